@@ -1,1 +1,4 @@
-
+//! Partitioned, durable logs behind the Kafka wire protocol.
+pub mod client;
+pub mod ids;
+pub mod record;
