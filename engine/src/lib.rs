@@ -1,1 +1,2 @@
-
+//! From a pipeline file to a running topology.
+pub mod pipeline;

@@ -1,0 +1,208 @@
+//! A pipeline as the rest of the engine sees it: the same whether it came from TOML or SQL.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use datafusion_expr::LogicalPlan;
+
+use super::diagnostic::Span;
+
+/// A checked pipeline: every name in it resolves, every expression has a type, every query can
+/// run as a stream.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// Names its consumer groups, transactional ids and changelog topics: state is found by it.
+    pub name: String,
+    /// The file it came from.
+    pub path: PathBuf,
+    pub connectors: Vec<Connector>,
+    pub sources: Vec<Arc<Source>>,
+    /// In an order in which each query comes after those whose output it reads.
+    pub queries: Vec<Query>,
+    pub settings: Settings,
+}
+
+/// A connector as declared: properties in Kafka Connect's keys, for `connectors` to check.
+#[derive(Clone, Debug)]
+pub struct Connector {
+    pub name: String,
+    pub properties: BTreeMap<String, String>,
+    /// Where the declaration stands, and where each property's value does.
+    pub span: Span,
+    pub property_spans: BTreeMap<String, Span>,
+}
+
+/// A topic read as rows.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The name that queries use.
+    pub name: String,
+    pub topic: String,
+    pub kind: SourceKind,
+    pub format: Format,
+    /// In declared order; `schema` has one field per column, in the same order.
+    pub columns: Vec<Column>,
+    pub schema: SchemaRef,
+    pub event_time: EventTime,
+    pub watermark: Watermark,
+    pub on_error: OnError,
+    pub span: Span,
+}
+
+/// Whether a record adds a row or replaces the one with its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    Stream,
+    /// The latest record per key; a null value deletes. The key columns are indices into the
+    /// columns.
+    Table {
+        key: Vec<usize>,
+    },
+}
+
+/// One column of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    pub from: ColumnFrom,
+}
+
+/// Where a column's values come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnFrom {
+    /// A field of the record's value: by name in JSON, by position in CSV, the whole in raw.
+    Value,
+    /// The record's key: Utf8 or Binary.
+    Key,
+    /// The record's timestamp.
+    Timestamp,
+    /// The partition: Int32.
+    Partition,
+    /// The offset in the partition: Int64.
+    Offset,
+}
+
+/// How a record's value becomes columns, and rows become values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object per record.
+    Json,
+    /// One RFC 4180 row per record.
+    Csv(CsvOptions),
+    /// The value as it is, in a single Utf8 or Binary column.
+    Raw,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsvOptions {
+    pub delimiter: u8,
+    pub quote: u8,
+    /// A record whose fields are the names of the columns is a header: skipped on reading. Never
+    /// written: a topic has no first record for long.
+    pub header: bool,
+    /// An unquoted field with this text is NULL, beside the empty one where the column is not
+    /// text.
+    pub null: Option<String>,
+}
+
+impl Default for CsvOptions {
+    fn default() -> CsvOptions {
+        CsvOptions { delimiter: b',', quote: b'"', header: false, null: None }
+    }
+}
+
+/// What time a row happened at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventTime {
+    /// The record's timestamp.
+    Record,
+    /// A timestamp column, by index.
+    Column(usize),
+}
+
+/// How far event time is known to have come (one per partition; a task takes the least).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watermark {
+    /// How far the watermark stays behind the latest event time seen: rows out of order by no
+    /// more than this are never late.
+    pub delay: Duration,
+    /// A partition without records for this long, all of it read, holds no window open any more.
+    pub idle_timeout: Duration,
+    /// An event time further ahead of the wall clock than this does not move the watermark.
+    pub future_bound: Duration,
+    /// What happens to rows behind the watermark whose window has closed.
+    pub late: LateRows,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LateRows {
+    /// Left out and counted.
+    #[default]
+    Drop,
+}
+
+/// What to do with a record that cannot be decoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// Stop with topic, partition, offset and reason.
+    #[default]
+    Fail,
+    /// Leave it out and count it.
+    Skip,
+    /// Write it, with the reason in its headers, to this topic and count it.
+    DeadLetter { topic: String },
+}
+
+/// A query from sources to a sink.
+#[derive(Clone, Debug)]
+pub struct Query {
+    pub name: String,
+    /// Optimised. Its leaves are scans of sources by their names.
+    pub plan: LogicalPlan,
+    pub emit: Emit,
+    pub sink: Sink,
+    pub span: Span,
+}
+
+/// When a windowed query writes its results (EMIT ON WINDOW CLOSE).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emit {
+    /// No aggregate: each row as it comes.
+    EachRow,
+    /// Once, when the watermark passes the window's end.
+    OnWindowClose,
+}
+
+/// Where a query's rows go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sink {
+    pub topic: String,
+    /// Partitions if the topic must be created; `None` takes as many as the first input has.
+    pub partitions: Option<i32>,
+    pub format: Format,
+    /// Columns that make the record key, in the plan's output: one column as its plain text,
+    /// several as a JSON object. Rows with equal keys go to the same partition.
+    pub key: Vec<usize>,
+    /// The column whose time becomes the record's timestamp. `None`: the end of the row's window
+    /// less 1 ms if it has one, else the event time of the row it was made from.
+    pub timestamp: Option<usize>,
+    /// Also show the rows to the person who runs the pipeline.
+    pub print: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// How often inputs, state and outputs commit together.
+    pub commit_interval: Duration,
+    /// Rows that operators take at a time, at most.
+    pub batch_rows_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { commit_interval: Duration::from_millis(100), batch_rows_max: 8192 }
+    }
+}
