@@ -1,4 +1,5 @@
 //! Partitioned, durable logs behind the Kafka wire protocol.
 pub mod client;
 pub mod ids;
+pub mod protocol;
 pub mod record;

@@ -1,0 +1,98 @@
+//! The APIs of Kafka 4 that are not served, each with the reason. ApiVersions does not name them,
+//! so clients do not call them; a request for one closes the connection, as at Kafka.
+
+/// Key, Kafka's name, and why it is not here.
+pub const ABSENT_APIS: &[(i16, &str, &str)] = &[
+    (4, "LeaderAndIsr", "for ZooKeeper controllers, gone in Kafka 4"),
+    (5, "StopReplica", "for ZooKeeper controllers, gone in Kafka 4"),
+    (6, "UpdateMetadata", "for ZooKeeper controllers, gone in Kafka 4"),
+    (7, "ControlledShutdown", "for ZooKeeper controllers, gone in Kafka 4"),
+    (17, "SaslHandshake", NO_AUTHENTICATION),
+    (29, "DescribeAcls", NO_AUTHENTICATION),
+    (30, "CreateAcls", NO_AUTHENTICATION),
+    (31, "DeleteAcls", NO_AUTHENTICATION),
+    (34, "AlterReplicaLogDirs", "there is one log directory"),
+    (36, "SaslAuthenticate", NO_AUTHENTICATION),
+    (38, "CreateDelegationToken", NO_AUTHENTICATION),
+    (39, "RenewDelegationToken", NO_AUTHENTICATION),
+    (40, "ExpireDelegationToken", NO_AUTHENTICATION),
+    (41, "DescribeDelegationToken", NO_AUTHENTICATION),
+    (43, "ElectLeaders", ONE_BROKER),
+    (45, "AlterPartitionReassignments", ONE_BROKER),
+    (46, "ListPartitionReassignments", ONE_BROKER),
+    (48, "DescribeClientQuotas", NO_QUOTAS),
+    (49, "AlterClientQuotas", NO_QUOTAS),
+    (50, "DescribeUserScramCredentials", NO_AUTHENTICATION),
+    (51, "AlterUserScramCredentials", NO_AUTHENTICATION),
+    (52, "Vote", BETWEEN_BROKERS),
+    (53, "BeginQuorumEpoch", BETWEEN_BROKERS),
+    (54, "EndQuorumEpoch", BETWEEN_BROKERS),
+    (55, "DescribeQuorum", ONE_BROKER),
+    (56, "AlterPartition", BETWEEN_BROKERS),
+    (57, "UpdateFeatures", ONE_BROKER),
+    (58, "Envelope", BETWEEN_BROKERS),
+    (59, "FetchSnapshot", BETWEEN_BROKERS),
+    (62, "BrokerRegistration", BETWEEN_BROKERS),
+    (63, "BrokerHeartbeat", BETWEEN_BROKERS),
+    (64, "UnregisterBroker", ONE_BROKER),
+    (67, "AllocateProducerIds", BETWEEN_BROKERS),
+    (68, "ConsumerGroupHeartbeat", NEW_GROUPS),
+    (69, "ConsumerGroupDescribe", NEW_GROUPS),
+    (70, "ControllerRegistration", BETWEEN_BROKERS),
+    (71, "GetTelemetrySubscriptions", NO_TELEMETRY),
+    (72, "PushTelemetry", NO_TELEMETRY),
+    (73, "AssignReplicasToDirs", BETWEEN_BROKERS),
+    (74, "ListConfigResources", "it lists client metrics and group settings, which there are none"),
+    (76, "ShareGroupHeartbeat", SHARE_GROUPS),
+    (77, "ShareGroupDescribe", SHARE_GROUPS),
+    (78, "ShareFetch", SHARE_GROUPS),
+    (79, "ShareAcknowledge", SHARE_GROUPS),
+    (80, "AddRaftVoter", ONE_BROKER),
+    (81, "RemoveRaftVoter", ONE_BROKER),
+    (82, "UpdateRaftVoter", BETWEEN_BROKERS),
+    (83, "InitializeShareGroupState", SHARE_GROUPS),
+    (84, "ReadShareGroupState", SHARE_GROUPS),
+    (85, "WriteShareGroupState", SHARE_GROUPS),
+    (86, "DeleteShareGroupState", SHARE_GROUPS),
+    (87, "ReadShareGroupStateSummary", SHARE_GROUPS),
+    (88, "StreamsGroupHeartbeat", "the streams runtime is our own and uses ordinary groups"),
+    (89, "StreamsGroupDescribe", "the streams runtime is our own and uses ordinary groups"),
+    (90, "DescribeShareGroupOffsets", SHARE_GROUPS),
+    (91, "AlterShareGroupOffsets", SHARE_GROUPS),
+    (92, "DeleteShareGroupOffsets", SHARE_GROUPS),
+];
+
+const BETWEEN_BROKERS: &str = "between brokers and controllers only";
+const NEW_GROUPS: &str = "groups rebalance by the classic protocol, which all clients have";
+const NO_AUTHENTICATION: &str = "there is no authentication or authorization";
+const NO_QUOTAS: &str = "there are no quotas";
+const NO_TELEMETRY: &str = "client metrics are not collected";
+const ONE_BROKER: &str = "there is one broker, which is leader and controller of all";
+const SHARE_GROUPS: &str = "share groups (KIP-932) are not supported";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::ApiKey;
+
+    #[test]
+    fn every_key_is_either_served_or_absent() {
+        let served = ApiKey::ALL.iter().map(|api| *api as i16);
+        let mut keys: Vec<i16> = served.chain(ABSENT_APIS.iter().map(|absent| absent.0)).collect();
+        keys.sort_unstable();
+        assert_eq!(keys, (0..=92).collect::<Vec<i16>>());
+    }
+
+    #[test]
+    fn names_are_kafkas() {
+        for (key, name, _) in ABSENT_APIS {
+            if let Ok(theirs) = kafka_protocol::messages::ApiKey::try_from(*key) {
+                assert_eq!(format!("{theirs:?}"), *name);
+            }
+        }
+        for api in ApiKey::ALL {
+            let theirs = kafka_protocol::messages::ApiKey::try_from(*api as i16).unwrap();
+            assert_eq!(format!("{theirs:?}"), api.name());
+        }
+    }
+}

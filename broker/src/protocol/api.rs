@@ -1,0 +1,223 @@
+//! The one table of the APIs that are served. Dispatch, ApiVersions and the compatibility table
+//! of the documentation are all made from it; versions come from the messages' declarations.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use super::error::{DecodeError, EncodeError};
+use super::message::Message;
+use super::messages::*;
+use super::wire::{Reader, Writer};
+
+/// Hands the table to a macro: key, name, module, request, response.
+macro_rules! with_apis {
+    ($then:ident) => {
+        $then! {
+            0 Produce k00_produce ProduceRequest ProduceResponse;
+            1 Fetch k01_fetch FetchRequest FetchResponse;
+            2 ListOffsets k02_list_offsets ListOffsetsRequest ListOffsetsResponse;
+            3 Metadata k03_metadata MetadataRequest MetadataResponse;
+            8 OffsetCommit k08_offset_commit OffsetCommitRequest OffsetCommitResponse;
+            9 OffsetFetch k09_offset_fetch OffsetFetchRequest OffsetFetchResponse;
+            10 FindCoordinator k10_find_coordinator
+                FindCoordinatorRequest FindCoordinatorResponse;
+            11 JoinGroup k11_join_group JoinGroupRequest JoinGroupResponse;
+            12 Heartbeat k12_heartbeat HeartbeatRequest HeartbeatResponse;
+            13 LeaveGroup k13_leave_group LeaveGroupRequest LeaveGroupResponse;
+            14 SyncGroup k14_sync_group SyncGroupRequest SyncGroupResponse;
+            15 DescribeGroups k15_describe_groups DescribeGroupsRequest DescribeGroupsResponse;
+            16 ListGroups k16_list_groups ListGroupsRequest ListGroupsResponse;
+            18 ApiVersions k18_api_versions ApiVersionsRequest ApiVersionsResponse;
+            19 CreateTopics k19_create_topics CreateTopicsRequest CreateTopicsResponse;
+            20 DeleteTopics k20_delete_topics DeleteTopicsRequest DeleteTopicsResponse;
+            21 DeleteRecords k21_delete_records DeleteRecordsRequest DeleteRecordsResponse;
+            22 InitProducerId k22_init_producer_id
+                InitProducerIdRequest InitProducerIdResponse;
+            23 OffsetForLeaderEpoch k23_offset_for_leader_epoch
+                OffsetForLeaderEpochRequest OffsetForLeaderEpochResponse;
+            24 AddPartitionsToTxn k24_add_partitions_to_txn
+                AddPartitionsToTxnRequest AddPartitionsToTxnResponse;
+            25 AddOffsetsToTxn k25_add_offsets_to_txn
+                AddOffsetsToTxnRequest AddOffsetsToTxnResponse;
+            26 EndTxn k26_end_txn EndTxnRequest EndTxnResponse;
+            27 WriteTxnMarkers k27_write_txn_markers
+                WriteTxnMarkersRequest WriteTxnMarkersResponse;
+            28 TxnOffsetCommit k28_txn_offset_commit
+                TxnOffsetCommitRequest TxnOffsetCommitResponse;
+            32 DescribeConfigs k32_describe_configs
+                DescribeConfigsRequest DescribeConfigsResponse;
+            33 AlterConfigs k33_alter_configs AlterConfigsRequest AlterConfigsResponse;
+            35 DescribeLogDirs k35_describe_log_dirs
+                DescribeLogDirsRequest DescribeLogDirsResponse;
+            37 CreatePartitions k37_create_partitions
+                CreatePartitionsRequest CreatePartitionsResponse;
+            42 DeleteGroups k42_delete_groups DeleteGroupsRequest DeleteGroupsResponse;
+            44 IncrementalAlterConfigs k44_incremental_alter_configs
+                IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
+            47 OffsetDelete k47_offset_delete OffsetDeleteRequest OffsetDeleteResponse;
+            60 DescribeCluster k60_describe_cluster
+                DescribeClusterRequest DescribeClusterResponse;
+            61 DescribeProducers k61_describe_producers
+                DescribeProducersRequest DescribeProducersResponse;
+            65 DescribeTransactions k65_describe_transactions
+                DescribeTransactionsRequest DescribeTransactionsResponse;
+            66 ListTransactions k66_list_transactions
+                ListTransactionsRequest ListTransactionsResponse;
+            75 DescribeTopicPartitions k75_describe_topic_partitions
+                DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
+        }
+    };
+}
+
+macro_rules! define_apis {
+    ($($key:literal $api:ident $module:ident $request:ident $response:ident;)+) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(i16)]
+        pub enum ApiKey {
+            $( $api = $key, )+
+        }
+
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Request {
+            $( $api($module::$request), )+
+        }
+
+        #[derive(Debug, Clone, PartialEq)]
+        pub enum Response {
+            $( $api($module::$response), )+
+        }
+
+        impl ApiKey {
+            /// Every API that is served, by key.
+            pub const ALL: &[ApiKey] = &[$( ApiKey::$api, )+];
+
+            pub fn from_i16(key: i16) -> Option<ApiKey> {
+                match key {
+                    $( $key => Some(ApiKey::$api), )+
+                    _ => None,
+                }
+            }
+
+            /// Kafka's name.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $( ApiKey::$api => stringify!($api), )+
+                }
+            }
+
+            /// The versions that are served.
+            pub fn versions(self) -> RangeInclusive<i16> {
+                match self {
+                    $( ApiKey::$api => $module::$request::VERSIONS, )+
+                }
+            }
+
+            fn flexible(self) -> i16 {
+                match self {
+                    $( ApiKey::$api => $module::$request::FLEXIBLE, )+
+                }
+            }
+        }
+
+        // A response has the request's versions.
+        $( const _: () = {
+            let (request, response) = (&$module::$request::VERSIONS, &$module::$response::VERSIONS);
+            assert!(*request.start() == *response.start() && *request.end() == *response.end());
+            assert!($module::$request::FLEXIBLE == $module::$response::FLEXIBLE);
+        }; )+
+
+        $(
+            impl From<$module::$request> for Request {
+                fn from(request: $module::$request) -> Request {
+                    Request::$api(request)
+                }
+            }
+
+            impl From<$module::$response> for Response {
+                fn from(response: $module::$response) -> Response {
+                    Response::$api(response)
+                }
+            }
+        )+
+
+        impl Request {
+            pub fn api(&self) -> ApiKey {
+                match self {
+                    $( Request::$api(_) => ApiKey::$api, )+
+                }
+            }
+
+            pub fn decode(
+                api: ApiKey,
+                version: i16,
+                input: &mut Reader,
+            ) -> Result<Request, DecodeError> {
+                Ok(match api {
+                    $( ApiKey::$api => Request::$api(Message::decode(input, version)?), )+
+                })
+            }
+
+            pub fn encode(&self, version: i16, out: &mut Writer) -> Result<(), EncodeError> {
+                match self {
+                    $( Request::$api(request) => request.encode(out, version), )+
+                }
+            }
+        }
+
+        impl Response {
+            pub fn api(&self) -> ApiKey {
+                match self {
+                    $( Response::$api(_) => ApiKey::$api, )+
+                }
+            }
+
+            pub fn decode(
+                api: ApiKey,
+                version: i16,
+                input: &mut Reader,
+            ) -> Result<Response, DecodeError> {
+                Ok(match api {
+                    $( ApiKey::$api => Response::$api(Message::decode(input, version)?), )+
+                })
+            }
+
+            pub fn encode(&self, version: i16, out: &mut Writer) -> Result<(), EncodeError> {
+                match self {
+                    $( Response::$api(response) => response.encode(out, version), )+
+                }
+            }
+        }
+    };
+}
+
+with_apis!(define_apis);
+
+#[cfg(test)]
+pub(super) use with_apis;
+
+impl ApiKey {
+    /// The versions that ApiVersions names. Produce is named from 0 on although only 3 and later
+    /// are served: librdkafka does not compress for a broker without v0 (KAFKA-18659).
+    pub fn advertised_versions(self) -> RangeInclusive<i16> {
+        let served = self.versions();
+        match self {
+            ApiKey::Produce => 0..=*served.end(),
+            _ => served,
+        }
+    }
+
+    pub(super) fn request_header_version(self, version: i16) -> i16 {
+        if version >= self.flexible() { 2 } else { 1 }
+    }
+
+    pub(super) fn response_header_version(self, version: i16) -> i16 {
+        let never_flexible = self == ApiKey::ApiVersions;
+        if version >= self.flexible() && !never_flexible { 1 } else { 0 }
+    }
+}
+
+impl fmt::Display for ApiKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,7 @@
+//! Properties of every message in every version.
+
+pub mod arbitrary;
+mod frames;
+mod hostile;
+mod oracle;
+mod semantics;
