@@ -1,0 +1,3 @@
+//! From a checked query to one optimised plan.
+
+pub mod windows;
