@@ -1,0 +1,441 @@
+//! One RFC 4180 row per record: fields go straight into the builders of the columns that are
+//! wanted, the others are only counted.
+//!
+//! A field may be quoted, a quote within quotes is doubled, and quoted fields may hold delimiters
+//! and line breaks. A quote inside an unquoted field is an ordinary character. A line break at
+//! the record's end is not part of it. Without quotes and line breaks, as most records are, the
+//! fields are found by searching for delimiters alone.
+
+use arrow::array::{ArrayRef, BooleanArray};
+use arrow::compute::filter;
+use arrow::datatypes::Field;
+use memchr::{memchr, memchr_iter, memchr3};
+
+use super::columns::{TextColumn, expectation, text_column};
+use super::json::Indexed;
+use super::{DecodeError, FormatError, excerpt};
+use crate::pipeline::CsvOptions;
+
+/// Decodes the wanted ones of a record's fields.
+pub struct CsvDecoder {
+    options: CsvOptions,
+    /// Names of all fields that a record has, in order.
+    names: Vec<String>,
+    /// By position, ascending.
+    wanted: Vec<Wanted>,
+    /// Room for a field whose doubled quotes were taken out.
+    scratch: Vec<u8>,
+}
+
+struct Wanted {
+    position: usize,
+    field: Field,
+    column: Box<dyn TextColumn>,
+}
+
+/// What became of the records of one call.
+pub struct CsvColumns {
+    /// Of the records that were rows, in the order of the wanted fields.
+    pub columns: Vec<ArrayRef>,
+    /// Places of records that were headers.
+    pub headers: Vec<usize>,
+}
+
+/// One field as it stands in the record.
+struct RawField<'a> {
+    text: &'a [u8],
+    /// Where the field begins in the record, quote included.
+    start: usize,
+    quoted: bool,
+    /// Doubled quotes are in it.
+    doubled: bool,
+}
+
+impl CsvDecoder {
+    /// `fields` are all that a record has; `wanted` the positions to decode, ascending.
+    pub fn new(
+        options: &CsvOptions,
+        fields: &[Field],
+        wanted: &[usize],
+    ) -> Result<CsvDecoder, FormatError> {
+        let wanted = wanted
+            .iter()
+            .map(|&position| {
+                let field = fields[position].clone();
+                let column = text_column(field.data_type()).ok_or_else(|| FormatError::Type {
+                    column: field.name().clone(),
+                    format: "CSV",
+                    data_type: field.data_type().to_string(),
+                })?;
+                Ok(Wanted { position, field, column })
+            })
+            .collect::<Result<_, FormatError>>()?;
+        let names = fields.iter().map(|field| field.name().clone()).collect();
+        Ok(CsvDecoder { options: options.clone(), names, wanted, scratch: Vec::new() })
+    }
+
+    pub fn decode(
+        &mut self,
+        values: &[Indexed<'_>],
+        failed: &mut Vec<(usize, DecodeError)>,
+    ) -> CsvColumns {
+        let mut headers = Vec::new();
+        let mut good = Vec::new();
+        let failed_before = failed.len();
+        for &(index, value) in values {
+            let value = without_line_break(value);
+            if self.options.header && self.is_header(value) {
+                headers.push(index);
+                continue;
+            }
+            let mut taken = 0;
+            let row = self.row(value, &mut taken);
+            for wanted in &mut self.wanted[taken..] {
+                wanted.column.append_null();
+            }
+            good.push(row.is_ok());
+            if let Err(error) = row {
+                failed.push((index, error));
+            }
+        }
+        let mut columns: Vec<ArrayRef> =
+            self.wanted.iter_mut().map(|wanted| wanted.column.finish()).collect();
+        if failed.len() > failed_before {
+            let good = BooleanArray::from(good);
+            for column in &mut columns {
+                *column = filter(column, &good).expect("column and mask have one length");
+            }
+        }
+        CsvColumns { columns, headers }
+    }
+
+    /// Appends one record's fields; `taken` counts the columns that got theirs, also on error.
+    fn row(&mut self, value: &[u8], taken: &mut usize) -> Result<(), DecodeError> {
+        let text = str::from_utf8(value).map_err(|error| self.invalid_utf8(value, &error))?;
+        if memchr3(self.options.quote, b'\n', b'\r', value).is_some() {
+            return self.quoted_row(value, taken);
+        }
+        let mut start = 0;
+        let mut position = 0;
+        for end in memchr_iter(self.options.delimiter, value) {
+            // Delimiter positions are character boundaries: it is an ASCII byte.
+            self.field(position, &text[start..end], false, taken)?;
+            start = end + 1;
+            position += 1;
+        }
+        self.field(position, &text[start..], false, taken)?;
+        self.check_count(position + 1, value)
+    }
+
+    fn quoted_row(&mut self, value: &[u8], taken: &mut usize) -> Result<(), DecodeError> {
+        let mut position = 0;
+        for field in fields(&self.options, value) {
+            let field = field.map_err(|reason| DecodeError::Quoting {
+                position: position + 1,
+                reason,
+                excerpt: excerpt(value),
+            })?;
+            if field.doubled {
+                let mut scratch = std::mem::take(&mut self.scratch);
+                undouble(field.text, self.options.quote, &mut scratch);
+                let result = self.field(position, as_text(&scratch), true, taken);
+                self.scratch = scratch;
+                result?;
+            } else {
+                self.field(position, as_text(field.text), field.quoted, taken)?;
+            }
+            position += 1;
+        }
+        self.check_count(position, value)
+    }
+
+    #[inline]
+    fn field(
+        &mut self,
+        position: usize,
+        text: &str,
+        quoted: bool,
+        taken: &mut usize,
+    ) -> Result<(), DecodeError> {
+        let Some(wanted) = self.wanted.get_mut(*taken) else { return Ok(()) };
+        if wanted.position != position {
+            return Ok(());
+        }
+        let null_token = !quoted && self.options.null.as_deref() == Some(text);
+        if null_token || (text.is_empty() && !wanted.column.is_text()) {
+            if !wanted.field.is_nullable() {
+                return Err(DecodeError::Null { column: wanted.field.name().clone() });
+            }
+            wanted.column.append_null();
+        } else if !wanted.column.append(text) {
+            return Err(DecodeError::Field {
+                column: wanted.field.name().clone(),
+                position: position + 1,
+                text: excerpt(text.as_bytes()),
+                expected: expectation(wanted.field.data_type()),
+            });
+        }
+        *taken += 1;
+        Ok(())
+    }
+
+    fn check_count(&self, found: usize, value: &[u8]) -> Result<(), DecodeError> {
+        let expected = self.names.len();
+        if found == expected {
+            return Ok(());
+        }
+        Err(DecodeError::FieldCount { found, expected, excerpt: excerpt(value) })
+    }
+
+    fn is_header(&self, value: &[u8]) -> bool {
+        let Some(first) = self.names.first() else { return false };
+        let begins = value.strip_prefix(&[self.options.quote]).unwrap_or(value);
+        if !begins.starts_with(first.as_bytes()) {
+            return false;
+        }
+        let mut names = self.names.iter();
+        fields(&self.options, value).all(|field| match (field, names.next()) {
+            (Ok(field), Some(name)) => field.text == name.as_bytes(),
+            _ => false,
+        }) && names.next().is_none()
+    }
+
+    #[cold]
+    fn invalid_utf8(&self, value: &[u8], error: &std::str::Utf8Error) -> DecodeError {
+        let at = error.valid_up_to();
+        let before = fields(&self.options, value)
+            .map_while(Result::ok)
+            .take_while(|field| field.start <= at)
+            .count();
+        let column = self.names.get(before.saturating_sub(1)).or(self.names.last());
+        DecodeError::Utf8 {
+            column: column.cloned().unwrap_or_default(),
+            at,
+            excerpt: excerpt(value),
+        }
+    }
+}
+
+fn without_line_break(value: &[u8]) -> &[u8] {
+    let value = value.strip_suffix(b"\n").unwrap_or(value);
+    value.strip_suffix(b"\r").unwrap_or(value)
+}
+
+/// Parts of checked text, cut at ASCII bytes.
+fn as_text(part: &[u8]) -> &str {
+    str::from_utf8(part).expect("the record was checked, and is cut at ASCII bytes only")
+}
+
+fn undouble(text: &[u8], quote: u8, into: &mut Vec<u8>) {
+    into.clear();
+    let mut rest = text;
+    while let Some(at) = memchr(quote, rest) {
+        into.extend_from_slice(&rest[..=at]);
+        rest = rest.get(at + 2..).unwrap_or_default();
+    }
+    into.extend_from_slice(rest);
+}
+
+/// The fields of one record; ends after the first error.
+fn fields<'a>(
+    options: &CsvOptions,
+    value: &'a [u8],
+) -> impl Iterator<Item = Result<RawField<'a>, &'static str>> + use<'a> {
+    let (delimiter, quote) = (options.delimiter, options.quote);
+    let mut next = Some(0);
+    std::iter::from_fn(move || {
+        let start = next.take()?;
+        let rest = &value[start..];
+        let field = if rest.first() == Some(&quote) {
+            quoted_field(rest, start, quote)
+        } else {
+            plain_field(rest, start, delimiter)
+        };
+        Some(field.and_then(|(field, len)| match value.get(start + len) {
+            None => Ok(field),
+            Some(&byte) if byte == delimiter => {
+                next = Some(start + len + 1);
+                Ok(field)
+            }
+            Some(b'\n' | b'\r') => Err("a line break outside quotes"),
+            Some(_) => Err("text after the closing quote"),
+        }))
+    })
+}
+
+/// A field that begins with a quote, and its length with both quotes.
+fn quoted_field(
+    rest: &[u8],
+    start: usize,
+    quote: u8,
+) -> Result<(RawField<'_>, usize), &'static str> {
+    let mut doubled = false;
+    let mut at = 1;
+    loop {
+        at += memchr(quote, &rest[at..]).ok_or("the closing quote is missing")?;
+        if rest.get(at + 1) != Some(&quote) {
+            let text = &rest[1..at];
+            return Ok((RawField { text, start, quoted: true, doubled }, at + 1));
+        }
+        doubled = true;
+        at += 2;
+    }
+}
+
+fn plain_field(
+    rest: &[u8],
+    start: usize,
+    delimiter: u8,
+) -> Result<(RawField<'_>, usize), &'static str> {
+    let len = memchr3(delimiter, b'\n', b'\r', rest).unwrap_or(rest.len());
+    Ok((RawField { text: &rest[..len], start, quoted: false, doubled: false }, len))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::AsArray;
+    use arrow::datatypes::{DataType, Int64Type};
+    use proptest::prelude::*;
+
+    fn decoder(options: CsvOptions, wanted: &[usize]) -> CsvDecoder {
+        let fields = [
+            Field::new("id", DataType::Int64, true),
+            Field::new("name", DataType::Utf8, true),
+            Field::new("delay", DataType::Int64, true),
+        ];
+        CsvDecoder::new(&options, &fields, wanted).unwrap()
+    }
+
+    fn decode(decoder: &mut CsvDecoder, values: &[&[u8]]) -> (CsvColumns, Vec<(usize, String)>) {
+        let indexed: Vec<Indexed> = values.iter().copied().enumerate().collect();
+        let mut failed = Vec::new();
+        let columns = decoder.decode(&indexed, &mut failed);
+        (columns, failed.into_iter().map(|(at, error)| (at, error.to_string())).collect())
+    }
+
+    #[test]
+    fn headers_nulls_and_quotes() {
+        let options =
+            CsvOptions { header: true, null: Some("NA".to_owned()), ..CsvOptions::default() };
+        let mut decoder = decoder(options, &[1, 2]);
+        let (rows, failed) = decode(
+            &mut decoder,
+            &[
+                b"id,name,delay",
+                b"1,NA,NA\r\n",
+                b"2,\"NA\",\"\"",
+                b"3,\"a \"\"b\"\", c\nd\",-5\n",
+                b"4,,7",
+                b"\"id\",\"name\",delay",
+                b"5,it\"s,8",
+            ],
+        );
+        assert_eq!(failed, []);
+        assert_eq!(rows.headers, [0, 5]);
+        let names: Vec<_> = rows.columns[0].as_string::<i32>().iter().collect();
+        assert_eq!(names, [None, Some("NA"), Some("a \"b\", c\nd"), Some(""), Some("it\"s")]);
+        let delays: Vec<_> = rows.columns[1].as_primitive::<Int64Type>().iter().collect();
+        assert_eq!(delays, [None, None, Some(-5), Some(7), Some(8)]);
+    }
+
+    #[test]
+    fn a_bad_record_is_named_and_its_neighbours_kept() {
+        let mut decoder = decoder(CsvOptions::default(), &[0, 2]);
+        let (rows, failed) = decode(
+            &mut decoder,
+            &[
+                b"1,a,10",
+                b"2,b",
+                b"3,c,30,4",
+                b"4,d,soon",
+                b"5,\"e,50",
+                b"6,\"f\"g,60",
+                b"7,\xff,70",
+                b"8,h\ni,80",
+                b"9,j,90",
+            ],
+        );
+        let ids: Vec<_> = rows.columns[0].as_primitive::<Int64Type>().iter().collect();
+        assert_eq!(ids, [Some(1), Some(9)]);
+        let reasons = [
+            (1, "2 fields, where the source has 3 columns; the record begins \"2,b\""),
+            (2, "4 fields, where the source has 3 columns; the record begins \"3,c,30,4\""),
+            (3, "column 'delay' (field 3): \"soon\" is not a whole number of 64 bits"),
+            (4, "field 2: the closing quote is missing; the record begins \"5,\\\"e,50\""),
+            (5, "field 2: text after the closing quote; the record begins \"6,\\\"f\\\"g,60\""),
+            (
+                6,
+                "column 'name': invalid UTF-8 at byte 2 of the record, which begins \"7,\u{fffd},70\"",
+            ),
+            (7, "field 2: a line break outside quotes; the record begins \"8,h\\ni,80\""),
+        ];
+        assert_eq!(failed, reasons.map(|(at, reason)| (at, reason.to_owned())));
+    }
+
+    #[test]
+    fn excerpts_are_bounded() {
+        let mut decoder = decoder(CsvOptions::default(), &[0]);
+        let long = vec![b'x'; 50_000_000];
+        let (_, failed) = decode(&mut decoder, &[&long]);
+        assert!(failed[0].1.len() < 300, "{}", failed[0].1.len());
+    }
+
+    /// As `csv-core` splits a record that it and RFC 4180 agree on.
+    fn split_by_csv_core(value: &[u8]) -> Vec<Vec<u8>> {
+        let mut reader = csv_core::Reader::new();
+        let (mut output, mut ends) = (vec![0; value.len() + 8], vec![0; value.len() + 8]);
+        let (_, mut read, mut written, mut fields) =
+            reader.read_record(value, &mut output, &mut ends);
+        while read < value.len() || fields == 0 {
+            let (_, more, wrote, ended) =
+                reader.read_record(&value[read..], &mut output[written..], &mut ends[fields..]);
+            (read, written, fields) = (read + more, written + wrote, fields + ended);
+            if more == 0 {
+                break;
+            }
+        }
+        let (_, _, _, ended) = reader.read_record(&[], &mut output[written..], &mut ends[fields..]);
+        fields += ended;
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        starts.zip(&ends[..fields]).map(|(start, &end)| output[start..end].to_vec()).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn fields_agree_with_csv_core(
+            texts in prop::collection::vec("[a-c,\" \n]{0,6}", 2..6),
+        ) {
+            let quoted: Vec<String> = texts.iter().map(|text| {
+                if text.contains(['"', ',', '\n']) {
+                    format!("\"{}\"", text.replace('"', "\"\""))
+                } else {
+                    text.clone()
+                }
+            }).collect();
+            let record = quoted.join(",");
+            let ours: Vec<Vec<u8>> = fields(&CsvOptions::default(), record.as_bytes())
+                .map(|field| {
+                    let field = field.unwrap();
+                    let mut text = Vec::new();
+                    undouble(field.text, b'"', &mut text);
+                    if field.doubled { text } else { field.text.to_vec() }
+                })
+                .collect();
+            let expected: Vec<Vec<u8>> = texts.iter().map(|text| text.clone().into_bytes()).collect();
+            prop_assert_eq!(&ours, &expected);
+            prop_assert_eq!(ours, split_by_csv_core(record.as_bytes()));
+        }
+
+        #[test]
+        fn nothing_panics(values in prop::collection::vec(
+            prop::collection::vec(prop::sample::select(b"a1,\"\n\r\xc3\xa4".to_vec()), 0..12), 0..20,
+        )) {
+            let mut decoder = decoder(CsvOptions { header: true, ..CsvOptions::default() }, &[0, 1]);
+            let borrowed: Vec<&[u8]> = values.iter().map(Vec::as_slice).collect();
+            let (rows, failed) = decode(&mut decoder, &borrowed);
+            let seen = rows.columns[0].len() + failed.len() + rows.headers.len();
+            prop_assert_eq!(seen, values.len());
+        }
+    }
+}

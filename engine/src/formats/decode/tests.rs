@@ -1,0 +1,173 @@
+use std::time::Duration;
+
+use arrow::util::pretty::pretty_format_batches;
+use broker::record::{BatchBuilder, ProducerStamp, Records};
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::pipeline::{
+    Column, CsvOptions, LateRows, OnError, SourceFile, SourceKind, Span, Watermark,
+};
+
+fn source(format: Format, columns: &[(&str, DataType, ColumnFrom)], time: EventTime) -> Source {
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, of, _)| Field::new(*name, of.clone(), true)).collect();
+    let file = SourceFile { path: "flights.toml".into(), text: String::new() };
+    Source {
+        name: "flights".to_owned(),
+        topic: "flights".to_owned(),
+        kind: SourceKind::Stream,
+        format,
+        columns: columns
+            .iter()
+            .map(|(name, _, from)| Column { name: (*name).to_owned(), from: from.clone() })
+            .collect(),
+        schema: Arc::new(Schema::new(fields)),
+        event_time: time,
+        watermark: Watermark {
+            delay: Duration::ZERO,
+            idle_timeout: Duration::from_secs(1),
+            future_bound: Duration::from_secs(60),
+            late: LateRows::Drop,
+        },
+        on_error: OnError::Fail,
+        span: Span { file: Arc::new(file), start: 0, end: 0 },
+    }
+}
+
+fn records(parts: &[(Option<&[u8]>, Option<&[u8]>)]) -> Records {
+    let mut builder = BatchBuilder::default();
+    for (index, (key, value)) in parts.iter().enumerate() {
+        builder.append(1000 + index as i64, *key, *value);
+    }
+    builder.build(ProducerStamp::NONE).records().unwrap()
+}
+
+fn decode(
+    source: &Source,
+    projection: &[usize],
+    parts: &[(Option<&[u8]>, Option<&[u8]>)],
+) -> DecodedRows {
+    let records = records(parts);
+    let records: Vec<Record> = records.iter().map(Result::unwrap).collect();
+    RowDecoder::new(source, projection).unwrap().decode(3, &records)
+}
+
+fn check(decoded: &DecodedRows, expected: Expect) {
+    let table = pretty_format_batches(std::slice::from_ref(&decoded.rows.batch)).unwrap();
+    let times: Vec<_> = decoded.rows.event_times_ms.iter().collect();
+    let failures: Vec<_> = decoded
+        .failures
+        .iter()
+        .map(|failure| format!("{}: {}\n", failure.index, failure.reason))
+        .collect();
+    expected.assert_eq(&format!(
+        "{table}\ntimes {times:?}\nkept {:?} tombstones {:?}\n{}",
+        decoded.kept,
+        decoded.tombstones,
+        failures.concat()
+    ));
+}
+
+fn columns() -> [(&'static str, DataType, ColumnFrom); 6] {
+    let at = DataType::Timestamp(TimeUnit::Microsecond, None);
+    [
+        ("id", DataType::Int64, ColumnFrom::Value),
+        ("key", DataType::Utf8, ColumnFrom::Key),
+        ("at", at.clone(), ColumnFrom::Value),
+        ("written", at, ColumnFrom::Timestamp),
+        ("part", DataType::Int32, ColumnFrom::Partition),
+        ("place", DataType::Int64, ColumnFrom::Offset),
+    ]
+}
+
+#[test]
+fn columns_come_from_value_key_and_metadata() {
+    let source = source(Format::Json, &columns(), EventTime::Column(2));
+    let decoded = decode(
+        &source,
+        &[5, 1, 0, 3, 4],
+        &[
+            (Some(b"a"), Some(br#"{"id":1,"at":"1970-01-01T00:00:05.0009Z"}"#)),
+            (Some(b"b"), None),
+            (Some(b"\xff"), Some(br#"{"id":2}"#)),
+            (None, Some(br#"{"id":"x"}"#)),
+            (None, Some(br#"{"id":4,"at":null}"#)),
+        ],
+    );
+    check(
+        &decoded,
+        expect![[r#"
+            +-------+-----+----+-------------------------+------+
+            | place | key | id | written                 | part |
+            +-------+-----+----+-------------------------+------+
+            | 0     | a   | 1  | 1970-01-01T00:00:01     | 3    |
+            | 4     |     | 4  | 1970-01-01T00:00:01.004 | 3    |
+            +-------+-----+----+-------------------------+------+
+            times [Some(5000), None]
+            kept Some([0, 4]) tombstones [1]
+            2: column 'key': invalid UTF-8 at byte 0 of the record, which begins "�"
+            3: JSON that does not fit the columns: whilst decoding field 'id': failed to parse "x" as Int64; the record begins "{\"id\":\"x\"}"
+        "#]],
+    );
+}
+
+#[test]
+fn csv_positions_count_value_columns_only() {
+    let options = CsvOptions { header: true, ..CsvOptions::default() };
+    let source = source(Format::Csv(options), &columns(), EventTime::Record);
+    let decoded = decode(
+        &source,
+        &[2, 5],
+        &[
+            (None, Some(b"id,at")),
+            (None, Some(b"7,2013-01-01")),
+            (None, Some(b"8,late")),
+            (None, Some(b"x,2013-01-02")),
+        ],
+    );
+    check(
+        &decoded,
+        expect![[r#"
+            +---------------------+-------+
+            | at                  | place |
+            +---------------------+-------+
+            | 2013-01-01T00:00:00 | 1     |
+            | 2013-01-02T00:00:00 | 3     |
+            +---------------------+-------+
+            times [Some(1001), Some(1003)]
+            kept Some([1, 3]) tombstones []
+            2: column 'at' (field 2): "late" is not a time such as 2013-01-31T09:30:00Z
+        "#]],
+    );
+}
+
+#[test]
+fn raw_values_may_be_null_and_are_checked() {
+    let raw = [("line", DataType::Utf8, ColumnFrom::Value)];
+    let source = source(Format::Raw, &raw, EventTime::Record);
+    let values: [(Option<&[u8]>, Option<&[u8]>); 3] =
+        [(None, Some(b"one")), (None, None), (None, Some(b"\xc3"))];
+    check(
+        &decode(&source, &[0], &values),
+        expect![[r#"
+            +------+
+            | line |
+            +------+
+            | one  |
+            |      |
+            +------+
+            times [Some(1000), Some(1001)]
+            kept Some([0, 1]) tombstones []
+            2: column 'line': invalid UTF-8 at byte 0 of the record, which begins "�"
+        "#]],
+    );
+}
+
+#[test]
+fn rows_without_columns_still_count() {
+    let source = source(Format::Json, &columns(), EventTime::Record);
+    let decoded = decode(&source, &[], &[(None, Some(b"{}")), (None, Some(b"{}"))]);
+    assert_eq!(decoded.rows.batch.num_rows(), 2);
+    assert_eq!(decoded.rows.batch.num_columns(), 0);
+}
