@@ -112,7 +112,7 @@ macro_rules! define_apis {
                 }
             }
 
-            fn flexible(self) -> i16 {
+            fn first_flexible(self) -> i16 {
                 match self {
                     $( ApiKey::$api => $module::$request::FLEXIBLE, )+
                 }
@@ -206,13 +206,18 @@ impl ApiKey {
         }
     }
 
+    /// Whether the version has compact lengths and tagged fields (KIP-482).
+    pub fn is_flexible(self, version: i16) -> bool {
+        version >= self.first_flexible()
+    }
+
     pub(super) fn request_header_version(self, version: i16) -> i16 {
-        if version >= self.flexible() { 2 } else { 1 }
+        if self.is_flexible(version) { 2 } else { 1 }
     }
 
     pub(super) fn response_header_version(self, version: i16) -> i16 {
         let never_flexible = self == ApiKey::ApiVersions;
-        if version >= self.flexible() && !never_flexible { 1 } else { 0 }
+        if self.is_flexible(version) && !never_flexible { 1 } else { 0 }
     }
 }
 

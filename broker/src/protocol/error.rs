@@ -4,7 +4,7 @@
 //! its path on the way, so that the path costs nothing while all goes well. At the message it
 //! becomes the public error with the message's name and version.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use thiserror::Error;
 
@@ -30,8 +30,13 @@ impl fmt::Display for Span<'_> {
     }
 }
 
+/// Before a path, which is empty when the message as a whole is meant.
+fn colon(path: &str) -> &'static str {
+    if path.is_empty() { "" } else { ": " }
+}
+
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
-#[error("{message} v{version}: {path} at byte {offset}: {reason}")]
+#[error("{message} v{version}{}{path} at byte {offset}: {reason}", colon(path))]
 pub struct DecodeError {
     pub message: &'static str,
     pub version: i16,
@@ -65,7 +70,7 @@ pub enum DecodeReason {
 }
 
 #[derive(Debug, Error, Clone, PartialEq, Eq)]
-#[error("{message} v{version}: {path}: {reason}")]
+#[error("{message} v{version}{}{path}: {reason}", colon(path))]
 pub struct EncodeError {
     pub message: &'static str,
     pub version: i16,
@@ -104,7 +109,7 @@ impl fmt::Display for Path {
                 Step::Index(index) => write!(f, "[{index}]")?,
             }
         }
-        if self.0.is_empty() { f.write_char('.') } else { Ok(()) }
+        Ok(())
     }
 }
 

@@ -129,7 +129,8 @@ macro_rules! messages {
                     let tag: Option<u32> = None $(.or(Some($tag)))?;
                     let name = stringify!($field);
                     if !present || tag.is_some() {
-                        let default: $type = $crate::protocol::message::default_value!($($default)?);
+                        let default: $type =
+                            $crate::protocol::message::default_value!($($default)?);
                         let omitted = self.$field == default;
                         if !present && !omitted && !ignorable {
                             return Err(Refusal::new(EncodeReason::NotInVersion).within(name));
@@ -160,7 +161,8 @@ macro_rules! messages {
                     let tag: Option<u32> = None $(.or(Some($tag)))?;
                     if tag.is_none() $(&& ($versions).contains(&form.version))? {
                         let nullable = true $(&& ($nullable).contains(&form.version))?;
-                        value.$field = types::read_field(input, form, stringify!($field), nullable)?;
+                        let name = stringify!($field);
+                        value.$field = types::read_field(input, form, name, nullable)?;
                     }
                 )*
                 if form.flexible {
@@ -169,8 +171,8 @@ macro_rules! messages {
                             let known: Option<u32> = None $(.or(Some($tag)))?;
                             if known == Some(tag) $(&& ($versions).contains(&form.version))? {
                                 let nullable = true $(&& ($nullable).contains(&form.version))?;
-                                value.$field =
-                                    types::read_field(input, form, stringify!($field), nullable)?;
+                                let name = stringify!($field);
+                                value.$field = types::read_field(input, form, name, nullable)?;
                                 return Ok(true);
                             }
                         )*

@@ -5,3 +5,4 @@ mod frames;
 mod hostile;
 mod oracle;
 mod semantics;
+mod stored;

@@ -164,6 +164,10 @@ impl Reader {
         let capacity_max = ARRAY_CAPACITY_BYTES_MAX / size_of::<T>().max(1);
         let mut elements = Vec::with_capacity(count.min(capacity_max));
         for index in 0..count {
+            if elements.len() == elements.capacity() {
+                // Doubles, but never beyond the count.
+                elements.reserve_exact(elements.len().clamp(1, count - index));
+            }
             elements.push(element(self).map_err(|fault| fault.at(index))?);
         }
         Ok(elements)

@@ -62,7 +62,7 @@ mod tests {
     fn a_negative_version_is_refused() {
         let bytes = Bytes::from_static(&[0xff, 0xff, 0, 0, 0, 0]);
         let error = decode::<ConsumerProtocolAssignment>(&bytes).unwrap_err();
-        let text = "ConsumerProtocolAssignment v-1: . at byte 2: no such version, known are v0..v3";
+        let text = "ConsumerProtocolAssignment v-1 at byte 2: no such version, known are v0..v3";
         assert_eq!(error.to_string(), text);
     }
 }

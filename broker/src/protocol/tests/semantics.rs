@@ -116,7 +116,7 @@ fn errors_name_message_version_field_and_offset() {
     let numbered = |tail: &[u8]| [&[0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 0xff], tail].concat();
     expect!["Sample v4: always at byte 0: 4 bytes are needed and 3 remain"]
         .assert_eq(&decode_error(&[0, 0, 0], 4));
-    expect!["Sample v9: . at byte 0: no such version, known are v1..v4"]
+    expect!["Sample v9 at byte 0: no such version, known are v1..v4"]
         .assert_eq(&decode_error(&[], 9));
     expect!["Sample v4: nullable at byte 11: not UTF-8"]
         .assert_eq(&decode_error(&[0, 0, 0, 0, 0, 0, 0, 7, 0, 3, b'x', 0xc0], 4));
@@ -126,9 +126,9 @@ fn errors_name_message_version_field_and_offset() {
         .assert_eq(&decode_error(&numbered(&[0xff, 0xff, 0xff, 0xff, 0x1f]), 4));
     expect!["Sample v4: tagged[1].name at byte 21: 50 bytes are needed and 2 remain"]
         .assert_eq(&decode_error(&numbered(&[1, 1, 5, 8, 3, 2, b'n', 1, 0, 51, 1, 0, 0, 0, 0]), 4));
-    expect!["Sample v4: . at byte 23: tagged field 1 declares 9 bytes and its value takes 8"]
+    expect!["Sample v4 at byte 23: tagged field 1 declares 9 bytes and its value takes 8"]
         .assert_eq(&decode_error(&numbered(&[1, 1, 1, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0]), 4));
-    expect!["Sample v4: . at byte 16: 200 bytes are needed and 0 remain"]
+    expect!["Sample v4 at byte 16: 200 bytes are needed and 0 remain"]
         .assert_eq(&decode_error(&numbered(&[1, 1, 1, 0xc8, 1]), 4));
     expect![
         "Sample v4: inner at byte 10: 2 does not say whether a struct follows (1) or none (-1)"
