@@ -31,7 +31,7 @@ pub(crate) const CONTROL_BIT: i16 = 1 << 5;
 pub(crate) const DELETE_HORIZON_BIT: i16 = 1 << 6;
 
 /// Why bytes are not a record batch, or its records cannot be read.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum BatchError {
     #[error("record batch is cut short: {have} bytes of {need}")]
     CutShort { have: usize, need: usize },
