@@ -1,0 +1,185 @@
+//! The small text files of a partition's directory, each replaced as a whole.
+//!
+//! ```text
+//! partition.metadata        version: 0
+//!                           topic_id: <22 characters of URL-safe base64>       Kafka's
+//!
+//! leader-epoch-checkpoint   0                  version
+//!                           <count>
+//!                           <epoch> <start offset>, one line each              Kafka's
+//!
+//! log-checkpoint            0                  version                         ours
+//!                           start <log start offset>
+//!                           recovery <offset below which all is on disk>
+//!                           clean <base> <bytes> <end>     only after an orderly close: the
+//!                                                          last segment, its size, the log end
+//! ```
+//!
+//! Kafka keeps start offsets and recovery points of all partitions in two files of the data
+//! directory; here each partition keeps its own, so that a partition is whole in its directory
+//! and none waits for another. The `clean` line holds as long as the last segment is the one and
+//! the size it names, so nothing needs to take it back when the log is written to again.
+
+use std::io;
+use std::path::Path;
+
+use uuid::Uuid;
+
+use super::disk::Disk;
+use super::error::{Doing, LogOpenError, StorageError};
+use crate::ids::{LeaderEpoch, Offset};
+
+const FILE_BYTES_MAX: u64 = 1 << 20;
+const METADATA: &str = "partition.metadata";
+const EPOCHS: &str = "leader-epoch-checkpoint";
+const LOG: &str = "log-checkpoint";
+
+/// What `log-checkpoint` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LogCheckpoint {
+    pub start: Offset,
+    pub recovery_point: Offset,
+    pub clean: Option<CleanEnd>,
+}
+
+/// Where the log ended when it was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct CleanEnd {
+    pub base: Offset,
+    pub bytes: u64,
+    pub end: Offset,
+}
+
+impl LogCheckpoint {
+    /// `None` if there is no such file yet.
+    pub fn load(disk: &dyn Disk, dir: &Path) -> Result<Option<LogCheckpoint>, LogOpenError> {
+        let path = dir.join(LOG);
+        let Some(text) = load(disk, &path)? else { return Ok(None) };
+        let checkpoint = LogCheckpoint::parse(&text);
+        checkpoint.map(Some).ok_or_else(|| malformed(&path, &text))
+    }
+
+    fn parse(text: &str) -> Option<LogCheckpoint> {
+        let mut lines = text.lines();
+        if lines.next()? != "0" {
+            return None;
+        }
+        let mut checkpoint = LogCheckpoint::default();
+        for line in lines {
+            let mut words = line.split(' ');
+            let name = words.next()?;
+            let mut number = || words.next()?.parse::<i64>().ok().filter(|number| *number >= 0);
+            match name {
+                "start" => checkpoint.start = Offset(number()?),
+                "recovery" => checkpoint.recovery_point = Offset(number()?),
+                "clean" => {
+                    checkpoint.clean = Some(CleanEnd {
+                        base: Offset(number()?),
+                        bytes: number()? as u64,
+                        end: Offset(number()?),
+                    });
+                }
+                _ => return None,
+            }
+        }
+        Some(checkpoint)
+    }
+
+    pub fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+        let mut text = format!("0\nstart {}\nrecovery {}\n", self.start, self.recovery_point);
+        if let Some(clean) = self.clean {
+            text += &format!("clean {} {} {}\n", clean.base, clean.bytes, clean.end);
+        }
+        let path = dir.join(LOG);
+        disk.replace(&path, text.as_bytes()).doing(&path, "write checkpoint")
+    }
+}
+
+/// Which leader epoch began at which offset, oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Epochs(Vec<(LeaderEpoch, Offset)>);
+
+impl Epochs {
+    pub fn load(disk: &dyn Disk, dir: &Path) -> Result<Epochs, LogOpenError> {
+        let path = dir.join(EPOCHS);
+        let Some(text) = load(disk, &path)? else { return Ok(Epochs::default()) };
+        Epochs::parse(&text).ok_or_else(|| malformed(&path, &text))
+    }
+
+    fn parse(text: &str) -> Option<Epochs> {
+        let mut lines = text.lines();
+        if lines.next()? != "0" {
+            return None;
+        }
+        let count: usize = lines.next()?.parse().ok()?;
+        let entry = |line: &str| {
+            let (epoch, start) = line.split_once(' ')?;
+            Some((LeaderEpoch(epoch.parse().ok()?), Offset(start.parse().ok()?)))
+        };
+        let entries: Vec<_> = lines.map(entry).collect::<Option<_>>()?;
+        (entries.len() == count).then_some(Epochs(entries))
+    }
+
+    pub fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+        let mut text = format!("0\n{}\n", self.0.len());
+        for (epoch, start) in &self.0 {
+            text += &format!("{} {start}\n", epoch.0);
+        }
+        let path = dir.join(EPOCHS);
+        disk.replace(&path, text.as_bytes()).doing(&path, "write checkpoint")
+    }
+
+    pub fn latest(&self) -> Option<LeaderEpoch> {
+        self.0.last().map(|(epoch, _)| *epoch)
+    }
+
+    pub fn begin(&mut self, epoch: LeaderEpoch, start: Offset) {
+        self.0.retain(|(_, known)| *known < start);
+        self.0.push((epoch, start));
+    }
+
+    /// Where the last epoch up to `epoch` ended, in a log that ends at `log_end`.
+    pub fn end_of(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
+        let after = self.0.partition_point(|(known, _)| *known <= epoch);
+        let (found, _) = self.0.get(after.checked_sub(1)?)?;
+        Some((*found, self.0.get(after).map_or(log_end, |(_, start)| *start)))
+    }
+}
+
+/// Writes the topic's id into a new partition's directory.
+pub(super) fn store_topic_id(disk: &dyn Disk, dir: &Path, id: Uuid) -> Result<(), StorageError> {
+    let path = dir.join(METADATA);
+    let text = format!("version: 0\ntopic_id: {}\n", encode_id(id));
+    disk.replace(&path, text.as_bytes()).doing(&path, "write metadata")
+}
+
+/// The topic's id as Kafka prints it: URL-safe base64 without padding.
+pub fn encode_id(id: Uuid) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    // 22 digits of 6 bits: 128 bits and 4 of zero after them.
+    let digit = |index: u32| {
+        let shift = 128 - 6 * (index as i32 + 1);
+        let bits = if shift >= 0 { id.as_u128() >> shift } else { id.as_u128() << -shift };
+        char::from(ALPHABET[(bits & 63) as usize])
+    };
+    (0..22).map(digit).collect()
+}
+
+fn load(disk: &dyn Disk, path: &Path) -> Result<Option<String>, LogOpenError> {
+    match disk.read(path, FILE_BYTES_MAX) {
+        Ok(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) => Err(LogOpenError::Malformed {
+                path: path.to_owned(),
+                reason: error.utf8_error().to_string(),
+            }),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::new(path, "read checkpoint", error).into()),
+    }
+}
+
+fn malformed(path: &Path, text: &str) -> LogOpenError {
+    let start: String = text.chars().take(80).collect();
+    LogOpenError::Malformed { path: path.to_owned(), reason: format!("{start:?}") }
+}

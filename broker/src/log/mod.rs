@@ -1,0 +1,60 @@
+//! Partitioned logs on disk, in Kafka's own layout.
+//!
+//! ```text
+//! <data>/<topic>-<partition>/
+//!   00000000000000000000.log         whole batches, as they came over the wire
+//!   00000000000000000000.index       offset → position, sparse            ┐
+//!   00000000000000000000.timeindex   timestamp → offset, sparse           ├ written when the
+//!   00000000000000000000.txnindex    aborted transactions, if any         │ segment is sealed
+//!   00000000000000004711.snapshot    producers' state up to that offset   ┘ or the log closed
+//!   leader-epoch-checkpoint          which epoch began where
+//!   log-checkpoint                   log start, recovery point, orderly end (ours)
+//!   partition.metadata               the topic's id
+//! ```
+//!
+//! - [`partition`]: a log in use: append and its lock; [`flush`]: fsync and what waits for it;
+//!   [`read`]: offsets and times to bytes; [`maintenance`]: retention, deletion, truncation;
+//! - [`recovery`]: from a directory to a log, by way of [`scan`] after an unclean stop;
+//! - [`validate`]: checks before appending; [`producers`]: idempotence and open transactions,
+//!   [`snapshot`] its file;
+//! - [`segment`]: a file and its indexes ([`index`]); [`header`]: a batch's numbers;
+//!   [`checkpoint`]: the small files; [`disk`]: the seam to storage,
+//!   the crash tests; [`config`], [`error`].
+//!
+//! Invariants: offsets never go back, not after deletion nor after a crash. A batch is visible
+//! once it is committed: written for acks=1, on disk for acks=all. What was acknowledged as
+//! synced survives a power cut, and what a recovery leaves is a prefix of what was appended.
+//! Readers never wait for the writer nor for an fsync. A failed fsync is never taken back.
+
+mod checkpoint;
+mod config;
+pub(crate) mod disk;
+mod error;
+mod flush;
+mod header;
+mod index;
+mod maintenance;
+mod partition;
+mod producers;
+mod read;
+mod recovery;
+mod scan;
+mod segment;
+mod snapshot;
+mod validate;
+
+pub use checkpoint::encode_id;
+pub use config::{Cleanup, LogConfig};
+pub use error::{AppendError, LogOpenError, ReadError, StorageError};
+pub use index::AbortedTransaction;
+pub use maintenance::{ProducerDescription, Retained};
+pub use partition::{
+    AppendOptions, Appended, Origin, Partition, PartitionOptions, Subscription, Visible,
+};
+pub use read::{LogSlice, ReadOptions, TimestampOffset};
+pub use scan::{Cut, RecoveryReport};
+
+pub(crate) use error::Doing;
+
+#[cfg(test)]
+mod tests;

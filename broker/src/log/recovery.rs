@@ -1,0 +1,365 @@
+//! From a directory to a log: after an orderly close nothing is scanned; otherwise every batch
+//! from the segment of the recovery point on is checked, and the log ends at the first bad byte.
+//!
+//! What is below the recovery point was synced, records and indexes both, and is trusted. A
+//! segment in the scanned part must begin where the one before it ends: a gap means that a power
+//! cut took the end of one file and left the next. (Compaction, which makes lawful gaps, must
+//! move the recovery point past a segment before it touches it.)
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::checkpoint::{Epochs, LogCheckpoint};
+use super::config::LogConfig;
+use super::disk::Disk;
+use super::error::{Doing, LogOpenError, StorageError};
+use super::producers::Producers;
+use super::scan::{Cut, RecoveryReport, ScanOptions, scan};
+use super::segment::{Segment, file_name};
+use super::snapshot;
+use crate::ids::{LeaderEpoch, Offset};
+
+const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
+
+/// A log as found.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    /// In order of their offsets, at least one.
+    pub segments: Vec<Arc<Segment>>,
+    /// Scanned segments, all but the last, whose indexes and snapshot are to be written.
+    pub sealed: Vec<Sealed>,
+    pub start: Offset,
+    pub end: Offset,
+    /// Below it all is on disk.
+    pub synced: Offset,
+    pub recovery_point: Offset,
+    pub epochs: Epochs,
+    pub producers: Producers,
+    /// `None` after an orderly close.
+    pub report: Option<RecoveryReport>,
+}
+
+/// A segment that takes no more records, and the producers' state at its end.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    pub segment: Arc<Segment>,
+    pub end: Offset,
+    pub snapshot: Vec<u8>,
+}
+
+pub(super) fn load(
+    disk: &Arc<dyn Disk>,
+    dir: &Arc<Path>,
+    config: &LogConfig,
+    now_ms: i64,
+) -> Result<Loaded, LogOpenError> {
+    disk.create_dir_all(dir).doing(dir, "create directory")?;
+    let checkpoint = LogCheckpoint::load(&**disk, dir)?.unwrap_or_default();
+    let mut epochs = Epochs::load(&**disk, dir)?;
+    let files = Files::list(disk, dir)?;
+    files.remove_leftovers(&**disk, dir)?;
+    let segments = files.segments(disk, dir)?;
+    let loader = Loader { disk, dir, config, checkpoint, files };
+    let mut loaded = if segments.is_empty() {
+        loader.empty(now_ms)?
+    } else if let Some(loaded) = loader.clean(&segments)? {
+        loaded
+    } else {
+        let recovered = loader.recover(segments)?;
+        loader.not_before_start(recovered, now_ms)?
+    };
+    let cut = loaded.report.as_ref().is_some_and(|report| !report.cuts.is_empty());
+    let epoch = match epochs.latest() {
+        Some(epoch) if cut => Some(LeaderEpoch(epoch.0 + 1)),
+        Some(_) => None,
+        None => Some(LeaderEpoch(0)),
+    };
+    if let Some(epoch) = epoch {
+        epochs.begin(epoch, loaded.end);
+        epochs.store(&**disk, dir)?;
+    }
+    loaded.epochs = epochs;
+    Ok(loaded)
+}
+
+/// The names in the directory, by kind.
+#[derive(Debug, Default)]
+struct Files {
+    logs: BTreeSet<Offset>,
+    snapshots: BTreeSet<Offset>,
+    /// Index files without their log.
+    names: BTreeSet<String>,
+}
+
+impl Files {
+    fn list(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Files, StorageError> {
+        let mut files = Files::default();
+        for name in disk.list(dir).doing(dir, "list directory")? {
+            match split(&name) {
+                Some((base, "log")) => _ = files.logs.insert(base),
+                Some((base, "snapshot")) => _ = files.snapshots.insert(base),
+                _ => {}
+            }
+            files.names.insert(name);
+        }
+        Ok(files)
+    }
+
+    /// What a crash left in the middle of a deletion or replacement.
+    fn remove_leftovers(&self, disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+        for name in &self.names {
+            let orphan = match split(name) {
+                Some((base, "index" | "timeindex" | "txnindex")) => !self.logs.contains(&base),
+                _ => name.ends_with(".deleted") || name.ends_with(".tmp"),
+            };
+            if orphan {
+                let path = dir.join(name);
+                disk.remove_file(&path).doing(&path, "delete")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn segments(
+        &self,
+        disk: &Arc<dyn Disk>,
+        dir: &Arc<Path>,
+    ) -> Result<Vec<Arc<Segment>>, StorageError> {
+        let open = |base: &Offset| {
+            let path = dir.join(file_name(*base, "log"));
+            let metadata = disk.metadata(&path).doing(&path, "look at")?;
+            let (disk, dir) = (disk.clone(), dir.clone());
+            Ok(Arc::new(Segment::existing(disk, dir, *base, metadata.len, metadata.created_ms)))
+        };
+        self.logs.iter().map(open).collect()
+    }
+
+    fn has_indexes(&self, base: Offset) -> bool {
+        ["index", "timeindex"].iter().all(|kind| self.names.contains(&file_name(base, kind)))
+    }
+}
+
+/// `00000000000000000042.log` → (42, "log").
+fn split(name: &str) -> Option<(Offset, &str)> {
+    let (base, extension) = name.split_once('.')?;
+    let digits = base.len() == 20 && base.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| base.parse().ok().map(|base| (Offset(base), extension)))?
+}
+
+struct Loader<'a> {
+    disk: &'a Arc<dyn Disk>,
+    dir: &'a Arc<Path>,
+    config: &'a LogConfig,
+    checkpoint: LogCheckpoint,
+    files: Files,
+}
+
+impl Loader<'_> {
+    /// A log without segments begins where the checkpoint says, or at 0.
+    fn empty(&self, now_ms: i64) -> Result<Loaded, StorageError> {
+        let start = self.checkpoint.start;
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        let segment = Arc::new(Segment::create(disk, dir, start, now_ms)?);
+        Ok(Loaded {
+            segments: vec![segment],
+            sealed: Vec::new(),
+            start,
+            end: start,
+            synced: start,
+            recovery_point: start,
+            epochs: Epochs::default(),
+            producers: Producers::default(),
+            report: None,
+        })
+    }
+
+    /// The log as it was closed; `None` if it was written to since, or lacks an index.
+    fn clean(&self, segments: &[Arc<Segment>]) -> Result<Option<Loaded>, StorageError> {
+        let Some(clean) = self.checkpoint.clean else { return Ok(None) };
+        let last = segments.last().expect("the caller has looked");
+        let indexed = segments.iter().all(|segment| self.files.has_indexes(segment.base));
+        if last.base != clean.base || last.size() != clean.bytes || !indexed {
+            return Ok(None);
+        }
+        let Some(producers) = self.snapshot(clean.end)? else { return Ok(None) };
+        self.remove_snapshots(segments, clean.end)?;
+        Ok(Some(Loaded {
+            segments: segments.to_vec(),
+            sealed: Vec::new(),
+            start: self.checkpoint.start.max(segments[0].base),
+            end: clean.end,
+            synced: clean.end,
+            recovery_point: clean.end,
+            epochs: Epochs::default(),
+            producers,
+            report: None,
+        }))
+    }
+
+    fn recover(&self, mut segments: Vec<Arc<Segment>>) -> Result<Loaded, StorageError> {
+        let from = self.first_to_scan(&segments);
+        let mut producers = self.producers_before(&segments, from)?;
+        let mut report = RecoveryReport::default();
+        let mut sealed: Vec<Sealed> = Vec::new();
+        let mut end = segments[from].base;
+        let mut index = from;
+        while index < segments.len() {
+            let segment = segments[index].clone();
+            if index > from && segment.base != end {
+                let reason = format!("the segment before it ends at {end}");
+                self.drop_from(&mut segments, index, end, &reason, &mut report)?;
+                break;
+            }
+            if index > from {
+                let snapshot = snapshot::encode(&producers);
+                sealed.push(Sealed { segment: segments[index - 1].clone(), end, snapshot });
+            }
+            let scanned = scan(
+                &segment,
+                &mut producers,
+                ScanOptions {
+                    expected: end,
+                    producers_from: Offset::ZERO,
+                    verify_checksums: true,
+                    index_interval_bytes: self.config.index_interval_bytes,
+                },
+            )?;
+            report.segments_scanned += 1;
+            report.bytes_scanned += scanned.len;
+            end = scanned.end;
+            segment.restore(scanned.growing, scanned.good);
+            index += 1;
+            if let Some(reason) = scanned.fault {
+                segment.truncate(scanned.good)?;
+                let bytes = scanned.len - scanned.good;
+                report.cut(segment.path("log"), scanned.good, bytes, end, &reason);
+                self.drop_from(&mut segments, index, end, &reason, &mut report)?;
+            }
+        }
+        self.remove_snapshots(&segments, end)?;
+        let recovery_point = segments[from].base;
+        Ok(Loaded {
+            start: self.checkpoint.start.max(segments[0].base).min(end),
+            segments,
+            sealed,
+            end,
+            synced: recovery_point,
+            recovery_point,
+            epochs: Epochs::default(),
+            producers,
+            report: Some(report),
+        })
+    }
+
+    /// Records up to the checkpointed start were deleted, and their offsets must not come again,
+    /// even if the power cut took more than what was deleted.
+    fn not_before_start(&self, recovered: Loaded, now_ms: i64) -> Result<Loaded, StorageError> {
+        if recovered.end >= self.checkpoint.start {
+            return Ok(recovered);
+        }
+        for segment in &recovered.segments {
+            segment.delete()?;
+        }
+        Ok(Loaded { report: recovered.report, ..self.empty(now_ms)? })
+    }
+
+    /// The segment that holds the recovery point, or an earlier one that lacks an index.
+    fn first_to_scan(&self, segments: &[Arc<Segment>]) -> usize {
+        let point = self.checkpoint.recovery_point;
+        let after = segments.partition_point(|segment| segment.base <= point);
+        let from = after.saturating_sub(1);
+        let lacking = segments.iter().position(|segment| !self.files.has_indexes(segment.base));
+        lacking.map_or(from, |lacking| lacking.min(from))
+    }
+
+    /// The producers' state at the beginning of segment `from`: a snapshot, and a replay of what
+    /// lies between.
+    fn producers_before(
+        &self,
+        segments: &[Arc<Segment>],
+        from: usize,
+    ) -> Result<Producers, StorageError> {
+        let base = segments[from].base;
+        let mut found = (Offset::ZERO, Producers::default());
+        for offset in self.files.snapshots.range(..=base).rev() {
+            if let Some(producers) = self.snapshot(*offset)? {
+                found = (*offset, producers);
+                break;
+            }
+        }
+        let (known, mut producers) = found;
+        for (segment, next) in segments[..from].iter().zip(&segments[1..]) {
+            if next.base <= known {
+                continue;
+            }
+            let scanned = scan(
+                segment,
+                &mut producers,
+                ScanOptions {
+                    expected: segment.base,
+                    producers_from: known,
+                    verify_checksums: false,
+                    index_interval_bytes: u32::MAX,
+                },
+            )?;
+            if let Some(reason) = scanned.fault {
+                let file = segment.path("log");
+                tracing::warn!(file = %file.display(), position = scanned.good, reason,
+                    "a synced segment is damaged; producers in it are not remembered");
+            }
+        }
+        Ok(producers)
+    }
+
+    fn snapshot(&self, offset: Offset) -> Result<Option<Producers>, StorageError> {
+        let path = self.dir.join(file_name(offset, "snapshot"));
+        match self.disk.read(&path, SNAPSHOT_BYTES_MAX) {
+            Ok(bytes) => Ok(snapshot::decode(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StorageError::new(&path, "read snapshot", error)),
+        }
+    }
+
+    /// Snapshots that no recovery will ask for: neither at a segment's start nor at the end.
+    fn remove_snapshots(&self, segments: &[Arc<Segment>], end: Offset) -> Result<(), StorageError> {
+        for offset in &self.files.snapshots {
+            if *offset != end && !segments.iter().any(|segment| segment.base == *offset) {
+                let path = self.dir.join(file_name(*offset, "snapshot"));
+                self.disk.remove_file(&path).doing(&path, "delete")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn drop_from(
+        &self,
+        segments: &mut Vec<Arc<Segment>>,
+        index: usize,
+        end: Offset,
+        reason: &str,
+        report: &mut RecoveryReport,
+    ) -> Result<(), StorageError> {
+        for segment in segments.split_off(index) {
+            report.cut(segment.path("log"), 0, segment.size(), end, reason);
+            segment.delete()?;
+        }
+        Ok(())
+    }
+}
+
+impl RecoveryReport {
+    fn cut(
+        &mut self,
+        file: std::path::PathBuf,
+        position: u64,
+        bytes: u64,
+        offset: Offset,
+        reason: &str,
+    ) {
+        tracing::warn!(file = %file.display(), position, bytes, %offset, reason,
+            "cut off what was not wholly written; the log goes on with this offset");
+        self.cuts.push(Cut { file, position, bytes, offset, reason: reason.to_owned() });
+    }
+}

@@ -1,0 +1,412 @@
+//! One segment: a `.log` file of whole batches and its indexes.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::disk::{Disk, DiskFile};
+use super::error::{Doing, StorageError};
+use super::header::{self, BatchHeader};
+use super::index::{self, AbortedTransaction, Growing};
+use crate::ids::Offset;
+use crate::record::{BatchError, HEADER_LEN, RecordBatch};
+
+/// How much is read at once to find a batch between two index entries.
+const PROBE_LEN: usize = 16 << 10;
+/// The largest index file that is taken for one: 4 GiB of log at one entry per 61-byte batch.
+const INDEX_BYTES_MAX: u64 = 1 << 30;
+
+/// Why a segment cannot be read.
+#[derive(Debug)]
+pub(super) enum SegmentError {
+    Storage(StorageError),
+    Damaged { offset: Offset, source: BatchError },
+}
+
+impl SegmentError {
+    /// Whether retention has deleted the file since the reader looked the segment up.
+    pub fn is_gone(&self) -> bool {
+        matches!(self, SegmentError::Storage(error)
+            if error.source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+impl From<StorageError> for SegmentError {
+    fn from(error: StorageError) -> SegmentError {
+        SegmentError::Storage(error)
+    }
+}
+
+/// Readers and the one writer share it. The writer alone appends; bytes below `size` are whole
+/// batches and change no more.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub base: Offset,
+    /// When its first batch was written, by the broker's clock.
+    pub created_ms: i64,
+    dir: Arc<Path>,
+    disk: Arc<dyn Disk>,
+    file: Mutex<Option<Arc<dyn DiskFile>>>,
+    size: AtomicU64,
+    indexes: Mutex<Indexes>,
+}
+
+#[derive(Debug)]
+enum Indexes {
+    /// In memory; the files are missing or older.
+    Growing(Growing),
+    /// In the files; what was asked for often is remembered.
+    Written { largest: Option<Option<(i64, Offset)>>, aborted: Option<Arc<[AbortedTransaction]>> },
+}
+
+/// `00000000000000000042.log`.
+pub(super) fn file_name(base: Offset, extension: &str) -> String {
+    format!("{:020}.{extension}", base.0)
+}
+
+impl Segment {
+    /// A new, empty segment; the file exists when this returns, its name is not yet durable.
+    pub fn create(
+        disk: Arc<dyn Disk>,
+        dir: Arc<Path>,
+        base: Offset,
+        now_ms: i64,
+    ) -> Result<Segment, StorageError> {
+        let path = dir.join(file_name(base, "log"));
+        let file = disk.open(&path).doing(&path, "create segment")?;
+        file.set_len(0).doing(&path, "create segment")?;
+        let segment = Segment::existing(disk, dir, base, 0, now_ms);
+        *segment.file() = Some(file);
+        *segment.indexes() = Indexes::Growing(Growing::default());
+        Ok(segment)
+    }
+
+    /// A segment as it lies on disk, its index files trusted.
+    pub fn existing(
+        disk: Arc<dyn Disk>,
+        dir: Arc<Path>,
+        base: Offset,
+        size: u64,
+        created_ms: i64,
+    ) -> Segment {
+        Segment {
+            base,
+            created_ms,
+            dir,
+            disk,
+            file: Mutex::new(None),
+            size: AtomicU64::new(size),
+            indexes: Mutex::new(Indexes::Written { largest: None, aborted: None }),
+        }
+    }
+
+    pub fn size(&self) -> u64 {
+        self.size.load(Ordering::Acquire)
+    }
+
+    pub fn path(&self, extension: &str) -> PathBuf {
+        self.dir.join(file_name(self.base, extension))
+    }
+
+    /// The log file, opened when first needed.
+    pub fn open(&self) -> Result<Arc<dyn DiskFile>, StorageError> {
+        let mut file = self.file();
+        if let Some(file) = &*file {
+            return Ok(file.clone());
+        }
+        let path = self.path("log");
+        // Opening for append would create what retention has just deleted.
+        self.disk.metadata(&path).doing(&path, "open segment")?;
+        let opened = self.disk.open(&path).doing(&path, "open segment")?;
+        *file = Some(opened.clone());
+        Ok(opened)
+    }
+
+    fn file(&self) -> MutexGuard<'_, Option<Arc<dyn DiskFile>>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn indexes(&self) -> MutexGuard<'_, Indexes> {
+        self.indexes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the writer does.
+impl Segment {
+    /// Writes batches at the end. After an error the file is as long as before, or `Err` of the
+    /// outer result says that even that failed.
+    pub fn append(
+        &self,
+        parts: &mut [IoSlice<'_>],
+        size: u64,
+    ) -> Result<Result<(), StorageError>, StorageError> {
+        let path = || self.path("log");
+        let file = match self.open() {
+            Ok(file) => file,
+            Err(error) => return Ok(Err(error)),
+        };
+        match file.append(parts) {
+            Ok(()) => {
+                self.size.fetch_add(size, Ordering::Release);
+                Ok(Ok(()))
+            }
+            Err(error) => {
+                file.set_len(self.size()).doing(&path(), "cut off a torn write")?;
+                Ok(Err(StorageError::new(&path(), "write records", error)))
+            }
+        }
+    }
+
+    /// Makes the indexes ready to grow; says how many entries the offset index has.
+    pub fn prepare(&self) -> Result<usize, StorageError> {
+        let mut indexes = self.indexes();
+        match &*indexes {
+            Indexes::Growing(growing) => Ok(growing.offsets.len()),
+            Indexes::Written { .. } => {
+                let growing = self.load_indexes()?;
+                let entries = growing.offsets.len();
+                *indexes = Indexes::Growing(growing);
+                Ok(entries)
+            }
+        }
+    }
+
+    /// Enters a batch into the indexes.
+    pub fn index(&self, header: &BatchHeader, position: u64, interval: u32) {
+        self.with_growing(|growing| growing.add(self.base, header, position, interval));
+    }
+
+    pub fn index_aborted(&self, transaction: AbortedTransaction) {
+        self.with_growing(|growing| growing.aborted.push(transaction));
+    }
+
+    fn with_growing(&self, change: impl FnOnce(&mut Growing)) {
+        match &mut *self.indexes() {
+            Indexes::Growing(growing) => change(growing),
+            Indexes::Written { .. } => unreachable!("the writer prepares before it appends"),
+        }
+    }
+
+    fn load_indexes(&self) -> Result<Growing, StorageError> {
+        let read = |extension| {
+            let path = self.path(extension);
+            match self.disk.read(&path, INDEX_BYTES_MAX) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+                read => read.doing(&path, "read index"),
+            }
+        };
+        Ok(Growing::decode(self.base, &read("index")?, &read("timeindex")?, &read("txnindex")?))
+    }
+
+    /// Replaces the indexes by those that a scan has found, and the size likewise.
+    pub fn restore(&self, growing: Growing, size: u64) {
+        *self.indexes() = Indexes::Growing(growing);
+        self.size.store(size, Ordering::Release);
+    }
+
+    /// Writes the index files durably, if they are behind.
+    pub fn write_indexes(&self) -> Result<(), StorageError> {
+        let mut growing = match &mut *self.indexes() {
+            Indexes::Growing(growing) => {
+                growing.add_largest_time(self.base);
+                growing.clone()
+            }
+            Indexes::Written { .. } => return Ok(()),
+        };
+        let disk = &*self.disk;
+        index::write(disk, &self.path("index"), &growing.encode_offsets())?;
+        index::write(disk, &self.path("timeindex"), &growing.encode_times())?;
+        let path = self.path("txnindex");
+        // Most segments have no aborted transaction, and Kafka then has no file.
+        if !growing.aborted.is_empty() || disk.metadata(&path).is_ok() {
+            index::write(disk, &path, &growing.encode_aborted())?;
+        }
+        let aborted = std::mem::take(&mut growing.aborted);
+        let mut indexes = self.indexes();
+        // The writer may have gone on meanwhile; then the files are behind again.
+        let unchanged = matches!(&*indexes, Indexes::Growing(now)
+            if now.largest == growing.largest && now.offsets.len() == growing.offsets.len()
+                && now.aborted.len() == aborted.len());
+        if unchanged {
+            *indexes =
+                Indexes::Written { largest: Some(growing.largest), aborted: Some(aborted.into()) };
+        }
+        Ok(())
+    }
+
+    /// Cuts the segment at `position`, where the batch with `offset` begins.
+    pub fn truncate(&self, position: u64) -> Result<(), StorageError> {
+        let path = self.path("log");
+        self.open()?.set_len(position).doing(&path, "truncate")?;
+        self.size.store(position, Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes the segment's files out of the log: renamed, so that a crash in between leaves
+    /// nothing that would be taken for a segment, then deleted.
+    pub fn delete(&self) -> Result<(), StorageError> {
+        let extensions = ["index", "timeindex", "txnindex", "snapshot", "log"];
+        let mut renamed = Vec::new();
+        for extension in extensions {
+            let path = self.path(extension);
+            let deleted = path.with_added_extension("deleted");
+            match self.disk.rename(&path, &deleted) {
+                Ok(()) => renamed.push(deleted),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(StorageError::new(&path, "rename", error)),
+            }
+        }
+        for path in renamed {
+            self.disk.remove_file(&path).doing(&path, "delete")?;
+        }
+        Ok(())
+    }
+}
+
+/// What readers do.
+impl Segment {
+    /// Where the first batch that ends at or after `offset` begins; `None` if there is none.
+    pub fn locate(&self, offset: Offset) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
+        let from = self.position_before(offset)?;
+        self.find(from, |header| header.last_offset() >= offset)
+    }
+
+    /// The first batch at or after `position` for which `wanted` holds.
+    pub fn find(
+        &self,
+        mut position: u64,
+        wanted: impl Fn(&BatchHeader) -> bool,
+    ) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
+        let size = self.size();
+        let mut probe = Vec::new();
+        // Where `probe` begins in the file.
+        let mut start = 0;
+        while position < size {
+            let within = position.checked_sub(start).map(|at| at as usize);
+            let bytes = within.and_then(|at| probe.get(at..at + HEADER_LEN));
+            let Some(bytes) = bytes else {
+                probe = self.read_at(position, PROBE_LEN)?;
+                start = position;
+                if probe.len() < HEADER_LEN {
+                    let need = HEADER_LEN;
+                    return Err(self.damaged(BatchError::CutShort { have: probe.len(), need }));
+                }
+                continue;
+            };
+            let header = BatchHeader::parse(bytes).map_err(|source| self.damaged(source))?;
+            if wanted(&header) {
+                return Ok(Some((position, header)));
+            }
+            position += header.size as u64;
+        }
+        Ok(None)
+    }
+
+    /// Up to `len` bytes from `position`, fewer at the segment's end.
+    pub fn read_at(&self, position: u64, len: usize) -> Result<Vec<u8>, StorageError> {
+        let len = (self.size().saturating_sub(position)).min(len as u64) as usize;
+        let mut bytes = vec![0; len];
+        if len > 0 {
+            let file = self.open()?;
+            file.read_exact_at(&mut bytes, position).doing(&self.path("log"), "read records")?;
+        }
+        Ok(bytes)
+    }
+
+    /// The whole batch whose header was found at `position`.
+    pub fn batch_at(&self, position: u64, size: usize) -> Result<RecordBatch, SegmentError> {
+        let bytes = Bytes::from(self.read_at(position, size)?);
+        RecordBatch::parse(bytes).map_err(|source| self.damaged(source))
+    }
+
+    /// The first batch that holds a record of `timestamp_ms` or later, as far as its header tells.
+    pub fn locate_time(
+        &self,
+        timestamp_ms: i64,
+    ) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
+        let offset = match &*self.indexes() {
+            Indexes::Growing(growing) => Some(growing.offset_before(self.base, timestamp_ms)),
+            Indexes::Written { .. } => None,
+        };
+        let offset = match offset {
+            Some(offset) => offset,
+            None => {
+                let path = self.path("timeindex");
+                index::find_offset(&*self.disk, &path, self.base, timestamp_ms)?
+            }
+        };
+        let from = self.position_before(offset)?;
+        self.find(from, |header| header.max_timestamp_ms >= timestamp_ms)
+    }
+
+    /// The largest timestamp in this segment and the last offset of the batch that holds it.
+    pub fn largest_timestamp(&self) -> Result<Option<(i64, Offset)>, StorageError> {
+        match &mut *self.indexes() {
+            Indexes::Growing(growing) => Ok(growing.largest),
+            Indexes::Written { largest: Some(largest), .. } => Ok(*largest),
+            Indexes::Written { largest, .. } => {
+                let last = index::last_time(&*self.disk, &self.path("timeindex"))?;
+                let last = last
+                    .map(|entry| (entry.timestamp_ms, index::absolute(self.base, entry.relative)));
+                *largest = Some(last);
+                Ok(last)
+            }
+        }
+    }
+
+    /// When it was last written to, by the file's own time.
+    pub fn modified_ms(&self) -> Result<i64, StorageError> {
+        let path = self.path("log");
+        Ok(self.disk.metadata(&path).doing(&path, "look at")?.modified_ms)
+    }
+
+    /// Transactions whose abort marker lies in this segment, in order of their ends.
+    pub fn aborted(&self) -> Result<Arc<[AbortedTransaction]>, StorageError> {
+        match &mut *self.indexes() {
+            Indexes::Growing(growing) => Ok(growing.aborted.as_slice().into()),
+            Indexes::Written { aborted: Some(aborted), .. } => Ok(aborted.clone()),
+            Indexes::Written { aborted, .. } => {
+                let path = self.path("txnindex");
+                let bytes = match self.disk.read(&path, INDEX_BYTES_MAX) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+                    read => read.doing(&path, "read index")?,
+                };
+                let entries: Arc<[AbortedTransaction]> = index::decode_aborted(&bytes).into();
+                *aborted = Some(entries.clone());
+                Ok(entries)
+            }
+        }
+    }
+
+    fn position_before(&self, offset: Offset) -> Result<u64, StorageError> {
+        if let Indexes::Growing(growing) = &*self.indexes() {
+            return Ok(growing.position_before(self.base, offset));
+        }
+        index::find_position(&*self.disk, &self.path("index"), self.base, offset)
+    }
+
+    fn damaged(&self, source: BatchError) -> SegmentError {
+        SegmentError::Damaged { offset: self.base, source }
+    }
+}
+
+/// The last offset of each of `bytes`' whole batches decides where a read ends: the length of
+/// the batches that begin before `end`, and the offset after them.
+pub(super) fn whole_batches(
+    bytes: &[u8],
+    end: Offset,
+) -> Result<(usize, Option<Offset>), BatchError> {
+    let (mut len, mut next) = (0, None);
+    for found in header::walk(bytes) {
+        let (position, header) = found?;
+        if header.base_offset >= end {
+            break;
+        }
+        len = position + header.size;
+        next = Some(header.next_offset());
+    }
+    Ok((len, next))
+}
