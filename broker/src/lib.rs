@@ -1,5 +1,7 @@
 //! Partitioned, durable logs behind the Kafka wire protocol.
 pub mod client;
+#[allow(dead_code)] // until the broker, which comes next, uses all of it
+mod coordinator;
 pub mod ids;
 #[allow(dead_code, unused_imports)] // until the broker, which comes next, uses all of it
 mod log;

@@ -1,0 +1,47 @@
+//! What the broker remembers for its clients: who belongs to which consumer group and how far it
+//! has read ([`groups`]), and which transactions are open and how they end ([`transactions`]).
+//!
+//! ```text
+//!            request                                   reply
+//!               │                                        ▲
+//!   service (rim): one lock per group or transactional id, clock, waiters, timers
+//!               │ (state, input, now)                    │ outputs
+//!               ▼                                        │
+//!            machine (pure) ── records to keep ──▶ StateLog ──▶ __consumer_offsets
+//!               ▲                                        │      __transaction_state
+//!               └──────────── persisted at offset ───────┘
+//! ```
+//!
+//! The machines know no clock, socket, lock or file: time comes in as [`Now`], answers go out as
+//! outputs addressed to a [`Waiter`], and what must be remembered goes out as records with a
+//! [`Ticket`], which comes back once they are durable. So a seeded simulation can crash, delay
+//! and reorder at every step.
+//!
+//! - `groups`: the classic group protocol and committed offsets;
+//! - `transactions`: producer ids, epochs, and two-phase commit over partitions;
+//! - [`state_log`]: the seam to the two internal topics, which are ordinary compacted topics in
+//!   Kafka's record formats.
+//!
+//! Invariants: nothing is answered as done before it is durable. Order in the log is the order in
+//! which the machine decided, since appends start under the machine's lock. Every waiter gets
+//! exactly one answer. No lock is held across an await, and none covers more than one group or
+//! one transactional id, save the lookup of its name.
+
+pub mod state_log;
+
+/// A moment, on both clocks: deadlines use the one that never jumps, stored times the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Milliseconds since the broker started; never goes back.
+    pub elapsed_ms: u64,
+    /// Milliseconds since 1970; may jump either way.
+    pub wall_ms: i64,
+}
+
+/// Who waits for an answer. The service gives out each number once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Waiter(pub u64);
+
+/// Names records on their way to the log, so that the machine knows which of them arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);

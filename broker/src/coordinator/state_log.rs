@@ -1,0 +1,99 @@
+//! The seam between coordinators and the log: two internal topics and the markers of
+//! transactions. The broker's topics implement it; simulations keep it in memory.
+
+use futures::future::BoxFuture;
+use thiserror::Error;
+
+use crate::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+use crate::record::{ControlType, RecordBatch};
+
+/// Kafka's name for the topic that keeps groups and committed offsets.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// Kafka's name for the topic that keeps transactions.
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+
+/// Why a coordinator's records did not reach the log.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum StateLogError {
+    #[error("{partition}: {reason}")]
+    Unavailable { partition: TopicPartition, reason: String },
+    #[error("{partition}: records of {size} bytes exceed max.message.bytes")]
+    TooLarge { partition: TopicPartition, size: usize },
+    /// A newer producer, or a marker, has fenced this epoch in the partition itself.
+    #[error("{partition}: producer {producer_id} with epoch {epoch} is fenced")]
+    Fenced { partition: TopicPartition, producer_id: ProducerId, epoch: ProducerEpoch },
+}
+
+/// A transaction's end, to be written to one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marker {
+    pub producer_id: ProducerId,
+    pub epoch: ProducerEpoch,
+    pub control_type: ControlType,
+}
+
+/// Where coordinators keep their state.
+pub trait StateLog: Send + Sync + 'static {
+    /// Appends to a partition of an internal topic. Calls take effect in the order in which they
+    /// are made, before the future is first polled; the future resolves to the base offset once
+    /// the batch is durable.
+    fn append(
+        &self,
+        to: &TopicPartition,
+        batch: RecordBatch,
+    ) -> BoxFuture<'static, Result<Offset, StateLogError>>;
+
+    /// Ends a transaction in any partition, in the manner of [`StateLog::append`]. A partition
+    /// that is gone counts as done: `Ok(None)`.
+    fn append_marker(
+        &self,
+        to: &TopicPartition,
+        marker: Marker,
+    ) -> BoxFuture<'static, Result<Option<Offset>, StateLogError>>;
+
+    /// Partitions of an internal topic; creates it with as many as `partitions` if there is none.
+    fn ensure_topic(
+        &self,
+        topic: &'static str,
+        partitions: i32,
+    ) -> BoxFuture<'static, Result<i32, StateLogError>>;
+
+    /// Partitions of an internal topic, or `None` if there is no such topic yet.
+    fn partitions(&self, topic: &'static str) -> Option<i32>;
+
+    /// Hands every batch of a partition to `each`, control batches included, in offset order.
+    fn replay(
+        &self,
+        from: &TopicPartition,
+        each: &mut dyn FnMut(RecordBatch),
+    ) -> Result<(), StateLogError>;
+}
+
+/// The partition of an internal topic that keeps `key`: Kafka's own choice, Java's string hash.
+pub fn partition_for(key: &str, partitions: i32) -> i32 {
+    let hash = key
+        .encode_utf16()
+        .fold(0i32, |hash, unit| hash.wrapping_mul(31).wrapping_add(i32::from(unit)));
+    // Not `abs`: Kafka clears the sign bit by special-casing i32::MIN alone.
+    let positive = if hash == i32::MIN { 0 } else { hash.abs() };
+    positive % partitions.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_chosen_as_kafka_does() {
+        // "my-group".hashCode() == -1228116230 and "é€".hashCode() == 15587 in Java.
+        assert_eq!(partition_for("my-group", 50), hash_of("my-group") % 50);
+        assert_eq!(partition_for("", 50), 0);
+        // This string's Java hash is i32::MIN.
+        assert_eq!(partition_for("polygenelubricants", 50), 0);
+        assert_eq!(partition_for("hello", 50), 99162322 % 50);
+    }
+
+    fn hash_of(key: &str) -> i32 {
+        key.bytes().fold(0i32, |h, b| h.wrapping_mul(31).wrapping_add(i32::from(b))).abs()
+    }
+}
