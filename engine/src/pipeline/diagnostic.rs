@@ -56,6 +56,80 @@ pub struct Diagnostic {
     pub help: Option<String>,
 }
 
+impl Diagnostic {
+    /// An error at a place of the file.
+    pub fn error(message: impl Into<String>, span: Span) -> Diagnostic {
+        Diagnostic { span: Some(span), ..Diagnostic::error_without_place(message) }
+    }
+
+    pub fn error_without_place(message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            severity: Severity::Error,
+            message: message.into(),
+            span: None,
+            label: None,
+            help: None,
+        }
+    }
+
+    pub fn label(mut self, label: impl Into<String>) -> Diagnostic {
+        self.label = Some(label.into());
+        self
+    }
+
+    pub fn help(mut self, help: impl Into<String>) -> Diagnostic {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// Help that names the candidate nearest to `given`, if one is near enough to be meant, else
+    /// all of them, if they are few.
+    pub fn did_you_mean<'a>(
+        mut self,
+        given: &str,
+        candidates: impl IntoIterator<Item = &'a str>,
+    ) -> Diagnostic {
+        let mut candidates: Vec<&str> = candidates.into_iter().collect();
+        candidates.sort_unstable();
+        candidates.dedup();
+        self.help = match nearest(given, &candidates) {
+            Some(near) => Some(format!("did you mean '{near}'?")),
+            None if candidates.is_empty() || candidates.len() > LISTED_MAX => self.help,
+            None => Some(format!("there is {}", quoted_list(&candidates, "and"))),
+        };
+        self
+    }
+}
+
+/// Candidates that a message lists at most.
+const LISTED_MAX: usize = 20;
+
+/// The candidate that `given` is probably a misspelling of.
+fn nearest<'a>(given: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let given = given.to_lowercase();
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&given, &candidate.to_lowercase());
+    candidates
+        .iter()
+        .map(|candidate| (distance(candidate), *candidate))
+        .filter(|(distance, candidate)| {
+            *distance <= given.chars().count().max(candidate.chars().count()) / 3
+        })
+        .min()
+        .map(|(_, candidate)| candidate)
+}
+
+/// `'a', 'b' or 'c'`.
+pub(crate) fn quoted_list(items: &[&str], conjunction: &str) -> String {
+    match items {
+        [] => String::new(),
+        [one] => format!("'{one}'"),
+        [init @ .., last] => {
+            let init: Vec<String> = init.iter().map(|item| format!("'{item}'")).collect();
+            format!("{} {conjunction} '{last}'", init.join(", "))
+        }
+    }
+}
+
 /// All mistakes of a pipeline, in the order of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Diagnostics(pub Vec<Diagnostic>);

@@ -1,9 +1,36 @@
 //! The pipeline file: what a person wrote, checked and lowered.
+//!
+//! ```text
+//! file.toml ─ toml_file ─ steps ─┐
+//!                                ├→ draft: declarations, and queries as syntax → plan → Pipeline
+//! file.sql  ─ sql_file ──────────┘
+//! ```
+//!
+//! - [`model`]: the outcome, which the rest of the engine runs; [`diagnostic`]: what is wrong;
+//! - [`load`](mod@load): reads files, and checks them with each other;
+//! - [`toml_file`], [`reader`]: keys of tables; [`steps`]: a query's steps as SQL syntax;
+//! - [`tokens`]: SQL with places in the file; [`strings`]: such places inside TOML strings;
+//! - [`draft`]: what both forms become; [`names`], [`duration`]: values that both have.
+//!
+//! Invariants: every mistake has the place where it stands, and all that can be found are found
+//! at once. One mistake is reported once, without those that merely follow from it. No file,
+//! whatever is in it, panics or takes more time than its length is worth. Nothing is created or
+//! started here.
 
 pub mod diagnostic;
+pub(crate) mod draft;
+pub mod duration;
+pub mod load;
 pub mod model;
+mod names;
+mod reader;
+mod steps;
+mod strings;
+pub(crate) mod tokens;
+mod toml_file;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
+pub use load::{load, load_text};
 pub use model::{
     Column, ColumnFrom, Connector, CsvOptions, Emit, EventTime, Format, LateRows, OnError,
     Pipeline, Query, Settings, Sink, Source, SourceKind, Watermark,

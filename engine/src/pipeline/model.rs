@@ -52,6 +52,18 @@ pub struct Source {
     pub span: Span,
 }
 
+impl Source {
+    /// The column that holds the event time, if any does: windows are made from it.
+    pub fn event_time_column(&self) -> Option<usize> {
+        match self.event_time {
+            EventTime::Column(index) => Some(index),
+            EventTime::Record => {
+                self.columns.iter().position(|column| column.from == ColumnFrom::Timestamp)
+            }
+        }
+    }
+}
+
 /// Whether a record adds a row or replaces the one with its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceKind {
@@ -71,7 +83,7 @@ pub struct Column {
 }
 
 /// Where a column's values come from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ColumnFrom {
     /// A field of the record's value: by name in JSON, by position in CSV, the whole in raw.
     Value,
@@ -135,6 +147,18 @@ pub struct Watermark {
     pub future_bound: Duration,
     /// What happens to rows behind the watermark whose window has closed.
     pub late: LateRows,
+}
+
+impl Default for Watermark {
+    fn default() -> Watermark {
+        Watermark {
+            delay: Duration::from_secs(1),
+            idle_timeout: Duration::from_secs(5),
+            // Less than what a clock set to another time zone is wrong by.
+            future_bound: Duration::from_secs(3600),
+            late: LateRows::Drop,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

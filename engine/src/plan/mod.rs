@@ -1,3 +1,33 @@
-//! From a checked query to one optimised plan.
+//! From a checked file to one optimised plan per query.
+//!
+//! ```text
+//! draft ── streamable (what cannot run as a stream) ──┐
+//!   │                                                 ├→ diagnostics, all at once
+//!   └→ context (names) → DataFusion's SQL planner ────┤
+//!        └ on failure: probe (every expression by itself)
+//!      → optimize → checks of window, key and sink → Query
+//! ```
+//!
+//! - [`context`]: sources, views and functions by name; [`types`]: SQL types;
+//! - [`window_tables`]: `TUMBLE(…)` in FROM; [`windows`]: its scalar functions, and which window an
+//!   aggregate groups by;
+//! - [`optimize`]: the rewrites that hold for streams; [`errors`]: what the planner says, as
+//!   diagnostics.
+//!
+//! Invariants: TOML and SQL come here in the same syntax, so there is one way to lower a query.
+//! A plan's leaves are scans of sources by name. The same file gives the same plan, always. A plan
+//! means to a batch engine what it means here.
 
+pub(crate) mod context;
+mod errors;
+pub mod lower;
+mod optimize;
+pub(crate) mod types;
+pub mod window_tables;
 pub mod windows;
+
+pub use context::SourceTable;
+pub use windows::{GroupWindow, WindowError, group_window};
+
+#[cfg(test)]
+mod tests;

@@ -152,19 +152,22 @@ impl ScalarUDFImpl for Tumble {
 
 /// Checks what SQL cannot: a window has a fixed and positive size.
 pub(crate) fn size_and_offset(constants: &[&ScalarValue]) -> Result<(i64, i64), String> {
-    let size_ns = fixed_length_ns(constants.first().copied(), "size")?;
+    let Some(size) = constants.first() else {
+        return Err("a window must have a size".to_owned());
+    };
+    let size_ns = fixed_length_ns(size, "size")?;
     if size_ns <= 0 {
         return Err("the size of a window must be more than nothing".to_owned());
     }
     let offset_ns = match constants.get(1) {
-        Some(offset) => fixed_length_ns(Some(offset), "offset")?,
+        Some(offset) => fixed_length_ns(offset, "offset")?,
         None => 0,
     };
     Ok((size_ns, offset_ns))
 }
 
-fn fixed_length_ns(value: Option<&ScalarValue>, what: &str) -> Result<i64, String> {
-    let Some(ScalarValue::IntervalMonthDayNano(Some(interval))) = value else {
+pub(crate) fn fixed_length_ns(value: &ScalarValue, what: &str) -> Result<i64, String> {
+    let ScalarValue::IntervalMonthDayNano(Some(interval)) = value else {
         return Err(format!("the {what} of a window must be a constant interval"));
     };
     let IntervalMonthDayNano { months, days, nanoseconds } = *interval;

@@ -1,0 +1,150 @@
+//! Files to pipelines: read, checked by themselves, then with each other.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
+use super::model::Pipeline;
+use super::toml_file;
+use crate::plan::lower::lower;
+
+/// A pipeline file is written by a person; what is larger is a mistake.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Planning goes down the syntax of a query as deep as that is nested. The bounds on tokens and
+/// nesting keep that well within this much stack, most of which is never touched.
+const STACK_BYTES: usize = 256 * 1024 * 1024;
+
+/// Reads and checks all files. Either all pipelines and what is worth a warning, or every mistake
+/// in any of them.
+pub fn load(paths: &[PathBuf]) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
+    let mut files = Vec::new();
+    let mut mistakes = Vec::new();
+    for path in paths {
+        match read(path) {
+            Ok(text) => {
+                files.push(Arc::new(SourceFile { path: path.clone(), text }));
+            }
+            Err(mistake) => mistakes.push(mistake),
+        }
+    }
+    check_files(files, mistakes)
+}
+
+/// As [`load`], for a file that is in memory already.
+pub fn load_text(path: PathBuf, text: String) -> Result<(Pipeline, Vec<Diagnostic>), Diagnostics> {
+    let file = Arc::new(SourceFile { path, text });
+    let (mut pipelines, warnings) = check_files(vec![file], Vec::new())?;
+    let pipeline = pipelines.pop().expect("one file without mistakes is one pipeline");
+    Ok((pipeline, warnings))
+}
+
+fn check_files(
+    files: Vec<Arc<SourceFile>>,
+    mut mistakes: Vec<Diagnostic>,
+) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
+    let thread = std::thread::Builder::new().name("plan".to_owned()).stack_size(STACK_BYTES);
+    let planning = thread.spawn(move || {
+        let pipelines: Vec<Pipeline> =
+            files.iter().filter_map(|file| check_file(file, &mut mistakes)).collect();
+        check_together(&pipelines, &mut mistakes);
+        (pipelines, mistakes)
+    });
+    let outcome = planning.map(std::thread::JoinHandle::join);
+    let (pipelines, mistakes) = match outcome {
+        Ok(Ok(checked)) => checked,
+        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        Err(error) => {
+            let message = format!("cannot start a thread to plan with: {error}");
+            return Err(Diagnostics(vec![Diagnostic::error_without_place(message)]));
+        }
+    };
+    let diagnostics = Diagnostics(mistakes);
+    if diagnostics.has_errors() { Err(diagnostics) } else { Ok((pipelines, diagnostics.0)) }
+}
+
+fn read(path: &Path) -> Result<String, Diagnostic> {
+    let cannot = |reason: String| {
+        Diagnostic::error_without_place(format!("cannot read {}: {reason}", path.display()))
+    };
+    let of_system = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => cannot("there is no such file".to_owned()),
+        std::io::ErrorKind::IsADirectory => cannot("it is a directory".to_owned()),
+        _ => cannot(error.to_string()),
+    };
+    let file = File::open(path).map_err(of_system)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(of_system)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(cannot(format!("it is larger than {FILE_BYTES_MAX} bytes"))
+            .help("a pipeline file holds sources, queries and connectors, not data"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+        cannot(format!("line {line} is not UTF-8")).help("save it as UTF-8")
+    })
+}
+
+fn check_file(file: &Arc<SourceFile>, mistakes: &mut Vec<Diagnostic>) -> Option<Pipeline> {
+    let mut own = Vec::new();
+    let draft = match file.path.extension().and_then(|extension| extension.to_str()) {
+        Some("toml") => toml_file::read(file, &mut own),
+        _ => {
+            let message = format!("{} is not a pipeline file", file.path.display());
+            let help = "its name ends in .toml or .sql";
+            mistakes.push(Diagnostic::error_without_place(message).help(help));
+            return None;
+        }
+    };
+    let pipeline = lower(draft, &mut own);
+    // In the order of the file; those at one place in the order in which they were found.
+    own.sort_by_key(|mistake| mistake.span.as_ref().map(|span| span.start));
+    own.dedup();
+    let failed = own.iter().any(|mistake| mistake.severity == Severity::Error);
+    mistakes.append(&mut own);
+    pipeline.filter(|_| !failed)
+}
+
+/// What must differ between all the files that run in one process.
+fn check_together(pipelines: &[Pipeline], mistakes: &mut Vec<Diagnostic>) {
+    let mut names: HashMap<&str, &Path> = HashMap::new();
+    for pipeline in pipelines {
+        if let Some(first) = names.insert(&pipeline.name, &pipeline.path) {
+            let message = format!(
+                "{} and {} are both called '{}'",
+                first.display(),
+                pipeline.path.display(),
+                pipeline.name
+            );
+            let help = "state is found by this name: set name = \"…\" in one of them";
+            mistakes.push(Diagnostic::error_without_place(message).help(help));
+        }
+    }
+    let connectors = pipelines.iter().flat_map(|pipeline| &pipeline.connectors);
+    let connectors = connectors.map(|connector| (connector.name.as_str(), &connector.span));
+    check_unique("connector", connectors, mistakes);
+    let topics = pipelines.iter().flat_map(|pipeline| &pipeline.queries);
+    let topics = topics.map(|query| (query.sink.topic.as_str(), &query.span));
+    check_unique("query that writes topic", topics, mistakes);
+}
+
+fn check_unique<'a>(
+    what: &str,
+    named: impl Iterator<Item = (&'a str, &'a Span)>,
+    mistakes: &mut Vec<Diagnostic>,
+) {
+    let mut seen: HashMap<&str, &Span> = HashMap::new();
+    for (name, span) in named {
+        if let Some(first) = seen.insert(name, span)
+            && first.file != span.file
+        {
+            let message = format!("a second {what} '{name}'");
+            let help = format!("the first is at {first}");
+            mistakes.push(Diagnostic::error(message, span.clone()).help(help));
+        }
+    }
+}

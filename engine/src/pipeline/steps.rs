@@ -1,0 +1,406 @@
+//! The steps of a TOML query to the syntax that SQL gives: each step selects from the one before.
+//!
+//! ```text
+//! { filter = "a > 0" }                  SELECT * FROM (…) WHERE a > 0
+//! { map = { b = "a + 1" } }             SELECT a + 1 AS b FROM (…)
+//! { add = { b = "a + 1" } }             SELECT *, a + 1 AS b FROM (…)
+//! { window = { tumble = "1 hour" },     SELECT window_start, window_end, k, count(*) AS n
+//!   group_by = ["k"],                     FROM TUMBLE((…), time, INTERVAL '1 hour')
+//!   aggregate = { n = "count(*)" } }      GROUP BY window_start, window_end, k
+//! { sql = "SELECT … FROM input" }       WITH input AS (…) SELECT … FROM input
+//! ```
+//!
+//! The subqueries have no alias, so their columns keep their names, and a single step reads its
+//! source directly: such a query is to the planner what a person would have written as SQL.
+
+use std::time::Duration;
+
+use datafusion_sql::sqlparser::ast::{
+    self, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, Interval, ObjectName, Query,
+    SelectItem, SetExpr, TableFactor, TableFunctionArgs, TableWithJoins,
+};
+use datafusion_sql::sqlparser::parser::Parser;
+use datafusion_sql::sqlparser::tokenizer::{Span as SqlSpan, Token};
+
+use super::diagnostic::{Diagnostic, Span};
+use super::draft::Named;
+use super::reader::{Mistakes, StringValue, Table, Value};
+use super::tokens::{DIALECT, parse_expr, parse_text, sql_span};
+use crate::plan::window_tables::{WINDOW_END, WINDOW_START, named_table};
+
+/// Each step nests the query once more, and what plans it goes down all of them.
+const STEPS_MAX: usize = 50;
+
+const KINDS: [&str; 6] = ["filter", "map", "add", "window", "aggregate", "sql"];
+
+/// What a step reads.
+enum Input {
+    Source(Ident),
+    Steps(Box<Query>),
+}
+
+impl Input {
+    fn relation(self) -> TableFactor {
+        match self {
+            Input::Source(name) => named_table(ObjectName::from(vec![name])),
+            Input::Steps(subquery) => {
+                TableFactor::Derived { lateral: false, subquery, alias: None, sample: None }
+            }
+        }
+    }
+
+    /// As the first argument of a window table function.
+    fn argument(self) -> Expr {
+        match self {
+            Input::Source(name) => Expr::Identifier(name),
+            Input::Steps(subquery) => Expr::Subquery(subquery),
+        }
+    }
+}
+
+/// The query that the steps make of the source. `event_time` is that source's, if it has one.
+pub(crate) fn query_of_steps(
+    from: &Named,
+    steps: &[Value<'_>],
+    event_time: Option<&str>,
+    mistakes: &mut Mistakes,
+) -> Option<Box<Query>> {
+    let before = mistakes.list.len();
+    if let Some(beyond) = steps.get(STEPS_MAX) {
+        let message = format!("a query has at most {STEPS_MAX} steps");
+        let span = mistakes.span(&beyond.range);
+        mistakes.push(Diagnostic::error(message, span));
+        return None;
+    }
+    let mut input = Input::Source(ident(&from.text, &from.span));
+    for step in steps {
+        let Some(table) = step.table(mistakes) else { continue };
+        // A step with mistakes is left out, so that those of the next ones are found as well.
+        input = match read_step(table, event_time, mistakes) {
+            Some(read) => Input::Steps(read.apply(input)),
+            None => input,
+        };
+    }
+    if mistakes.list.len() > before {
+        return None;
+    }
+    Some(match input {
+        Input::Source(_) => select_from(input, vec![wildcard()]),
+        Input::Steps(query) => query,
+    })
+}
+
+enum Step {
+    Filter(Expr),
+    Map(Vec<SelectItem>),
+    Add(Vec<SelectItem>),
+    Aggregate(Aggregate),
+    Sql(Box<Query>),
+}
+
+fn read_step(
+    mut table: Table<'_>,
+    event_time: Option<&str>,
+    mistakes: &mut Mistakes,
+) -> Option<Step> {
+    let kind = KINDS.into_iter().find(|kind| table.has(kind));
+    let step = match kind {
+        Some("filter") => {
+            table.get("filter").and_then(|value| expression(&value, mistakes)).map(Step::Filter)
+        }
+        Some("map") => columns(table.get("map"), mistakes).map(Step::Map),
+        Some("add") => columns(table.get("add"), mistakes).map(Step::Add),
+        Some("window" | "aggregate") => {
+            Aggregate::read(&mut table, event_time, mistakes).map(Step::Aggregate)
+        }
+        Some("sql") => table.get("sql").and_then(|value| {
+            let text = value.string(mistakes)?;
+            report(parse_text(text.sql(), |parser| parser.parse_query()), mistakes).map(Step::Sql)
+        }),
+        _ => {
+            for key in ["group_by", "having"] {
+                table.has(key);
+            }
+            let span = mistakes.span(&table.range);
+            mistakes.push(Diagnostic::error("a step without anything to do", span).help(format!(
+                "a step has one of {}",
+                super::diagnostic::quoted_list(&KINDS, "and")
+            )));
+            None
+        }
+    };
+    table.finish(mistakes);
+    step
+}
+
+impl Step {
+    fn apply(self, input: Input) -> Box<Query> {
+        match self {
+            Step::Filter(condition) => {
+                let mut query = select_from(input, vec![wildcard()]);
+                select_mut(&mut query).selection = Some(condition);
+                query
+            }
+            Step::Map(items) => select_from(input, items),
+            Step::Add(items) => {
+                select_from(input, std::iter::once(wildcard()).chain(items).collect())
+            }
+            Step::Aggregate(aggregate) => aggregate.apply(input),
+            Step::Sql(query) => with_input(query, input),
+        }
+    }
+}
+
+/// `{ name = "expression", … }` to `expression AS name, …`.
+fn columns(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Option<Vec<SelectItem>> {
+    let table = value?.table(mistakes)?;
+    let entries = table.named("column", mistakes);
+    if entries.is_empty() {
+        let span = mistakes.span(&table.range);
+        mistakes.push(Diagnostic::error(format!("{} names no column", table.what), span));
+    }
+    let items = entries.into_iter().map(|(name, value)| {
+        let expr = expression(&value, mistakes)?;
+        Some(SelectItem::ExprWithAlias { expr, alias: ident(&name.text, &name.span) })
+    });
+    // All of them, before the first mistake ends it.
+    let items: Vec<Option<SelectItem>> = items.collect();
+    items.into_iter().collect()
+}
+
+fn expression(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<Expr> {
+    let text = value.string(mistakes)?;
+    report(parse_expr(text.sql()), mistakes)
+}
+
+fn report<T>(parsed: Result<T, Diagnostic>, mistakes: &mut Mistakes) -> Option<T> {
+    parsed.map_err(|mistake| mistakes.push(mistake)).ok()
+}
+
+struct Aggregate {
+    window: Option<Window>,
+    group_by: Vec<SelectItem>,
+    aggregates: Vec<SelectItem>,
+    having: Option<Expr>,
+}
+
+struct Window {
+    time: Ident,
+    size: Expr,
+    offset: Option<Expr>,
+    span: SqlSpan,
+}
+
+impl Aggregate {
+    fn read(
+        table: &mut Table<'_>,
+        event_time: Option<&str>,
+        mistakes: &mut Mistakes,
+    ) -> Option<Aggregate> {
+        let before = mistakes.list.len();
+        let window =
+            table.get("window").and_then(|value| Window::read(&value, event_time, mistakes));
+        let group_by = match table.get("group_by").and_then(|value| value.strings(mistakes)) {
+            Some(texts) => texts.iter().filter_map(|text| group_item(text, mistakes)).collect(),
+            None => Vec::new(),
+        };
+        let aggregates = match table.get("aggregate") {
+            Some(value) => columns(Some(value), mistakes).unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let having = table.get("having").and_then(|value| expression(&value, mistakes));
+        (mistakes.list.len() == before).then_some(Aggregate {
+            window,
+            group_by,
+            aggregates,
+            having,
+        })
+    }
+
+    fn apply(self, input: Input) -> Box<Query> {
+        let mut items = Vec::new();
+        let relation = match self.window {
+            None => input.relation(),
+            Some(window) => {
+                let bounds = [WINDOW_START, WINDOW_END];
+                items.extend(bounds.map(|bound| {
+                    let bound = Ident::with_span(window.span, bound);
+                    SelectItem::UnnamedExpr(Expr::Identifier(bound))
+                }));
+                window.relation(input)
+            }
+        };
+        items.extend(self.group_by);
+        let keys = items.iter().filter_map(|item| match item {
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                Some(expr.clone())
+            }
+            _ => None,
+        });
+        let group_by = GroupByExpr::Expressions(keys.collect(), Vec::new());
+        items.extend(self.aggregates);
+        let mut query = select(relation, items);
+        let select = select_mut(&mut query);
+        select.group_by = group_by;
+        select.having = self.having;
+        query
+    }
+}
+
+/// `"origin"` or `"lower(origin) AS o"`.
+fn group_item(text: &StringValue<'_>, mistakes: &mut Mistakes) -> Option<SelectItem> {
+    let item = report(parse_text(text.sql(), |parser| parser.parse_select_item()), mistakes)?;
+    match item {
+        SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. } => Some(item),
+        _ => {
+            let message = format!("'{}' is nothing to group by", text.text);
+            mistakes.push(Diagnostic::error(message, text.span.clone()).help("name a column"));
+            None
+        }
+    }
+}
+
+impl Window {
+    fn read(
+        value: &Value<'_>,
+        event_time: Option<&str>,
+        mistakes: &mut Mistakes,
+    ) -> Option<Window> {
+        let mut table = value.table(mistakes)?;
+        let span = mistakes.span(&value.range);
+        let size = match table.get("tumble") {
+            Some(size) => Some(size),
+            None => {
+                report_missing_tumble(&mut table, &span, mistakes);
+                None
+            }
+        };
+        let size = size.and_then(|size| interval(&size, mistakes));
+        let offset = table.get("offset").map(|offset| interval(&offset, mistakes));
+        let named = table.get("time").map(|time| time.string(mistakes));
+        table.finish(mistakes);
+        let time = match (named, event_time) {
+            (Some(named), _) => named.map(|time| ident(time.text, &time.span))?,
+            (None, Some(event_time)) => ident(event_time, &span),
+            (None, None) => {
+                let message = "the window has no time to go by: its source has no event time";
+                mistakes.push(Diagnostic::error(message, span).help(
+                    "give the source event_time = \"column\", or a column such as \
+                     ts = { type = \"timestamptz\", from = \"timestamp\" }",
+                ));
+                return None;
+            }
+        };
+        let offset = match offset {
+            Some(offset) => Some(offset?),
+            None => None,
+        };
+        Some(Window { time, size: size?, offset, span: sql_span(span.start, span.end) })
+    }
+
+    fn relation(self, input: Input) -> TableFactor {
+        let arguments = [input.argument(), Expr::Identifier(self.time), self.size];
+        let arguments = arguments.into_iter().chain(self.offset);
+        let args = arguments.map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)));
+        let mut relation = named_table(ObjectName::from(vec![Ident::new("TUMBLE")]));
+        if let TableFactor::Table { args: of_relation, .. } = &mut relation {
+            *of_relation = Some(TableFunctionArgs { args: args.collect(), settings: None });
+        }
+        relation
+    }
+}
+
+fn report_missing_tumble(table: &mut Table<'_>, span: &Span, mistakes: &mut Mistakes) {
+    let later = ["hop", "cumulate", "session"].into_iter().find(|kind| table.has(kind));
+    let message = match later {
+        Some(kind) => format!("{kind} windows are not there yet"),
+        None => "a window needs 'tumble', its size".to_owned(),
+    };
+    let help = "such as window = { tumble = \"1 hour\" }";
+    mistakes.push(Diagnostic::error(message, span.clone()).help(help));
+}
+
+/// A duration as the literal that SQL has for it; whole days as days.
+fn interval(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<Expr> {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let duration = value.duration(mistakes)?;
+    let text = if duration.as_nanos().is_multiple_of(DAY.as_nanos()) {
+        format!("{} days", duration.as_secs() / DAY.as_secs())
+    } else {
+        format!("{} nanoseconds", duration.as_nanos())
+    };
+    let span = sql_span(value.range.start, value.range.end);
+    let text = ast::Value::SingleQuotedString(text).with_span(span);
+    Some(Expr::Interval(Interval {
+        value: Box::new(Expr::Value(text)),
+        leading_field: None,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    }))
+}
+
+fn ident(name: &str, span: &Span) -> Ident {
+    Ident::with_span(sql_span(span.start, span.end), name)
+}
+
+fn wildcard() -> SelectItem {
+    SelectItem::Wildcard(ast::WildcardAdditionalOptions::default())
+}
+
+fn select_from(input: Input, items: Vec<SelectItem>) -> Box<Query> {
+    select(input.relation(), items)
+}
+
+fn select(relation: TableFactor, items: Vec<SelectItem>) -> Box<Query> {
+    let mut query = bare_query();
+    let select = select_mut(&mut query);
+    select.projection = items;
+    select.from = vec![TableWithJoins { relation, joins: Vec::new() }];
+    query
+}
+
+/// `SELECT` and nothing else, placed nowhere.
+fn bare_query() -> Box<Query> {
+    let tokens = vec![Token::make_keyword("SELECT"), Token::Number("1".to_owned(), false)];
+    Parser::new(&DIALECT).with_tokens(tokens).parse_query().expect("SELECT 1 is a query")
+}
+
+fn select_mut(query: &mut Query) -> &mut ast::Select {
+    match query.body.as_mut() {
+        SetExpr::Select(select) => select,
+        _ => unreachable!("made by bare_query"),
+    }
+}
+
+/// The query with what it calls `input` put before it.
+fn with_input(mut query: Box<Query>, input: Input) -> Box<Query> {
+    let defined = match input {
+        Input::Source(_) => select_from(input, vec![wildcard()]),
+        Input::Steps(steps) => steps,
+    };
+    let alias = ast::TableAlias {
+        explicit: true,
+        name: Ident::new("input"),
+        columns: Vec::new(),
+        at: None,
+    };
+    let table = ast::Cte {
+        alias,
+        query: defined,
+        from: None,
+        materialized: None,
+        closing_paren_token: ast::helpers::attached_token::AttachedToken::empty(),
+    };
+    match &mut query.with {
+        Some(with) => with.cte_tables.insert(0, table),
+        None => {
+            query.with = Some(ast::With {
+                with_token: ast::helpers::attached_token::AttachedToken::empty(),
+                recursive: false,
+                cte_tables: vec![table],
+            });
+        }
+    }
+    query
+}

@@ -1,0 +1,283 @@
+//! SQL text to tokens that know their bytes in the file, and tokens to syntax.
+//!
+//! sqlparser places tokens by line and column of the text it was given, which may be a string
+//! inside a TOML file, with escapes. Here every location is rewritten so that its column is a byte
+//! offset in the file plus one, on line one. All that the parser and the planner report later is
+//! then a place in the file, whatever the text went through.
+
+use std::sync::Arc;
+
+use datafusion_sql::sqlparser::ast;
+use datafusion_sql::sqlparser::dialect::GenericDialect;
+use datafusion_sql::sqlparser::parser::{Parser, ParserError};
+use datafusion_sql::sqlparser::tokenizer::{
+    Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer,
+};
+
+use super::diagnostic::{Diagnostic, SourceFile, Span};
+
+pub(crate) static DIALECT: GenericDialect = GenericDialect {};
+
+/// Tokens of one statement or expression. What follows walks the syntax recursively, so a text of
+/// a million operators must end here.
+const TOKENS_MAX: usize = 10_000;
+
+/// Names that turn a table into windows of it.
+pub(crate) const WINDOW_TABLES: [&str; 4] = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
+
+/// A piece of SQL and where each of its bytes stands in the file.
+#[derive(Clone, Copy)]
+pub(crate) struct Text<'a> {
+    pub file: &'a Arc<SourceFile>,
+    pub sql: &'a str,
+    pub offsets: Offsets<'a>,
+}
+
+impl Text<'_> {
+    /// Where the whole of it stands.
+    pub fn span(&self) -> Span {
+        let (start, end) = (self.offsets.at(0), self.offsets.at(self.sql.len()));
+        Span { file: Arc::clone(self.file), start, end }
+    }
+}
+
+/// Where in the file the bytes of a text stand.
+#[derive(Clone, Copy)]
+pub(crate) enum Offsets<'a> {
+    /// One after the other from here.
+    From(usize),
+    /// Each at its own place; one more for the end.
+    Each(&'a [usize]),
+}
+
+impl Offsets<'_> {
+    fn at(self, index: usize) -> usize {
+        match self {
+            Offsets::From(base) => base + index,
+            Offsets::Each(places) => {
+                places.get(index).or(places.last()).copied().unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// The span of the file that a syntax span stands for; `None` for syntax of our own making.
+pub(crate) fn file_span(file: &Arc<SourceFile>, span: SqlSpan) -> Option<Span> {
+    let (start, end) = (span.start.column as usize, span.end.column as usize);
+    if span.start.line == 0 || start == 0 || end < start {
+        return None;
+    }
+    let length = file.text.len();
+    Some(Span {
+        file: Arc::clone(file),
+        start: (start - 1).min(length),
+        end: (end - 1).min(length),
+    })
+}
+
+/// The syntax span that [`file_span`] gives back.
+pub(crate) fn sql_span(start: usize, end: usize) -> SqlSpan {
+    SqlSpan::new(location(start), location(end))
+}
+
+fn location(offset: usize) -> Location {
+    Location::new(1, offset as u64 + 1)
+}
+
+/// Tokens without white space and comments; those before a mistake too, with the mistake.
+pub(crate) fn lex(text: Text<'_>) -> (Vec<TokenWithSpan>, Option<Diagnostic>) {
+    let mut tokens = Vec::new();
+    let outcome = Tokenizer::new(&DIALECT, text.sql).tokenize_with_location_into_buf(&mut tokens);
+    let mut places = Places { text, line: 1, column: 1, index: 0, before: 0 };
+    for token in &mut tokens {
+        let start = places.start(token.span.start);
+        token.span = sql_span(start, places.end(token.span.end).max(start));
+    }
+    tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+    let mistake = outcome.err().map(|error| {
+        let start = places.start(error.location);
+        let end = text.offsets.at(text.sql.len()).max(start);
+        let span = Span { file: Arc::clone(text.file), start, end: (start + 1).min(end) };
+        Diagnostic::error(lower_first(&error.message), span)
+    });
+    (tokens, mistake)
+}
+
+/// Line and column of a text to its place in the file, forwards only.
+struct Places<'a> {
+    text: Text<'a>,
+    line: u64,
+    column: u64,
+    /// The byte at that line and column, and the first of the character before it.
+    index: usize,
+    before: usize,
+}
+
+impl Places<'_> {
+    fn go_to(&mut self, location: Location) {
+        let rest = self.text.sql.get(self.index..).unwrap_or_default();
+        let from = self.index;
+        for (at, character) in rest.char_indices() {
+            if (self.line, self.column) >= (location.line, location.column) {
+                return;
+            }
+            self.before = from + at;
+            self.index = from + at + character.len_utf8();
+            (self.line, self.column) = match character {
+                '\n' => (self.line + 1, 1),
+                _ => (self.line, self.column + 1),
+            };
+        }
+    }
+
+    fn start(&mut self, location: Location) -> usize {
+        self.go_to(location);
+        self.text.offsets.at(self.index)
+    }
+
+    /// Right after the character before, so that a span does not take in an escape that follows.
+    fn end(&mut self, location: Location) -> usize {
+        self.go_to(location);
+        match self.text.offsets {
+            Offsets::From(base) => base + self.index,
+            Offsets::Each(_) => self.text.offsets.at(self.before) + 1,
+        }
+    }
+}
+
+fn lower_first(message: &str) -> String {
+    let mut characters = message.chars();
+    match characters.next() {
+        Some(first) => first.to_lowercase().chain(characters).collect(),
+        None => String::new(),
+    }
+}
+
+/// One piece of syntax made of all the tokens. `end` is where the text ends, for a mistake there.
+pub(crate) fn parse<T>(
+    file: &Arc<SourceFile>,
+    mut tokens: Vec<TokenWithSpan>,
+    end: usize,
+    read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<T, Diagnostic> {
+    if let Some(first_beyond) = tokens.get(TOKENS_MAX) {
+        let message = format!("more than {TOKENS_MAX} words and signs in one statement");
+        let help = "split it into several, by views or steps";
+        let span = file_span(file, first_beyond.span);
+        return Err(Diagnostic { span, ..Diagnostic::error_without_place(message) }.help(help));
+    }
+    unwrap_window_tables(&mut tokens);
+    tokens.push(TokenWithSpan { token: Token::EOF, span: sql_span(end, end) });
+    let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens);
+    let read = read(&mut parser).and_then(|read| {
+        let after = parser.next_token();
+        match after.token {
+            Token::EOF => Ok(read),
+            _ => parser.expected("end of text", after),
+        }
+    });
+    read.map_err(|error| syntax_error(file, end, error))
+}
+
+/// One piece of syntax made of all the text.
+pub(crate) fn parse_text<T>(
+    text: Text<'_>,
+    read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<T, Diagnostic> {
+    let (tokens, mistake) = lex(text);
+    match mistake {
+        Some(mistake) => Err(mistake),
+        None => parse(text.file, tokens, text.offsets.at(text.sql.len()), read),
+    }
+}
+
+pub(crate) fn parse_expr(text: Text<'_>) -> Result<ast::Expr, Diagnostic> {
+    parse_text(text, |parser| parser.parse_expr())
+}
+
+fn syntax_error(file: &Arc<SourceFile>, end: usize, error: ParserError) -> Diagnostic {
+    let message = match error {
+        ParserError::TokenizerError(message) | ParserError::ParserError(message) => message,
+        ParserError::RecursionLimitExceeded => "this is nested too deeply".to_owned(),
+    };
+    let (message, place) = match message.rsplit_once(" at Line: ") {
+        Some((before, place)) => (before, place.split_once("Column: ")),
+        None => (message.as_str(), None),
+    };
+    let place = place.and_then(|(_, column)| column.trim().parse::<usize>().ok());
+    let start = place.map_or(end, |column| column.saturating_sub(1)).min(file.text.len());
+    let message = match message.strip_prefix("Expected: ") {
+        Some(expected) => match expected.rsplit_once(", found: ") {
+            Some((expected, "EOF")) => format!("expected {expected}, but the text ends here"),
+            Some((expected, found)) => format!("expected {expected}, found '{found}'"),
+            None => format!("expected {expected}"),
+        },
+        None => lower_first(message),
+    };
+    let span = Span { file: Arc::clone(file), start, end: word_end(&file.text, start) };
+    Diagnostic::error(message, span).label("not understood from here")
+}
+
+/// The end of the word, or the one character, that starts here.
+fn word_end(text: &str, start: usize) -> usize {
+    let Some(rest) = text.get(start..) else { return start };
+    let word = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+    let one = rest.chars().next().map_or(0, char::len_utf8);
+    start + word.max(one)
+}
+
+/// Flink's `TABLE(TUMBLE(TABLE t, …))` to `TUMBLE(t, …)`, which the parser knows.
+fn unwrap_window_tables(tokens: &mut Vec<TokenWithSpan>) {
+    let mut drop = vec![false; tokens.len()];
+    for at in 0..tokens.len() {
+        if !is_window_call(tokens, at) {
+            continue;
+        }
+        let table = (at + 2..).take_while(|next| *next < tokens.len());
+        let table = table.take(3).find(|next| is_word(&tokens[*next], "TABLE"));
+        // Directly, or after `DATA =>`.
+        if let Some(table) = table
+            && matches!(tokens[table - 1].token, Token::LParen | Token::RArrow)
+        {
+            drop[table] = true;
+        }
+        let wrapped =
+            at >= 2 && tokens[at - 1].token == Token::LParen && is_word(&tokens[at - 2], "TABLE");
+        if wrapped && let Some(close) = closing(tokens, at - 1) {
+            drop[at - 2] = true;
+            drop[at - 1] = true;
+            drop[close] = true;
+        }
+    }
+    let mut dropped = drop.into_iter();
+    tokens.retain(|_| !dropped.next().unwrap_or(false));
+}
+
+fn is_window_call(tokens: &[TokenWithSpan], at: usize) -> bool {
+    WINDOW_TABLES.iter().any(|name| is_word(&tokens[at], name))
+        && tokens.get(at + 1).is_some_and(|next| next.token == Token::LParen)
+}
+
+/// An unquoted word, in either case.
+pub(crate) fn is_word(token: &TokenWithSpan, word: &str) -> bool {
+    match &token.token {
+        Token::Word(found) => found.quote_style.is_none() && found.value.eq_ignore_ascii_case(word),
+        _ => false,
+    }
+}
+
+/// The index of the parenthesis that closes the one at `open`.
+pub(crate) fn closing(tokens: &[TokenWithSpan], open: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    for (index, token) in tokens.iter().enumerate().skip(open) {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(index);
+        }
+    }
+    None
+}

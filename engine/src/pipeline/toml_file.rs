@@ -1,0 +1,509 @@
+//! The TOML form of a pipeline: tables and keys to a draft.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use toml::de::{DeTable, DeValue};
+
+use super::diagnostic::{Diagnostic, SourceFile, Span, quoted_list};
+use super::draft::{
+    Draft, DraftColumn, DraftQuery, DraftSink, DraftSource, METADATA_NAMES, Named, metadata_column,
+};
+use super::model::{
+    ColumnFrom, Connector, CsvOptions, Format, LateRows, OnError, Settings, Source, Watermark,
+};
+use super::names::{check_pipeline, check_topic, name_of_file};
+use super::reader::{Mistakes, Table, Value};
+use super::steps::query_of_steps;
+use super::tokens::parse_text;
+use crate::plan::types::parse_type;
+
+pub(crate) const FORMATS: [&str; 3] = ["json", "csv", "raw"];
+
+pub(crate) fn read(file: &Arc<SourceFile>, diagnostics: &mut Vec<Diagnostic>) -> Draft {
+    let mut mistakes = Mistakes::new(file);
+    let (document, errors) = DeTable::parse_recoverable(&file.text);
+    for error in errors {
+        let range = error.span().unwrap_or(0..0);
+        let span = mistakes.span(&range);
+        let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
+        mistakes.push(Diagnostic::error(message, span).label("not TOML from here"));
+    }
+    let whole = document.span();
+    let table = Table::new(document.get_ref(), whole, "the file");
+    let draft = read_document(table, &mut mistakes);
+    diagnostics.append(&mut mistakes.list);
+    draft
+}
+
+fn read_document(mut table: Table<'_>, mistakes: &mut Mistakes) -> Draft {
+    let file = Arc::clone(&mistakes.file);
+    let name = table.get("name").and_then(|name| name.string(mistakes)).map(|name| name.named());
+    if let Some(name) = &name {
+        check_pipeline(name, &mut mistakes.list);
+    }
+    let span = Span { file: Arc::clone(&file), start: 0, end: 0 };
+    let name = name.unwrap_or_else(|| Named { text: name_of_file(&file.path), span });
+    let settings = table.get("settings").and_then(|settings| read_settings(&settings, mistakes));
+    let connectors = named_tables(&mut table, "connectors", "connector", mistakes);
+    let connectors =
+        connectors.into_iter().map(|(name, table)| read_connector(name, table, mistakes));
+    let connectors = connectors.collect();
+    let mut broken = Vec::new();
+    let mut sources: Vec<Arc<Source>> = Vec::new();
+    for (list, what) in [("sources", "source"), ("tables", "table")] {
+        for (name, table) in named_tables(&mut table, list, what, mistakes) {
+            if sources.iter().any(|source| source.name == name.text) || broken.contains(&name.text)
+            {
+                let message = format!("'{}' is a source and a table", name.text);
+                let help = "give one of them another name";
+                mistakes.push(Diagnostic::error(message, name.span.clone()).help(help));
+            }
+            match read_source(name.clone(), table, what == "table", mistakes) {
+                Some(source) => sources.push(Arc::new(source)),
+                None => broken.push(name.text),
+            }
+        }
+    }
+    let mut queries = Vec::new();
+    if let Some(list) = table.get("queries").and_then(|queries| queries.array(mistakes)) {
+        for query in list {
+            let reader = QueryReader { pipeline: &name, sources: &sources, broken: &broken };
+            queries.extend(reader.read(&query, mistakes));
+        }
+    }
+    table.finish(mistakes);
+    let settings = settings.unwrap_or_default();
+    Draft { file, name, connectors, sources, views: Vec::new(), queries, broken, settings }
+}
+
+/// The tables under `[list.NAME]`.
+fn named_tables<'t>(
+    table: &mut Table<'t>,
+    list: &'static str,
+    what: &str,
+    mistakes: &mut Mistakes,
+) -> Vec<(Named, Table<'t>)> {
+    let Some(list) = table.get(list).and_then(|value| value.table(mistakes)) else {
+        return Vec::new();
+    };
+    let mut tables = Vec::new();
+    for (name, value) in list.named(what, mistakes) {
+        if let Some(mut table) = value.table(mistakes) {
+            table.range = name.span.start..name.span.end;
+            tables.push((name, table));
+        }
+    }
+    tables
+}
+
+fn read_settings(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
+    let mut table = value.table(mistakes)?;
+    let mut settings = Settings::default();
+    let interval = table.get("commit_interval").and_then(|value| value.duration(mistakes));
+    settings.commit_interval = interval.unwrap_or(settings.commit_interval);
+    let rows = table.get("batch_rows_max").and_then(|value| {
+        value.integer(1, BATCH_ROWS_LIMIT as i64, mistakes).map(|rows| rows as usize)
+    });
+    settings.batch_rows_max = rows.unwrap_or(settings.batch_rows_max);
+    table.finish(mistakes);
+    Some(settings)
+}
+
+/// Beyond this, larger batches cost memory and gain nothing.
+pub(crate) const BATCH_ROWS_LIMIT: usize = 1_000_000;
+
+fn read_connector(name: Named, table: Table<'_>, mistakes: &mut Mistakes) -> Connector {
+    let mut connector = Connector {
+        name: name.text,
+        properties: BTreeMap::new(),
+        span: name.span,
+        property_spans: BTreeMap::new(),
+    };
+    flatten(&table, "", &mut connector, mistakes);
+    connector
+}
+
+/// `connector.class = …` arrives as a table in a table: back to one property with a dotted key.
+fn flatten(table: &Table<'_>, prefix: &str, connector: &mut Connector, mistakes: &mut Mistakes) {
+    for (name, value) in table.named("property", mistakes) {
+        let key = format!("{prefix}{}", name.text);
+        if let DeValue::Table(_) = value.value {
+            if let Some(inner) = value.table(mistakes) {
+                flatten(&inner, &format!("{key}."), connector, mistakes);
+            }
+            continue;
+        }
+        let Some(text) = property_text(value.value) else {
+            let message = format!("property '{key}' is a list of more than plain values");
+            let span = mistakes.span(&value.range);
+            mistakes.push(Diagnostic::error(message, span));
+            continue;
+        };
+        let span = mistakes.span(&value.range);
+        connector.properties.insert(key.clone(), text);
+        connector.property_spans.insert(key, span);
+    }
+}
+
+/// As it would stand in a .properties file.
+fn property_text(value: &DeValue<'_>) -> Option<String> {
+    Some(match value {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Integer(number) => number.to_string(),
+        DeValue::Float(number) => number.to_string(),
+        DeValue::Boolean(value) => value.to_string(),
+        DeValue::Datetime(time) => time.to_string(),
+        DeValue::Array(items) => {
+            let plain = |item: &DeValue<'_>| match item {
+                DeValue::Array(_) | DeValue::Table(_) => None,
+                other => property_text(other),
+            };
+            let items: Option<Vec<String>> =
+                items.iter().map(|item| plain(item.get_ref())).collect();
+            items?.join(",")
+        }
+        DeValue::Table(_) => return None,
+    })
+}
+
+fn read_source(
+    name: Named,
+    mut table: Table<'_>,
+    is_table: bool,
+    mistakes: &mut Mistakes,
+) -> Option<Source> {
+    let topic = read_topic(&mut table, mistakes);
+    if topic.is_none() && !table.has("topic") {
+        check_topic(&name, &mut mistakes.list);
+    }
+    let format = read_format(table.get("format"), mistakes);
+    let columns = read_columns(table.get("columns"), mistakes);
+    let event_time = table.get("event_time").and_then(|value| value.string(mistakes));
+    let watermark = read_watermark(table.get("watermark"), mistakes);
+    let on_error = read_on_error(table.get("on_error"), mistakes);
+    let key = if is_table {
+        let key = table.require("key", mistakes).and_then(|key| key.strings(mistakes));
+        Some(key.unwrap_or_default().iter().map(|column| column.named()).collect())
+    } else {
+        None
+    };
+    let span = mistakes.span(&table.range);
+    table.finish(mistakes);
+    // A format or columns with mistakes are reported; the rest cannot be told from them.
+    let source = DraftSource {
+        name,
+        topic: topic.map(|topic| topic.text),
+        format: format?,
+        columns: columns?,
+        event_time: event_time.map(|column| column.named()),
+        watermark,
+        on_error,
+        key,
+        span,
+    };
+    source.finish(&mut mistakes.list)
+}
+
+fn read_topic(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Option<Named> {
+    let topic = table.get("topic")?.string(mistakes)?.named();
+    check_topic(&topic, &mut mistakes.list);
+    Some(topic)
+}
+
+/// `None` after a mistake; JSON where nothing is said.
+fn read_format(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Option<Format> {
+    let Some(value) = value else { return Some(Format::Json) };
+    if let DeValue::String(_) = value.value {
+        let name = value.string(mistakes)?.named();
+        return format_named(&name, CsvOptions::default(), &mut mistakes.list);
+    }
+    let mut table = value.table(mistakes)?;
+    let name = table.require("type", mistakes).and_then(|value| value.string(mistakes));
+    let Some(name) = name.map(|name| name.named()) else {
+        return None;
+    };
+    let options = if name.text == "csv" { read_csv(&mut table, mistakes) } else { None };
+    let format = format_named(&name, options.unwrap_or_default(), &mut mistakes.list);
+    table.what = format!("format '{}'", name.text);
+    table.finish(mistakes);
+    format
+}
+
+pub(crate) fn format_named(
+    name: &Named,
+    options: CsvOptions,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Format> {
+    match name.text.as_str() {
+        "json" => Some(Format::Json),
+        "csv" => Some(Format::Csv(options)),
+        "raw" => Some(Format::Raw),
+        other => {
+            let message = format!("unknown format '{other}'");
+            let diagnostic = Diagnostic::error(message, name.span.clone());
+            mistakes.push(diagnostic.did_you_mean(other, FORMATS));
+            None
+        }
+    }
+}
+
+fn read_csv(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Option<CsvOptions> {
+    let mut options = CsvOptions::default();
+    if let Some(header) = table.get("header").and_then(|value| value.boolean(mistakes)) {
+        options.header = header;
+    }
+    let null = table.get("null").and_then(|value| value.string(mistakes));
+    options.null = null.map(|null| null.text.to_owned());
+    for (key, place) in [("delimiter", &mut options.delimiter), ("quote", &mut options.quote)] {
+        let Some(text) = table.get(key).and_then(|value| value.string(mistakes)) else { continue };
+        if let Some(byte) = one_byte(&text.named(), key, &mut mistakes.list) {
+            *place = byte;
+        }
+    }
+    Some(options)
+}
+
+pub(crate) fn one_byte(text: &Named, key: &str, mistakes: &mut Vec<Diagnostic>) -> Option<u8> {
+    match text.text.as_bytes() {
+        [byte] if byte.is_ascii() && !matches!(byte, b'\r' | b'\n') => Some(*byte),
+        _ => {
+            let message = format!("the {key} must be one ASCII character");
+            mistakes.push(Diagnostic::error(message, text.span.clone()));
+            None
+        }
+    }
+}
+
+fn read_columns(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Option<Vec<DraftColumn>> {
+    let Some(value) = value else { return Some(Vec::new()) };
+    let table = value.table(mistakes)?;
+    let columns = table.named("column", mistakes).into_iter();
+    Some(columns.map(|(name, value)| read_column(name, &value, mistakes)).collect())
+}
+
+fn read_column(name: Named, value: &Value<'_>, mistakes: &mut Mistakes) -> DraftColumn {
+    let (data_type, from) = match value.value {
+        DeValue::Table(_) => match value.table(mistakes) {
+            Some(mut table) => {
+                let data_type = table.require("type", mistakes);
+                let from = table.get("from").and_then(|from| read_from(&from, mistakes));
+                table.finish(mistakes);
+                (data_type, from)
+            }
+            None => (None, None),
+        },
+        _ => (Some(value.clone()), None),
+    };
+    let data_type = data_type.and_then(|value| {
+        let text = value.string(mistakes)?;
+        parse_type(text.sql()).map_err(|mistake| mistakes.push(mistake)).ok()
+    });
+    DraftColumn {
+        name,
+        data_type: data_type.unwrap_or(DataType::Null),
+        from: from.unwrap_or(ColumnFrom::Value),
+    }
+}
+
+fn read_from(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<ColumnFrom> {
+    let text = value.string(mistakes)?;
+    let from = metadata_column(text.text);
+    if from.is_none() {
+        let message = format!("a record has no '{}'", text.text);
+        let diagnostic = Diagnostic::error(message, text.span);
+        mistakes.push(diagnostic.did_you_mean(text.text, METADATA_NAMES));
+    }
+    from
+}
+
+fn read_watermark(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Watermark {
+    let mut watermark = Watermark::default();
+    let Some(value) = value else { return watermark };
+    if let DeValue::String(_) = value.value {
+        watermark.delay = value.duration(mistakes).unwrap_or(watermark.delay);
+        return watermark;
+    }
+    let Some(mut table) = value.table(mistakes) else { return watermark };
+    for (key, place) in [
+        ("delay", &mut watermark.delay),
+        ("idle_timeout", &mut watermark.idle_timeout),
+        ("future_bound", &mut watermark.future_bound),
+    ] {
+        if let Some(duration) = table.get(key).and_then(|value| value.duration(mistakes)) {
+            *place = duration;
+        }
+    }
+    if let Some(late) = table.get("late").and_then(|value| value.string(mistakes)) {
+        match late.text {
+            "drop" => watermark.late = LateRows::Drop,
+            other => {
+                let message = format!("late rows cannot be treated as '{other}'");
+                let help = "\"drop\" leaves them out and counts them";
+                mistakes.push(Diagnostic::error(message, late.span).help(help));
+            }
+        }
+    }
+    table.finish(mistakes);
+    watermark
+}
+
+fn read_on_error(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> OnError {
+    let Some(value) = value else { return OnError::default() };
+    let read = match value.value {
+        DeValue::Table(_) => value.table(mistakes).and_then(|mut table| {
+            let topic = table.require("dead_letter", mistakes);
+            let topic = topic.and_then(|topic| topic.string(mistakes)).map(|topic| topic.named());
+            table.finish(mistakes);
+            let topic = topic?;
+            check_topic(&topic, &mut mistakes.list);
+            Some(OnError::DeadLetter { topic: topic.text })
+        }),
+        _ => value.string(mistakes).and_then(|text| match text.text {
+            "fail" => Some(OnError::Fail),
+            "skip" => Some(OnError::Skip),
+            other => {
+                let message = format!("'on_error' cannot be '{other}'");
+                let help = "\"fail\", \"skip\" or { dead_letter = \"topic\" }";
+                mistakes.push(Diagnostic::error(message, text.span).help(help));
+                None
+            }
+        }),
+    };
+    read.unwrap_or_default()
+}
+
+struct QueryReader<'a> {
+    pipeline: &'a Named,
+    sources: &'a [Arc<Source>],
+    broken: &'a [String],
+}
+
+impl QueryReader<'_> {
+    fn read(&self, value: &Value<'_>, mistakes: &mut Mistakes) -> Option<DraftQuery> {
+        let mut named = Value { what: "the query".to_owned(), ..value.clone() };
+        let mut table = named.table(mistakes)?;
+        let name =
+            table.get("name").and_then(|name| name.string(mistakes)).map(|name| name.named());
+        if let Some(name) = &name {
+            check_topic(name, &mut mistakes.list);
+            named.what = format!("query '{}'", name.text);
+            table.what.clone_from(&named.what);
+            table.range = name.span.start..name.span.end;
+        } else {
+            table.range = first_line(&mistakes.file.text, &table.range);
+        }
+        let sink = table.get("sink");
+        let sink = read_sink(sink, name.as_ref(), self.pipeline, mistakes);
+        let name = name.or_else(|| sink.as_ref().map(|sink| sink.topic.clone()));
+        let name = name.unwrap_or_else(|| self.pipeline.clone());
+        let query = match (table.get("sql"), table.get("from")) {
+            (Some(sql), None) => sql.string(mistakes).and_then(|text| {
+                let parsed = parse_text(text.sql(), |parser| parser.parse_query());
+                parsed.map_err(|mistake| mistakes.push(mistake)).ok()
+            }),
+            (None, Some(from)) => self.read_steps(&from, table.get("steps"), mistakes),
+            (sql, _) => {
+                let message = match sql {
+                    Some(_) => format!("{} has both 'sql' and 'from'", table.what),
+                    None => format!("{} has neither 'from' nor 'sql'", table.what),
+                };
+                let span = mistakes.span(&table.range);
+                let help = "from = \"source\" with steps = […], or sql = \"SELECT …\"";
+                mistakes.push(Diagnostic::error(message, span).help(help));
+                None
+            }
+        };
+        table.has("steps");
+        let span = mistakes.span(&value.range);
+        table.finish(mistakes);
+        Some(DraftQuery { name, query: query?, sink: sink?, span })
+    }
+
+    fn read_steps(
+        &self,
+        from: &Value<'_>,
+        steps: Option<Value<'_>>,
+        mistakes: &mut Mistakes,
+    ) -> Option<Box<datafusion_sql::sqlparser::ast::Query>> {
+        let from = from.string(mistakes)?.named();
+        let source = self.sources.iter().find(|source| source.name == from.text);
+        if source.is_none() && !self.broken.contains(&from.text) {
+            let message = format!("there is no source '{}'", from.text);
+            let names = self.sources.iter().map(|source| source.name.as_str());
+            let diagnostic = Diagnostic::error(message, from.span.clone()).label("no such source");
+            mistakes.push(diagnostic.did_you_mean(&from.text, names));
+        }
+        let steps = match steps {
+            Some(steps) => steps.array(mistakes)?,
+            None => Vec::new(),
+        };
+        let steps: Vec<Value<'_>> = steps
+            .into_iter()
+            .enumerate()
+            .map(|(index, step)| Value { what: format!("step {}", index + 1), ..step })
+            .collect();
+        let event_time = match source {
+            Some(source) => {
+                source.event_time_column().map(|index| source.columns[index].name.as_str())
+            }
+            // Unknown, and reported already: any name, so that nothing is said about it.
+            None => Some("event_time"),
+        };
+        let query = query_of_steps(&from, &steps, event_time, mistakes)?;
+        source.map(|_| query)
+    }
+}
+
+fn first_line(text: &str, range: &Range<usize>) -> Range<usize> {
+    let rest = text.get(range.clone()).unwrap_or_default();
+    range.start..range.start + rest.find('\n').unwrap_or(rest.len())
+}
+
+fn read_sink(
+    value: Option<Value<'_>>,
+    query: Option<&Named>,
+    pipeline: &Named,
+    mistakes: &mut Mistakes,
+) -> Option<DraftSink> {
+    let mut sink = DraftSink {
+        topic: query.unwrap_or(pipeline).clone(),
+        partitions: None,
+        format: Format::Json,
+        key: Vec::new(),
+        timestamp: None,
+        print: false,
+        columns: Vec::new(),
+    };
+    let Some(value) = value else { return Some(sink) };
+    if let DeValue::String(_) = value.value {
+        sink.topic = value.string(mistakes)?.named();
+        check_topic(&sink.topic, &mut mistakes.list);
+        return Some(sink);
+    }
+    let mut table = value.table(mistakes)?;
+    sink.topic = read_topic(&mut table, mistakes).unwrap_or(sink.topic);
+    let format = read_format(table.get("format"), mistakes);
+    if let Some(key) = table.get("key").and_then(|key| key.strings(mistakes)) {
+        sink.key = key.iter().map(|column| column.named()).collect();
+    }
+    let timestamp = table.get("timestamp").and_then(|column| column.string(mistakes));
+    sink.timestamp = timestamp.map(|column| column.named());
+    let partitions = table.get("partitions").and_then(|value| {
+        value.integer(1, PARTITIONS_LIMIT, mistakes).and_then(|number| i32::try_from(number).ok())
+    });
+    sink.partitions = partitions;
+    sink.print = table.get("print").and_then(|value| value.boolean(mistakes)).unwrap_or(false);
+    table.finish(mistakes);
+    sink.format = format?;
+    Some(sink)
+}
+
+pub(crate) const PARTITIONS_LIMIT: i64 = 10_000;
+
+/// For messages: `json, csv and raw`.
+pub(crate) fn formats_listed() -> String {
+    quoted_list(&FORMATS, "and")
+}

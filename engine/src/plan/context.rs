@@ -1,0 +1,207 @@
+//! What names mean to the SQL planner: the pipeline's sources and views, and all functions.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::{Result, TableReference, plan_err};
+use datafusion_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner};
+use datafusion_expr::{
+    AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+};
+use datafusion_sql::planner::{ParserOptions, SqlToRel};
+
+use super::window_tables::WindowTables;
+use super::windows;
+use crate::pipeline::Source;
+
+/// A source as the leaf of a plan.
+pub struct SourceTable(pub Arc<Source>);
+
+impl TableSource for SourceTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.0.schema)
+    }
+}
+
+/// A named query, put in place wherever it is read.
+struct View(LogicalPlan);
+
+impl TableSource for View {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.0.schema().inner())
+    }
+
+    fn get_logical_plan(&self) -> Option<Cow<'_, LogicalPlan>> {
+        Some(Cow::Borrowed(&self.0))
+    }
+}
+
+/// Everything that the queries of one file can name.
+pub(crate) struct Catalog {
+    tables: BTreeMap<String, Arc<dyn TableSource>>,
+    options: ConfigOptions,
+    relation_planners: Vec<Arc<dyn RelationPlanner>>,
+    expr_planners: Vec<Arc<dyn ExprPlanner>>,
+}
+
+impl Catalog {
+    pub fn new() -> Catalog {
+        Catalog {
+            tables: BTreeMap::new(),
+            options: options(),
+            relation_planners: vec![Arc::new(WindowTables)],
+            expr_planners: expr_planners(),
+        }
+    }
+
+    pub fn add_source(&mut self, source: &Arc<Source>) {
+        self.tables.insert(source.name.clone(), Arc::new(SourceTable(Arc::clone(source))));
+    }
+
+    pub fn add_view(&mut self, name: &str, plan: LogicalPlan) {
+        self.tables.insert(name.to_owned(), Arc::new(View(plan)));
+    }
+
+    pub fn table(&self, name: &str) -> Option<&Arc<dyn TableSource>> {
+        self.tables.get(name)
+    }
+
+    pub fn table_names(&self) -> impl Iterator<Item = &str> {
+        self.tables.keys().map(String::as_str)
+    }
+
+    /// Identifiers keep their case, as in Flink: JSON fields often have capitals.
+    pub fn planner(&self) -> SqlToRel<'_, Catalog> {
+        let options = ParserOptions::new()
+            .with_collect_spans(true)
+            .with_enable_ident_normalization(false)
+            .with_map_string_types_to_utf8view(false);
+        SqlToRel::new_with_options(self, options)
+    }
+}
+
+/// Times with a zone are in UTC unless a type names another.
+pub(crate) fn options() -> ConfigOptions {
+    let mut options = ConfigOptions::default();
+    options.execution.time_zone = Some("+00:00".to_owned());
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options
+}
+
+fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
+    vec![
+        Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
+        Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
+        Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
+        Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
+        Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
+        Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
+    ]
+}
+
+/// All functions by name, other names of theirs included.
+struct Functions {
+    scalar: HashMap<String, Arc<ScalarUDF>>,
+    higher_order: HashMap<String, Arc<HigherOrderUDF>>,
+    aggregate: HashMap<String, Arc<AggregateUDF>>,
+}
+
+static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
+    let mut scalar = HashMap::new();
+    let built_in = datafusion_functions::all_default_functions()
+        .into_iter()
+        .chain(datafusion_functions_nested::all_default_nested_functions());
+    for function in built_in.chain(windows::functions()) {
+        for name in std::iter::once(function.name()).chain(all(function.aliases())) {
+            scalar.insert(name.to_owned(), Arc::clone(&function));
+        }
+    }
+    let mut higher_order = HashMap::new();
+    for function in datafusion_functions_nested::all_default_higher_order_functions() {
+        for name in std::iter::once(function.name()).chain(all(function.aliases())) {
+            higher_order.insert(name.to_owned(), Arc::clone(&function));
+        }
+    }
+    let mut aggregate = HashMap::new();
+    for function in datafusion_functions_aggregate::all_default_aggregate_functions() {
+        for name in std::iter::once(function.name()).chain(all(function.aliases())) {
+            aggregate.insert(name.to_owned(), Arc::clone(&function));
+        }
+    }
+    Functions { scalar, higher_order, aggregate }
+});
+
+fn all(names: &[String]) -> impl Iterator<Item = &str> {
+    names.iter().map(String::as_str)
+}
+
+/// Every function's name, for "did you mean".
+pub(crate) fn function_names() -> impl Iterator<Item = &'static str> {
+    let functions = &*FUNCTIONS;
+    let names = functions.scalar.keys().chain(functions.aggregate.keys());
+    names.chain(functions.higher_order.keys()).map(String::as_str)
+}
+
+impl ContextProvider for Catalog {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        let found = match &name {
+            TableReference::Bare { table } => self.tables.get(table.as_ref()),
+            TableReference::Partial { .. } | TableReference::Full { .. } => None,
+        };
+        match found {
+            Some(table) => Ok(Arc::clone(table)),
+            None => plan_err!("there is no source or view '{name}'"),
+        }
+    }
+
+    fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {
+        &self.relation_planners
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.expr_planners
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        FUNCTIONS.scalar.get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        FUNCTIONS.higher_order.get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        FUNCTIONS.aggregate.get(name).cloned()
+    }
+
+    fn get_window_meta(&self, _name: &str) -> Option<Arc<WindowUDF>> {
+        None
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        FUNCTIONS.scalar.keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        FUNCTIONS.higher_order.keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        FUNCTIONS.aggregate.keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}

@@ -1,0 +1,117 @@
+//! What the planner says, as diagnostics of the file.
+
+use std::sync::Arc;
+
+use datafusion_common::{DataFusionError, SchemaError};
+use datafusion_sql::sqlparser::tokenizer::{Location, Span as SqlSpan};
+
+use super::context::{Catalog, function_names};
+use crate::pipeline::tokens::file_span;
+use crate::pipeline::{Diagnostic, Severity, SourceFile, Span};
+
+/// One error of the planner. `around` is the smallest piece of the file known to be wrong, for
+/// when the planner names no place.
+pub(crate) fn diagnostic(
+    error: &DataFusionError,
+    file: &Arc<SourceFile>,
+    around: Option<Span>,
+    catalog: &Catalog,
+) -> Diagnostic {
+    let placed = error.diagnostic();
+    let span = placed
+        .and_then(|placed| placed.span)
+        .and_then(|span| file_span(file, sql_span_of(span)))
+        .or(around);
+    let mut diagnostic = Diagnostic {
+        severity: Severity::Error,
+        message: String::new(),
+        span,
+        label: None,
+        help: placed.and_then(|placed| placed.helps.first()).map(|help| help.message.clone()),
+    };
+    let root = error.find_root();
+    if let DataFusionError::SchemaError(schema_error, _) = root {
+        return of_schema(diagnostic, schema_error);
+    }
+    let message = match placed {
+        Some(placed) => placed.message.clone(),
+        None => root.strip_backtrace(),
+    };
+    if let Some(table) = between(&message, "table '", "' not found") {
+        diagnostic.message = format!("there is no source or view '{table}'");
+        return diagnostic.label("no such source").did_you_mean(&table, catalog.table_names());
+    }
+    if let Some(function) = between(&message, "Invalid function '", "'") {
+        diagnostic.message = format!("there is no function '{function}'");
+        return diagnostic.label("no such function").did_you_mean(&function, function_names());
+    }
+    diagnostic.message = plain(&message);
+    diagnostic
+}
+
+fn of_schema(mut diagnostic: Diagnostic, error: &SchemaError) -> Diagnostic {
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let column = match &field.relation {
+                Some(relation) => format!("{relation}.{}", field.name),
+                None => field.name.clone(),
+            };
+            diagnostic.message = format!("there is no column '{column}' here");
+            let names = valid_fields.iter().map(|valid| match &field.relation {
+                Some(_) => valid.flat_name(),
+                None => valid.name.clone(),
+            });
+            let names: Vec<String> = names.collect();
+            diagnostic
+                .label("no such column")
+                .did_you_mean(&column, names.iter().map(String::as_str))
+        }
+        SchemaError::AmbiguousReference { field } => {
+            diagnostic.message = format!("there are several columns '{}' here", field.name);
+            diagnostic.help = Some("put the name of the table and a point before it".to_owned());
+            diagnostic
+        }
+        SchemaError::DuplicateUnqualifiedField { name }
+        | SchemaError::DuplicateQualifiedField { name, .. } => {
+            diagnostic.message = format!("two columns are called '{name}'");
+            diagnostic.help = Some("give one of them another name with AS".to_owned());
+            diagnostic
+        }
+    }
+}
+
+fn sql_span_of(span: datafusion_common::Span) -> SqlSpan {
+    let location = |at: datafusion_common::Location| Location::new(at.line, at.column);
+    SqlSpan::new(location(span.start), location(span.end))
+}
+
+fn between(message: &str, before: &str, after: &str) -> Option<String> {
+    let (_, rest) = message.split_once(before)?;
+    rest.split_once(after).map(|(found, _)| found.to_owned())
+}
+
+/// Without the kind of error before it and its own suggestions after it.
+fn plain(message: &str) -> String {
+    let mut message = message;
+    for kind in [
+        "Error during planning: ",
+        "This feature is not implemented: ",
+        "Execution error: ",
+        "Internal error: ",
+        "Arrow error: ",
+        "SQL error: ",
+    ] {
+        message = message.strip_prefix(kind).unwrap_or(message);
+    }
+    let line = message.lines().next().unwrap_or(message).trim_end_matches(['.', ' ']);
+    let mut characters = line.chars();
+    let first = characters.next();
+    let second = characters.clone().next();
+    match (first, second) {
+        // Not a word in capitals.
+        (Some(first), Some(second)) if !second.is_uppercase() => {
+            first.to_lowercase().chain(characters).collect()
+        }
+        _ => line.to_owned(),
+    }
+}

@@ -1,0 +1,38 @@
+//! A planned query to the plan that runs: types made to agree, then rewritten.
+//!
+//! The rules are those of DataFusion that hold for rows which keep coming. Left out are rules
+//! that need statistics or an end of input, that turn one aggregate into two (DISTINCT), and that
+//! remove a source altogether (`WHERE false`): the topology has a place for each leaf.
+
+use std::sync::Arc;
+
+use datafusion_common::Result;
+use datafusion_expr::LogicalPlan;
+use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion_optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion_optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion_optimizer::optimize_projections::OptimizeProjections;
+use datafusion_optimizer::optimize_unions::OptimizeUnions;
+use datafusion_optimizer::push_down_filter::PushDownFilter;
+use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion_optimizer::{Analyzer, Optimizer, OptimizerContext};
+
+use super::context::options;
+
+pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let options = Arc::new(options());
+    let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
+    let plan = analyzer.execute_and_check(plan, &options, |_, _| {})?;
+    let optimizer = Optimizer::with_rules(vec![
+        Arc::new(OptimizeUnions::new()),
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(PushDownFilter::new()),
+        Arc::new(CommonSubexprEliminate::new()),
+        Arc::new(OptimizeProjections::new()),
+    ]);
+    let context = OptimizerContext::new_with_config_options(options);
+    optimizer.optimize(plan, &context, |_, _| {})
+}

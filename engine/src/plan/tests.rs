@@ -1,0 +1,28 @@
+//! Golden plans.
+
+use std::path::PathBuf;
+
+use expect_test::{Expect, expect};
+
+use crate::pipeline::{Pipeline, load};
+
+fn repository_file(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn load_one(path: &str) -> Pipeline {
+    let (mut pipelines, warnings) = load(&[repository_file(path)]).expect("no mistakes");
+    assert_eq!(warnings, []);
+    pipelines.remove(0)
+}
+
+#[test]
+fn flight_delays_lowers_to_one_aggregate_over_a_narrow_scan() {
+    let pipeline = load_one("pipelines/flight-delays.toml");
+    let expected: Expect = expect![[r#"
+        Projection: window_start, window_end, flights.origin, count(Int64(1)) AS count(*) AS flights, count(Int64(1)) FILTER (WHERE flights.dep_time IS NULL) AS count(*) FILTER (WHERE flights.dep_time IS NULL) AS cancelled, avg(flights.dep_delay) AS mean_delay, max(flights.dep_delay) AS max_delay, percentile_cont(Float64(0.9)) WITHIN GROUP [flights.dep_delay ASC NULLS LAST] AS p90_delay
+          Aggregate: groupBy=[[window_start, window_end, flights.origin]], aggr=[[count(Int64(1)), count(Int64(1)) FILTER (WHERE flights.dep_time IS NULL), avg(flights.dep_delay), max(flights.dep_delay), percentile_cont(flights.dep_delay, Float64(0.9)) ORDER BY [flights.dep_delay ASC NULLS LAST]]]
+            Projection: flights.dep_time, flights.dep_delay, flights.origin, tumble_start(flights.time_hour, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_start, tumble_end(flights.time_hour, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_end
+              TableScan: flights projection=[dep_time, dep_delay, origin, time_hour]"#]];
+    expected.assert_eq(&pipeline.queries[0].plan.display_indent().to_string());
+}
