@@ -18,7 +18,7 @@
 //! and reorder at every step.
 //!
 //! - `groups`: the classic group protocol and committed offsets;
-//! - `transactions`: producer ids, epochs, and two-phase commit over partitions;
+//! - [`transactions`]: producer ids, epochs, and two-phase commit over partitions;
 //! - [`state_log`]: the seam to the two internal topics, which are ordinary compacted topics in
 //!   Kafka's record formats.
 //!
@@ -28,6 +28,7 @@
 //! one transactional id, save the lookup of its name.
 
 pub mod state_log;
+pub mod transactions;
 
 /// A moment, on both clocks: deadlines use the one that never jumps, stored times the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
