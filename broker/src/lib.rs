@@ -1,9 +1,12 @@
 //! Partitioned, durable logs behind the Kafka wire protocol.
+pub mod broker;
 pub mod client;
 #[allow(dead_code)] // until the broker, which comes next, uses all of it
 mod coordinator;
+pub mod data_dir;
 pub mod ids;
-#[allow(dead_code, unused_imports)] // until the broker, which comes next, uses all of it
+#[allow(dead_code, unused_imports)] // until the server, which comes next, uses all of it
 mod log;
 pub mod protocol;
 pub mod record;
+pub mod topics;

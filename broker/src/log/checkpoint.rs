@@ -20,7 +20,7 @@
 //! and none waits for another. The `clean` line holds as long as the last segment is the one and
 //! the size it names, so nothing needs to take it back when the log is written to again.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::path::Path;
 
 use uuid::Uuid;
@@ -146,11 +146,20 @@ impl Epochs {
     }
 }
 
-/// Writes the topic's id into a new partition's directory.
-pub(super) fn store_topic_id(disk: &dyn Disk, dir: &Path, id: Uuid) -> Result<(), StorageError> {
+/// Writes the topic's id into a new partition's directory; the first flush makes it durable.
+pub(super) fn create_metadata(disk: &dyn Disk, dir: &Path, id: Uuid) -> Result<(), StorageError> {
     let path = dir.join(METADATA);
+    if disk.metadata(&path).is_ok_and(|metadata| metadata.len > 0) {
+        return Ok(());
+    }
     let text = format!("version: 0\ntopic_id: {}\n", encode_id(id));
-    disk.replace(&path, text.as_bytes()).doing(&path, "write metadata")
+    let write = || disk.open(&path)?.append(&mut [IoSlice::new(text.as_bytes())]);
+    write().doing(&path, "write metadata")
+}
+
+pub(super) fn sync_metadata(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
+    let path = dir.join(METADATA);
+    disk.open_read(&path).and_then(|file| file.sync_data()).doing(&path, "sync")
 }
 
 /// The topic's id as Kafka prints it: URL-safe base64 without padding.

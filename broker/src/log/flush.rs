@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::checkpoint::{CleanEnd, LogCheckpoint};
+use super::checkpoint::{CleanEnd, LogCheckpoint, sync_metadata};
 use super::error::{Doing, StorageError};
 use super::partition::{Partition, Visible, Writer, locked};
 use super::recovery::Sealed;
@@ -115,6 +115,7 @@ impl Partition {
     }
 
     fn sync_dir(&self) -> Result<(), StorageError> {
+        sync_metadata(&*self.disk, &self.dir)?;
         self.disk.sync_dir(&self.dir).doing(&self.dir, "sync directory")
     }
 
@@ -164,6 +165,7 @@ impl Partition {
             (writer.active().clone(), writer.end, snapshot::encode(&writer.producers))
         };
         active.write_indexes()?;
+        self.writer().epochs.store(&*self.disk, &self.dir)?;
         let path = self.dir.join(file_name(end, "snapshot"));
         self.disk.replace(&path, &snapshot).doing(&path, "write snapshot")?;
         self.sync_dir()?;

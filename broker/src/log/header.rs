@@ -3,7 +3,7 @@
 use bytes::Buf;
 
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
-use crate::record::batch::{CONTROL_BIT, TIMESTAMP_TYPE_BIT, TRANSACTIONAL_BIT, at, batch_len};
+use crate::record::batch::{CONTROL_BIT, TRANSACTIONAL_BIT, at, batch_len};
 use crate::record::{BatchError, HEADER_LEN};
 
 /// The fields of a header; see the diagram in [`crate::record`].
@@ -66,10 +66,6 @@ impl BatchHeader {
 
     pub fn is_control(&self) -> bool {
         self.attributes & CONTROL_BIT != 0
-    }
-
-    pub fn has_append_time(&self) -> bool {
-        self.attributes & TIMESTAMP_TYPE_BIT != 0
     }
 }
 

@@ -48,6 +48,9 @@ impl Partition {
         let config = self.config();
         let _no_flush = locked(&self.flushing);
         let mut writer = self.writer();
+        if writer.closed {
+            return Ok(Retained { log_start: writer.start, ..Retained::default() });
+        }
         writer.producers.expire(now_ms, PRODUCER_SILENCE_MS);
         let mut count = expired(&writer, &config, now_ms)?;
         if count == writer.segments.len() {
@@ -66,6 +69,9 @@ impl Partition {
         let failed = |source| ReadError::Storage { partition: self.id.clone(), source };
         let _no_flush = locked(&self.flushing);
         let mut writer = self.writer();
+        if let Some(error) = writer.offline.clone() {
+            return Err(failed(error));
+        }
         if before < Offset::ZERO || before > writer.high_watermark {
             let (start, end) = (writer.start, writer.high_watermark);
             let partition = self.id.clone();
@@ -117,6 +123,9 @@ impl Partition {
         let config = self.config();
         let _no_flush = locked(&self.flushing);
         let mut writer = self.writer();
+        if let Some(error) = writer.offline.clone() {
+            return Err(failed(error));
+        }
         if end < writer.start || end > writer.end {
             let (start, log_end) = (writer.start, writer.end);
             let partition = self.id.clone();

@@ -9,7 +9,7 @@
 //! ```
 
 use std::collections::HashMap;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
 
-use super::checkpoint::{Epochs, store_topic_id};
+use super::checkpoint::{Epochs, create_metadata};
 use super::config::LogConfig;
 use super::disk::Disk;
 use super::error::{AppendError, LogOpenError, StorageError};
@@ -190,9 +190,7 @@ impl Partition {
         let PartitionOptions { partition, topic_id, dir, config, disk, runtime, now_ms } = options;
         let dir: Arc<Path> = dir.into();
         let loaded = load(&disk, &dir, &config, now_ms)?;
-        if disk.metadata(&dir.join("partition.metadata")).is_err() {
-            store_topic_id(&*disk, &dir, topic_id)?;
-        }
+        create_metadata(&*disk, &dir, topic_id)?;
         let Loaded { segments, sealed, start, end, synced, recovery_point, .. } = loaded;
         let opened = Arc::new(Partition {
             id: partition,
@@ -278,6 +276,24 @@ impl Partition {
         Subscription { partition: self.clone(), id }
     }
 
+    /// Ends all use of the log: the topic was deleted, and another may have its name and so its
+    /// directory. Waiters get an error, subscribers are woken.
+    pub fn abandon(&self) {
+        let _no_flush = locked(&self.flushing);
+        let mut writer = self.writer();
+        writer.closed = true;
+        let deleted = io::Error::new(io::ErrorKind::NotFound, "the topic was deleted");
+        let error = StorageError::new(&self.dir, "use the log", deleted);
+        writer.offline = Some(error.clone());
+        self.publish(&mut writer);
+        self.synced.send_modify(|synced| synced.failed = Some(error));
+    }
+
+    /// Whether appends are refused for good: the broker shuts down, or the topic was deleted.
+    pub fn is_closed(&self) -> bool {
+        self.writer().closed
+    }
+
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         locked(&self.writer)
     }
@@ -351,13 +367,10 @@ impl Partition {
     }
 
     fn check_open(&self, writer: &Writer) -> Result<(), AppendError> {
-        if let Some(source) = &writer.offline {
-            return Err(self.storage(source.clone()));
-        }
         if writer.closed {
             return Err(AppendError::Closed { partition: self.id.clone() });
         }
-        Ok(())
+        writer.offline.clone().map_or(Ok(()), |source| Err(self.storage(source)))
     }
 
     /// The batch as it was written before, if this is a retry.

@@ -107,10 +107,6 @@ pub(super) struct Producers {
 }
 
 impl Producers {
-    pub fn get(&self, id: ProducerId) -> Option<&Producer> {
-        self.by_id.get(&id)
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = (ProducerId, &Producer)> {
         self.by_id.iter().map(|(id, producer)| (*id, producer))
     }

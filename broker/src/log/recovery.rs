@@ -71,14 +71,19 @@ pub(super) fn load(
         loader.not_before_start(recovered, now_ms)?
     };
     let cut = loaded.report.as_ref().is_some_and(|report| !report.cuts.is_empty());
-    let epoch = match epochs.latest() {
-        Some(epoch) if cut => Some(LeaderEpoch(epoch.0 + 1)),
-        Some(_) => None,
-        None => Some(LeaderEpoch(0)),
-    };
-    if let Some(epoch) = epoch {
-        epochs.begin(epoch, loaded.end);
-        epochs.store(&**disk, dir)?;
+    match epochs.latest() {
+        Some(LeaderEpoch(epoch)) if cut => {
+            epochs.begin(LeaderEpoch(epoch + 1), loaded.end);
+            epochs.store(&**disk, dir)?;
+        }
+        Some(_) => {}
+        // Written when the log is closed: without the file a log is in its first epoch.
+        None if !cut => epochs.begin(LeaderEpoch(0), loaded.start),
+        None => {
+            epochs.begin(LeaderEpoch(0), loaded.start.min(loaded.end));
+            epochs.begin(LeaderEpoch(1), loaded.end);
+            epochs.store(&**disk, dir)?;
+        }
     }
     loaded.epochs = epochs;
     Ok(loaded)

@@ -1,0 +1,620 @@
+//! The broker: topics, their partitions, and the jobs that keep them.
+//!
+//! ```text
+//! Broker::open ─► lock, identity, catalog ─► partitions (recovered in parallel) ─► jobs
+//!    create, delete, alter ─► catalog (durable) ─► directories ─► visible to lookups
+//!    topic, partition ─► one shared snapshot, no lock held across anything
+//!    shutdown ─► jobs end ─► every partition flushed and closed in order ─► lock released
+//! ```
+//!
+//! Invariants: changes of topics are made one at a time, in the catalog first. Lookups never wait
+//! for them. A partition that fails to open keeps the broker from starting, with a reason, rather
+//! than being served empty.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::client::NewTopic;
+use crate::data_dir::{DataDirError, DataDirLock, Meta, load_meta};
+use crate::ids::TopicPartition;
+use crate::log::disk::{Disk, OsDisk};
+pub use crate::log::{Cut, LogOpenError, RecoveryReport, StorageError};
+use crate::log::{Doing, Partition, PartitionOptions};
+use crate::topics::{
+    Catalog, CatalogError, ConfigError, TopicConfig, TopicNameError, TopicRecord, config,
+    is_internal, name,
+};
+
+/// More partitions per topic than this are a mistake: each costs files.
+pub const PARTITIONS_MAX: i32 = 100_000;
+
+/// How a broker runs.
+#[derive(Clone, Debug)]
+pub struct BrokerConfig {
+    pub data_dir: PathBuf,
+    /// Taken for a new data directory only.
+    pub node_id: i32,
+    /// `auto.create.topics.enable`
+    pub auto_create_topics: bool,
+    /// `num.partitions`
+    pub partitions_default: i32,
+    /// Topic configs that hold where a topic has none of its own.
+    pub topic_defaults: BTreeMap<String, String>,
+    /// `log.retention.check.interval.ms`
+    pub retention_check_interval: Duration,
+}
+
+impl BrokerConfig {
+    pub fn new(data_dir: impl Into<PathBuf>) -> BrokerConfig {
+        BrokerConfig {
+            data_dir: data_dir.into(),
+            node_id: 1,
+            auto_create_topics: true,
+            partitions_default: 1,
+            topic_defaults: BTreeMap::new(),
+            retention_check_interval: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How often `flush.ms` is looked at.
+const FLUSH_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Why a broker cannot start.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Log(#[from] LogOpenError),
+    #[error("topic '{topic}': {source}")]
+    Config { topic: String, source: ConfigError },
+    #[error("{0}")]
+    Defaults(ConfigError),
+}
+
+/// Why topics were not changed.
+#[derive(Clone, Debug, Error)]
+pub enum TopicError {
+    #[error("topic '{0}' exists already")]
+    Exists(String),
+    #[error("topic '{0}' does not exist")]
+    Unknown(String),
+    #[error(transparent)]
+    Name(#[from] TopicNameError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("topic '{name}': {partitions} partitions, where 1 to {PARTITIONS_MAX} are possible")]
+    Partitions { name: String, partitions: i32 },
+    #[error("topic '{name}' has {now} partitions; the number can only grow, not become {wanted}")]
+    FewerPartitions { name: String, now: i32, wanted: i32 },
+    #[error("topic '{name}': {} is in the way; it belongs to no topic, move it", dir.display())]
+    InTheWay { name: String, dir: PathBuf },
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Log(#[from] LogOpenError),
+    #[error("the broker is shutting down")]
+    ShuttingDown,
+}
+
+impl TopicError {
+    /// Kafka's error code.
+    pub fn code(&self) -> i16 {
+        match self {
+            TopicError::Unknown(_) => 3,
+            TopicError::ShuttingDown => 6,
+            TopicError::Name(_) => 17,
+            TopicError::Exists(_) => 36,
+            TopicError::Partitions { .. } | TopicError::FewerPartitions { .. } => 37,
+            TopicError::Config(_) => 40,
+            TopicError::InTheWay { .. } | TopicError::Catalog(_) | TopicError::Log(_) => 56,
+        }
+    }
+}
+
+impl From<StorageError> for TopicError {
+    fn from(error: StorageError) -> TopicError {
+        TopicError::Catalog(error.into())
+    }
+}
+
+/// A topic as it is now; a change makes another.
+#[derive(Debug)]
+pub struct Topic {
+    pub name: Arc<str>,
+    pub id: Uuid,
+    pub config: TopicConfig,
+    pub internal: bool,
+    partitions: Vec<Arc<Partition>>,
+}
+
+impl Topic {
+    /// In order of their numbers.
+    pub(crate) fn partitions(&self) -> &[Arc<Partition>] {
+        &self.partitions
+    }
+
+    pub fn partitions_count(&self) -> i32 {
+        self.partitions.len() as i32
+    }
+
+    #[allow(dead_code)] // until the server
+    pub(crate) fn partition(&self, partition: i32) -> Option<&Arc<Partition>> {
+        self.partitions.get(usize::try_from(partition).ok()?)
+    }
+}
+
+/// What lookups see.
+#[derive(Debug, Default)]
+struct Topics {
+    by_name: BTreeMap<Arc<str>, Arc<Topic>>,
+    by_id: HashMap<Uuid, Arc<Topic>>,
+}
+
+impl Topics {
+    fn put(&mut self, topic: Arc<Topic>) {
+        self.by_id.insert(topic.id, topic.clone());
+        self.by_name.insert(topic.name.clone(), topic);
+    }
+}
+
+/// One node's broker. Everything that serves clients, over sockets or in this process, goes
+/// through it.
+#[derive(Debug)]
+pub struct Broker {
+    config: BrokerConfig,
+    meta: Meta,
+    disk: Arc<dyn Disk>,
+    runtime: Handle,
+    topics: RwLock<Topics>,
+    /// Held while topics are changed.
+    catalog: Mutex<Catalog>,
+    /// Counts changes of topics.
+    changes: watch::Sender<u64>,
+    reports: Vec<(TopicPartition, RecoveryReport)>,
+    closing: AtomicBool,
+    stop: CancellationToken,
+    jobs: TaskTracker,
+    lock: Mutex<Option<DataDirLock>>,
+}
+
+/// The wall clock, in ms since 1970.
+pub fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Opening and closing.
+impl Broker {
+    /// Opens the data directory, which is created if need be, and starts the jobs on the current
+    /// runtime.
+    pub async fn open(config: BrokerConfig) -> Result<Arc<Broker>, OpenError> {
+        let runtime = Handle::current();
+        let open = move || Broker::open_blocking(config, runtime);
+        let broker = tokio::task::spawn_blocking(open).await.expect("opening does not panic")?;
+        broker.start_jobs();
+        Ok(broker)
+    }
+
+    fn open_blocking(config: BrokerConfig, runtime: Handle) -> Result<Arc<Broker>, OpenError> {
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        config::check(&config.topic_defaults).map_err(OpenError::Defaults)?;
+        let lock = DataDirLock::acquire(&config.data_dir)?;
+        let meta = load_meta(&*disk, &config.data_dir, config.node_id)?;
+        let catalog = Catalog::open(disk.clone(), &config.data_dir)?;
+        let records: Vec<TopicRecord> = catalog.topics().cloned().collect();
+        let mut broker = Broker {
+            config,
+            meta,
+            disk,
+            runtime,
+            topics: RwLock::default(),
+            catalog: Mutex::new(catalog),
+            changes: watch::Sender::new(0),
+            reports: Vec::new(),
+            closing: AtomicBool::new(false),
+            stop: CancellationToken::new(),
+            jobs: TaskTracker::new(),
+            lock: Mutex::new(Some(lock)),
+        };
+        let topics = broker.open_topics(&records)?;
+        for topic in &topics {
+            for partition in topic.partitions() {
+                if let Some(report) = partition.recovery_report() {
+                    broker.reports.push((partition.id().clone(), report.clone()));
+                }
+            }
+        }
+        for topic in topics {
+            broker.topics_mut(|topics| topics.put(Arc::new(topic)));
+        }
+        Ok(Arc::new(broker))
+    }
+
+    /// Opens partitions on all cores: after a crash each is scanned.
+    fn open_topics(&self, records: &[TopicRecord]) -> Result<Vec<Topic>, OpenError> {
+        let configs: Vec<TopicConfig> =
+            records.iter().map(|record| self.topic_config(record)).collect::<Result<_, _>>()?;
+        let wanted: Vec<(usize, i32)> = records
+            .iter()
+            .enumerate()
+            .flat_map(|(topic, record)| (0..record.partitions).map(move |number| (topic, number)))
+            .collect();
+        let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+        let share = wanted.len().div_ceil(threads).max(1);
+        let open = |(topic, number): &(usize, i32)| {
+            self.open_partition(&records[*topic], &configs[*topic], *number)
+        };
+        let opened: Vec<Result<Vec<Arc<Partition>>, LogOpenError>> = std::thread::scope(|scope| {
+            let threads: Vec<_> = wanted
+                .chunks(share)
+                .map(|share| scope.spawn(move || share.iter().map(open).collect()))
+                .collect();
+            let joined = threads.into_iter().map(|thread| thread.join());
+            joined.map(|opened| opened.expect("opening does not panic")).collect()
+        });
+        let opened: Vec<Vec<Arc<Partition>>> = opened.into_iter().collect::<Result<_, _>>()?;
+        let mut partitions = opened.into_iter().flatten();
+        let topics = records.iter().zip(configs).map(|(record, config)| {
+            let own = partitions.by_ref().take(record.partitions as usize).collect();
+            topic(record, config, own)
+        });
+        Ok(topics.collect())
+    }
+
+    fn topic_config(&self, record: &TopicRecord) -> Result<TopicConfig, OpenError> {
+        TopicConfig::new(record.configs.clone(), self.config.topic_defaults.clone())
+            .map_err(|source| OpenError::Config { topic: record.name.clone(), source })
+    }
+
+    fn open_partition(
+        &self,
+        record: &TopicRecord,
+        config: &TopicConfig,
+        number: i32,
+    ) -> Result<Arc<Partition>, LogOpenError> {
+        Partition::open(PartitionOptions {
+            partition: TopicPartition::new(record.name.as_str(), number),
+            topic_id: record.id,
+            dir: self.config.data_dir.join(record.dir_name(number)),
+            config: config.log_config(),
+            disk: self.disk.clone(),
+            runtime: Some(self.runtime.clone()),
+            now_ms: now_ms(),
+        })
+    }
+
+    /// Ends the jobs, then makes everything durable and marks it so. Appends are refused from
+    /// here on. Calling it again does nothing.
+    pub async fn shutdown(self: &Arc<Self>) -> Result<(), StorageError> {
+        if self.closing.swap(true, Ordering::SeqCst) {
+            return Ok(());
+        }
+        self.stop.cancel();
+        self.jobs.close();
+        self.jobs.wait().await;
+        let broker = self.clone();
+        let close = move || {
+            // A change of topics that is under way ends first.
+            let _no_changes = broker.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut result = Ok(());
+            for topic in broker.topics() {
+                for partition in topic.partitions() {
+                    result = result.and(partition.close());
+                }
+            }
+            broker.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
+            result
+        };
+        tokio::task::spawn_blocking(close).await.expect("closing does not panic")
+    }
+
+    fn start_jobs(self: &Arc<Self>) {
+        let retention = self.config.retention_check_interval;
+        self.start_job(retention, |partition| match partition.enforce_retention(now_ms()) {
+            Ok(retained) if retained.segments_deleted > 0 => {
+                tracing::info!(partition = %partition.id(), segments = retained.segments_deleted,
+                    bytes = retained.bytes_deleted, log_start = %retained.log_start,
+                    "deleted what retention no longer keeps");
+                Ok(())
+            }
+            result => result.map(|_| ()),
+        });
+        self.start_job(FLUSH_CHECK_INTERVAL, |partition| {
+            if partition.flush_is_due(now_ms()) { partition.flush_blocking() } else { Ok(()) }
+        });
+    }
+
+    /// Does something to every partition now and then, off the async threads.
+    fn start_job(
+        self: &Arc<Self>,
+        interval: Duration,
+        job: impl Fn(&Partition) -> Result<(), StorageError> + Clone + Send + 'static,
+    ) {
+        // The job must not keep alive a broker that was dropped without a shutdown.
+        let (broker, stop) = (Arc::downgrade(self), self.stop.clone());
+        self.jobs.spawn(async move {
+            let start = tokio::time::Instant::now() + interval;
+            let mut ticks = tokio::time::interval_at(start, interval);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                let Some(broker) = broker.upgrade() else { return };
+                let topics = broker.topics();
+                let job = job.clone();
+                let run = move || {
+                    for partition in topics.iter().flat_map(|topic| topic.partitions()) {
+                        if let Err(error) = job(partition) {
+                            tracing::warn!(partition = %partition.id(), %error, "job failed");
+                        }
+                    }
+                };
+                _ = tokio::task::spawn_blocking(run).await;
+            }
+        });
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Looking up.
+impl Broker {
+    pub fn config(&self) -> &BrokerConfig {
+        &self.config
+    }
+
+    pub fn cluster_id(&self) -> &str {
+        &self.meta.cluster_id
+    }
+
+    pub fn node_id(&self) -> i32 {
+        self.meta.node_id
+    }
+
+    /// Tells other processes that find the directory locked where this broker listens.
+    pub fn announce(&self, address: &str) -> Result<(), StorageError> {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.as_ref().map_or(Ok(()), |lock| lock.announce(address))
+    }
+
+    /// What opening had to scan and repair, by partition; empty after an orderly shutdown.
+    pub fn recovery_reports(&self) -> &[(TopicPartition, RecoveryReport)] {
+        &self.reports
+    }
+
+    pub fn is_shutting_down(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
+        self.topics_ref(|topics| topics.by_name.get(name).cloned())
+    }
+
+    pub fn topic_by_id(&self, id: Uuid) -> Option<Arc<Topic>> {
+        self.topics_ref(|topics| topics.by_id.get(&id).cloned())
+    }
+
+    /// All topics by name.
+    pub fn topics(&self) -> Vec<Arc<Topic>> {
+        self.topics_ref(|topics| topics.by_name.values().cloned().collect())
+    }
+
+    #[allow(dead_code)] // until the server
+    pub(crate) fn partition(&self, of: &TopicPartition) -> Option<Arc<Partition>> {
+        let topic = self.topic(&of.topic)?;
+        topic.partition(of.partition).cloned()
+    }
+
+    /// Changes its value whenever a topic is created, deleted or changed.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    fn topics_ref<T>(&self, look: impl FnOnce(&Topics) -> T) -> T {
+        look(&self.topics.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn topics_mut(&self, change: impl FnOnce(&mut Topics)) {
+        change(&mut self.topics.write().unwrap_or_else(PoisonError::into_inner));
+        self.changes.send_modify(|count| *count += 1);
+    }
+}
+
+/// Changing topics.
+impl Broker {
+    /// Checks what [`Broker::create_topic`] would refuse, and does nothing.
+    pub fn check_topic(&self, new: &NewTopic) -> Result<(), TopicError> {
+        name::check(&new.name)?;
+        if self.topic(&new.name).is_some() {
+            return Err(TopicError::Exists(new.name.clone()));
+        }
+        self.topics_ref(|topics| {
+            name::check_collision(&new.name, topics.by_name.keys().map(|name| &**name))
+        })?;
+        let partitions = new.partitions.unwrap_or(self.config.partitions_default);
+        check_partitions(&new.name, partitions)?;
+        Ok(config::check(&new.configs)?)
+    }
+
+    /// Creates a topic; it is durable when this returns.
+    pub async fn create_topic(self: &Arc<Self>, new: NewTopic) -> Result<Arc<Topic>, TopicError> {
+        self.change(move |broker, catalog| {
+            broker.check_topic(&new)?;
+            let record = TopicRecord {
+                name: new.name,
+                id: Uuid::new_v4(),
+                partitions: new.partitions.unwrap_or(broker.config.partitions_default),
+                configs: new.configs,
+            };
+            broker.check_way(&record, 0)?;
+            catalog.put(record.clone())?;
+            broker.grow(&record, Vec::new())
+        })
+        .await
+    }
+
+    /// The topic, created with the defaults if there is none and the broker may do so.
+    pub async fn topic_or_create(self: &Arc<Self>, name: &str) -> Result<Arc<Topic>, TopicError> {
+        if let Some(topic) = self.topic(name) {
+            return Ok(topic);
+        }
+        if !self.config.auto_create_topics {
+            return Err(TopicError::Unknown(name.to_owned()));
+        }
+        let new = NewTopic { name: name.to_owned(), partitions: None, configs: BTreeMap::new() };
+        match self.create_topic(new).await {
+            Err(TopicError::Exists(_)) => {
+                self.topic(name).ok_or_else(|| TopicError::Unknown(name.to_owned()))
+            }
+            created => created,
+        }
+    }
+
+    /// Deletes a topic and its records. It is gone for good when this returns.
+    pub async fn delete_topic(self: &Arc<Self>, name: &str) -> Result<(), TopicError> {
+        let name = name.to_owned();
+        self.change(move |broker, catalog| {
+            let topic = broker.topic(&name).ok_or_else(|| TopicError::Unknown(name.clone()))?;
+            broker.topics_mut(|topics| {
+                topics.by_name.remove(&topic.name);
+                topics.by_id.remove(&topic.id);
+            });
+            if let Err(error) = catalog.delete(&name) {
+                if catalog.get(&name).is_some() {
+                    broker.topics_mut(|topics| topics.put(topic));
+                }
+                return Err(error.into());
+            }
+            for partition in topic.partitions() {
+                partition.abandon();
+            }
+            Ok(catalog.finish_deletions()?)
+        })
+        .await
+    }
+
+    /// Adds partitions, up to `total`.
+    pub async fn create_partitions(
+        self: &Arc<Self>,
+        name: &str,
+        total: i32,
+    ) -> Result<Arc<Topic>, TopicError> {
+        let name = name.to_owned();
+        self.change(move |broker, catalog| {
+            let topic = broker.topic(&name).ok_or_else(|| TopicError::Unknown(name.clone()))?;
+            check_partitions(&name, total)?;
+            let now = topic.partitions_count();
+            if total <= now {
+                return Err(TopicError::FewerPartitions { name, now, wanted: total });
+            }
+            let record = catalog.get(&name).expect("a topic is in the catalog");
+            let record = TopicRecord { partitions: total, ..record.clone() };
+            broker.check_way(&record, now)?;
+            catalog.put(record.clone())?;
+            broker.grow(&record, topic.partitions.clone())
+        })
+        .await
+    }
+
+    /// Replaces the configs set for a topic; they take effect at once.
+    pub async fn set_topic_configs(
+        self: &Arc<Self>,
+        name: &str,
+        configs: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, TopicError> {
+        let name = name.to_owned();
+        self.change(move |broker, catalog| {
+            let topic = broker.topic(&name).ok_or_else(|| TopicError::Unknown(name.clone()))?;
+            let config = TopicConfig::new(configs.clone(), broker.config.topic_defaults.clone())?;
+            let record = catalog.get(&name).expect("a topic is in the catalog");
+            let record = TopicRecord { configs, ..record.clone() };
+            catalog.put(record.clone())?;
+            for partition in topic.partitions() {
+                partition.set_config(config.log_config());
+            }
+            Ok(broker.show(&record, config, topic.partitions.clone()))
+        })
+        .await
+    }
+
+    /// Runs a change of topics off the async threads, one at a time.
+    async fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        change: impl FnOnce(&Arc<Broker>, &mut Catalog) -> Result<T, TopicError> + Send + 'static,
+    ) -> Result<T, TopicError> {
+        let broker = self.clone();
+        let run = move || {
+            let mut catalog = broker.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+            if broker.is_shutting_down() {
+                return Err(TopicError::ShuttingDown);
+            }
+            change(&broker, &mut catalog)
+        };
+        tokio::task::spawn_blocking(run).await.expect("changes of topics do not panic")
+    }
+
+    /// A directory that is there already would bring its records into the new partition.
+    fn check_way(&self, record: &TopicRecord, from: i32) -> Result<(), TopicError> {
+        let dirs = (from..record.partitions).map(|n| self.config.data_dir.join(record.dir_name(n)));
+        match dirs.into_iter().find(|dir| self.disk.metadata(dir).is_ok()) {
+            Some(dir) => Err(TopicError::InTheWay { name: record.name.clone(), dir }),
+            None => Ok(()),
+        }
+    }
+
+    /// Opens the partitions that `record` has beyond `partitions`, then shows the topic.
+    fn grow(
+        &self,
+        record: &TopicRecord,
+        mut partitions: Vec<Arc<Partition>>,
+    ) -> Result<Arc<Topic>, TopicError> {
+        let config = TopicConfig::new(record.configs.clone(), self.config.topic_defaults.clone())?;
+        for number in partitions.len() as i32..record.partitions {
+            partitions.push(self.open_partition(record, &config, number)?);
+        }
+        let dir = &self.config.data_dir;
+        self.disk.sync_dir(dir).doing(dir, "sync directory")?;
+        Ok(self.show(record, config, partitions))
+    }
+
+    fn show(
+        &self,
+        record: &TopicRecord,
+        config: TopicConfig,
+        partitions: Vec<Arc<Partition>>,
+    ) -> Arc<Topic> {
+        let topic = Arc::new(topic(record, config, partitions));
+        self.topics_mut(|topics| topics.put(topic.clone()));
+        topic
+    }
+}
+
+fn check_partitions(name: &str, partitions: i32) -> Result<(), TopicError> {
+    if (1..=PARTITIONS_MAX).contains(&partitions) {
+        return Ok(());
+    }
+    Err(TopicError::Partitions { name: name.to_owned(), partitions })
+}
+
+fn topic(record: &TopicRecord, config: TopicConfig, partitions: Vec<Arc<Partition>>) -> Topic {
+    let name: Arc<str> = record.name.as_str().into();
+    Topic { id: record.id, config, internal: is_internal(&name), name, partitions }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! The data directory: who owns it, and which version wrote it.
+//!
+//! ```text
+//! <data>/
+//!   .lock              locked while a broker runs; holds its process id and address
+//!   meta.properties    version, cluster.id, node.id (Kafka's form)
+//!   topics.json        the catalog
+//!   <topic>-<n>/       partitions
+//! ```
+//!
+//! The lock is the operating system's, on the open file, so it ends with the process however the
+//! process ends. What is written into the file only tells a second process whom to join.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::log::disk::Disk;
+use crate::log::{Doing, StorageError, encode_id};
+
+const LOCK: &str = ".lock";
+const META: &str = "meta.properties";
+/// The layout of the directory that this version writes.
+const VERSION: u32 = 1;
+const META_BYTES_MAX: u64 = 1 << 16;
+/// More than a process id and an address take.
+const LOCK_BYTES_MAX: u64 = 1 << 10;
+
+/// Why a data directory cannot be used.
+#[derive(Debug, Error)]
+pub enum DataDirError {
+    #[error("data directory {} is in use by {}", dir.display(), holder(*pid, address.as_deref()))]
+    Locked { dir: PathBuf, pid: Option<u32>, address: Option<String> },
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(
+        "data directory {} was written by a newer version (layout {found}, this one knows up to \
+         {VERSION}); run that version, or another --data-dir",
+        dir.display()
+    )]
+    Newer { dir: PathBuf, found: u32 },
+    #[error("{}: malformed: {reason}", path.display())]
+    Malformed { path: PathBuf, reason: String },
+}
+
+fn holder(pid: Option<u32>, address: Option<&str>) -> String {
+    let process = pid.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+    match address {
+        Some(address) => format!("{process}, a broker at {address}"),
+        None => process,
+    }
+}
+
+/// What `meta.properties` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Meta {
+    /// As Kafka prints ids.
+    pub cluster_id: String,
+    pub node_id: i32,
+}
+
+/// Holds a data directory; dropping it lets go.
+#[derive(Debug)]
+pub struct DataDirLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl DataDirLock {
+    /// Takes the directory, which is created if need be.
+    pub fn acquire(dir: &Path) -> Result<DataDirLock, DataDirError> {
+        std::fs::create_dir_all(dir).doing(dir, "create data directory")?;
+        let path = dir.join(LOCK);
+        let open =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+        let file = open.doing(&path, "open lock")?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let (pid, address) = read_holder(&file).doing(&path, "read lock")?;
+                return Err(DataDirError::Locked { dir: dir.to_owned(), pid, address });
+            }
+            Err(TryLockError::Error(error)) => {
+                return Err(StorageError::new(&path, "lock", error).into());
+            }
+        }
+        let lock = DataDirLock { file, path };
+        lock.write_holder(None)?;
+        Ok(lock)
+    }
+
+    /// Tells other processes where this broker listens.
+    pub fn announce(&self, address: &str) -> Result<(), StorageError> {
+        self.write_holder(Some(address))
+    }
+
+    fn write_holder(&self, address: Option<&str>) -> Result<(), StorageError> {
+        let text = format!("{}\n{}\n", std::process::id(), address.unwrap_or_default());
+        let write = || {
+            let mut file = &self.file;
+            file.rewind()?;
+            file.set_len(0)?;
+            file.write_all(text.as_bytes())
+        };
+        write().doing(&self.path, "write lock")
+    }
+}
+
+fn read_holder(file: &File) -> io::Result<(Option<u32>, Option<String>)> {
+    let mut text = String::new();
+    file.take(LOCK_BYTES_MAX).read_to_string(&mut text)?;
+    let mut lines = text.lines();
+    let pid = lines.next().and_then(|pid| pid.parse().ok());
+    let address = lines.next().filter(|address| !address.is_empty()).map(str::to_owned);
+    Ok((pid, address))
+}
+
+/// Reads who this broker is, or decides it for a new directory.
+pub(crate) fn load_meta(disk: &dyn Disk, dir: &Path, node_id: i32) -> Result<Meta, DataDirError> {
+    let path = dir.join(META);
+    let bytes = match disk.read(&path, META_BYTES_MAX) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let meta = Meta { cluster_id: encode_id(Uuid::new_v4()), node_id };
+            let text = format!(
+                "version={VERSION}\ncluster.id={}\nnode.id={}\n",
+                meta.cluster_id, meta.node_id
+            );
+            disk.replace(&path, text.as_bytes()).doing(&path, "write")?;
+            return Ok(meta);
+        }
+        Err(error) => return Err(StorageError::new(&path, "read", error).into()),
+    };
+    let text = String::from_utf8_lossy(&bytes);
+    let value = |name: &str| {
+        let pair = text.lines().filter_map(|line| line.split_once('=')).find(|pair| pair.0 == name);
+        let missing = || DataDirError::Malformed {
+            path: path.clone(),
+            reason: format!("no line '{name}=…'"),
+        };
+        pair.map(|pair| pair.1.trim()).ok_or_else(missing)
+    };
+    let number = |name: &str| {
+        let value = value(name)?;
+        value.parse::<u32>().map_err(|error| DataDirError::Malformed {
+            path: path.clone(),
+            reason: format!("{name}={value}: {error}"),
+        })
+    };
+    let found = number("version")?;
+    if found > VERSION {
+        return Err(DataDirError::Newer { dir: dir.to_owned(), found });
+    }
+    Ok(Meta { cluster_id: value("cluster.id")?.to_owned(), node_id: number("node.id")? as i32 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::disk::OsDisk;
+
+    #[test]
+    fn a_second_broker_learns_whom_to_join() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DataDirLock::acquire(dir.path()).unwrap();
+        let error = DataDirLock::acquire(dir.path()).unwrap_err();
+        let DataDirError::Locked { pid, address, .. } = error else { panic!("{error}") };
+        assert_eq!((pid, address), (Some(std::process::id()), None));
+        lock.announce("127.0.0.1:9092").unwrap();
+        let error = DataDirLock::acquire(dir.path()).unwrap_err().to_string();
+        assert!(error.ends_with("a broker at 127.0.0.1:9092"), "{error}");
+        drop(lock);
+        DataDirLock::acquire(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn identity_is_kept_and_a_newer_layout_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let meta = load_meta(&OsDisk, dir.path(), 1).unwrap();
+        assert_eq!(meta.cluster_id.len(), 22);
+        assert_eq!(load_meta(&OsDisk, dir.path(), 2).unwrap(), meta);
+        let path = dir.path().join(META);
+        std::fs::write(&path, "version=2\ncluster.id=x\nnode.id=1\n").unwrap();
+        let error = load_meta(&OsDisk, dir.path(), 1).unwrap_err().to_string();
+        assert!(error.contains("newer version (layout 2, this one knows up to 1)"), "{error}");
+        assert!(error.contains(&dir.path().display().to_string()), "{error}");
+        std::fs::write(&path, "version=1\n").unwrap();
+        assert!(matches!(
+            load_meta(&OsDisk, dir.path(), 1).unwrap_err(),
+            DataDirError::Malformed { .. }
+        ));
+    }
+}
