@@ -616,5 +616,7 @@ fn topic(record: &TopicRecord, config: TopicConfig, partitions: Vec<Arc<Partitio
     Topic { id: record.id, config, internal: is_internal(&name), name, partitions }
 }
 
+pub(crate) mod state_log;
+
 #[cfg(test)]
 mod tests;

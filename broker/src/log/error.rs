@@ -109,6 +109,24 @@ pub enum AppendError {
 }
 
 impl AppendError {
+    pub fn partition(&self) -> &TopicPartition {
+        match self {
+            AppendError::Corrupt { partition, .. }
+            | AppendError::UnsupportedMagic { partition, .. }
+            | AppendError::UnsupportedCompression { partition, .. }
+            | AppendError::TooLarge { partition, .. }
+            | AppendError::LargerThanSegment { partition, .. }
+            | AppendError::InvalidRecord { partition, .. }
+            | AppendError::InvalidTimestamp { partition, .. }
+            | AppendError::OutOfOrderSequence { partition, .. }
+            | AppendError::InvalidProducerEpoch { partition, .. }
+            | AppendError::InvalidTransactionState { partition, .. }
+            | AppendError::CoordinatorFenced { partition, .. }
+            | AppendError::Storage { partition, .. }
+            | AppendError::Closed { partition } => partition,
+        }
+    }
+
     /// Kafka's error code.
     pub fn code(&self) -> i16 {
         match self {

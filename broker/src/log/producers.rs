@@ -128,7 +128,7 @@ impl Producers {
         let sequence = batch.base_sequence;
         if batch.producer_epoch > producer.epoch {
             // A new epoch starts over.
-            return if sequence == 0 {
+            return if sequence <= 0 {
                 Ok(Fit::New)
             } else {
                 Err(Misfit::OutOfOrder { sequence, expected: 0 })
@@ -136,6 +136,9 @@ impl Producers {
         }
         if producer.transaction_start.is_some() && !batch.is_transactional() {
             return Err(Misfit::NotTransactional);
+        }
+        if sequence < 0 {
+            return Ok(Fit::New);
         }
         let seen = producer.batches.iter().find(|seen| {
             seen.offset_delta == batch.last_offset_delta && seen.first_sequence() == sequence

@@ -97,9 +97,9 @@ impl Check<'_> {
                 invalid("a client may not write transaction markers".into())
             };
         }
-        if batch.producer_id().is_some()
-            && (batch.producer_epoch().0 < 0 || batch.base_sequence() < 0)
-        {
+        // Within this process order is kept without sequence numbers.
+        let sequence_ok = batch.base_sequence() >= 0 || self.origin != Origin::Client;
+        if batch.producer_id().is_some() && !(batch.producer_epoch().0 >= 0 && sequence_ok) {
             return invalid(format!(
                 "producer {} with epoch {} and sequence {}",
                 batch.producer_id(),
