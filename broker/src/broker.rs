@@ -189,6 +189,7 @@ pub struct Broker {
     stop: CancellationToken,
     jobs: TaskTracker,
     lock: Mutex<Option<DataDirLock>>,
+    address: Mutex<Option<String>>,
 }
 
 /// The wall clock, in ms since 1970.
@@ -228,6 +229,7 @@ impl Broker {
             stop: CancellationToken::new(),
             jobs: TaskTracker::new(),
             lock: Mutex::new(Some(lock)),
+            address: Mutex::default(),
         };
         let topics = broker.open_topics(&records)?;
         for topic in &topics {
@@ -388,8 +390,20 @@ impl Broker {
 
     /// Tells other processes that find the directory locked where this broker listens.
     pub fn announce(&self, address: &str) -> Result<(), StorageError> {
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner) = Some(address.to_owned());
         let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.as_ref().map_or(Ok(()), |lock| lock.announce(address))
+    }
+
+    /// Where this broker listens, or else where its data is.
+    pub fn address(&self) -> String {
+        let announced = self.address.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        announced.unwrap_or_else(|| self.config.data_dir.display().to_string())
+    }
+
+    /// Waits until the broker begins to shut down.
+    pub async fn stopping(&self) {
+        self.stop.cancelled().await;
     }
 
     /// What opening had to scan and repair, by partition; empty after an orderly shutdown.

@@ -16,6 +16,8 @@
 //! [`Producer::flush`] or [`Producer::commit`] has returned for is durable. A producer that was
 //! fenced never writes again.
 
+pub mod embedded;
+
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;

@@ -1,0 +1,196 @@
+//! The client of the broker in this process: straight to its logs, no socket, no copy of a batch.
+//!
+//! - [`reader`]: batches from partitions, woken by appends;
+//! - [`producer`]: batches to partitions, durable as asked.
+
+mod producer;
+mod reader;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    Client, ClientError, CommittedOffset, Isolation, NewTopic, OffsetSpec, Producer,
+    ProducerOptions, ReadFrom, Reader, ReaderOptions, TopicInfo,
+};
+use crate::broker::{Broker, Topic, TopicError};
+use crate::ids::{Offset, TopicPartition};
+use crate::log::{AppendError, Partition, ReadError};
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct EmbeddedClient {
+    broker: Arc<Broker>,
+}
+
+impl EmbeddedClient {
+    pub fn new(broker: Arc<Broker>) -> EmbeddedClient {
+        EmbeddedClient { broker }
+    }
+}
+
+#[async_trait]
+impl Client for EmbeddedClient {
+    fn address(&self) -> String {
+        self.broker.address()
+    }
+
+    async fn create_topic(&self, topic: &NewTopic) -> Result<(), ClientError> {
+        let created = self.broker.create_topic(topic.clone()).await;
+        created.map(|_| ()).map_err(|error| topic_error(&topic.name, error))
+    }
+
+    async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
+        self.broker.delete_topic(name).await.map_err(|error| topic_error(name, error))
+    }
+
+    async fn topics(&self) -> Result<Vec<TopicInfo>, ClientError> {
+        Ok(self.broker.topics().iter().map(|topic| info(topic)).collect())
+    }
+
+    async fn topic(&self, name: &str) -> Result<Option<TopicInfo>, ClientError> {
+        Ok(self.broker.topic(name).map(|topic| info(&topic)))
+    }
+
+    async fn list_offsets(
+        &self,
+        partitions: &[TopicPartition],
+        at: OffsetSpec,
+    ) -> Result<Vec<Option<Offset>>, ClientError> {
+        let found = partitions.iter().map(|partition| existing(&self.broker, partition));
+        let found: Vec<Arc<Partition>> = found.collect::<Result<_, _>>()?;
+        let look = move || found.iter().map(|partition| offset_at(partition, at)).collect();
+        // A lookup by time reads from disk.
+        tokio::task::spawn_blocking(look).await.expect("lookups do not panic")
+    }
+
+    async fn committed_offsets(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<Option<CommittedOffset>>, ClientError> {
+        let _ = (group, partitions);
+        Err(without_coordinator("committed offsets"))
+    }
+
+    async fn reader(&self, options: ReaderOptions) -> Result<Box<dyn Reader>, ClientError> {
+        let ReaderOptions { from, isolation, event_bytes_max } = options;
+        match from {
+            ReadFrom::Partitions(partitions) => {
+                let mut reader =
+                    reader::EmbeddedReader::new(self.broker.clone(), isolation, event_bytes_max);
+                reader.assign(partitions).await?;
+                Ok(Box::new(reader))
+            }
+            ReadFrom::Group(_) => Err(without_coordinator("consumer groups")),
+        }
+    }
+
+    async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>, ClientError> {
+        if options.transactional_id.is_some() {
+            return Err(without_coordinator("transactions"));
+        }
+        Ok(Box::new(producer::EmbeddedProducer::new(self.broker.clone(), options.acks)))
+    }
+}
+
+fn without_coordinator(what: &str) -> ClientError {
+    let reason = "this broker runs without coordinators".to_owned();
+    ClientError::Refused { what: what.to_owned(), reason }
+}
+
+fn info(topic: &Topic) -> TopicInfo {
+    TopicInfo {
+        name: topic.name.to_string(),
+        id: Some(topic.id),
+        partitions: topic.partitions_count(),
+        internal: topic.internal,
+    }
+}
+
+fn existing(broker: &Broker, of: &TopicPartition) -> Result<Arc<Partition>, ClientError> {
+    match broker.partition(of) {
+        Some(partition) => Ok(partition),
+        None if broker.topic(&of.topic).is_none() => {
+            Err(ClientError::UnknownTopic(of.topic.to_string()))
+        }
+        None => Err(ClientError::UnknownPartition(of.clone())),
+    }
+}
+
+fn offset_at(partition: &Partition, at: OffsetSpec) -> Result<Option<Offset>, ClientError> {
+    let visible = partition.visible();
+    match at {
+        OffsetSpec::Earliest => Ok(Some(visible.log_start)),
+        OffsetSpec::Latest(Isolation::ReadUncommitted) => Ok(Some(visible.high_watermark)),
+        OffsetSpec::Latest(Isolation::ReadCommitted) => Ok(Some(visible.last_stable)),
+        OffsetSpec::AtTimestamp(timestamp_ms) => {
+            let found = partition.offset_at_timestamp(timestamp_ms, Isolation::ReadUncommitted);
+            let found = found.map_err(|error| read_error(partition, error))?;
+            Ok(found.map(|found| found.offset))
+        }
+    }
+}
+
+fn topic_error(name: &str, error: TopicError) -> ClientError {
+    match error {
+        TopicError::Exists(name) => ClientError::TopicExists(name),
+        TopicError::Unknown(name) => ClientError::UnknownTopic(name),
+        TopicError::ShuttingDown => ClientError::ShuttingDown,
+        TopicError::Catalog(error) => {
+            ClientError::Storage { what: format!("topic '{name}'"), reason: error.to_string() }
+        }
+        TopicError::Log(error) => {
+            ClientError::Storage { what: format!("topic '{name}'"), reason: error.to_string() }
+        }
+        error => {
+            ClientError::Refused { what: format!("topic '{name}'"), reason: error.to_string() }
+        }
+    }
+}
+
+fn read_error(partition: &Partition, error: ReadError) -> ClientError {
+    let what = format!("partition {}", partition.id());
+    match error {
+        ReadError::OffsetOutOfRange { partition, offset, start, end } => {
+            ClientError::OffsetOutOfRange { partition, offset, start, end }
+        }
+        ReadError::Storage { source, .. } => {
+            ClientError::Storage { what, reason: source.to_string() }
+        }
+        ReadError::Damaged { .. } => ClientError::Storage { what, reason: error.to_string() },
+    }
+}
+
+/// `transactional_id` is the appending producer's, for the message if it was fenced.
+fn append_error(
+    broker: &Broker,
+    transactional_id: Option<&str>,
+    error: AppendError,
+) -> ClientError {
+    match error {
+        AppendError::TooLarge { partition, size, max } => {
+            ClientError::BatchTooLarge { to: partition, size, size_max: max }
+        }
+        AppendError::InvalidProducerEpoch { .. } if transactional_id.is_some() => {
+            let transactional_id = transactional_id.unwrap_or_default().to_owned();
+            ClientError::Fenced { transactional_id }
+        }
+        AppendError::Closed { partition } if broker.partition(&partition).is_none() => {
+            ClientError::UnknownPartition(partition)
+        }
+        AppendError::Closed { .. } => ClientError::ShuttingDown,
+        AppendError::Storage { partition, source } => ClientError::Storage {
+            what: format!("partition {partition}"),
+            reason: source.to_string(),
+        },
+        error => ClientError::Refused {
+            what: format!("append to {}", error.partition()),
+            reason: error.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;
