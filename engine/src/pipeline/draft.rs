@@ -46,6 +46,7 @@ pub(crate) struct DraftQuery {
     pub span: Span,
 }
 
+#[derive(Clone)]
 pub(crate) struct DraftSink {
     pub topic: Named,
     pub partitions: Option<i32>,
@@ -75,6 +76,7 @@ pub(crate) struct DraftColumn {
     pub name: Named,
     /// `Null` if its type has a mistake, which is reported already and fits everywhere.
     pub data_type: DataType,
+    pub nullable: bool,
     pub from: ColumnFrom,
 }
 
@@ -94,7 +96,7 @@ impl DraftSource {
         let fields: Vec<Field> = self
             .columns
             .iter()
-            .map(|column| Field::new(&column.name.text, column.data_type.clone(), true))
+            .map(|column| Field::new(&column.name.text, column.data_type.clone(), column.nullable))
             .collect();
         let unknown_types = fields.iter().any(|field| field.data_type().is_null());
         let source = Source {
@@ -135,6 +137,7 @@ impl DraftSource {
         self.columns.push(DraftColumn {
             name: value,
             data_type: DataType::Utf8,
+            nullable: true,
             from: ColumnFrom::Value,
         });
         Some(())

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
 use super::model::Pipeline;
-use super::toml_file;
+use super::{sql_file, toml_file};
 use crate::plan::lower::lower;
 
 /// A pipeline file is written by a person; what is larger is a mistake.
@@ -93,6 +93,7 @@ fn check_file(file: &Arc<SourceFile>, mistakes: &mut Vec<Diagnostic>) -> Option<
     let mut own = Vec::new();
     let draft = match file.path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => toml_file::read(file, &mut own),
+        Some("sql") => sql_file::read(file, &mut own),
         _ => {
             let message = format!("{} is not a pipeline file", file.path.display());
             let help = "its name ends in .toml or .sql";

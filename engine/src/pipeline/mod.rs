@@ -9,6 +9,7 @@
 //! - [`model`]: the outcome, which the rest of the engine runs; [`diagnostic`]: what is wrong;
 //! - [`load`](mod@load): reads files, and checks them with each other;
 //! - [`toml_file`], [`reader`]: keys of tables; [`steps`]: a query's steps as SQL syntax;
+//! - [`sql_file`], [`sql_table`], [`cursor`]: statements;
 //! - [`tokens`]: SQL with places in the file; [`strings`]: such places inside TOML strings;
 //! - [`draft`]: what both forms become; [`names`], [`duration`]: values that both have.
 //!
@@ -17,6 +18,7 @@
 //! whatever is in it, panics or takes more time than its length is worth. Nothing is created or
 //! started here.
 
+mod cursor;
 pub mod diagnostic;
 pub(crate) mod draft;
 pub mod duration;
@@ -24,6 +26,8 @@ pub mod load;
 pub mod model;
 mod names;
 mod reader;
+mod sql_file;
+mod sql_table;
 mod steps;
 mod strings;
 pub(crate) mod tokens;

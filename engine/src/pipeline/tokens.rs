@@ -156,27 +156,46 @@ fn lower_first(message: &str) -> String {
 /// One piece of syntax made of all the tokens. `end` is where the text ends, for a mistake there.
 pub(crate) fn parse<T>(
     file: &Arc<SourceFile>,
-    mut tokens: Vec<TokenWithSpan>,
+    tokens: Vec<TokenWithSpan>,
     end: usize,
     read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
 ) -> Result<T, Diagnostic> {
-    if let Some(first_beyond) = tokens.get(TOKENS_MAX) {
-        let message = format!("more than {TOKENS_MAX} words and signs in one statement");
-        let help = "split it into several, by views or steps";
-        let span = file_span(file, first_beyond.span);
-        return Err(Diagnostic { span, ..Diagnostic::error_without_place(message) }.help(help));
-    }
-    unwrap_window_tables(&mut tokens);
-    tokens.push(TokenWithSpan { token: Token::EOF, span: sql_span(end, end) });
-    let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens);
-    let read = read(&mut parser).and_then(|read| {
+    let whole = |parser: &mut Parser<'_>| {
+        let read = read(parser)?;
         let after = parser.next_token();
         match after.token {
             Token::EOF => Ok(read),
-            _ => parser.expected("end of text", after),
+            _ => parser.expected("the end", after),
         }
-    });
-    read.map_err(|error| syntax_error(file, end, error))
+    };
+    parse_prefix(file, tokens, end, whole).map(|(read, _)| read)
+}
+
+/// One piece of syntax that the tokens begin with, and how many it takes.
+pub(crate) fn parse_prefix<T>(
+    file: &Arc<SourceFile>,
+    mut tokens: Vec<TokenWithSpan>,
+    end: usize,
+    read: impl FnOnce(&mut Parser<'_>) -> Result<T, ParserError>,
+) -> Result<(T, usize), Diagnostic> {
+    check_length(file, &tokens)?;
+    unwrap_window_tables(&mut tokens);
+    tokens.push(TokenWithSpan { token: Token::EOF, span: sql_span(end, end) });
+    let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens);
+    let read = read(&mut parser).map_err(|error| syntax_error(file, end, error))?;
+    Ok((read, parser.index()))
+}
+
+/// Refuses what is too long to be walked recursively.
+pub(crate) fn check_length(
+    file: &Arc<SourceFile>,
+    tokens: &[TokenWithSpan],
+) -> Result<(), Diagnostic> {
+    let Some(first_beyond) = tokens.get(TOKENS_MAX) else { return Ok(()) };
+    let message = format!("more than {TOKENS_MAX} words and signs in one statement");
+    let help = "split it into several, by views or steps";
+    let span = file_span(file, first_beyond.span);
+    Err(Diagnostic { span, ..Diagnostic::error_without_place(message) }.help(help))
 }
 
 /// One piece of syntax made of all the text.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostic::{Diagnostic, SourceFile, Span, quoted_list};
+use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::{
     Draft, DraftColumn, DraftQuery, DraftSink, DraftSource, METADATA_NAMES, Named, metadata_column,
 };
@@ -297,15 +297,12 @@ fn read_column(name: Named, value: &Value<'_>, mistakes: &mut Mistakes) -> Draft
         },
         _ => (Some(value.clone()), None),
     };
-    let data_type = data_type.and_then(|value| {
+    let read = data_type.and_then(|value| {
         let text = value.string(mistakes)?;
         parse_type(text.sql()).map_err(|mistake| mistakes.push(mistake)).ok()
     });
-    DraftColumn {
-        name,
-        data_type: data_type.unwrap_or(DataType::Null),
-        from: from.unwrap_or(ColumnFrom::Value),
-    }
+    let (data_type, nullable) = read.unwrap_or((DataType::Null, true));
+    DraftColumn { name, data_type, nullable, from: from.unwrap_or(ColumnFrom::Value) }
 }
 
 fn read_from(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<ColumnFrom> {
@@ -502,8 +499,3 @@ fn read_sink(
 }
 
 pub(crate) const PARTITIONS_LIMIT: i64 = 10_000;
-
-/// For messages: `json, csv and raw`.
-pub(crate) fn formats_listed() -> String {
-    quoted_list(&FORMATS, "and")
-}

@@ -26,3 +26,30 @@ fn flight_delays_lowers_to_one_aggregate_over_a_narrow_scan() {
               TableScan: flights projection=[dep_time, dep_delay, origin, time_hour]"#]];
     expected.assert_eq(&pipeline.queries[0].plan.display_indent().to_string());
 }
+
+#[test]
+fn both_forms_of_flight_delays_are_the_same() {
+    let toml = load_one("pipelines/flight-delays.toml");
+    let sql = load_one("pipelines/flight-delays.sql");
+    let plans = |pipeline: &Pipeline| {
+        let queries = pipeline.queries.iter();
+        queries.map(|query| query.plan.display_indent_schema().to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(plans(&toml), plans(&sql));
+    assert_eq!(toml.queries[0].sink, sql.queries[0].sink);
+    assert_eq!(toml.queries[0].emit, sql.queries[0].emit);
+    assert_eq!(toml.queries[0].name, sql.queries[0].name);
+    assert_eq!(toml.name, sql.name);
+    let properties = |pipeline: &Pipeline| {
+        let connectors = pipeline.connectors.iter();
+        let mut all: Vec<_> = connectors.map(|c| (c.name.clone(), c.properties.clone())).collect();
+        all.sort();
+        all
+    };
+    assert_eq!(properties(&toml), properties(&sql));
+    let (of_toml, of_sql) = (&toml.sources[0], &sql.sources[0]);
+    assert_eq!(of_toml.schema, of_sql.schema);
+    assert_eq!(of_toml.format, of_sql.format);
+    assert_eq!(of_toml.event_time, of_sql.event_time);
+    assert_eq!(of_toml.watermark, of_sql.watermark);
+}

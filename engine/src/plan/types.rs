@@ -2,10 +2,11 @@
 
 use arrow::datatypes::DataType;
 use datafusion_sql::sqlparser::ast;
+use datafusion_sql::sqlparser::keywords::Keyword;
 
 use super::context::Catalog;
-use crate::pipeline::Diagnostic;
 use crate::pipeline::tokens::{Text, parse_text};
+use crate::pipeline::{Diagnostic, Span};
 
 /// What a message offers; there are more spellings.
 const TYPE_NAMES: [&str; 17] = [
@@ -28,23 +29,30 @@ const TYPE_NAMES: [&str; 17] = [
     "timestamptz",
 ];
 
-/// The type that `text` names.
-pub(crate) fn parse_type(text: Text<'_>) -> Result<DataType, Diagnostic> {
+/// The type that `text` names, and whether it may be NULL: `int`, `text not null`.
+pub(crate) fn parse_type(text: Text<'_>) -> Result<(DataType, bool), Diagnostic> {
     let span = text.span();
-    if text.sql.trim().is_empty() {
-        return Err(Diagnostic::error("a type is missing", span).help("such as \"text\""));
+    let parsed = parse_text(text, |parser| {
+        let data_type = parser.parse_data_type()?;
+        let not_null = parser.parse_keywords(&[Keyword::NOT, Keyword::NULL]);
+        Ok((data_type, !not_null))
+    });
+    match parsed {
+        Ok((data_type, nullable)) => Ok((sql_type(data_type, span)?, nullable)),
+        Err(_) => Err(unknown(text.sql.trim(), span)),
     }
-    let unknown = |_| {
-        let message = format!("unknown type '{}'", text.sql.trim());
-        let names = TYPE_NAMES;
-        Diagnostic::error(message, span.clone()).did_you_mean(text.sql.trim(), names)
-    };
-    let data_type = parse_text(text, |parser| parser.parse_data_type()).map_err(unknown)?;
-    arrow_type(data_type).map_err(|_| unknown(Diagnostic::error_without_place("")))
 }
 
-pub(crate) fn arrow_type(data_type: ast::DataType) -> datafusion_common::Result<DataType> {
+pub(crate) fn sql_type(data_type: ast::DataType, span: Span) -> Result<DataType, Diagnostic> {
+    let spelling = data_type.to_string().to_lowercase();
     let column = ast::ColumnDef { name: ast::Ident::new("type"), data_type, options: Vec::new() };
-    let schema = Catalog::new().planner().build_schema(vec![column])?;
-    Ok(schema.field(0).data_type().clone())
+    match Catalog::new().planner().build_schema(vec![column]) {
+        Ok(schema) => Ok(schema.field(0).data_type().clone()),
+        Err(_) => Err(unknown(&spelling, span)),
+    }
+}
+
+fn unknown(spelling: &str, span: Span) -> Diagnostic {
+    let message = format!("there is no type '{spelling}'");
+    Diagnostic::error(message, span).label("not a type").did_you_mean(spelling, TYPE_NAMES)
 }

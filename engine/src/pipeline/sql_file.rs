@@ -1,0 +1,319 @@
+//! The SQL form of a pipeline: statements to a draft.
+//!
+//! ```text
+//! CREATE TABLE t (…) WITH (…)      a source where queries read it, a sink where they write it
+//! CREATE VIEW v AS SELECT …
+//! INSERT INTO t SELECT … [EMIT ON WINDOW CLOSE | EMIT FINAL]
+//! CREATE [SOURCE | SINK] CONNECTOR c WITH (…)
+//! SET 'key' = 'value'
+//! ```
+//!
+//! Statements are told apart by their semicolons before any is parsed, so that a mistake in one
+//! does not hide those of the others.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion_sql::sqlparser::ast;
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+
+use super::cursor::Cursor;
+use super::diagnostic::{Diagnostic, SourceFile, Span};
+use super::draft::{Draft, DraftQuery, DraftView, Named};
+use super::duration::parse_duration;
+use super::model::{Connector, Settings};
+use super::names::{check_pipeline, name_of_file};
+use super::sql_table::{TableStatement, read_options, read_table};
+use super::tokens::{Offsets, Text, check_length, file_span, lex};
+use super::toml_file::BATCH_ROWS_LIMIT;
+
+pub(crate) fn read(file: &Arc<SourceFile>, mistakes: &mut Vec<Diagnostic>) -> Draft {
+    let text = Text { file, sql: &file.text, offsets: Offsets::From(0) };
+    let (tokens, unreadable) = lex(text);
+    mistakes.extend(unreadable);
+    let span = Span { file: Arc::clone(file), start: 0, end: 0 };
+    let mut reader = FileReader {
+        name: Named { text: name_of_file(&file.path), span },
+        settings: Settings::default(),
+        connectors: Vec::new(),
+        tables: Vec::new(),
+        views: Vec::new(),
+        inserts: Vec::new(),
+        broken: Vec::new(),
+        mistakes,
+    };
+    for statement in tokens.split(|token| token.token == Token::SemiColon) {
+        if let (Some(first), Some(last)) = (statement.first(), statement.last()) {
+            reader.read_statement(file, statement, statement_span(file, first, last));
+        }
+    }
+    reader.finish(file)
+}
+
+fn statement_span(file: &Arc<SourceFile>, first: &TokenWithSpan, last: &TokenWithSpan) -> Span {
+    let start = file_span(file, first.span).map_or(0, |span| span.start);
+    let end = file_span(file, last.span).map_or(start, |span| span.end);
+    Span { file: Arc::clone(file), start, end }
+}
+
+struct FileReader<'m> {
+    name: Named,
+    settings: Settings,
+    connectors: Vec<Connector>,
+    tables: Vec<TableStatement>,
+    views: Vec<DraftView>,
+    inserts: Vec<Insert>,
+    /// Tables and views that cannot be used, their mistakes being reported.
+    broken: Vec<String>,
+    mistakes: &'m mut Vec<Diagnostic>,
+}
+
+struct Insert {
+    table: Named,
+    query: Option<Box<ast::Query>>,
+    span: Span,
+}
+
+const STATEMENTS: [&str; 5] =
+    ["CREATE TABLE", "CREATE VIEW", "CREATE CONNECTOR", "INSERT INTO", "SET"];
+
+impl FileReader<'_> {
+    fn read_statement(&mut self, file: &Arc<SourceFile>, tokens: &[TokenWithSpan], span: Span) {
+        if let Err(mistake) = check_length(file, tokens) {
+            self.mistakes.push(mistake);
+            return;
+        }
+        let mut cursor = Cursor::new(file, tokens, span.end);
+        let read = if cursor.eat_words(&["CREATE"]) {
+            self.read_create(&mut cursor, span)
+        } else if cursor.eat_words(&["INSERT", "INTO"]) {
+            self.read_insert(&mut cursor, span)
+        } else if cursor.eat_words(&["SET"]) {
+            self.read_set(&mut cursor)
+        } else if cursor.is_at_word("SELECT") || cursor.is_at_word("WITH") {
+            let help = "write INSERT INTO table before it, and declare that table";
+            Err(Diagnostic::error("this query writes nowhere", cursor.span()).help(help))
+        } else {
+            Err(unknown_statement(&cursor, ""))
+        };
+        if let Err(mistake) = read {
+            self.mistakes.push(mistake);
+        }
+    }
+
+    fn read_create(&mut self, cursor: &mut Cursor<'_>, span: Span) -> Result<(), Diagnostic> {
+        cursor.eat_words(&["OR", "REPLACE"]);
+        let _ = cursor.eat_words(&["TEMPORARY"]) || cursor.eat_words(&["TEMP"]);
+        if cursor.eat_words(&["TABLE"]) {
+            cursor.eat_words(&["IF", "NOT", "EXISTS"]);
+            let name = cursor.name("the table's name")?;
+            self.check_new(&name);
+            match read_table(cursor, name.clone(), span, self.mistakes) {
+                Ok(table) => self.tables.push(table),
+                Err(mistake) => {
+                    self.broken.push(name.text);
+                    return Err(mistake);
+                }
+            }
+            Ok(())
+        } else if cursor.eat_words(&["VIEW"]) {
+            cursor.eat_words(&["IF", "NOT", "EXISTS"]);
+            let name = cursor.name("the view's name")?;
+            self.check_new(&name);
+            match read_view(cursor) {
+                Ok(query) => self.views.push(DraftView { name, query }),
+                Err(mistake) => {
+                    self.broken.push(name.text);
+                    return Err(mistake);
+                }
+            }
+            Ok(())
+        } else if ["SOURCE", "SINK"].iter().any(|kind| cursor.eat_words(&[kind, "CONNECTOR"]))
+            || cursor.eat_words(&["CONNECTOR"])
+        {
+            cursor.eat_words(&["IF", "NOT", "EXISTS"]);
+            self.read_connector(cursor)
+        } else if cursor.is_at_word("STREAM") {
+            let help = "write CREATE TABLE; without a PRIMARY KEY it is a stream";
+            Err(Diagnostic::error("there is no CREATE STREAM", cursor.span()).help(help))
+        } else {
+            Err(unknown_statement(cursor, "CREATE "))
+        }
+    }
+
+    fn check_new(&mut self, name: &Named) {
+        let tables = self.tables.iter().map(|table| &table.name.text);
+        let views = self.views.iter().map(|view| &view.name.text);
+        if tables.chain(views).chain(&self.broken).any(|other| *other == name.text) {
+            let message = format!("'{}' is declared twice", name.text);
+            let diagnostic = Diagnostic::error(message, name.span.clone());
+            self.mistakes.push(diagnostic.label("the second time"));
+        }
+    }
+
+    fn read_connector(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {
+        let name = cursor.name("the connector's name")?;
+        if self.connectors.iter().any(|other| other.name == name.text) {
+            let message = format!("connector '{}' is declared twice", name.text);
+            self.mistakes.push(Diagnostic::error(message, name.span.clone()));
+        }
+        cursor.expect_words(&["WITH"])?;
+        let options = read_options(cursor, self.mistakes)?;
+        cursor.expect_end()?;
+        let mut properties = BTreeMap::new();
+        let mut property_spans = BTreeMap::new();
+        for (key, value) in options {
+            properties.insert(key.text.clone(), value.text);
+            property_spans.insert(key.text, value.span);
+        }
+        let span = name.span;
+        self.connectors.push(Connector { name: name.text, properties, span, property_spans });
+        Ok(())
+    }
+
+    fn read_insert(&mut self, cursor: &mut Cursor<'_>, span: Span) -> Result<(), Diagnostic> {
+        let table = cursor.name("the name of the table to write")?;
+        let query = read_inserted(cursor);
+        // Known as a sink even if its query is not understood.
+        let (query, mistake) = match query {
+            Ok(query) => (Some(query), None),
+            Err(mistake) => (None, Some(mistake)),
+        };
+        self.inserts.push(Insert { table, query, span });
+        mistake.map_or(Ok(()), Err)
+    }
+
+    fn read_set(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {
+        let key = cursor.key()?;
+        cursor.expect(&Token::Eq, "after the key")?;
+        let value = cursor.value("a value")?;
+        cursor.expect_end()?;
+        match key.text.replace('_', ".").as_str() {
+            "commit.interval" => match parse_duration(&value.text) {
+                Ok(interval) => self.settings.commit_interval = interval,
+                Err(error) => {
+                    let message = format!("'{}': {error}", key.text);
+                    self.mistakes.push(Diagnostic::error(message, value.span));
+                }
+            },
+            "batch.rows.max" => match value.text.parse::<usize>() {
+                Ok(rows) if (1..=BATCH_ROWS_LIMIT).contains(&rows) => {
+                    self.settings.batch_rows_max = rows;
+                }
+                _ => {
+                    let message = format!("'{}' must be from 1 to {BATCH_ROWS_LIMIT}", key.text);
+                    self.mistakes.push(Diagnostic::error(message, value.span));
+                }
+            },
+            "pipeline.name" => {
+                check_pipeline(&value, self.mistakes);
+                self.name = value;
+            }
+            _ => {
+                let message = format!("there is no setting '{}'", key.text);
+                let known = ["commit.interval", "batch.rows.max", "pipeline.name"];
+                let diagnostic = Diagnostic::error(message, key.span);
+                self.mistakes.push(diagnostic.did_you_mean(&key.text, known));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, file: &Arc<SourceFile>) -> Draft {
+        let written = |name: &str| self.inserts.iter().any(|insert| insert.table.text == name);
+        let mut sources = Vec::new();
+        let mut sinks = BTreeMap::new();
+        for table in self.tables {
+            let name = table.name.text.clone();
+            let is_sink = written(&name);
+            let (source, sink) = table.finish(is_sink, self.mistakes);
+            match source {
+                Some(source) => sources.push(Arc::new(source)),
+                // A sink without columns takes those of its query, and cannot be read.
+                None if is_sink => {}
+                None => self.broken.push(name.clone()),
+            }
+            sinks.extend(sink.map(|sink| (name, sink)));
+        }
+        let mut queries = Vec::new();
+        for insert in self.inserts {
+            let Some(sink) = sinks.get(&insert.table.text) else {
+                if !self.broken.contains(&insert.table.text) {
+                    let message = format!("there is no table '{}' to write", insert.table.text);
+                    let diagnostic = Diagnostic::error(message, insert.table.span.clone());
+                    let names = sinks.keys().map(String::as_str);
+                    let names = names.chain(sources.iter().map(|source| source.name.as_str()));
+                    self.mistakes.push(
+                        diagnostic
+                            .help(
+                                "declare it: CREATE TABLE name WITH (topic = '…', format = 'json')",
+                            )
+                            .did_you_mean(&insert.table.text, names),
+                    );
+                }
+                continue;
+            };
+            let Some(query) = insert.query else { continue };
+            let (name, span) = (insert.table, insert.span);
+            queries.push(DraftQuery { name, query, sink: sink.clone(), span });
+        }
+        Draft {
+            file: Arc::clone(file),
+            name: self.name,
+            connectors: self.connectors,
+            sources,
+            views: self.views,
+            queries,
+            broken: self.broken,
+            settings: self.settings,
+        }
+    }
+}
+
+fn unknown_statement(cursor: &Cursor<'_>, before: &str) -> Diagnostic {
+    let word = cursor.peek().map(|token| token.token.to_string()).unwrap_or_default();
+    let given = format!("{before}{word}");
+    let message = format!("there is no statement '{given}'");
+    let help = format!("there is {}", STATEMENTS.join(", "));
+    let diagnostic = Diagnostic::error(message, cursor.span()).help(help);
+    diagnostic.did_you_mean(&given.to_uppercase(), STATEMENTS)
+}
+
+fn read_view(cursor: &mut Cursor<'_>) -> Result<Box<ast::Query>, Diagnostic> {
+    cursor.expect_words(&["AS"])?;
+    cursor.parse_to(cursor.token_count(), |parser| parser.parse_query())
+}
+
+fn read_inserted(cursor: &mut Cursor<'_>) -> Result<Box<ast::Query>, Diagnostic> {
+    if cursor.peek().is_some_and(|token| token.token == Token::LParen) {
+        let span = cursor.span();
+        let inside = cursor.parenthesised("a query")?;
+        if !inside.is_at_word("SELECT") && !inside.is_at_word("WITH") {
+            let help = "its columns are given in the order in which the table declares them";
+            let message = "INSERT INTO takes no list of columns";
+            return Err(Diagnostic::error(message, span).help(help));
+        }
+        let message = "the query must not stand in parentheses";
+        return Err(Diagnostic::error(message, span));
+    }
+    let emit = cursor.find_last_word("EMIT");
+    let query =
+        cursor.parse_to(emit.unwrap_or(cursor.token_count()), |parser| parser.parse_query())?;
+    if emit.is_some() {
+        read_emit(cursor)?;
+    }
+    Ok(query)
+}
+
+fn read_emit(cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {
+    let span = cursor.span();
+    cursor.skip();
+    if cursor.eat_words(&["CHANGES"]) {
+        let help = "EMIT ON WINDOW CLOSE, which is the default, gives each result once";
+        return Err(Diagnostic::error("EMIT CHANGES is not there yet", span).help(help));
+    }
+    if !cursor.eat_words(&["ON", "WINDOW", "CLOSE"]) && !cursor.eat_words(&["FINAL"]) {
+        return Err(cursor.unexpected("ON WINDOW CLOSE or FINAL after EMIT"));
+    }
+    cursor.expect_end()
+}

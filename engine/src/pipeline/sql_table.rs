@@ -1,0 +1,426 @@
+//! `CREATE TABLE`: columns, event time, key and options.
+//!
+//! The statement is Flink's: `METADATA FROM`, `WATERMARK FOR` and `WITH` are read here, names of
+//! types and expressions by the SQL parser.
+
+use std::time::Duration;
+
+use arrow::datatypes::DataType;
+use datafusion_common::DFSchema;
+use datafusion_expr::Expr;
+use datafusion_sql::planner::PlannerContext;
+use datafusion_sql::sqlparser::ast::{self, BinaryOperator};
+use datafusion_sql::sqlparser::tokenizer::Token;
+
+use super::cursor::Cursor;
+use super::diagnostic::{Diagnostic, Span};
+use super::draft::{DraftColumn, DraftSink, DraftSource, METADATA_NAMES, Named, metadata_column};
+use super::duration::parse_duration;
+use super::model::{ColumnFrom, CsvOptions, Format, LateRows, OnError, Source, Watermark};
+use super::names::check_topic;
+use super::toml_file::{PARTITIONS_LIMIT, format_named, one_byte};
+use crate::plan::context::Catalog;
+use crate::plan::types::sql_type;
+use crate::plan::windows::fixed_length_ns;
+
+pub(crate) struct TableStatement {
+    pub name: Named,
+    columns: Vec<DraftColumn>,
+    watermark: Option<(Named, Duration)>,
+    key: Option<Vec<Named>>,
+    options: Vec<(Named, Named)>,
+    span: Span,
+}
+
+/// From after the table's name.
+pub(crate) fn read_table(
+    cursor: &mut Cursor<'_>,
+    name: Named,
+    span: Span,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Result<TableStatement, Diagnostic> {
+    let mut table = TableStatement {
+        name,
+        columns: Vec::new(),
+        watermark: None,
+        key: None,
+        options: Vec::new(),
+        span,
+    };
+    if !cursor.is_at_word("WITH") {
+        let mut list = cursor.parenthesised("columns")?;
+        while !list.is_at_end() {
+            match table.read_element(&mut list, mistakes) {
+                Ok(()) if list.is_at_end() || list.eat(&Token::Comma) => {}
+                Ok(()) => {
+                    mistakes.push(list.unexpected("a comma between columns"));
+                    list.skip_past_comma();
+                }
+                Err(mistake) => {
+                    mistakes.push(mistake);
+                    list.skip_past_comma();
+                }
+            }
+        }
+    }
+    if cursor.eat_words(&["WITH"]) {
+        table.options = read_options(cursor, mistakes)?;
+    }
+    cursor.expect_end()?;
+    Ok(table)
+}
+
+/// `(key = 'value', …)`.
+pub(crate) fn read_options(
+    cursor: &mut Cursor<'_>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Result<Vec<(Named, Named)>, Diagnostic> {
+    let mut list = cursor.parenthesised("options")?;
+    let mut options: Vec<(Named, Named)> = Vec::new();
+    while !list.is_at_end() {
+        match read_option(&mut list) {
+            Ok((key, value)) => {
+                if options.iter().any(|(other, _)| other.text == key.text) {
+                    let message = format!("'{}' is set twice", key.text);
+                    mistakes.push(Diagnostic::error(message, key.span).label("the second time"));
+                } else {
+                    options.push((key, value));
+                }
+            }
+            Err(mistake) => {
+                mistakes.push(mistake);
+                list.skip_past_comma();
+                continue;
+            }
+        }
+        if !list.is_at_end() && !list.eat(&Token::Comma) {
+            mistakes.push(list.unexpected("a comma between options"));
+            list.skip_past_comma();
+        }
+    }
+    Ok(options)
+}
+
+fn read_option(list: &mut Cursor<'_>) -> Result<(Named, Named), Diagnostic> {
+    let key = list.key()?;
+    list.expect(&Token::Eq, "after the key")?;
+    Ok((key, list.value("a value")?))
+}
+
+impl TableStatement {
+    fn read_element(
+        &mut self,
+        list: &mut Cursor<'_>,
+        mistakes: &mut Vec<Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        if list.eat_words(&["WATERMARK", "FOR"]) {
+            let watermark = read_watermark(list)?;
+            if self.watermark.is_some() {
+                let message = "a table has one watermark";
+                mistakes.push(Diagnostic::error(message, watermark.0.span.clone()));
+            }
+            self.watermark = Some(watermark);
+            return Ok(());
+        }
+        if list.eat_words(&["PRIMARY", "KEY"]) {
+            let mut names = list.parenthesised("columns")?;
+            let mut key = vec![names.name("a column")?];
+            while names.eat(&Token::Comma) {
+                key.push(names.name("a column")?);
+            }
+            names.expect_end()?;
+            list.eat_words(&["NOT", "ENFORCED"]);
+            self.key = Some(key);
+            return Ok(());
+        }
+        self.read_column(list, mistakes)
+    }
+
+    fn read_column(
+        &mut self,
+        list: &mut Cursor<'_>,
+        mistakes: &mut Vec<Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        let name = list.name("a column's name")?;
+        let type_span = list.span();
+        let data_type = match list.parse_prefix(|parser| parser.parse_data_type()) {
+            Ok(data_type) => sql_type(data_type, type_span),
+            Err(mistake) => Err(mistake),
+        };
+        let data_type = match data_type {
+            Ok(data_type) => data_type,
+            Err(mistake) => {
+                mistakes.push(mistake);
+                DataType::Null
+            }
+        };
+        let mut column = DraftColumn { name, data_type, nullable: true, from: ColumnFrom::Value };
+        let read = self.read_column_rest(&mut column, list, mistakes);
+        self.columns.push(column);
+        read
+    }
+
+    fn read_column_rest(
+        &mut self,
+        column: &mut DraftColumn,
+        list: &mut Cursor<'_>,
+        mistakes: &mut Vec<Diagnostic>,
+    ) -> Result<(), Diagnostic> {
+        loop {
+            if list.eat_words(&["METADATA"]) {
+                let from = if list.eat_words(&["FROM"]) {
+                    list.value("what the column holds")?
+                } else {
+                    column.name.clone()
+                };
+                column.from = match metadata_column(&from.text) {
+                    Some(from) => from,
+                    None => {
+                        let message = format!("a record has no '{}'", from.text);
+                        let diagnostic = Diagnostic::error(message, from.span);
+                        mistakes.push(diagnostic.did_you_mean(&from.text, METADATA_NAMES));
+                        ColumnFrom::Value
+                    }
+                };
+                list.eat_words(&["VIRTUAL"]);
+            } else if list.eat_words(&["NOT", "NULL"]) {
+                column.nullable = false;
+            } else if list.eat_words(&["PRIMARY", "KEY"]) {
+                list.eat_words(&["NOT", "ENFORCED"]);
+                self.key = Some(vec![column.name.clone()]);
+            } else if !list.eat_words(&["NULL"]) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The source that it is, and the sink if queries write it.
+    pub fn finish(
+        self,
+        is_sink: bool,
+        mistakes: &mut Vec<Diagnostic>,
+    ) -> (Option<Source>, Option<DraftSink>) {
+        let mut options = Options { table: &self.name, given: &self.options, asked: Vec::new() };
+        let before = mistakes.len();
+        let topic = options.get("topic").unwrap_or_else(|| self.name.clone());
+        check_topic(&topic, mistakes);
+        let format = options.format(mistakes);
+        let mut sink = None;
+        if is_sink {
+            sink = Some(options.sink(&topic, &format, mistakes));
+        }
+        let watermark = options.watermark(mistakes);
+        let on_error = options.on_error(mistakes);
+        options.finish(mistakes);
+        if let Some(sink) = &mut sink {
+            if sink.key.is_empty() {
+                sink.key = self.key.clone().unwrap_or_default();
+            }
+            let columns = self.columns.iter().filter(|column| column.from == ColumnFrom::Value);
+            sink.columns =
+                columns.map(|column| (column.name.clone(), column.data_type.clone())).collect();
+        }
+        if is_sink && self.columns.is_empty() {
+            return (None, sink);
+        }
+        if format.is_none() && mistakes.len() > before {
+            return (None, sink);
+        }
+        let (event_time, delay) = match self.watermark {
+            Some((column, delay)) => (Some(column), delay),
+            None => (None, watermark.delay),
+        };
+        let source = DraftSource {
+            name: self.name,
+            topic: Some(topic.text),
+            format: format.unwrap_or(Format::Json),
+            columns: self.columns,
+            event_time,
+            watermark: Watermark { delay, ..watermark },
+            on_error,
+            key: self.key,
+            span: self.span,
+        };
+        (source.finish(mistakes), sink)
+    }
+}
+
+/// `ts AS ts - INTERVAL '1' DAY`, after `WATERMARK FOR`.
+fn read_watermark(list: &mut Cursor<'_>) -> Result<(Named, Duration), Diagnostic> {
+    let column = list.name("the event-time column")?;
+    list.expect_words(&["AS"])?;
+    let span = list.span();
+    let expr = list.parse_prefix(|parser| parser.parse_expr())?;
+    let refuse = || {
+        let message = format!("a watermark is the column less a constant, not '{expr}'");
+        let help = format!("such as WATERMARK FOR {0} AS {0} - INTERVAL '5' SECOND", column.text);
+        Diagnostic::error(message, span.clone()).help(help)
+    };
+    let is_column = |expr: &ast::Expr| match expr {
+        ast::Expr::Identifier(ident) => ident.value == column.text,
+        _ => false,
+    };
+    let delay = match &expr {
+        other if is_column(other) => Duration::ZERO,
+        ast::Expr::BinaryOp { left, op: BinaryOperator::Minus, right } if is_column(left) => {
+            constant_interval(right).ok_or_else(refuse)?
+        }
+        _ => return Err(refuse()),
+    };
+    Ok((column, delay))
+}
+
+fn constant_interval(interval: &ast::Expr) -> Option<Duration> {
+    let catalog = Catalog::new();
+    let context = &mut PlannerContext::new();
+    let planned =
+        catalog.planner().sql_to_expr(interval.clone(), &DFSchema::empty(), context).ok()?;
+    let Expr::Literal(value, _) = planned else { return None };
+    let length_ns = fixed_length_ns(&value, "delay").ok()?;
+    u64::try_from(length_ns).ok().map(Duration::from_nanos)
+}
+
+/// The options of WITH, asked for one by one.
+struct Options<'a> {
+    table: &'a Named,
+    given: &'a [(Named, Named)],
+    asked: Vec<&'static str>,
+}
+
+impl Options<'_> {
+    fn get(&mut self, key: &'static str) -> Option<Named> {
+        self.asked.push(key);
+        let found = self.given.iter().find(|(given, _)| given.text == key);
+        found.map(|(_, value)| value.clone())
+    }
+
+    fn boolean(&mut self, key: &'static str, mistakes: &mut Vec<Diagnostic>) -> Option<bool> {
+        let value = self.get(key)?;
+        match value.text.to_ascii_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            other => {
+                let message = format!("'{key}' must be 'true' or 'false', not '{other}'");
+                mistakes.push(Diagnostic::error(message, value.span));
+                None
+            }
+        }
+    }
+
+    fn duration(&mut self, key: &'static str, mistakes: &mut Vec<Diagnostic>) -> Option<Duration> {
+        let value = self.get(key)?;
+        match parse_duration(&value.text) {
+            Ok(duration) => Some(duration),
+            Err(error) => {
+                let message = format!("'{key}': {error}");
+                mistakes.push(Diagnostic::error(message, value.span).label("not a duration"));
+                None
+            }
+        }
+    }
+
+    fn format(&mut self, mistakes: &mut Vec<Diagnostic>) -> Option<Format> {
+        let Some(name) = self.get("format") else { return Some(Format::Json) };
+        let mut csv = CsvOptions::default();
+        if name.text == "csv" {
+            csv.header = self.boolean("csv.header", mistakes).unwrap_or(csv.header);
+            csv.null = self.get("csv.null").map(|null| null.text);
+            for (key, what, place) in [
+                ("csv.delimiter", "delimiter", &mut csv.delimiter),
+                ("csv.quote", "quote", &mut csv.quote),
+            ] {
+                let byte = self.get(key).and_then(|text| one_byte(&text, what, mistakes));
+                *place = byte.unwrap_or(*place);
+            }
+        }
+        format_named(&name, csv, mistakes)
+    }
+
+    fn sink(
+        &mut self,
+        topic: &Named,
+        format: &Option<Format>,
+        mistakes: &mut Vec<Diagnostic>,
+    ) -> DraftSink {
+        let key = self.get("key").map_or_else(Vec::new, |key| {
+            let names = key.text.split(',').map(str::trim);
+            names.map(|name| Named { text: name.to_owned(), span: key.span.clone() }).collect()
+        });
+        let partitions = self.get("partitions").and_then(|value| {
+            let number = value.text.parse::<i32>().ok();
+            let number =
+                number.filter(|number| (1..=PARTITIONS_LIMIT).contains(&i64::from(*number)));
+            if number.is_none() {
+                let message = format!("'partitions' must be from 1 to {PARTITIONS_LIMIT}");
+                mistakes.push(Diagnostic::error(message, value.span));
+            }
+            number
+        });
+        DraftSink {
+            topic: topic.clone(),
+            partitions,
+            format: format.clone().unwrap_or(Format::Json),
+            key,
+            timestamp: self.get("timestamp"),
+            print: self.boolean("print", mistakes).unwrap_or(false),
+            columns: Vec::new(),
+        }
+    }
+
+    fn watermark(&mut self, mistakes: &mut Vec<Diagnostic>) -> Watermark {
+        let mut watermark = Watermark::default();
+        for (key, place) in [
+            ("watermark.delay", &mut watermark.delay),
+            ("watermark.idle_timeout", &mut watermark.idle_timeout),
+            ("watermark.future_bound", &mut watermark.future_bound),
+        ] {
+            *place = self.duration(key, mistakes).unwrap_or(*place);
+        }
+        if let Some(late) = self.get("watermark.late") {
+            match late.text.as_str() {
+                "drop" => watermark.late = LateRows::Drop,
+                other => {
+                    let message = format!("late rows cannot be treated as '{other}'");
+                    let help = "'drop' leaves them out and counts them";
+                    mistakes.push(Diagnostic::error(message, late.span).help(help));
+                }
+            }
+        }
+        watermark
+    }
+
+    fn on_error(&mut self, mistakes: &mut Vec<Diagnostic>) -> OnError {
+        let topic = self.get("dead_letter.topic");
+        let given = self.get("on_error");
+        if let Some(topic) = &topic {
+            check_topic(topic, mistakes);
+        }
+        match (given.as_ref().map(|given| given.text.as_str()), topic) {
+            (None | Some("dead-letter" | "dead_letter"), Some(topic)) => {
+                OnError::DeadLetter { topic: topic.text }
+            }
+            (None | Some("fail"), None) => OnError::Fail,
+            (Some("skip"), None) => OnError::Skip,
+            (_, _) => {
+                if let Some(given) = given {
+                    let message = format!("'on_error' cannot be '{}' here", given.text);
+                    let help = "'fail', 'skip', or 'dead-letter' with 'dead_letter.topic'";
+                    mistakes.push(Diagnostic::error(message, given.span).help(help));
+                }
+                OnError::Fail
+            }
+        }
+    }
+
+    fn finish(self, mistakes: &mut Vec<Diagnostic>) {
+        for (key, _) in self.given {
+            if self.asked.contains(&key.text.as_str()) {
+                continue;
+            }
+            let message = format!("unknown option '{}' of table '{}'", key.text, self.table.text);
+            let diagnostic = Diagnostic::error(message, key.span.clone());
+            let known = self.asked.iter().copied();
+            mistakes.push(diagnostic.label("not an option here").did_you_mean(&key.text, known));
+        }
+    }
+}
