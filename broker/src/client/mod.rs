@@ -17,6 +17,7 @@
 //! fenced never writes again.
 
 pub mod embedded;
+mod partitioner;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -28,6 +29,8 @@ use uuid::Uuid;
 
 use crate::ids::{Offset, TopicPartition};
 use crate::record::{BatchBuilder, RecordBatch};
+
+pub use partitioner::partition_for_key;
 
 /// A broker, wherever it runs. Cheap to share: all methods take `&self`.
 #[async_trait]
