@@ -127,6 +127,7 @@ impl Partition {
         }
         let finish = |sealed: &Sealed| -> Result<(), StorageError> {
             sealed.segment.write_indexes()?;
+            // Replacing the snapshot syncs the directory, which the indexes need too.
             let path = self.dir.join(file_name(sealed.end, "snapshot"));
             self.disk.replace(&path, &sealed.snapshot).doing(&path, "write snapshot")
         };

@@ -237,10 +237,16 @@ fn bisect<const LEN: usize>(
     Ok(found)
 }
 
-/// Writes an index as a whole and makes it durable.
+/// Replaces an index as a whole. The name is durable once the directory is synced; until then it
+/// is the old index or the new one, never a part.
 pub(super) fn write(disk: &dyn Disk, path: &Path, contents: &[u8]) -> Result<(), StorageError> {
-    let file = disk.open(path).doing(path, "create index")?;
-    file.set_len(0).doing(path, "truncate index")?;
-    file.append(&mut [IoSlice::new(contents)]).doing(path, "write index")?;
-    file.sync_data().doing(path, "sync index")
+    let temporary = path.with_added_extension("tmp");
+    let write = || {
+        let file = disk.open(&temporary)?;
+        file.set_len(0)?;
+        file.append(&mut [IoSlice::new(contents)])?;
+        file.sync_data()?;
+        disk.rename(&temporary, path)
+    };
+    write().doing(path, "write index")
 }

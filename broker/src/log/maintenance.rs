@@ -103,8 +103,10 @@ impl Partition {
         if deleted.is_empty() {
             return Ok(Retained { log_start, ..Retained::default() });
         }
-        writer.sealed.retain(|sealed| sealed.segment.base >= log_start);
-        writer.recovery_point = writer.recovery_point.max(log_start);
+        // The log may start within a segment, which then still needs its indexes.
+        let first = writer.segments[0].base;
+        writer.sealed.retain(|sealed| sealed.segment.base >= first);
+        writer.recovery_point = writer.recovery_point.max(first);
         self.publish_segments(&writer);
         self.publish(&mut writer);
         drop(writer);
@@ -189,6 +191,8 @@ impl Partition {
                 expected: segment.base,
                 producers_from: Offset::ZERO,
                 verify_checksums: false,
+                contiguous: false,
+                epoch_max: writer.epochs.latest().unwrap_or_default(),
                 index_interval_bytes: config.index_interval_bytes,
             };
             let scanned = scan(segment, &mut producers, options)?;

@@ -18,8 +18,8 @@
 //! - [`validate`]: checks before appending; [`producers`]: idempotence and open transactions,
 //!   [`snapshot`] its file;
 //! - [`segment`]: a file and its indexes ([`index`]); [`header`]: a batch's numbers;
-//!   [`checkpoint`]: the small files; [`disk`]: the seam to storage,
-//!   the crash tests; [`config`], [`error`].
+//!   [`checkpoint`]: the small files; [`disk`]: the seam to storage;
+//!   [`config`], [`error`]. In tests `simulation` is a disk that loses power, fails and fills up.
 //!
 //! Invariants: offsets never go back, not after deletion nor after a crash. A batch is visible
 //! once it is committed: written for acks=1, on disk for acks=all. What was acknowledged as
@@ -40,6 +40,8 @@ mod read;
 mod recovery;
 mod scan;
 mod segment;
+#[cfg(test)]
+pub(crate) mod simulation;
 mod snapshot;
 mod validate;
 

@@ -61,7 +61,8 @@ pub(super) fn load(
     let files = Files::list(disk, dir)?;
     files.remove_leftovers(&**disk, dir)?;
     let segments = files.segments(disk, dir)?;
-    let loader = Loader { disk, dir, config, checkpoint, files };
+    let epoch = epochs.latest().unwrap_or_default();
+    let loader = Loader { disk, dir, config, checkpoint, epoch, files };
     let mut loaded = if segments.is_empty() {
         loader.empty(now_ms)?
     } else if let Some(loaded) = loader.clean(&segments)? {
@@ -158,6 +159,7 @@ struct Loader<'a> {
     dir: &'a Arc<Path>,
     config: &'a LogConfig,
     checkpoint: LogCheckpoint,
+    epoch: LeaderEpoch,
     files: Files,
 }
 
@@ -228,6 +230,9 @@ impl Loader<'_> {
                     expected: end,
                     producers_from: Offset::ZERO,
                     verify_checksums: true,
+                    // A segment before the recovery point may have been compacted.
+                    contiguous: index >= self.holding_recovery_point(&segments),
+                    epoch_max: self.epoch,
                     index_interval_bytes: self.config.index_interval_bytes,
                 },
             )?;
@@ -272,11 +277,14 @@ impl Loader<'_> {
 
     /// The segment that holds the recovery point, or an earlier one that lacks an index.
     fn first_to_scan(&self, segments: &[Arc<Segment>]) -> usize {
-        let point = self.checkpoint.recovery_point;
-        let after = segments.partition_point(|segment| segment.base <= point);
-        let from = after.saturating_sub(1);
+        let from = self.holding_recovery_point(segments);
         let lacking = segments.iter().position(|segment| !self.files.has_indexes(segment.base));
         lacking.map_or(from, |lacking| lacking.min(from))
+    }
+
+    fn holding_recovery_point(&self, segments: &[Arc<Segment>]) -> usize {
+        let point = self.checkpoint.recovery_point;
+        segments.partition_point(|segment| segment.base <= point).saturating_sub(1)
     }
 
     /// The producers' state at the beginning of segment `from`: a snapshot, and a replay of what
@@ -306,6 +314,8 @@ impl Loader<'_> {
                     expected: segment.base,
                     producers_from: known,
                     verify_checksums: false,
+                    contiguous: false,
+                    epoch_max: self.epoch,
                     index_interval_bytes: u32::MAX,
                 },
             )?;

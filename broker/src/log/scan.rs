@@ -12,7 +12,7 @@ use super::header::BatchHeader;
 use super::index::Growing;
 use super::producers::{Marker, Producers};
 use super::segment::Segment;
-use crate::ids::Offset;
+use crate::ids::{LeaderEpoch, Offset};
 use crate::record::batch::at;
 use crate::record::{BatchError, HEADER_LEN, RecordBatch};
 
@@ -27,6 +27,10 @@ pub(super) struct ScanOptions {
     /// Batches below it do not count for the producers: they are in the snapshot already.
     pub producers_from: Offset,
     pub verify_checksums: bool,
+    /// Whether each batch must begin where the one before it ends, which compaction undoes.
+    pub contiguous: bool,
+    /// The log's latest; no batch can have a later one.
+    pub epoch_max: LeaderEpoch,
     pub index_interval_bytes: u32,
 }
 
@@ -86,11 +90,17 @@ fn step(
     before: &Scanned,
     options: ScanOptions,
 ) -> Result<(), String> {
-    if header.base_offset < before.end {
+    let gap = options.contiguous && header.base_offset > before.end;
+    if gap || header.base_offset < before.end {
         return Err(format!("batch at offset {} after {}", header.base_offset, before.end));
     }
     if header.last_offset_delta < 0 || header.last_offset().since(base) > i64::from(i32::MAX) {
         return Err(format!("batch at offset {} spans impossibly many", header.base_offset));
+    }
+    // Outside the checksum, as the base offset is.
+    if header.epoch > options.epoch_max || header.epoch < LeaderEpoch(0) {
+        let (offset, epoch) = (header.base_offset, header.epoch.0);
+        return Err(format!("batch at offset {offset} has leader epoch {epoch}"));
     }
     if options.verify_checksums {
         let computed = crc32c::crc32c(&bytes[at::ATTRIBUTES..]);
