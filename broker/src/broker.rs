@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::client::NewTopic;
+use crate::coordinator::transactions::{TransactionConfig, TransactionError, TransactionService};
 use crate::data_dir::{DataDirError, DataDirLock, Meta, load_meta};
 use crate::ids::TopicPartition;
 use crate::log::disk::{Disk, OsDisk};
@@ -83,6 +84,8 @@ pub enum OpenError {
     Config { topic: String, source: ConfigError },
     #[error("{0}")]
     Defaults(ConfigError),
+    #[error("transactions: {0}")]
+    Transactions(TransactionError),
 }
 
 /// Why topics were not changed.
@@ -190,6 +193,7 @@ pub struct Broker {
     jobs: TaskTracker,
     lock: Mutex<Option<DataDirLock>>,
     address: Mutex<Option<String>>,
+    transactions: OnceLock<Arc<TransactionService>>,
 }
 
 /// The wall clock, in ms since 1970.
@@ -205,6 +209,7 @@ impl Broker {
         let runtime = Handle::current();
         let open = move || Broker::open_blocking(config, runtime);
         let broker = tokio::task::spawn_blocking(open).await.expect("opening does not panic")?;
+        broker.transactions().recover().await.map_err(OpenError::Transactions)?;
         broker.start_jobs();
         Ok(broker)
     }
@@ -230,6 +235,7 @@ impl Broker {
             jobs: TaskTracker::new(),
             lock: Mutex::new(Some(lock)),
             address: Mutex::default(),
+            transactions: OnceLock::new(),
         };
         let topics = broker.open_topics(&records)?;
         for topic in &topics {
@@ -242,7 +248,12 @@ impl Broker {
         for topic in topics {
             broker.topics_mut(|topics| topics.put(Arc::new(topic)));
         }
-        Ok(Arc::new(broker))
+        let broker = Arc::new(broker);
+        let log = Arc::new(state_log::TopicStateLog::new(&broker));
+        let config = TransactionConfig::default();
+        let service = TransactionService::new(log, config, Arc::new(now_ms), Box::new(|_| ()));
+        broker.transactions.set(service).expect("set once, here");
+        Ok(broker)
     }
 
     /// Opens partitions on all cores: after a crash each is scanned.
@@ -404,6 +415,11 @@ impl Broker {
     /// Waits until the broker begins to shut down.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
+    }
+
+    /// The coordinator of transactions.
+    pub(crate) fn transactions(&self) -> &Arc<TransactionService> {
+        self.transactions.get().expect("set before the broker is handed out")
     }
 
     /// What opening had to scan and repair, by partition; empty after an orderly shutdown.

@@ -24,7 +24,6 @@ const SEGMENT_BYTES: u32 = 100 << 20;
 pub(crate) struct TopicStateLog(Weak<Broker>);
 
 impl TopicStateLog {
-    #[allow(dead_code)] // until the coordinators are started
     pub fn new(broker: &Arc<Broker>) -> TopicStateLog {
         TopicStateLog(Arc::downgrade(broker))
     }

@@ -15,6 +15,7 @@ use super::{
     ProducerOptions, ReadFrom, Reader, ReaderOptions, TopicInfo,
 };
 use crate::broker::{Broker, Topic, TopicError};
+use crate::coordinator::transactions::TransactionError;
 use crate::ids::{Offset, TopicPartition};
 use crate::log::{AppendError, Partition, ReadError};
 
@@ -88,10 +89,7 @@ impl Client for EmbeddedClient {
     }
 
     async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>, ClientError> {
-        if options.transactional_id.is_some() {
-            return Err(without_coordinator("transactions"));
-        }
-        Ok(Box::new(producer::EmbeddedProducer::new(self.broker.clone(), options.acks)))
+        Ok(Box::new(producer::EmbeddedProducer::new(self.broker.clone(), options).await?))
     }
 }
 
@@ -187,6 +185,18 @@ fn append_error(
         },
         error => ClientError::Refused {
             what: format!("append to {}", error.partition()),
+            reason: error.to_string(),
+        },
+    }
+}
+
+fn transaction_error(transactional_id: &str, error: TransactionError) -> ClientError {
+    match error {
+        TransactionError::Fenced | TransactionError::InvalidProducerIdMapping => {
+            ClientError::Fenced { transactional_id: transactional_id.to_owned() }
+        }
+        error => ClientError::Refused {
+            what: format!("transactional id '{transactional_id}'"),
             reason: error.to_string(),
         },
     }

@@ -1,20 +1,27 @@
 //! Producing in this process.
 //!
 //! An append is a write to the page cache, so there is no queue: a batch is in the log, in order,
-//! when `send` returns, and its fsync is under way if `acks` asks for one. Sequence numbers are not
-//! needed, since nothing between here and the log is ever sent twice.
+//! when `send` returns. Sequence numbers are not needed, since nothing between here and the log
+//! is ever sent twice.
+//!
+//! Without a transaction the fsync is under way by then, if `acks` asks for one, and `flush` waits
+//! for it. Within one, nobody reads the records before the marker, so nothing is synced before
+//! `commit`: it syncs every partition at once, and only then lets the coordinator decide.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::try_join_all;
 
-use super::{append_error, existing};
+use super::{append_error, existing, transaction_error};
 use crate::broker::{Broker, now_ms};
-use crate::client::{Acks, ClientError, Producer, TransactionOffsets};
+use crate::client::{Acks, ClientError, Producer, ProducerOptions, TransactionOffsets};
+use crate::coordinator::transactions::{ProducerIdentity, TransactionService};
 use crate::ids::{Offset, TopicPartition};
-use crate::log::{AppendOptions, Origin, Partition};
-use crate::record::{BatchBuilder, ProducerStamp};
+use crate::log::{AppendOptions, Origin, Partition, StorageError};
+use crate::record::{BatchBuilder, ControlType, ProducerStamp};
 
 /// Bytes that may wait for an fsync before `send` waits too.
 const UNSYNCED_BYTES_MAX: usize = 32 << 20;
@@ -22,6 +29,7 @@ const UNSYNCED_BYTES_MAX: usize = 32 << 20;
 pub(super) struct EmbeddedProducer {
     broker: Arc<Broker>,
     acks: Acks,
+    transactional: Option<Transactional>,
     partitions: HashMap<TopicPartition, Target>,
     unsynced_bytes: usize,
 }
@@ -30,28 +38,121 @@ struct Target {
     partition: Arc<Partition>,
     /// The last record whose fsync the next flush waits for.
     unsynced: Option<Offset>,
+    /// The open transaction has been told of this partition.
+    added: bool,
+}
+
+struct Transactional {
+    service: Arc<TransactionService>,
+    id: String,
+    identity: ProducerIdentity,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Open,
+    /// Something was not written: it can only be aborted.
+    Failed,
+    /// A successor has taken over: nothing can be done any more.
+    Fenced,
 }
 
 impl EmbeddedProducer {
-    pub fn new(broker: Arc<Broker>, acks: Acks) -> EmbeddedProducer {
-        EmbeddedProducer { broker, acks, partitions: HashMap::new(), unsynced_bytes: 0 }
-    }
-
-    fn target(&mut self, to: &TopicPartition) -> Result<&mut Target, ClientError> {
-        if !self.partitions.contains_key(to) {
-            let partition = existing(&self.broker, to)?;
-            self.partitions.insert(to.clone(), Target { partition, unsynced: None });
+    pub async fn new(
+        broker: Arc<Broker>,
+        options: ProducerOptions,
+    ) -> Result<EmbeddedProducer, ClientError> {
+        let mut transactional = None;
+        if let Some(id) = options.transactional_id {
+            let service = broker.transactions().clone();
+            let timeout_ms = i32::try_from(options.transaction_timeout.as_millis());
+            let timeout_ms = timeout_ms.unwrap_or(i32::MAX);
+            let identity = service.init_producer(&id, timeout_ms, None).await;
+            let identity = identity.map_err(|error| transaction_error(&id, error))?;
+            transactional = Some(Transactional { service, id, identity, state: State::Idle });
         }
-        Ok(self.partitions.get_mut(to).expect("inserted above"))
+        let (partitions, acks) = (HashMap::new(), options.acks);
+        Ok(EmbeddedProducer { broker, acks, transactional, partitions, unsynced_bytes: 0 })
     }
 
+    /// Waits for every fsync that is owed.
     async fn sync(&mut self) -> Result<(), ClientError> {
+        // In a transaction nobody has asked for them yet.
+        let ask = self.transactional.is_some();
+        let owed = self.partitions.values().filter_map(|target| {
+            let (partition, offset) = (&target.partition, target.unsynced?);
+            Some(async move {
+                let synced =
+                    if ask { partition.flush().await } else { partition.synced(offset).await };
+                synced.map_err(|error| storage_error(partition, &error))
+            })
+        });
+        try_join_all(owed).await?;
+        self.partitions.values_mut().for_each(|target| target.unsynced = None);
+        self.unsynced_bytes = 0;
+        Ok(())
+    }
+
+    async fn append(
+        &mut self,
+        to: &TopicPartition,
+        batch: BatchBuilder,
+    ) -> Result<(), ClientError> {
+        if self.unsynced_bytes > UNSYNCED_BYTES_MAX {
+            self.sync().await?;
+        }
+        let target = match self.partitions.entry(to.clone()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let partition = existing(&self.broker, to)?;
+                new.insert(Target { partition, unsynced: None, added: false })
+            }
+        };
+        let (mut stamp, mut acks) = (ProducerStamp::NONE, self.acks);
+        if let Some(transactional) = &self.transactional {
+            if !target.added {
+                transactional.add(to).await?;
+                target.added = true;
+            }
+            stamp = transactional.stamp();
+            acks = Acks::Leader;
+        }
+        let id = self.transactional.as_ref().map(|transactional| transactional.id.as_str());
+        let batch = batch.build(stamp).into_bytes();
+        let size = batch.len();
+        let options = AppendOptions { origin: Origin::Embedded, acks, now_ms: now_ms() };
+        let appended = target.partition.append(batch, options);
+        let appended = appended.map_err(|error| append_error(&self.broker, id, error))?;
+        if appended.wait_for_sync || id.is_some() {
+            target.unsynced = Some(appended.last_offset);
+            self.unsynced_bytes += size;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self) -> Result<&mut Transactional, ClientError> {
+        let transactional = self.transactional.as_mut().ok_or_else(not_transactional)?;
+        match transactional.state {
+            State::Open => Ok(transactional),
+            State::Idle => Err(refused("no transaction is open: call begin first")),
+            State::Failed => Err(refused("something was not written: abort the transaction")),
+            State::Fenced => Err(transactional.fenced()),
+        }
+    }
+
+    async fn end(&mut self, decision: ControlType) -> Result<(), ClientError> {
+        let transactional = self.transactional.as_mut().ok_or_else(not_transactional)?;
+        if self.partitions.values().any(|target| target.added) {
+            // Until it is known to have ended, only an abort can follow.
+            transactional.state = State::Failed;
+            let ended = transactional.end(decision).await;
+            ended.inspect_err(|error| transactional.failed(error))?;
+        }
+        transactional.state = State::Idle;
         for target in self.partitions.values_mut() {
-            let Some(offset) = target.unsynced else { continue };
-            target.partition.synced(offset).await.map_err(|error| ClientError::Storage {
-                what: format!("partition {}", target.partition.id()),
-                reason: error.to_string(),
-            })?;
+            target.added = false;
             target.unsynced = None;
         }
         self.unsynced_bytes = 0;
@@ -59,27 +160,46 @@ impl EmbeddedProducer {
     }
 }
 
+impl Transactional {
+    fn fenced(&self) -> ClientError {
+        ClientError::Fenced { transactional_id: self.id.clone() }
+    }
+
+    fn failed(&mut self, error: &ClientError) {
+        let fenced = matches!(error, ClientError::Fenced { .. });
+        self.state = if fenced { State::Fenced } else { State::Failed };
+    }
+
+    fn stamp(&self) -> ProducerStamp {
+        let ProducerIdentity { producer_id, epoch } = self.identity;
+        ProducerStamp { producer_id, epoch, base_sequence: -1, transactional: true }
+    }
+
+    async fn add(&self, to: &TopicPartition) -> Result<(), ClientError> {
+        let added = self.service.add_partitions(&self.id, self.identity, vec![to.clone()]).await;
+        added.map_err(|error| transaction_error(&self.id, error))
+    }
+
+    async fn end(&self, decision: ControlType) -> Result<(), ClientError> {
+        let ended = self.service.end(&self.id, self.identity, decision).await;
+        ended.map_err(|error| transaction_error(&self.id, error))
+    }
+}
+
 #[async_trait]
 impl Producer for EmbeddedProducer {
     async fn send(&mut self, to: &TopicPartition, batch: BatchBuilder) -> Result<(), ClientError> {
+        if self.transactional.is_some() {
+            self.open()?;
+        }
         if batch.is_empty() {
             return Ok(());
         }
-        if self.unsynced_bytes > UNSYNCED_BYTES_MAX {
-            self.sync().await?;
+        let sent = self.append(to, batch).await;
+        if let (Err(error), Some(transactional)) = (&sent, &mut self.transactional) {
+            transactional.failed(error);
         }
-        let (broker, acks) = (self.broker.clone(), self.acks);
-        let target = self.target(to)?;
-        let batch = batch.build(ProducerStamp::NONE).into_bytes();
-        let size = batch.len();
-        let options = AppendOptions { origin: Origin::Embedded, acks, now_ms: now_ms() };
-        let appended = target.partition.append(batch, options);
-        let appended = appended.map_err(|error| append_error(&broker, None, error))?;
-        if appended.wait_for_sync {
-            target.unsynced = Some(appended.last_offset);
-            self.unsynced_bytes += size;
-        }
-        Ok(())
+        sent
     }
 
     async fn flush(&mut self) -> Result<(), ClientError> {
@@ -87,19 +207,64 @@ impl Producer for EmbeddedProducer {
     }
 
     async fn begin(&mut self) -> Result<(), ClientError> {
-        Err(not_transactional())
+        let transactional = self.transactional.as_mut().ok_or_else(not_transactional)?;
+        match transactional.state {
+            State::Idle => transactional.state = State::Open,
+            State::Fenced => return Err(transactional.fenced()),
+            State::Open | State::Failed => {
+                return Err(refused("a transaction is open already: commit or abort it first"));
+            }
+        }
+        Ok(())
     }
 
-    async fn commit(&mut self, _: Option<&TransactionOffsets>) -> Result<(), ClientError> {
-        Err(not_transactional())
+    async fn commit(&mut self, offsets: Option<&TransactionOffsets>) -> Result<(), ClientError> {
+        self.open()?;
+        if offsets.is_some() {
+            return Err(super::without_coordinator("offsets in a transaction"));
+        }
+        if let Err(error) = self.sync().await {
+            self.open()?.state = State::Failed;
+            return Err(error);
+        }
+        self.end(ControlType::Commit).await
     }
 
     async fn abort(&mut self) -> Result<(), ClientError> {
-        Err(not_transactional())
+        let transactional = self.transactional.as_ref().ok_or_else(not_transactional)?;
+        match transactional.state {
+            State::Idle => Err(refused("no transaction is open")),
+            State::Fenced => Err(transactional.fenced()),
+            State::Open | State::Failed => self.end(ControlType::Abort).await,
+        }
     }
 }
 
+/// Aborts what is open, so that readers need not wait for its timeout. A successor, or the
+/// timeout, does it if this one cannot.
+impl Drop for EmbeddedProducer {
+    fn drop(&mut self) {
+        let added = self.partitions.values().any(|target| target.added);
+        let (Some(transactional), Ok(runtime)) =
+            (self.transactional.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        if added && matches!(transactional.state, State::Open | State::Failed) {
+            runtime.spawn(async move { transactional.end(ControlType::Abort).await });
+        }
+    }
+}
+
+fn storage_error(partition: &Partition, error: &StorageError) -> ClientError {
+    let (what, reason) = (format!("partition {}", partition.id()), error.to_string());
+    ClientError::Storage { what, reason }
+}
+
+fn refused(reason: &str) -> ClientError {
+    ClientError::Refused { what: "transaction".to_owned(), reason: reason.to_owned() }
+}
+
 fn not_transactional() -> ClientError {
-    let reason = "the producer has no transactional id".to_owned();
-    ClientError::Refused { what: "transaction".to_owned(), reason }
+    refused("the producer has no transactional id")
 }
