@@ -1,1 +1,37 @@
+//! Data in and out: Kafka Connect's model, without the JVM.
+//!
+//! ```text
+//! properties ─► validate ─► ConnectorConfig ─┐
+//!                                            ▼
+//!   file ─► source task ─► poll ─► batches + offsets ─► one transaction ─► topic
+//!  topic ─► as a group  ─► put  ─► sink task ─► file, made durable ─► offsets committed
+//! ```
+//!
+//! - [`config`]: properties, checked all at once; [`plugin`]: the kinds of connector.
+//! - [`task`]: the two seams that connectors are written against; [`records`]: what a source
+//!   gathers; [`offsets`]: where sources keep how far they are.
+//! - [`worker`]: runs the tasks; [`status`]: what they are doing.
+//! - [`mod@file`]: the file source and the file sink.
+//!
+//! Invariants:
+//! - A source's records and the offsets they end at become visible together or not at all.
+//! - A sink's offsets are committed after its records are durable, never before.
+//! - Nothing starts on properties with a mistake in them, and every mistake is reported.
+//! - A task that fails says so, in its status and to whoever waits; it never ends silently.
+//! - Whatever the outside sends, memory stays bounded: by the longest line allowed, one poll and
+//!   what the producer lets be under way.
 
+pub mod config;
+pub mod file;
+pub mod offsets;
+pub mod plugin;
+pub mod records;
+pub mod status;
+pub mod task;
+mod topics;
+pub mod worker;
+
+pub use config::{ConfigProblem, ConnectorConfig, validate};
+pub use plugin::{ConnectorKind, Plugin, plugins};
+pub use status::{ConnectorState, ConnectorStatus};
+pub use worker::{Summary, TaskFailure, Worker, WorkerError, WorkerOptions};

@@ -1,0 +1,153 @@
+//! The keys that a plugin declares, and how one value is checked.
+
+use super::ConfigProblem;
+
+/// One key of a plugin, declared once: validation and documentation both read this.
+#[derive(Clone, Copy, Debug)]
+pub struct ConfigKey {
+    pub name: &'static str,
+    pub key_type: KeyType,
+    pub presence: Presence,
+    /// One sentence, without a full stop.
+    pub doc: &'static str,
+    pub example: &'static str,
+}
+
+/// What may stand for a key.
+#[derive(Clone, Copy, Debug)]
+pub enum KeyType {
+    /// Any text that is not blank.
+    Text,
+    Integer {
+        min: i64,
+        max: i64,
+    },
+    /// One of these words, in any case.
+    OneOf(&'static [&'static str]),
+    /// The name of one topic.
+    Topic,
+    /// Names of topics, separated by commas.
+    Topics,
+    /// A path; a relative one starts at the directory of the file that declares the connector.
+    File,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Required,
+    Optional,
+    Default(&'static str),
+}
+
+/// A checked value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    Text(String),
+    Integer(i64),
+    List(Vec<String>),
+}
+
+/// Longest topic name, as in Kafka: it must fit a file name with `-<partition>` after it.
+const TOPIC_LEN_MAX: usize = 249;
+
+impl ConfigKey {
+    /// Reads `text` as a value of this key.
+    pub fn parse(&self, text: &str) -> Result<Value, ConfigProblem> {
+        let text = text.trim();
+        let checked = match self.key_type {
+            _ if text.is_empty() => Err((format!("`{}` is empty", self.name), None)),
+            KeyType::Text => Ok(Value::Text(text.to_owned())),
+            KeyType::Integer { min, max } => self.integer(text, min, max),
+            KeyType::OneOf(words) => self.one_of(text, words),
+            KeyType::Topic => self.topic(text).map(Value::Text),
+            KeyType::Topics => self.topics(text),
+            KeyType::File => self.file(text),
+        };
+        checked.map_err(|(message, help)| ConfigProblem {
+            key: self.name.to_owned(),
+            value: Some(text.to_owned()),
+            message,
+            help: help.or_else(|| Some(format!("for example `{} = {}`", self.name, self.example))),
+        })
+    }
+
+    fn integer(&self, text: &str, min: i64, max: i64) -> Checked {
+        let plain = text.replace('_', "");
+        match plain.parse::<i64>() {
+            Ok(number) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
+            Ok(number) if number < min => {
+                Err((format!("`{}` must be at least {min}, not {number}", self.name), None))
+            }
+            Ok(number) => {
+                Err((format!("`{}` must be at most {max}, not {number}", self.name), None))
+            }
+            Err(_) => Err((format!("`{}` must be a whole number, not '{text}'", self.name), None)),
+        }
+    }
+
+    fn one_of(&self, text: &str, words: &'static [&'static str]) -> Checked {
+        if let Some(word) = words.iter().find(|word| word.eq_ignore_ascii_case(text)) {
+            return Ok(Value::Text((*word).to_owned()));
+        }
+        let list = words.join("` or `");
+        let help =
+            nearest(text, words.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+        Err((format!("`{}` must be `{list}`, not '{text}'", self.name), help))
+    }
+
+    fn topic(&self, text: &str) -> Result<String, (String, Option<String>)> {
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        let reason = if text.len() > TOPIC_LEN_MAX {
+            format!("is longer than {TOPIC_LEN_MAX} characters")
+        } else if text == "." || text == ".." {
+            "is no topic name".to_owned()
+        } else if let Some(bad) = text.chars().find(|c| !c.is_ascii() || !letters(*c as u8)) {
+            format!("contains {bad:?}")
+        } else {
+            return Ok(text.to_owned());
+        };
+        let help = "topic names consist of letters, digits, `.`, `_` and `-`";
+        Err((format!("`{}`: topic name '{text}' {reason}", self.name), Some(help.to_owned())))
+    }
+
+    fn topics(&self, text: &str) -> Checked {
+        let mut names = Vec::new();
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let name = self.topic(name)?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        if names.is_empty() {
+            return Err((format!("`{}` names no topic", self.name), None));
+        }
+        Ok(Value::List(names))
+    }
+
+    fn file(&self, text: &str) -> Checked {
+        if text.contains('\0') {
+            return Err((format!("`{}` contains a zero byte", self.name), None));
+        }
+        if text.ends_with('/') {
+            let help = "name one file in it";
+            return Err((format!("`{}` is a directory: '{text}'", self.name), Some(help.into())));
+        }
+        Ok(Value::Text(text.to_owned()))
+    }
+}
+
+type Checked = Result<Value, (String, Option<String>)>;
+
+/// The candidate that `text` was most likely meant to be, if one is near enough.
+pub(crate) fn nearest<'a>(
+    text: &str,
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let text = text.to_lowercase();
+    let near_enough = (text.chars().count() / 3).max(1);
+    candidates
+        .map(|candidate| (strsim::damerau_levenshtein(&text, &candidate.to_lowercase()), candidate))
+        .filter(|(distance, _)| *distance <= near_enough)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,138 @@
+//! The kinds of connector there are, and the keys that all of one kind share.
+
+use crate::config::{ConfigKey, ConnectorConfig, KeyType, Presence};
+use crate::file;
+use crate::task::{SinkTask, SourceTask};
+
+/// The key that names a plugin.
+pub const CLASS_KEY: &str = "connector.class";
+
+/// A kind of connector.
+#[derive(Debug)]
+pub struct Plugin {
+    /// Our short name, such as `file-source`.
+    pub name: &'static str,
+    /// The names that Kafka Connect's property files use for it.
+    pub classes: &'static [&'static str],
+    /// One sentence, without a full stop.
+    pub doc: &'static str,
+    pub tasks: Tasks,
+    /// The keys of its own; see [`Plugin::keys`].
+    pub own_keys: &'static [ConfigKey],
+}
+
+/// How a plugin makes its tasks from checked properties. There are never more tasks than
+/// `tasks.max` says.
+#[derive(Clone, Copy, Debug)]
+pub enum Tasks {
+    Source(fn(&ConnectorConfig) -> Vec<Box<dyn SourceTask>>),
+    Sink(fn(&ConnectorConfig) -> Vec<Box<dyn SinkTask>>),
+}
+
+/// Which way data goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectorKind {
+    /// From outside into topics.
+    Source,
+    /// From topics to the outside.
+    Sink,
+}
+
+/// All plugins.
+pub fn plugins() -> &'static [Plugin] {
+    const PLUGINS: &[Plugin] = &[file::SOURCE_PLUGIN, file::SINK_PLUGIN];
+    PLUGINS
+}
+
+/// The plugin of that short or class name.
+pub fn find(class: &str) -> Option<&'static Plugin> {
+    plugins().iter().find(|plugin| plugin.spellings().any(|spelling| spelling == class))
+}
+
+impl Plugin {
+    pub fn kind(&self) -> ConnectorKind {
+        match self.tasks {
+            Tasks::Source(_) => ConnectorKind::Source,
+            Tasks::Sink(_) => ConnectorKind::Sink,
+        }
+    }
+
+    /// Every key that a connector of this kind may have.
+    pub fn keys(&self) -> impl Iterator<Item = &'static ConfigKey> + use<> {
+        let of_kind = match self.kind() {
+            ConnectorKind::Source => SOURCE_KEYS,
+            ConnectorKind::Sink => SINK_KEYS,
+        };
+        COMMON_KEYS.iter().chain(of_kind).chain(self.own_keys)
+    }
+
+    pub(crate) fn spellings(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.name).chain(self.classes.iter().copied())
+    }
+}
+
+const CONVERTERS: KeyType = KeyType::OneOf(&[
+    "org.apache.kafka.connect.storage.StringConverter",
+    "org.apache.kafka.connect.converters.ByteArrayConverter",
+]);
+
+const COMMON_KEYS: &[ConfigKey] = &[
+    ConfigKey {
+        name: "name",
+        key_type: KeyType::Text,
+        presence: Presence::Optional,
+        doc: "The connector's name, under which its offsets are kept",
+        example: "flights-file",
+    },
+    ConfigKey {
+        name: CLASS_KEY,
+        key_type: KeyType::Text,
+        presence: Presence::Required,
+        doc: "What kind of connector this is",
+        example: "file-source",
+    },
+    ConfigKey {
+        name: "tasks.max",
+        key_type: KeyType::Integer { min: 1, max: 10_000 },
+        presence: Presence::Default("1"),
+        doc: "The most tasks that the work is split into; a single file is always one",
+        example: "1",
+    },
+    ConfigKey {
+        name: "errors.tolerance",
+        key_type: KeyType::OneOf(&["none", "all"]),
+        presence: Presence::Default("none"),
+        doc: "Whether a record that cannot be handled fails the task or is skipped and counted",
+        example: "all",
+    },
+    ConfigKey {
+        name: "key.converter",
+        key_type: CONVERTERS,
+        presence: Presence::Default("org.apache.kafka.connect.storage.StringConverter"),
+        doc: "How keys become bytes; text and bytes pass as they are",
+        example: "org.apache.kafka.connect.storage.StringConverter",
+    },
+    ConfigKey {
+        name: "value.converter",
+        key_type: CONVERTERS,
+        presence: Presence::Default("org.apache.kafka.connect.storage.StringConverter"),
+        doc: "How values become bytes; text and bytes pass as they are",
+        example: "org.apache.kafka.connect.storage.StringConverter",
+    },
+];
+
+const SOURCE_KEYS: &[ConfigKey] = &[ConfigKey {
+    name: "topic.creation.default.partitions",
+    key_type: KeyType::Integer { min: 1, max: 10_000 },
+    presence: Presence::Default("1"),
+    doc: "Partitions of a topic that does not exist yet and is created",
+    example: "4",
+}];
+
+const SINK_KEYS: &[ConfigKey] = &[ConfigKey {
+    name: "topics",
+    key_type: KeyType::Topics,
+    presence: Presence::Required,
+    doc: "The topics to read, separated by commas",
+    example: "delays-by-hour",
+}];

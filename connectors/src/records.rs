@@ -1,0 +1,221 @@
+//! What a source has gathered: record batches per partition, and the offsets they end at.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use broker::client::partitioner::partition_for_key;
+use broker::ids::TopicPartition;
+use broker::record::BatchBuilder;
+
+use crate::offsets::{SourceOffset, SourcePartition};
+use crate::task::{OutgoingBatch, SourceRecord, Topic};
+
+/// Size at which a batch is full: large enough to amortise its cost, and below the 1,048,588
+/// bytes that Kafka's `max.message.bytes` allows by default.
+pub const BATCH_BYTES: usize = 512 << 10;
+/// A poll that has gathered this much returns, so that the worker can send it.
+pub const POLL_BYTES: usize = 1 << 20;
+/// The most that a record's fields take beside its key, value and headers.
+const RECORD_OVERHEAD: usize = 32;
+
+/// Collects records into batches; handed to [`poll`](crate::task::SourceTask::poll).
+#[derive(Debug, Default)]
+pub struct SourceRecords {
+    /// Batches that will not grow any more, oldest first.
+    full: Vec<OutgoingBatch>,
+    /// Batches that may, one per partition.
+    open: Vec<OutgoingBatch>,
+    /// Where in `open` a partition is.
+    index: HashMap<TopicPartition, usize>,
+    /// The one in `open` that was appended to last, which most often is the next too.
+    last: usize,
+    /// Where keyless records of a topic go until a batch is full.
+    sticky: HashMap<Arc<str>, i32>,
+    offsets: BTreeMap<SourcePartition, SourceOffset>,
+    batch_records_max: Option<usize>,
+    gathered_bytes: usize,
+    input_bytes: u64,
+    skipped: u64,
+}
+
+impl SourceRecords {
+    /// Bounds the records in a batch, beside its bytes.
+    pub fn set_batch_records_max(&mut self, records: usize) {
+        self.batch_records_max = Some(records.max(1));
+    }
+
+    /// Whether to return from the poll.
+    pub fn is_full(&self) -> bool {
+        self.gathered_bytes >= POLL_BYTES
+    }
+
+    /// Adds a record.
+    pub fn append(&mut self, topic: &Topic, record: SourceRecord<'_>) {
+        let headers = record.headers.iter();
+        let size = RECORD_OVERHEAD
+            + record.key.map_or(0, <[u8]>::len)
+            + record.value.map_or(0, <[u8]>::len)
+            + headers.map(|(key, value)| key.len() + value.map_or(0, <[u8]>::len)).sum::<usize>();
+        let batch = match (record.partition, record.key) {
+            (Some(partition), _) => self.batch_for(topic, partition, size),
+            (None, Some(key)) => {
+                self.batch_for(topic, partition_for_key(key, topic.partitions), size)
+            }
+            (None, None) => self.keyless_batch(topic, size),
+        };
+        let SourceRecord { timestamp_ms, key, value, headers, .. } = record;
+        batch.append_with_headers(timestamp_ms, key, value, headers);
+        self.gathered_bytes += size;
+    }
+
+    /// Adds a record that has a value alone: the short way for sources of many small ones.
+    pub fn append_value(&mut self, topic: &Topic, timestamp_ms: i64, value: &[u8]) {
+        let size = RECORD_OVERHEAD + value.len();
+        self.keyless_batch(topic, size).append(timestamp_ms, None, Some(value));
+        self.gathered_bytes += size;
+    }
+
+    /// Where to go on in a part of the input, once all that was appended is durable.
+    pub fn set_offset(&mut self, partition: SourcePartition, offset: SourceOffset) {
+        self.offsets.insert(partition, offset);
+    }
+
+    /// Counts bytes of input as done, and pieces of it as left out (which
+    /// `errors.tolerance = all` allows).
+    pub fn count_input(&mut self, bytes: u64, skipped: u64) {
+        self.input_bytes += bytes;
+        self.skipped += skipped;
+    }
+
+    /// Whether there is anything to commit.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.full.is_empty() && self.open.is_empty() && self.offsets.is_empty()
+    }
+
+    /// Batches that are full, in the order in which they have to be sent.
+    pub(crate) fn take_full(&mut self) -> Vec<OutgoingBatch> {
+        self.gathered_bytes = 0;
+        std::mem::take(&mut self.full)
+    }
+
+    /// All batches, in the order in which they have to be sent.
+    pub(crate) fn take_all(&mut self) -> Vec<OutgoingBatch> {
+        self.index.clear();
+        let mut all = self.take_full();
+        all.extend(self.open.drain(..).filter(|(_, batch)| !batch.is_empty()));
+        all
+    }
+
+    pub(crate) fn take_offsets(&mut self) -> Vec<(SourcePartition, SourceOffset)> {
+        std::mem::take(&mut self.offsets).into_iter().collect()
+    }
+
+    /// Bytes of input done and pieces skipped since the last call.
+    pub(crate) fn take_counts(&mut self) -> (u64, u64) {
+        (std::mem::take(&mut self.input_bytes), std::mem::take(&mut self.skipped))
+    }
+
+    /// The batch to append `size` bytes for a partition to.
+    fn batch_for(&mut self, topic: &Topic, partition: i32, size: usize) -> &mut BatchBuilder {
+        let at = self.position(topic, partition);
+        if !self.fits(at, size) {
+            self.seal(at);
+        }
+        self.last = at;
+        &mut self.open[at].1
+    }
+
+    /// The batch to append `size` bytes without a key to. Such records stay with one partition
+    /// until its batch is full (KIP-480), so that small inputs keep their order and large ones
+    /// spread.
+    fn keyless_batch(&mut self, topic: &Topic, size: usize) -> &mut BatchBuilder {
+        if topic.partitions <= 1 {
+            return self.batch_for(topic, 0, size);
+        }
+        let partition = self.sticky.get(&topic.name).copied().unwrap_or(0);
+        let at = self.position(topic, partition);
+        if self.fits(at, size) {
+            self.last = at;
+            return &mut self.open[at].1;
+        }
+        self.seal(at);
+        let next = (partition + 1) % topic.partitions;
+        self.sticky.insert(topic.name.clone(), next);
+        self.batch_for(topic, next, size)
+    }
+
+    fn fits(&self, at: usize, size: usize) -> bool {
+        let batch = &self.open[at].1;
+        let records_max = self.batch_records_max.unwrap_or(usize::MAX);
+        batch.is_empty() || (batch.size() + size <= BATCH_BYTES && batch.len() < records_max)
+    }
+
+    fn seal(&mut self, at: usize) {
+        let (to, batch) = &mut self.open[at];
+        self.full.push((to.clone(), std::mem::take(batch)));
+    }
+
+    fn position(&mut self, topic: &Topic, partition: i32) -> usize {
+        if let Some((to, _)) = self.open.get(self.last)
+            && to.partition == partition
+            && *to.topic == *topic.name
+        {
+            return self.last;
+        }
+        let to = TopicPartition { topic: topic.name.clone(), partition };
+        *self.index.entry(to).or_insert_with_key(|to| {
+            self.open.push((to.clone(), BatchBuilder::default()));
+            self.open.len() - 1
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(partitions: i32) -> Topic {
+        Topic { name: "t".into(), partitions }
+    }
+
+    fn shape(batches: &[OutgoingBatch]) -> Vec<(i32, usize)> {
+        batches.iter().map(|(to, batch)| (to.partition, batch.len())).collect()
+    }
+
+    #[test]
+    fn keyless_records_change_partition_when_a_batch_is_full() {
+        let mut records = SourceRecords::default();
+        let value = vec![b'x'; BATCH_BYTES / 2 - 100];
+        for _ in 0..5 {
+            records.append_value(&topic(3), 0, &value);
+        }
+        assert!(records.is_full());
+        assert_eq!(shape(&records.take_full()), [(0, 2), (1, 2)]);
+        assert_eq!(shape(&records.take_all()), [(2, 1)]);
+    }
+
+    #[test]
+    fn a_batch_stays_below_its_limits_unless_one_record_alone_exceeds_them() {
+        let mut records = SourceRecords::default();
+        records.set_batch_records_max(2);
+        for value in [&b"a"[..], b"b", b"c", &vec![b'x'; BATCH_BYTES * 2], b"d"] {
+            records.append_value(&topic(1), 0, value);
+        }
+        assert_eq!(shape(&records.take_all()), [(0, 2), (0, 1), (0, 1), (0, 1)]);
+    }
+
+    #[test]
+    fn keyed_records_go_where_kafka_sends_them() {
+        let mut records = SourceRecords::default();
+        for key in ["21", "foobar", "abc"] {
+            let record = SourceRecord { key: Some(key.as_bytes()), ..SourceRecord::default() };
+            records.append(&topic(10), record);
+        }
+        let mut partitions: Vec<i32> = shape(&records.take_all()).iter().map(|s| s.0).collect();
+        let mut expected =
+            ["21", "foobar", "abc"].map(|key| partition_for_key(key.as_bytes(), 10));
+        partitions.sort();
+        expected.sort();
+        assert_eq!(partitions, expected);
+    }
+}

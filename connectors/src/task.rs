@@ -1,0 +1,201 @@
+//! The two seams that connectors are written against.
+//!
+//! A worker drives a [`SourceTask`] by turns: [`poll`](SourceTask::poll) for what is at hand,
+//! commit, [`wait`](SourceTask::wait) for more. While the worker is busy writing, nothing is
+//! polled: that is the back pressure. It drives a [`SinkTask`] by [`put`](SinkTask::put) and, now
+//! and then, [`flush`](SinkTask::flush).
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use broker::client::{Client, ClientError, FetchedBatches, NewTopic};
+use broker::ids::{Offset, TopicPartition};
+use broker::record::BatchBuilder;
+use broker::record::batch::BatchError;
+use broker::record::records::Record;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::offsets::{SourceOffset, SourcePartition, StoredOffsets};
+use crate::records::SourceRecords;
+use crate::topics;
+
+/// Why a task cannot go on: any error, whose text says on what and what to do.
+pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Brings records in.
+#[async_trait]
+pub trait SourceTask: Send {
+    /// Takes up where the stored offsets say.
+    async fn start(&mut self, context: &SourceContext) -> Result<(), TaskError>;
+
+    /// Adds what is at hand to `out`, with the offsets to go on from after it, and returns soon:
+    /// it does not wait for more to come. If it fails, what is in `out` still gets committed, so
+    /// offsets must agree with records at that moment too.
+    async fn poll(&mut self, out: &mut SourceRecords) -> Result<Polled, TaskError>;
+
+    /// Waits until there may be more. Dropped and called again at any time.
+    async fn wait(&mut self) -> Result<(), TaskError>;
+
+    /// These offsets and all their records are durable: the outside may forget them.
+    async fn committed(
+        &mut self,
+        _offsets: &[(SourcePartition, SourceOffset)],
+    ) -> Result<(), TaskError> {
+        Ok(())
+    }
+
+    /// Bytes of input known to be there and not yet read, for progress.
+    fn remaining_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// What a poll left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polled {
+    /// There is more at hand.
+    More,
+    /// All that is there was read: it gets committed at once.
+    Drained,
+    /// The input has ended, in the mode that reads up to the end.
+    End,
+}
+
+/// What a source task gets to know at its start.
+#[derive(Debug)]
+pub struct SourceContext {
+    pub(crate) client: Arc<dyn Client>,
+    pub(crate) stored: StoredOffsets,
+    pub(crate) until_end: bool,
+}
+
+impl SourceContext {
+    /// The offset that was committed last for a part of the input.
+    pub fn offset(&self, partition: &SourcePartition) -> Option<&SourceOffset> {
+        self.stored.get(partition)
+    }
+
+    /// Whether to stop at the end of the input that is there.
+    pub fn until_end(&self) -> bool {
+        self.until_end
+    }
+
+    /// The topic to write to, created if it does not exist.
+    pub async fn topic(&self, topic: &NewTopic) -> Result<Topic, ClientError> {
+        let info = topics::ensure(&*self.client, topic).await?;
+        Ok(Topic { name: info.name.into(), partitions: info.partitions })
+    }
+}
+
+/// A topic that records go to; cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topic {
+    pub name: Arc<str>,
+    pub partitions: i32,
+}
+
+/// A record on its way in.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SourceRecord<'a> {
+    /// In ms since 1970.
+    pub timestamp_ms: i64,
+    pub key: Option<&'a [u8]>,
+    pub value: Option<&'a [u8]>,
+    pub headers: &'a [(&'a str, Option<&'a [u8]>)],
+    /// `None`: by the key's hash as Kafka's own producers do; without a key, batch by batch.
+    pub partition: Option<i32>,
+}
+
+/// Takes records out.
+#[async_trait]
+pub trait SinkTask: Send {
+    /// Partitions were given to this task. A sink that keeps offsets together with its output
+    /// returns them: records before them are there already and will not be put again.
+    async fn open(
+        &mut self,
+        partitions: &[SinkPartition],
+    ) -> Result<Vec<(TopicPartition, Offset)>, TaskError>;
+
+    /// Takes records, in order per partition. Waits while it has too much under way.
+    async fn put(&mut self, records: &SinkRecords) -> Result<Put, TaskError>;
+
+    /// Makes what was put durable, and returns the offset up to which each partition now is:
+    /// those get committed to the group.
+    async fn flush(&mut self) -> Result<Vec<(TopicPartition, Offset)>, TaskError>;
+
+    /// Partitions were taken away, after a flush.
+    async fn close(&mut self, partitions: &[TopicPartition]) -> Result<(), TaskError>;
+}
+
+/// A partition that a sink is given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkPartition {
+    pub partition: TopicPartition,
+    /// Which topic of that name it is; a topic that is deleted and created anew has another.
+    pub topic_id: Option<Uuid>,
+}
+
+/// What became of the records that were put.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Put {
+    pub records: u64,
+    pub bytes: u64,
+    /// Records left out on purpose, such as tombstones.
+    pub skipped: u64,
+}
+
+/// Records of one partition for a sink; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SinkRecords {
+    pub(crate) fetched: FetchedBatches,
+    /// Records before this one are none of the sink's.
+    pub(crate) from: Offset,
+}
+
+/// A record batch from a topic that cannot be read.
+#[derive(Debug, Error)]
+#[error("partition {partition}: {error}")]
+pub struct UnreadableBatch {
+    pub partition: TopicPartition,
+    pub error: BatchError,
+}
+
+impl SinkRecords {
+    pub fn new(fetched: FetchedBatches, from: Offset) -> SinkRecords {
+        SinkRecords { fetched, from }
+    }
+
+    pub fn partition(&self) -> &TopicPartition {
+        &self.fetched.partition
+    }
+
+    /// The offset to go on from after these.
+    pub fn next_offset(&self) -> Offset {
+        self.fetched.next_offset
+    }
+
+    /// Hands each record over in turn.
+    pub fn for_each<E: From<UnreadableBatch>>(
+        &self,
+        mut take: impl FnMut(&Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let unreadable =
+            |error| UnreadableBatch { partition: self.fetched.partition.clone(), error };
+        for batch in &self.fetched.batches {
+            if batch.last_offset() < self.from {
+                continue;
+            }
+            for record in batch.records().map_err(unreadable)?.iter() {
+                let record = record.map_err(unreadable)?;
+                if record.offset >= self.from {
+                    take(&record)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One batch on its way to one partition.
+pub type OutgoingBatch = (TopicPartition, BatchBuilder);

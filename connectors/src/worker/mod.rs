@@ -1,0 +1,235 @@
+//! Runs the tasks of a set of connectors.
+//!
+//! Each task is a tokio task of its own. A task that fails reports it and ends; what to do about
+//! it is its caller's choice. Dropping the worker stops everything on the spot, as a crash would;
+//! [`Worker::shutdown`] lets tasks commit what they have.
+//!
+//! - [`source`]: drives a source task; [`sink`]: drives a sink task.
+
+mod sink;
+mod source;
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::client::Client;
+use futures::FutureExt;
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::config::ConnectorConfig;
+use crate::plugin::{ConnectorKind, Tasks};
+use crate::status::{ConnectorState, ConnectorStatus, Reporter, StatusBoard};
+use crate::task::TaskError;
+
+/// How to run connectors.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// Sources end where their input ends.
+    pub until_end: bool,
+    /// How often to commit while there is always more to do. A source whose input is drained
+    /// commits at once.
+    pub commit_interval: Duration,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> WorkerOptions {
+        WorkerOptions { until_end: false, commit_interval: Duration::from_millis(200) }
+    }
+}
+
+/// Running connectors.
+#[derive(Debug)]
+pub struct Worker {
+    board: Arc<StatusBoard>,
+    stop: CancellationToken,
+    finish_sinks: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+/// What connectors have done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub connectors: Vec<ConnectorStatus>,
+}
+
+/// Tasks that failed, at least one.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub struct WorkerError {
+    pub failures: Vec<TaskFailure>,
+}
+
+/// A task that failed.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("connector '{connector}', task {task}: {reason}")]
+pub struct TaskFailure {
+    pub connector: String,
+    pub task: usize,
+    pub reason: String,
+}
+
+impl fmt::Display for WorkerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, failure) in self.failures.iter().enumerate() {
+            write!(f, "{}{failure}", if index > 0 { "\n" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// What every task is given.
+struct TaskSetup {
+    client: Arc<dyn Client>,
+    config: Arc<ConnectorConfig>,
+    task: usize,
+    options: WorkerOptions,
+    reporter: Reporter,
+    stop: CancellationToken,
+}
+
+impl Worker {
+    /// Starts all tasks. Must be called within a tokio runtime.
+    pub fn start(
+        client: Arc<dyn Client>,
+        connectors: Vec<ConnectorConfig>,
+        options: WorkerOptions,
+    ) -> Worker {
+        let named = connectors.iter().map(|one| (one.name().to_owned(), one.plugin().kind()));
+        let mut worker = Worker {
+            board: StatusBoard::new(named.collect()),
+            stop: CancellationToken::new(),
+            finish_sinks: CancellationToken::new(),
+            tasks: JoinSet::new(),
+        };
+        for (index, config) in connectors.into_iter().enumerate() {
+            if let Some(warning) = config.warning() {
+                warn!("{warning}");
+            }
+            worker.start_connector(&client, index, Arc::new(config), &options);
+        }
+        worker
+    }
+
+    fn start_connector(
+        &mut self,
+        client: &Arc<dyn Client>,
+        index: usize,
+        config: Arc<ConnectorConfig>,
+        options: &WorkerOptions,
+    ) {
+        let setup = |task: usize| TaskSetup {
+            client: client.clone(),
+            config: config.clone(),
+            task,
+            options: options.clone(),
+            reporter: self.board.task(index, task),
+            stop: self.stop.clone(),
+        };
+        match config.plugin().tasks {
+            Tasks::Source(make) => {
+                for (number, task) in make(&config).into_iter().enumerate() {
+                    self.tasks.spawn(supervise(setup(number), move |it| source::run(it, task)));
+                }
+            }
+            Tasks::Sink(make) => {
+                for (number, task) in make(&config).into_iter().enumerate() {
+                    let finish = self.finish_sinks.clone();
+                    let run = move |it| sink::run(it, task, finish);
+                    self.tasks.spawn(supervise(setup(number), run));
+                }
+            }
+        }
+    }
+
+    /// What all connectors are doing, now and from now on.
+    pub fn statuses(&self) -> watch::Receiver<Vec<ConnectorStatus>> {
+        self.board.subscribe()
+    }
+
+    /// Waits until all sources have ended, as they do when reading until the end, or one has
+    /// failed.
+    pub async fn sources_finished(&self) -> Result<(), WorkerError> {
+        self.over(ConnectorKind::Source).await
+    }
+
+    /// Lets sinks write what is in their topics at this moment, and waits until all have, or one
+    /// has failed. What is written is durable then, and its offsets are committed.
+    pub async fn finish_sinks_at_end(&self) -> Result<(), WorkerError> {
+        self.finish_sinks.cancel();
+        self.over(ConnectorKind::Sink).await
+    }
+
+    /// Waits until a connector has failed; for good if none does.
+    pub async fn failed(&self) -> WorkerError {
+        let failed = |all: &Vec<ConnectorStatus>| {
+            all.iter().any(|one| matches!(one.state, ConnectorState::Failed(_)))
+        };
+        // The board outlives this borrow, so there is always an answer.
+        let _ = self.statuses().wait_for(failed).await;
+        WorkerError { failures: self.board.failures(None) }
+    }
+
+    /// Stops all tasks once they have committed what they have.
+    pub async fn shutdown(mut self) -> Result<Summary, WorkerError> {
+        self.stop.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(error) = ended {
+                std::panic::resume_unwind(error.into_panic());
+            }
+        }
+        let failures = self.board.failures(None);
+        if !failures.is_empty() {
+            return Err(WorkerError { failures });
+        }
+        Ok(Summary { connectors: self.board.subscribe().borrow().clone() })
+    }
+
+    async fn over(&self, kind: ConnectorKind) -> Result<(), WorkerError> {
+        let over = |all: &Vec<ConnectorStatus>| {
+            let mut of_kind = all.iter().filter(|one| one.kind == kind);
+            let failed = |one: &ConnectorStatus| matches!(one.state, ConnectorState::Failed(_));
+            of_kind.clone().any(failed) || of_kind.all(|one| one.state.is_over())
+        };
+        let _ = self.statuses().wait_for(over).await;
+        let failures = self.board.failures(Some(kind));
+        if failures.is_empty() { Ok(()) } else { Err(WorkerError { failures }) }
+    }
+}
+
+/// How a task ended that did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// It has done all there was to do.
+    Finished,
+    /// It was told to stop.
+    Stopped,
+}
+
+/// Runs one task and sees that its end is known, whatever it is.
+async fn supervise<F>(setup: TaskSetup, run: impl FnOnce(TaskSetup) -> F)
+where
+    F: Future<Output = Result<Ended, TaskError>>,
+{
+    let (connector, task) = (setup.config.name().to_owned(), setup.task);
+    let reporter = setup.reporter.clone();
+    let reason = match AssertUnwindSafe(run(setup)).catch_unwind().await {
+        Ok(Ok(Ended::Finished)) => {
+            return reporter.state(ConnectorState::Finished);
+        }
+        Ok(Ok(Ended::Stopped)) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
+            format!("panicked, which is a fault of Millstream: {text}")
+        }
+    };
+    let failure = TaskFailure { connector, task, reason };
+    error!("{failure}");
+    reporter.state(ConnectorState::Failed(failure.reason));
+}

@@ -1,0 +1,224 @@
+//! Drives a sink task: read, put, flush, commit.
+//!
+//! The task reads as a member of the group `connect-NAME`. Offsets are committed after the task
+//! has made their records durable, so nothing is lost; a task that keeps offsets with its output
+//! says where it is, and gets nothing twice.
+
+use std::collections::BTreeMap;
+
+use broker::client::{
+    Client, ClientError, FetchedBatches, Isolation, NewTopic, OffsetSpec, Reader, ReaderEvent,
+    ReaderOptions,
+};
+use broker::ids::{Offset, TopicPartition};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{Ended, TaskSetup};
+use crate::status::ConnectorState;
+use crate::task::{SinkPartition, SinkRecords, SinkTask, TaskError};
+use crate::topics;
+
+pub(super) async fn run(
+    setup: TaskSetup,
+    task: Box<dyn SinkTask>,
+    finish: CancellationToken,
+) -> Result<Ended, TaskError> {
+    let group = format!("connect-{}", setup.config.name());
+    let start = async {
+        for topic in setup.config.list("topics") {
+            let wanted = NewTopic { partitions: None, ..NewTopic::new(topic, 1) };
+            topics::ensure(&*setup.client, &wanted).await?;
+        }
+        let topics = setup.config.list("topics").to_vec();
+        setup.client.reader(ReaderOptions::group(&group, topics)).await
+    };
+    let reader = tokio::select! {
+        () = setup.stop.cancelled() => return Ok(Ended::Stopped),
+        reader = start => reader?,
+    };
+    let partitions = BTreeMap::new();
+    let (assigned, commit_at) = (false, None);
+    let mut runner = Runner { setup, task, reader, group, partitions, assigned, commit_at };
+    runner.run(finish).await
+}
+
+/// One partition that the task has.
+#[derive(Clone, Copy, Debug)]
+struct Progress {
+    /// Records before this one are in the sink's output already.
+    from: Offset,
+    /// The next record to read.
+    position: Offset,
+    /// One past the last record there was at the last look.
+    end: Offset,
+    /// Where to finish, once that is asked for.
+    goal: Option<Offset>,
+}
+
+struct Runner {
+    setup: TaskSetup,
+    task: Box<dyn SinkTask>,
+    reader: Box<dyn Reader>,
+    group: String,
+    partitions: BTreeMap<TopicPartition, Progress>,
+    /// Whether the group has said what is ours.
+    assigned: bool,
+    /// When to commit what was put since the last commit.
+    commit_at: Option<Instant>,
+}
+
+impl Runner {
+    async fn run(&mut self, finish: CancellationToken) -> Result<Ended, TaskError> {
+        let stop = self.setup.stop.clone();
+        let mut finishing = false;
+        loop {
+            // Only waiting is given up when another branch is first: reading can be resumed.
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    self.commit().await?;
+                    return Ok(Ended::Stopped);
+                }
+                () = finish.cancelled(), if !finishing => {
+                    finishing = true;
+                    self.set_goals().await?;
+                }
+                () = sleep_until(self.commit_at) => self.commit().await?,
+                event = self.reader.next() => match event? {
+                    ReaderEvent::Batches(fetched) => self.put(fetched).await?,
+                    ReaderEvent::Assigned(partitions) => {
+                        self.assign(partitions).await?;
+                        if finishing {
+                            self.set_goals().await?;
+                        }
+                    }
+                    ReaderEvent::Revoked(partitions) => self.revoke(&partitions).await?,
+                },
+            }
+            if finishing && self.is_at_goals() {
+                self.commit().await?;
+                return Ok(Ended::Finished);
+            }
+        }
+    }
+
+    async fn put(&mut self, fetched: FetchedBatches) -> Result<(), TaskError> {
+        let Some(progress) = self.partitions.get_mut(&fetched.partition) else { return Ok(()) };
+        progress.position = fetched.next_offset;
+        progress.end = fetched.end_offset;
+        let from = progress.from;
+        if fetched.next_offset > from {
+            let put = self.task.put(&SinkRecords { fetched, from }).await?;
+            self.report(put.records, put.bytes, put.skipped);
+        }
+        let interval = self.setup.options.commit_interval;
+        self.commit_at.get_or_insert_with(|| Instant::now() + interval);
+        Ok(())
+    }
+
+    async fn assign(&mut self, partitions: Vec<TopicPartition>) -> Result<(), TaskError> {
+        self.assigned = true;
+        let opened = topic_ids(&*self.setup.client, &partitions).await?;
+        let in_output: BTreeMap<_, _> = self.task.open(&opened).await?.into_iter().collect();
+        let client = self.setup.client.clone();
+        let (committed, starts, ends) = futures::try_join!(
+            client.committed_offsets(&self.group, &partitions),
+            client.list_offsets(&partitions, OffsetSpec::Earliest),
+            client.list_offsets(&partitions, OffsetSpec::Latest(Isolation::ReadUncommitted)),
+        )?;
+        let offsets = committed.into_iter().zip(starts).zip(ends);
+        for (partition, ((committed, start), end)) in partitions.into_iter().zip(offsets) {
+            let start = start.unwrap_or(Offset::ZERO);
+            let end = end.unwrap_or(start);
+            let mut from = in_output.get(&partition).copied().unwrap_or(Offset::ZERO);
+            if from > end {
+                warn!(
+                    "connector '{}': its output holds partition {partition} up to offset {from}, \
+                     but that ends at {end}; it was deleted or lost, and is written from there on",
+                    self.setup.config.name()
+                );
+                from = Offset::ZERO;
+            }
+            let position = committed.map_or(start, |committed| committed.offset);
+            self.partitions.insert(partition, Progress { from, position, end, goal: None });
+        }
+        self.report(0, 0, 0);
+        Ok(())
+    }
+
+    async fn revoke(&mut self, partitions: &[TopicPartition]) -> Result<(), TaskError> {
+        self.commit().await?;
+        self.task.close(partitions).await?;
+        for partition in partitions {
+            self.partitions.remove(partition);
+        }
+        Ok(())
+    }
+
+    /// Makes durable what was put, then commits its offsets.
+    async fn commit(&mut self) -> Result<(), TaskError> {
+        if self.commit_at.take().is_none() {
+            return Ok(());
+        }
+        let mut done = self.task.flush().await?;
+        done.retain(|(partition, _)| self.partitions.contains_key(partition));
+        match self.reader.commit(&done).await {
+            // The group has moved on: it will say so. What is durable stays so, and another
+            // member may write it again where the output does not know it.
+            Err(error @ ClientError::Group { .. }) => {
+                warn!("connector '{}': offsets not committed: {error}", self.setup.config.name());
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    async fn set_goals(&mut self) -> Result<(), TaskError> {
+        let partitions: Vec<_> = self.partitions.keys().cloned().collect();
+        let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
+        let ends = self.setup.client.list_offsets(&partitions, latest).await?;
+        for (progress, end) in self.partitions.values_mut().zip(ends) {
+            progress.goal.get_or_insert(end.unwrap_or(Offset::ZERO));
+        }
+        Ok(())
+    }
+
+    fn is_at_goals(&self) -> bool {
+        let at_goal = |one: &Progress| one.goal.is_some_and(|goal| one.position >= goal);
+        self.assigned && self.partitions.values().all(at_goal)
+    }
+
+    fn report(&self, records: u64, bytes: u64, skipped: u64) {
+        let caught_up = self.partitions.values().all(|one| one.position >= one.end);
+        let state = if caught_up { ConnectorState::CaughtUp } else { ConnectorState::Running };
+        self.setup.reporter.progress(state, records, bytes, skipped, None);
+    }
+}
+
+/// Which topics these partitions are of.
+async fn topic_ids(
+    client: &dyn Client,
+    partitions: &[TopicPartition],
+) -> Result<Vec<SinkPartition>, ClientError> {
+    let mut ids = BTreeMap::new();
+    for partition in partitions {
+        if !ids.contains_key(&partition.topic) {
+            let info = client.topic(&partition.topic).await?;
+            ids.insert(partition.topic.clone(), info.and_then(|info| info.id));
+        }
+    }
+    let opened = partitions.iter().map(|partition| SinkPartition {
+        partition: partition.clone(),
+        topic_id: ids.get(&partition.topic).copied().flatten(),
+    });
+    Ok(opened.collect())
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,157 @@
+//! Drives a source task: poll, send, commit.
+//!
+//! Records and the offsets they end at go into one transaction. It is committed when the input is
+//! drained, so that a new record is visible at once; or, while there is always more, when it has
+//! been open for the commit interval or holds [`TRANSACTION_BYTES_MAX`]. A task that takes over,
+//! after a crash or elsewhere, fences the one before by the transactional id and aborts what that
+//! left open, before it reads the offsets.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use broker::client::{Producer, ProducerOptions};
+use tokio::time::Instant;
+use tracing::{debug, warn};
+
+use super::{Ended, TaskSetup};
+use crate::offsets::OffsetsTopic;
+use crate::records::SourceRecords;
+use crate::status::ConnectorState;
+use crate::task::{OutgoingBatch, Polled, SourceContext, SourceTask, TaskError};
+
+/// Size at which a transaction is committed although there is more at hand.
+const TRANSACTION_BYTES_MAX: usize = 32 << 20;
+
+pub(super) async fn run(
+    setup: TaskSetup,
+    mut task: Box<dyn SourceTask>,
+) -> Result<Ended, TaskError> {
+    let started = tokio::select! {
+        () = setup.stop.cancelled() => return Ok(Ended::Stopped),
+        started = start(&setup, &mut *task) => started?,
+    };
+    let mut commits = started;
+    let mut records = SourceRecords::default();
+    loop {
+        let polled = task.poll(&mut records).await;
+        let (bytes, skipped) = records.take_counts();
+        let more = matches!(polled, Ok(Polled::More)) && !setup.stop.is_cancelled();
+        let moved = commits.take(&setup, &mut *task, &mut records, more).await;
+        // What the task has to say comes first: a commit may have failed in its wake.
+        let polled = polled?;
+        let moved = moved?;
+        let state = match polled {
+            Polled::More => ConnectorState::Running,
+            Polled::Drained | Polled::End => ConnectorState::CaughtUp,
+        };
+        setup.reporter.progress(state, moved, bytes, skipped, task.remaining_bytes());
+        if polled == Polled::End {
+            return Ok(Ended::Finished);
+        }
+        if setup.stop.is_cancelled() {
+            return Ok(Ended::Stopped);
+        }
+        if polled == Polled::Drained {
+            tokio::select! {
+                () = setup.stop.cancelled() => return Ok(Ended::Stopped),
+                waited = task.wait() => waited?,
+            }
+        }
+    }
+}
+
+async fn start(setup: &TaskSetup, task: &mut dyn SourceTask) -> Result<Commits, TaskError> {
+    let connector = setup.config.name();
+    let transactional_id = Some(format!("connect-{connector}-{}", setup.task));
+    let options = ProducerOptions { transactional_id, ..ProducerOptions::default() };
+    let producer = setup.client.producer(options).await?;
+    let offsets = OffsetsTopic::open(&*setup.client, connector).await?;
+    let stored = offsets.load(&*setup.client).await?;
+    debug!("connector '{connector}' goes on from {stored:?}");
+    let client = setup.client.clone();
+    let until_end = setup.options.until_end;
+    task.start(&SourceContext { client, stored, until_end }).await?;
+    setup.reporter.state(ConnectorState::Running);
+    Ok(Commits { producer, offsets, open: None })
+}
+
+/// Sends and commits what a task has gathered.
+struct Commits {
+    producer: Box<dyn Producer>,
+    offsets: OffsetsTopic,
+    open: Option<OpenTransaction>,
+}
+
+struct OpenTransaction {
+    since: Instant,
+    bytes: usize,
+}
+
+impl Commits {
+    /// Takes what was gathered, and commits if it is time. Returns the records taken. On an
+    /// error the transaction is taken back.
+    async fn take(
+        &mut self,
+        setup: &TaskSetup,
+        task: &mut dyn SourceTask,
+        records: &mut SourceRecords,
+        more: bool,
+    ) -> Result<u64, TaskError> {
+        let result = self.try_take(setup, task, records, more).await;
+        if result.is_err()
+            && self.open.take().is_some()
+            && let Err(error) = self.producer.abort().await
+        {
+            // The next producer of this transactional id, or the timeout, will abort it.
+            warn!("connector '{}': transaction left open: {error}", setup.config.name());
+        }
+        result
+    }
+
+    async fn try_take(
+        &mut self,
+        setup: &TaskSetup,
+        task: &mut dyn SourceTask,
+        records: &mut SourceRecords,
+        more: bool,
+    ) -> Result<u64, TaskError> {
+        if records.is_empty() && self.open.is_none() {
+            return Ok(0);
+        }
+        if self.open.is_none() {
+            self.producer.begin().await?;
+            self.open = Some(OpenTransaction { since: Instant::now(), bytes: 0 });
+        }
+        let mut moved = self.send(records.take_full()).await?;
+        let due = self.open.as_ref().is_some_and(|open| {
+            open.since.elapsed() >= setup.options.commit_interval
+                || open.bytes >= TRANSACTION_BYTES_MAX
+        });
+        if more && !due {
+            return Ok(moved);
+        }
+        moved += self.send(records.take_all()).await?;
+        let offsets = records.take_offsets();
+        self.send(self.offsets.batches(&offsets, now_ms())).await?;
+        self.producer.commit(None).await?;
+        self.open = None;
+        task.committed(&offsets).await?;
+        Ok(moved)
+    }
+
+    async fn send(&mut self, batches: Vec<OutgoingBatch>) -> Result<u64, TaskError> {
+        let mut records = 0;
+        for (to, batch) in batches {
+            records += batch.len() as u64;
+            if let Some(open) = &mut self.open {
+                open.bytes += batch.size();
+            }
+            self.producer.send(&to, batch).await?;
+        }
+        Ok(records)
+    }
+}
+
+fn now_ms() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_1970.map_or(0, |since| since.as_millis() as i64)
+}
