@@ -12,10 +12,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use broker::client::partition_for_key;
 use broker::client::{
     Client, ClientError, Isolation, NewTopic, OffsetSpec, ReaderEvent, ReaderOptions,
 };
-use broker::client::partitioner::partition_for_key;
 use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchBuilder;
 use broker::record::batch::BatchError;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use broker::client::partitioner::partition_for_key;
+use broker::client::partition_for_key;
 use broker::ids::TopicPartition;
 use broker::record::BatchBuilder;
 
@@ -212,8 +212,7 @@ mod tests {
             records.append(&topic(10), record);
         }
         let mut partitions: Vec<i32> = shape(&records.take_all()).iter().map(|s| s.0).collect();
-        let mut expected =
-            ["21", "foobar", "abc"].map(|key| partition_for_key(key.as_bytes(), 10));
+        let mut expected = ["21", "foobar", "abc"].map(|key| partition_for_key(key.as_bytes(), 10));
         partitions.sort();
         expected.sort();
         assert_eq!(partitions, expected);

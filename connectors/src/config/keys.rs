@@ -144,7 +144,7 @@ pub(crate) fn nearest<'a>(
     candidates: impl Iterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let text = text.to_lowercase();
-    let near_enough = (text.chars().count() / 3).max(1);
+    let near_enough = text.chars().count().div_ceil(3).min(4);
     candidates
         .map(|candidate| (strsim::damerau_levenshtein(&text, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= near_enough)

@@ -141,7 +141,8 @@ impl Output {
         })?;
         self.write()?;
         self.dirty = true;
-        let next = records.next_offset();
+        // Records passed over because they are there already take nothing back.
+        let next = records.next_offset().max(records.from);
         let fresh = RecordedOffset { offset: next, topic_id: None };
         let recorded = self.state.offsets.entry(records.partition().clone()).or_insert(fresh);
         recorded.offset = next;
