@@ -5,28 +5,27 @@
 //!            request                                   reply
 //!               │                                        ▲
 //!   service (rim): one lock per group or transactional id, clock, waiters, timers
-//!               │ (state, input, now)                    │ outputs
-//!               ▼                                        │
+//!               │ (state, input, now)                    │ outputs, once what they
+//!               ▼                                        │ rest on is durable
 //!            machine (pure) ── records to keep ──▶ StateLog ──▶ __consumer_offsets
-//!               ▲                                        │      __transaction_state
-//!               └──────────── persisted at offset ───────┘
+//!                                                               __transaction_state
 //! ```
 //!
-//! The machines know no clock, socket, lock or file: time comes in as [`Now`], answers go out as
-//! outputs addressed to a [`Waiter`], and what must be remembered goes out as records with a
-//! [`Ticket`], which comes back once they are durable. So a seeded simulation can crash, delay
-//! and reorder at every step.
+//! The machines know no clock, socket, lock or file: time comes in as [`Now`], and what must be
+//! answered and remembered goes out as data. So a seeded simulation can crash, delay and reorder
+//! at every step.
 //!
-//! - `groups`: the classic group protocol and committed offsets;
+//! - [`groups`]: the classic group protocol and committed offsets;
 //! - [`transactions`]: producer ids, epochs, and two-phase commit over partitions;
 //! - [`state_log`]: the seam to the two internal topics, which are ordinary compacted topics in
 //!   Kafka's record formats.
 //!
 //! Invariants: nothing is answered as done before it is durable. Order in the log is the order in
 //! which the machine decided, since appends start under the machine's lock. Every waiter gets
-//! exactly one answer. No lock is held across an await, and none covers more than one group or
-//! one transactional id, save the lookup of its name.
+//! exactly one answer. No lock covers more than one group or one transactional id, save the
+//! lookup of its name.
 
+pub mod groups;
 pub mod state_log;
 pub mod transactions;
 
@@ -42,7 +41,3 @@ pub struct Now {
 /// Who waits for an answer. The service gives out each number once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Waiter(pub u64);
-
-/// Names records on their way to the log, so that the machine knows which of them arrived.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub u64);

@@ -1,0 +1,43 @@
+//! Consumer groups: the classic protocol of JoinGroup, SyncGroup, Heartbeat and LeaveGroup, and
+//! committed offsets.
+//!
+//! ```text
+//!                    join                 all joined, or time is up
+//!   Empty ───────────────────▶ PreparingRebalance ──────────────▶ CompletingRebalance
+//!     ▲                          ▲     │ nobody left                   │ the leader's
+//!     │                          │     ▼                               │ assignment
+//!     └──────────────────────────┼── Empty                             ▼
+//!                                └──────── join, leave, silence ──── Stable
+//! ```
+//!
+//! - [`group`]: a group and its members, pure: (state, request, now) → outputs; [`rebalance`]:
+//!   how a new generation begins;
+//! - [`offsets`]: committed offsets, plain and transactional;
+//! - [`messages`]: inputs, outputs and errors; [`records`]: the records of `__consumer_offsets`;
+//! - [`service`]: the rim, which hosts every group under a lock of its own; [`replay`]: groups
+//!   from the topic, after a restart.
+//!
+//! Invariants: only members of the current generation take part in it. A member has at most one
+//! waiter for a join and one for a sync, and an older one is answered before a newer one takes
+//! its place. An assignment is given out only once it is in the log. A transactional offset is
+//! invisible until the marker, and then takes effect at the place in the log where it was
+//! written.
+
+mod group;
+mod messages;
+mod offsets;
+mod rebalance;
+mod records;
+mod replay;
+mod service;
+
+pub use group::{GroupConfig, GroupState};
+pub use messages::{
+    CommitRequest, GroupError, GroupSnapshot, InstanceId, JoinRefused, JoinRequest, Joined,
+    JoinedMember, LeavingMember, MemberClaim, MemberId, OffsetToCommit, SyncRequest, Synced,
+};
+pub use offsets::StoredOffset;
+pub use service::{GroupDescription, GroupService};
+
+#[cfg(test)]
+mod tests;

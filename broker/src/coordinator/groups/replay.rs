@@ -1,0 +1,67 @@
+//! Groups and their offsets from `__consumer_offsets`, after a restart.
+
+use std::collections::HashMap;
+
+use super::messages::GroupSnapshot;
+use super::offsets::Offsets;
+use super::records::{self, Key, RecordError};
+use crate::ids::ProducerId;
+use crate::record::{ControlType, RecordBatch};
+
+/// What the topic says of one group.
+#[derive(Debug, Default)]
+pub struct Kept {
+    pub snapshot: Option<GroupSnapshot>,
+    pub offsets: Offsets,
+}
+
+/// All groups, batch by batch in the order of the log.
+#[derive(Debug, Default)]
+pub struct Replay {
+    pub groups: HashMap<String, Kept>,
+    /// Groups with offsets of transactions that have not ended.
+    pub undecided: HashMap<ProducerId, Vec<String>>,
+}
+
+impl Replay {
+    pub fn batch(&mut self, batch: &RecordBatch) -> Result<(), String> {
+        let records = batch.records().map_err(|error| error.to_string())?;
+        for record in records.iter() {
+            let record = record.map_err(|error| error.to_string())?;
+            if batch.is_control() {
+                if let Some(decision) = record.control_type() {
+                    self.ended(batch.producer_id(), decision);
+                }
+                continue;
+            }
+            let at = |error: RecordError| format!("offset {}: {error}", record.offset);
+            let Some(key) = record.key else { continue };
+            let value = record.value.map(|value| records.share(value));
+            match records::decode_key(&records.share(key)).map_err(at)? {
+                Key::Offset { group, partition } => {
+                    let value = value.as_ref().map(records::decode_offset).transpose();
+                    let producer = batch.is_transactional().then(|| batch.producer_id());
+                    if let Some(producer) = producer {
+                        self.undecided.entry(producer).or_default().push(group.clone());
+                    }
+                    let kept = self.groups.entry(group).or_default();
+                    kept.offsets.commit(partition, value.map_err(at)?, record.offset, producer);
+                }
+                Key::Group { group } => {
+                    let value = value.as_ref().map(records::decode_group).transpose();
+                    self.groups.entry(group).or_default().snapshot = value.map_err(at)?;
+                }
+                Key::Unknown => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, producer: ProducerId, decision: ControlType) {
+        for group in self.undecided.remove(&producer).unwrap_or_default() {
+            if let Some(kept) = self.groups.get_mut(&group) {
+                kept.offsets.end(producer, decision);
+            }
+        }
+    }
+}
