@@ -9,4 +9,5 @@ pub mod ids;
 mod log;
 pub mod protocol;
 pub mod record;
+pub mod server;
 pub mod topics;

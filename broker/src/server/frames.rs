@@ -1,0 +1,182 @@
+//! Bytes of a socket to frames: bounded before they are read, and taken as they really arrive.
+//!
+//! ```text
+//! i32 length │ i16 api key │ i16 version │ …
+//! └────────── looked at before anything more is read ┘
+//! ```
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
+use tokio::time::Instant;
+
+use super::ServerConfig;
+use super::handlers;
+use super::memory::{Budget, Lease};
+use crate::protocol::ApiKey;
+
+/// Small requests, several of them if they are pipelined, come by one read of this size.
+const INPUT_BUFFER_BYTES: usize = 4096;
+const LENGTH_BYTES: usize = 4;
+/// Length, api key and version.
+const HEAD_BYTES: usize = 8;
+/// Api key, version and correlation id: less is no request.
+const FRAME_BYTES_MIN: usize = 8;
+/// What a frame takes before anything of it has arrived, and in which the budget has no part.
+const FREE_BYTES: usize = 16 * 1024;
+/// How much a decoded request can take for each byte of its frame. Produce is mostly records,
+/// which stay as they are.
+const DECODED_FACTOR: usize = 38;
+/// A frame that comes slower than this, after the time for a stall, is not waited for.
+const BYTES_PER_SECOND_MIN: u32 = 256 * 1024;
+
+/// One request, not yet decoded.
+#[derive(Debug)]
+pub struct RawFrame {
+    pub bytes: Bytes,
+    pub lease: Lease,
+}
+
+/// Why a connection brings no more frames.
+#[derive(Debug, Error)]
+pub enum FrameError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("the connection ended after {have} of the {need} bytes of a request")]
+    CutOff { have: usize, need: usize },
+    #[error("not a request of Kafka's protocol: {0}")]
+    Foreign(&'static str),
+    #[error("a request of {0} bytes is none")]
+    Length(i32),
+    #[error("a request of {length} bytes is larger than the {max} that {api} may have")]
+    TooLong { api: ApiKey, length: usize, max: usize },
+    #[error("a request asks for api key {0}, which is not served here")]
+    UnknownApi(i16),
+    #[error("a request asks for {api} v{version}, which is not served here")]
+    UnsupportedVersion { api: ApiKey, version: i16 },
+}
+
+/// Reads frames, one after the other.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    input: BufReader<R>,
+    produce_bytes_max: usize,
+    request_bytes_max: usize,
+    head: [u8; HEAD_BYTES],
+    head_len: usize,
+    frame: Option<Incoming>,
+    begun: Option<Instant>,
+}
+
+/// A frame whose head was good.
+#[derive(Debug)]
+struct Incoming {
+    bytes: BytesMut,
+    len: usize,
+    /// Bytes of the budget for each byte.
+    weight: usize,
+    lease: Lease,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    pub fn new(input: R, config: &ServerConfig) -> FrameReader<R> {
+        FrameReader {
+            input: BufReader::with_capacity(INPUT_BUFFER_BYTES, input),
+            produce_bytes_max: config.produce_bytes_max,
+            request_bytes_max: config.request_bytes_max,
+            head: [0; HEAD_BYTES],
+            head_len: 0,
+            frame: None,
+            begun: None,
+        }
+    }
+
+    /// When the frame that has begun must have ended; `None` between frames.
+    pub fn deadline(&self, stall_timeout: Duration) -> Option<Instant> {
+        let len = self.frame.as_ref().map_or(0, |frame| frame.len as u32);
+        let transfer = Duration::from_secs(u64::from(len / BYTES_PER_SECOND_MIN));
+        self.begun.map(|begun| begun + stall_timeout + transfer)
+    }
+
+    /// The next frame, or `None` if the connection has ended between frames. Safe to cancel.
+    pub async fn next(&mut self, budget: &Budget) -> Result<Option<RawFrame>, FrameError> {
+        while self.frame.is_none() {
+            if self.head_len == HEAD_BYTES {
+                self.frame = Some(self.check_head()?);
+                break;
+            }
+            let read = self.input.read(&mut self.head[self.head_len..]).await?;
+            match (read, self.head_len) {
+                (0, 0) => return Ok(None),
+                (0, have) => return Err(FrameError::CutOff { have, need: HEAD_BYTES }),
+                _ => self.head_len += read,
+            }
+            self.begun.get_or_insert_with(Instant::now);
+        }
+        let frame = self.frame.as_mut().expect("set above");
+        while frame.bytes.len() < frame.len {
+            let (have, missing) = (frame.bytes.len(), frame.len - frame.bytes.len());
+            if frame.bytes.capacity() == have {
+                // At most as much again as has arrived.
+                let more = missing.min(have.max(FREE_BYTES));
+                if have + more > FREE_BYTES {
+                    budget.cover(&mut frame.lease, (have + more) * frame.weight).await;
+                }
+                frame.bytes.reserve(more);
+            }
+            let read = self.input.read_buf(&mut (&mut frame.bytes).limit(missing)).await?;
+            if read == 0 {
+                return Err(FrameError::CutOff { have, need: frame.len });
+            }
+        }
+        self.head_len = 0;
+        self.begun = None;
+        let frame = self.frame.take().expect("set above");
+        Ok(Some(RawFrame { bytes: frame.bytes.freeze(), lease: frame.lease }))
+    }
+
+    /// Decides by the first bytes whether the rest is worth reading.
+    fn check_head(&self) -> Result<Incoming, FrameError> {
+        let [l0, l1, l2, l3, k0, k1, v0, v1] = self.head;
+        if let Some(what) = foreign(&self.head) {
+            return Err(FrameError::Foreign(what));
+        }
+        let length = i32::from_be_bytes([l0, l1, l2, l3]);
+        let len = match usize::try_from(length) {
+            Ok(len) if len >= FRAME_BYTES_MIN => len,
+            _ => return Err(FrameError::Length(length)),
+        };
+        let (key, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
+        let Some(api) = ApiKey::from_i16(key).filter(|api| handlers::versions(*api).is_some())
+        else {
+            return Err(FrameError::UnknownApi(key));
+        };
+        let served = handlers::versions(api).is_some_and(|served| served.contains(&version));
+        // Asked too high, ApiVersions is answered all the same, with what is served (KIP-511).
+        if !served && api != ApiKey::ApiVersions {
+            return Err(FrameError::UnsupportedVersion { api, version });
+        }
+        let (max, weight) = match api {
+            ApiKey::Produce => (self.produce_bytes_max, 1),
+            _ => (self.request_bytes_max, DECODED_FACTOR),
+        };
+        if len > max {
+            return Err(FrameError::TooLong { api, length: len, max });
+        }
+        let mut bytes = BytesMut::with_capacity(len.min(FREE_BYTES));
+        bytes.put_slice(&self.head[LENGTH_BYTES..]);
+        Ok(Incoming { bytes, len, weight, lease: Lease::default() })
+    }
+}
+
+/// What else comes to a port now and then.
+fn foreign(head: &[u8; HEAD_BYTES]) -> Option<&'static str> {
+    match head {
+        [0x16, 0x03, ..] => Some("it begins a TLS session, and this listener speaks plain text"),
+        [b'G', b'E', b'T', b' ', ..] | [b'P', b'O', b'S', b'T', ..] => Some("it is HTTP"),
+        _ => None,
+    }
+}

@@ -1,0 +1,185 @@
+//! Produce. All partitions are appended to first, then their syncs are waited for together.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout_at};
+
+use super::{Call, topic};
+use crate::broker::now_ms;
+use crate::client::Acks;
+use crate::ids::Offset;
+use crate::log::{AppendOptions, Origin, Partition};
+use crate::protocol::ErrorCode;
+use crate::protocol::message::Message;
+use crate::protocol::messages::k00_produce::*;
+
+pub const VERSIONS: RangeInclusive<i16> = ProduceRequest::VERSIONS;
+
+/// From here on checking and writing take longer than the way to another thread, some 10 µs.
+const HEAVY_BYTES: usize = 64 * 1024;
+/// Where a record batch has its codec.
+const CODEC_BYTE: usize = 22;
+const CODEC_BITS: u8 = 0x07;
+
+pub async fn handle(call: &Call, request: ProduceRequest) -> ProduceResponse {
+    append(call, request).await.acknowledged().await
+}
+
+/// What was appended, and what is still to be waited for.
+pub struct Appends {
+    response: ProduceResponse,
+    waits: Vec<Wait>,
+    deadline: Instant,
+}
+
+struct Wait {
+    partition: Arc<Partition>,
+    last_offset: Offset,
+    /// Of the response.
+    at: (usize, usize),
+}
+
+/// Appends all that a request brings.
+pub async fn append(call: &Call, request: ProduceRequest) -> Appends {
+    let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let mut appends = Appends {
+        response: ProduceResponse::default(),
+        waits: Vec::new(),
+        deadline: Instant::now() + timeout,
+    };
+    let acks = match request.acks {
+        -1 => Ok(Acks::All),
+        0 | 1 => Ok(Acks::Leader),
+        _ => Err(ErrorCode::INVALID_REQUIRED_ACKS),
+    };
+    let mut jobs = Vec::new();
+    for (topic_at, data) in request.topic_data.into_iter().enumerate() {
+        let mut responses = Vec::with_capacity(data.partition_data.len());
+        let topic = topic(call, call.version >= 13, &data.name, data.topic_id);
+        for (partition_at, partition_data) in data.partition_data.into_iter().enumerate() {
+            let index = partition_data.index;
+            responses.push(PartitionProduceResponse { index, ..refused(ErrorCode::NONE) });
+            let found = acks.and_then(|acks| {
+                let topic = topic.as_ref().map_err(|error| *error)?;
+                if topic.internal {
+                    return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+                }
+                let partition = topic.partition(index).cloned();
+                Ok((partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?, acks))
+            });
+            match found {
+                Ok((partition, acks)) => {
+                    let records = partition_data.records.unwrap_or_default();
+                    let options = AppendOptions { origin: Origin::Client, acks, now_ms: now_ms() };
+                    let at = (topic_at, partition_at);
+                    jobs.push(Job { partition, records, options, at });
+                }
+                Err(error_code) => responses[partition_at].error_code = error_code,
+            }
+        }
+        appends.response.responses.push(TopicProduceResponse {
+            name: data.name,
+            topic_id: data.topic_id,
+            partition_responses: responses,
+        });
+    }
+    appends.run(call, jobs).await;
+    appends
+}
+
+struct Job {
+    partition: Arc<Partition>,
+    records: Bytes,
+    options: AppendOptions,
+    at: (usize, usize),
+}
+
+impl Job {
+    /// Whether it may keep a thread busy: a compressed batch of some KB can hold hundreds of MB.
+    fn is_compressed(&self) -> bool {
+        self.records.get(CODEC_BYTE).is_some_and(|attributes| attributes & CODEC_BITS != 0)
+    }
+
+    fn run(self) -> (PartitionProduceResponse, Option<Wait>) {
+        let Job { partition, records, options, at } = self;
+        match partition.append(records, options) {
+            Ok(appended) => {
+                let response = PartitionProduceResponse {
+                    index: partition.id().partition,
+                    error_code: ErrorCode::NONE,
+                    base_offset: appended.base_offset.0,
+                    log_append_time_ms: appended.append_time_ms.unwrap_or(-1),
+                    log_start_offset: appended.log_start.0,
+                    ..PartitionProduceResponse::default()
+                };
+                let last_offset = appended.last_offset;
+                let wait = appended.wait_for_sync.then_some(Wait { partition, last_offset, at });
+                (response, wait)
+            }
+            Err(error) => {
+                let response = PartitionProduceResponse {
+                    index: partition.id().partition,
+                    error_message: Some(error.to_string()),
+                    ..refused(ErrorCode(error.code()))
+                };
+                (response, None)
+            }
+        }
+    }
+}
+
+impl Appends {
+    /// The appends themselves. They write to the page cache, which takes microseconds, so small
+    /// ones are done here and now; large or compressed ones go to another thread.
+    async fn run(&mut self, call: &Call, jobs: Vec<Job>) {
+        let bytes: usize = jobs.iter().map(|job| job.records.len()).sum();
+        let is_heavy = bytes >= HEAVY_BYTES || jobs.iter().any(Job::is_compressed);
+        let run = move || {
+            let run = |job: Job| (job.at, job.run());
+            jobs.into_iter().map(run).collect::<Vec<_>>()
+        };
+        let done = if is_heavy {
+            let _slot = call.shared.heavy_appends.acquire().await;
+            super::blocking(run).await
+        } else {
+            run()
+        };
+        for ((topic, partition), (response, wait)) in done {
+            self.response.responses[topic].partition_responses[partition] = response;
+            self.waits.extend(wait);
+        }
+    }
+
+    /// Waits until all is acknowledged as it was asked for, or the time is over. The syncs have
+    /// all been asked for, so waiting for one after the other is waiting for all together.
+    pub async fn acknowledged(mut self) -> ProduceResponse {
+        for Wait { partition, last_offset, at: (topic, index) } in self.waits {
+            let error = match timeout_at(self.deadline, partition.synced(last_offset)).await {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => (ErrorCode::KAFKA_STORAGE_ERROR, error.to_string()),
+                Err(_) => {
+                    let message = "written, but not on disk within the request's timeout";
+                    (ErrorCode::REQUEST_TIMED_OUT, message.to_owned())
+                }
+            };
+            let response = &mut self.response.responses[topic].partition_responses[index];
+            let index = response.index;
+            let (error_code, error_message) = (error.0, Some(error.1));
+            *response = PartitionProduceResponse { index, error_message, ..refused(error_code) };
+        }
+        self.response
+    }
+}
+
+/// Whether anything was not appended.
+pub fn is_refused(response: &ProduceResponse) -> bool {
+    let partitions = response.responses.iter().flat_map(|topic| &topic.partition_responses);
+    partitions.into_iter().any(|partition| partition.error_code != ErrorCode::NONE)
+}
+
+fn refused(error_code: ErrorCode) -> PartitionProduceResponse {
+    PartitionProduceResponse { error_code, base_offset: -1, ..Default::default() }
+}

@@ -1,0 +1,335 @@
+//! Fetch: a long poll over many partitions.
+//!
+//! ```text
+//! read what is there ─► enough, an error, or no time to wait? ─► answer
+//!        ▲                            │ no
+//!        └── a partition wakes us ◄───┘ subscribe; deadline, shutdown ─► answer
+//! ```
+//!
+//! What has been read stays and is added to, so waiting for many bytes reads each of them once.
+//! There are no fetch sessions (KIP-227): each request names all its partitions, and is answered
+//! with session id 0, which tells the client to go on so.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until};
+use uuid::Uuid;
+
+use super::{Call, blocking, check_leader_epoch, isolation, read_error_code, topic};
+use crate::client::Isolation;
+use crate::ids::Offset;
+use crate::log::{self, Partition, ReadOptions, Visible};
+use crate::protocol::ErrorCode;
+use crate::protocol::message::Message;
+use crate::protocol::messages::k01_fetch::*;
+
+pub const VERSIONS: RangeInclusive<i16> = FetchRequest::VERSIONS;
+
+/// Session epochs of requests that name all their partitions.
+const FULL_FETCH_EPOCHS: RangeInclusive<i32> = -1..=0;
+/// A reader this close to the end reads what was just written, from memory; others may have to
+/// wait for the disk, which they do on another thread.
+const TAIL_RECORDS: i64 = 10_000;
+/// The least memory that a fetch waits for when there is little.
+const LEASE_BYTES_MIN: usize = 1 << 20;
+
+pub async fn handle(call: &Call, request: FetchRequest) -> FetchResponse {
+    if !FULL_FETCH_EPOCHS.contains(&request.session_epoch) {
+        let error_code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
+        return FetchResponse { error_code, ..FetchResponse::default() };
+    }
+    let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    let deadline = Instant::now() + wait;
+    let mut fetch = Fetch::new(call, request);
+    fetch.read(call).await;
+    if !fetch.is_done() && !wait.is_zero() {
+        fetch.wait(call, deadline).await;
+    }
+    fetch.response()
+}
+
+/// A fetch under way. It owns what it needs, so that it can go to another thread and back.
+struct Fetch {
+    isolation: Isolation,
+    bytes_min: usize,
+    bytes_max: usize,
+    bytes: usize,
+    /// Answer at once: a partition cannot be read.
+    failed: bool,
+    topics: Vec<TopicFetch>,
+}
+
+struct TopicFetch {
+    name: String,
+    id: Uuid,
+    partitions: Vec<PartitionFetch>,
+}
+
+struct PartitionFetch {
+    index: i32,
+    bytes_max: usize,
+    state: Result<Open, ErrorCode>,
+}
+
+/// A partition that can be read.
+struct Open {
+    partition: Arc<Partition>,
+    next: Offset,
+    /// Whether it has been looked into at all.
+    visited: bool,
+    visible: Visible,
+    bytes: usize,
+    chunks: Vec<Bytes>,
+    aborted: Vec<log::AbortedTransaction>,
+}
+
+impl Open {
+    fn end(&self, isolation: Isolation) -> Offset {
+        let visible = self.partition.visible();
+        match isolation {
+            Isolation::ReadUncommitted => visible.high_watermark,
+            Isolation::ReadCommitted => visible.last_stable,
+        }
+    }
+}
+
+impl Fetch {
+    fn new(call: &Call, request: FetchRequest) -> Fetch {
+        let bytes = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
+        let mut failed = false;
+        let topics = request.topics.into_iter().map(|wanted| {
+            let topic = topic(call, call.version >= 13, &wanted.topic, wanted.topic_id);
+            let partitions = wanted.partitions.into_iter().map(|wanted| {
+                let open = topic.as_ref().map_err(|error| *error).and_then(|topic| {
+                    let partition = topic.partition(wanted.partition).cloned();
+                    let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+                    check_leader_epoch(&partition, wanted.current_leader_epoch)?;
+                    Ok(partition)
+                });
+                failed |= open.is_err();
+                PartitionFetch {
+                    index: wanted.partition,
+                    bytes_max: bytes(wanted.partition_max_bytes),
+                    state: open.map(|partition| Open {
+                        visible: partition.visible(),
+                        partition,
+                        next: Offset(wanted.fetch_offset),
+                        visited: false,
+                        bytes: 0,
+                        chunks: Vec::new(),
+                        aborted: Vec::new(),
+                    }),
+                }
+            });
+            let partitions = partitions.collect();
+            TopicFetch { name: wanted.topic, id: wanted.topic_id, partitions }
+        });
+        let topics = topics.collect();
+        let bytes_max = bytes(request.max_bytes).min(call.shared.config.fetch_bytes_max);
+        Fetch {
+            isolation: isolation(request.isolation_level),
+            bytes_min: bytes(request.min_bytes).min(bytes_max),
+            bytes_max,
+            bytes: 0,
+            failed,
+            topics,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.failed || self.bytes >= self.bytes_min
+    }
+
+    fn open(&self) -> impl Iterator<Item = (usize, &Open)> {
+        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.filter_map(|wanted| Some((wanted.bytes_max, wanted.state.as_ref().ok()?)))
+    }
+
+    /// Reads what is there and has room, and holds the memory for it.
+    async fn read(&mut self, call: &Call) {
+        let (mut room, mut is_cold, mut is_due) = (0, false, false);
+        for (bytes_max, open) in self.open() {
+            let behind = open.end(self.isolation).since(open.next);
+            is_due |= !open.visited;
+            if behind > 0 && bytes_max > open.bytes {
+                room += bytes_max - open.bytes;
+                is_due = true;
+                is_cold |= behind > TAIL_RECORDS;
+            }
+        }
+        if !is_due {
+            return;
+        }
+        let room = room.min(self.bytes_max.saturating_sub(self.bytes));
+        let (mut lease, room) = call.shared.response_memory.lease(room, LEASE_BYTES_MIN).await;
+        let before = self.bytes;
+        if is_cold {
+            let mut fetch = std::mem::replace(self, Fetch::empty());
+            let read = move || {
+                let errors = fetch.read_now(room);
+                (fetch, errors)
+            };
+            let errors;
+            (*self, errors) = blocking(read).await;
+            self.refuse(call, errors);
+        } else {
+            let errors = self.read_now(room);
+            self.refuse(call, errors);
+        }
+        // More only where a single batch was larger than all the room.
+        lease.shrink(self.bytes - before);
+        call.hold(lease);
+    }
+
+    fn empty() -> Fetch {
+        Fetch {
+            isolation: Isolation::ReadUncommitted,
+            bytes_min: 0,
+            bytes_max: 0,
+            bytes: 0,
+            failed: false,
+            topics: Vec::new(),
+        }
+    }
+
+    /// Reads up to `room` more bytes. The first batch of all comes whole, whatever its size, so
+    /// that a reader gets on (KIP-74).
+    fn read_now(&mut self, mut room: usize) -> Vec<(At, log::ReadError)> {
+        let mut errors = Vec::new();
+        for (topic_at, topic) in self.topics.iter_mut().enumerate() {
+            for (partition_at, wanted) in topic.partitions.iter_mut().enumerate() {
+                let Ok(open) = &mut wanted.state else { continue };
+                let bytes_max = room.min(wanted.bytes_max.saturating_sub(open.bytes));
+                let at_least_one = self.bytes == 0;
+                if bytes_max == 0 && !at_least_one && open.visited {
+                    continue;
+                }
+                open.visited = true;
+                let options = ReadOptions { isolation: self.isolation, bytes_max, at_least_one };
+                match open.partition.read(open.next, options) {
+                    Ok(slice) => {
+                        open.visible = slice.visible;
+                        open.next = slice.next_offset;
+                        open.bytes += slice.records.len();
+                        self.bytes += slice.records.len();
+                        room = room.saturating_sub(slice.records.len());
+                        if !slice.records.is_empty() {
+                            open.chunks.push(slice.records);
+                            open.aborted.extend(slice.aborted);
+                        }
+                    }
+                    // What was read before is an answer too.
+                    Err(_) if open.bytes > 0 => {}
+                    Err(error) => errors.push((At { topic_at, partition_at }, error)),
+                }
+            }
+        }
+        errors
+    }
+
+    fn refuse(&mut self, call: &Call, errors: Vec<(At, log::ReadError)>) {
+        for (At { topic_at, partition_at }, error) in errors {
+            let state = &mut self.topics[topic_at].partitions[partition_at].state;
+            let Ok(open) = state else { continue };
+            *state = Err(read_error_code(call, &open.partition, &error));
+            self.failed = true;
+        }
+    }
+
+    /// Goes on until there is enough, or the time is over.
+    async fn wait(&mut self, call: &Call, deadline: Instant) {
+        let notify = Arc::new(Notify::new());
+        let subscribed: Vec<_> =
+            self.open().map(|(_, open)| open.partition.subscribe(&notify)).collect();
+        loop {
+            // Looked at after subscribing, so that no append is missed.
+            self.find_ended();
+            self.read(call).await;
+            if self.is_done() {
+                break;
+            }
+            tokio::select! {
+                () = notify.notified() => {}
+                () = sleep_until(deadline) => break,
+                () = call.shared.shutdown.cancelled() => break,
+            }
+        }
+        drop(subscribed);
+    }
+
+    /// Has another look into partitions that were deleted or have failed, so that it is said.
+    fn find_ended(&mut self) {
+        let partitions = self.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
+        for open in partitions.filter_map(|wanted| wanted.state.as_mut().ok()) {
+            if open.partition.is_closed() || open.partition.offline().is_some() {
+                open.visited = false;
+            }
+        }
+    }
+
+    fn response(self) -> FetchResponse {
+        let isolation = self.isolation;
+        let topics = self.topics.into_iter().map(|topic| FetchableTopicResponse {
+            topic: topic.name,
+            topic_id: topic.id,
+            partitions: topic.partitions.into_iter().map(|one| one.response(isolation)).collect(),
+        });
+        FetchResponse { responses: topics.collect(), ..FetchResponse::default() }
+    }
+}
+
+/// Where a partition stands in the request.
+struct At {
+    topic_at: usize,
+    partition_at: usize,
+}
+
+impl PartitionFetch {
+    fn response(self, isolation: Isolation) -> PartitionData {
+        let partition_index = self.index;
+        let mut open = match self.state {
+            Ok(open) => open,
+            Err(error_code) => {
+                return PartitionData {
+                    partition_index,
+                    error_code,
+                    high_watermark: -1,
+                    ..PartitionData::default()
+                };
+            }
+        };
+        let aborted_transactions = (isolation == Isolation::ReadCommitted).then(|| {
+            // One that reaches over two reads was found by both.
+            open.aborted.sort_unstable_by_key(|one| (one.first_offset, one.producer_id));
+            open.aborted.dedup();
+            let aborted = open.aborted.iter().map(|one| AbortedTransaction {
+                producer_id: one.producer_id.0,
+                first_offset: one.first_offset.0,
+            });
+            aborted.collect()
+        });
+        PartitionData {
+            partition_index,
+            high_watermark: open.visible.high_watermark.0,
+            last_stable_offset: open.visible.last_stable.0,
+            log_start_offset: open.visible.log_start.0,
+            aborted_transactions,
+            records: Some(joined(open.chunks)),
+            ..PartitionData::default()
+        }
+    }
+}
+
+/// Mostly one read, which goes out as it is.
+fn joined(mut chunks: Vec<Bytes>) -> Bytes {
+    if chunks.len() <= 1 {
+        return chunks.pop().unwrap_or_default();
+    }
+    let mut all = BytesMut::with_capacity(chunks.iter().map(Bytes::len).sum());
+    chunks.iter().for_each(|chunk| all.extend_from_slice(chunk));
+    all.freeze()
+}

@@ -1,0 +1,105 @@
+//! ListOffsets.
+
+use std::collections::HashSet;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use super::{Call, blocking, check_leader_epoch, isolation, partition, read_error_code};
+use crate::client::Isolation;
+use crate::log::{Partition, ReadError, TimestampOffset};
+use crate::protocol::ErrorCode;
+use crate::protocol::message::Message;
+use crate::protocol::messages::k02_list_offsets::*;
+
+pub const VERSIONS: RangeInclusive<i16> = ListOffsetsRequest::VERSIONS;
+
+/// Timestamps that stand for something else.
+const LATEST: i64 = -1;
+const EARLIEST: i64 = -2;
+const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
+
+pub async fn handle(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
+    let isolation = isolation(request.isolation_level);
+    let mut response = ListOffsetsResponse::default();
+    let mut seen = HashSet::new();
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for wanted in topic.partitions {
+            let found = if seen.insert((topic.name.clone(), wanted.partition_index)) {
+                list(call, &topic.name, &wanted, isolation).await
+            } else {
+                Err(ErrorCode::INVALID_REQUEST)
+            };
+            let partition_index = wanted.partition_index;
+            partitions.push(match found {
+                Ok(found) => ListOffsetsPartitionResponse { partition_index, ..found },
+                Err(error_code) => ListOffsetsPartitionResponse {
+                    partition_index,
+                    error_code,
+                    ..Default::default()
+                },
+            });
+        }
+        response.topics.push(ListOffsetsTopicResponse { name: topic.name, partitions });
+    }
+    response
+}
+
+async fn list(
+    call: &Call,
+    topic: &str,
+    wanted: &ListOffsetsPartition,
+    isolation: Isolation,
+) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
+    let partition = partition(call, topic, wanted.partition_index)?;
+    check_leader_epoch(&partition, wanted.current_leader_epoch)?;
+    let visible = partition.visible();
+    match wanted.timestamp {
+        LATEST => {
+            let offset = match isolation {
+                Isolation::ReadUncommitted => visible.high_watermark,
+                Isolation::ReadCommitted => visible.last_stable,
+            };
+            Ok(at_offset(offset.0, partition.leader_epoch().0))
+        }
+        EARLIEST => Ok(at_offset(visible.log_start.0, -1)),
+        // Everything is local.
+        EARLIEST_LOCAL if call.version >= 8 => Ok(at_offset(visible.log_start.0, -1)),
+        LATEST_TIERED if call.version >= 9 => Ok(at_offset(-1, -1)),
+        MAX_TIMESTAMP if call.version >= 7 => {
+            by_time(call, partition, |partition| partition.max_timestamp()).await
+        }
+        ..0 => Err(ErrorCode::UNSUPPORTED_VERSION),
+        time_ms => {
+            let find =
+                move |partition: &Partition| partition.offset_at_timestamp(time_ms, isolation);
+            by_time(call, partition, find).await
+        }
+    }
+}
+
+fn at_offset(offset: i64, leader_epoch: i32) -> ListOffsetsPartitionResponse {
+    ListOffsetsPartitionResponse { offset, leader_epoch, ..Default::default() }
+}
+
+/// A search by time reads indexes and batches of any age, and decompresses.
+async fn by_time(
+    call: &Call,
+    partition: Arc<Partition>,
+    find: impl FnOnce(&Partition) -> Result<Option<TimestampOffset>, ReadError> + Send + 'static,
+) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
+    let found = {
+        let partition = partition.clone();
+        blocking(move || find(&partition)).await
+    };
+    match found {
+        Ok(Some(found)) => Ok(ListOffsetsPartitionResponse {
+            timestamp: found.timestamp_ms,
+            ..at_offset(found.offset.0, found.leader_epoch.0)
+        }),
+        Ok(None) => Ok(at_offset(-1, -1)),
+        Err(error) => Err(read_error_code(call, &partition, &error)),
+    }
+}

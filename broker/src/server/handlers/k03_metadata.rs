@@ -1,0 +1,119 @@
+//! Metadata: this one node leads everything.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Call, operations};
+use crate::broker::Topic;
+use crate::protocol::ErrorCode;
+use crate::protocol::message::Message;
+use crate::protocol::messages::k03_metadata::*;
+use crate::topics::is_internal;
+
+pub const VERSIONS: RangeInclusive<i16> = MetadataRequest::VERSIONS;
+
+/// Topics that one request may create by naming them; each costs files and a sync.
+const CREATED_MAX: usize = 100;
+
+pub async fn handle(call: &Call, request: MetadataRequest) -> MetadataResponse {
+    let broker = call.broker();
+    let of_topic = match request.include_topic_authorized_operations {
+        true => operations::TOPIC,
+        false => operations::NOT_ASKED,
+    };
+    let mut topics = Vec::new();
+    match request.topics {
+        // Before v1 there was no null.
+        Some(wanted) if call.version > 0 || !wanted.is_empty() => {
+            let mut may_create = if request.allow_auto_topic_creation { CREATED_MAX } else { 0 };
+            for wanted in wanted {
+                topics.push(find(call, wanted, &mut may_create, of_topic).await);
+            }
+        }
+        _ => topics.extend(broker.topics().iter().map(|topic| found(call, topic, of_topic))),
+    }
+    MetadataResponse {
+        brokers: vec![MetadataResponseBroker {
+            node_id: broker.node_id(),
+            host: call.advertised.host.clone(),
+            port: i32::from(call.advertised.port),
+            rack: None,
+        }],
+        cluster_id: Some(broker.cluster_id().to_owned()),
+        controller_id: broker.node_id(),
+        topics,
+        cluster_authorized_operations: match request.include_cluster_authorized_operations {
+            true => operations::CLUSTER,
+            false => operations::NOT_ASKED,
+        },
+        ..MetadataResponse::default()
+    }
+}
+
+async fn find(
+    call: &Call,
+    wanted: MetadataRequestTopic,
+    may_create: &mut usize,
+    operations: i32,
+) -> MetadataResponseTopic {
+    let MetadataRequestTopic { topic_id, name } = wanted;
+    if topic_id != Uuid::nil() {
+        return match call.broker().topic_by_id(topic_id) {
+            Some(topic) => found(call, &topic, operations),
+            None => missing(call, ErrorCode::UNKNOWN_TOPIC_ID, name, topic_id),
+        };
+    }
+    let Some(name) = name else {
+        return missing(call, ErrorCode::INVALID_REQUEST, None, topic_id);
+    };
+    if let Some(topic) = call.broker().topic(&name) {
+        return found(call, &topic, operations);
+    }
+    // The broker makes its own topics when it needs them, with configs that they must have.
+    if *may_create == 0 || is_internal(&name) {
+        return missing(call, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Some(name), topic_id);
+    }
+    match call.broker().topic_or_create(&name).await {
+        Ok(topic) => {
+            *may_create -= 1;
+            let client = call.client_id.as_deref().unwrap_or_default();
+            tracing::info!(topic = name, client, "created a topic that a client asked for");
+            found(call, &topic, operations)
+        }
+        Err(error) => missing(call, ErrorCode(error.code()), Some(name), topic_id),
+    }
+}
+
+fn found(call: &Call, topic: &Arc<Topic>, operations: i32) -> MetadataResponseTopic {
+    let node_id = call.broker().node_id();
+    let partitions = topic.partitions().iter().map(|partition| MetadataResponsePartition {
+        error_code: ErrorCode::NONE,
+        partition_index: partition.id().partition,
+        leader_id: node_id,
+        leader_epoch: partition.leader_epoch().0,
+        replica_nodes: vec![node_id],
+        isr_nodes: vec![node_id],
+        offline_replicas: Vec::new(),
+    });
+    MetadataResponseTopic {
+        error_code: ErrorCode::NONE,
+        name: Some(topic.name.to_string()),
+        topic_id: topic.id,
+        is_internal: topic.internal,
+        partitions: partitions.collect(),
+        topic_authorized_operations: operations,
+    }
+}
+
+fn missing(
+    call: &Call,
+    error_code: ErrorCode,
+    name: Option<String>,
+    topic_id: Uuid,
+) -> MetadataResponseTopic {
+    // Null is permitted only since v12.
+    let name = if call.version >= 12 { name } else { Some(name.unwrap_or_default()) };
+    MetadataResponseTopic { error_code, name, topic_id, ..MetadataResponseTopic::default() }
+}

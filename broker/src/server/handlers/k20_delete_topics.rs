@@ -1,0 +1,79 @@
+//! DeleteTopics, by name or by id.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Call;
+use crate::broker::Topic;
+use crate::protocol::ErrorCode;
+use crate::protocol::message::Message;
+use crate::protocol::messages::k20_delete_topics::*;
+
+pub const VERSIONS: RangeInclusive<i16> = DeleteTopicsRequest::VERSIONS;
+
+pub async fn handle(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+    let named = request.topic_names.into_iter();
+    let named =
+        named.map(|name| DeleteTopicState { name: Some(name), ..DeleteTopicState::default() });
+    let wanted: Vec<DeleteTopicState> = request.topics.into_iter().chain(named).collect();
+    let found: Vec<_> = wanted.iter().map(|wanted| find(call, wanted)).collect();
+    let mut times: HashMap<Uuid, usize> = HashMap::new();
+    for topic in found.iter().flatten() {
+        *times.entry(topic.id).or_default() += 1;
+    }
+    let mut response = DeleteTopicsResponse::default();
+    for (wanted, found) in wanted.into_iter().zip(found) {
+        let result = match found {
+            Ok(topic) if times[&topic.id] > 1 => {
+                Err((ErrorCode::INVALID_REQUEST, "the topic is named more than once".to_owned()))
+            }
+            Ok(topic) => delete(call, &topic).await.map(|()| topic),
+            Err(error) => Err(error),
+        };
+        response.responses.push(match result {
+            Ok(topic) => DeletableTopicResult {
+                name: Some(topic.name.to_string()),
+                topic_id: topic.id,
+                ..DeletableTopicResult::default()
+            },
+            Err((error_code, message)) => DeletableTopicResult {
+                name: wanted.name,
+                topic_id: wanted.topic_id,
+                error_code,
+                error_message: Some(message),
+            },
+        });
+    }
+    response
+}
+
+fn find(call: &Call, wanted: &DeleteTopicState) -> Result<Arc<Topic>, (ErrorCode, String)> {
+    let refuse = |code: ErrorCode, why: &str| Err((code, why.to_owned()));
+    match (&wanted.name, wanted.topic_id) {
+        (Some(name), id) if id.is_nil() => call.broker().topic(name).ok_or_else(|| {
+            let why = format!("topic '{name}' does not exist");
+            (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why)
+        }),
+        (None, id) if !id.is_nil() => call
+            .broker()
+            .topic_by_id(id)
+            .ok_or_else(|| (ErrorCode::UNKNOWN_TOPIC_ID, format!("no topic has the id {id}"))),
+        (None, _) => refuse(ErrorCode::INVALID_REQUEST, "neither name nor id of a topic is given"),
+        (Some(_), _) => refuse(ErrorCode::INVALID_REQUEST, "give a topic's name or id, not both"),
+    }
+}
+
+async fn delete(call: &Call, topic: &Topic) -> Result<(), (ErrorCode, String)> {
+    // The coordinators' memory would be gone, and with it committed offsets of all groups.
+    if topic.internal {
+        let why = "the broker keeps groups and transactions in this topic".to_owned();
+        return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, why));
+    }
+    let deleted = call.broker().delete_topic(&topic.name).await;
+    deleted.map_err(|error| (ErrorCode(error.code()), error.to_string()))?;
+    tracing::info!(topic = %topic.name, "deleted a topic");
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! What each API does: one file for each, named by its key, with the versions it serves.
+//!
+//! A new handler is its file and one line in the table below. A handler is
+//! `async fn handle(call: &Call, request: XRequest) -> XResponse`: errors are codes within the
+//! response, and it may be dropped at any await when its client is gone.
+
+pub mod k00_produce;
+mod k01_fetch;
+mod k02_list_offsets;
+mod k03_metadata;
+pub mod k18_api_versions;
+mod k19_create_topics;
+mod k20_delete_topics;
+mod k21_delete_records;
+mod k23_offset_for_leader_epoch;
+mod k32_describe_configs;
+mod k35_describe_log_dirs;
+mod k37_create_partitions;
+mod k60_describe_cluster;
+
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use uuid::Uuid;
+
+use super::memory::Lease;
+use super::{HostPort, Shared};
+use crate::broker::{Broker, Topic};
+use crate::client::Isolation;
+use crate::log::{Partition, ReadError};
+use crate::protocol::{ApiKey, ErrorCode, Request, Response};
+
+/// One request's surroundings.
+#[derive(Debug)]
+pub struct Call {
+    pub(super) shared: Arc<Shared>,
+    /// Where this client reaches the broker.
+    pub advertised: Arc<HostPort>,
+    pub version: i16,
+    pub client_id: Option<String>,
+    /// Kept until the response is sent.
+    pub(super) held: Mutex<Vec<Lease>>,
+}
+
+impl Call {
+    pub fn broker(&self) -> &Arc<Broker> {
+        &self.shared.broker
+    }
+
+    /// Keeps memory accounted for until the response is sent.
+    pub(super) fn hold(&self, lease: Lease) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
+    }
+}
+
+macro_rules! handlers {
+    ($($api:ident $module:ident;)+) => {
+        /// The APIs that are served.
+        pub const SERVED: &[ApiKey] = &[$( ApiKey::$api, )+];
+
+        /// The versions of an API that are served, if any are.
+        pub fn versions(api: ApiKey) -> Option<RangeInclusive<i16>> {
+            match api {
+                $( ApiKey::$api => Some($module::VERSIONS), )+
+                #[allow(unreachable_patterns)]
+                _ => None,
+            }
+        }
+
+        /// Does what a request asks for. It has been checked that its version is served.
+        pub async fn answer(call: &Call, request: Request) -> Response {
+            match request {
+                $( Request::$api(request) => $module::handle(call, request).await.into(), )+
+                #[allow(unreachable_patterns)]
+                request => unreachable!("{} is not served, its frame was refused", request.api()),
+            }
+        }
+    };
+}
+
+handlers! {
+    Produce k00_produce;
+    Fetch k01_fetch;
+    ListOffsets k02_list_offsets;
+    Metadata k03_metadata;
+    ApiVersions k18_api_versions;
+    CreateTopics k19_create_topics;
+    DeleteTopics k20_delete_topics;
+    DeleteRecords k21_delete_records;
+    OffsetForLeaderEpoch k23_offset_for_leader_epoch;
+    DescribeConfigs k32_describe_configs;
+    DescribeLogDirs k35_describe_log_dirs;
+    CreatePartitions k37_create_partitions;
+    DescribeCluster k60_describe_cluster;
+}
+
+/// The topic that a request names, by id if its version has ids.
+fn topic(call: &Call, by_id: bool, name: &str, id: Uuid) -> Result<Arc<Topic>, ErrorCode> {
+    if by_id {
+        call.broker().topic_by_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
+    } else {
+        call.broker().topic(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+    }
+}
+
+/// The partition that a request names.
+fn partition(call: &Call, topic: &str, partition: i32) -> Result<Arc<Partition>, ErrorCode> {
+    let topic = call.broker().topic(topic);
+    let partition = topic.and_then(|topic| topic.partition(partition).cloned());
+    partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+}
+
+/// Compares the leader epoch that a client knows, if it does, with the partition's (KIP-320).
+fn check_leader_epoch(partition: &Partition, known: i32) -> Result<(), ErrorCode> {
+    if known < 0 {
+        return Ok(());
+    }
+    match known.cmp(&partition.leader_epoch().0) {
+        std::cmp::Ordering::Less => Err(ErrorCode::FENCED_LEADER_EPOCH),
+        std::cmp::Ordering::Equal => Ok(()),
+        std::cmp::Ordering::Greater => Err(ErrorCode::UNKNOWN_LEADER_EPOCH),
+    }
+}
+
+/// The code of a read that failed; a topic deleted meanwhile is unknown, not broken.
+fn read_error_code(call: &Call, partition: &Partition, error: &ReadError) -> ErrorCode {
+    match error {
+        ReadError::OffsetOutOfRange { .. } => {}
+        _ if call.broker().is_shutting_down() => return ErrorCode::NOT_LEADER_OR_FOLLOWER,
+        _ if partition.is_closed() => return ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        error => tracing::warn!(partition = %partition.id(), %error, "cannot read"),
+    }
+    ErrorCode(error.code())
+}
+
+/// Kafka's number for an isolation level; of others than 1 the laxer is taken.
+fn isolation(level: i8) -> Isolation {
+    if level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
+}
+
+/// Operations as Kafka's bit sets, which name them by their numbers in its `AclOperation`.
+mod operations {
+    const fn bits<const N: usize>(numbers: [u32; N]) -> i32 {
+        let (mut set, mut index) = (0, 0);
+        while index < N {
+            set |= 1 << numbers[index];
+            index += 1;
+        }
+        set
+    }
+
+    /// Read, write, create, delete, alter, describe, describe and alter configs.
+    pub const TOPIC: i32 = bits([3, 4, 5, 6, 7, 8, 10, 11]);
+    /// Create, alter, describe, cluster action, describe and alter configs, idempotent write.
+    pub const CLUSTER: i32 = bits([5, 7, 8, 9, 10, 11, 12]);
+    /// What is said when nobody has asked.
+    pub const NOT_ASKED: i32 = i32::MIN;
+}
+
+/// Runs what may wait for a disk off the async threads.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("handlers do not panic")
+}
