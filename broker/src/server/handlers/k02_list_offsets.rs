@@ -34,7 +34,11 @@ pub async fn handle(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResp
             };
             let partition_index = wanted.partition_index;
             partitions.push(match found {
-                Ok(found) => ListOffsetsPartitionResponse { partition_index, ..found },
+                Ok(found) => ListOffsetsPartitionResponse {
+                    partition_index,
+                    leader_epoch: if call.version >= 4 { found.leader_epoch } else { -1 },
+                    ..found
+                },
                 Err(error_code) => ListOffsetsPartitionResponse {
                     partition_index,
                     error_code,

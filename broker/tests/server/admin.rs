@@ -1,0 +1,399 @@
+//! ApiVersions, Metadata, and what administers topics.
+
+use broker::protocol::messages::k03_metadata::{MetadataRequest, MetadataRequestTopic};
+use broker::protocol::messages::k18_api_versions::ApiVersionsRequest;
+use broker::protocol::messages::k19_create_topics::*;
+use broker::protocol::messages::k20_delete_topics::*;
+use broker::protocol::messages::k32_describe_configs::*;
+use broker::protocol::messages::k35_describe_log_dirs::*;
+use broker::protocol::messages::k37_create_partitions::*;
+use broker::protocol::messages::k60_describe_cluster::DescribeClusterRequest;
+use broker::protocol::{ApiKey, ErrorCode, Response, decode_response};
+use uuid::Uuid;
+
+use crate::harness::*;
+
+fn software(name: &str) -> ApiVersionsRequest {
+    ApiVersionsRequest {
+        client_software_name: name.to_owned(),
+        client_software_version: "1.0".to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn api_versions_names_what_is_served() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    for version in 0..=4 {
+        let response = ask!(client, ApiVersions v version, software("test"));
+        assert_eq!(response.error_code, ErrorCode::NONE);
+        let span = |api: ApiKey| {
+            let mut named = response.api_keys.iter();
+            let found = named.find(|named| named.api_key == api as i16);
+            found.map(|named| (named.min_version, named.max_version))
+        };
+        // librdkafka needs Produce v0 to be named, though it is not served.
+        assert_eq!(span(ApiKey::Produce), Some((0, 13)));
+        assert_eq!(span(ApiKey::Fetch), Some((4, 18)));
+    }
+    let response = ask!(client, ApiVersions v 3, software("-no-"));
+    assert_eq!(response.error_code, ErrorCode::INVALID_REQUEST);
+}
+
+/// A client newer than the broker learns by v0 what it may ask (KIP-511), and goes on.
+#[tokio::test]
+async fn api_versions_asked_too_high_is_answered_in_its_first_form() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 1).await;
+    let mut client = broker.connect().await;
+    let mut bytes = encoded(4, 5, software("test").into());
+    bytes[6..8].copy_from_slice(&9i16.to_be_bytes());
+    bytes.extend_from_slice(&encoded(9, 6, produce("t", 0, 1, batch(&["x"])).into()));
+    client.send_bytes(&bytes).await;
+    let frame = client.receive_frame().await.unwrap();
+    let (correlation_id, response) = decode_response(ApiKey::ApiVersions, 0, frame).unwrap();
+    let Response::ApiVersions(response) = response else { panic!() };
+    assert_eq!((correlation_id, response.error_code), (5, ErrorCode::UNSUPPORTED_VERSION));
+    assert!(response.api_keys.len() > 10);
+    let (correlation_id, _) = client.receive(ApiKey::Produce, 9).await;
+    assert_eq!(correlation_id, 6);
+}
+
+fn metadata(names: &[&str]) -> MetadataRequest {
+    let topics = names
+        .iter()
+        .map(|name| MetadataRequestTopic { name: Some((*name).to_owned()), ..Default::default() });
+    MetadataRequest { topics: Some(topics.collect()), ..Default::default() }
+}
+
+#[tokio::test]
+async fn metadata_tells_of_the_node_and_its_topics() {
+    let broker = TestBroker::start().await;
+    broker.topic("a", 3).await;
+    broker.topic("b", 1).await;
+    let mut client = broker.connect().await;
+    for version in 0..=13 {
+        let all = if version == 0 { Some(Vec::new()) } else { None };
+        let request = MetadataRequest { topics: all, ..Default::default() };
+        let response = ask!(client, Metadata v version, request);
+        let node = &response.brokers[0];
+        assert_eq!((node.host.as_str(), node.port), ("127.0.0.1", broker.address.port().into()));
+        if version >= 1 {
+            assert_eq!(response.controller_id, node.node_id);
+        }
+        let expected = (version >= 2).then(|| broker.broker.cluster_id().to_owned());
+        assert_eq!(response.cluster_id, expected);
+        let names: Vec<_> = response.topics.iter().map(|t| t.name.clone().unwrap()).collect();
+        assert_eq!(names, ["a", "b"]);
+        let partitions = &response.topics[0].partitions;
+        assert_eq!(partitions.len(), 3);
+        assert!(partitions.iter().all(|partition| partition.leader_id == node.node_id
+            && partition.isr_nodes == [node.node_id]));
+        if version >= 1 {
+            let none = ask!(client, Metadata v version, metadata(&[]));
+            assert!(none.topics.is_empty() && none.brokers.len() == 1);
+        }
+    }
+    let id = broker.broker.topic("b").unwrap().id;
+    let by_id = |topic_id| MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic { topic_id, name: None }]),
+        ..Default::default()
+    };
+    for version in 10..=13 {
+        let response = ask!(client, Metadata v version, by_id(id));
+        assert_eq!(response.topics[0].name.as_deref(), Some("b"));
+        let response = ask!(client, Metadata v version, by_id(Uuid::from_u128(5)));
+        assert_eq!(response.topics[0].error_code, ErrorCode::UNKNOWN_TOPIC_ID);
+    }
+    let mut request = metadata(&["a"]);
+    request.include_topic_authorized_operations = true;
+    let response = ask!(client, Metadata v 12, request);
+    assert_eq!(response.topics[0].topic_authorized_operations, 0b1101_1111_1000);
+}
+
+#[tokio::test]
+async fn metadata_creates_topics_where_it_may() {
+    let broker = TestBroker::with(|broker, _| broker.partitions_default = 2).await;
+    let mut client = broker.connect().await;
+    let mut forbidden = metadata(&["new"]);
+    forbidden.allow_auto_topic_creation = false;
+    let response = ask!(client, Metadata v 9, forbidden);
+    assert_eq!(response.topics[0].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    assert!(broker.broker.topic("new").is_none());
+    let response = ask!(client, Metadata v 9, metadata(&["new", "not/ok", "__consumer_offsets"]));
+    let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
+    let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+    assert_eq!(codes, [ErrorCode::NONE, ErrorCode::INVALID_TOPIC_EXCEPTION, unknown]);
+    assert_eq!(response.topics[0].partitions.len(), 2);
+
+    let broker = TestBroker::with(|broker, _| broker.auto_create_topics = false).await;
+    let mut client = broker.connect().await;
+    let response = ask!(client, Metadata v 9, metadata(&["new"]));
+    assert_eq!(response.topics[0].error_code, unknown);
+}
+
+/// What clients are told is configured, or is how they came.
+#[tokio::test]
+async fn the_advertised_address_is_the_one_that_was_set() {
+    let broker = TestBroker::with(|_, server| {
+        server.advertised = Some("broker.example:1234".parse().unwrap());
+    })
+    .await;
+    let mut client = broker.connect().await;
+    let response = ask!(client, Metadata v 9, metadata(&[]));
+    assert_eq!(
+        (response.brokers[0].host.as_str(), response.brokers[0].port),
+        ("broker.example", 1234)
+    );
+    let response = ask!(client, DescribeCluster v 1, DescribeClusterRequest::default());
+    assert_eq!(response.brokers[0].host, "broker.example");
+}
+
+fn creatable(name: &str, num_partitions: i32, replication_factor: i16) -> CreatableTopic {
+    CreatableTopic {
+        name: name.to_owned(),
+        num_partitions,
+        replication_factor,
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn topics_are_created_or_refused_each_with_its_reason() {
+    let broker = TestBroker::start().await;
+    broker.topic("there", 1).await;
+    let mut client = broker.connect().await;
+    let node_id = broker.broker.node_id();
+    let config = |name: &str, value: Option<&str>| CreatableTopicConfig {
+        name: name.to_owned(),
+        value: value.map(str::to_owned),
+    };
+    let assigned = |indexes: &[i32], node_id: i32| -> Vec<CreatableReplicaAssignment> {
+        let assign = |index: &i32| CreatableReplicaAssignment {
+            partition_index: *index,
+            broker_ids: vec![node_id],
+        };
+        indexes.iter().map(assign).collect()
+    };
+    let with_config = |name: &str, config: CreatableTopicConfig| CreatableTopic {
+        configs: vec![config],
+        ..creatable(name, 1, 1)
+    };
+    let with_assignments = |name: &str, count, assignments| CreatableTopic {
+        assignments,
+        ..creatable(name, count, -1)
+    };
+    let cases = [
+        (creatable("good", 3, 1), ErrorCode::NONE),
+        (creatable("default", -1, -1), ErrorCode::NONE),
+        (with_config("configured", config("retention.ms", Some("5"))), ErrorCode::NONE),
+        (with_assignments("assigned", -1, assigned(&[1, 0], node_id)), ErrorCode::NONE),
+        (creatable("there", 1, 1), ErrorCode::TOPIC_ALREADY_EXISTS),
+        (creatable("zero", 0, 1), ErrorCode::INVALID_PARTITIONS),
+        (creatable("negative", -2, 1), ErrorCode::INVALID_PARTITIONS),
+        (creatable("three-replicas", 1, 3), ErrorCode::INVALID_REPLICATION_FACTOR),
+        (creatable("no-replicas", 1, 0), ErrorCode::INVALID_REPLICATION_FACTOR),
+        (creatable("bad name", 1, 1), ErrorCode::INVALID_TOPIC_EXCEPTION),
+        (with_config("c1", config("retention", Some("5"))), ErrorCode::INVALID_CONFIG),
+        (with_config("c2", config("retention.ms", Some("x"))), ErrorCode::INVALID_CONFIG),
+        (with_config("c3", config("retention.ms", None)), ErrorCode::INVALID_CONFIG),
+        (with_assignments("a1", 2, assigned(&[0, 1], node_id)), ErrorCode::INVALID_REQUEST),
+        (
+            with_assignments("a2", -1, assigned(&[0, 2], node_id)),
+            ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+        ),
+        (
+            with_assignments("a3", -1, assigned(&[0], node_id + 1)),
+            ErrorCode::INVALID_REPLICA_ASSIGNMENT,
+        ),
+    ];
+    for (topic, expected) in cases {
+        for validate_only in [true, false] {
+            let name = topic.name.clone();
+            let existed = broker.broker.topic(&name).is_some();
+            let request = CreateTopicsRequest {
+                topics: vec![topic.clone()],
+                validate_only,
+                ..Default::default()
+            };
+            let response = ask!(client, CreateTopics v 7, request);
+            let result = &response.topics[0];
+            assert_eq!(result.error_code, expected, "{name}: {:?}", result.error_message);
+            let exists = existed || (expected == ErrorCode::NONE && !validate_only);
+            assert_eq!(broker.broker.topic(&name).is_some(), exists, "{name}");
+            if expected == ErrorCode::NONE {
+                assert_eq!(result.replication_factor, 1);
+                assert_eq!(result.topic_id.is_nil(), validate_only);
+            }
+        }
+    }
+    assert_eq!(broker.broker.topic("good").unwrap().partitions_count(), 3);
+    assert_eq!(broker.broker.topic("assigned").unwrap().partitions_count(), 2);
+    let request = CreateTopicsRequest {
+        topics: vec![creatable("twice", 1, 1), creatable("once", 1, 1), creatable("twice", 1, 1)],
+        ..Default::default()
+    };
+    let response = ask!(client, CreateTopics v 2, request);
+    let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
+    assert_eq!(codes, [ErrorCode::INVALID_REQUEST, ErrorCode::NONE]);
+}
+
+#[tokio::test]
+async fn topics_are_deleted_by_name_and_by_id() {
+    let broker = TestBroker::start().await;
+    for name in ["a", "b", "c", "d"] {
+        broker.topic(name, 1).await;
+    }
+    let mut client = broker.connect().await;
+    let by_name = |names: &[&str]| DeleteTopicsRequest {
+        topic_names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..Default::default()
+    };
+    let response = ask!(client, DeleteTopics v 5, by_name(&["a", "none", "d", "d"]));
+    let codes = |response: &DeleteTopicsResponse| -> Vec<ErrorCode> {
+        response.responses.iter().map(|result| result.error_code).collect()
+    };
+    let (unknown, invalid) = (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::INVALID_REQUEST);
+    assert_eq!(codes(&response), [ErrorCode::NONE, unknown, invalid, invalid]);
+    let id = broker.broker.topic("b").unwrap().id;
+    let topics = vec![
+        DeleteTopicState { name: None, topic_id: id },
+        DeleteTopicState { name: Some("c".to_owned()), topic_id: Uuid::nil() },
+        DeleteTopicState { name: None, topic_id: Uuid::from_u128(3) },
+        DeleteTopicState { name: Some("d".to_owned()), topic_id: id },
+        DeleteTopicState { name: None, topic_id: Uuid::nil() },
+    ];
+    let request = DeleteTopicsRequest { topics, ..Default::default() };
+    let response = ask!(client, DeleteTopics v 6, request);
+    let none = ErrorCode::NONE;
+    let unknown_id = ErrorCode::UNKNOWN_TOPIC_ID;
+    assert_eq!(codes(&response), [none, none, unknown_id, invalid, invalid]);
+    assert_eq!(response.responses[0].name.as_deref(), Some("b"));
+    let left: Vec<_> = broker.broker.topics().iter().map(|topic| topic.name.to_string()).collect();
+    assert_eq!(left, ["d"]);
+}
+
+#[tokio::test]
+async fn partitions_can_only_grow() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 2).await;
+    let mut client = broker.connect().await;
+    let node_id = broker.broker.node_id();
+    for (name, count, assigned, validate_only, expected) in [
+        ("none", 3, None, false, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        ("t", 2, None, false, ErrorCode::INVALID_PARTITIONS),
+        ("t", 3, Some(vec![]), false, ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+        ("t", 3, Some(vec![node_id + 1]), false, ErrorCode::INVALID_REPLICA_ASSIGNMENT),
+        ("t", 3, Some(vec![node_id]), true, ErrorCode::NONE),
+        ("t", 4, None, false, ErrorCode::NONE),
+    ] {
+        let assignments = assigned.map(|nodes| {
+            let assign = |node: i32| CreatePartitionsAssignment { broker_ids: vec![node] };
+            nodes.into_iter().map(assign).collect()
+        });
+        let request = CreatePartitionsRequest {
+            topics: vec![CreatePartitionsTopic { name: name.to_owned(), count, assignments }],
+            validate_only,
+            ..Default::default()
+        };
+        let response = ask!(client, CreatePartitions v 3, request);
+        assert_eq!(response.results[0].error_code, expected, "{:?}", response.results);
+    }
+    assert_eq!(broker.broker.topic("t").unwrap().partitions_count(), 4);
+    let done = produced(ask!(client, Produce v 9, produce("t", 3, -1, batch(&["x"]))));
+    assert_eq!(done.error_code, ErrorCode::NONE);
+}
+
+#[tokio::test]
+async fn configs_are_described_with_their_sources() {
+    let broker = TestBroker::with(|broker, _| {
+        broker.topic_defaults.insert("segment.ms".to_owned(), "7".to_owned());
+    })
+    .await;
+    let topic = broker::client::NewTopic::new("t", 1).with_config("retention.ms", 5);
+    broker.broker.create_topic(topic).await.unwrap();
+    let mut client = broker.connect().await;
+    let resource = |resource_type, name: &str, keys: Option<&[&str]>| DescribeConfigsResource {
+        resource_type,
+        resource_name: name.to_owned(),
+        configuration_keys: keys.map(|keys| keys.iter().map(|key| (*key).to_owned()).collect()),
+    };
+    let request = DescribeConfigsRequest {
+        resources: vec![
+            resource(2, "t", Some(&["retention.ms", "segment.ms", "segment.bytes"])),
+            resource(2, "none", None),
+            resource(4, &broker.broker.node_id().to_string(), None),
+            resource(4, "99", None),
+            resource(32, "group", None),
+        ],
+        include_synonyms: true,
+        include_documentation: true,
+    };
+    for version in 1..=4 {
+        let mut request = request.clone();
+        request.include_documentation = version >= 3;
+        let response = ask!(client, DescribeConfigs v version, request);
+        let codes: Vec<_> = response.results.iter().map(|result| result.error_code).collect();
+        let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        let invalid = ErrorCode::INVALID_REQUEST;
+        assert_eq!(codes, [ErrorCode::NONE, unknown, ErrorCode::NONE, invalid, invalid]);
+        let configs = response.results[0].configs.iter();
+        let told: Vec<_> = configs
+            .map(|config| {
+                (config.name.as_str(), config.value.clone().unwrap(), config.config_source)
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("retention.ms", "5".to_owned(), 1),
+                ("segment.bytes", "1073741824".to_owned(), 5),
+                ("segment.ms", "7".to_owned(), 4),
+            ]
+        );
+        assert_eq!(response.results[0].configs[0].synonyms.len(), 2);
+        let told = response.results[0].configs[0].documentation.as_deref().unwrap();
+        assert_eq!(!told.is_empty(), version >= 3);
+        let of_broker = &response.results[2].configs;
+        assert!(of_broker.iter().any(|config| config.name == "num.partitions"));
+    }
+}
+
+#[tokio::test]
+async fn the_log_directory_tells_sizes() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 2).await;
+    let mut client = broker.connect().await;
+    put(&mut client, "t", &["a"]).await;
+    let size = batch(&["a"]).len() as i64;
+    for version in 1..=4 {
+        let all = DescribeLogDirsRequest { topics: None };
+        let response = ask!(client, DescribeLogDirs v version, all);
+        let topic = &response.results[0].topics[0];
+        let sizes: Vec<_> = topic.partitions.iter().map(|one| one.partition_size).collect();
+        assert_eq!(sizes, [size, 0]);
+        let one = DescribeLogDirsRequest {
+            topics: Some(vec![DescribableLogDirTopic {
+                topic: "t".to_owned(),
+                partitions: vec![1, 9],
+            }]),
+        };
+        let response = ask!(client, DescribeLogDirs v version, one);
+        assert_eq!(response.results[0].topics[0].partitions.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn the_cluster_is_one_node() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    for version in 0..=2 {
+        let response = ask!(client, DescribeCluster v version, DescribeClusterRequest::default());
+        assert_eq!(response.error_code, ErrorCode::NONE);
+        assert_eq!(response.cluster_id, broker.broker.cluster_id());
+        assert_eq!(response.brokers[0].broker_id, response.controller_id);
+    }
+    let controllers = DescribeClusterRequest { endpoint_type: 2, ..Default::default() };
+    let response = ask!(client, DescribeCluster v 1, controllers);
+    assert_eq!(response.error_code, ErrorCode::MISMATCHED_ENDPOINT_TYPE);
+}

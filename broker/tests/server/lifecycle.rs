@@ -1,0 +1,151 @@
+//! Beginning and ending, and what many clients cost.
+
+use std::time::{Duration, Instant};
+
+use broker::server::{BindError, Server, ServerConfig};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::harness::*;
+
+#[tokio::test]
+async fn a_port_in_use_says_what_to_do() {
+    let broker = TestBroker::start().await;
+    let config = ServerConfig::new(broker.address.to_string());
+    let error = Server::bind(broker.broker.clone(), config).await.unwrap_err();
+    assert!(matches!(error, BindError::InUse { .. }), "{error}");
+    let message = error.to_string();
+    assert!(message.contains(&broker.address.to_string()), "{message}");
+    assert!(message.contains("--listen") && message.contains("port 0"), "{message}");
+    let config = ServerConfig::new("no.such.host.invalid:9092");
+    let error = Server::bind(broker.broker.clone(), config).await.unwrap_err();
+    assert!(error.to_string().contains("no.such.host.invalid:9092"), "{error}");
+}
+
+#[tokio::test]
+async fn a_shutdown_answers_what_was_begun() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 1).await;
+    let mut idle = broker.connect().await;
+    put(&mut idle, "t", &["a"]).await;
+    let mut polling = broker.connect().await;
+    let mut poll = fetch("t", 0, 1);
+    poll.max_wait_ms = 60_000;
+    polling.send(12, poll.into()).await;
+    // Once its second request is answered the server has begun the poll of the other client or
+    // has it still to begin; both may happen, and both end.
+    put(&mut idle, "t", &["b"]).await;
+    broker.shutdown.cancel();
+    assert!(idle.is_closed().await);
+    let answer = polling.receive_frame().await;
+    assert!(answer.is_none() || polling.is_closed().await);
+    timeout(PATIENCE, broker.server).await.unwrap().unwrap();
+    assert!(TcpStream::connect(broker.address).await.is_err(), "nothing listens any more");
+    broker.broker.shutdown().await.unwrap();
+}
+
+/// A produce request that the server has read is answered though it shuts down.
+#[tokio::test]
+async fn a_long_poll_under_way_is_answered_at_shutdown() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 1).await;
+    let mut client = broker.connect().await;
+    put(&mut client, "t", &["a"]).await;
+    // The answer to the first proves that the second, in the same segment, has been read too.
+    let mut poll = fetch("t", 0, 1);
+    poll.max_wait_ms = 60_000;
+    let mut bytes = encoded(9, 1, produce("t", 0, 1, batch(&["b"])).into());
+    poll.topics[0].partitions[0].fetch_offset = 2;
+    bytes.extend_from_slice(&encoded(12, 2, poll.into()));
+    client.send_bytes(&bytes).await;
+    client.receive_frame().await.unwrap();
+    let begun = Instant::now();
+    broker.shutdown.cancel();
+    // Read into the server's buffer, it may not have been begun, and then it never is.
+    _ = client.receive_frame().await;
+    timeout(PATIENCE, broker.server).await.unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(30));
+}
+
+#[tokio::test]
+async fn idle_and_stalled_clients_are_cut_off_and_others_are_not() {
+    let broker = TestBroker::with(|_, server| {
+        server.idle_timeout = Duration::from_millis(200);
+        server.stall_timeout = Duration::from_millis(100);
+    })
+    .await;
+    broker.topic("t", 1).await;
+    let mut polling = broker.connect().await;
+    let mut poll = fetch("t", 0, 0);
+    poll.max_wait_ms = 1000;
+    polling.send(12, poll.into()).await;
+    let mut idle = broker.connect().await;
+    let mut stalled = broker.connect().await;
+    stalled.send_bytes(&[0, 0, 0]).await;
+    let mut half = broker.connect().await;
+    let request = encoded(9, 1, produce("t", 0, 1, batch(&["a"])).into());
+    half.send_bytes(&request[..request.len() - 1]).await;
+    assert!(idle.is_closed().await);
+    assert!(stalled.is_closed().await);
+    assert!(half.is_closed().await);
+    // A long poll is not idle.
+    assert!(polling.receive_frame().await.is_some());
+}
+
+#[tokio::test]
+async fn connections_are_counted() {
+    let broker = TestBroker::with(|_, server| server.connections_max = 2).await;
+    broker.topic("t", 1).await;
+    let mut first = broker.connect().await;
+    let mut second = broker.connect().await;
+    put(&mut first, "t", &["a"]).await;
+    put(&mut second, "t", &["b"]).await;
+    let mut third = broker.connect().await;
+    assert!(third.is_closed().await);
+    drop(first);
+    // The place is free once the server has seen the end.
+    let begun = Instant::now();
+    loop {
+        let mut again = broker.connect().await;
+        again.stream.set_nodelay(true).unwrap();
+        let probe = timeout(Duration::from_millis(50), again.stream.read_u8()).await;
+        if probe.is_err() {
+            put(&mut again, "t", &["c"]).await;
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE);
+    }
+}
+
+/// A client that asks for much and reads nothing costs its own connection.
+#[tokio::test]
+async fn unread_responses_cost_nobody_else() {
+    let broker = TestBroker::with(|_, server| {
+        server.stall_timeout = Duration::from_millis(300);
+        server.response_memory_bytes = 4 << 20;
+    })
+    .await;
+    broker.topic("t", 1).await;
+    let mut client = broker.connect().await;
+    let value = "x".repeat(900_000);
+    for _ in 0..4 {
+        put(&mut client, "t", &[&value]).await;
+    }
+    let mut greedy = Vec::new();
+    for _ in 0..8 {
+        let mut reader = broker.connect().await;
+        for _ in 0..20 {
+            let mut request = fetch("t", 0, 0);
+            request.topics[0].partitions[0].partition_max_bytes = 4 << 20;
+            reader.send(12, request.into()).await;
+        }
+        greedy.push(reader);
+    }
+    let begun = Instant::now();
+    for _ in 0..3 {
+        let data = fetched(ask!(client, Fetch v 12, fetch("t", 0, 0)));
+        assert_eq!(values(&data), [value.clone()]);
+    }
+    assert!(begun.elapsed() < PATIENCE);
+}

@@ -1,0 +1,11 @@
+//! The broker over TCP: a real server on a free port, and raw sockets that speak our own codec or
+//! that of kafka-protocol.
+
+mod admin;
+mod fetching;
+mod harness;
+mod hostile;
+mod lifecycle;
+mod offsets;
+mod oracle;
+mod producing;

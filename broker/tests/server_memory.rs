@@ -1,0 +1,100 @@
+//! What claims and half frames cost in memory. Alone in its binary, since it counts what the
+//! whole process allocates.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use broker::broker::{Broker, BrokerConfig};
+use broker::protocol::messages::k18_api_versions::ApiVersionsRequest;
+use broker::protocol::{ApiKey, RequestHeader, encode_request};
+use broker::server::{Server, ServerConfig};
+use bytes::Buf;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+struct Counting;
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+static PEAK: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: all is passed on to the system's allocator unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        PEAK.fetch_max(LIVE.fetch_add(layout.size(), Relaxed) + layout.size(), Relaxed);
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size(), Relaxed);
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const CLIENTS: usize = 200;
+
+async fn is_served(address: std::net::SocketAddr) {
+    let request = ApiVersionsRequest::default().into();
+    let api = ApiKey::ApiVersions;
+    let header = RequestHeader { api, version: 0, correlation_id: 7, client_id: None };
+    let mut frame = encode_request(&header, &request).unwrap();
+    let bytes = frame.copy_to_bytes(frame.remaining());
+    let ask = async {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(&bytes).await.unwrap();
+        let length = client.read_u32().await.unwrap();
+        assert_eq!(client.read_i32().await.unwrap(), 7);
+        assert!(length > 8);
+    };
+    timeout(Duration::from_secs(20), ask).await.expect("others are served");
+}
+
+/// Clients that claim a request of 100 MB and send next to nothing of it.
+#[tokio::test]
+async fn claims_cost_what_was_sent_and_not_what_was_claimed() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(BrokerConfig::new(dir.path())).await.unwrap();
+    let server = Server::bind(broker, ServerConfig::new("127.0.0.1:0")).await.unwrap();
+    let address = server.local_addr();
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(server.run(shutdown.clone()));
+    is_served(address).await;
+
+    let before = LIVE.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    let mut claim = (100i32 << 20).to_be_bytes().to_vec();
+    claim.extend_from_slice(&[0, 0, 0, 9]);
+    claim.resize(1000, 0);
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(&claim).await.unwrap();
+        clients.push(client);
+    }
+    is_served(address).await;
+    let each = (PEAK.load(Relaxed) - before) / CLIENTS;
+    assert!(each < 64 * 1024, "{each} bytes for each claim of 100 MB");
+
+    // One that does send, for as long as it may: no more than twice what has arrived.
+    let chunk = vec![0; 1 << 20];
+    PEAK.store(LIVE.load(Relaxed), Relaxed);
+    let before = LIVE.load(Relaxed);
+    for _ in 0..20 {
+        clients[0].write_all(&chunk).await.unwrap();
+    }
+    is_served(address).await;
+    let grown = PEAK.load(Relaxed) - before;
+    assert!(grown < 64 << 20, "{grown} bytes for 20 MB");
+
+    // All is given back when they are gone.
+    drop(clients);
+    shutdown.cancel();
+    serving.await.unwrap();
+    let after = LIVE.load(Relaxed);
+    assert!(after < before + (2 << 20), "{after} bytes are left of {before}");
+}
