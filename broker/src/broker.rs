@@ -25,7 +25,11 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::client::NewTopic;
-use crate::coordinator::transactions::{TransactionConfig, TransactionError, TransactionService};
+use crate::coordinator::groups::{GroupConfig, GroupService};
+use crate::coordinator::state_log::StateLogError;
+use crate::coordinator::transactions::{
+    EndedTransaction, TransactionConfig, TransactionError, TransactionService,
+};
 use crate::data_dir::{DataDirError, DataDirLock, Meta, load_meta};
 use crate::ids::TopicPartition;
 use crate::log::disk::{Disk, OsDisk};
@@ -84,6 +88,8 @@ pub enum OpenError {
     Config { topic: String, source: ConfigError },
     #[error("{0}")]
     Defaults(ConfigError),
+    #[error("consumer groups: {0}")]
+    Groups(StateLogError),
     #[error("transactions: {0}")]
     Transactions(TransactionError),
 }
@@ -194,6 +200,7 @@ pub struct Broker {
     lock: Mutex<Option<DataDirLock>>,
     address: Mutex<Option<String>>,
     transactions: OnceLock<Arc<TransactionService>>,
+    groups: OnceLock<Arc<GroupService>>,
 }
 
 /// The wall clock, in ms since 1970.
@@ -209,6 +216,8 @@ impl Broker {
         let runtime = Handle::current();
         let open = move || Broker::open_blocking(config, runtime);
         let broker = tokio::task::spawn_blocking(open).await.expect("opening does not panic")?;
+        // First the groups: a transaction that is completed now may commit offsets of theirs.
+        broker.groups().recover().map_err(OpenError::Groups)?;
         broker.transactions().recover().await.map_err(OpenError::Transactions)?;
         broker.start_jobs();
         Ok(broker)
@@ -236,6 +245,7 @@ impl Broker {
             lock: Mutex::new(Some(lock)),
             address: Mutex::default(),
             transactions: OnceLock::new(),
+            groups: OnceLock::new(),
         };
         let topics = broker.open_topics(&records)?;
         for topic in &topics {
@@ -251,8 +261,16 @@ impl Broker {
         let broker = Arc::new(broker);
         let log = Arc::new(state_log::TopicStateLog::new(&broker));
         let config = TransactionConfig::default();
-        let service = TransactionService::new(log, config, Arc::new(now_ms), Box::new(|_| ()));
+        let groups = GroupService::new(log.clone(), GroupConfig::default());
+        let offsets = groups.clone();
+        let on_ended = Box::new(move |ended: EndedTransaction| {
+            if !ended.offsets_partitions.is_empty() {
+                offsets.transaction_ended(ended.producer_id, ended.decision);
+            }
+        });
+        let service = TransactionService::new(log, config, Arc::new(now_ms), on_ended);
         broker.transactions.set(service).expect("set once, here");
+        broker.groups.set(groups).expect("set once, here");
         Ok(broker)
     }
 
@@ -420,6 +438,11 @@ impl Broker {
     /// The coordinator of transactions.
     pub(crate) fn transactions(&self) -> &Arc<TransactionService> {
         self.transactions.get().expect("set before the broker is handed out")
+    }
+
+    /// The coordinator of consumer groups.
+    pub(crate) fn groups(&self) -> &Arc<GroupService> {
+        self.groups.get().expect("set before the broker is handed out")
     }
 
     /// What opening had to scan and repair, by partition; empty after an orderly shutdown.
