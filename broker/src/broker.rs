@@ -11,6 +11,10 @@
 //! for them. A partition that fails to open keeps the broker from starting, with a reason, rather
 //! than being served empty.
 
+mod changes;
+mod coordinators;
+pub(crate) mod state_log;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,20 +28,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use crate::client::NewTopic;
-use crate::coordinator::groups::{GroupConfig, GroupService};
-use crate::coordinator::state_log::StateLogError;
-use crate::coordinator::transactions::{
-    EndedTransaction, TransactionConfig, TransactionError, TransactionService,
-};
+use self::coordinators::Coordinators;
+use crate::coordinator::groups::GroupService;
+use crate::coordinator::transactions::TransactionService;
 use crate::data_dir::{DataDirError, DataDirLock, Meta, load_meta};
 use crate::ids::TopicPartition;
 use crate::log::disk::{Disk, OsDisk};
 pub use crate::log::{Cut, LogOpenError, RecoveryReport, StorageError};
-use crate::log::{Doing, Partition, PartitionOptions};
+use crate::log::{Partition, PartitionOptions};
 use crate::topics::{
     Catalog, CatalogError, ConfigError, TopicConfig, TopicNameError, TopicRecord, config,
-    is_internal, name,
+    is_internal,
 };
 
 /// More partitions per topic than this are a mistake: each costs files.
@@ -88,10 +89,8 @@ pub enum OpenError {
     Config { topic: String, source: ConfigError },
     #[error("{0}")]
     Defaults(ConfigError),
-    #[error("consumer groups: {0}")]
-    Groups(StateLogError),
-    #[error("transactions: {0}")]
-    Transactions(TransactionError),
+    #[error("cannot read the state of groups and transactions: {0}")]
+    Coordinator(String),
 }
 
 /// Why topics were not changed.
@@ -199,8 +198,7 @@ pub struct Broker {
     jobs: TaskTracker,
     lock: Mutex<Option<DataDirLock>>,
     address: Mutex<Option<String>>,
-    transactions: OnceLock<Arc<TransactionService>>,
-    groups: OnceLock<Arc<GroupService>>,
+    coordinators: OnceLock<Coordinators>,
 }
 
 /// The wall clock, in ms since 1970.
@@ -216,9 +214,7 @@ impl Broker {
         let runtime = Handle::current();
         let open = move || Broker::open_blocking(config, runtime);
         let broker = tokio::task::spawn_blocking(open).await.expect("opening does not panic")?;
-        // First the groups: a transaction that is completed now may commit offsets of theirs.
-        broker.groups().recover().map_err(OpenError::Groups)?;
-        broker.transactions().recover().await.map_err(OpenError::Transactions)?;
+        broker.coordinators().recover().await?;
         broker.start_jobs();
         Ok(broker)
     }
@@ -244,8 +240,7 @@ impl Broker {
             jobs: TaskTracker::new(),
             lock: Mutex::new(Some(lock)),
             address: Mutex::default(),
-            transactions: OnceLock::new(),
-            groups: OnceLock::new(),
+            coordinators: OnceLock::new(),
         };
         let topics = broker.open_topics(&records)?;
         for topic in &topics {
@@ -259,18 +254,7 @@ impl Broker {
             broker.topics_mut(|topics| topics.put(Arc::new(topic)));
         }
         let broker = Arc::new(broker);
-        let log = Arc::new(state_log::TopicStateLog::new(&broker));
-        let config = TransactionConfig::default();
-        let groups = GroupService::new(log.clone(), GroupConfig::default());
-        let offsets = groups.clone();
-        let on_ended = Box::new(move |ended: EndedTransaction| {
-            if !ended.offsets_partitions.is_empty() {
-                offsets.transaction_ended(ended.producer_id, ended.decision);
-            }
-        });
-        let service = TransactionService::new(log, config, Arc::new(now_ms), on_ended);
-        broker.transactions.set(service).expect("set once, here");
-        broker.groups.set(groups).expect("set once, here");
+        broker.coordinators.set(Coordinators::new(&broker)).expect("set once, here");
         Ok(broker)
     }
 
@@ -435,14 +419,25 @@ impl Broker {
         self.stop.cancelled().await;
     }
 
-    /// The coordinator of transactions.
-    pub(crate) fn transactions(&self) -> &Arc<TransactionService> {
-        self.transactions.get().expect("set before the broker is handed out")
+    /// The coordinator of consumer groups.
+    #[allow(dead_code)] // until the server
+    pub(crate) fn groups(&self) -> &Arc<GroupService> {
+        &self.coordinators().groups
     }
 
-    /// The coordinator of consumer groups.
-    pub(crate) fn groups(&self) -> &Arc<GroupService> {
-        self.groups.get().expect("set before the broker is handed out")
+    /// The coordinator of transactions.
+    pub(crate) fn transactions(&self) -> &Arc<TransactionService> {
+        &self.coordinators().transactions
+    }
+
+    /// Changes its value whenever a transaction has ended and its offsets are decided.
+    #[allow(dead_code)] // until the embedded client reads groups
+    pub(crate) fn ended_transactions(&self) -> watch::Receiver<u64> {
+        self.coordinators().ended.subscribe()
+    }
+
+    fn coordinators(&self) -> &Coordinators {
+        self.coordinators.get().expect("set before the broker is handed out")
     }
 
     /// What opening had to scan and repair, by partition; empty after an orderly shutdown.
@@ -488,188 +483,11 @@ impl Broker {
     }
 }
 
-/// Changing topics.
-impl Broker {
-    /// Checks what [`Broker::create_topic`] would refuse, and does nothing.
-    pub fn check_topic(&self, new: &NewTopic) -> Result<(), TopicError> {
-        name::check(&new.name)?;
-        if self.topic(&new.name).is_some() {
-            return Err(TopicError::Exists(new.name.clone()));
-        }
-        self.topics_ref(|topics| {
-            name::check_collision(&new.name, topics.by_name.keys().map(|name| &**name))
-        })?;
-        let partitions = new.partitions.unwrap_or(self.config.partitions_default);
-        check_partitions(&new.name, partitions)?;
-        Ok(config::check(&new.configs)?)
-    }
-
-    /// Creates a topic; it is durable when this returns.
-    pub async fn create_topic(self: &Arc<Self>, new: NewTopic) -> Result<Arc<Topic>, TopicError> {
-        self.change(move |broker, catalog| {
-            broker.check_topic(&new)?;
-            let record = TopicRecord {
-                name: new.name,
-                id: Uuid::new_v4(),
-                partitions: new.partitions.unwrap_or(broker.config.partitions_default),
-                configs: new.configs,
-            };
-            broker.check_way(&record, 0)?;
-            catalog.put(record.clone())?;
-            broker.grow(&record, Vec::new())
-        })
-        .await
-    }
-
-    /// The topic, created with the defaults if there is none and the broker may do so.
-    pub async fn topic_or_create(self: &Arc<Self>, name: &str) -> Result<Arc<Topic>, TopicError> {
-        if let Some(topic) = self.topic(name) {
-            return Ok(topic);
-        }
-        if !self.config.auto_create_topics {
-            return Err(TopicError::Unknown(name.to_owned()));
-        }
-        let new = NewTopic { name: name.to_owned(), partitions: None, configs: BTreeMap::new() };
-        match self.create_topic(new).await {
-            Err(TopicError::Exists(_)) => {
-                self.topic(name).ok_or_else(|| TopicError::Unknown(name.to_owned()))
-            }
-            created => created,
-        }
-    }
-
-    /// Deletes a topic and its records. It is gone for good when this returns.
-    pub async fn delete_topic(self: &Arc<Self>, name: &str) -> Result<(), TopicError> {
-        let name = name.to_owned();
-        self.change(move |broker, catalog| {
-            let topic = broker.topic(&name).ok_or_else(|| TopicError::Unknown(name.clone()))?;
-            broker.topics_mut(|topics| {
-                topics.by_name.remove(&topic.name);
-                topics.by_id.remove(&topic.id);
-            });
-            if let Err(error) = catalog.delete(&name) {
-                if catalog.get(&name).is_some() {
-                    broker.topics_mut(|topics| topics.put(topic));
-                }
-                return Err(error.into());
-            }
-            for partition in topic.partitions() {
-                partition.abandon();
-            }
-            Ok(catalog.finish_deletions()?)
-        })
-        .await
-    }
-
-    /// Adds partitions, up to `total`.
-    pub async fn create_partitions(
-        self: &Arc<Self>,
-        name: &str,
-        total: i32,
-    ) -> Result<Arc<Topic>, TopicError> {
-        let name = name.to_owned();
-        self.change(move |broker, catalog| {
-            let topic = broker.topic(&name).ok_or_else(|| TopicError::Unknown(name.clone()))?;
-            check_partitions(&name, total)?;
-            let now = topic.partitions_count();
-            if total <= now {
-                return Err(TopicError::FewerPartitions { name, now, wanted: total });
-            }
-            let record = catalog.get(&name).expect("a topic is in the catalog");
-            let record = TopicRecord { partitions: total, ..record.clone() };
-            broker.check_way(&record, now)?;
-            catalog.put(record.clone())?;
-            broker.grow(&record, topic.partitions.clone())
-        })
-        .await
-    }
-
-    /// Replaces the configs set for a topic; they take effect at once.
-    pub async fn set_topic_configs(
-        self: &Arc<Self>,
-        name: &str,
-        configs: BTreeMap<String, String>,
-    ) -> Result<Arc<Topic>, TopicError> {
-        let name = name.to_owned();
-        self.change(move |broker, catalog| {
-            let topic = broker.topic(&name).ok_or_else(|| TopicError::Unknown(name.clone()))?;
-            let config = TopicConfig::new(configs.clone(), broker.config.topic_defaults.clone())?;
-            let record = catalog.get(&name).expect("a topic is in the catalog");
-            let record = TopicRecord { configs, ..record.clone() };
-            catalog.put(record.clone())?;
-            for partition in topic.partitions() {
-                partition.set_config(config.log_config());
-            }
-            Ok(broker.show(&record, config, topic.partitions.clone()))
-        })
-        .await
-    }
-
-    /// Runs a change of topics off the async threads, one at a time.
-    async fn change<T: Send + 'static>(
-        self: &Arc<Self>,
-        change: impl FnOnce(&Arc<Broker>, &mut Catalog) -> Result<T, TopicError> + Send + 'static,
-    ) -> Result<T, TopicError> {
-        let broker = self.clone();
-        let run = move || {
-            let mut catalog = broker.catalog.lock().unwrap_or_else(PoisonError::into_inner);
-            if broker.is_shutting_down() {
-                return Err(TopicError::ShuttingDown);
-            }
-            change(&broker, &mut catalog)
-        };
-        tokio::task::spawn_blocking(run).await.expect("changes of topics do not panic")
-    }
-
-    /// A directory that is there already would bring its records into the new partition.
-    fn check_way(&self, record: &TopicRecord, from: i32) -> Result<(), TopicError> {
-        let dirs = (from..record.partitions).map(|n| self.config.data_dir.join(record.dir_name(n)));
-        match dirs.into_iter().find(|dir| self.disk.metadata(dir).is_ok()) {
-            Some(dir) => Err(TopicError::InTheWay { name: record.name.clone(), dir }),
-            None => Ok(()),
-        }
-    }
-
-    /// Opens the partitions that `record` has beyond `partitions`, then shows the topic.
-    fn grow(
-        &self,
-        record: &TopicRecord,
-        mut partitions: Vec<Arc<Partition>>,
-    ) -> Result<Arc<Topic>, TopicError> {
-        let config = TopicConfig::new(record.configs.clone(), self.config.topic_defaults.clone())?;
-        for number in partitions.len() as i32..record.partitions {
-            partitions.push(self.open_partition(record, &config, number)?);
-        }
-        let dir = &self.config.data_dir;
-        self.disk.sync_dir(dir).doing(dir, "sync directory")?;
-        Ok(self.show(record, config, partitions))
-    }
-
-    fn show(
-        &self,
-        record: &TopicRecord,
-        config: TopicConfig,
-        partitions: Vec<Arc<Partition>>,
-    ) -> Arc<Topic> {
-        let topic = Arc::new(topic(record, config, partitions));
-        self.topics_mut(|topics| topics.put(topic.clone()));
-        topic
-    }
-}
-
-fn check_partitions(name: &str, partitions: i32) -> Result<(), TopicError> {
-    if (1..=PARTITIONS_MAX).contains(&partitions) {
-        return Ok(());
-    }
-    Err(TopicError::Partitions { name: name.to_owned(), partitions })
-}
-
+/// A topic as lookups see it.
 fn topic(record: &TopicRecord, config: TopicConfig, partitions: Vec<Arc<Partition>>) -> Topic {
     let name: Arc<str> = record.name.as_str().into();
     Topic { id: record.id, config, internal: is_internal(&name), name, partitions }
 }
-
-pub(crate) mod state_log;
 
 #[cfg(test)]
 mod tests;

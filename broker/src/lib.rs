@@ -1,7 +1,7 @@
 //! Partitioned, durable logs behind the Kafka wire protocol.
 pub mod broker;
 pub mod client;
-#[allow(dead_code)] // until the broker, which comes next, uses all of it
+#[allow(dead_code, unused_imports)] // until the server serves groups and transactions
 mod coordinator;
 pub mod data_dir;
 pub mod ids;

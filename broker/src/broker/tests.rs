@@ -1,7 +1,7 @@
 //! Topics and partitions through restarts, orderly and not.
 
 use super::*;
-use crate::client::{Acks, Isolation};
+use crate::client::{Acks, Isolation, NewTopic};
 use crate::ids::Offset;
 use crate::log::{AppendOptions, Origin, ReadOptions};
 use crate::record::{BatchBuilder, ProducerStamp, RecordBatch};

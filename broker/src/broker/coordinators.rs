@@ -1,0 +1,54 @@
+//! The coordinators of this broker, and how they hear of each other.
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::state_log::TopicStateLog;
+use super::{Broker, OpenError, now_ms};
+use crate::coordinator::groups::{GroupConfig, GroupService};
+use crate::coordinator::transactions::{TransactionConfig, TransactionService};
+
+#[derive(Debug)]
+pub(super) struct Coordinators {
+    pub groups: Arc<GroupService>,
+    pub transactions: Arc<TransactionService>,
+    #[allow(dead_code)] // until the embedded client reads groups
+    /// Counts transactions that have ended and whose offsets are decided.
+    pub ended: Arc<watch::Sender<u64>>,
+}
+
+impl Coordinators {
+    pub fn new(broker: &Arc<Broker>) -> Coordinators {
+        let log = Arc::new(TopicStateLog::new(broker));
+        let groups = GroupService::new(log.clone(), GroupConfig::default());
+        let ended = Arc::new(watch::Sender::new(0));
+        let on_ended = {
+            let (groups, ended) = (groups.clone(), ended.clone());
+            Box::new(move |transaction: crate::coordinator::transactions::EndedTransaction| {
+                groups.transaction_ended(transaction.producer_id, transaction.decision);
+                ended.send_modify(|count| *count += 1);
+            })
+        };
+        let config = TransactionConfig::default();
+        let transactions = TransactionService::new(log, config, Arc::new(now_ms), on_ended);
+        Coordinators { groups, transactions, ended }
+    }
+
+    /// Groups first: transactions that were decided before a crash end now, and groups hear of it.
+    pub async fn recover(&self) -> Result<(), OpenError> {
+        let groups = self.groups.clone();
+        let replay = tokio::task::spawn_blocking({
+            // Groups start timers, which need the runtime.
+            let runtime = tokio::runtime::Handle::current();
+            move || {
+                let _in_runtime = runtime.enter();
+                groups.recover()
+            }
+        });
+        let replayed = replay.await.expect("replay does not panic");
+        replayed.map_err(|error| OpenError::Coordinator(error.to_string()))?;
+        let recovered = self.transactions.recover().await;
+        recovered.map_err(|error| OpenError::Coordinator(error.to_string()))
+    }
+}
