@@ -77,7 +77,7 @@ impl CloseReason {
 
 /// Serves one client until it leaves or the server shuts down.
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
-    let ended = match Connection::new(stream, shared) {
+    let ended = match Connection::new(stream, peer, shared) {
         Ok(connection) => connection.run().await,
         Err(error) => Err(error.into()),
     };
@@ -104,6 +104,7 @@ enum Reply {
 
 struct Connection {
     shared: Arc<Shared>,
+    peer: SocketAddr,
     advertised: Arc<HostPort>,
     frames: FrameReader<OwnedReadHalf>,
     output: OwnedWriteHalf,
@@ -117,7 +118,7 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, shared: Arc<Shared>) -> io::Result<Connection> {
+    fn new(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) -> io::Result<Connection> {
         stream.set_nodelay(true)?;
         let advertised = match &shared.config.advertised {
             Some(advertised) => advertised.clone(),
@@ -130,6 +131,7 @@ impl Connection {
         Ok(Connection {
             frames: FrameReader::new(input, &shared.config),
             shared,
+            peer,
             advertised: Arc::new(advertised),
             output,
             in_flight: FuturesOrdered::new(),
@@ -230,6 +232,7 @@ impl Connection {
             advertised: self.advertised.clone(),
             version: header.version,
             client_id: header.client_id,
+            peer: self.peer,
             held: Default::default(),
         };
         call.hold(lease);

@@ -4,20 +4,38 @@
 //! `async fn handle(call: &Call, request: XRequest) -> XResponse`: errors are codes within the
 //! response, and it may be dropped at any await when its client is gone.
 
+mod codes;
 pub mod k00_produce;
 mod k01_fetch;
 mod k02_list_offsets;
 mod k03_metadata;
+mod k08_offset_commit;
+mod k09_offset_fetch;
+mod k10_find_coordinator;
+mod k11_join_group;
+mod k12_heartbeat;
+mod k13_leave_group;
+mod k14_sync_group;
+mod k15_describe_groups;
+mod k16_list_groups;
 pub mod k18_api_versions;
 mod k19_create_topics;
 mod k20_delete_topics;
 mod k21_delete_records;
+mod k22_init_producer_id;
 mod k23_offset_for_leader_epoch;
+mod k24_add_partitions_to_txn;
+mod k25_add_offsets_to_txn;
+mod k26_end_txn;
+mod k28_txn_offset_commit;
 mod k32_describe_configs;
 mod k35_describe_log_dirs;
 mod k37_create_partitions;
+mod k42_delete_groups;
 mod k60_describe_cluster;
+mod k61_describe_producers;
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -38,6 +56,7 @@ pub struct Call {
     pub advertised: Arc<HostPort>,
     pub version: i16,
     pub client_id: Option<String>,
+    pub peer: SocketAddr,
     /// Kept until the response is sent.
     pub(super) held: Mutex<Vec<Lease>>,
 }
@@ -45,6 +64,16 @@ pub struct Call {
 impl Call {
     pub fn broker(&self) -> &Arc<Broker> {
         &self.shared.broker
+    }
+
+    /// Where the client is, as Kafka shows it.
+    fn client_host(&self) -> String {
+        format!("/{}", self.peer.ip().to_canonical())
+    }
+
+    /// Waits for something, but no longer than the server runs.
+    async fn before_shutdown<T>(&self, something: impl Future<Output = T>) -> Option<T> {
+        self.shared.shutdown.run_until_cancelled(something).await
     }
 
     /// Keeps memory accounted for until the response is sent.
@@ -83,15 +112,31 @@ handlers! {
     Fetch k01_fetch;
     ListOffsets k02_list_offsets;
     Metadata k03_metadata;
+    OffsetCommit k08_offset_commit;
+    OffsetFetch k09_offset_fetch;
+    FindCoordinator k10_find_coordinator;
+    JoinGroup k11_join_group;
+    Heartbeat k12_heartbeat;
+    LeaveGroup k13_leave_group;
+    SyncGroup k14_sync_group;
+    DescribeGroups k15_describe_groups;
+    ListGroups k16_list_groups;
     ApiVersions k18_api_versions;
     CreateTopics k19_create_topics;
     DeleteTopics k20_delete_topics;
     DeleteRecords k21_delete_records;
+    InitProducerId k22_init_producer_id;
     OffsetForLeaderEpoch k23_offset_for_leader_epoch;
+    AddPartitionsToTxn k24_add_partitions_to_txn;
+    AddOffsetsToTxn k25_add_offsets_to_txn;
+    EndTxn k26_end_txn;
+    TxnOffsetCommit k28_txn_offset_commit;
     DescribeConfigs k32_describe_configs;
     DescribeLogDirs k35_describe_log_dirs;
     CreatePartitions k37_create_partitions;
+    DeleteGroups k42_delete_groups;
     DescribeCluster k60_describe_cluster;
+    DescribeProducers k61_describe_producers;
 }
 
 /// The topic that a request names, by id if its version has ids.
@@ -151,6 +196,8 @@ mod operations {
 
     /// Read, write, create, delete, alter, describe, describe and alter configs.
     pub const TOPIC: i32 = bits([3, 4, 5, 6, 7, 8, 10, 11]);
+    /// Read, delete, describe.
+    pub const GROUP: i32 = bits([3, 6, 8]);
     /// Create, alter, describe, cluster action, describe and alter configs, idempotent write.
     pub const CLUSTER: i32 = bits([5, 7, 8, 9, 10, 11, 12]);
     /// What is said when nobody has asked.

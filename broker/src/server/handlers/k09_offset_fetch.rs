@@ -1,0 +1,104 @@
+//! OffsetFetch: of one group, or of several.
+
+use std::ops::RangeInclusive;
+
+use super::Call;
+use crate::coordinator::groups::{GroupError, StoredOffset};
+use crate::ids::TopicPartition;
+use crate::protocol::ErrorCode;
+use crate::protocol::message::Message;
+use crate::protocol::messages::k09_offset_fetch::*;
+
+pub const VERSIONS: RangeInclusive<i16> = OffsetFetchRequest::VERSIONS;
+
+/// The first version that asks for several groups.
+const GROUPS_FROM: i16 = 8;
+
+pub async fn handle(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResponse {
+    let stable = request.require_stable;
+    if call.version >= GROUPS_FROM {
+        let groups = request.groups.into_iter().map(|group| OffsetFetchResponseGroup {
+            topics: fetch(call, &group.group_id, group.topics, stable),
+            group_id: group.group_id,
+            error_code: ErrorCode::NONE,
+        });
+        return OffsetFetchResponse { groups: groups.collect(), ..Default::default() };
+    }
+    let wanted = request.topics.map(|topics| {
+        let topics = topics.into_iter().map(|topic| OffsetFetchRequestTopics {
+            name: topic.name,
+            partition_indexes: topic.partition_indexes,
+        });
+        topics.collect()
+    });
+    let topics = fetch(call, &request.group_id, wanted, stable).into_iter();
+    let topics = topics.map(|topic| OffsetFetchResponseTopic {
+        name: topic.name,
+        partitions: topic
+            .partitions
+            .into_iter()
+            .map(|partition| OffsetFetchResponsePartition {
+                partition_index: partition.partition_index,
+                committed_offset: partition.committed_offset,
+                committed_leader_epoch: partition.committed_leader_epoch,
+                metadata: partition.metadata,
+                error_code: partition.error_code,
+            })
+            .collect(),
+    });
+    OffsetFetchResponse { topics: topics.collect(), ..OffsetFetchResponse::default() }
+}
+
+fn fetch(
+    call: &Call,
+    group: &str,
+    wanted: Option<Vec<OffsetFetchRequestTopics>>,
+    stable: bool,
+) -> Vec<OffsetFetchResponseTopics> {
+    let groups = call.broker().groups();
+    let Some(wanted) = wanted else {
+        let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
+        // In order of topics.
+        for (of, found) in groups.fetch_offsets(group, None, stable) {
+            let partition = response(of.partition, found);
+            match topics.last_mut().filter(|topic| *topic.name == *of.topic) {
+                Some(topic) => topic.partitions.push(partition),
+                None => topics.push(OffsetFetchResponseTopics {
+                    name: of.topic.to_string(),
+                    partitions: vec![partition],
+                }),
+            }
+        }
+        return topics;
+    };
+    let topics = wanted.into_iter().map(|topic| {
+        let name: std::sync::Arc<str> = topic.name.as_str().into();
+        let of = |index: &i32| TopicPartition::new(name.clone(), *index);
+        let partitions: Vec<TopicPartition> = topic.partition_indexes.iter().map(of).collect();
+        let found = groups.fetch_offsets(group, Some(&partitions), stable).into_iter();
+        let partitions = found.map(|(of, found)| response(of.partition, found));
+        OffsetFetchResponseTopics { name: topic.name, partitions: partitions.collect() }
+    });
+    topics.collect()
+}
+
+fn response(
+    partition_index: i32,
+    found: Result<Option<StoredOffset>, GroupError>,
+) -> OffsetFetchResponsePartitions {
+    let none = OffsetFetchResponsePartitions {
+        partition_index,
+        committed_offset: -1,
+        ..OffsetFetchResponsePartitions::default()
+    };
+    match found {
+        Ok(None) => none,
+        Ok(Some(stored)) => OffsetFetchResponsePartitions {
+            committed_offset: stored.offset,
+            committed_leader_epoch: stored.leader_epoch,
+            metadata: Some(stored.metadata),
+            ..none
+        },
+        Err(error) => OffsetFetchResponsePartitions { error_code: error.into(), ..none },
+    }
+}

@@ -1,0 +1,54 @@
+//! FindCoordinator: it is always this node.
+
+use std::ops::RangeInclusive;
+
+use super::Call;
+use crate::protocol::ErrorCode;
+use crate::protocol::message::Message;
+use crate::protocol::messages::k10_find_coordinator::*;
+
+pub const VERSIONS: RangeInclusive<i16> = FindCoordinatorRequest::VERSIONS;
+
+/// The first version that asks for several keys.
+const KEYS_FROM: i16 = 4;
+/// Groups and transactional ids; share groups (2) are not served.
+const KEY_TYPES: RangeInclusive<i8> = 0..=1;
+
+pub async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
+    let find = |key: String| {
+        if !KEY_TYPES.contains(&request.key_type) {
+            return Coordinator {
+                key,
+                node_id: -1,
+                host: String::new(),
+                port: -1,
+                error_code: ErrorCode::INVALID_REQUEST,
+                error_message: Some(format!(
+                    "no coordinator for keys of type {}",
+                    request.key_type
+                )),
+            };
+        }
+        Coordinator {
+            key,
+            node_id: call.broker().node_id(),
+            host: call.advertised.host.clone(),
+            port: i32::from(call.advertised.port),
+            error_code: ErrorCode::NONE,
+            error_message: None,
+        }
+    };
+    if call.version >= KEYS_FROM {
+        let coordinators = request.coordinator_keys.into_iter().map(find).collect();
+        return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };
+    }
+    let Coordinator { node_id, host, port, error_code, error_message, .. } = find(request.key);
+    FindCoordinatorResponse {
+        error_code,
+        error_message,
+        node_id,
+        host,
+        port,
+        ..FindCoordinatorResponse::default()
+    }
+}

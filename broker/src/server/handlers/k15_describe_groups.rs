@@ -1,0 +1,63 @@
+//! DescribeGroups.
+
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+
+use super::{Call, operations};
+use crate::coordinator::groups::{GroupDescription, GroupState};
+use crate::protocol::ErrorCode;
+use crate::protocol::message::Message;
+use crate::protocol::messages::k15_describe_groups::*;
+
+pub const VERSIONS: RangeInclusive<i16> = DescribeGroupsRequest::VERSIONS;
+
+/// Kafka's name for the state of a group that there is not.
+const DEAD: &str = "Dead";
+
+pub async fn handle(call: &Call, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
+    let authorized_operations = match request.include_authorized_operations {
+        true => operations::GROUP,
+        false => operations::NOT_ASKED,
+    };
+    let describe = |group_id: String| {
+        let described = match call.broker().groups().describe(&group_id) {
+            Some(group) => describe(group),
+            // Before v6 absence was a state, not an error.
+            None if call.version < 6 => {
+                DescribedGroup { group_state: DEAD.to_owned(), ..DescribedGroup::default() }
+            }
+            None => DescribedGroup {
+                error_code: ErrorCode::GROUP_ID_NOT_FOUND,
+                error_message: Some(format!("there is no group '{group_id}'")),
+                group_state: DEAD.to_owned(),
+                ..DescribedGroup::default()
+            },
+        };
+        DescribedGroup { group_id, authorized_operations, ..described }
+    };
+    let groups = request.groups.into_iter().map(describe).collect();
+    DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }
+}
+
+fn describe(group: GroupDescription) -> DescribedGroup {
+    let GroupDescription { state, snapshot, .. } = group;
+    // Only then is it certain what each member has.
+    let is_stable = state == GroupState::Stable;
+    let if_stable = |bytes: Bytes| if is_stable { bytes } else { Bytes::new() };
+    let members = snapshot.members.into_iter().map(|member| DescribedGroupMember {
+        member_id: member.member_id.to_string(),
+        group_instance_id: member.instance_id.map(|id| id.to_string()),
+        client_id: member.client_id,
+        client_host: member.client_host,
+        member_metadata: if_stable(member.metadata),
+        member_assignment: if_stable(member.assignment),
+    });
+    DescribedGroup {
+        group_state: state.name().to_owned(),
+        protocol_type: snapshot.protocol_type.to_string(),
+        protocol_data: snapshot.protocol.filter(|_| is_stable).as_deref().unwrap_or("").to_owned(),
+        members: members.collect(),
+        ..DescribedGroup::default()
+    }
+}

@@ -1,0 +1,31 @@
+//! ListGroups.
+
+use std::ops::RangeInclusive;
+
+use super::Call;
+use crate::protocol::message::Message;
+use crate::protocol::messages::k16_list_groups::*;
+
+pub const VERSIONS: RangeInclusive<i16> = ListGroupsRequest::VERSIONS;
+
+/// All groups here follow the classic protocol.
+const CLASSIC: &str = "classic";
+
+pub async fn handle(call: &Call, request: ListGroupsRequest) -> ListGroupsResponse {
+    // An empty filter lets all through.
+    let passes = |filter: &[String], value: &str| {
+        filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
+    };
+    let groups = call.broker().groups().list().into_iter().filter_map(|group| {
+        let state = group.state.name();
+        let passes =
+            passes(&request.states_filter, state) && passes(&request.types_filter, CLASSIC);
+        passes.then(|| ListedGroup {
+            group_id: group.group.to_string(),
+            protocol_type: group.snapshot.protocol_type.to_string(),
+            group_state: state.to_owned(),
+            group_type: CLASSIC.to_owned(),
+        })
+    });
+    ListGroupsResponse { groups: groups.collect(), ..ListGroupsResponse::default() }
+}

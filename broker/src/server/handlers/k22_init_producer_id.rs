@@ -1,0 +1,45 @@
+//! InitProducerId.
+
+use std::ops::RangeInclusive;
+
+use super::{Call, codes};
+use crate::coordinator::transactions::ProducerIdentity;
+use crate::ids::{ProducerEpoch, ProducerId};
+use crate::protocol::ErrorCode;
+use crate::protocol::message::Message;
+use crate::protocol::messages::k22_init_producer_id::*;
+
+pub const VERSIONS: RangeInclusive<i16> = InitProducerIdRequest::VERSIONS;
+
+pub async fn handle(call: &Call, request: InitProducerIdRequest) -> InitProducerIdResponse {
+    match init(call, request).await {
+        Ok(identity) => InitProducerIdResponse {
+            producer_id: identity.producer_id.0,
+            producer_epoch: identity.epoch.0,
+            ..InitProducerIdResponse::default()
+        },
+        Err(error_code) => InitProducerIdResponse {
+            error_code,
+            producer_epoch: -1,
+            ..InitProducerIdResponse::default()
+        },
+    }
+}
+
+async fn init(call: &Call, request: InitProducerIdRequest) -> Result<ProducerIdentity, ErrorCode> {
+    let transactions = call.broker().transactions();
+    let expected = match (request.producer_id, request.producer_epoch) {
+        (-1, -1) => None,
+        (0.., 0..) => Some(ProducerIdentity {
+            producer_id: ProducerId(request.producer_id),
+            epoch: ProducerEpoch(request.producer_epoch),
+        }),
+        _ => return Err(ErrorCode::INVALID_REQUEST),
+    };
+    let Some(id) = request.transactional_id else {
+        return Ok(transactions.fresh_producer());
+    };
+    let timeout_ms = request.transaction_timeout_ms;
+    let identity = transactions.init_producer(&id, timeout_ms, expected).await;
+    identity.map_err(|error| codes::of_transaction(&error, call.version >= 4))
+}

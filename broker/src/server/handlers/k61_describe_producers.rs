@@ -1,0 +1,37 @@
+//! DescribeProducers.
+
+use std::ops::RangeInclusive;
+
+use super::{Call, partition};
+use crate::protocol::message::Message;
+use crate::protocol::messages::k61_describe_producers::*;
+
+pub const VERSIONS: RangeInclusive<i16> = DescribeProducersRequest::VERSIONS;
+
+pub async fn handle(call: &Call, request: DescribeProducersRequest) -> DescribeProducersResponse {
+    let topics = request.topics.into_iter().map(|topic| {
+        let partitions = topic.partition_indexes.iter();
+        let partitions = partitions.map(|index| describe(call, &topic.name, *index)).collect();
+        TopicResponse { name: topic.name, partitions }
+    });
+    DescribeProducersResponse { topics: topics.collect(), ..DescribeProducersResponse::default() }
+}
+
+fn describe(call: &Call, topic: &str, partition_index: i32) -> PartitionResponse {
+    let mut response = PartitionResponse { partition_index, ..PartitionResponse::default() };
+    match partition(call, topic, partition_index) {
+        Ok(partition) => {
+            let producers = partition.producers().into_iter().map(|producer| ProducerState {
+                producer_id: producer.producer_id.0,
+                producer_epoch: i32::from(producer.epoch.0),
+                last_sequence: producer.last_sequence,
+                last_timestamp: producer.last_timestamp_ms,
+                coordinator_epoch: producer.coordinator_epoch,
+                current_txn_start_offset: producer.transaction_start.map_or(-1, |start| start.0),
+            });
+            response.active_producers = producers.collect();
+        }
+        Err(error_code) => response.error_code = error_code,
+    }
+    response
+}
