@@ -12,7 +12,7 @@
 //! than being served empty.
 
 mod changes;
-mod coordinators;
+pub(crate) mod coordinators;
 pub(crate) mod state_log;
 
 use std::collections::{BTreeMap, HashMap};
@@ -159,7 +159,6 @@ impl Topic {
         self.partitions.len() as i32
     }
 
-    #[allow(dead_code)] // until the server
     pub(crate) fn partition(&self, partition: i32) -> Option<&Arc<Partition>> {
         self.partitions.get(usize::try_from(partition).ok()?)
     }
@@ -420,7 +419,6 @@ impl Broker {
     }
 
     /// The coordinator of consumer groups.
-    #[allow(dead_code)] // until the server
     pub(crate) fn groups(&self) -> &Arc<GroupService> {
         &self.coordinators().groups
     }
@@ -431,7 +429,6 @@ impl Broker {
     }
 
     /// Changes its value whenever a transaction has ended and its offsets are decided.
-    #[allow(dead_code)] // until the embedded client reads groups
     pub(crate) fn ended_transactions(&self) -> watch::Receiver<u64> {
         self.coordinators().ended.subscribe()
     }
@@ -462,7 +459,6 @@ impl Broker {
         self.topics_ref(|topics| topics.by_name.values().cloned().collect())
     }
 
-    #[allow(dead_code)] // until the server
     pub(crate) fn partition(&self, of: &TopicPartition) -> Option<Arc<Partition>> {
         let topic = self.topic(&of.topic)?;
         topic.partition(of.partition).cloned()

@@ -6,14 +6,16 @@ use tokio::sync::watch;
 
 use super::state_log::TopicStateLog;
 use super::{Broker, OpenError, now_ms};
-use crate::coordinator::groups::{GroupConfig, GroupService};
+use crate::coordinator::groups::{GroupConfig, GroupService, LeavingMember};
 use crate::coordinator::transactions::{TransactionConfig, TransactionService};
+
+/// Where group members in the broker's own process say they are; over sockets it is an address.
+pub(crate) const EMBEDDED_HOST: &str = "embedded";
 
 #[derive(Debug)]
 pub(super) struct Coordinators {
     pub groups: Arc<GroupService>,
     pub transactions: Arc<TransactionService>,
-    #[allow(dead_code)] // until the embedded client reads groups
     /// Counts transactions that have ended and whose offsets are decided.
     pub ended: Arc<watch::Sender<u64>>,
 }
@@ -48,7 +50,25 @@ impl Coordinators {
         });
         let replayed = replay.await.expect("replay does not panic");
         replayed.map_err(|error| OpenError::Coordinator(error.to_string()))?;
+        self.part_with_embedded_members();
         let recovered = self.transactions.recover().await;
         recovered.map_err(|error| OpenError::Coordinator(error.to_string()))
+    }
+
+    /// Members of the last process ended with it: nobody need wait for their sessions to.
+    fn part_with_embedded_members(&self) {
+        for group in self.groups.list() {
+            let embedded =
+                group.snapshot.members.iter().filter(|member| member.client_host == EMBEDDED_HOST);
+            let leaving: Vec<LeavingMember> = embedded
+                .map(|member| LeavingMember {
+                    member_id: member.member_id.clone(),
+                    instance_id: None,
+                })
+                .collect();
+            if !leaving.is_empty() {
+                _ = self.groups.leave(&group.group, &leaving);
+            }
+        }
     }
 }

@@ -1,8 +1,11 @@
 //! The client of the broker in this process: straight to its logs, no socket, no copy of a batch.
 //!
 //! - [`reader`]: batches from partitions, woken by appends;
-//! - [`producer`]: batches to partitions, durable as asked.
+//! - [`group`]: the same as a member of a consumer group, [`assignment`]: who gets what in it;
+//! - [`producer`]: batches to partitions, durable as asked, in transactions if asked.
 
+mod assignment;
+mod group;
 mod producer;
 mod reader;
 
@@ -15,6 +18,7 @@ use super::{
     ProducerOptions, ReadFrom, Reader, ReaderOptions, TopicInfo,
 };
 use crate::broker::{Broker, Topic, TopicError};
+use crate::coordinator::groups::{GroupError, StoredOffset};
 use crate::coordinator::transactions::TransactionError;
 use crate::ids::{Offset, TopicPartition};
 use crate::log::{AppendError, Partition, ReadError};
@@ -71,8 +75,7 @@ impl Client for EmbeddedClient {
         group: &str,
         partitions: &[TopicPartition],
     ) -> Result<Vec<Option<CommittedOffset>>, ClientError> {
-        let _ = (group, partitions);
-        Err(without_coordinator("committed offsets"))
+        committed(&self.broker, group, partitions).await
     }
 
     async fn reader(&self, options: ReaderOptions) -> Result<Box<dyn Reader>, ClientError> {
@@ -84,7 +87,11 @@ impl Client for EmbeddedClient {
                 reader.assign(partitions).await?;
                 Ok(Box::new(reader))
             }
-            ReadFrom::Group(_) => Err(without_coordinator("consumer groups")),
+            ReadFrom::Group(group) => {
+                let broker = self.broker.clone();
+                let reader = group::GroupReader::new(broker, group, isolation, event_bytes_max)?;
+                Ok(Box::new(reader))
+            }
         }
     }
 
@@ -93,9 +100,37 @@ impl Client for EmbeddedClient {
     }
 }
 
-fn without_coordinator(what: &str) -> ClientError {
-    let reason = "this broker runs without coordinators".to_owned();
-    ClientError::Refused { what: what.to_owned(), reason }
+/// What a group has committed, once no open transaction can change it any more (KIP-447).
+async fn committed(
+    broker: &Broker,
+    group: &str,
+    partitions: &[TopicPartition],
+) -> Result<Vec<Option<CommittedOffset>>, ClientError> {
+    let mut ended = broker.ended_transactions();
+    loop {
+        let fetched = broker.groups().fetch_offsets(group, Some(partitions), true).into_iter();
+        let fetched: Result<Vec<_>, GroupError> = fetched.map(|(_, stored)| stored).collect();
+        match fetched {
+            Ok(stored) => {
+                let committed = |stored: StoredOffset| CommittedOffset {
+                    offset: Offset(stored.offset),
+                    metadata: stored.metadata,
+                };
+                return Ok(stored.into_iter().map(|stored| stored.map(committed)).collect());
+            }
+            Err(GroupError::UnstableOffsetCommit) => {
+                tokio::select! {
+                    _ = ended.changed() => {}
+                    () = broker.stopping() => return Err(ClientError::ShuttingDown),
+                }
+            }
+            Err(error) => return Err(group_error(group, error)),
+        }
+    }
+}
+
+fn group_error(group: &str, error: GroupError) -> ClientError {
+    ClientError::Group { group: group.to_owned(), reason: error.to_string() }
 }
 
 fn info(topic: &Topic) -> TopicInfo {

@@ -13,11 +13,14 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 
-use super::{append_error, existing, transaction_error};
+use super::{append_error, existing, group_error, transaction_error};
 use crate::broker::{Broker, now_ms};
 use crate::client::{Acks, ClientError, Producer, ProducerOptions, TransactionOffsets};
+use crate::coordinator::groups::{
+    CommitRequest, GroupError, GroupService, MemberClaim, OffsetToCommit,
+};
 use crate::coordinator::transactions::{ProducerIdentity, TransactionService};
 use crate::ids::{Offset, TopicPartition};
 use crate::log::{AppendOptions, Origin, Partition, StorageError};
@@ -44,9 +47,12 @@ struct Target {
 
 struct Transactional {
     service: Arc<TransactionService>,
+    groups: Arc<GroupService>,
     id: String,
     identity: ProducerIdentity,
     state: State,
+    /// The coordinator may know of the open transaction, which it then must be told to end.
+    begun: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,25 +77,16 @@ impl EmbeddedProducer {
             let timeout_ms = timeout_ms.unwrap_or(i32::MAX);
             let identity = service.init_producer(&id, timeout_ms, None).await;
             let identity = identity.map_err(|error| transaction_error(&id, error))?;
-            transactional = Some(Transactional { service, id, identity, state: State::Idle });
+            let (groups, state) = (broker.groups().clone(), State::Idle);
+            transactional =
+                Some(Transactional { service, groups, id, identity, state, begun: false });
         }
         let (partitions, acks) = (HashMap::new(), options.acks);
         Ok(EmbeddedProducer { broker, acks, transactional, partitions, unsynced_bytes: 0 })
     }
 
-    /// Waits for every fsync that is owed.
     async fn sync(&mut self) -> Result<(), ClientError> {
-        // In a transaction nobody has asked for them yet.
-        let ask = self.transactional.is_some();
-        let owed = self.partitions.values().filter_map(|target| {
-            let (partition, offset) = (&target.partition, target.unsynced?);
-            Some(async move {
-                let synced =
-                    if ask { partition.flush().await } else { partition.synced(offset).await };
-                synced.map_err(|error| storage_error(partition, &error))
-            })
-        });
-        try_join_all(owed).await?;
+        sync(&self.partitions, self.transactional.is_some()).await?;
         self.partitions.values_mut().for_each(|target| target.unsynced = None);
         self.unsynced_bytes = 0;
         Ok(())
@@ -111,7 +108,7 @@ impl EmbeddedProducer {
             }
         };
         let (mut stamp, mut acks) = (ProducerStamp::NONE, self.acks);
-        if let Some(transactional) = &self.transactional {
+        if let Some(transactional) = &mut self.transactional {
             if !target.added {
                 transactional.add(to).await?;
                 target.added = true;
@@ -144,13 +141,14 @@ impl EmbeddedProducer {
 
     async fn end(&mut self, decision: ControlType) -> Result<(), ClientError> {
         let transactional = self.transactional.as_mut().ok_or_else(not_transactional)?;
-        if self.partitions.values().any(|target| target.added) {
+        if transactional.begun {
             // Until it is known to have ended, only an abort can follow.
             transactional.state = State::Failed;
             let ended = transactional.end(decision).await;
             ended.inspect_err(|error| transactional.failed(error))?;
         }
         transactional.state = State::Idle;
+        transactional.begun = false;
         for target in self.partitions.values_mut() {
             target.added = false;
             target.unsynced = None;
@@ -175,9 +173,42 @@ impl Transactional {
         ProducerStamp { producer_id, epoch, base_sequence: -1, transactional: true }
     }
 
-    async fn add(&self, to: &TopicPartition) -> Result<(), ClientError> {
+    async fn add(&mut self, to: &TopicPartition) -> Result<(), ClientError> {
+        self.begun = true;
         let added = self.service.add_partitions(&self.id, self.identity, vec![to.clone()]).await;
         added.map_err(|error| transaction_error(&self.id, error))
+    }
+
+    /// Puts offsets into the transaction.
+    async fn commit_offsets(&mut self, offsets: &TransactionOffsets) -> Result<(), ClientError> {
+        let group = &offsets.group;
+        self.begun = true;
+        let added = self.service.add_offsets(&self.id, self.identity, group).await;
+        added.map_err(|error| transaction_error(&self.id, error))?;
+        let member =
+            offsets.membership.as_ref().map_or_else(MemberClaim::none, |membership| MemberClaim {
+                member_id: membership.member_id.as_str().into(),
+                instance_id: None,
+                generation: membership.generation,
+            });
+        let to_commit = offsets.offsets.iter().map(|(partition, committed)| OffsetToCommit {
+            partition: partition.clone(),
+            offset: committed.offset.0,
+            leader_epoch: -1,
+            metadata: committed.metadata.clone(),
+        });
+        let producer = Some((self.identity.producer_id, self.identity.epoch));
+        let request = CommitRequest { member, producer, offsets: to_commit.collect() };
+        let results = self.groups.commit_offsets(group, request).await;
+        let failed = match results {
+            Ok(results) => results.into_iter().find_map(Result::err),
+            Err(error) => Some(error),
+        };
+        match failed {
+            None => Ok(()),
+            Some(GroupError::InvalidProducerEpoch) => Err(self.fenced()),
+            Some(error) => Err(group_error(group, error)),
+        }
     }
 
     async fn end(&self, decision: ControlType) -> Result<(), ClientError> {
@@ -220,13 +251,21 @@ impl Producer for EmbeddedProducer {
 
     async fn commit(&mut self, offsets: Option<&TransactionOffsets>) -> Result<(), ClientError> {
         self.open()?;
-        if offsets.is_some() {
-            return Err(super::without_coordinator("offsets in a transaction"));
-        }
-        if let Err(error) = self.sync().await {
-            self.open()?.state = State::Failed;
-            return Err(error);
-        }
+        let EmbeddedProducer { transactional, partitions, .. } = self;
+        let transactional = transactional.as_mut().ok_or_else(not_transactional)?;
+        // Cancelled in between, it can only be aborted.
+        transactional.state = State::Failed;
+        let prepared = {
+            let synced = sync(partitions, true);
+            let offsets = async {
+                match offsets {
+                    Some(offsets) => transactional.commit_offsets(offsets).await,
+                    None => Ok(()),
+                }
+            };
+            try_join(synced, offsets).await
+        };
+        prepared.inspect_err(|error| transactional.failed(error))?;
         self.end(ControlType::Commit).await
     }
 
@@ -244,16 +283,27 @@ impl Producer for EmbeddedProducer {
 /// timeout, does it if this one cannot.
 impl Drop for EmbeddedProducer {
     fn drop(&mut self) {
-        let added = self.partitions.values().any(|target| target.added);
         let (Some(transactional), Ok(runtime)) =
             (self.transactional.take(), tokio::runtime::Handle::try_current())
         else {
             return;
         };
-        if added && matches!(transactional.state, State::Open | State::Failed) {
+        if transactional.begun && matches!(transactional.state, State::Open | State::Failed) {
             runtime.spawn(async move { transactional.end(ControlType::Abort).await });
         }
     }
+}
+
+/// Waits for every fsync that is owed; asks for them first where nobody has.
+async fn sync(partitions: &HashMap<TopicPartition, Target>, ask: bool) -> Result<(), ClientError> {
+    let owed = partitions.values().filter_map(|target| {
+        let (partition, offset) = (&target.partition, target.unsynced?);
+        Some(async move {
+            let synced = if ask { partition.flush().await } else { partition.synced(offset).await };
+            synced.map_err(|error| storage_error(partition, &error))
+        })
+    });
+    try_join_all(owed).await.map(|_| ())
 }
 
 fn storage_error(partition: &Partition, error: &StorageError) -> ClientError {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::group::{Group, GroupConfig, GroupState};
 use super::messages::{
@@ -43,6 +43,8 @@ struct Slot {
     cell: Mutex<Cell>,
     /// The next deadline may have changed.
     changed: Notify,
+    /// Counts requests and deadlines that may have begun a rebalance.
+    rebalances: watch::Sender<u64>,
 }
 
 struct Cell {
@@ -138,7 +140,12 @@ impl GroupService {
             waiters: 0,
             timer_runs: false,
         };
-        let slot = Slot { name: name.clone(), cell: Mutex::new(cell), changed: Notify::new() };
+        let slot = Slot {
+            name: name.clone(),
+            cell: Mutex::new(cell),
+            changed: Notify::new(),
+            rebalances: watch::Sender::new(0),
+        };
         slots.entry(name).or_insert(Arc::new(slot)).clone()
     }
 
@@ -185,6 +192,12 @@ impl GroupService {
         answer.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable))
     }
 
+    /// Changes its value when a rebalance may have begun: a member in this process need not wait
+    /// for the time of its next heartbeat to learn of it.
+    pub fn rebalances(&self, group: &str) -> watch::Receiver<u64> {
+        self.slot(group).rebalances.subscribe()
+    }
+
     pub fn heartbeat(self: &Arc<Self>, group: &str, claim: &MemberClaim) -> Result<(), GroupError> {
         let slot = self.existing(group).ok_or(GroupError::UnknownMemberId)?;
         locked(&slot.cell).group.heartbeat(claim, self.now())
@@ -227,6 +240,7 @@ impl GroupService {
         }
         self.run_timer(slot, &mut cell);
         slot.changed.notify_one();
+        slot.rebalances.send_modify(|count| *count += 1);
         drop(cell);
         if let Some(keeping) = keeping {
             let slot = slot.clone();

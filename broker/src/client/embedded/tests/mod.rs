@@ -1,10 +1,15 @@
 //! The client as the engine and connectors use it.
 
+mod groups;
+mod transactions;
+
 use std::time::Duration;
 
 use super::*;
 use crate::broker::{BrokerConfig, now_ms};
-use crate::client::{Acks, FetchedBatches, ReaderEvent};
+use crate::client::{
+    Acks, CommittedOffset, FetchedBatches, GroupMembership, ReaderEvent, TransactionOffsets,
+};
 use crate::record::BatchBuilder;
 
 async fn client(dir: &std::path::Path) -> EmbeddedClient {
@@ -151,75 +156,6 @@ async fn all_values(client: &EmbeddedClient, partition: i32) -> Vec<String> {
     found
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_transaction_is_seen_whole_or_not_at_all() {
-    let dir = tempfile::tempdir().unwrap();
-    let client = client(dir.path()).await;
-    client.create_topic(&NewTopic::new("a", 3)).await.unwrap();
-    let mut producer = client.producer(transactional("t")).await.unwrap();
-    let error = producer.send(&a(0), batch(&["x"])).await.unwrap_err();
-    assert!(error.to_string().contains("call begin first"), "{error}");
-
-    producer.begin().await.unwrap();
-    for partition in 0..2 {
-        producer.send(&a(partition), batch(&["committed"])).await.unwrap();
-        assert_eq!(all_values(&client, partition).await, [""; 0]);
-    }
-    producer.commit(None).await.unwrap();
-    producer.begin().await.unwrap();
-    for partition in 0..3 {
-        producer.send(&a(partition), batch(&["aborted"])).await.unwrap();
-    }
-    producer.abort().await.unwrap();
-    producer.begin().await.unwrap();
-    producer.commit(None).await.unwrap();
-    producer.begin().await.unwrap();
-    producer.send(&a(1), batch(&["again"])).await.unwrap();
-    producer.commit(None).await.unwrap();
-    assert_eq!(all_values(&client, 0).await, ["committed"]);
-    assert_eq!(all_values(&client, 1).await, ["committed", "again"]);
-    assert_eq!(all_values(&client, 2).await, [""; 0]);
-    let mut options = ReaderOptions::partitions(vec![(a(2), Offset(0))]);
-    options.isolation = Isolation::ReadUncommitted;
-    let mut reader = client.reader(options).await.unwrap();
-    assert_eq!(values(&next(&mut reader).await), ["aborted"]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_successor_fences_and_aborts_what_was_left_open() {
-    let dir = tempfile::tempdir().unwrap();
-    let client = client(dir.path()).await;
-    client.create_topic(&NewTopic::new("a", 2)).await.unwrap();
-    let mut first = client.producer(transactional("t")).await.unwrap();
-    first.begin().await.unwrap();
-    first.send(&a(0), batch(&["zombie"])).await.unwrap();
-    let mut second = client.producer(transactional("t")).await.unwrap();
-    let fenced = ClientError::Fenced { transactional_id: "t".into() };
-    assert_eq!(first.send(&a(0), batch(&["zombie"])).await, Err(fenced.clone()));
-    assert_eq!(first.send(&a(1), batch(&["zombie"])).await, Err(fenced.clone()));
-    assert_eq!(first.abort().await, Err(fenced));
-    second.begin().await.unwrap();
-    second.send(&a(0), batch(&["successor"])).await.unwrap();
-    second.commit(None).await.unwrap();
-    assert_eq!(all_values(&client, 0).await, ["successor"]);
-    assert_eq!(all_values(&client, 1).await, [""; 0]);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_producer_that_goes_away_aborts() {
-    let dir = tempfile::tempdir().unwrap();
-    let client = client(dir.path()).await;
-    client.create_topic(&NewTopic::new("a", 1)).await.unwrap();
-    let mut producer = client.producer(transactional("t")).await.unwrap();
-    producer.begin().await.unwrap();
-    producer.send(&a(0), batch(&["lost"])).await.unwrap();
-    let mut reader =
-        client.reader(ReaderOptions::partitions(vec![(a(0), Offset(0))])).await.unwrap();
-    drop(producer);
-    let fetched = next(&mut reader).await;
-    assert_eq!((fetched.batches.len(), fetched.next_offset), (0, Offset(2)), "woken by the abort");
-}
-
 /// Stands in for a kill: a copy of the directory as it is while the broker runs.
 fn copy_of(dir: &std::path::Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
@@ -235,30 +171,4 @@ fn copy_of(dir: &std::path::Path) -> tempfile::TempDir {
         }
     }
     copy
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn transactions_outlive_the_process() {
-    let dir = tempfile::tempdir().unwrap();
-    let first = client(dir.path()).await;
-    first.create_topic(&NewTopic::new("a", 2)).await.unwrap();
-    let mut producer = first.producer(transactional("t")).await.unwrap();
-    producer.begin().await.unwrap();
-    producer.send(&a(0), batch(&["committed"])).await.unwrap();
-    producer.send(&a(1), batch(&["committed"])).await.unwrap();
-    producer.commit(None).await.unwrap();
-    producer.begin().await.unwrap();
-    producer.send(&a(0), batch(&["open"])).await.unwrap();
-    let killed = copy_of(dir.path());
-
-    let second = client(killed.path()).await;
-    assert_eq!(all_values(&second, 0).await, ["committed"]);
-    assert_eq!(all_values(&second, 1).await, ["committed"]);
-    let stable = second.list_offsets(&[a(0)], OffsetSpec::Latest(Isolation::ReadCommitted)).await;
-    assert_eq!(stable, Ok(vec![Some(Offset(2))]), "the open one still holds readers back");
-    let mut producer = second.producer(transactional("t")).await.unwrap();
-    producer.begin().await.unwrap();
-    producer.send(&a(0), batch(&["after"])).await.unwrap();
-    producer.commit(None).await.unwrap();
-    assert_eq!(all_values(&second, 0).await, ["committed", "after"]);
 }
