@@ -3,9 +3,11 @@
 
 mod admin;
 mod fetching;
+mod groups;
 mod harness;
 mod hostile;
 mod lifecycle;
 mod offsets;
 mod oracle;
 mod producing;
+mod transactions;
