@@ -108,13 +108,17 @@ const LISTED_MAX: usize = 20;
 fn nearest<'a>(given: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let given = given.to_lowercase();
     let distance = |candidate: &str| strsim::damerau_levenshtein(&given, &candidate.to_lowercase());
+    // Of those equally far, the one that begins the same.
+    let likeness = |candidate: &str| strsim::jaro_winkler(&given, &candidate.to_lowercase());
     candidates
         .iter()
         .map(|candidate| (distance(candidate), *candidate))
         .filter(|(distance, candidate)| {
             *distance <= given.chars().count().max(candidate.chars().count()) / 3
         })
-        .min()
+        .min_by(|(left, left_name), (right, right_name)| {
+            left.cmp(right).then(likeness(right_name).total_cmp(&likeness(left_name)))
+        })
         .map(|(_, candidate)| candidate)
 }
 

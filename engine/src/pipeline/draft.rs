@@ -41,6 +41,9 @@ pub(crate) struct DraftView {
 pub(crate) struct DraftQuery {
     pub name: Named,
     pub query: Box<ast::Query>,
+    /// Parts that could not be read are left out of it, or NULL: their mistakes are reported, and
+    /// it is looked at only for others.
+    pub incomplete: bool,
     pub sink: DraftSink,
     /// The whole declaration.
     pub span: Span,

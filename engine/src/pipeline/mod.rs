@@ -39,3 +39,6 @@ pub use model::{
     Column, ColumnFrom, Connector, CsvOptions, Emit, EventTime, Format, LateRows, OnError,
     Pipeline, Query, Settings, Sink, Source, SourceKind, Watermark,
 };
+
+#[cfg(test)]
+mod tests;

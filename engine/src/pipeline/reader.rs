@@ -119,6 +119,10 @@ impl<'t> Value<'t> {
     }
 
     pub fn duration(&self, mistakes: &mut Mistakes) -> Option<Duration> {
+        let DeValue::String(_) = self.value else {
+            self.expected("a duration such as \"90s\" or \"1 hour\"", mistakes);
+            return None;
+        };
         let string = self.string(mistakes)?;
         match parse_duration(string.text) {
             Ok(duration) => Some(duration),

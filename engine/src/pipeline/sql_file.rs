@@ -173,14 +173,19 @@ impl FileReader<'_> {
 
     fn read_insert(&mut self, cursor: &mut Cursor<'_>, span: Span) -> Result<(), Diagnostic> {
         let table = cursor.name("the name of the table to write")?;
-        let query = read_inserted(cursor);
+        let emit = cursor.find_last_word("EMIT");
         // Known as a sink even if its query is not understood.
-        let (query, mistake) = match query {
+        let (query, mistake) = match read_inserted(cursor, emit) {
             Ok(query) => (Some(query), None),
             Err(mistake) => (None, Some(mistake)),
         };
+        let understood = query.is_some();
         self.inserts.push(Insert { table, query, span });
-        mistake.map_or(Ok(()), Err)
+        match mistake {
+            None if understood && emit.is_some() => read_emit(cursor),
+            None => Ok(()),
+            Some(mistake) => Err(mistake),
+        }
     }
 
     fn read_set(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {
@@ -255,7 +260,7 @@ impl FileReader<'_> {
             };
             let Some(query) = insert.query else { continue };
             let (name, span) = (insert.table, insert.span);
-            queries.push(DraftQuery { name, query, sink: sink.clone(), span });
+            queries.push(DraftQuery { name, query, incomplete: false, sink: sink.clone(), span });
         }
         Draft {
             file: Arc::clone(file),
@@ -284,7 +289,10 @@ fn read_view(cursor: &mut Cursor<'_>) -> Result<Box<ast::Query>, Diagnostic> {
     cursor.parse_to(cursor.token_count(), |parser| parser.parse_query())
 }
 
-fn read_inserted(cursor: &mut Cursor<'_>) -> Result<Box<ast::Query>, Diagnostic> {
+fn read_inserted(
+    cursor: &mut Cursor<'_>,
+    emit: Option<usize>,
+) -> Result<Box<ast::Query>, Diagnostic> {
     if cursor.peek().is_some_and(|token| token.token == Token::LParen) {
         let span = cursor.span();
         let inside = cursor.parenthesised("a query")?;
@@ -296,13 +304,7 @@ fn read_inserted(cursor: &mut Cursor<'_>) -> Result<Box<ast::Query>, Diagnostic>
         let message = "the query must not stand in parentheses";
         return Err(Diagnostic::error(message, span));
     }
-    let emit = cursor.find_last_word("EMIT");
-    let query =
-        cursor.parse_to(emit.unwrap_or(cursor.token_count()), |parser| parser.parse_query())?;
-    if emit.is_some() {
-        read_emit(cursor)?;
-    }
-    Ok(query)
+    cursor.parse_to(emit.unwrap_or(cursor.token_count()), |parser| parser.parse_query())
 }
 
 fn read_emit(cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {

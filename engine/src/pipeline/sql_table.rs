@@ -280,6 +280,9 @@ fn constant_interval(interval: &ast::Expr) -> Option<Duration> {
     u64::try_from(length_ns).ok().map(Duration::from_nanos)
 }
 
+/// What only a sink has.
+const SINK_OPTIONS: [&str; 4] = ["key", "partitions", "timestamp", "print"];
+
 /// The options of WITH, asked for one by one.
 struct Options<'a> {
     table: &'a Named,
@@ -322,7 +325,8 @@ impl Options<'_> {
     fn format(&mut self, mistakes: &mut Vec<Diagnostic>) -> Option<Format> {
         let Some(name) = self.get("format") else { return Some(Format::Json) };
         let mut csv = CsvOptions::default();
-        if name.text == "csv" {
+        // Of an unknown format, these are no further mistakes.
+        if !matches!(name.text.as_str(), "json" | "raw") {
             csv.header = self.boolean("csv.header", mistakes).unwrap_or(csv.header);
             csv.null = self.get("csv.null").map(|null| null.text);
             for (key, what, place) in [
@@ -415,6 +419,12 @@ impl Options<'_> {
     fn finish(self, mistakes: &mut Vec<Diagnostic>) {
         for (key, _) in self.given {
             if self.asked.contains(&key.text.as_str()) {
+                continue;
+            }
+            if SINK_OPTIONS.contains(&key.text.as_str()) {
+                let message = format!("no query writes table '{}'", self.table.text);
+                let help = format!("'{}' is for tables that a query writes", key.text);
+                mistakes.push(Diagnostic::error(message, key.span.clone()).help(help));
                 continue;
             }
             let message = format!("unknown option '{}' of table '{}'", key.text, self.table.text);

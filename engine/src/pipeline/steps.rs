@@ -58,13 +58,20 @@ impl Input {
     }
 }
 
+/// What the steps make.
+pub(crate) struct StepsQuery {
+    pub query: Box<Query>,
+    /// A step, or a part of one, has mistakes and was left out.
+    pub incomplete: bool,
+}
+
 /// The query that the steps make of the source. `event_time` is that source's, if it has one.
 pub(crate) fn query_of_steps(
     from: &Named,
     steps: &[Value<'_>],
     event_time: Option<&str>,
     mistakes: &mut Mistakes,
-) -> Option<Box<Query>> {
+) -> Option<StepsQuery> {
     let before = mistakes.list.len();
     if let Some(beyond) = steps.get(STEPS_MAX) {
         let message = format!("a query has at most {STEPS_MAX} steps");
@@ -73,21 +80,35 @@ pub(crate) fn query_of_steps(
         return None;
     }
     let mut input = Input::Source(ident(&from.text, &from.span));
+    // After a step whose columns cannot be known, the others are read but not put together.
+    let mut known = true;
     for step in steps {
-        let Some(table) = step.table(mistakes) else { continue };
-        // A step with mistakes is left out, so that those of the next ones are found as well.
-        input = match read_step(table, event_time, mistakes) {
-            Some(read) => Input::Steps(read.apply(input)),
-            None => input,
-        };
+        let read = step.table(mistakes).map(|table| read_step(table, event_time, mistakes));
+        match read.unwrap_or(Read::Unknown) {
+            Read::Step(step) if known => input = Input::Steps(step.apply(input)),
+            Read::Step(_) | Read::LeftOut => {}
+            Read::Unknown => known = false,
+        }
     }
-    if mistakes.list.len() > before {
-        return None;
-    }
-    Some(match input {
+    let query = match input {
         Input::Source(_) => select_from(input, vec![wildcard()]),
         Input::Steps(query) => query,
-    })
+    };
+    Some(StepsQuery { query, incomplete: mistakes.list.len() > before })
+}
+
+enum Read {
+    Step(Step),
+    /// It has mistakes; without it the columns are the same.
+    LeftOut,
+    /// It has mistakes that leave its columns unknown.
+    Unknown,
+}
+
+impl From<Option<Step>> for Read {
+    fn from(step: Option<Step>) -> Read {
+        step.map_or(Read::Unknown, Read::Step)
+    }
 }
 
 enum Step {
@@ -98,25 +119,26 @@ enum Step {
     Sql(Box<Query>),
 }
 
-fn read_step(
-    mut table: Table<'_>,
-    event_time: Option<&str>,
-    mistakes: &mut Mistakes,
-) -> Option<Step> {
+fn read_step(mut table: Table<'_>, event_time: Option<&str>, mistakes: &mut Mistakes) -> Read {
     let kind = KINDS.into_iter().find(|kind| table.has(kind));
     let step = match kind {
         Some("filter") => {
-            table.get("filter").and_then(|value| expression(&value, mistakes)).map(Step::Filter)
+            let condition = table.get("filter").and_then(|value| expression(&value, mistakes));
+            condition.map_or(Read::LeftOut, |condition| Read::Step(Step::Filter(condition)))
         }
-        Some("map") => columns(table.get("map"), mistakes).map(Step::Map),
-        Some("add") => columns(table.get("add"), mistakes).map(Step::Add),
+        Some("map") => columns(table.get("map"), mistakes).map(Step::Map).into(),
+        Some("add") => columns(table.get("add"), mistakes).map(Step::Add).into(),
         Some("window" | "aggregate") => {
-            Aggregate::read(&mut table, event_time, mistakes).map(Step::Aggregate)
+            Aggregate::read(&mut table, event_time, mistakes).map(Step::Aggregate).into()
         }
-        Some("sql") => table.get("sql").and_then(|value| {
-            let text = value.string(mistakes)?;
-            report(parse_text(text.sql(), |parser| parser.parse_query()), mistakes).map(Step::Sql)
-        }),
+        Some("sql") => table
+            .get("sql")
+            .and_then(|value| {
+                let text = value.string(mistakes)?;
+                report(parse_text(text.sql(), |parser| parser.parse_query()), mistakes)
+                    .map(Step::Sql)
+            })
+            .into(),
         _ => {
             for key in ["group_by", "having"] {
                 table.has(key);
@@ -126,7 +148,7 @@ fn read_step(
                 "a step has one of {}",
                 super::diagnostic::quoted_list(&KINDS, "and")
             )));
-            None
+            Read::Unknown
         }
     };
     table.finish(mistakes);
@@ -160,12 +182,12 @@ fn columns(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Option<Vec<Sele
         mistakes.push(Diagnostic::error(format!("{} names no column", table.what), span));
     }
     let items = entries.into_iter().map(|(name, value)| {
-        let expr = expression(&value, mistakes)?;
-        Some(SelectItem::ExprWithAlias { expr, alias: ident(&name.text, &name.span) })
+        // In place of a mistake NULL, which fits everywhere.
+        let null = || Expr::Value(ast::Value::Null.with_empty_span());
+        let expr = expression(&value, mistakes).unwrap_or_else(null);
+        SelectItem::ExprWithAlias { expr, alias: ident(&name.text, &name.span) }
     });
-    // All of them, before the first mistake ends it.
-    let items: Vec<Option<SelectItem>> = items.collect();
-    items.into_iter().collect()
+    Some(items.collect())
 }
 
 fn expression(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<Expr> {
@@ -197,22 +219,18 @@ impl Aggregate {
         event_time: Option<&str>,
         mistakes: &mut Mistakes,
     ) -> Option<Aggregate> {
-        let before = mistakes.list.len();
-        let window =
-            table.get("window").and_then(|value| Window::read(&value, event_time, mistakes));
-        let group_by = match table.get("group_by").and_then(|value| value.strings(mistakes)) {
-            Some(texts) => texts.iter().filter_map(|text| group_item(text, mistakes)).collect(),
-            None => Vec::new(),
-        };
-        let aggregates = match table.get("aggregate") {
-            Some(value) => columns(Some(value), mistakes).unwrap_or_default(),
-            None => Vec::new(),
-        };
+        let window = table.get("window").map(|value| Window::read(&value, event_time, mistakes));
+        let group_by = table.get("group_by").map(|value| {
+            let texts = value.strings(mistakes)?;
+            let items: Vec<_> = texts.iter().map(|text| group_item(text, mistakes)).collect();
+            items.into_iter().collect::<Option<Vec<_>>>()
+        });
+        let aggregates = table.get("aggregate").map(|value| columns(Some(value), mistakes));
         let having = table.get("having").and_then(|value| expression(&value, mistakes));
-        (mistakes.list.len() == before).then_some(Aggregate {
-            window,
-            group_by,
-            aggregates,
+        Some(Aggregate {
+            window: flatten(window)?,
+            group_by: flatten(group_by)?.unwrap_or_default(),
+            aggregates: flatten(aggregates)?.unwrap_or_default(),
             having,
         })
     }
@@ -244,6 +262,14 @@ impl Aggregate {
         select.group_by = group_by;
         select.having = self.having;
         query
+    }
+}
+
+/// Nothing where nothing was said, and `None` where what was said has mistakes.
+fn flatten<T>(said: Option<Option<T>>) -> Option<Option<T>> {
+    match said {
+        None => Some(None),
+        Some(read) => read.map(Some),
     }
 }
 
@@ -291,10 +317,7 @@ impl Window {
                 return None;
             }
         };
-        let offset = match offset {
-            Some(offset) => Some(offset?),
-            None => None,
-        };
+        let offset = flatten(offset)?;
         Some(Window { time, size: size?, offset, span: sql_span(span.start, span.end) })
     }
 

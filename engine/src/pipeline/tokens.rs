@@ -88,7 +88,7 @@ fn location(offset: usize) -> Location {
 pub(crate) fn lex(text: Text<'_>) -> (Vec<TokenWithSpan>, Option<Diagnostic>) {
     let mut tokens = Vec::new();
     let outcome = Tokenizer::new(&DIALECT, text.sql).tokenize_with_location_into_buf(&mut tokens);
-    let mut places = Places { text, line: 1, column: 1, index: 0, before: 0 };
+    let mut places = Places { text, line: 1, column: 1, index: 0, before: 0, last_length: 0 };
     for token in &mut tokens {
         let start = places.start(token.span.start);
         token.span = sql_span(start, places.end(token.span.end).max(start));
@@ -111,6 +111,8 @@ struct Places<'a> {
     /// The byte at that line and column, and the first of the character before it.
     index: usize,
     before: usize,
+    /// How long that character is.
+    last_length: usize,
 }
 
 impl Places<'_> {
@@ -122,6 +124,7 @@ impl Places<'_> {
                 return;
             }
             self.before = from + at;
+            self.last_length = character.len_utf8();
             self.index = from + at + character.len_utf8();
             (self.line, self.column) = match character {
                 '\n' => (self.line + 1, 1),
@@ -140,7 +143,11 @@ impl Places<'_> {
         self.go_to(location);
         match self.text.offsets {
             Offsets::From(base) => base + self.index,
-            Offsets::Each(_) => self.text.offsets.at(self.before) + 1,
+            Offsets::Each(_) => {
+                let last = self.text.offsets.at(self.before);
+                let escaped = self.text.file.text.as_bytes().get(last) == Some(&b'\\');
+                if escaped { self.text.offsets.at(self.index) } else { last + self.last_length }
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use super::model::{
 };
 use super::names::{check_pipeline, check_topic, name_of_file};
 use super::reader::{Mistakes, Table, Value};
-use super::steps::query_of_steps;
+use super::steps::{StepsQuery, query_of_steps};
 use super::tokens::parse_text;
 use crate::plan::types::parse_type;
 
@@ -225,7 +225,9 @@ fn read_format(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Option<Form
     let Some(name) = name.map(|name| name.named()) else {
         return None;
     };
-    let options = if name.text == "csv" { read_csv(&mut table, mistakes) } else { None };
+    // Of an unknown format, the keys of csv are no further mistakes.
+    let has_options = !matches!(name.text.as_str(), "json" | "raw");
+    let options = if has_options { read_csv(&mut table, mistakes) } else { None };
     let format = format_named(&name, options.unwrap_or_default(), &mut mistakes.list);
     table.what = format!("format '{}'", name.text);
     table.finish(mistakes);
@@ -393,13 +395,16 @@ impl QueryReader<'_> {
             table.range = first_line(&mistakes.file.text, &table.range);
         }
         let sink = table.get("sink");
-        let sink = read_sink(sink, name.as_ref(), self.pipeline, mistakes);
+        let unnamed = mistakes.span(&table.range);
+        let unnamed = Named { text: self.pipeline.text.clone(), span: unnamed };
+        let sink = read_sink(sink, name.as_ref().unwrap_or(&unnamed), mistakes);
         let name = name.or_else(|| sink.as_ref().map(|sink| sink.topic.clone()));
-        let name = name.unwrap_or_else(|| self.pipeline.clone());
+        let name = name.unwrap_or(unnamed);
         let query = match (table.get("sql"), table.get("from")) {
             (Some(sql), None) => sql.string(mistakes).and_then(|text| {
                 let parsed = parse_text(text.sql(), |parser| parser.parse_query());
-                parsed.map_err(|mistake| mistakes.push(mistake)).ok()
+                let query = parsed.map_err(|mistake| mistakes.push(mistake)).ok()?;
+                Some(StepsQuery { query, incomplete: false })
             }),
             (None, Some(from)) => self.read_steps(&from, table.get("steps"), mistakes),
             (sql, _) => {
@@ -416,7 +421,11 @@ impl QueryReader<'_> {
         table.has("steps");
         let span = mistakes.span(&value.range);
         table.finish(mistakes);
-        Some(DraftQuery { name, query: query?, sink: sink?, span })
+        let StepsQuery { query, incomplete } = query?;
+        // Without a sink that can be read, the query is still looked at.
+        let incomplete = incomplete || sink.is_none();
+        let sink = sink.unwrap_or_else(|| default_sink(name.clone()));
+        Some(DraftQuery { name, query, incomplete, sink, span })
     }
 
     fn read_steps(
@@ -424,7 +433,7 @@ impl QueryReader<'_> {
         from: &Value<'_>,
         steps: Option<Value<'_>>,
         mistakes: &mut Mistakes,
-    ) -> Option<Box<datafusion_sql::sqlparser::ast::Query>> {
+    ) -> Option<StepsQuery> {
         let from = from.string(mistakes)?.named();
         let source = self.sources.iter().find(|source| source.name == from.text);
         if source.is_none() && !self.broken.contains(&from.text) {
@@ -459,21 +468,24 @@ fn first_line(text: &str, range: &Range<usize>) -> Range<usize> {
     range.start..range.start + rest.find('\n').unwrap_or(rest.len())
 }
 
-fn read_sink(
-    value: Option<Value<'_>>,
-    query: Option<&Named>,
-    pipeline: &Named,
-    mistakes: &mut Mistakes,
-) -> Option<DraftSink> {
-    let mut sink = DraftSink {
-        topic: query.unwrap_or(pipeline).clone(),
+fn default_sink(topic: Named) -> DraftSink {
+    DraftSink {
+        topic,
         partitions: None,
         format: Format::Json,
         key: Vec::new(),
         timestamp: None,
         print: false,
         columns: Vec::new(),
-    };
+    }
+}
+
+fn read_sink(
+    value: Option<Value<'_>>,
+    query: &Named,
+    mistakes: &mut Mistakes,
+) -> Option<DraftSink> {
+    let mut sink = default_sink(query.clone());
     let Some(value) = value else { return Some(sink) };
     if let DeValue::String(_) = value.value {
         sink.topic = value.string(mistakes)?.named();

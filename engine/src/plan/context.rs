@@ -65,6 +65,10 @@ impl Catalog {
         self.tables.insert(name.to_owned(), Arc::new(View(plan)));
     }
 
+    pub fn is_source(&self, name: &str) -> bool {
+        self.tables.get(name).is_some_and(|table| table.is::<SourceTable>())
+    }
+
     pub fn table(&self, name: &str) -> Option<&Arc<dyn TableSource>> {
         self.tables.get(name)
     }
@@ -136,6 +140,10 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
 
 fn all(names: &[String]) -> impl Iterator<Item = &str> {
     names.iter().map(String::as_str)
+}
+
+pub(crate) fn is_aggregate(name: &str) -> bool {
+    FUNCTIONS.aggregate.contains_key(&name.to_lowercase())
 }
 
 /// Every function's name, for "did you mean".

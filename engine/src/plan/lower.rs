@@ -1,29 +1,53 @@
-//! A draft to a pipeline.
+//! A draft to a pipeline: each query planned, or everything said that is wrong with it.
 
 use std::sync::Arc;
 
-use datafusion_common::Result;
-use datafusion_expr::LogicalPlan;
+use arrow::datatypes::DataType;
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_common::{DataFusionError, Result};
+use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion_sql::sqlparser::ast;
 
 use super::context::Catalog;
-use super::errors;
 use super::optimize::optimize;
-use crate::pipeline::draft::{Draft, DraftQuery, Named};
+use super::order::in_order;
+use super::probe::Probe;
+use super::streamable::{self, Place};
+use super::windows::{WindowError, group_window};
+use super::{errors, event_time};
+use crate::formats::RowEncoder;
+use crate::pipeline::draft::{Draft, DraftQuery, DraftSink, Named};
 use crate::pipeline::{Diagnostic, Emit, Pipeline, Query, Sink};
 
-/// Lowers all queries; `None` if one of them has a mistake.
+/// Lowers all views and queries; `None` if one of them has a mistake.
 pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipeline> {
     let before = mistakes.len();
     let mut catalog = Catalog::new();
     for source in &draft.sources {
         catalog.add_source(source);
     }
-    let mut queries = Vec::new();
-    for query in draft.queries {
-        queries.extend(lower_query(query, &draft.file, &catalog, mistakes));
+    let mut broken = draft.broken;
+    for view in &draft.views {
+        let place = Place { file: &draft.file, query: view.name.span.clone() };
+        match plan_checked(&view.query, &place, &catalog, &broken, mistakes) {
+            Some(plan) => catalog.add_view(&view.name.text, plan),
+            None => broken.push(view.name.text.clone()),
+        }
     }
-    (mistakes.len() == before).then_some(Pipeline {
+    check_unique(&draft.queries, mistakes);
+    let mut queries: Vec<Query> = Vec::new();
+    for query in draft.queries {
+        let place = Place { file: &draft.file, query: query.name.span.clone() };
+        let planned = plan_checked(&query.query, &place, &catalog, &broken, mistakes);
+        if let Some(plan) = planned.filter(|_| !query.incomplete) {
+            queries.extend(finish(query, plan, &place, &catalog, mistakes));
+        }
+    }
+    if mistakes.len() > before {
+        return None;
+    }
+    let queries = in_order(queries, mistakes)?;
+    Some(Pipeline {
         name: draft.name.text,
         path: draft.file.path.clone(),
         connectors: draft.connectors,
@@ -33,53 +57,277 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipe
     })
 }
 
-fn lower_query(
-    draft: DraftQuery,
-    file: &Arc<crate::pipeline::SourceFile>,
-    catalog: &Catalog,
-    mistakes: &mut Vec<Diagnostic>,
-) -> Option<Query> {
-    let plan = match plan(&draft.query, catalog) {
-        Ok(plan) => plan,
-        Err(error) => {
-            let around = Some(draft.name.span.clone());
-            mistakes.push(errors::diagnostic(&error, file, around, catalog));
-            return None;
+fn check_unique(queries: &[DraftQuery], mistakes: &mut Vec<Diagnostic>) {
+    for (index, query) in queries.iter().enumerate() {
+        let before = &queries[..index];
+        let Named { text: topic, span } = &query.sink.topic;
+        if before.iter().any(|other| other.sink.topic.text == *topic) {
+            let message = format!("a second query writes topic '{topic}'");
+            let help = "read several sources in one query by UNION ALL, or write another topic";
+            // A topic declared once may be written twice.
+            let declared_once = before.iter().any(|other| other.sink.topic.span == *span);
+            let span = if declared_once { &query.name.span } else { span };
+            mistakes.push(Diagnostic::error(message, span.clone()).help(help));
+        } else if before.iter().any(|other| other.name.text == query.name.text) {
+            let message = format!("a second query is called '{}'", query.name.text);
+            let help = "its state is found by its name: give it another";
+            mistakes.push(Diagnostic::error(message, query.name.span.clone()).help(help));
         }
+    }
+}
+
+/// The query as planned, not yet optimised; `None` after a mistake.
+fn plan_checked(
+    query: &ast::Query,
+    place: &Place<'_>,
+    catalog: &Catalog,
+    broken: &[String],
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<LogicalPlan> {
+    if let Err(mistake) = streamable::check_depth(query, place) {
+        mistakes.push(mistake);
+        return None;
+    }
+    let before = mistakes.len();
+    streamable::check(query, place, catalog, mistakes);
+    let planned = plan(query, catalog);
+    let error = match planned {
+        Ok(plan) => match optimize(plan.clone()) {
+            Ok(_) if mistakes.len() == before => return Some(plan),
+            Ok(_) => return None,
+            Err(error) => error,
+        },
+        Err(error) => error,
     };
-    let sink = Sink {
-        topic: draft.sink.topic.text,
-        partitions: draft.sink.partitions,
-        format: draft.sink.format,
-        key: key_columns(&draft.sink.key, &plan, mistakes)?,
-        timestamp: None,
-        print: draft.sink.print,
-    };
-    Some(Query { name: draft.name.text, plan, emit: Emit::OnWindowClose, sink, span: draft.span })
+    let mut probe = Probe::new(catalog, place, broken);
+    probe.query(query);
+    let explained = !probe.mistakes.is_empty() || probe.incomplete;
+    mistakes.append(&mut probe.mistakes);
+    // What no part shows, and nothing refused above explains, is a mistake of the whole.
+    if !explained && mistakes.len() == before {
+        let around = Some(place.query.clone());
+        mistakes.push(errors::diagnostic(&error, place.file, around, catalog));
+    }
+    None
 }
 
 fn plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
     let statement = ast::Statement::Query(Box::new(query.clone()));
-    optimize(catalog.planner().sql_statement_to_plan(statement)?)
+    catalog.planner().sql_statement_to_plan(statement)
 }
 
-fn key_columns(
-    names: &[Named],
-    plan: &LogicalPlan,
+/// Checks what only the plan tells, and fits the query to its sink.
+fn finish(
+    draft: DraftQuery,
+    plan: LogicalPlan,
+    place: &Place<'_>,
+    catalog: &Catalog,
     mistakes: &mut Vec<Diagnostic>,
-) -> Option<Vec<usize>> {
-    let fields = plan.schema().fields();
-    let mut key = Vec::new();
-    for name in names {
-        match fields.iter().position(|field| *field.name() == name.text) {
-            Some(index) => key.push(index),
-            None => {
-                let message = format!("the query gives no column '{}'", name.text);
-                let names = fields.iter().map(|field| field.name().as_str());
-                let diagnostic = Diagnostic::error(message, name.span.clone());
-                mistakes.push(diagnostic.did_you_mean(&name.text, names));
+) -> Option<Query> {
+    let before = mistakes.len();
+    let plan = as_declared(plan, &draft, mistakes)?;
+    let plan = match optimize(plan) {
+        Ok(plan) => plan,
+        Err(error) => {
+            let around = Some(place.query.clone());
+            mistakes.push(errors::diagnostic(&error, place.file, around, catalog));
+            return None;
+        }
+    };
+    let windowed = check_aggregates(&plan, &draft.query, place, mistakes);
+    let sink = sink(&draft.sink, &plan, mistakes);
+    let emit = if windowed { Emit::OnWindowClose } else { Emit::EachRow };
+    let (name, span) = (draft.name.text, draft.span);
+    (mistakes.len() == before).then_some(Query { name, plan, emit, sink: sink?, span })
+}
+
+/// The query's columns under the names and types that its sink declares, if it does.
+fn as_declared(
+    plan: LogicalPlan,
+    draft: &DraftQuery,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<LogicalPlan> {
+    let declared = &draft.sink.columns;
+    if declared.is_empty() {
+        return Some(plan);
+    }
+    let schema = Arc::clone(plan.schema());
+    let given = schema.fields();
+    let before = mistakes.len();
+    if given.len() != declared.len() {
+        let message = format!(
+            "the query gives {} columns, and '{}' declares {}",
+            given.len(),
+            draft.name.text,
+            declared.len()
+        );
+        mistakes.push(Diagnostic::error(message, draft.name.span.clone()));
+        return None;
+    }
+    let mut exprs = Vec::new();
+    for ((column, field), (name, data_type)) in
+        schema.columns().into_iter().zip(given).zip(declared)
+    {
+        let moved =
+            *field.name() != name.text && given.iter().any(|other| *other.name() == name.text);
+        if moved {
+            let message = format!(
+                "the query gives '{}' where '{}' declares '{}'",
+                field.name(),
+                draft.name.text,
+                name.text
+            );
+            let help = "columns are taken in order: give both the same";
+            mistakes.push(Diagnostic::error(message, name.span.clone()).help(help));
+            continue;
+        }
+        let expr = Expr::Column(column);
+        let expr = match conversion(field.data_type(), data_type) {
+            Conversion::None => expr,
+            Conversion::Cast => datafusion_expr::cast(expr, data_type.clone()),
+            Conversion::Lossy => {
+                let message = format!(
+                    "column '{}' of '{}' is {data_type}, and the query gives {}",
+                    name.text,
+                    draft.name.text,
+                    field.data_type()
+                );
+                let help = "CAST it in the query, or declare that type";
+                mistakes.push(Diagnostic::error(message, name.span.clone()).help(help));
+                expr
             }
+        };
+        exprs.push(expr.alias(name.text.clone()));
+    }
+    if mistakes.len() > before {
+        return None;
+    }
+    let same = schema.fields().iter().zip(declared).all(|(field, (name, data_type))| {
+        *field.name() == name.text && field.data_type() == data_type
+    });
+    if same {
+        return Some(plan);
+    }
+    LogicalPlanBuilder::from(plan).project(exprs).and_then(LogicalPlanBuilder::build).ok()
+}
+
+enum Conversion {
+    None,
+    Cast,
+    Lossy,
+}
+
+/// Values may go where they keep their meaning.
+fn conversion(given: &DataType, declared: &DataType) -> Conversion {
+    use datafusion_expr::type_coercion::binary::comparison_coercion;
+    let widens = given.is_numeric()
+        && declared.is_numeric()
+        && comparison_coercion(given, declared).as_ref() == Some(declared);
+    match (given, declared) {
+        _ if given == declared || declared.is_null() => Conversion::None,
+        (DataType::Null, _) => Conversion::Cast,
+        (DataType::Timestamp(_, from), DataType::Timestamp(_, to))
+            if from.is_some() == to.is_some() =>
+        {
+            Conversion::Cast
+        }
+        (DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View, DataType::Utf8) => {
+            Conversion::Cast
+        }
+        _ if widens => Conversion::Cast,
+        _ => Conversion::Lossy,
+    }
+}
+
+/// Whether there is an aggregate; each must have a window over the event time of its sources.
+fn check_aggregates(
+    plan: &LogicalPlan,
+    query: &ast::Query,
+    place: &Place<'_>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> bool {
+    let mut aggregates = Vec::new();
+    let _ = plan.apply(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node {
+            aggregates.push(aggregate.clone());
+        }
+        Ok::<_, DataFusionError>(TreeNodeRecursion::Continue)
+    });
+    for aggregate in &aggregates {
+        let mistake = match group_window(aggregate) {
+            Ok(Some(window)) => event_time::check(aggregate, &window),
+            Ok(None) => {
+                Some((streamable::UNWINDOWED.to_owned(), streamable::UNWINDOWED_HELP.to_owned()))
+            }
+            Err(error) => Some((error.to_string(), help_for(&error).to_owned())),
+        };
+        if let Some((message, help)) = mistake {
+            let span = event_time::window_span(query, place).unwrap_or(place.query.clone());
+            mistakes.push(Diagnostic::error(message, span).help(help));
         }
     }
-    (key.len() == names.len()).then_some(key)
+    if aggregates.len() > 1 {
+        let message = "an aggregate of an aggregate cannot run as a stream yet";
+        let help = "write the inner one to a topic by a query of its own, and aggregate that";
+        mistakes.push(Diagnostic::error(message, place.query.clone()).help(help));
+    }
+    !aggregates.is_empty()
+}
+
+fn help_for(error: &WindowError) -> &'static str {
+    match error {
+        WindowError::Several => "group by the window_start and window_end of one TUMBLE(…)",
+        WindowError::EndWithoutStart => "GROUP BY window_start, window_end",
+        WindowError::TimeComputed(_) => "declare the column that it is made from as event time",
+        WindowError::Size(_) => "such as INTERVAL '1' HOUR",
+    }
+}
+
+fn sink(draft: &DraftSink, plan: &LogicalPlan, mistakes: &mut Vec<Diagnostic>) -> Option<Sink> {
+    let before = mistakes.len();
+    let key: Vec<usize> =
+        draft.key.iter().filter_map(|name| output_column(name, plan, mistakes)).collect();
+    let timestamp = draft.timestamp.as_ref().and_then(|name| {
+        let index = output_column(name, plan, mistakes)?;
+        let data_type = plan.schema().field(index).data_type();
+        if !matches!(data_type, DataType::Timestamp(..)) {
+            let message =
+                format!("the record's timestamp cannot be '{}', which is {data_type}", name.text);
+            mistakes.push(Diagnostic::error(message, name.span.clone()));
+        }
+        Some(index)
+    });
+    if mistakes.len() > before {
+        return None;
+    }
+    let schema = plan.schema().inner();
+    if let Err(error) = RowEncoder::new(&draft.format, schema, &key) {
+        let message = format!("topic '{}': {error}", draft.topic.text);
+        mistakes.push(Diagnostic::error(message, draft.topic.span.clone()));
+        return None;
+    }
+    Some(Sink {
+        topic: draft.topic.text.clone(),
+        partitions: draft.partitions,
+        format: draft.format.clone(),
+        key,
+        timestamp,
+        print: draft.print,
+    })
+}
+
+fn output_column(
+    name: &Named,
+    plan: &LogicalPlan,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<usize> {
+    let fields = plan.schema().fields();
+    let found = fields.iter().position(|field| *field.name() == name.text);
+    if found.is_none() {
+        let message = format!("the query gives no column '{}'", name.text);
+        let names = fields.iter().map(|field| field.name().as_str());
+        let diagnostic = Diagnostic::error(message, name.span.clone()).label("no such column");
+        mistakes.push(diagnostic.did_you_mean(&name.text, names));
+    }
+    found
 }

@@ -8,11 +8,13 @@
 //!      → optimize → checks of window, key and sink → Query
 //! ```
 //!
+//! - [`lower`]: the way from draft to pipeline; [`order`]: queries after those they read from;
 //! - [`context`]: sources, views and functions by name; [`types`]: SQL types;
 //! - [`window_tables`]: `TUMBLE(…)` in FROM; [`windows`]: its scalar functions, and which window an
-//!   aggregate groups by;
-//! - [`optimize`]: the rewrites that hold for streams; [`errors`]: what the planner says, as
-//!   diagnostics.
+//!   aggregate groups by; [`event_time`]: whether that goes by its source's event time;
+//! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
+//!   [`errors`]: what the planner says, as diagnostics;
+//! - [`optimize`]: the rewrites that hold for streams.
 //!
 //! Invariants: TOML and SQL come here in the same syntax, so there is one way to lower a query.
 //! A plan's leaves are scans of sources by name. The same file gives the same plan, always. A plan
@@ -20,8 +22,12 @@
 
 pub(crate) mod context;
 mod errors;
-pub mod lower;
+mod event_time;
+pub(crate) mod lower;
 mod optimize;
+mod order;
+mod probe;
+mod streamable;
 pub(crate) mod types;
 pub mod window_tables;
 pub mod windows;

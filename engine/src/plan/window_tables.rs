@@ -16,6 +16,8 @@ use datafusion_sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, ObjectName, Spanned, TableFactor,
 };
 
+use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
+
 use super::windows;
 use crate::pipeline::tokens::WINDOW_TABLES;
 
@@ -60,6 +62,10 @@ impl<'a> WindowCall<'a> {
             .iter()
             .any(|window| called.value.eq_ignore_ascii_case(window))
             .then_some(WindowCall { name, args: &args.args, alias: alias.as_ref() })
+    }
+
+    pub fn span(&self) -> SqlSpan {
+        self.name.span()
     }
 
     pub fn arguments(&self) -> Result<Arguments> {
@@ -166,14 +172,7 @@ impl Arguments {
             }
         }
         let time = context.sql_to_expr(self.time.clone(), &schema)?;
-        let time_type = time.get_type(schema.as_ref())?;
-        if !matches!(time_type, DataType::Timestamp(..) | DataType::Null) {
-            return Err(error(
-                format!("the time of a window must be a timestamp, and this is {time_type}"),
-                self.time.span(),
-                None,
-            ));
-        }
+        self.check_time(&time.get_type(schema.as_ref())?)?;
         let args = self.constants(time, context)?;
         let [start, end] = windows::functions();
         let mut columns: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
@@ -182,12 +181,31 @@ impl Arguments {
         LogicalPlanBuilder::from(input).project(columns)?.build()
     }
 
+    pub fn check_time(&self, time_type: &DataType) -> Result<()> {
+        if matches!(time_type, DataType::Timestamp(..) | DataType::Null) {
+            return Ok(());
+        }
+        let message = format!("the time of a window must be a timestamp, and this is {time_type}");
+        Err(error(message, self.time.span(), None))
+    }
+
     /// The arguments of the scalar functions.
     fn constants(&self, time: Expr, context: &mut dyn RelationPlannerContext) -> Result<Vec<Expr>> {
+        let empty = DFSchema::empty();
         let mut args = vec![time];
+        args.extend(self.checked_constants(|given| context.sql_to_expr(given, &empty))?);
+        Ok(args)
+    }
+
+    /// Size and offset, planned by `plan` and found to be constants that make a window.
+    pub fn checked_constants(
+        &self,
+        mut plan: impl FnMut(ast::Expr) -> Result<Expr>,
+    ) -> Result<Vec<Expr>> {
+        let mut args = Vec::new();
         let mut values = Vec::new();
         for given in std::iter::once(&self.size).chain(&self.offset) {
-            let constant = context.sql_to_expr(given.clone(), &DFSchema::empty())?;
+            let constant = plan(given.clone())?;
             let Expr::Literal(value, _) = &constant else {
                 let message = format!("a window's size must be a constant, not '{given}'");
                 return Err(error(message, given.span(), Some(SIZE_HELP)));
@@ -220,11 +238,7 @@ pub(crate) fn named_table(name: ObjectName) -> TableFactor {
     }
 }
 
-fn error(
-    message: String,
-    span: datafusion_sql::sqlparser::tokenizer::Span,
-    help: Option<&str>,
-) -> DataFusionError {
+fn error(message: String, span: SqlSpan, help: Option<&str>) -> DataFusionError {
     let span = datafusion_common::Span::try_from_sqlparser_span(span);
     let mut diagnostic = datafusion_common::Diagnostic::new_error(message.clone(), span);
     if let Some(help) = help {

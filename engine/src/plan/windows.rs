@@ -277,6 +277,17 @@ pub fn group_window(aggregate: &Aggregate) -> Result<Option<GroupWindow>, Window
     Ok(Some(GroupWindow { start, end, size_ns, offset_ns, time }))
 }
 
+/// The time that the window is made from, and the plan that its columns belong to.
+pub(crate) fn window_time(aggregate: &Aggregate, start: usize) -> Option<(Expr, &LogicalPlan)> {
+    let traced = trace(aggregate.group_expr.get(start)?, &aggregate.input);
+    match traced.expr {
+        Expr::ScalarFunction(mut call) if !call.args.is_empty() => {
+            Some((call.args.swap_remove(0), traced.input))
+        }
+        _ => None,
+    }
+}
+
 struct WindowCall {
     bound: Bound,
     time: Expr,

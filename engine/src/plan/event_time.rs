@@ -1,0 +1,92 @@
+//! Whether a window goes by the event time of the sources beneath it: by nothing else does the
+//! watermark say when it is complete.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion_common::Column;
+use datafusion_expr::{Aggregate, Expr, LogicalPlan};
+use datafusion_sql::sqlparser::ast::{Query, Spanned, TableFactor, Visit, Visitor};
+
+use super::context::SourceTable;
+use super::streamable::Place;
+use super::windows::{GroupWindow, trace, window_time};
+use crate::pipeline::{Source, Span};
+
+/// Message and help if a source's rows are put into windows by another time than their own.
+pub(crate) fn check(aggregate: &Aggregate, window: &GroupWindow) -> Option<(String, String)> {
+    let Some((time, input)) = window_time(aggregate, window.start) else {
+        return Some(not_event_time(&window.time.name));
+    };
+    check_column(&time, input)
+}
+
+fn check_column(time: &Expr, input: &LogicalPlan) -> Option<(String, String)> {
+    let traced = trace(time, input);
+    let Expr::Column(column) = &traced.expr else {
+        return Some(not_event_time(&time.to_string()));
+    };
+    match traced.input {
+        LogicalPlan::TableScan(scan) => {
+            let Some(table) = scan.source.downcast_ref::<SourceTable>() else {
+                return Some(not_event_time(&column.name));
+            };
+            check_source(&table.0, column)
+        }
+        LogicalPlan::Union(union) => {
+            let index = union.schema.maybe_index_of_column(column)?;
+            union.inputs.iter().find_map(|input| {
+                let column = input.schema().columns().into_iter().nth(index)?;
+                check_column(&Expr::Column(column), input)
+            })
+        }
+        _ => Some(not_event_time(&column.name)),
+    }
+}
+
+fn check_source(source: &Arc<Source>, column: &Column) -> Option<(String, String)> {
+    match source.event_time_column().map(|index| &source.columns[index].name) {
+        Some(event_time) if *event_time == column.name => None,
+        Some(event_time) => Some((
+            format!(
+                "the window goes by '{}', and the event time of '{}' is '{event_time}'",
+                column.name, source.name
+            ),
+            format!("window by '{event_time}', or declare '{}' as event time", column.name),
+        )),
+        None => Some((
+            format!(
+                "the window goes by '{}', and the event time of '{}' is the record's timestamp",
+                column.name, source.name
+            ),
+            format!("declare '{}' as the event time of '{}'", column.name, source.name),
+        )),
+    }
+}
+
+fn not_event_time(time: &str) -> (String, String) {
+    (
+        format!("the window goes by '{time}', which is not the event time of a source"),
+        "window by the event-time column of the source as it is".to_owned(),
+    )
+}
+
+/// Where the query's only window stands.
+pub(crate) fn window_span(query: &Query, place: &Place<'_>) -> Option<Span> {
+    struct Windows(Vec<datafusion_sql::sqlparser::tokenizer::Span>);
+    impl Visitor for Windows {
+        type Break = ();
+        fn pre_visit_table_factor(&mut self, relation: &TableFactor) -> ControlFlow<()> {
+            if super::window_tables::WindowCall::of(relation).is_some() {
+                self.0.push(relation.span());
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut windows = Windows(Vec::new());
+    let _ = query.visit(&mut windows);
+    match windows.0.as_slice() {
+        [only] => Some(place.at(*only)),
+        _ => None,
+    }
+}

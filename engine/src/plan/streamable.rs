@@ -1,0 +1,385 @@
+//! What SQL can say and a stream cannot do, or cannot do yet: refused at its place, with what to
+//! do instead.
+//!
+//! This looks at the syntax, where places are known. What only the plan can tell, such as which
+//! time a window is made from, is checked after planning (see [`super::lower`]).
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion_sql::sqlparser::ast::{
+    Distinct, Expr, Function, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr,
+    SetOperator, SetQuantifier, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
+};
+use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
+
+use super::context::{Catalog, is_aggregate};
+use crate::pipeline::tokens::file_span;
+use crate::pipeline::{Diagnostic, SourceFile, Span};
+
+/// Beyond this an expression is not written by a person, and what walks it might run out of stack.
+const EXPRESSION_DEPTH_MAX: usize = 100;
+/// UNION ALL of more queries than this, the same.
+const UNION_MAX: usize = 100;
+
+/// Functions whose value is the moment at which they are called.
+const CLOCKS: [&str; 8] = [
+    "now",
+    "current_timestamp",
+    "current_date",
+    "current_time",
+    "today",
+    "localtimestamp",
+    "localtime",
+    "clock_timestamp",
+];
+
+/// Refuses what is nested so deeply that nothing else may look at it. First of all checks.
+pub(crate) fn check_depth(query: &Query, place: &Place<'_>) -> Result<(), Diagnostic> {
+    let mut unions = 0;
+    let mut body = query.body.as_ref();
+    while let SetExpr::SetOperation { left, .. } = body {
+        unions += 1;
+        body = left;
+    }
+    if unions > UNION_MAX {
+        let message = format!("more than {UNION_MAX} queries in one UNION ALL");
+        return Err(Diagnostic::error(message, place.query.clone()));
+    }
+    let mut depth = Depth { depth: 0, too_deep: None };
+    let _ = query.visit(&mut depth);
+    match depth.too_deep {
+        None => Ok(()),
+        Some(span) => {
+            let message = format!("an expression is nested more than {EXPRESSION_DEPTH_MAX} deep");
+            let help = "compute parts of it in a query or step before";
+            Err(Diagnostic::error(message, place.at(span)).help(help))
+        }
+    }
+}
+
+struct Depth {
+    depth: usize,
+    too_deep: Option<SqlSpan>,
+}
+
+impl Visitor for Depth {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.depth += 1;
+        if self.depth > EXPRESSION_DEPTH_MAX {
+            self.too_deep = Some(expr.span());
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, _expr: &Expr) -> ControlFlow<()> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+}
+
+/// The file, and where a query without a better place stands.
+pub(crate) struct Place<'a> {
+    pub file: &'a Arc<SourceFile>,
+    pub query: Span,
+}
+
+impl Place<'_> {
+    pub fn at(&self, span: SqlSpan) -> Span {
+        match file_span(self.file, span) {
+            Some(span) => with_closing(span),
+            None => self.query.clone(),
+        }
+    }
+}
+
+/// The parser's span of a call ends before its closing parenthesis.
+fn with_closing(mut span: Span) -> Span {
+    let Some((text, after)) = span.file.text[span.start..].split_at_checked(span.end - span.start)
+    else {
+        return span;
+    };
+    let mut open = text.matches('(').count().saturating_sub(text.matches(')').count());
+    for (at, character) in after.char_indices() {
+        match character {
+            ')' if open > 0 => {
+                open -= 1;
+                if open == 0 {
+                    span.end += at + 1;
+                    break;
+                }
+            }
+            _ if open > 0 && character.is_whitespace() => {}
+            _ => break,
+        }
+    }
+    span
+}
+
+/// All that cannot run as a stream in a query and those within it.
+pub(crate) fn check(
+    query: &Query,
+    place: &Place<'_>,
+    catalog: &Catalog,
+    mistakes: &mut Vec<Diagnostic>,
+) {
+    let mut check = Check { place, catalog, mistakes };
+    let _ = query.visit(&mut check);
+}
+
+struct Check<'a> {
+    place: &'a Place<'a>,
+    catalog: &'a Catalog,
+    mistakes: &'a mut Vec<Diagnostic>,
+}
+
+impl Check<'_> {
+    fn refuse(&mut self, span: SqlSpan, message: &str, help: &str) {
+        let span = self.place.at(span);
+        self.mistakes.push(Diagnostic::error(message, span).help(help));
+    }
+
+    fn query(&mut self, query: &Query) {
+        if let Some(with) = query.with.as_ref().filter(|with| with.recursive) {
+            let message = "WITH RECURSIVE cannot run as a stream: its rows feed on themselves";
+            self.refuse(with.span(), message, "write the steps one by one");
+        }
+        if let Some(order_by) = &query.order_by {
+            let message =
+                "ORDER BY cannot run as a stream: there is no end at which rows could be sorted";
+            let help = "leave it out, and sort where the results are read";
+            self.refuse(order_by.span(), message, help);
+        }
+        let limit = query.limit_clause.as_ref().map(|limit| match limit {
+            LimitClause::LimitOffset { limit: Some(limit), .. } => limit.span(),
+            LimitClause::LimitOffset { .. } => SqlSpan::empty(),
+            LimitClause::OffsetCommaLimit { limit, .. } => limit.span(),
+        });
+        if let Some(limit) = limit.or(query.fetch.as_ref().map(|fetch| fetch.span())) {
+            let message = "LIMIT cannot run as a stream: a stream has no end, and no first rows";
+            self.refuse(limit, message, "leave it out, and limit where the results are read");
+        }
+        let foreign = !query.locks.is_empty()
+            || query.for_clause.is_some()
+            || query.settings.is_some()
+            || query.format_clause.is_some()
+            || !query.pipe_operators.is_empty();
+        if foreign {
+            let message = "a query ends after HAVING; what follows here means nothing to a stream";
+            self.refuse(query.span(), message, "leave it out");
+        }
+        self.body(&query.body);
+    }
+
+    fn body(&mut self, body: &SetExpr) {
+        let mut body = body;
+        while let SetExpr::SetOperation { left, right, op, set_quantifier } = body {
+            let union_all = *op == SetOperator::Union && *set_quantifier == SetQuantifier::All;
+            if !union_all {
+                let message = format!(
+                    "{op} cannot run as a stream: every row ever seen would have to be kept"
+                );
+                let help = match op {
+                    SetOperator::Union => "write UNION ALL, which keeps nothing",
+                    _ => "use UNION ALL, or a filter",
+                };
+                self.refuse(right.span(), &message, help);
+            }
+            self.part(right);
+            body = left;
+        }
+        self.part(body);
+    }
+
+    fn part(&mut self, part: &SetExpr) {
+        match part {
+            // Selects and queries are visited by themselves.
+            SetExpr::Select(_) | SetExpr::Query(_) => {}
+            SetExpr::SetOperation { .. } => self.body(part),
+            SetExpr::Values(values) => {
+                let message = "VALUES is no stream: nothing ever comes";
+                self.refuse(values.span(), message, "select from a source");
+            }
+            other => {
+                self.refuse(other.span(), "this is no query over sources", "write SELECT …");
+            }
+        }
+    }
+
+    fn select(&mut self, select: &Select) {
+        match &select.distinct {
+            None | Some(Distinct::All) => {}
+            Some(_) => {
+                let message = "DISTINCT cannot run as a stream: every row ever seen would have \
+                               to be kept";
+                let help = "GROUP BY the columns and the window_start, window_end of TUMBLE(…)";
+                self.refuse(first_span(select), message, help);
+            }
+        }
+        if select.from.is_empty() {
+            let message = "a query without FROM is no stream: nothing ever comes";
+            self.refuse(select.span(), message, "select from a source");
+        }
+        self.joins(&select.from);
+        self.group_by(select);
+        if let Some(qualify) = &select.qualify {
+            let message = "QUALIFY is not there yet";
+            self.refuse(qualify.span(), message, "filter the rows in a query around");
+        }
+        let foreign = select.top.is_some()
+            || select.into.is_some()
+            || !select.lateral_views.is_empty()
+            || select.prewhere.is_some()
+            || !select.connect_by.is_empty()
+            || !select.cluster_by.is_empty()
+            || !select.distribute_by.is_empty()
+            || !select.sort_by.is_empty()
+            || select.exclude.is_some();
+        if foreign {
+            let message = "a SELECT has FROM, WHERE, GROUP BY and HAVING, and no other clause";
+            self.refuse(select.span(), message, "leave the others out");
+        }
+    }
+
+    fn joins(&mut self, from: &[TableWithJoins]) {
+        let joined = from.iter().flat_map(|table| table.joins.iter().map(|join| &join.relation));
+        let listed = from.iter().skip(1).map(|table| &table.relation);
+        if let Some(relation) = joined.chain(listed).next() {
+            let message = "joins are not there yet";
+            let help = "read one source, or several with the same columns by UNION ALL";
+            self.refuse(relation.span(), message, help);
+        }
+    }
+
+    fn group_by(&mut self, select: &Select) {
+        let grouped: &[Expr] = match &select.group_by {
+            GroupByExpr::Expressions(exprs, modifiers) if modifiers.is_empty() => exprs,
+            GroupByExpr::Expressions(..) | GroupByExpr::All(_) => {
+                let message = "GROUP BY takes a list of expressions here";
+                self.refuse(select.group_by.span(), message, "list them");
+                return;
+            }
+        };
+        let sets =
+            |expr: &&Expr| matches!(expr, Expr::Rollup(_) | Expr::Cube(_) | Expr::GroupingSets(_));
+        if let Some(sets) = grouped.iter().find(sets) {
+            let message = "ROLLUP, CUBE and GROUPING SETS are not there yet";
+            self.refuse(sets.span(), message, "write a query for each set");
+        }
+        let aggregates = !grouped.is_empty() || select.projection.iter().any(has_aggregate);
+        let windowed = grouped.iter().any(is_window_bound)
+            || !select.from.iter().all(|from| self.is_source(&from.relation));
+        if aggregates && !windowed && !select.from.is_empty() {
+            let span = match grouped.is_empty() {
+                true => first_span(select),
+                false => select.group_by.span(),
+            };
+            self.refuse(span, UNWINDOWED, UNWINDOWED_HELP);
+        }
+    }
+
+    /// A source read as it is. Whether there are windows in a view or a subquery, the plan knows.
+    fn is_source(&self, relation: &TableFactor) -> bool {
+        match relation {
+            TableFactor::Table { name, args: None, .. } => {
+                self.catalog.is_source(&name.to_string().replace('"', ""))
+            }
+            _ => false,
+        }
+    }
+
+    fn expr(&mut self, expr: &Expr) {
+        match expr {
+            Expr::Subquery(query) => self.subquery(query.span()),
+            Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } => {
+                self.subquery(subquery.span());
+            }
+            Expr::Function(function) => self.function(function),
+            _ => {}
+        }
+    }
+
+    fn subquery(&mut self, span: SqlSpan) {
+        let message = "a query within an expression cannot run as a stream yet";
+        self.refuse(span, message, "write its rows to a topic by a query of its own");
+    }
+
+    fn function(&mut self, function: &Function) {
+        let name = function.name.to_string().to_ascii_lowercase();
+        if function.over.is_some() {
+            let message = "OVER (…) is not there yet";
+            self.refuse(function.span(), message, "aggregate over the windows of TUMBLE(…)");
+        }
+        if CLOCKS.contains(&name.as_str()) {
+            let message = format!(
+                "{name} cannot be used in a stream: an answer must not depend on when it is \
+                 computed"
+            );
+            self.refuse(function.span(), &message, "use the event time of the rows");
+        }
+        if name == "unnest" {
+            let message = "UNNEST is not there yet";
+            self.refuse(function.span(), message, "write one record per element");
+        }
+    }
+}
+
+impl Visitor for Check<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.query(query);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        self.select(select);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.expr(expr);
+        ControlFlow::Continue(())
+    }
+}
+
+pub(crate) const UNWINDOWED: &str =
+    "an aggregate without a window cannot run as a stream: its groups would never be complete";
+pub(crate) const UNWINDOWED_HELP: &str = "read FROM TUMBLE(source, time, INTERVAL '1' HOUR) and \
+                                          GROUP BY window_start, window_end as well";
+
+/// Of the first thing selected: a place near SELECT.
+fn first_span(select: &Select) -> SqlSpan {
+    select.projection.first().map_or(SqlSpan::empty(), |item| item.span())
+}
+
+fn is_window_bound(expr: &Expr) -> bool {
+    match expr {
+        Expr::Function(function) => {
+            let name = function.name.to_string();
+            ["tumble_start", "tumble_end"].iter().any(|bound| name.eq_ignore_ascii_case(bound))
+        }
+        _ => false,
+    }
+}
+
+fn has_aggregate(item: &SelectItem) -> bool {
+    struct Search;
+    impl Visitor for Search {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Function(function)
+                    if function.over.is_none() && is_aggregate(&function.name.to_string()) =>
+                {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    item.visit(&mut Search).is_break()
+}
