@@ -8,7 +8,8 @@
 //!
 //! - [`model`]: the outcome, which the rest of the engine runs; [`diagnostic`]: what is wrong;
 //! - [`load`](mod@load): reads files, and checks them with each other;
-//! - [`toml_file`], [`reader`]: keys of tables; [`steps`]: a query's steps as SQL syntax;
+//! - [`toml_file`], [`toml_query`], [`reader`]: keys of tables; [`steps`]: a query's steps as SQL
+//!   syntax;
 //! - [`sql_file`], [`sql_table`], [`cursor`]: statements;
 //! - [`tokens`]: SQL with places in the file; [`strings`]: such places inside TOML strings;
 //! - [`draft`]: what both forms become; [`names`], [`duration`]: values that both have.
@@ -32,6 +33,7 @@ mod steps;
 mod strings;
 pub(crate) mod tokens;
 mod toml_file;
+mod toml_query;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
 pub use load::{load, load_text};

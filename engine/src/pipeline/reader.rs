@@ -237,6 +237,11 @@ impl<'t> Table<'t> {
         self.entries.iter().map(named).collect()
     }
 
+    /// Whether [`Table::finish`] will have something to report.
+    pub fn has_unknown(&self) -> bool {
+        self.entries.iter().any(|entry| !self.asked.contains(&entry.key))
+    }
+
     /// Reports the keys that nobody asked for.
     pub fn finish(self, mistakes: &mut Mistakes) {
         for entry in &self.entries {

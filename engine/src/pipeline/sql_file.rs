@@ -250,9 +250,7 @@ impl FileReader<'_> {
                     let names = names.chain(sources.iter().map(|source| source.name.as_str()));
                     self.mistakes.push(
                         diagnostic
-                            .help(
-                                "declare it: CREATE TABLE name WITH (topic = '…', format = 'json')",
-                            )
+                            .help("declare it: CREATE TABLE name WITH (format = 'json')")
                             .did_you_mean(&insert.table.text, names),
                     );
                 }

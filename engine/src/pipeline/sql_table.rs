@@ -47,7 +47,7 @@ pub(crate) fn read_table(
         options: Vec::new(),
         span,
     };
-    if !cursor.is_at_word("WITH") {
+    if !cursor.is_at_word("WITH") && !cursor.is_at_end() {
         let mut list = cursor.parenthesised("columns")?;
         while !list.is_at_end() {
             match table.read_element(&mut list, mistakes) {

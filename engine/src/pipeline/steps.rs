@@ -22,7 +22,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::{Span as SqlSpan, Token};
 
-use super::diagnostic::{Diagnostic, Span};
+use super::diagnostic::{Diagnostic, Span, quoted_list};
 use super::draft::Named;
 use super::reader::{Mistakes, StringValue, Table, Value};
 use super::tokens::{DIALECT, parse_expr, parse_text, sql_span};
@@ -98,7 +98,7 @@ pub(crate) fn query_of_steps(
 }
 
 enum Read {
-    Step(Step),
+    Step(Box<Step>),
     /// It has mistakes; without it the columns are the same.
     LeftOut,
     /// It has mistakes that leave its columns unknown.
@@ -107,15 +107,15 @@ enum Read {
 
 impl From<Option<Step>> for Read {
     fn from(step: Option<Step>) -> Read {
-        step.map_or(Read::Unknown, Read::Step)
+        step.map_or(Read::Unknown, |step| Read::Step(Box::new(step)))
     }
 }
 
 enum Step {
-    Filter(Expr),
+    Filter(Box<Expr>),
     Map(Vec<SelectItem>),
     Add(Vec<SelectItem>),
-    Aggregate(Aggregate),
+    Aggregate(Box<Aggregate>),
     Sql(Box<Query>),
 }
 
@@ -124,12 +124,15 @@ fn read_step(mut table: Table<'_>, event_time: Option<&str>, mistakes: &mut Mist
     let step = match kind {
         Some("filter") => {
             let condition = table.get("filter").and_then(|value| expression(&value, mistakes));
-            condition.map_or(Read::LeftOut, |condition| Read::Step(Step::Filter(condition)))
+            condition.map_or(Read::LeftOut, |condition| {
+                Read::Step(Box::new(Step::Filter(Box::new(condition))))
+            })
         }
         Some("map") => columns(table.get("map"), mistakes).map(Step::Map).into(),
         Some("add") => columns(table.get("add"), mistakes).map(Step::Add).into(),
         Some("window" | "aggregate") => {
-            Aggregate::read(&mut table, event_time, mistakes).map(Step::Aggregate).into()
+            let read = Aggregate::read(&mut table, event_time, mistakes);
+            read.map(|read| Step::Aggregate(Box::new(read))).into()
         }
         Some("sql") => table
             .get("sql")
@@ -143,11 +146,12 @@ fn read_step(mut table: Table<'_>, event_time: Option<&str>, mistakes: &mut Mist
             for key in ["group_by", "having"] {
                 table.has(key);
             }
-            let span = mistakes.span(&table.range);
-            mistakes.push(Diagnostic::error("a step without anything to do", span).help(format!(
-                "a step has one of {}",
-                super::diagnostic::quoted_list(&KINDS, "and")
-            )));
+            if !table.has_unknown() {
+                let span = mistakes.span(&table.range);
+                let help = format!("a step has one of {}", quoted_list(&KINDS, "and"));
+                let message = "a step without anything to do";
+                mistakes.push(Diagnostic::error(message, span).help(help));
+            }
             Read::Unknown
         }
     };
@@ -160,7 +164,7 @@ impl Step {
         match self {
             Step::Filter(condition) => {
                 let mut query = select_from(input, vec![wildcard()]);
-                select_mut(&mut query).selection = Some(condition);
+                select_mut(&mut query).selection = Some(*condition);
                 query
             }
             Step::Map(items) => select_from(input, items),

@@ -103,9 +103,7 @@ commit_interval = 100
             23:9 [airlines] table 'airlines' needs 'key' | no 'key' in it
             27:8 ["flihgts"] there is no source 'flihgts' | no such source | help: did you mean 'flights'?
             28:25 ["] expected an expression, but the text ends here | not understood from here
-            28:30 [{ fitler = "a" }] a step without anything to do | help: a step has one of 'filter', 'map', 'add', 'window', 'aggregate' and 'sql'
             28:32 [fitler] unknown key 'fitler' in step 2 | not a key here | help: did you mean 'filter'?
-            31:8 ["flights"] a query within an expression cannot run as a stream yet | help: write its rows to a topic by a query of its own
             33:15 [dep_dely] there is no column 'dep_dely' here | no such column | help: did you mean 'dep_delay'?
             33:51 [orign] there is no column 'orign' here | no such column | help: did you mean 'origin'?
             34:30 ["] expected an expression, but the text ends here | not understood from here
@@ -165,7 +163,7 @@ sink = { key = ["orign"], format = "raw" }
             9:15 [dep_dely] there is no column 'dep_dely' here | no such column | help: did you mean 'dep_delay'?
             9:51 [orign] there is no column 'orign' here | no such column | help: did you mean 'origin'?
             12:4 [uper] there is no function 'uper' | no such function | help: did you mean 'upper'?
-            13:18 [dest + 1] expressions have incompatible types
+            13:18 [dest + 1] Utf8 and Int64 do not fit together | help: CAST one of them
             13:61 [\"dst\"] there is no column 'dst' here | no such column | help: did you mean 'dest'?
             13:81 [lower(dest, 1)] function 'lower' expects 1 arguments but received 2
             14:15 [origin] a condition is true or false, and this is Utf8 | not a condition

@@ -1,23 +1,19 @@
 //! The TOML form of a pipeline: tables and keys to a draft.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, SourceFile, Span};
-use super::draft::{
-    Draft, DraftColumn, DraftQuery, DraftSink, DraftSource, METADATA_NAMES, Named, metadata_column,
-};
+use super::draft::{Draft, DraftColumn, DraftSource, METADATA_NAMES, Named, metadata_column};
 use super::model::{
     ColumnFrom, Connector, CsvOptions, Format, LateRows, OnError, Settings, Source, Watermark,
 };
 use super::names::{check_pipeline, check_topic, name_of_file};
 use super::reader::{Mistakes, Table, Value};
-use super::steps::{StepsQuery, query_of_steps};
-use super::tokens::parse_text;
+use super::toml_query::QueryReader;
 use crate::plan::types::parse_type;
 
 pub(crate) const FORMATS: [&str; 3] = ["json", "csv", "raw"];
@@ -207,14 +203,14 @@ fn read_source(
     source.finish(&mut mistakes.list)
 }
 
-fn read_topic(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Option<Named> {
+pub(crate) fn read_topic(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Option<Named> {
     let topic = table.get("topic")?.string(mistakes)?.named();
     check_topic(&topic, &mut mistakes.list);
     Some(topic)
 }
 
 /// `None` after a mistake; JSON where nothing is said.
-fn read_format(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Option<Format> {
+pub(crate) fn read_format(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Option<Format> {
     let Some(value) = value else { return Some(Format::Json) };
     if let DeValue::String(_) = value.value {
         let name = value.string(mistakes)?.named();
@@ -222,9 +218,7 @@ fn read_format(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Option<Form
     }
     let mut table = value.table(mistakes)?;
     let name = table.require("type", mistakes).and_then(|value| value.string(mistakes));
-    let Some(name) = name.map(|name| name.named()) else {
-        return None;
-    };
+    let name = name?.named();
     // Of an unknown format, the keys of csv are no further mistakes.
     let has_options = !matches!(name.text.as_str(), "json" | "raw");
     let options = if has_options { read_csv(&mut table, mistakes) } else { None };
@@ -372,142 +366,6 @@ fn read_on_error(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> OnError {
         }),
     };
     read.unwrap_or_default()
-}
-
-struct QueryReader<'a> {
-    pipeline: &'a Named,
-    sources: &'a [Arc<Source>],
-    broken: &'a [String],
-}
-
-impl QueryReader<'_> {
-    fn read(&self, value: &Value<'_>, mistakes: &mut Mistakes) -> Option<DraftQuery> {
-        let mut named = Value { what: "the query".to_owned(), ..value.clone() };
-        let mut table = named.table(mistakes)?;
-        let name =
-            table.get("name").and_then(|name| name.string(mistakes)).map(|name| name.named());
-        if let Some(name) = &name {
-            check_topic(name, &mut mistakes.list);
-            named.what = format!("query '{}'", name.text);
-            table.what.clone_from(&named.what);
-            table.range = name.span.start..name.span.end;
-        } else {
-            table.range = first_line(&mistakes.file.text, &table.range);
-        }
-        let sink = table.get("sink");
-        let unnamed = mistakes.span(&table.range);
-        let unnamed = Named { text: self.pipeline.text.clone(), span: unnamed };
-        let sink = read_sink(sink, name.as_ref().unwrap_or(&unnamed), mistakes);
-        let name = name.or_else(|| sink.as_ref().map(|sink| sink.topic.clone()));
-        let name = name.unwrap_or(unnamed);
-        let query = match (table.get("sql"), table.get("from")) {
-            (Some(sql), None) => sql.string(mistakes).and_then(|text| {
-                let parsed = parse_text(text.sql(), |parser| parser.parse_query());
-                let query = parsed.map_err(|mistake| mistakes.push(mistake)).ok()?;
-                Some(StepsQuery { query, incomplete: false })
-            }),
-            (None, Some(from)) => self.read_steps(&from, table.get("steps"), mistakes),
-            (sql, _) => {
-                let message = match sql {
-                    Some(_) => format!("{} has both 'sql' and 'from'", table.what),
-                    None => format!("{} has neither 'from' nor 'sql'", table.what),
-                };
-                let span = mistakes.span(&table.range);
-                let help = "from = \"source\" with steps = […], or sql = \"SELECT …\"";
-                mistakes.push(Diagnostic::error(message, span).help(help));
-                None
-            }
-        };
-        table.has("steps");
-        let span = mistakes.span(&value.range);
-        table.finish(mistakes);
-        let StepsQuery { query, incomplete } = query?;
-        // Without a sink that can be read, the query is still looked at.
-        let incomplete = incomplete || sink.is_none();
-        let sink = sink.unwrap_or_else(|| default_sink(name.clone()));
-        Some(DraftQuery { name, query, incomplete, sink, span })
-    }
-
-    fn read_steps(
-        &self,
-        from: &Value<'_>,
-        steps: Option<Value<'_>>,
-        mistakes: &mut Mistakes,
-    ) -> Option<StepsQuery> {
-        let from = from.string(mistakes)?.named();
-        let source = self.sources.iter().find(|source| source.name == from.text);
-        if source.is_none() && !self.broken.contains(&from.text) {
-            let message = format!("there is no source '{}'", from.text);
-            let names = self.sources.iter().map(|source| source.name.as_str());
-            let diagnostic = Diagnostic::error(message, from.span.clone()).label("no such source");
-            mistakes.push(diagnostic.did_you_mean(&from.text, names));
-        }
-        let steps = match steps {
-            Some(steps) => steps.array(mistakes)?,
-            None => Vec::new(),
-        };
-        let steps: Vec<Value<'_>> = steps
-            .into_iter()
-            .enumerate()
-            .map(|(index, step)| Value { what: format!("step {}", index + 1), ..step })
-            .collect();
-        let event_time = match source {
-            Some(source) => {
-                source.event_time_column().map(|index| source.columns[index].name.as_str())
-            }
-            // Unknown, and reported already: any name, so that nothing is said about it.
-            None => Some("event_time"),
-        };
-        let query = query_of_steps(&from, &steps, event_time, mistakes)?;
-        source.map(|_| query)
-    }
-}
-
-fn first_line(text: &str, range: &Range<usize>) -> Range<usize> {
-    let rest = text.get(range.clone()).unwrap_or_default();
-    range.start..range.start + rest.find('\n').unwrap_or(rest.len())
-}
-
-fn default_sink(topic: Named) -> DraftSink {
-    DraftSink {
-        topic,
-        partitions: None,
-        format: Format::Json,
-        key: Vec::new(),
-        timestamp: None,
-        print: false,
-        columns: Vec::new(),
-    }
-}
-
-fn read_sink(
-    value: Option<Value<'_>>,
-    query: &Named,
-    mistakes: &mut Mistakes,
-) -> Option<DraftSink> {
-    let mut sink = default_sink(query.clone());
-    let Some(value) = value else { return Some(sink) };
-    if let DeValue::String(_) = value.value {
-        sink.topic = value.string(mistakes)?.named();
-        check_topic(&sink.topic, &mut mistakes.list);
-        return Some(sink);
-    }
-    let mut table = value.table(mistakes)?;
-    sink.topic = read_topic(&mut table, mistakes).unwrap_or(sink.topic);
-    let format = read_format(table.get("format"), mistakes);
-    if let Some(key) = table.get("key").and_then(|key| key.strings(mistakes)) {
-        sink.key = key.iter().map(|column| column.named()).collect();
-    }
-    let timestamp = table.get("timestamp").and_then(|column| column.string(mistakes));
-    sink.timestamp = timestamp.map(|column| column.named());
-    let partitions = table.get("partitions").and_then(|value| {
-        value.integer(1, PARTITIONS_LIMIT, mistakes).and_then(|number| i32::try_from(number).ok())
-    });
-    sink.partitions = partitions;
-    sink.print = table.get("print").and_then(|value| value.boolean(mistakes)).unwrap_or(false);
-    table.finish(mistakes);
-    sink.format = format?;
-    Some(sink)
 }
 
 pub(crate) const PARTITIONS_LIMIT: i64 = 10_000;

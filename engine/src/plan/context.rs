@@ -65,8 +65,8 @@ impl Catalog {
         self.tables.insert(name.to_owned(), Arc::new(View(plan)));
     }
 
-    pub fn is_source(&self, name: &str) -> bool {
-        self.tables.get(name).is_some_and(|table| table.is::<SourceTable>())
+    pub fn source(&self, name: &str) -> Option<&Arc<Source>> {
+        self.tables.get(name)?.downcast_ref::<SourceTable>().map(|table| &table.0)
     }
 
     pub fn table(&self, name: &str) -> Option<&Arc<dyn TableSource>> {

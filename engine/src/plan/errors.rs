@@ -45,7 +45,21 @@ pub(crate) fn diagnostic(
         diagnostic.message = format!("there is no function '{function}'");
         return diagnostic.label("no such function").did_you_mean(&function, function_names());
     }
+    if message.contains("unique expression names") {
+        diagnostic.message = "two columns that are selected have the same name".to_owned();
+        diagnostic.help = Some("give one of them another name with AS".to_owned());
+        return diagnostic;
+    }
     diagnostic.message = plain(&message);
+    let types: Vec<&str> = placed
+        .iter()
+        .flat_map(|placed| &placed.notes)
+        .filter_map(|note| note.message.strip_prefix("has type "))
+        .collect();
+    if let [left, right] = types.as_slice() {
+        diagnostic.message = format!("{left} and {right} do not fit together");
+        diagnostic.help = Some("CAST one of them".to_owned());
+    }
     diagnostic
 }
 

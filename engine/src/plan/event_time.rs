@@ -24,7 +24,7 @@ pub(crate) fn check(aggregate: &Aggregate, window: &GroupWindow) -> Option<(Stri
 fn check_column(time: &Expr, input: &LogicalPlan) -> Option<(String, String)> {
     let traced = trace(time, input);
     let Expr::Column(column) = &traced.expr else {
-        return Some(not_event_time(&time.to_string()));
+        return Some(not_event_time(&time.human_display().to_string()));
     };
     match traced.input {
         LogicalPlan::TableScan(scan) => {

@@ -14,7 +14,7 @@ use super::order::in_order;
 use super::probe::Probe;
 use super::streamable::{self, Place};
 use super::windows::{WindowError, group_window};
-use super::{errors, event_time};
+use super::{errors, event_time, group_windows};
 use crate::formats::RowEncoder;
 use crate::pipeline::draft::{Draft, DraftQuery, DraftSink, Named};
 use crate::pipeline::{Diagnostic, Emit, Pipeline, Query, Sink};
@@ -88,6 +88,7 @@ fn plan_checked(
         mistakes.push(mistake);
         return None;
     }
+    let query = &group_windows::rewrite(query, catalog);
     let before = mistakes.len();
     streamable::check(query, place, catalog, mistakes);
     let planned = plan(query, catalog);

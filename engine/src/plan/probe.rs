@@ -125,12 +125,9 @@ impl<'a> Probe<'a> {
         Some(columns)
     }
 
-    fn schema(&mut self, columns: &Columns) -> Option<DFSchema> {
-        match DFSchema::new_with_metadata(columns.clone(), std::collections::HashMap::new()) {
-            Ok(schema) => Some(schema),
-            // Two columns of one name; the planner says so of the whole.
-            Err(_) => None,
-        }
+    fn schema(&self, columns: &Columns) -> Option<DFSchema> {
+        // It fails for two columns of one name; the planner says so of the whole.
+        DFSchema::new_with_metadata(columns.clone(), HashMap::new()).ok()
     }
 
     fn joined(&mut self, from: &TableWithJoins) -> Option<Columns> {

@@ -14,6 +14,7 @@ use datafusion_sql::sqlparser::ast::{
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
 use super::context::{Catalog, is_aggregate};
+use super::window_tables::WindowCall;
 use crate::pipeline::tokens::file_span;
 use crate::pipeline::{Diagnostic, SourceFile, Span};
 
@@ -126,7 +127,7 @@ pub(crate) fn check(
     catalog: &Catalog,
     mistakes: &mut Vec<Diagnostic>,
 ) {
-    let mut check = Check { place, catalog, mistakes };
+    let mut check = Check { place, catalog, mistakes, windowed: Vec::new() };
     let _ = query.visit(&mut check);
 }
 
@@ -134,6 +135,8 @@ struct Check<'a> {
     place: &'a Place<'a>,
     catalog: &'a Catalog,
     mistakes: &'a mut Vec<Diagnostic>,
+    /// Queries that stand for tables: the first arguments of window table functions.
+    windowed: Vec<*const Query>,
 }
 
 impl Check<'_> {
@@ -284,15 +287,18 @@ impl Check<'_> {
     /// A source read as it is. Whether there are windows in a view or a subquery, the plan knows.
     fn is_source(&self, relation: &TableFactor) -> bool {
         match relation {
-            TableFactor::Table { name, args: None, .. } => {
-                self.catalog.is_source(&name.to_string().replace('"', ""))
-            }
+            TableFactor::Table { name, args: None, .. } => name
+                .0
+                .last()
+                .and_then(|part| part.as_ident())
+                .is_some_and(|name| self.catalog.source(&name.value).is_some()),
             _ => false,
         }
     }
 
     fn expr(&mut self, expr: &Expr) {
         match expr {
+            Expr::Subquery(query) if self.windowed.contains(&std::ptr::from_ref(&**query)) => {}
             Expr::Subquery(query) => self.subquery(query.span()),
             Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } => {
                 self.subquery(subquery.span());
@@ -337,6 +343,12 @@ impl Visitor for Check<'_> {
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
         self.select(select);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, relation: &TableFactor) -> ControlFlow<()> {
+        let call = WindowCall::of(relation);
+        self.windowed.extend(call.and_then(|call| call.query()).map(std::ptr::from_ref));
         ControlFlow::Continue(())
     }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use expect_test::{Expect, expect};
 
-use crate::pipeline::{Pipeline, load};
+use crate::pipeline::{Emit, Pipeline, load, load_text};
 
 fn repository_file(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
@@ -52,4 +52,246 @@ fn both_forms_of_flight_delays_are_the_same() {
     assert_eq!(of_toml.format, of_sql.format);
     assert_eq!(of_toml.event_time, of_sql.event_time);
     assert_eq!(of_toml.watermark, of_sql.watermark);
+}
+
+/// What the queries below read.
+const SOURCES: &str = "
+CREATE TABLE trips (
+  id BIGINT, city TEXT, km DOUBLE, at TIMESTAMP(3), ts TIMESTAMPTZ METADATA FROM 'timestamp',
+  WATERMARK FOR at AS at - INTERVAL '5' SECOND
+);
+CREATE TABLE rides (id INT, \"cityName\" TEXT, km REAL, ts TIMESTAMPTZ METADATA FROM 'timestamp');
+";
+
+/// The plan of `query`, or what is wrong with it.
+fn plan_of(query: &str) -> String {
+    let text = format!("{SOURCES}\nCREATE TABLE o; INSERT INTO o {query};");
+    match load_text(PathBuf::from("plans.sql"), text) {
+        Ok((pipeline, _)) => {
+            let query = &pipeline.queries[0];
+            let emit = match query.emit {
+                Emit::EachRow => "",
+                Emit::OnWindowClose => "\n(on window close)",
+            };
+            format!("{}{emit}", query.plan.display_indent())
+        }
+        Err(diagnostics) => {
+            let messages = diagnostics.0.iter().map(|mistake| {
+                let span = mistake.span.as_ref().expect("a place");
+                format!("[{}] {}", &span.file.text[span.start..span.end], mistake.message)
+            });
+            messages.collect::<Vec<_>>().join("\n")
+        }
+    }
+}
+
+fn check(query: &str, expected: Expect) {
+    expected.assert_eq(&plan_of(query));
+}
+
+#[test]
+fn rows_pass_one_by_one() {
+    check(
+        "SELECT id, upper(city) AS city FROM trips WHERE km > 3 AND city IS NOT NULL",
+        expect![[r#"
+            Projection: trips.id, upper(trips.city) AS city
+              Filter: trips.km > Float64(3) AND trips.city IS NOT NULL
+                TableScan: trips projection=[id, city, km]"#]],
+    );
+    check(
+        "SELECT * FROM (SELECT id + 1 AS next, km FROM trips) AS t WHERE t.next > 10",
+        expect![[r#"
+            SubqueryAlias: t
+              Projection: trips.id + Int64(1) AS next, trips.km
+                Filter: trips.id + Int64(1) > Int64(10)
+                  TableScan: trips projection=[id, km]"#]],
+    );
+    check(
+        "SELECT * FROM trips WHERE false",
+        expect![[r#"
+        Filter: Boolean(false)
+          TableScan: trips projection=[id, city, km, at, ts]"#]],
+    );
+}
+
+#[test]
+fn windows_in_every_spelling() {
+    let plans = [
+        "SELECT window_start, window_end, city, sum(km) AS km
+         FROM TUMBLE(trips, at, INTERVAL '1 hour') GROUP BY window_start, window_end, city",
+        "SELECT window_start, window_end, city, sum(km) AS km
+         FROM TABLE(TUMBLE(TABLE trips, DESCRIPTOR(at), INTERVAL '1' HOUR))
+         GROUP BY window_start, window_end, city",
+        "SELECT window_start, window_end, city, sum(km) AS km
+         FROM TABLE(TUMBLE(DATA => TABLE trips, TIMECOL => DESCRIPTOR(at), SIZE => INTERVAL '60' MINUTE))
+         GROUP BY window_start, window_end, city",
+        "SELECT tumble_start(at, INTERVAL '1' HOUR) AS window_start,
+                tumble_end(at, INTERVAL '1' HOUR) AS window_end, city, sum(km) AS km
+         FROM trips GROUP BY tumble(at, INTERVAL '1' HOUR), city",
+        "SELECT window_start, window_end, city, sum(km) AS km
+         FROM trips GROUP BY tumble(INTERVAL '1' HOUR), city",
+    ]
+    .map(plan_of);
+    for plan in &plans {
+        assert_eq!(*plan, plans[0]);
+    }
+    expect![[r#"
+        Projection: window_start, window_end, trips.city, sum(trips.km) AS km
+          Aggregate: groupBy=[[window_start, window_end, trips.city]], aggr=[[sum(trips.km)]]
+            Projection: trips.city, trips.km, tumble_start(trips.at, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_start, tumble_end(trips.at, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_end
+              TableScan: trips projection=[city, km, at]
+        (on window close)"#]].assert_eq(&plans[0]);
+    check(
+        "SELECT w.window_end AS until, count(*) FROM TUMBLE(rides, ts, INTERVAL '1' DAY, INTERVAL '6' HOUR) AS w
+         WHERE w.km > 1 GROUP BY w.window_start, w.window_end HAVING count(DISTINCT \"cityName\") > 2",
+        expect![[r#"
+            Projection: w.window_end AS until, count(Int64(1)) AS count(*)
+              Filter: count(DISTINCT w.cityName) > Int64(2)
+                Projection: w.window_end, count(Int64(1)), count(DISTINCT w.cityName)
+                  Aggregate: groupBy=[[w.window_start, w.window_end]], aggr=[[count(Int64(1)), count(DISTINCT w.cityName)]]
+                    SubqueryAlias: w
+                      Projection: rides.cityName, tumble_start(rides.ts, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 1, nanoseconds: 0 }"), IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 21600000000000 }")) AS window_start, tumble_end(rides.ts, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 1, nanoseconds: 0 }"), IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 21600000000000 }")) AS window_end
+                        Filter: rides.km > Float32(1)
+                          TableScan: rides projection=[cityName, km, ts]
+            (on window close)"#]],
+    );
+}
+
+#[test]
+fn several_sources_and_named_parts() {
+    check(
+        "WITH all_of_them AS (
+           SELECT city, km, ts FROM trips UNION ALL SELECT \"cityName\", km, ts FROM rides
+         )
+         SELECT city, km FROM all_of_them WHERE km > 1",
+        expect![[r#"
+            SubqueryAlias: all_of_them
+              Union
+                Filter: trips.km > Float64(1)
+                  TableScan: trips projection=[city, km]
+                Projection: rides.cityName AS city, CAST(rides.km AS Float64) AS km
+                  Filter: CAST(rides.km AS Float64) > Float64(1)
+                    TableScan: rides projection=[cityName, km]"#]],
+    );
+    check(
+        "SELECT window_start, city, avg(km) AS mean FROM TUMBLE(
+           (SELECT city, km, ts FROM rides_of_cities WHERE km > 1), ts, INTERVAL '1' HOUR)
+         GROUP BY window_start, city;
+         CREATE VIEW rides_of_cities AS SELECT \"cityName\" AS city, km, ts FROM rides",
+        expect![[r#"
+            Projection: window_start, rides_of_cities.city, avg(rides_of_cities.km) AS mean
+              Aggregate: groupBy=[[window_start, rides_of_cities.city]], aggr=[[avg(CAST(rides_of_cities.km AS Float64))]]
+                Projection: rides_of_cities.city, rides_of_cities.km, tumble_start(rides_of_cities.ts, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_start
+                  SubqueryAlias: rides_of_cities
+                    Projection: rides.cityName AS city, rides.km, rides.ts
+                      Filter: rides.km > Float32(1)
+                        TableScan: rides projection=[cityName, km, ts]
+            (on window close)"#]],
+    );
+}
+
+#[test]
+fn windows_go_by_the_event_time() {
+    check(
+        "SELECT window_start, count(*) FROM TUMBLE(trips, ts, INTERVAL '1' HOUR) GROUP BY window_start",
+        expect!["[TUMBLE] the window goes by 'ts', and the event time of 'trips' is 'at'"],
+    );
+    check(
+        "SELECT window_start, count(*) FROM TUMBLE(
+           (SELECT at + INTERVAL '1' HOUR AS later FROM trips), later, INTERVAL '1' HOUR)
+         GROUP BY window_start",
+        expect![
+            "[TUMBLE] the window's time 'trips.at + IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }' is computed; a window takes the event-time column as it is"
+        ],
+    );
+    check(
+        "SELECT window_end, count(*) FROM TUMBLE(trips, at, INTERVAL '1' HOUR) GROUP BY window_end",
+        expect![
+            "[TUMBLE] the end of a window is grouped by without its start; add window_start to GROUP BY"
+        ],
+    );
+    check(
+        "SELECT count(*) FROM (SELECT km FROM trips)",
+        expect![
+            "[o] an aggregate without a window cannot run as a stream: its groups would never be complete"
+        ],
+    );
+    check(
+        "SELECT window_start, count(*) FROM HOP(trips, at, INTERVAL '1' HOUR, INTERVAL '2' HOUR) GROUP BY window_start",
+        expect!["[HOP] HOP windows are not there yet"],
+    );
+    check(
+        "SELECT window_start, count(*) FROM TUMBLE(trips, km, INTERVAL '1' HOUR) GROUP BY window_start",
+        expect!["[km] the time of a window must be a timestamp, and this is Float64"],
+    );
+    check(
+        "SELECT n, count(*) FROM (SELECT window_start, city, count(*) AS n
+           FROM TUMBLE(trips, at, INTERVAL '1' HOUR) GROUP BY window_start, city)
+         GROUP BY window_start, n",
+        expect![[r#"
+            [o] an aggregate of an aggregate cannot run as a stream yet
+            [TUMBLE] an aggregate without a window cannot run as a stream: its groups would never be complete"#]],
+    );
+}
+
+#[test]
+fn what_is_selected_must_be_grouped() {
+    check(
+        "SELECT window_start, city, count(*) FROM TUMBLE(trips, at, INTERVAL '1' HOUR) GROUP BY window_start",
+        expect![
+            "[city] 'trips.city' must appear in GROUP BY clause because it's not an aggregate expression"
+        ],
+    );
+    check(
+        "SELECT city AS x, km AS x FROM trips",
+        expect!["[o] two columns that are selected have the same name"],
+    );
+    check(
+        "SELECT Id, CITY FROM trips",
+        expect![[r#"
+        [Id] there is no column 'Id' here
+        [CITY] there is no column 'CITY' here"#]],
+    );
+}
+
+#[test]
+fn steps_are_the_same_as_their_queries() {
+    let text = r#"
+[sources.trips]
+event_time = "at"
+columns = { id = "bigint", city = "text", km = "double", at = "timestamp(3)" }
+[[queries]]
+name = "o"
+from = "trips"
+steps = [
+  { filter = "km > 3" },
+  { add = { m = "km * 1000" } },
+  { sql = "SELECT upper(city) AS city, m, at FROM input" },
+  { window = { tumble = "1h", offset = "15 min" }, group_by = ["city", "m > 5000 AS far"], aggregate = { n = "count(*)" }, having = "count(*) > 1" },
+  { map = { city = "city", n = "n" } },
+]
+"#;
+    let (pipeline, _) = load_text(PathBuf::from("steps.toml"), text.to_owned()).unwrap();
+    expect![[r#"
+        Projection: city, count(Int64(1)) AS n
+          Filter: count(Int64(1)) > Int64(1)
+            Projection: city, count(Int64(1))
+              Aggregate: groupBy=[[window_start, window_end, city, input.m > Float64(5000) AS input.m > Int64(5000)]], aggr=[[count(Int64(1))]]
+                Projection: upper(input.city) AS city, input.m, tumble_start(input.at, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }"), IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 900000000000 }")) AS window_start, tumble_end(input.at, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }"), IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 900000000000 }")) AS window_end
+                  SubqueryAlias: input
+                    Projection: trips.city, trips.at, trips.km * Float64(1000) AS m
+                      Filter: trips.km > Float64(3)
+                        TableScan: trips projection=[city, km, at]"#]].assert_eq(&pipeline.queries[0].plan.display_indent().to_string());
+}
+
+#[test]
+fn a_declared_sink_takes_columns_in_order_and_widens_them() {
+    let text = format!(
+        "{SOURCES}\nCREATE TABLE o (number BIGINT, \"where\" TEXT); INSERT INTO o SELECT id, \"cityName\" FROM rides;"
+    );
+    let (pipeline, _) = load_text(PathBuf::from("declared.sql"), text).unwrap();
+    expect![[r#"
+        Projection: CAST(rides.id AS Int64) AS number, rides.cityName AS where
+          TableScan: rides projection=[id, cityName]"#]]
+    .assert_eq(&pipeline.queries[0].plan.display_indent().to_string());
 }
