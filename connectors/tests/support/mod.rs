@@ -61,7 +61,8 @@ pub async fn read(
 ) -> Vec<(Option<String>, Option<String>)> {
     let partition = TopicPartition::new(topic, partition);
     let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
-    let end = client.list_offsets(&[partition.clone()], latest).await.unwrap()[0].unwrap();
+    let end =
+        client.list_offsets(std::slice::from_ref(&partition), latest).await.unwrap()[0].unwrap();
     let mut records = Vec::new();
     if end == Offset::ZERO {
         return records;

@@ -1,6 +1,8 @@
 //! The rules of `tail.rs`, case by case and, by `model`, in every order.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use super::*;
 
@@ -215,6 +217,52 @@ fn invalid_utf8_passes_as_it_is() {
     };
     fixture.tail(FOLLOW, None).fill(take).unwrap();
     assert_eq!(lines, [b"\xff\xfe\0"]);
+}
+
+/// A logger that rotates: it goes on writing to the renamed file for a while, then opens a new
+/// one. Each file is begun only after the tail has seen the one before it.
+#[test]
+fn a_writer_that_rotates_meanwhile_loses_no_line() {
+    const ROTATIONS: usize = 300;
+    let fixture = Fixture::new();
+    let delivered = AtomicUsize::new(0);
+    let lines = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut written = 0;
+            for rotation in 0..ROTATIONS {
+                let mut file = File::create_new(&fixture.path).unwrap();
+                let mut write = |lines: usize| {
+                    for _ in 0..lines {
+                        writeln!(file, "{written}").unwrap();
+                        written += 1;
+                    }
+                    written
+                };
+                let first = write(1);
+                let begin = Instant::now();
+                while delivered.load(Ordering::Acquire) < first {
+                    assert!(begin.elapsed() < Duration::from_secs(30), "a line was lost");
+                    std::thread::yield_now();
+                }
+                write(rotation % 7);
+                let to = fixture.path.with_extension(rotation.to_string());
+                fs::rename(&fixture.path, to).unwrap();
+                write(rotation % 5);
+            }
+            written
+        });
+        let mut tail = fixture.tail(FOLLOW, None);
+        let mut lines = Vec::new();
+        while !writer.is_finished() {
+            lines.extend(drain(&mut tail));
+            delivered.store(lines.len(), Ordering::Release);
+        }
+        lines.extend(drain(&mut tail));
+        assert_eq!(lines.len(), writer.join().unwrap());
+        lines
+    });
+    let expected: Vec<_> = (0..lines.len()).map(|number| number.to_string()).collect();
+    assert_eq!(lines, expected);
 }
 
 mod model;
