@@ -141,7 +141,9 @@ impl Runner {
                 );
                 from = Offset::ZERO;
             }
-            let position = committed.map_or(start, |committed| committed.offset);
+            // As the reader does: what is committed may be gone, or of a topic deleted since.
+            let committed = committed.map(|committed| committed.offset);
+            let position = committed.filter(|at| (start..=end).contains(at)).unwrap_or(start);
             self.partitions.insert(partition, Progress { from, position, end, goal: None });
         }
         self.report(0, 0, 0);
