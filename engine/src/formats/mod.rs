@@ -7,7 +7,7 @@
 //!
 //! - [`decode`]: which columns a query needs, where each comes from, and putting them together;
 //! - [`json`], [`csv`], [`raw`]: values into columns; [`columns`]: text into typed builders;
-//! - [`encode`]: rows into values and keys; [`partitioner`]: which partition a key belongs to.
+//! - [`encode`]: rows into values and keys.
 //!
 //! Invariants: nothing is allocated per record, neither on the way in nor on the way out. A
 //! record that cannot be decoded costs its own row and no other: it is named with its reason and
@@ -18,7 +18,6 @@ pub mod csv;
 pub mod decode;
 pub mod encode;
 pub mod json;
-pub mod partitioner;
 pub mod raw;
 
 use arrow::array::{Int64Array, RecordBatch};

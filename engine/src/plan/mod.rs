@@ -25,7 +25,7 @@ mod errors;
 mod event_time;
 mod group_windows;
 pub(crate) mod lower;
-mod optimize;
+pub(crate) mod optimize;
 mod order;
 mod probe;
 mod streamable;

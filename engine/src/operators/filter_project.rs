@@ -1,0 +1,137 @@
+//! Filters and projections, in the order of the plan, over whole batches.
+//!
+//! The rule: a row that passes every filter comes out once, at its place among the others, with
+//! its event time. A filter that is NULL for a row drops it, as in SQL.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{filter, filter_record_batch, prep_null_mask_filter};
+use arrow::datatypes::SchemaRef;
+use datafusion_common::{Result, exec_datafusion_err};
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::Column;
+
+use crate::formats::Rows;
+
+/// Steps that follow each other without anything kept in between.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    steps: Vec<Step>,
+    schema: SchemaRef,
+}
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    Filter(Arc<dyn PhysicalExpr>),
+    Project { exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
+}
+
+impl Stage {
+    /// A stage that passes rows of `schema` on as they are.
+    pub fn new(schema: SchemaRef) -> Stage {
+        Stage { steps: Vec::new(), schema }
+    }
+
+    pub fn push(&mut self, step: Step) {
+        if let Step::Project { schema, .. } = &step {
+            self.schema = schema.clone();
+        }
+        self.steps.push(step);
+    }
+
+    /// Of the rows that come out.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
+    pub fn apply(&self, mut rows: Rows) -> Result<Rows> {
+        for step in &self.steps {
+            if rows.batch.num_rows() == 0 {
+                break;
+            }
+            match step {
+                Step::Filter(predicate) => rows = keep(rows, predicate.as_ref())?,
+                Step::Project { exprs, schema } => {
+                    rows.batch = project(&rows.batch, exprs, schema)?;
+                }
+            }
+        }
+        if rows.batch.num_rows() == 0 {
+            rows.batch = RecordBatch::new_empty(self.schema.clone());
+        }
+        Ok(rows)
+    }
+}
+
+fn keep(rows: Rows, predicate: &dyn PhysicalExpr) -> Result<Rows> {
+    let mask = mask(&rows.batch, predicate)?;
+    match mask.true_count() {
+        count if count == rows.batch.num_rows() => Ok(rows),
+        _ => select(&rows, &mask),
+    }
+}
+
+/// Which rows a predicate is true for: nowhere NULL.
+pub fn mask(batch: &RecordBatch, predicate: &dyn PhysicalExpr) -> Result<BooleanArray> {
+    let mask = evaluate(batch, predicate)?;
+    let mask = mask.as_boolean_opt().ok_or_else(|| {
+        exec_datafusion_err!("filter '{predicate}' is {}, not boolean", mask.data_type())
+    })?;
+    Ok(if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() })
+}
+
+/// The rows where `mask` is true.
+pub fn select(rows: &Rows, mask: &BooleanArray) -> Result<Rows> {
+    let times = filter(&rows.event_times_ms, mask)?;
+    Ok(Rows {
+        batch: filter_record_batch(&rows.batch, mask)?,
+        event_times_ms: times.as_primitive().clone(),
+    })
+}
+
+/// One value per row.
+pub fn evaluate(batch: &RecordBatch, expr: &dyn PhysicalExpr) -> Result<ArrayRef> {
+    expr.evaluate(batch)?.into_array(batch.num_rows())
+}
+
+fn project(
+    batch: &RecordBatch,
+    exprs: &[Arc<dyn PhysicalExpr>],
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
+    let columns =
+        exprs.iter().map(|expr| evaluate(batch, expr.as_ref())).collect::<Result<Vec<_>>>()?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps.iter().try_for_each(|step| write!(f, "\n  {step}"))
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Filter(predicate) => write!(f, "filter {predicate}"),
+            Step::Project { exprs, schema } => {
+                let columns: Vec<String> = exprs
+                    .iter()
+                    .zip(schema.fields())
+                    .map(|(expr, field)| match expr.downcast_ref::<Column>() {
+                        Some(column) if column.name() == field.name() => column.to_string(),
+                        _ => format!("{} = {expr}", field.name()),
+                    })
+                    .collect();
+                write!(f, "project {}", columns.join(", "))
+            }
+        }
+    }
+}

@@ -1,0 +1,623 @@
+//! Groups per window, written once when the window closes.
+//!
+//! The rule: a row belongs to the group of its key in the window of its event time. Every group
+//! of a window comes out once, in order of window and then of key (ascending, NULL first), when
+//! the watermark has passed the window's end; rows that come for it afterwards are late: left out
+//! and counted. So are rows without an event time, which belong to no window.
+//!
+//! ```text
+//! rows → prepare (pure: windows, keys, arguments) → apply: GroupTable → accumulators   (new)
+//! commit: new ─ state() ─ merged with the group's last runs → store, changelog    (committed)
+//! close:  committed + new of closing windows ─ merge → evaluate → rows
+//! ```
+//!
+//! The accumulators hold only what has come since the last commit, of all windows together, so a
+//! batch is taken in one go whatever windows its rows lie in, and a commit costs what has changed,
+//! not what is kept. Everything older is bytes in [`crate::state`].
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMillisecondArray, UInt64Array,
+};
+use arrow::compute::{cast, take};
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow_row::{RowConverter, Rows as KeyRows, SortField};
+use datafusion_common::{Result, exec_datafusion_err, plan_err};
+use datafusion_expr::{EmitTo, GroupsAccumulator};
+use datafusion_functions_aggregate_common::aggregate::groups_accumulator::GroupsAccumulatorAdapter;
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate};
+
+use super::filter_project::{evaluate, mask, select};
+use super::groups::GroupTable;
+use crate::formats::Rows;
+use crate::formats::decode::times_ms;
+use crate::plan::windows::GroupWindow;
+use crate::state::changelog::{Change, RestoredRun, group_key, group_value};
+use crate::state::store::{Run, WindowStore};
+use crate::time::Watermark;
+
+#[cfg(test)]
+mod tests;
+
+const NS_PER_MS: i64 = 1_000_000;
+/// Runs are not merged beyond this, so that no record of the changelog outgrows what a topic
+/// takes (`max.message.bytes` is 1 MiB by default).
+const RUN_BYTES_MAX: usize = 256 << 10;
+
+/// What to group by and what to compute.
+#[derive(Debug)]
+pub struct AggregateSpec {
+    /// All group expressions, the window's bounds among them.
+    group: Vec<Arc<dyn PhysicalExpr>>,
+    /// Which group expression is the window's start, and which its end.
+    start: usize,
+    end: Option<usize>,
+    /// Group expressions other than the window's bounds.
+    keys: Vec<usize>,
+    size_ms: i64,
+    calls: Vec<AggregateCall>,
+    /// Group expressions, then calls.
+    schema: SchemaRef,
+}
+
+/// One aggregate function with its arguments.
+#[derive(Debug)]
+pub struct AggregateCall {
+    function: Arc<AggregateFunctionExpr>,
+    /// Arguments, then what the function orders by.
+    args: Vec<Arc<dyn PhysicalExpr>>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    state_fields: Vec<FieldRef>,
+}
+
+/// The operator.
+pub struct WindowAggregate {
+    spec: Arc<AggregateSpec>,
+    /// Of the group keys; `None` if windows are all there is to group by.
+    key_codec: Option<RowConverter>,
+    /// Of all states of all calls; `None` if there are none.
+    state_codec: Option<RowConverter>,
+    fingerprint: u64,
+    new: NewGroups,
+    committed: WindowStore,
+    closed_up_to: Watermark,
+    /// Keys in the changelog whose windows have closed since the last commit.
+    obsolete: Vec<Vec<u8>>,
+}
+
+/// Groups with what has come to them since the last commit.
+struct NewGroups {
+    table: GroupTable,
+    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    /// Starts of the earliest and the latest window.
+    span_ms: Option<(i64, i64)>,
+}
+
+/// Rows that were looked at and not yet taken: nothing can go wrong with them any more.
+pub struct Prepared {
+    window_starts_ms: Vec<i64>,
+    keys: Option<KeyRows>,
+    /// Per call: its arguments, and which rows it takes.
+    args: Vec<(Vec<ArrayRef>, Option<BooleanArray>)>,
+    /// Rows whose window had closed.
+    pub late: usize,
+    /// Rows without an event time.
+    pub untimed: usize,
+}
+
+impl AggregateSpec {
+    pub fn new(
+        group: Vec<Arc<dyn PhysicalExpr>>,
+        window: &GroupWindow,
+        calls: Vec<AggregateCall>,
+        schema: SchemaRef,
+    ) -> Result<AggregateSpec> {
+        if window.size_ns % NS_PER_MS != 0 || window.offset_ns % NS_PER_MS != 0 {
+            return plan_err!("windows begin and end at whole milliseconds");
+        }
+        let is_key = |index: &usize| *index != window.start && Some(*index) != window.end;
+        Ok(AggregateSpec {
+            keys: (0..group.len()).filter(is_key).collect(),
+            group,
+            start: window.start,
+            end: window.end,
+            size_ms: window.size_ns / NS_PER_MS,
+            calls,
+            schema,
+        })
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn new_accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
+        self.calls.iter().map(|call| groups_accumulator(&call.function)).collect()
+    }
+
+    fn codec<'a>(types: impl Iterator<Item = &'a DataType>) -> Result<Option<RowConverter>> {
+        let fields: Vec<SortField> = types.cloned().map(SortField::new).collect();
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(RowConverter::new(fields)?))
+    }
+}
+
+impl AggregateCall {
+    pub fn new(lowered: LoweredAggregate) -> Result<AggregateCall> {
+        let function = lowered.aggregate;
+        let ordered = !function.order_bys().is_empty();
+        // These do not sort what they are given, and a stream does not come sorted.
+        let needs_sorted_input = function.order_sensitivity().hard_requires()
+            && !function.fun().supports_within_group_clause()
+            && function.fun().name() != "string_agg";
+        if ordered && needs_sorted_input {
+            let name = function.fun().name();
+            return plan_err!("ORDER BY within {name} is not there yet; leave it out");
+        }
+        let mut args = function.expressions();
+        args.extend(function.order_bys().iter().map(|by| by.expr.clone()));
+        let state_fields = function.state_fields()?;
+        Ok(AggregateCall { function, args, filter: lowered.filter, state_fields })
+    }
+}
+
+fn groups_accumulator(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
+    if function.groups_accumulator_supported() {
+        return function.create_groups_accumulator();
+    }
+    let function = function.clone();
+    Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+}
+
+impl WindowAggregate {
+    /// An operator with nothing kept; `fingerprint` marks what it writes.
+    pub fn new(spec: Arc<AggregateSpec>, fingerprint: u64) -> Result<WindowAggregate> {
+        let fields = spec.schema.fields();
+        let states = spec.calls.iter().flat_map(|call| &call.state_fields);
+        Ok(WindowAggregate {
+            key_codec: AggregateSpec::codec(
+                spec.keys.iter().map(|&index| fields[index].data_type()),
+            )?,
+            state_codec: AggregateSpec::codec(states.map(|field| field.data_type()))?,
+            fingerprint,
+            new: NewGroups::new(&spec)?,
+            committed: WindowStore::default(),
+            closed_up_to: Watermark::MIN,
+            obsolete: Vec::new(),
+            spec,
+        })
+    }
+
+    /// Takes up where an earlier run left off.
+    pub fn restore_closed_up_to(&mut self, closed_up_to: Watermark) {
+        self.closed_up_to = closed_up_to;
+    }
+
+    pub fn restore(&mut self, run: RestoredRun<'_>) {
+        self.committed.restore(run.window_start_ms, run.key, run.run);
+    }
+
+    /// Windows that end no later are closed.
+    pub fn closed_up_to(&self) -> Watermark {
+        self.closed_up_to
+    }
+
+    /// Windows and groups that were committed and are open.
+    pub fn committed(&self) -> (usize, usize) {
+        (self.committed.windows(), self.committed.groups())
+    }
+
+    /// Finds windows, keys and arguments of rows. Changes nothing, so an expression that fails
+    /// for some row leaves no trace.
+    pub fn prepare(&self, rows: &Rows) -> Result<Prepared> {
+        let starts = self.window_starts(&rows.batch)?;
+        let is_open = |start: i64| start.saturating_add(self.spec.size_ms) > self.closed_up_to.0;
+        let untimed = starts.null_count();
+        let late = starts.iter().flatten().filter(|&start| !is_open(start)).count();
+        if untimed + late == 0 {
+            return self.prepare_open(&rows.batch, starts.values().to_vec(), 0, 0);
+        }
+        let open: BooleanArray =
+            starts.iter().map(|start| Some(start.is_some_and(is_open))).collect();
+        let rows = select(rows, &open)?;
+        let starts = starts.iter().flatten().filter(|&start| is_open(start)).collect();
+        self.prepare_open(&rows.batch, starts, late, untimed)
+    }
+
+    fn window_starts(&self, batch: &RecordBatch) -> Result<Int64Array> {
+        let starts = evaluate(batch, self.spec.group[self.spec.start].as_ref())?;
+        times_ms(&starts).ok_or_else(|| {
+            exec_datafusion_err!("a window's start is {}, not a timestamp", starts.data_type())
+        })
+    }
+
+    fn prepare_open(
+        &self,
+        batch: &RecordBatch,
+        window_starts_ms: Vec<i64>,
+        late: usize,
+        untimed: usize,
+    ) -> Result<Prepared> {
+        let evaluate_all = |exprs: &mut dyn Iterator<Item = &Arc<dyn PhysicalExpr>>| {
+            exprs.map(|expr| evaluate(batch, expr.as_ref())).collect::<Result<Vec<_>>>()
+        };
+        let mut key_exprs = self.spec.keys.iter().map(|&index| &self.spec.group[index]);
+        let keys = evaluate_all(&mut key_exprs)?;
+        let keys = match &self.key_codec {
+            Some(codec) => Some(codec.convert_columns(&keys)?),
+            None => None,
+        };
+        let args = self
+            .spec
+            .calls
+            .iter()
+            .map(|call| {
+                let filter = match &call.filter {
+                    Some(filter) => Some(mask(batch, filter.as_ref())?),
+                    None => None,
+                };
+                Ok((evaluate_all(&mut call.args.iter())?, filter))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Prepared { window_starts_ms, keys, args, late, untimed })
+    }
+
+    /// Takes rows that were prepared. After an error the operator is good for nothing more.
+    pub fn apply(&mut self, rows: Prepared) -> Result<()> {
+        if rows.window_starts_ms.is_empty() {
+            return Ok(());
+        }
+        let groups = self.new.table.groups(&rows.window_starts_ms, rows.keys.as_ref());
+        self.new.extend_span(&rows.window_starts_ms);
+        let total = self.new.table.len();
+        for (accumulator, (args, filter)) in self.new.accumulators.iter_mut().zip(&rows.args) {
+            accumulator.update_batch(args, &groups, filter.as_ref(), total)?;
+        }
+        Ok(())
+    }
+
+    /// The end of the latest window that is open: where the watermark goes when nothing more is
+    /// waited for.
+    pub fn latest_end(&self) -> Option<Watermark> {
+        let (_, last) = self.span_ms()?;
+        Some(Watermark(last.saturating_add(self.spec.size_ms)))
+    }
+
+    fn span_ms(&self) -> Option<(i64, i64)> {
+        match (self.new.span_ms, self.committed.span_ms()) {
+            (Some(new), Some(old)) => Some((new.0.min(old.0), new.1.max(old.1))),
+            (new, old) => new.or(old),
+        }
+    }
+
+    /// Closes the windows that end no later than `watermark`; their groups, if there are any.
+    pub fn close(&mut self, watermark: Watermark) -> Result<Option<Rows>> {
+        if watermark <= self.closed_up_to {
+            return Ok(None);
+        }
+        self.closed_up_to = watermark;
+        let last_start = watermark.0.saturating_sub(self.spec.size_ms);
+        if self.span_ms().is_none_or(|(first, _)| first > last_start) {
+            return Ok(None);
+        }
+        let mut closing = self.take_closing(last_start)?;
+        let order = closing.table.sorted();
+        let columns = self.evaluate(&mut closing, &order)?;
+        let batch = RecordBatch::try_new(self.spec.schema.clone(), columns)?;
+        let last_ms = |&group: &usize| {
+            closing.table.window_start_ms(group).saturating_add(self.spec.size_ms - 1)
+        };
+        let event_times_ms = order.iter().map(last_ms).collect::<Vec<_>>().into();
+        Ok(Some(Rows { batch, event_times_ms }))
+    }
+
+    /// Takes out the groups of all windows that start no later than `last_start_ms`, whole:
+    /// committed runs in their order, then what is new.
+    fn take_closing(&mut self, last_start_ms: i64) -> Result<NewGroups> {
+        let committed = self.committed.take_up_to(last_start_ms);
+        let all_new_close = self.new.span_ms.is_none_or(|(_, last)| last <= last_start_ms);
+        if committed.is_empty() && all_new_close {
+            let empty = NewGroups::new(&self.spec)?;
+            return Ok(std::mem::replace(&mut self.new, empty));
+        }
+        let mut closing = NewGroups::new(&self.spec)?;
+        let mut groups = Vec::new();
+        let mut runs = Vec::new();
+        for (window_start_ms, window) in &committed {
+            for (key, group_runs) in window {
+                let group = closing.table.group(*window_start_ms, key);
+                for run in group_runs {
+                    groups.push(group);
+                    runs.push(run.state.as_ref());
+                    self.obsolete.push(group_key(*window_start_ms, run.number, key));
+                }
+            }
+        }
+        if !runs.is_empty() {
+            let states = self.decode(&runs)?;
+            closing.merge(&self.spec, &states, &groups)?;
+        }
+        if self.new.table.is_empty() {
+            return Ok(closing);
+        }
+        let empty = NewGroups::new(&self.spec)?;
+        let mut new = std::mem::replace(&mut self.new, empty);
+        let states = new.states()?;
+        let (close, keep): (Vec<usize>, Vec<usize>) = (0..new.table.len())
+            .partition(|&group| new.table.window_start_ms(group) <= last_start_ms);
+        closing.absorb(&self.spec, &new.table, &states, &close)?;
+        self.new.absorb(&self.spec, &new.table, &states, &keep)?;
+        Ok(closing)
+    }
+
+    /// The output columns of `groups` in the order of `order`.
+    fn evaluate(&self, groups: &mut NewGroups, order: &[usize]) -> Result<Vec<ArrayRef>> {
+        let fields = self.spec.schema.fields();
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.spec.group.len()];
+        let starts = order.iter().map(|&group| groups.table.window_start_ms(group));
+        let time_type = fields[self.spec.start].data_type();
+        if let Some(end) = self.spec.end {
+            let ends = starts.clone().map(|start| start.saturating_add(self.spec.size_ms));
+            columns[end] = Some(times_from_ms(ends, fields[end].data_type())?);
+        }
+        columns[self.spec.start] = Some(times_from_ms(starts, time_type)?);
+        if let Some(codec) = &self.key_codec {
+            let parser = codec.parser();
+            let keys = order.iter().map(|&group| parser.parse(groups.table.key(group)));
+            for (&index, column) in self.spec.keys.iter().zip(codec.convert_rows(keys)?) {
+                columns[index] = Some(column);
+            }
+        }
+        let mut columns: Vec<ArrayRef> = columns.into_iter().flatten().collect();
+        let order: UInt64Array = order.iter().map(|&group| Some(group as u64)).collect();
+        for accumulator in &mut groups.accumulators {
+            let values = accumulator.evaluate(EmitTo::All)?;
+            columns.push(take(&values, &order, None)?);
+        }
+        Ok(columns)
+    }
+
+    /// Takes what is new into the committed state; the changes to write for that.
+    pub fn commit(&mut self) -> Result<Vec<Change>> {
+        let mut changes: Vec<Change> = std::mem::take(&mut self.obsolete)
+            .into_iter()
+            .map(|key| Change { key, value: None })
+            .collect();
+        if self.new.table.is_empty() {
+            return Ok(changes);
+        }
+        let states = self.new.states()?;
+        let encoded = self.encode(&states)?;
+        let mut merging = Merging::default();
+        for group in 0..self.new.table.len() {
+            let (window_start_ms, key) =
+                (self.new.table.window_start_ms(group), self.new.table.key(group));
+            let state = encoded.as_ref().map_or(&[][..], |rows| rows.row(group).data());
+            let runs = self.committed.runs(window_start_ms, key);
+            let kept = runs_to_keep(runs, state.len());
+            if kept == runs.len() {
+                let number = runs.last().map_or(0, |run| run.number + 1);
+                let run = Run { number, state: state.into() };
+                changes.push(self.put(group, run));
+                continue;
+            }
+            for run in &runs[kept..] {
+                merging.groups.push(merging.of.len());
+                merging.runs.push(run.state.clone());
+            }
+            for run in &runs[kept + 1..] {
+                let key = group_key(window_start_ms, run.number, key);
+                changes.push(Change { key, value: None });
+            }
+            merging.of.push((group, runs[kept].number));
+        }
+        self.merge_runs(merging, &states, &mut changes)?;
+        self.new.clear(&self.spec)?;
+        Ok(changes)
+    }
+
+    /// Merges committed runs with what is new of the same groups.
+    fn merge_runs(
+        &mut self,
+        merging: Merging,
+        states: &[Vec<ArrayRef>],
+        changes: &mut Vec<Change>,
+    ) -> Result<()> {
+        if merging.of.is_empty() {
+            return Ok(());
+        }
+        let mut merged = NewGroups::new(&self.spec)?;
+        let runs: Vec<&[u8]> = merging.runs.iter().map(AsRef::as_ref).collect();
+        let total = merging.of.len();
+        merged.merge_into(&self.spec, &self.decode(&runs)?, &merging.groups, total)?;
+        let new: Vec<usize> = merging.of.iter().map(|(group, _)| *group).collect();
+        let new_states = take_states(states, &new)?;
+        merged.merge_into(&self.spec, &new_states, &(0..total).collect::<Vec<_>>(), total)?;
+        let encoded = self.encode(&merged.states()?)?;
+        for (at, (group, number)) in merging.of.iter().enumerate() {
+            let state = encoded.as_ref().map_or(&[][..], |rows| rows.row(at).data());
+            let run = Run { number: *number, state: state.into() };
+            changes.push(self.put(*group, run));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, group: usize, run: Run) -> Change {
+        let (window_start_ms, key) =
+            (self.new.table.window_start_ms(group), self.new.table.key(group));
+        let change = Change {
+            key: group_key(window_start_ms, run.number, key),
+            value: Some(group_value(self.fingerprint, &run.state)),
+        };
+        self.committed.put(window_start_ms, key, run);
+        change
+    }
+
+    fn encode(&self, states: &[Vec<ArrayRef>]) -> Result<Option<KeyRows>> {
+        let Some(codec) = &self.state_codec else { return Ok(None) };
+        let fields = self.spec.calls.iter().flat_map(|call| &call.state_fields);
+        let columns = states
+            .iter()
+            .flatten()
+            .zip(fields)
+            .map(|(column, field)| match column.data_type() == field.data_type() {
+                true => Ok(column.clone()),
+                false => cast(column, field.data_type()),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(codec.convert_columns(&columns)?))
+    }
+
+    /// The states of each call, one row per run.
+    fn decode(&self, runs: &[&[u8]]) -> Result<Vec<Vec<ArrayRef>>> {
+        let Some(codec) = &self.state_codec else { return Ok(Vec::new()) };
+        let parser = codec.parser();
+        let mut columns = codec.convert_rows(runs.iter().map(|run| parser.parse(run)))?.into_iter();
+        let calls = self.spec.calls.iter();
+        Ok(calls.map(|call| columns.by_ref().take(call.state_fields.len()).collect()).collect())
+    }
+}
+
+/// Groups whose last committed runs are to be merged with what is new.
+#[derive(Default)]
+struct Merging {
+    /// The group, and the number that the merged run gets.
+    of: Vec<(usize, u32)>,
+    /// Runs to merge, each with its place in `of`.
+    runs: Vec<Box<[u8]>>,
+    groups: Vec<usize>,
+}
+
+/// How many of a group's runs stay as they are when one of `new_len` bytes comes: the last ones
+/// are merged with it while they are no more than twice as large.
+fn runs_to_keep(runs: &[Run], new_len: usize) -> usize {
+    let mut merged_len = new_len;
+    let mut kept = runs.len();
+    while let Some(run) = kept.checked_sub(1).map(|last| &runs[last]) {
+        if run.state.len() > 2 * merged_len || run.state.len() + merged_len > RUN_BYTES_MAX {
+            break;
+        }
+        merged_len += run.state.len();
+        kept -= 1;
+    }
+    kept
+}
+
+impl NewGroups {
+    fn new(spec: &AggregateSpec) -> Result<NewGroups> {
+        let accumulators = spec.new_accumulators()?;
+        Ok(NewGroups { table: GroupTable::default(), accumulators, span_ms: None })
+    }
+
+    fn clear(&mut self, spec: &AggregateSpec) -> Result<()> {
+        self.table.clear();
+        self.accumulators = spec.new_accumulators()?;
+        self.span_ms = None;
+        Ok(())
+    }
+
+    fn extend_span(&mut self, window_starts_ms: &[i64]) {
+        for &start in window_starts_ms {
+            let (first, last) = self.span_ms.unwrap_or((start, start));
+            self.span_ms = Some((first.min(start), last.max(start)));
+        }
+    }
+
+    /// The states of each call, one row per group; the accumulators are empty afterwards.
+    fn states(&mut self) -> Result<Vec<Vec<ArrayRef>>> {
+        self.accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All)).collect()
+    }
+
+    fn merge(
+        &mut self,
+        spec: &AggregateSpec,
+        states: &[Vec<ArrayRef>],
+        groups: &[usize],
+    ) -> Result<()> {
+        self.merge_into(spec, states, groups, self.table.len())
+    }
+
+    fn merge_into(
+        &mut self,
+        spec: &AggregateSpec,
+        states: &[Vec<ArrayRef>],
+        groups: &[usize],
+        total: usize,
+    ) -> Result<()> {
+        debug_assert_eq!(states.len(), spec.calls.len());
+        for (accumulator, states) in self.accumulators.iter_mut().zip(states) {
+            accumulator.merge_batch(states, groups, total)?;
+        }
+        Ok(())
+    }
+
+    /// Merges some groups of another table, with their states.
+    fn absorb(
+        &mut self,
+        spec: &AggregateSpec,
+        table: &GroupTable,
+        states: &[Vec<ArrayRef>],
+        groups: &[usize],
+    ) -> Result<()> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let ours: Vec<usize> = groups
+            .iter()
+            .map(|&group| self.table.group(table.window_start_ms(group), table.key(group)))
+            .collect();
+        let starts: Vec<i64> = groups.iter().map(|&group| table.window_start_ms(group)).collect();
+        self.extend_span(&starts);
+        self.merge(spec, &take_states(states, groups)?, &ours)
+    }
+}
+
+fn take_states(states: &[Vec<ArrayRef>], rows: &[usize]) -> Result<Vec<Vec<ArrayRef>>> {
+    let rows: UInt64Array = rows.iter().map(|&row| Some(row as u64)).collect();
+    let taken = states.iter().map(|columns| {
+        columns.iter().map(|column| take(column, &rows, None)).collect::<Result<Vec<_>, _>>()
+    });
+    Ok(taken.collect::<Result<_, _>>()?)
+}
+
+fn times_from_ms(times: impl Iterator<Item = i64>, data_type: &DataType) -> Result<ArrayRef> {
+    let zone = match data_type {
+        DataType::Timestamp(_, zone) => zone.clone(),
+        _ => None,
+    };
+    let times = TimestampMillisecondArray::from_iter_values(times).with_timezone_opt(zone);
+    Ok(cast(&times, data_type)?)
+}
+
+impl fmt::Display for AggregateSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |index: usize| self.schema.field(index).name();
+        write!(f, "aggregate per window of {} ms, start {}", self.size_ms, self.group[self.start])?;
+        for &key in &self.keys {
+            write!(f, "\n  key {} = {}", name(key), self.group[key])?;
+        }
+        for call in &self.calls {
+            let distinct = if call.function.is_distinct() { "DISTINCT " } else { "" };
+            let args: Vec<String> = call.args.iter().map(|arg| arg.to_string()).collect();
+            let function = call.function.fun().name();
+            write!(f, "\n  {} = {function}({distinct}{})", call.function.name(), args.join(", "))?;
+            if !call.function.order_bys().is_empty() {
+                let by: Vec<String> =
+                    call.function.order_bys().iter().map(ToString::to_string).collect();
+                write!(f, " ordered by {}", by.join(", "))?;
+            }
+            if call.function.ignore_nulls() {
+                f.write_str(" ignoring nulls")?;
+            }
+            if let Some(filter) = &call.filter {
+                write!(f, " where {filter}")?;
+            }
+        }
+        Ok(())
+    }
+}

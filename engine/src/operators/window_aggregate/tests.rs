@@ -1,0 +1,118 @@
+use super::*;
+use crate::testing::{events, topology};
+use arrow::array::{AsArray, StringArray};
+use arrow::datatypes::Int64Type;
+
+fn run(number: u32, len: usize) -> Run {
+    Run { number, state: vec![0; len].into() }
+}
+
+#[test]
+fn runs_of_like_size_merge_and_larger_ones_stay() {
+    assert_eq!(runs_to_keep(&[], 10), 0);
+    assert_eq!(runs_to_keep(&[run(0, 10)], 10), 0);
+    assert_eq!(runs_to_keep(&[run(0, 21)], 10), 1);
+    assert_eq!(runs_to_keep(&[run(0, 70), run(1, 20)], 10), 1);
+    assert_eq!(runs_to_keep(&[run(0, 60), run(1, 20)], 10), 0);
+    assert_eq!(runs_to_keep(&[run(0, RUN_BYTES_MAX)], RUN_BYTES_MAX), 1);
+}
+
+async fn operator(calls: &str) -> WindowAggregate {
+    let sql = format!(
+        "SELECT tumble_start(ts, INTERVAL '10 ms') AS w, tumble_end(ts, INTERVAL '10 ms') AS e,
+                key, {calls} FROM a
+         GROUP BY tumble_start(ts, INTERVAL '10 ms'), tumble_end(ts, INTERVAL '10 ms'), key"
+    );
+    let topology = topology(&sql, &[&events("a")]).await.unwrap();
+    WindowAggregate::new(topology.aggregate.unwrap(), 1).unwrap()
+}
+
+fn rows(rows: &[(Option<i64>, Option<&str>, i64)]) -> Rows {
+    let times: Int64Array = rows.iter().map(|row| row.0).collect();
+    let keys: StringArray = rows.iter().map(|row| row.1).collect();
+    let numbers: Int64Array = rows.iter().map(|row| Some(row.2)).collect();
+    let ts: TimestampMillisecondArray = times.iter().collect();
+    let columns = vec![Arc::new(ts) as ArrayRef, Arc::new(keys) as _, Arc::new(numbers) as _];
+    let batch = RecordBatch::try_new(events("a").schema, columns).unwrap();
+    Rows { batch, event_times_ms: times }
+}
+
+fn add(operator: &mut WindowAggregate, values: &[(Option<i64>, Option<&str>, i64)]) {
+    let prepared = operator.prepare(&rows(values)).unwrap();
+    operator.apply(prepared).unwrap();
+}
+
+/// `start-end key sum @ event time`
+fn shown(rows: Option<Rows>) -> Vec<String> {
+    let Some(Rows { batch, event_times_ms }) = rows else { return Vec::new() };
+    let number = |column: usize, row: usize| {
+        let column = cast(batch.column(column), &DataType::Int64).unwrap();
+        column.as_primitive::<Int64Type>().value(row)
+    };
+    (0..batch.num_rows())
+        .map(|row| {
+            let keys = batch.column(2).as_string::<i32>();
+            let key = if keys.is_null(row) { "NULL" } else { keys.value(row) };
+            let time = event_times_ms.value(row);
+            format!("{}-{} {key} {} @ {time}", number(0, row), number(1, row), number(3, row))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn windows_close_in_order_and_groups_are_sorted_by_key() {
+    let mut operator = operator("sum(n) AS s").await;
+    add(
+        &mut operator,
+        &[
+            (Some(25), Some("z"), 1),
+            (Some(-1), Some("b"), 2),
+            (Some(5), Some("b"), 3),
+            (Some(9), None, 4),
+            (Some(0), Some("a"), 5),
+            (Some(4), Some("b"), 6),
+        ],
+    );
+    assert_eq!(operator.latest_end(), Some(Watermark(30)));
+    assert_eq!(shown(operator.close(Watermark(-1)).unwrap()), [""; 0]);
+    assert_eq!(
+        shown(operator.close(Watermark(10)).unwrap()),
+        ["-10-0 b 2 @ -1", "0-10 NULL 4 @ 9", "0-10 a 5 @ 9", "0-10 b 9 @ 9"]
+    );
+    assert_eq!(shown(operator.close(Watermark(29)).unwrap()), [""; 0]);
+    assert_eq!(shown(operator.close(Watermark(30)).unwrap()), ["20-30 z 1 @ 29"]);
+    assert_eq!(operator.latest_end(), None);
+}
+
+#[tokio::test]
+async fn closing_one_window_keeps_what_is_new_of_others() {
+    let mut operator = operator("sum(n) AS s").await;
+    add(&mut operator, &[(Some(5), Some("a"), 1), (Some(15), Some("a"), 2)]);
+    assert_eq!(operator.commit().unwrap().len(), 2);
+    add(&mut operator, &[(Some(6), Some("a"), 10), (Some(16), Some("b"), 20)]);
+    assert_eq!(shown(operator.close(Watermark(10)).unwrap()), ["0-10 a 11 @ 9"]);
+    add(&mut operator, &[(Some(17), Some("b"), 30)]);
+    let changes = operator.commit().unwrap();
+    let deleted = changes.iter().filter(|change| change.value.is_none()).count();
+    assert_eq!((changes.len(), deleted), (2, 1));
+    assert_eq!(
+        shown(operator.close(Watermark(20)).unwrap()),
+        ["10-20 a 2 @ 19", "10-20 b 50 @ 19"]
+    );
+}
+
+#[tokio::test]
+async fn late_and_untimed_rows_are_counted_and_leave_no_trace() {
+    let mut operator = operator("sum(n) AS s").await;
+    operator.restore_closed_up_to(Watermark(12));
+    let values = [
+        (Some(9), Some("a"), 1),
+        (Some(10), Some("a"), 2),
+        (None, Some("a"), 4),
+        (Some(30), Some("a"), 8),
+    ];
+    let prepared = operator.prepare(&rows(&values)).unwrap();
+    assert_eq!((prepared.late, prepared.untimed), (1, 1));
+    operator.apply(prepared).unwrap();
+    assert_eq!(shown(operator.close(Watermark(40)).unwrap()), ["10-20 a 2 @ 19", "30-40 a 8 @ 39"]);
+}

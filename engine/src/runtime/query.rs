@@ -1,0 +1,453 @@
+//! One query's loop: reader → task → producer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::client::{
+    Client, ClientError, CommittedOffset, Isolation, OffsetSpec, Producer, ProducerOptions, Reader,
+    ReaderEvent, ReaderOptions, TransactionOffsets,
+};
+use broker::ids::{Offset, TopicPartition};
+use broker::record::BatchBuilder;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use super::restore::{Place, ReadError, places, read_changelog};
+use super::topics::Partitions;
+use super::{
+    Phase, Planned, PrintedRows, QueryProgress, QuerySummary, ResumedFrom, RunError, Started, now,
+};
+use crate::state::changelog::{Change, Meta, Restored, StateError};
+use crate::task::{Commit, Task, TaskError, TaskSetup};
+use crate::time::Watermark;
+
+/// Output that waits for a commit is committed early beyond this.
+const PENDING_BYTES_MAX: usize = 8 << 20;
+/// Changes of state go out in batches of about this size.
+const CHANGELOG_BATCH_BYTES: usize = 256 << 10;
+/// A transaction lives no longer than a few commit intervals; this is the least that is asked for.
+const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(60);
+
+/// A query, about to run.
+pub struct QueryRun {
+    index: usize,
+    planned: Planned,
+    partitions: Partitions,
+    client: Arc<dyn Client>,
+    reset_state: bool,
+    completed: watch::Receiver<bool>,
+    /// Done, each, when a query whose output this one reads has finished.
+    upstream: Vec<watch::Receiver<bool>>,
+    done: watch::Sender<bool>,
+    progress: Arc<watch::Sender<Vec<QueryProgress>>>,
+    printing: mpsc::Sender<PrintedRows>,
+    stop: CancellationToken,
+}
+
+/// Why the loop wakes up.
+enum Wake {
+    Stop,
+    /// Nothing more is written to the inputs.
+    Complete,
+    Event(ReaderEvent),
+    Time,
+}
+
+/// A query at work, with what it is connected to.
+struct Running {
+    task: Task,
+    reader: Box<dyn Reader>,
+    writer: Writer,
+    resumed_from: Option<ResumedFrom>,
+    /// Where inputs end, once they are complete.
+    ends: Option<BTreeMap<TopicPartition, Offset>>,
+    committed_at: Option<Instant>,
+}
+
+/// The producer, and whether it is in a transaction.
+struct Writer {
+    producer: Box<dyn Producer>,
+    open: bool,
+    group: String,
+    changelog: TopicPartition,
+}
+
+impl QueryRun {
+    pub(super) fn new(
+        index: usize,
+        planned: Planned,
+        shared: &Started,
+        partitions: &Partitions,
+        upstream: Vec<watch::Receiver<bool>>,
+        done: watch::Sender<bool>,
+    ) -> QueryRun {
+        QueryRun {
+            index,
+            planned,
+            partitions: partitions.clone(),
+            client: shared.client.clone(),
+            reset_state: shared.options.reset_state,
+            completed: shared.completed.clone(),
+            upstream,
+            done,
+            progress: shared.progress.clone(),
+            printing: shared.printing.clone(),
+            stop: shared.stop.clone(),
+        }
+    }
+
+    pub async fn run(self) -> Result<QuerySummary, RunError> {
+        let mut running = self.start().await?;
+        let result = self.work(&mut running).await;
+        if result.is_err() && running.writer.open {
+            // The transaction is thrown away with whatever made it fail; if even that fails, the
+            // next producer of this id aborts it.
+            let _ = running.writer.producer.abort().await;
+        }
+        let complete = result?;
+        self.report(&running, Phase::Finished);
+        if complete {
+            self.done.send_replace(true);
+        }
+        Ok(QuerySummary {
+            pipeline: self.planned.pipeline.clone(),
+            query: self.planned.query.clone(),
+            counts: running.task.counts(),
+            watermark: shown(running.task.watermark()),
+            complete,
+        })
+    }
+
+    /// Fences earlier instances, takes up what they left, and opens the inputs.
+    async fn start(&self) -> Result<Running, RunError> {
+        let mut task = Task::new(self.setup(), now()).map_err(|error| self.task_error(error))?;
+        let options = ProducerOptions {
+            transactional_id: Some(self.planned.id()),
+            transaction_timeout: TRANSACTION_TIMEOUT_MIN.max(self.planned.commit_interval * 4),
+            ..ProducerOptions::default()
+        };
+        let producer = self.client.producer(options).await;
+        let producer = producer.map_err(self.client_error("it cannot start to write"))?;
+        let mut writer = Writer {
+            producer,
+            open: false,
+            group: self.planned.id(),
+            changelog: TopicPartition::new(self.planned.changelog(), 0),
+        };
+        let meta = self.restore(&mut task, &mut writer).await?;
+        let places = self.places(meta.as_ref()).await?;
+        if self.reset_state {
+            let offsets = places.iter().map(|place| (place.partition.clone(), place.position.next));
+            let forgotten = writer.commit(offsets.collect()).await;
+            forgotten.map_err(self.client_error("its state cannot be reset"))?;
+        }
+        for Place { partition, position, .. } in &places {
+            task.start_at(partition, *position, now());
+        }
+        let assigned = places.iter().map(|place| (place.partition.clone(), place.position.next));
+        let reader = self.client.reader(ReaderOptions::partitions(assigned.collect())).await;
+        let reader = reader.map_err(self.client_error("it cannot start to read"))?;
+        let resumed: Vec<_> = places.iter().filter(|place| place.resumed).collect();
+        let (windows, groups) = task.kept();
+        let resumed_from = (!resumed.is_empty()).then(|| ResumedFrom {
+            offsets: resumed
+                .iter()
+                .map(|place| (place.partition.clone(), place.position.next))
+                .collect(),
+            windows,
+            groups,
+        });
+        let running =
+            Running { task, reader, writer, resumed_from, ends: None, committed_at: None };
+        self.report(&running, Phase::Running);
+        Ok(running)
+    }
+
+    fn setup(&self) -> TaskSetup {
+        let partitions = |topic: &str| self.partitions.get(topic).copied().unwrap_or(1);
+        let topology = self.planned.topology.clone();
+        let inputs = topology.inputs.iter();
+        TaskSetup {
+            batch_rows_max: self.planned.batch_rows_max,
+            input_partitions: inputs.map(|input| partitions(&input.source.topic)).collect(),
+            sink_partitions: partitions(&topology.sink.topic),
+            topology,
+        }
+    }
+
+    async fn restore(
+        &self,
+        task: &mut Task,
+        writer: &mut Writer,
+    ) -> Result<Option<Meta>, RunError> {
+        if !task.is_stateful() {
+            return Ok(None);
+        }
+        self.set_phase(Phase::Restoring);
+        let restored = match read_changelog(self.client.as_ref(), &self.planned.changelog()).await {
+            Ok(restored) => restored,
+            Err(ReadError::Client(error)) => {
+                return Err(self.client_error("its changelog cannot be read")(error));
+            }
+            Err(ReadError::Batch(error)) => {
+                let error = StateError::Damaged(error.to_string());
+                return Err(self.state_error(error));
+            }
+        };
+        if self.reset_state {
+            let forgotten = writer.forget(&restored).await;
+            forgotten.map_err(self.client_error("its state cannot be reset"))?;
+            return Ok(None);
+        }
+        task.restore(&restored).map_err(|error| self.state_error(error))
+    }
+
+    async fn places(&self, meta: Option<&Meta>) -> Result<Vec<Place>, RunError> {
+        let mut partitions: Vec<TopicPartition> = Vec::new();
+        for input in &self.planned.topology.inputs {
+            let topic: Arc<str> = input.source.topic.as_str().into();
+            let count = self.partitions.get(&*topic).copied().unwrap_or(1);
+            partitions.extend((0..count).map(|at| TopicPartition::new(topic.clone(), at)));
+        }
+        partitions.sort();
+        partitions.dedup();
+        let client = self.client.as_ref();
+        let places = places(client, &self.planned.id(), partitions, meta, self.reset_state)
+            .await
+            .map_err(self.client_error("its place in its inputs cannot be found"))?;
+        for Place { partition, position, lost, .. } in &places {
+            if position.next > position.end {
+                return Err(RunError::Recreated {
+                    pipeline: self.planned.pipeline.clone(),
+                    query: self.planned.query.clone(),
+                    at: partition.clone(),
+                    next: position.next,
+                    end: position.end,
+                });
+            }
+            if *lost > 0 {
+                tracing::warn!(
+                    pipeline = %self.planned.pipeline, query = %self.planned.query, %partition,
+                    lost, "records were deleted by retention before they were read"
+                );
+            }
+        }
+        Ok(places)
+    }
+
+    /// True when all input was read, false when it was stopped before.
+    async fn work(&self, running: &mut Running) -> Result<bool, RunError> {
+        let mut complete = std::pin::pin!(inputs_complete(&self.completed, &self.upstream));
+        loop {
+            if running.at_end() {
+                running.task.finish(now()).map_err(|error| self.task_error(error))?;
+                self.commit(running).await?;
+                return Ok(true);
+            }
+            let wake_at = self.wake_at(running);
+            let wake = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => Wake::Stop,
+                () = &mut complete, if running.ends.is_none() => Wake::Complete,
+                event = running.reader.next() => {
+                    Wake::Event(event.map_err(self.client_error("reading its inputs"))?)
+                }
+                () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {
+                    Wake::Time
+                }
+            };
+            match wake {
+                Wake::Stop => {
+                    self.commit(running).await?;
+                    return Ok(false);
+                }
+                Wake::Complete => running.ends = Some(self.ends(&running.task).await?),
+                Wake::Event(ReaderEvent::Batches(fetched)) => {
+                    let processed = running.task.process(&fetched, now());
+                    processed.map_err(|error| self.task_error(error))?;
+                    let ready = running.task.take_ready();
+                    running.writer.send(ready).await.map_err(self.client_error("writing"))?;
+                }
+                // A reader of given partitions has no group that could move them.
+                Wake::Event(ReaderEvent::Assigned(_) | ReaderEvent::Revoked(_)) => {}
+                Wake::Time => running.task.tick(now()).map_err(|error| self.task_error(error))?,
+            }
+            if running.task.is_dirty() && self.commit_at(running) <= Instant::now()
+                || running.task.pending_bytes() >= PENDING_BYTES_MAX
+            {
+                self.commit(running).await?;
+            }
+        }
+    }
+
+    fn commit_at(&self, running: &Running) -> Instant {
+        match running.committed_at {
+            Some(last) => last + self.planned.commit_interval,
+            None => Instant::now(),
+        }
+    }
+
+    /// When something is to be done although nothing is read.
+    fn wake_at(&self, running: &Running) -> Option<Instant> {
+        let commit = running.task.is_dirty().then(|| self.commit_at(running));
+        let now = now();
+        let tick = running.task.next_tick(now).map(|tick| {
+            let wait_ms = u64::try_from(tick.0.saturating_sub(now.0)).unwrap_or_default();
+            Instant::now() + Duration::from_millis(wait_ms)
+        });
+        [commit, tick].into_iter().flatten().min()
+    }
+
+    async fn ends(&self, task: &Task) -> Result<BTreeMap<TopicPartition, Offset>, RunError> {
+        let partitions: Vec<TopicPartition> =
+            task.positions().map(|(partition, _)| partition.clone()).collect();
+        let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
+        let ends = self.client.list_offsets(&partitions, latest).await;
+        let ends = ends.map_err(self.client_error("finding the end of its inputs"))?;
+        Ok(partitions.into_iter().zip(ends.into_iter().map(Option::unwrap_or_default)).collect())
+    }
+
+    async fn commit(&self, running: &mut Running) -> Result<(), RunError> {
+        let commit = running.task.commit().map_err(|error| self.task_error(error))?;
+        let Commit { outputs, changes, offsets, printed } = commit;
+        running.committed_at = Some(Instant::now());
+        if !offsets.is_empty() {
+            let written = running.writer.write(outputs, changes, offsets).await;
+            written.map_err(self.client_error("committing"))?;
+        }
+        self.report(running, Phase::Running);
+        for rows in printed {
+            let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
+            // Nobody may be looking.
+            let _ = self.printing.send(PrintedRows { pipeline, query, rows }).await;
+        }
+        Ok(())
+    }
+
+    fn report(&self, running: &Running, phase: Phase) {
+        self.progress.send_modify(|all| {
+            let progress = &mut all[self.index];
+            progress.phase = phase;
+            progress.counts = running.task.counts();
+            progress.watermark = shown(running.task.watermark());
+            progress.lag = running.task.lag();
+            progress.resumed_from.clone_from(&running.resumed_from);
+        });
+    }
+
+    fn set_phase(&self, phase: Phase) {
+        self.progress.send_modify(|all| all[self.index].phase = phase);
+    }
+
+    fn task_error(&self, error: TaskError) -> RunError {
+        let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
+        RunError::Task { pipeline, query, error }
+    }
+
+    fn state_error(&self, error: StateError) -> RunError {
+        let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
+        RunError::State { pipeline, query, error }
+    }
+
+    fn client_error(&self, doing: &'static str) -> impl Fn(ClientError) -> RunError {
+        let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
+        move |error| {
+            let (pipeline, query) = (pipeline.clone(), query.clone());
+            RunError::Client { pipeline, query, doing, error }
+        }
+    }
+}
+
+/// Waits until nothing more is written to the inputs: neither from outside nor by other queries.
+async fn inputs_complete(completed: &watch::Receiver<bool>, upstream: &[watch::Receiver<bool>]) {
+    for signal in std::iter::once(completed).chain(upstream) {
+        if signal.clone().wait_for(|is_set| *is_set).await.is_err() {
+            // Whoever would have said so is gone: it failed, and this query is about to be
+            // stopped.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn shown(watermark: Option<Watermark>) -> Option<Watermark> {
+    watermark.filter(|watermark| *watermark != Watermark::MIN)
+}
+
+impl Running {
+    fn at_end(&self) -> bool {
+        let Some(ends) = &self.ends else { return false };
+        self.task.positions().all(|(partition, position)| {
+            ends.get(partition).is_none_or(|end| position.next >= *end)
+        })
+    }
+}
+
+impl Writer {
+    async fn begin(&mut self) -> Result<(), ClientError> {
+        if !self.open {
+            self.producer.begin().await?;
+            self.open = true;
+        }
+        Ok(())
+    }
+
+    async fn send(
+        &mut self,
+        batches: Vec<(TopicPartition, BatchBuilder)>,
+    ) -> Result<(), ClientError> {
+        for (to, batch) in batches {
+            self.begin().await?;
+            self.producer.send(&to, batch).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_changes(&mut self, changes: &[Change]) -> Result<(), ClientError> {
+        let now = now();
+        let mut batch = BatchBuilder::default();
+        for change in changes {
+            batch.append(now.0, Some(&change.key), change.value.as_deref());
+            if batch.size() >= CHANGELOG_BATCH_BYTES {
+                let full = std::mem::take(&mut batch);
+                self.send(vec![(self.changelog.clone(), full)]).await?;
+            }
+        }
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.send(vec![(self.changelog.clone(), batch)]).await
+    }
+
+    async fn write(
+        &mut self,
+        outputs: Vec<(TopicPartition, BatchBuilder)>,
+        changes: Vec<Change>,
+        offsets: Vec<(TopicPartition, Offset)>,
+    ) -> Result<(), ClientError> {
+        self.send(outputs).await?;
+        self.send_changes(&changes).await?;
+        self.commit(offsets).await
+    }
+
+    async fn commit(&mut self, offsets: Vec<(TopicPartition, Offset)>) -> Result<(), ClientError> {
+        self.begin().await?;
+        let committed = |offset| CommittedOffset { offset, metadata: String::new() };
+        let offsets = TransactionOffsets {
+            group: self.group.clone(),
+            membership: None,
+            offsets: offsets.into_iter().map(|(at, offset)| (at, committed(offset))).collect(),
+        };
+        self.producer.commit(Some(&offsets)).await?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Deletes all state, in a transaction that is left open for the offsets.
+    async fn forget(&mut self, restored: &Restored) -> Result<(), ClientError> {
+        let changes: Vec<Change> =
+            restored.keys().map(|key| Change { key: key.to_vec(), value: None }).collect();
+        self.send_changes(&changes).await
+    }
+}

@@ -1,0 +1,81 @@
+//! Topics that must be there before anything is read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use broker::client::{Client, ClientError, NewTopic, TopicInfo};
+
+use super::{Planned, RunError};
+use crate::pipeline::OnError;
+
+/// Partitions of every topic that the queries use.
+pub type Partitions = BTreeMap<String, i32>;
+
+/// A changelog's segments roll early, so that compaction reaches what closed windows left.
+const CHANGELOG_SEGMENT_BYTES: usize = 16 << 20;
+
+/// Creates what is missing: sources with the broker's default of partitions, sinks with as many
+/// as they ask for or as the query's first input has, dead letters and changelogs with one.
+pub async fn prepare(client: &dyn Client, planned: &[Planned]) -> Result<Partitions, RunError> {
+    let mut known = Partitions::new();
+    // Queries come after those whose output they read, so a sink is made before it is a source.
+    for query in planned {
+        let mut ensure = Ensure { client, pipeline: &query.pipeline, known: &mut known };
+        for input in &query.topology.inputs {
+            let topic = NewTopic { partitions: None, ..NewTopic::new(&*input.source.topic, 1) };
+            ensure.topic(topic).await?;
+            if let OnError::DeadLetter { topic } = &input.source.on_error {
+                ensure.topic(NewTopic::new(topic, 1)).await?;
+            }
+        }
+        let first_input = query.topology.inputs.first();
+        let like_input = first_input.and_then(|input| ensure.known.get(&input.source.topic));
+        let partitions = query.sink_partitions.or(like_input.copied()).unwrap_or(1);
+        ensure.topic(NewTopic::new(&*query.topology.sink.topic, partitions)).await?;
+        if query.topology.aggregate.is_some() {
+            let changelog = NewTopic::new(query.changelog(), 1)
+                .with_config("cleanup.policy", "compact")
+                .with_config("segment.bytes", CHANGELOG_SEGMENT_BYTES);
+            ensure.topic(changelog).await?;
+        }
+    }
+    Ok(known)
+}
+
+struct Ensure<'a> {
+    client: &'a dyn Client,
+    pipeline: &'a Arc<str>,
+    known: &'a mut Partitions,
+}
+
+impl Ensure<'_> {
+    async fn topic(&mut self, topic: NewTopic) -> Result<(), RunError> {
+        if self.known.contains_key(&topic.name) {
+            return Ok(());
+        }
+        let failed = |error| RunError::Topic {
+            pipeline: self.pipeline.clone(),
+            topic: topic.name.clone(),
+            error,
+        };
+        let info = match self.find_or_create(&topic).await {
+            Ok(info) => info,
+            Err(error) => return Err(failed(error)),
+        };
+        let Some(info) = info else {
+            return Err(failed(ClientError::UnknownTopic(topic.name.clone())));
+        };
+        self.known.insert(topic.name, info.partitions);
+        Ok(())
+    }
+
+    async fn find_or_create(&self, topic: &NewTopic) -> Result<Option<TopicInfo>, ClientError> {
+        if let Some(info) = self.client.topic(&topic.name).await? {
+            return Ok(Some(info));
+        }
+        match self.client.create_topic(topic).await {
+            Ok(()) | Err(ClientError::TopicExists(_)) => self.client.topic(&topic.name).await,
+            Err(error) => Err(error),
+        }
+    }
+}

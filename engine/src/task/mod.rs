@@ -1,0 +1,488 @@
+//! One query at work, as a pure state machine: (state, what was fetched, now) → outputs, changes
+//! of state, offsets.
+//!
+//! ```text
+//! process(batches, now)  decode → clocks, stage → aggregate → (windows close) → output
+//! tick(now)              idle partitions → (windows close) → output
+//! finish(now)            all windows close → output
+//! commit()               outputs + changelog + offsets + rows to show, to be written as one
+//! ```
+//!
+//! It owns no socket, no clock and no thread, and the same calls give the same results. Whoever
+//! drives it writes what [`Task::commit`] returns in one transaction, or throws the task away and
+//! builds it anew from the last transaction that was written.
+//!
+//! Invariants: the offsets of a commit are exactly those up to which outputs and state have been
+//! computed. A record that fails costs its own row, after the source's `on_error`. A window comes
+//! out once, whatever happens in between.
+
+pub mod output;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use broker::client::FetchedBatches;
+use broker::ids::{Offset, TopicPartition};
+use broker::record::{BatchBuilder, BatchError, Record, Records};
+use datafusion_common::DataFusionError;
+use thiserror::Error;
+
+use crate::formats::{DecodedRows, FormatError, RowDecoder, Rows};
+use crate::operators::window_aggregate::{Prepared, WindowAggregate};
+use crate::pipeline::OnError;
+use crate::state::changelog::{Change, Meta, Restored, StateError, short_fingerprint};
+use crate::time::{Progress, SourceClock, WallTime, Watermark, idle_at, progress};
+use crate::topology::Topology;
+use output::{DeadLetter, Output};
+
+#[cfg(test)]
+mod tests;
+
+/// What a task is made of.
+#[derive(Clone, Debug)]
+pub struct TaskSetup {
+    pub topology: Topology,
+    pub batch_rows_max: usize,
+    /// Partitions of each input's topic.
+    pub input_partitions: Vec<i32>,
+    pub sink_partitions: i32,
+}
+
+/// A query at work.
+pub struct Task {
+    topology: Topology,
+    fingerprint: String,
+    batch_rows_max: usize,
+    decoders: Vec<RowDecoder>,
+    clocks: Vec<SourceClock>,
+    aggregate: Option<WindowAggregate>,
+    output: Output,
+    positions: BTreeMap<TopicPartition, Position>,
+    counts: Counts,
+    /// Something has changed since the last commit.
+    dirty: bool,
+}
+
+/// How far a partition has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    pub next: Offset,
+    /// One past the last record known to be there.
+    pub end: Offset,
+}
+
+/// What has happened since the task was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records that were rows.
+    pub rows_in: u64,
+    /// Rows written to the sink.
+    pub rows_out: u64,
+    /// Rows whose window had closed.
+    pub late: u64,
+    /// Rows without an event time, which belong to no window.
+    pub untimed: u64,
+    /// Rows too far in the future to move the watermark.
+    pub future: u64,
+    /// Records without a value, where that is no row.
+    pub tombstones: u64,
+    /// Records left out because they failed.
+    pub skipped: u64,
+    /// Records written to a dead-letter topic because they failed.
+    pub dead_lettered: u64,
+}
+
+/// All that one transaction is to hold.
+#[derive(Debug, Default)]
+pub struct Commit {
+    pub outputs: Vec<(TopicPartition, BatchBuilder)>,
+    pub changes: Vec<Change>,
+    /// The next record to read of each partition.
+    pub offsets: Vec<(TopicPartition, Offset)>,
+    /// Rows to show once the transaction is committed.
+    pub printed: Vec<RecordBatch>,
+}
+
+/// Why a task cannot go on.
+#[derive(Debug, Error)]
+pub enum TaskError {
+    #[error(
+        "topic '{}', partition {}, offset {offset}: {reason}; on_error = \"skip\" or a dead-letter \
+         topic would go on without it",
+        from.topic, from.partition
+    )]
+    Record { from: TopicPartition, offset: Offset, reason: String },
+    #[error("topic '{}', partition {}: {error}", from.topic, from.partition)]
+    Batch { from: TopicPartition, error: BatchError },
+    #[error("{what}: {reason}")]
+    Evaluate { what: &'static str, reason: String },
+    #[error("source '{source_name}': {error}")]
+    Decoder { source_name: String, error: FormatError },
+    #[error("topic '{topic}': {error}")]
+    Encoder { topic: String, error: FormatError },
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+impl TaskError {
+    fn evaluate(what: &'static str) -> impl Fn(DataFusionError) -> TaskError {
+        move |error| TaskError::Evaluate { what, reason: error.strip_backtrace() }
+    }
+}
+
+/// Rows for which nothing can fail any more.
+enum Evaluated {
+    Rows(Rows),
+    Prepared(Prepared),
+}
+
+/// Records of one partition that are decoded together.
+struct Chunk<'a> {
+    from: &'a TopicPartition,
+    records: &'a [Record<'a>],
+}
+
+impl Task {
+    pub fn new(setup: TaskSetup, now: WallTime) -> Result<Task, TaskError> {
+        let TaskSetup { topology, batch_rows_max, input_partitions, sink_partitions } = setup;
+        let fingerprint = topology.fingerprint();
+        let mut decoders = Vec::new();
+        let mut clocks = Vec::new();
+        let mut positions = BTreeMap::new();
+        let start = Position { next: Offset::ZERO, end: Offset::ZERO };
+        for (input, partitions) in topology.inputs.iter().zip(input_partitions) {
+            let decoder = RowDecoder::new(&input.source, &input.projection).map_err(|error| {
+                TaskError::Decoder { source_name: input.source.name.clone(), error }
+            })?;
+            decoders.push(decoder);
+            clocks.push(SourceClock::new(&input.source.watermark, partitions, now));
+            let topic: Arc<str> = input.source.topic.as_str().into();
+            for partition in 0..partitions {
+                positions.insert(TopicPartition::new(topic.clone(), partition), start);
+            }
+        }
+        let output = Output::new(&topology.sink, topology.schema(), sink_partitions);
+        let output = output
+            .map_err(|error| TaskError::Encoder { topic: topology.sink.topic.clone(), error })?;
+        let aggregate = match &topology.aggregate {
+            Some(spec) => Some(
+                WindowAggregate::new(spec.clone(), short_fingerprint(&fingerprint))
+                    .map_err(TaskError::evaluate("the aggregate"))?,
+            ),
+            None => None,
+        };
+        Ok(Task {
+            topology,
+            fingerprint,
+            batch_rows_max: batch_rows_max.max(1),
+            decoders,
+            clocks,
+            aggregate,
+            output,
+            positions,
+            counts: Counts::default(),
+            dirty: false,
+        })
+    }
+
+    /// Whether there is state to keep in a changelog.
+    pub fn is_stateful(&self) -> bool {
+        self.aggregate.is_some()
+    }
+
+    /// Takes up what the last commit left, if there was one: it says where to go on reading.
+    pub fn restore(&mut self, restored: &Restored) -> Result<Option<Meta>, StateError> {
+        let Some(aggregate) = &mut self.aggregate else { return Ok(None) };
+        let Some(meta) = restored.meta(&self.fingerprint)? else { return Ok(None) };
+        aggregate.restore_closed_up_to(Watermark(meta.closed_up_to_ms));
+        for run in restored.runs(&self.fingerprint) {
+            aggregate.restore(run?);
+        }
+        for (input, clock) in self.topology.inputs.iter().zip(&mut self.clocks) {
+            let latest_ms = meta.latest_ms.get(&input.source.name);
+            for (partition, latest_ms) in latest_ms.into_iter().flatten() {
+                clock.restore(*partition, *latest_ms);
+            }
+        }
+        Ok(Some(meta))
+    }
+
+    /// Where reading goes on in a partition, and where it ends for now.
+    pub fn start_at(&mut self, partition: &TopicPartition, position: Position, now: WallTime) {
+        self.positions.insert(partition.clone(), position);
+        self.clocks_read(partition, false, position.next >= position.end, now);
+    }
+
+    pub fn positions(&self) -> impl Iterator<Item = (&TopicPartition, Position)> {
+        self.positions.iter().map(|(partition, position)| (partition, *position))
+    }
+
+    pub fn position(&self, partition: &TopicPartition) -> Option<Position> {
+        self.positions.get(partition).copied()
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Records that are there and have not been read.
+    pub fn lag(&self) -> u64 {
+        let lags = self.positions.values().map(|at| at.end.since(at.next).max(0) as u64);
+        lags.sum()
+    }
+
+    /// Windows that end no later are closed; `None` if nothing closes.
+    pub fn watermark(&self) -> Option<Watermark> {
+        self.aggregate.as_ref().map(WindowAggregate::closed_up_to)
+    }
+
+    /// Open windows that were committed, and the groups in them.
+    pub fn kept(&self) -> (usize, usize) {
+        self.aggregate.as_ref().map_or((0, 0), WindowAggregate::committed)
+    }
+
+    /// Whether a commit would write anything.
+    pub fn is_dirty(&self) -> bool {
+        self.dirty
+    }
+
+    /// Roughly how many bytes of output wait for a commit.
+    pub fn pending_bytes(&self) -> usize {
+        self.output.ready_bytes()
+    }
+
+    /// Output batches that are full, to be sent ahead of the commit that they belong to.
+    pub fn take_ready(&mut self) -> Vec<(TopicPartition, BatchBuilder)> {
+        self.output.take_ready()
+    }
+
+    /// When to call [`Task::tick`] if nothing comes before.
+    pub fn next_tick(&self, now: WallTime) -> Option<WallTime> {
+        self.aggregate.as_ref().and_then(|_| idle_at(&self.clocks, now))
+    }
+
+    /// Takes what was fetched of one partition.
+    pub fn process(&mut self, fetched: &FetchedBatches, now: WallTime) -> Result<(), TaskError> {
+        let from = &fetched.partition;
+        let Some(position) = self.positions.get(from).copied() else { return Ok(()) };
+        let broken = |error| TaskError::Batch { from: from.clone(), error };
+        let sets: Vec<Records> = fetched
+            .batches
+            .iter()
+            .filter(|batch| batch.next_offset() > position.next)
+            .map(|batch| batch.records())
+            .collect::<Result<_, _>>()
+            .map_err(broken)?;
+        let count: usize = sets.iter().map(Records::len).sum();
+        let mut records: Vec<Record<'_>> = Vec::with_capacity(count.min(self.batch_rows_max));
+        let mut read_any = false;
+        for record in sets.iter().flat_map(Records::iter) {
+            let record = record.map_err(broken)?;
+            if record.offset < position.next {
+                continue;
+            }
+            read_any = true;
+            records.push(record);
+            if records.len() == self.batch_rows_max {
+                self.process_chunk(&Chunk { from, records: &records }, now)?;
+                records.clear();
+            }
+        }
+        if !records.is_empty() {
+            self.process_chunk(&Chunk { from, records: &records }, now)?;
+        }
+        let next = fetched.next_offset.max(position.next);
+        self.dirty |= next != position.next;
+        let end = fetched.end_offset.max(next);
+        self.positions.insert(from.clone(), Position { next, end });
+        self.clocks_read(from, read_any, next >= end, now);
+        self.tick(now)
+    }
+
+    fn clocks_read(&mut self, from: &TopicPartition, any: bool, caught_up: bool, now: WallTime) {
+        for (input, clock) in self.topology.inputs.iter().zip(&mut self.clocks) {
+            if input.source.topic == *from.topic {
+                clock.read(from.partition, any, caught_up, now);
+            }
+        }
+    }
+
+    fn process_chunk(&mut self, chunk: &Chunk<'_>, now: WallTime) -> Result<(), TaskError> {
+        for input in 0..self.topology.inputs.len() {
+            if self.topology.inputs[input].source.topic != *chunk.from.topic {
+                continue;
+            }
+            let partition = chunk.from.partition;
+            let decoded = self.decoders[input].decode(partition, chunk.records);
+            let DecodedRows { rows, kept, failures, tombstones } = decoded;
+            for failure in failures {
+                let record = &chunk.records[failure.index];
+                self.fail(input, chunk, record, "decode", failure.reason.to_string())?;
+            }
+            self.counts.tombstones += tombstones.len() as u64;
+            self.counts.rows_in += rows.batch.num_rows() as u64;
+            let future = self.clocks[input].observe(partition, &rows.event_times_ms, now);
+            self.counts.future += future as u64;
+            let mut evaluated = Vec::with_capacity(1);
+            let mut failed = Vec::new();
+            self.evaluate(input, rows, 0, &mut evaluated, &mut failed);
+            for (row, reason) in failed {
+                let index = kept.as_ref().map_or(row, |kept| kept[row]);
+                self.fail(input, chunk, &chunk.records[index], "evaluate", reason)?;
+            }
+            for rows in evaluated {
+                self.take(rows, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does with a record that failed what its source says.
+    fn fail(
+        &mut self,
+        input: usize,
+        chunk: &Chunk<'_>,
+        record: &Record<'_>,
+        stage: &'static str,
+        reason: String,
+    ) -> Result<(), TaskError> {
+        match &self.topology.inputs[input].source.on_error {
+            OnError::Fail => {
+                let from = chunk.from.clone();
+                return Err(TaskError::Record { from, offset: record.offset, reason });
+            }
+            OnError::Skip => self.counts.skipped += 1,
+            OnError::DeadLetter { topic } => {
+                self.output.write_dead_letter(&DeadLetter {
+                    topic: &topic.as_str().into(),
+                    from: chunk.from,
+                    record,
+                    stage,
+                    reason: &reason,
+                    query: &self.topology.query,
+                });
+                self.counts.dead_lettered += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that can fail for a row, before anything is changed. Where it fails, the rows
+    /// are halved until those that fail stand alone.
+    fn evaluate(
+        &self,
+        input: usize,
+        rows: Rows,
+        first_row: usize,
+        evaluated: &mut Vec<Evaluated>,
+        failed: &mut Vec<(usize, String)>,
+    ) {
+        let count = rows.batch.num_rows();
+        if count == 0 {
+            return;
+        }
+        match self.try_evaluate(input, rows.clone()) {
+            Ok(rows) => evaluated.push(rows),
+            Err(error) if count == 1 => failed.push((first_row, error.strip_backtrace())),
+            Err(_) => {
+                let half = count / 2;
+                for (start, len) in [(0, half), (half, count - half)] {
+                    let batch = rows.batch.slice(start, len);
+                    let event_times_ms = rows.event_times_ms.slice(start, len);
+                    let part = Rows { batch, event_times_ms };
+                    self.evaluate(input, part, first_row + start, evaluated, failed);
+                }
+            }
+        }
+    }
+
+    fn try_evaluate(&self, input: usize, rows: Rows) -> Result<Evaluated, DataFusionError> {
+        let rows = self.topology.inputs[input].stage.apply(rows)?;
+        match &self.aggregate {
+            Some(aggregate) => Ok(Evaluated::Prepared(aggregate.prepare(&rows)?)),
+            None => Ok(Evaluated::Rows(rows)),
+        }
+    }
+
+    fn take(&mut self, rows: Evaluated, now: WallTime) -> Result<(), TaskError> {
+        match (rows, &mut self.aggregate) {
+            (Evaluated::Prepared(rows), Some(aggregate)) => {
+                self.counts.late += rows.late as u64;
+                self.counts.untimed += rows.untimed as u64;
+                aggregate.apply(rows).map_err(TaskError::evaluate("the aggregate"))
+            }
+            (Evaluated::Rows(rows), _) => self.write(&rows, now),
+            (Evaluated::Prepared(_), None) => Ok(()),
+        }
+    }
+
+    fn write(&mut self, rows: &Rows, now: WallTime) -> Result<(), TaskError> {
+        if rows.batch.num_rows() == 0 {
+            return Ok(());
+        }
+        self.dirty = true;
+        self.counts.rows_out += rows.batch.num_rows() as u64;
+        self.output.write(rows, now).map_err(|error| TaskError::Evaluate {
+            what: "a row cannot be encoded",
+            reason: error.to_string(),
+        })
+    }
+
+    /// Closes windows that the clocks let go.
+    pub fn tick(&mut self, now: WallTime) -> Result<(), TaskError> {
+        match progress(&self.clocks, now) {
+            Progress::At(watermark) => self.close(Some(watermark), now),
+            Progress::AllIdle => self.finish(now),
+        }
+    }
+
+    /// Closes all windows: nothing more is waited for.
+    pub fn finish(&mut self, now: WallTime) -> Result<(), TaskError> {
+        let end = self.aggregate.as_ref().and_then(WindowAggregate::latest_end);
+        self.close(end, now)
+    }
+
+    fn close(&mut self, watermark: Option<Watermark>, now: WallTime) -> Result<(), TaskError> {
+        let (Some(aggregate), Some(watermark)) = (&mut self.aggregate, watermark) else {
+            return Ok(());
+        };
+        let closed = aggregate.close(watermark).map_err(TaskError::evaluate("the aggregate"))?;
+        let Some(groups) = closed else { return Ok(()) };
+        self.dirty = true;
+        let rows = self
+            .topology
+            .output
+            .apply(groups)
+            .map_err(TaskError::evaluate("after the aggregate"))?;
+        self.write(&rows, now)
+    }
+
+    /// All that is to be written now, as one.
+    pub fn commit(&mut self) -> Result<Commit, TaskError> {
+        if !std::mem::take(&mut self.dirty) {
+            return Ok(Commit::default());
+        }
+        let (outputs, printed) = self.output.take_all();
+        let mut changes = Vec::new();
+        if let Some(aggregate) = &mut self.aggregate {
+            changes = aggregate.commit().map_err(TaskError::evaluate("the aggregate's state"))?;
+            let closed_up_to = aggregate.closed_up_to();
+            changes.push(self.meta(closed_up_to).change());
+        }
+        let offsets = self.positions.iter().map(|(partition, at)| (partition.clone(), at.next));
+        Ok(Commit { outputs, changes, offsets: offsets.collect(), printed })
+    }
+
+    fn meta(&self, closed_up_to: Watermark) -> Meta {
+        let mut meta = Meta::new(self.fingerprint.clone(), closed_up_to);
+        for (input, clock) in self.topology.inputs.iter().zip(&self.clocks) {
+            meta.latest_ms.entry(input.source.name.clone()).or_default().extend(clock.latest());
+        }
+        for (partition, at) in &self.positions {
+            let topic = meta.offsets.entry(partition.topic.to_string()).or_default();
+            topic.insert(partition.partition, at.next.0);
+        }
+        meta
+    }
+}

@@ -1,0 +1,109 @@
+//! What tests of several modules need: sources, queries planned by batch DataFusion, its answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use datafusion::datasource::MemTable;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_expr::LogicalPlan;
+
+use crate::pipeline::{
+    Column, ColumnFrom, Emit, EventTime, Format, LateRows, OnError, Query, Sink, Source,
+    SourceFile, SourceKind, Span, Watermark,
+};
+use crate::plan::optimize::optimize;
+use crate::topology::{Topology, TopologyError};
+
+pub fn span() -> Span {
+    let file = SourceFile { path: "test.toml".into(), text: String::new() };
+    Span { file: Arc::new(file), start: 0, end: 0 }
+}
+
+pub fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Millisecond, None)
+}
+
+/// A stream of value columns, the first of type timestamp being the event time.
+pub fn source(name: &str, format: Format, columns: &[(&str, DataType)]) -> Source {
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, of)| Field::new(*name, of.clone(), true)).collect();
+    let time = columns.iter().position(|(_, of)| matches!(of, DataType::Timestamp(_, _)));
+    Source {
+        name: name.to_owned(),
+        topic: name.to_owned(),
+        kind: SourceKind::Stream,
+        format,
+        columns: columns
+            .iter()
+            .map(|(name, _)| Column { name: (*name).to_owned(), from: ColumnFrom::Value })
+            .collect(),
+        schema: Arc::new(Schema::new(fields)),
+        event_time: time.map_or(EventTime::Record, EventTime::Column),
+        watermark: Watermark {
+            delay: Duration::from_millis(0),
+            idle_timeout: Duration::from_secs(5),
+            future_bound: Duration::from_secs(3600),
+            late: LateRows::Drop,
+        },
+        on_error: OnError::Fail,
+        span: span(),
+    }
+}
+
+/// `ts`, `key`, `n`: what most tests need.
+pub fn events(name: &str) -> Source {
+    let columns = [("ts", timestamp()), ("key", DataType::Utf8), ("n", DataType::Int64)];
+    source(name, Format::Json, &columns)
+}
+
+/// A batch engine that knows sources as tables with these rows.
+pub fn batch_engine(tables: &[(&Source, Vec<RecordBatch>)]) -> SessionContext {
+    let config = SessionConfig::new().with_target_partitions(1);
+    let mut context = SessionContext::new_with_config(config);
+    crate::plan::windows::register(&mut context).unwrap();
+    for (source, rows) in tables {
+        let table = MemTable::try_new(source.schema.clone(), vec![rows.clone()]).unwrap();
+        context.register_table(source.name.as_str(), Arc::new(table)).unwrap();
+    }
+    context
+}
+
+/// The optimised plan of `sql`.
+pub async fn plan(sql: &str, sources: &[&Source]) -> LogicalPlan {
+    let tables: Vec<_> = sources.iter().map(|source| (*source, vec![])).collect();
+    let context = batch_engine(&tables);
+    let plan = context.sql(sql).await.unwrap().into_unoptimized_plan();
+    optimize(plan).unwrap()
+}
+
+pub fn sink(topic: &str) -> Sink {
+    Sink {
+        topic: topic.to_owned(),
+        partitions: None,
+        format: Format::Json,
+        key: Vec::new(),
+        timestamp: None,
+        print: false,
+    }
+}
+
+pub async fn query(sql: &str, sources: &[&Source]) -> Query {
+    let plan = plan(sql, sources).await;
+    let windowed = plan.to_string().contains("Aggregate");
+    Query {
+        name: "q".to_owned(),
+        plan,
+        emit: if windowed { Emit::OnWindowClose } else { Emit::EachRow },
+        sink: sink("out"),
+        span: span(),
+    }
+}
+
+pub async fn topology(sql: &str, sources: &[&Source]) -> Result<Topology, TopologyError> {
+    let query = query(sql, sources).await;
+    let sources: Vec<Arc<Source>> =
+        sources.iter().map(|&source| Arc::new(source.clone())).collect();
+    Topology::new(&query, &sources)
+}

@@ -1,0 +1,111 @@
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::pipeline::Format;
+use crate::testing::{events, source, timestamp, topology};
+
+async fn check(sql: &str, expected: Expect) {
+    let (a, b) =
+        (events("a"), source("b", Format::Json, &[("at", timestamp()), ("x", DataType::Utf8)]));
+    let text = match topology(sql, &[&a, &b]).await {
+        Ok(topology) => topology.to_string(),
+        Err(error) => format!("error: {error}"),
+    };
+    expected.assert_eq(&text);
+}
+
+#[tokio::test]
+async fn filters_and_projections() {
+    check(
+        "SELECT upper(key) AS k, n + 1 AS m FROM a WHERE n > 3 AND key IS NOT NULL",
+        expect![[r#"
+            query q
+            input a [key, n]
+              filter n@1 > 3 AND key@0 IS NOT NULL
+              project k = upper(key@0), m = n@1 + 1
+            sink out"#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_window_aggregate_with_having() {
+    check(
+        "SELECT tumble_start(ts, INTERVAL '1 hour') AS window_start, key, count(*) AS rows,
+                sum(n) FILTER (WHERE n > 0) AS total, count(DISTINCT n) AS numbers
+         FROM a WHERE key <> 'x'
+         GROUP BY tumble_start(ts, INTERVAL '1 hour'), tumble_end(ts, INTERVAL '1 hour'), key
+         HAVING count(*) > 1",
+        expect![[r#"
+            query q
+            input a [ts, key, n]
+              filter key@1 != x
+            aggregate per window of 3600000 ms, start tumble_start(ts@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 })
+              key key = key@1
+              count(Int64(1)) = count(1)
+              sum(a.n) FILTER (WHERE a.n > Int64(0)) = sum(n@2) where n@2 > 0
+              count(DISTINCT a.n) = count(DISTINCT n@2)
+            output
+              project tumble_start(a.ts,IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }"))@0, key@2, count(Int64(1))@3, sum(a.n) FILTER (WHERE a.n > Int64(0))@4, count(DISTINCT a.n)@5
+              filter count(Int64(1))@2 > 1
+              project window_start = tumble_start(a.ts,IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }"))@0, key@1, rows = count(Int64(1))@2, total = sum(a.n) FILTER (WHERE a.n > Int64(0))@3, numbers = count(DISTINCT a.n)@4
+            sink out"#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_union_has_an_input_per_branch() {
+    check(
+        "SELECT tumble_start(t, INTERVAL '10 seconds') AS w, k, count(*) AS c
+         FROM (SELECT ts AS t, key AS k FROM a UNION ALL SELECT at, x FROM b WHERE x <> '')
+         GROUP BY 1, 2",
+        expect![[r#"
+            query q
+            input a [ts, key]
+              project t = ts@0, k = key@1
+            input b [at, x]
+              filter x@1 != 
+              project t = at@0, k = x@1
+            aggregate per window of 10000 ms, start tumble_start(t@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 10000000000 })
+              key k = k@1
+              count(Int64(1)) = count(1)
+            output
+              project w = tumble_start(t,IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 10000000000 }"))@0, k@1, c = count(Int64(1))@2
+            sink out"#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn what_never_ends_is_refused() {
+    check("SELECT n FROM a ORDER BY n", expect!["error: query 'q': ORDER BY cannot run as a stream: a stream has no end at which it could be sorted; leave it out: the rows of a window are written together, sorted by their group"]).await;
+    check("SELECT n FROM a LIMIT 3", expect!["error: query 'q': LIMIT cannot run as a stream: a stream has no end at which its first rows are all there are; leave it out"]).await;
+    check("SELECT key, count(*) FROM a GROUP BY key", expect!["error: query 'q': GROUP BY without a window cannot run as a stream: its groups would never be complete; group by the window_start and window_end of TUMBLE(…) as well"]).await;
+    check("SELECT DISTINCT key FROM a", expect!["error: query 'q': DISTINCT cannot run as a stream: every row ever seen would have to be kept; group by the columns and a window instead"]).await;
+    check("SELECT a.n FROM a JOIN b ON a.key = b.x", expect!["error: query 'q': a join cannot run as a stream: joins are not there yet; keep the columns that are needed in one topic"]).await;
+    check("SELECT row_number() OVER (PARTITION BY key ORDER BY ts) FROM a", expect!["error: query 'q': OVER (…) cannot run as a stream: window functions over rows are not there yet; use an aggregate over TUMBLE(…)"]).await;
+    check(
+        "SELECT max(c) FROM (SELECT tumble_start(ts, INTERVAL '1 hour') w, count(*) c FROM a
+         GROUP BY 1) GROUP BY w",
+        expect!["error: query 'q': an aggregate of an aggregate cannot run as a stream: the inner one is final only when its window closes; write the inner one to a topic with a query of its own and aggregate that"],
+    )
+    .await;
+    check(
+        "SELECT tumble_start(ts, INTERVAL '1 hour'), nth_value(n, 2 ORDER BY n) FROM a GROUP BY 1",
+        expect!["error: query 'q': Error during planning: ORDER BY within nth_value is not there yet; leave it out"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_fingerprint_leaves_out_what_follows_the_state() {
+    let events = events("a");
+    let base = "SELECT tumble_start(ts, INTERVAL '1 hour') w, key, count(*) c FROM a";
+    let of = async |tail: &str| {
+        topology(&format!("{base} {tail}"), &[&events]).await.unwrap().fingerprint()
+    };
+    let plain = of("GROUP BY 1, 2").await;
+    assert_eq!(of("GROUP BY 1, 2 HAVING count(*) > 2").await, plain);
+    assert_ne!(of("WHERE n > 1 GROUP BY 1, 2").await, plain);
+}
