@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -157,6 +157,8 @@ struct Shared {
     response_memory: Budget,
     /// How many appends may decompress at once.
     heavy_appends: Semaphore,
+    /// Held from reading a topic's configs to writing them.
+    config_changes: Mutex<()>,
     shutdown: CancellationToken,
 }
 
@@ -180,6 +182,7 @@ impl Server {
             request_memory: Budget::new(config.request_memory_bytes),
             response_memory: Budget::new(config.response_memory_bytes),
             heavy_appends: Semaphore::new(2 * cores),
+            config_changes: Mutex::new(()),
             shutdown: CancellationToken::new(),
             config,
         });

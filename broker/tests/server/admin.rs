@@ -8,6 +8,10 @@ use broker::protocol::messages::k32_describe_configs::*;
 use broker::protocol::messages::k35_describe_log_dirs::*;
 use broker::protocol::messages::k37_create_partitions::*;
 use broker::protocol::messages::k60_describe_cluster::DescribeClusterRequest;
+use broker::protocol::messages::{
+    k33_alter_configs as k33, k44_incremental_alter_configs as k44,
+    k75_describe_topic_partitions as k75,
+};
 use broker::protocol::{ApiKey, ErrorCode, Response, decode_response};
 use uuid::Uuid;
 
@@ -396,4 +400,108 @@ async fn the_cluster_is_one_node() {
     let controllers = DescribeClusterRequest { endpoint_type: 2, ..Default::default() };
     let response = ask!(client, DescribeCluster v 1, controllers);
     assert_eq!(response.error_code, ErrorCode::MISMATCHED_ENDPOINT_TYPE);
+}
+
+#[tokio::test]
+async fn configs_are_changed_one_by_one_or_all_together() {
+    let broker = TestBroker::start().await;
+    let topic = broker::client::NewTopic::new("t", 1).with_config("retention.ms", 5);
+    broker.broker.create_topic(topic).await.unwrap();
+    let mut client = broker.connect().await;
+    let change = |name: &str, config_operation, value: Option<&str>| k44::AlterableConfig {
+        name: name.to_owned(),
+        config_operation,
+        value: value.map(str::to_owned),
+    };
+    let own = || broker.broker.topic("t").unwrap().config.own().clone();
+    let cases = [
+        (2, "t", change("segment.ms", 0, Some("7")), ErrorCode::NONE),
+        (2, "t", change("cleanup.policy", 2, Some("compact")), ErrorCode::NONE),
+        (2, "t", change("cleanup.policy", 3, Some("delete")), ErrorCode::NONE),
+        (2, "t", change("retention.ms", 1, None), ErrorCode::NONE),
+        (2, "t", change("segment.ms", 0, Some("x")), ErrorCode::INVALID_CONFIG),
+        (2, "t", change("segment.ms", 2, Some("1")), ErrorCode::INVALID_CONFIG),
+        (2, "t", change("segment", 0, Some("1")), ErrorCode::INVALID_CONFIG),
+        (2, "t", change("segment.ms", 0, None), ErrorCode::INVALID_REQUEST),
+        (2, "t", change("segment.ms", 9, Some("1")), ErrorCode::INVALID_REQUEST),
+        (2, "none", change("segment.ms", 0, Some("1")), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
+        (4, "1", change("num.partitions", 0, Some("1")), ErrorCode::INVALID_CONFIG),
+        (8, "1", change("kafka", 0, Some("DEBUG")), ErrorCode::INVALID_REQUEST),
+    ];
+    for (resource_type, name, config, expected) in cases {
+        let before = own();
+        for validate_only in [true, false] {
+            let request = k44::IncrementalAlterConfigsRequest {
+                resources: vec![k44::AlterConfigsResource {
+                    resource_type,
+                    resource_name: name.to_owned(),
+                    configs: vec![config.clone()],
+                }],
+                validate_only,
+            };
+            let response = ask!(client, IncrementalAlterConfigs v 1, request);
+            let code = response.responses[0].error_code;
+            assert_eq!(code, expected, "{:?}", response.responses[0].error_message);
+            let unchanged = validate_only || expected != ErrorCode::NONE;
+            assert_eq!(own() == before, unchanged, "{config:?}");
+        }
+    }
+    let told: Vec<_> = own().into_iter().collect();
+    let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    assert_eq!(told, [pair("cleanup.policy", "compact"), pair("segment.ms", "7")]);
+    let request = k33::AlterConfigsRequest {
+        resources: vec![k33::AlterConfigsResource {
+            resource_type: 2,
+            resource_name: "t".to_owned(),
+            configs: vec![k33::AlterableConfig {
+                name: "retention.ms".to_owned(),
+                value: Some("9".to_owned()),
+            }],
+        }],
+        validate_only: false,
+    };
+    let response = ask!(client, AlterConfigs v 2, request);
+    assert_eq!(response.responses[0].error_code, ErrorCode::NONE);
+    assert_eq!(own().into_iter().collect::<Vec<_>>(), [pair("retention.ms", "9")]);
+}
+
+#[tokio::test]
+async fn partitions_are_described_in_pages() {
+    let broker = TestBroker::start().await;
+    broker.topic("a", 3).await;
+    broker.topic("b", 2).await;
+    broker.topic("c", 1).await;
+    let mut client = broker.connect().await;
+    for limit in 1..=7 {
+        let (mut cursor, mut seen) = (None, Vec::new());
+        loop {
+            let request = k75::DescribeTopicPartitionsRequest {
+                topics: Vec::new(),
+                response_partition_limit: limit,
+                cursor,
+            };
+            let response = ask!(client, DescribeTopicPartitions v 0, request);
+            let mut told = 0;
+            for topic in response.topics {
+                for partition in topic.partitions {
+                    seen.push((topic.name.clone().unwrap(), partition.partition_index));
+                    told += 1;
+                }
+            }
+            assert!(told <= limit);
+            cursor = response.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let expected = [("a", 0), ("a", 1), ("a", 2), ("b", 0), ("b", 1), ("c", 0)];
+        let expected: Vec<_> = expected.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+        assert_eq!(seen, expected, "{limit} at a time");
+    }
+    let request = k75::DescribeTopicPartitionsRequest {
+        topics: vec![k75::TopicRequest { name: "none".to_owned() }],
+        ..Default::default()
+    };
+    let response = ask!(client, DescribeTopicPartitions v 0, request);
+    assert_eq!(response.topics[0].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 }

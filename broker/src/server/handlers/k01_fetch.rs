@@ -10,6 +10,7 @@
 //! There are no fetch sessions (KIP-227): each request names all its partitions, and is answered
 //! with session id 0, which tells the client to go on so.
 
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -243,12 +244,17 @@ impl Fetch {
     /// Goes on until there is enough, or the time is over.
     async fn wait(&mut self, call: &Call, deadline: Instant) {
         let notify = Arc::new(Notify::new());
+        // One for each partition, however often the request names it.
+        let partitions: HashMap<*const Partition, &Arc<Partition>> =
+            self.open().map(|(_, open)| (Arc::as_ptr(&open.partition), &open.partition)).collect();
         let subscribed: Vec<_> =
-            self.open().map(|(_, open)| open.partition.subscribe(&notify)).collect();
+            partitions.into_values().map(|partition| partition.subscribe(&notify)).collect();
         loop {
             // Looked at after subscribing, so that no append is missed.
-            self.find_ended();
             self.read(call).await;
+            if !self.is_done() && self.find_ended() {
+                self.read(call).await;
+            }
             if self.is_done() {
                 break;
             }
@@ -261,14 +267,18 @@ impl Fetch {
         drop(subscribed);
     }
 
-    /// Has another look into partitions that were deleted or have failed, so that it is said.
-    fn find_ended(&mut self) {
+    /// Finds partitions that were deleted or have failed; the next read has another look into
+    /// them, and so learns why.
+    fn find_ended(&mut self) -> bool {
+        let mut found = false;
         let partitions = self.topics.iter_mut().flat_map(|topic| &mut topic.partitions);
         for open in partitions.filter_map(|wanted| wanted.state.as_mut().ok()) {
             if open.partition.is_closed() || open.partition.offline().is_some() {
                 open.visited = false;
+                found = true;
             }
         }
+        found
     }
 
     fn response(self) -> FetchResponse {

@@ -12,8 +12,8 @@ use crate::topics::{ConfigDefinition, ConfigKind, DEFINITIONS, TopicConfig};
 pub const VERSIONS: RangeInclusive<i16> = DescribeConfigsRequest::VERSIONS;
 
 /// Kafka's numbers for what has configs.
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+pub const TOPIC: i8 = 2;
+pub const BROKER: i8 = 4;
 
 /// Kafka's numbers for who has set a value.
 mod source {

@@ -29,11 +29,14 @@ mod k25_add_offsets_to_txn;
 mod k26_end_txn;
 mod k28_txn_offset_commit;
 mod k32_describe_configs;
+mod k33_alter_configs;
 mod k35_describe_log_dirs;
 mod k37_create_partitions;
 mod k42_delete_groups;
+mod k44_incremental_alter_configs;
 mod k60_describe_cluster;
 mod k61_describe_producers;
+mod k75_describe_topic_partitions;
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -132,11 +135,14 @@ handlers! {
     EndTxn k26_end_txn;
     TxnOffsetCommit k28_txn_offset_commit;
     DescribeConfigs k32_describe_configs;
+    AlterConfigs k33_alter_configs;
     DescribeLogDirs k35_describe_log_dirs;
     CreatePartitions k37_create_partitions;
     DeleteGroups k42_delete_groups;
+    IncrementalAlterConfigs k44_incremental_alter_configs;
     DescribeCluster k60_describe_cluster;
     DescribeProducers k61_describe_producers;
+    DescribeTopicPartitions k75_describe_topic_partitions;
 }
 
 /// The topic that a request names, by id if its version has ids.

@@ -1,0 +1,84 @@
+//! DescribeTopicPartitions: Metadata in pages, in order of names and partitions.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+
+use super::{Call, operations};
+use crate::broker::Topic;
+use crate::protocol::ErrorCode;
+use crate::protocol::message::Message;
+use crate::protocol::messages::k75_describe_topic_partitions::*;
+
+pub const VERSIONS: RangeInclusive<i16> = DescribeTopicPartitionsRequest::VERSIONS;
+
+/// `max.request.partition.size.limit`
+const PARTITIONS_MAX: usize = 2000;
+
+pub async fn handle(
+    call: &Call,
+    request: DescribeTopicPartitionsRequest,
+) -> DescribeTopicPartitionsResponse {
+    let broker = call.broker();
+    let names: BTreeSet<String> = match request.topics.is_empty() {
+        true => broker.topics().iter().map(|topic| topic.name.to_string()).collect(),
+        false => request.topics.into_iter().map(|topic| topic.name).collect(),
+    };
+    let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);
+    let mut room = limit.clamp(1, PARTITIONS_MAX);
+    let (from, first) =
+        request.cursor.map_or((String::new(), 0), |at| (at.topic_name, at.partition_index));
+    let mut response = DescribeTopicPartitionsResponse::default();
+    for name in names.range(from.clone()..) {
+        let skipped = if *name == from { usize::try_from(first).unwrap_or(0) } else { 0 };
+        if room == 0 {
+            let (topic_name, partition_index) = (name.clone(), 0);
+            response.next_cursor = Some(Cursor { topic_name, partition_index });
+            break;
+        }
+        let Some(topic) = broker.topic(name) else {
+            response.topics.push(DescribeTopicPartitionsResponseTopic {
+                error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                name: Some(name.clone()),
+                ..DescribeTopicPartitionsResponseTopic::default()
+            });
+            continue;
+        };
+        response.topics.push(describe(broker.node_id(), &topic, skipped, room));
+        let end = skipped.saturating_add(room);
+        if end < topic.partitions().len() {
+            let (topic_name, partition_index) = (name.clone(), end as i32);
+            response.next_cursor = Some(Cursor { topic_name, partition_index });
+            break;
+        }
+        room -= topic.partitions().len().saturating_sub(skipped);
+    }
+    response
+}
+
+fn describe(
+    node_id: i32,
+    topic: &Topic,
+    skipped: usize,
+    room: usize,
+) -> DescribeTopicPartitionsResponseTopic {
+    let partitions = topic.partitions().iter().skip(skipped).take(room);
+    let partitions = partitions.map(|partition| DescribeTopicPartitionsResponsePartition {
+        error_code: ErrorCode::NONE,
+        partition_index: partition.id().partition,
+        leader_id: node_id,
+        leader_epoch: partition.leader_epoch().0,
+        replica_nodes: vec![node_id],
+        isr_nodes: vec![node_id],
+        eligible_leader_replicas: None,
+        last_known_elr: None,
+        offline_replicas: Vec::new(),
+    });
+    DescribeTopicPartitionsResponseTopic {
+        error_code: ErrorCode::NONE,
+        name: Some(topic.name.to_string()),
+        topic_id: topic.id,
+        is_internal: topic.internal,
+        partitions: partitions.collect(),
+        topic_authorized_operations: operations::TOPIC,
+    }
+}
