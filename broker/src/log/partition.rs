@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -270,9 +271,10 @@ impl Partition {
     /// Wakes `notify` whenever the high watermark, the last stable offset or the log start moves,
     /// or the partition goes offline. Look at [`Partition::visible`] after subscribing, then wait.
     pub fn subscribe(self: &Arc<Self>, notify: &Arc<Notify>) -> Subscription {
-        let mut subscribers = locked(&self.subscribers);
-        let id = subscribers.keys().max().map_or(0, |last| last + 1);
-        subscribers.insert(id, notify.clone());
+        // Of all partitions alike: to look for a free number would cost more with each reader.
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        locked(&self.subscribers).insert(id, notify.clone());
         Subscription { partition: self.clone(), id }
     }
 
