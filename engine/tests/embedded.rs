@@ -1,0 +1,395 @@
+//! Pipelines on the broker in this process, from topics to topics.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::broker::{Broker, BrokerConfig};
+use broker::client::embedded::EmbeddedClient;
+use broker::client::{
+    Client, Isolation, NewTopic, OffsetSpec, ProducerOptions, ReaderEvent, ReaderOptions,
+};
+use broker::ids::{Offset, TopicPartition};
+use broker::record::BatchBuilder;
+use datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
+use engine::pipeline::{Pipeline, load, load_text};
+use engine::runtime::{QuerySummary, RunError, Runtime, RuntimeOptions};
+use serde_json::Value;
+
+struct World {
+    _dir: tempfile::TempDir,
+    broker: Arc<Broker>,
+    client: Arc<dyn Client>,
+}
+
+impl World {
+    async fn new() -> World {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(BrokerConfig::new(dir.path())).await.unwrap();
+        let client = Arc::new(EmbeddedClient::new(broker.clone()));
+        World { _dir: dir, broker, client }
+    }
+
+    async fn create(&self, topic: &str, partitions: i32) {
+        self.client.create_topic(&NewTopic::new(topic, partitions)).await.unwrap();
+    }
+
+    async fn produce(&self, topic: &str, partition: i32, values: &[impl AsRef<[u8]>]) {
+        let mut producer = self.client.producer(ProducerOptions::default()).await.unwrap();
+        let to = TopicPartition::new(topic, partition);
+        for part in values.chunks(500) {
+            let mut batch = BatchBuilder::default();
+            part.iter().for_each(|value| batch.append(1000, None, Some(value.as_ref())));
+            producer.send(&to, batch).await.unwrap();
+        }
+        producer.flush().await.unwrap();
+    }
+
+    /// Everything committed in a topic: keys and values as text.
+    async fn read(&self, topic: &str) -> Vec<(Option<String>, String)> {
+        let partitions = self.client.topic(topic).await.unwrap().unwrap().partitions;
+        let mut found = Vec::new();
+        for partition in (0..partitions).map(|partition| TopicPartition::new(topic, partition)) {
+            let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
+            let one = std::slice::from_ref(&partition);
+            let end = self.client.list_offsets(one, latest).await.unwrap()[0].unwrap();
+            let mut next = Offset::ZERO;
+            let options = ReaderOptions::partitions(vec![(partition.clone(), next)]);
+            let mut reader = self.client.reader(options).await.unwrap();
+            while next < end {
+                let ReaderEvent::Batches(fetched) = reader.next().await.unwrap() else { continue };
+                for record in fetched.batches.iter().map(|batch| batch.records().unwrap()) {
+                    found.extend(record.iter().map(|record| {
+                        let record = record.unwrap();
+                        let text = |part: &[u8]| String::from_utf8(part.to_vec()).unwrap();
+                        (record.key.map(text), text(record.value.unwrap()))
+                    }));
+                }
+                next = fetched.next_offset;
+            }
+        }
+        found
+    }
+
+    fn start(&self, pipelines: &[&Pipeline]) -> Runtime {
+        self.start_with(pipelines, RuntimeOptions::default())
+    }
+
+    fn start_with(&self, pipelines: &[&Pipeline], options: RuntimeOptions) -> Runtime {
+        let pipelines = pipelines.iter().map(|&pipeline| pipeline.clone()).collect();
+        Runtime::start(self.client.clone(), pipelines, options).unwrap()
+    }
+
+    async fn run_to_end(&self, pipelines: &[&Pipeline]) -> Result<Vec<QuerySummary>, RunError> {
+        let runtime = self.start(pipelines);
+        runtime.inputs_complete();
+        runtime.finished().await
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+fn flight_delays(file: &str) -> Pipeline {
+    let path = root().join("pipelines").join(file);
+    let (mut pipelines, _) = load(&[path]).unwrap_or_else(|problems| panic!("{problems:?}"));
+    pipelines.remove(0)
+}
+
+fn flights() -> Vec<String> {
+    let text = std::fs::read_to_string(root().join("examples/data/flights-2013-01.csv")).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn pipeline(text: &str) -> Pipeline {
+    let loaded = load_text("test.toml".into(), text.to_owned());
+    loaded.unwrap_or_else(|problems| panic!("{problems:?}")).0
+}
+
+/// The same question to batch DataFusion over the same file.
+async fn batch_delays(pipeline: &Pipeline) -> Vec<Value> {
+    let mut context =
+        SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+    engine::plan::windows::register(&mut context).unwrap();
+    let options = CsvReadOptions::new().schema(&pipeline.sources[0].schema).has_header(true);
+    // DataFusion's CSV has no token for NULL but the empty field.
+    let file = tempfile::Builder::new().suffix(".csv").tempfile().unwrap();
+    std::fs::write(&file, flights().join("\n").replace(",NA", ",")).unwrap();
+    context.register_csv("flights", file.path().to_str().unwrap(), options).await.unwrap();
+    let sql = "
+        SELECT tumble_start(time_hour, INTERVAL '1 hour') AS window_start,
+               tumble_end(time_hour, INTERVAL '1 hour') AS window_end, origin,
+               count(*) AS flights, count(*) FILTER (WHERE dep_time IS NULL) AS cancelled,
+               avg(dep_delay) AS mean_delay, max(dep_delay) AS max_delay,
+               percentile_cont(0.9) WITHIN GROUP (ORDER BY dep_delay) AS p90_delay
+        FROM flights GROUP BY 1, 2, 3";
+    let mut values = Vec::new();
+    for rows in context.sql(sql).await.unwrap().collect().await.unwrap() {
+        let format = engine::pipeline::Format::Json;
+        let encoder = engine::formats::RowEncoder::new(&format, &rows.schema(), &[]).unwrap();
+        let encoded = encoder.encode(&rows).unwrap();
+        let value = |row| serde_json::from_slice(encoded.value(row).unwrap()).unwrap();
+        values.extend((0..encoded.len()).map(value));
+    }
+    values
+}
+
+/// By window and airport, each once; means are rounded, since sums of parts round otherwise.
+fn by_group(values: impl IntoIterator<Item = Value>) -> BTreeMap<String, String> {
+    let mut groups = BTreeMap::new();
+    for mut value in values {
+        if let Some(mean) = value["mean_delay"].as_f64() {
+            value["mean_delay"] = Value::String(format!("{mean:.9}"));
+        }
+        let key = format!("{} {}", value["window_start"], value["origin"]);
+        assert_eq!(groups.insert(key, value.to_string()), None, "a group comes once");
+    }
+    groups
+}
+
+async fn delays(world: &World) -> BTreeMap<String, String> {
+    let rows = world.read("delays-by-hour").await;
+    by_group(rows.into_iter().map(|(key, value)| {
+        let value: Value = serde_json::from_str(&value).unwrap();
+        assert_eq!(key.as_deref(), value["origin"].as_str());
+        value
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn flight_delays_equal_batch_sql_in_both_forms() {
+    let batch = by_group(batch_delays(&flight_delays("flight-delays.toml")).await);
+    assert!(batch.len() > 1000, "{}", batch.len());
+    for file in ["flight-delays.toml", "flight-delays.sql"] {
+        let world = World::new().await;
+        world.create("flights", 1).await;
+        world.produce("flights", 0, &flights()).await;
+        let mut runtime = world.start(&[&flight_delays(file)]);
+        runtime.inputs_complete();
+        let mut printed = runtime.printed().unwrap();
+        let (finished, shown) = tokio::join!(runtime.finished(), async {
+            let mut rows = 0;
+            while let Some(batch) = printed.recv().await {
+                rows += batch.rows.num_rows();
+            }
+            rows
+        });
+        let summary = finished.unwrap().remove(0);
+        assert!(summary.complete);
+        assert_eq!((summary.counts.rows_in, summary.counts.late), (27_004, 0));
+        assert_eq!(shown, batch.len());
+        assert_eq!(delays(&world).await, batch);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_pipeline_goes_on_where_it_committed() {
+    let pipeline = flight_delays("flight-delays.toml");
+    let world = World::new().await;
+    world.create("flights", 1).await;
+    let lines = flights();
+    for part in lines.chunks(lines.len() / 5) {
+        world.produce("flights", 0, part).await;
+        let runtime = world.start(&[&pipeline]);
+        let mut progress = runtime.progress();
+        // Somewhere in the middle, wherever the first commit is.
+        progress.wait_for(|queries| queries[0].counts.rows_in > 0).await.unwrap();
+        runtime.stop();
+        let summary = runtime.finished().await.unwrap().remove(0);
+        assert!(!summary.complete);
+    }
+    let runtime = world.start(&[&pipeline]);
+    runtime.inputs_complete();
+    let progress = runtime.progress();
+    runtime.finished().await.unwrap();
+    let resumed = progress.borrow()[0].resumed_from.clone().unwrap();
+    assert!(resumed.windows > 0 && resumed.groups > 0, "{resumed:?}");
+    assert_eq!(delays(&world).await, by_group(batch_delays(&pipeline).await));
+    // All is closed now: nothing comes a second time, however often it ends.
+    let again = world.run_to_end(&[&pipeline]).await.unwrap().remove(0);
+    assert_eq!(again.counts.rows_out, 0);
+    assert_eq!(delays(&world).await.len(), by_group(batch_delays(&pipeline).await).len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_survives_the_broker() {
+    let pipeline = flight_delays("flight-delays.toml");
+    let mut world = World::new().await;
+    world.create("flights", 1).await;
+    let lines = flights();
+    let (first, second) = lines.split_at(9000);
+    world.produce("flights", 0, first).await;
+    let runtime = world.start(&[&pipeline]);
+    let mut progress = runtime.progress();
+    progress.wait_for(|queries| queries[0].counts.rows_in == 8999).await.unwrap();
+    runtime.stop();
+    runtime.finished().await.unwrap();
+    world.broker.shutdown().await.unwrap();
+    let config = BrokerConfig::new(world._dir.path());
+    drop((world.broker, world.client));
+    world.broker = Broker::open(config).await.unwrap();
+    world.client = Arc::new(EmbeddedClient::new(world.broker.clone()));
+    world.produce("flights", 0, second).await;
+    world.run_to_end(&[&pipeline]).await.unwrap();
+    assert_eq!(delays(&world).await, by_group(batch_delays(&pipeline).await));
+}
+
+/// A second instance of a pipeline takes over at any moment; the first can write no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_instance_fences_the_first() {
+    let pipeline = flight_delays("flight-delays.toml");
+    let world = World::new().await;
+    world.create("flights", 1).await;
+    let lines = flights();
+    let (first, second) = lines.split_at(20_000);
+    world.produce("flights", 0, first).await;
+    let zombie = world.start(&[&pipeline]);
+    let mut progress = zombie.progress();
+    progress.wait_for(|queries| queries[0].counts.rows_in > 0).await.unwrap();
+    let successor = world.start(&[&pipeline]);
+    let mut progress = successor.progress();
+    progress.wait_for(|queries| queries[0].resumed_from.is_some()).await.unwrap();
+    world.produce("flights", 0, second).await;
+    successor.inputs_complete();
+    successor.finished().await.unwrap();
+    let error = zombie.finished().await.unwrap_err().to_string();
+    assert!(error.contains("another producer with transactional id"), "{error}");
+    assert_eq!(delays(&world).await, by_group(batch_delays(&pipeline).await));
+}
+
+const CHAIN: &str = r#"
+[sources.numbers]
+format = "json"
+[sources.numbers.columns]
+at = "timestamp"
+n = "bigint"
+
+[sources.doubled]
+format = "json"
+event_time = "at"
+[sources.doubled.columns]
+at = "timestamp"
+n = "bigint"
+
+[[queries]]
+name = "double"
+from = "numbers"
+sink = { topic = "doubled", format = "json" }
+[[queries.steps]]
+filter = "n > 0"
+[[queries.steps]]
+map = { at = "at", n = "n * 2" }
+
+[[queries]]
+name = "sums"
+from = "doubled"
+sink = { topic = "sums", format = "json" }
+[[queries.steps]]
+window = { tumble = "10 seconds" }
+[queries.steps.aggregate]
+total = "sum(n)"
+"#;
+
+fn number(second: i64, n: i64) -> String {
+    format!(r#"{{"at":"1970-01-01T00:00:{second:02}","n":{n}}}"#)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_of_queries_ends_in_order() {
+    let pipeline = pipeline(CHAIN);
+    let world = World::new().await;
+    world.create("numbers", 3).await;
+    for partition in 0..3 {
+        let values: Vec<String> = (0..1000).map(|at| number(at / 50, at - 500)).collect();
+        world.produce("numbers", partition, &values).await;
+    }
+    let summaries = world.run_to_end(&[&pipeline]).await.unwrap();
+    assert_eq!(summaries.len(), 2);
+    let sums: i64 = world
+        .read("sums")
+        .await
+        .iter()
+        .map(|(_, value)| serde_json::from_str::<Value>(value).unwrap()["total"].as_i64().unwrap())
+        .sum();
+    let expected: i64 = (1..500).map(|n| n * 2 * 3).sum();
+    assert_eq!(sums, expected);
+    assert_eq!(world.client.topic("doubled").await.unwrap().unwrap().partitions, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_comes_alone_is_visible_at_once() {
+    let pipeline = pipeline(CHAIN);
+    let world = World::new().await;
+    world.create("numbers", 1).await;
+    let runtime = world.start(&[&pipeline]);
+    let mut progress = runtime.progress();
+    progress
+        .wait_for(|queries| {
+            queries.iter().all(|query| query.phase == engine::runtime::Phase::Running)
+        })
+        .await
+        .unwrap();
+    let doubled = TopicPartition::new("doubled", 0);
+    let options = ReaderOptions::partitions(vec![(doubled, Offset::ZERO)]);
+    let mut reader = world.client.reader(options).await.unwrap();
+    for n in 1..=5 {
+        world.produce("numbers", 0, &[number(1, n)]).await;
+        let seen = tokio::time::timeout(Duration::from_secs(10), async {
+            loop {
+                let ReaderEvent::Batches(fetched) = reader.next().await.unwrap() else { continue };
+                if !fetched.batches.is_empty() {
+                    break;
+                }
+            }
+        });
+        seen.await.expect("one row is not held back for others");
+    }
+    runtime.stop();
+    runtime.finished().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_query_is_refused_until_its_state_is_reset() {
+    let world = World::new().await;
+    world.create("doubled", 1).await;
+    world.produce("doubled", 0, &[number(1, 5), number(2, 7)]).await;
+    let text = CHAIN.replace(
+        "from = \"numbers\"\nsink = { topic = \"doubled\"",
+        "from = \"numbers\"\nsink = { topic = \"other\"",
+    );
+    let before = pipeline(&text);
+    let runtime = world.start(&[&before]);
+    let mut progress = runtime.progress();
+    progress.wait_for(|queries| queries[1].counts.rows_in == 2).await.unwrap();
+    runtime.stop();
+    runtime.finished().await.unwrap();
+
+    let after = pipeline(&text.replace("sum(n)", "max(n)"));
+    let error = world.run_to_end(&[&after]).await.unwrap_err().to_string();
+    assert!(error.contains("query 'sums'"), "{error}");
+    assert!(error.contains("1 open windows with 1 groups would be lost"), "{error}");
+    let runtime = world.start_with(&[&after], RuntimeOptions { reset_state: true });
+    runtime.inputs_complete();
+    runtime.finished().await.unwrap();
+    let sums = world.read("sums").await;
+    assert_eq!(sums.len(), 1);
+    assert!(sums[0].1.contains("\"total\":7"), "{sums:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_record_stops_the_query_and_names_its_place() {
+    let world = World::new().await;
+    world.create("numbers", 1).await;
+    let values = [number(1, 1), "{\"n\":".to_owned(), number(2, 2)];
+    world.produce("numbers", 0, &values).await;
+    let error = world.run_to_end(&[&pipeline(CHAIN)]).await.unwrap_err().to_string();
+    assert!(
+        error.contains(
+            "query 'double': topic 'numbers', partition 0, offset 1: not valid JSON: it ends in \
+             the middle"
+        ),
+        "{error}"
+    );
+}
