@@ -58,7 +58,7 @@ async fn throughput(client: &Arc<dyn Client>, dir: &Path, lines: usize, length: 
     let done = worker.shutdown().await.expect("no failure").connectors[0].clone();
     assert_eq!(done.records, lines as u64);
     println!(
-        "| file source, {length}-byte lines | {:.2} M lines/s, {:.0} MB/s ({lines} in {took:.2} s) |",
+        "| file source, {length}-byte lines | {:.2} M lines/s, {:.0} MB/s ({took:.2} s) |",
         lines as f64 / took / 1e6,
         done.bytes as f64 / took / 1e6,
     );
