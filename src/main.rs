@@ -1,1 +1,16 @@
-fn main() {}
+//! `millstream`: streams, connectors and a Kafka-compatible broker in one binary.
+//!
+//! - [`cli`]: one file per command, and how each finds its broker;
+//! - [`render`]: what people see: tables, JSON lines, checklists, progress, mistakes with carets.
+//!
+//! Data goes to stdout, all else to stderr. Exit status: 0 done, 1 failed while running, 2 wrong
+//! usage or a wrong pipeline file, in which case nothing was started.
+
+mod cli;
+mod render;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

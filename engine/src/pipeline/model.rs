@@ -191,6 +191,24 @@ pub struct Query {
     pub span: Span,
 }
 
+impl Query {
+    /// Names of the sources that it reads, each once, in the order of the plan.
+    pub fn inputs(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut below = vec![&self.plan];
+        while let Some(plan) = below.pop() {
+            if let LogicalPlan::TableScan(scan) = plan {
+                let name = scan.table_name.table().to_owned();
+                if !names.contains(&name) {
+                    names.push(name);
+                }
+            }
+            below.extend(plan.inputs().into_iter().rev());
+        }
+        names
+    }
+}
+
 /// When a windowed query writes its results (EMIT ON WINDOW CLOSE).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Emit {

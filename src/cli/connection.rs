@@ -1,0 +1,153 @@
+//! How a command finds its broker.
+//!
+//! ```text
+//! --bootstrap-server given ──────────────────────────► that one, by librdkafka
+//! data directory locked by a broker that listens ────► joined, in the same way
+//! otherwise ─────────────────────────────────────────► opened here: no socket between
+//! ```
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use broker::broker::{Broker, BrokerConfig, OpenError};
+use broker::client::Client;
+use broker::client::embedded::EmbeddedClient;
+use broker::data_dir::DataDirError;
+use broker::server::{Server, ServerConfig};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::{BrokerChoice, Failure};
+
+/// A broker to talk to.
+pub struct Connection {
+    pub client: Arc<dyn Client>,
+    pub how: How,
+    embedded: Option<Embedded>,
+}
+
+/// Where the broker is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// In this process, listening here.
+    Serving(SocketAddr),
+    /// In this process, for this command alone.
+    Offline,
+    /// In the process that serves the data directory.
+    Joined(String),
+    /// Named by the user.
+    Remote(String),
+}
+
+struct Embedded {
+    broker: Arc<Broker>,
+    stop: CancellationToken,
+    serving: Option<JoinHandle<()>>,
+}
+
+/// For a command that reads or changes something and ends. It creates no data directory.
+pub async fn open(choice: &BrokerChoice) -> Result<Connection, Failure> {
+    if let Some(address) = &choice.bootstrap_server {
+        return remote(address, How::Remote(address.clone())).await;
+    }
+    if !choice.data_dir.join("meta.properties").exists() {
+        let dir = choice.data_dir.display();
+        return Err(Failure::usage(format!("there is no broker's data in {dir}")).with_help(
+            "start one with `millstream broker`, or name one with --bootstrap-server HOST:PORT \
+             or --data-dir DIR",
+        ));
+    }
+    match open_broker(&choice.data_dir).await? {
+        Opened::Locked(address) => remote(&address, How::Joined(address.clone())).await,
+        Opened::Here(broker) => Ok(Connection {
+            client: Arc::new(EmbeddedClient::new(broker.clone())),
+            how: How::Offline,
+            embedded: Some(Embedded { broker, stop: CancellationToken::new(), serving: None }),
+        }),
+    }
+}
+
+/// For a command that keeps a broker running, unless one is named or serves the directory.
+pub async fn serve(choice: &BrokerChoice, listen: &str) -> Result<Connection, Failure> {
+    if let Some(address) = &choice.bootstrap_server {
+        return remote(address, How::Remote(address.clone())).await;
+    }
+    match open_broker(&choice.data_dir).await? {
+        Opened::Locked(address) => remote(&address, How::Joined(address.clone())).await,
+        Opened::Here(broker) => {
+            let connection = serve_broker(broker.clone(), listen).await;
+            if connection.is_err() {
+                close(&broker).await;
+            }
+            connection
+        }
+    }
+}
+
+async fn serve_broker(broker: Arc<Broker>, listen: &str) -> Result<Connection, Failure> {
+    let server = Server::bind(broker.clone(), ServerConfig::new(listen)).await;
+    let server = server.map_err(Failure::running)?;
+    let address = server.local_addr();
+    broker.announce(&address.to_string()).map_err(Failure::running)?;
+    let stop = CancellationToken::new();
+    let serving = tokio::spawn(server.run(stop.clone()));
+    Ok(Connection {
+        client: Arc::new(EmbeddedClient::new(broker.clone())),
+        how: How::Serving(address),
+        embedded: Some(Embedded { broker, stop, serving: Some(serving) }),
+    })
+}
+
+enum Opened {
+    Here(Arc<Broker>),
+    /// By a broker at this address.
+    Locked(String),
+}
+
+async fn open_broker(data_dir: &Path) -> Result<Opened, Failure> {
+    match Broker::open(BrokerConfig::new(data_dir)).await {
+        Ok(broker) => Ok(Opened::Here(broker)),
+        Err(OpenError::DataDir(DataDirError::Locked { address: Some(address), .. })) => {
+            Ok(Opened::Locked(address))
+        }
+        Err(error @ OpenError::DataDir(DataDirError::Locked { .. })) => {
+            Err(Failure::running(error).with_help("wait until it ends, or use another --data-dir"))
+        }
+        Err(error) => Err(Failure::running(error)),
+    }
+}
+
+#[cfg(feature = "kafka")]
+async fn remote(address: &str, how: How) -> Result<Connection, Failure> {
+    use broker::client::{RemoteClient, RemoteOptions};
+    let client = RemoteClient::connect(address, RemoteOptions::default()).await?;
+    Ok(Connection { client: Arc::new(client), how, embedded: None })
+}
+
+#[cfg(not(feature = "kafka"))]
+async fn remote(address: &str, _: How) -> Result<Connection, Failure> {
+    Err(Failure::usage(format!("{address}: this binary cannot talk to another broker"))
+        .with_help("build it with the cargo feature `kafka`, which is on by default"))
+}
+
+impl Connection {
+    /// Stops serving and makes everything durable. Nothing else may use the client any more.
+    pub async fn close(self) {
+        drop(self.client);
+        let Some(embedded) = self.embedded else { return };
+        embedded.stop.cancel();
+        if let Some(serving) = embedded.serving
+            && let Err(error) = serving.await
+        {
+            tracing::error!(%error, "the server has panicked");
+        }
+        close(&embedded.broker).await;
+    }
+}
+
+async fn close(broker: &Arc<Broker>) {
+    if let Err(error) = broker.shutdown().await {
+        tracing::error!(%error, "the broker was not closed in order; it recovers at the next start");
+    }
+}

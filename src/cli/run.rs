@@ -1,0 +1,388 @@
+//! `millstream run`: pipeline files, their connectors and, unless one is named, a broker.
+//!
+//! ```text
+//! files ─► checked ─► broker ─► queries and connectors at work ─► rows to stdout
+//!   mistakes: nothing starts       stop, or the end of the input: connectors that read,
+//!                                  then queries, then connectors that write, then the broker
+//! ```
+
+use std::io::{self, Write};
+use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use connectors::{
+    ConnectorConfig, ConnectorKind, ConnectorState, ConnectorStatus, Worker, WorkerOptions,
+};
+use engine::pipeline::{Diagnostic, Diagnostics, Pipeline, Severity};
+use engine::runtime::{PrintedRows, QueryProgress, Runtime, RuntimeOptions};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::broker::Listen;
+use super::connection::{self, Connection, How};
+use super::{BrokerChoice, Failure};
+use crate::render::diagnostics;
+use crate::render::rows::{RowStyle, RowWriter};
+use crate::render::status::{self, Progress, Reading, Unit};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  millstream run pipelines/flight-delays.toml
+  millstream run pipelines/flight-delays.toml --until-end > delays.jsonl
+  millstream run a.toml b.sql --bootstrap-server kafka:9092
+
+Rows of queries with `print = true` go to stdout: a table on a terminal, else JSON lines. Ctrl-C
+stops in order; the next run goes on where this one committed.")]
+pub struct RunArgs {
+    /// Pipeline files, TOML or SQL
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    listen: Listen,
+    #[command(flatten)]
+    broker: BrokerChoice,
+    /// Finish when the inputs are read, closing all windows
+    #[arg(long)]
+    until_end: bool,
+    /// Print rows as JSON lines on a terminal too
+    #[arg(long)]
+    json: bool,
+    /// Forget what earlier runs have computed and read, and start from the beginning
+    #[arg(long)]
+    reset_state: bool,
+}
+
+/// Checked pipelines, each with its connectors; every mistake of all files otherwise.
+pub fn load(files: &[PathBuf]) -> Result<Vec<(Pipeline, Vec<ConnectorConfig>)>, Failure> {
+    let (pipelines, warnings) = engine::pipeline::load(files).map_err(Failure::Pipeline)?;
+    let mut mistakes = Vec::new();
+    let mut loaded = Vec::new();
+    for pipeline in pipelines {
+        let mut configs = Vec::new();
+        for connector in &pipeline.connectors {
+            let base = pipeline.path.parent().unwrap_or(Path::new("."));
+            match connectors::validate(&connector.name, &connector.properties, base) {
+                Ok(config) => configs.push(config),
+                Err(problems) => mistakes.extend(problems.into_iter().map(|problem| {
+                    Diagnostic {
+                        severity: Severity::Error,
+                        span: Some(
+                            connector
+                                .property_spans
+                                .get(&problem.key)
+                                .unwrap_or(&connector.span)
+                                .clone(),
+                        ),
+                        message: format!("connector '{}': {}", connector.name, problem.message),
+                        label: None,
+                        help: problem.help,
+                    }
+                })),
+            }
+        }
+        loaded.push((pipeline, configs));
+    }
+    if !mistakes.is_empty() {
+        mistakes.extend(warnings);
+        return Err(Failure::Pipeline(Diagnostics(mistakes)));
+    }
+    if !warnings.is_empty() {
+        diagnostics::print(&Diagnostics(warnings));
+    }
+    Ok(loaded)
+}
+
+pub async fn run(args: RunArgs, stop: CancellationToken) -> Result<(), Failure> {
+    let loaded = load(&args.files)?;
+    let connection = connection::serve(&args.broker, &args.listen.listen).await?;
+    let began = Instant::now();
+    let done = match Session::start(&args, &connection, loaded) {
+        Ok(session) => session.run(stop, args.until_end).await,
+        Err(failure) => Err(failure),
+    };
+    connection.close().await;
+    let outcome = done?;
+    eprintln!("{}", outcome.in_words(began.elapsed()));
+    Ok(())
+}
+
+/// Of more partitions than these nobody reads the offsets.
+const OFFSETS_SHOWN_MAX: usize = 4;
+
+/// Everything that is at work.
+struct Session {
+    worker: Worker,
+    runtime: Runtime,
+    connectors: watch::Receiver<Vec<ConnectorStatus>>,
+    queries: watch::Receiver<Vec<QueryProgress>>,
+    printed: mpsc::Receiver<PrintedRows>,
+    rows: RowWriter,
+    progress: Progress,
+}
+
+/// How a run ended.
+struct Outcome {
+    complete: bool,
+    queries: Vec<QueryProgress>,
+}
+
+impl Session {
+    fn start(
+        args: &RunArgs,
+        connection: &Connection,
+        loaded: Vec<(Pipeline, Vec<ConnectorConfig>)>,
+    ) -> Result<Session, Failure> {
+        announce(args, connection, &loaded);
+        let (pipelines, configs): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
+        let options = RuntimeOptions { reset_state: args.reset_state };
+        let mut runtime = Runtime::start(connection.client.clone(), pipelines, options)
+            .map_err(Failure::running)?;
+        let options = WorkerOptions { until_end: args.until_end, ..WorkerOptions::default() };
+        let configs = configs.into_iter().flatten().collect();
+        let worker = Worker::start(connection.client.clone(), configs, options);
+        Ok(Session {
+            connectors: worker.statuses(),
+            queries: runtime.progress(),
+            printed: runtime.printed().expect("nobody else has taken the rows"),
+            worker,
+            runtime,
+            rows: RowWriter::new(RowStyle::for_stdout(args.json)),
+            progress: Progress::new(),
+        })
+    }
+
+    async fn run(mut self, stop: CancellationToken, until_end: bool) -> Result<Outcome, Failure> {
+        let worked = self.work(&stop, until_end).await;
+        self.progress.clear();
+        // Whatever happened: let all that was begun be committed.
+        let complete = matches!(worked, Ok(true));
+        self.runtime.stop();
+        let Session { worker, runtime, queries, mut printed, mut rows, .. } = self;
+        let finished = runtime.finished();
+        let printing = async {
+            while let Some(batch) = printed.recv().await {
+                print(&mut rows, &batch)?;
+            }
+            Ok::<(), Failure>(())
+        };
+        let (finished, shown) = tokio::join!(finished, printing);
+        if complete && finished.is_ok() {
+            // A sink that fails says so in `shutdown` too.
+            let _ = worker.finish_sinks_at_end().await;
+        }
+        let stopped = worker.shutdown().await;
+        finished.map_err(Failure::running)?;
+        stopped.map_err(Failure::running)?;
+        worked?;
+        shown?;
+        let queries = queries.borrow().clone();
+        Ok(Outcome { complete, queries })
+    }
+
+    /// Until the user stops it, something fails, or the end of the input: then `Ok(true)`.
+    async fn work(&mut self, stop: &CancellationToken, until_end: bool) -> Result<bool, Failure> {
+        let mut ticks = tokio::time::interval(self.progress.interval());
+        let mut sources_done = false;
+        let mut resumed = false;
+        if until_end && sources_over(&self.connectors.borrow()) {
+            // There is no source to wait for.
+            sources_done = true;
+            self.runtime.inputs_complete();
+        }
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(false),
+                batch = self.printed.recv() => match batch {
+                    Some(batch) => {
+                        self.progress.clear();
+                        print(&mut self.rows, &batch)?;
+                    }
+                    // All queries have ended: in order, or one with the error that
+                    // `Runtime::finished` tells.
+                    None => return Ok(until_end),
+                },
+                _ = ticks.tick() => self.show_progress(),
+                changed = self.connectors.changed() => {
+                    if changed.is_err() {
+                        return Ok(false);
+                    }
+                    let over = {
+                        let connectors = self.connectors.borrow_and_update();
+                        if let Some(reason) = failed(&connectors) {
+                            return Err(Failure::running(reason));
+                        }
+                        sources_over(&connectors)
+                    };
+                    if until_end && over && !sources_done {
+                        sources_done = true;
+                        self.runtime.inputs_complete();
+                    }
+                }
+                Ok(()) = self.queries.changed() => {
+                    if !resumed {
+                        resumed = self.tell_resumed();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Says once, when all queries know, where they go on.
+    fn tell_resumed(&mut self) -> bool {
+        let queries = self.queries.borrow_and_update();
+        if queries.iter().any(|query| {
+            use engine::runtime::Phase;
+            matches!(query.phase, Phase::Starting | Phase::Restoring)
+        }) {
+            return false;
+        }
+        for query in queries.iter() {
+            let Some(from) = &query.resumed_from else { continue };
+            let at: Vec<_> = from
+                .offsets
+                .iter()
+                .map(|(partition, offset)| {
+                    let offset = status::grouped(offset.0.max(0) as u64);
+                    format!("{partition} at offset {offset}")
+                })
+                .take(OFFSETS_SHOWN_MAX)
+                .collect();
+            let more = if from.offsets.len() > OFFSETS_SHOWN_MAX { ", …" } else { "" };
+            let mut how = format!("query '{}' goes on with {}{more}", query.query, at.join(", "));
+            if from.windows > 0 {
+                how.push_str(&format!(", {} windows open", from.windows));
+            }
+            status::checked("resumed", &how);
+        }
+        true
+    }
+
+    fn show_progress(&mut self) {
+        let reading = reading(&self.connectors.borrow(), &self.queries.borrow());
+        match reading {
+            Some(reading) => self.progress.show(&reading, Instant::now()),
+            None => self.progress.clear(),
+        }
+    }
+}
+
+fn print(rows: &mut RowWriter, batch: &PrintedRows) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    rows.write(&batch.query, &batch.rows, &mut out)
+        .and_then(|()| Ok(out.flush()?))
+        .map_err(|error| Failure::running(format!("stdout: {error}")))
+}
+
+fn failed(connectors: &[ConnectorStatus]) -> Option<String> {
+    connectors.iter().find_map(|connector| match &connector.state {
+        ConnectorState::Failed(reason) => Some(format!("connector '{}': {reason}", connector.name)),
+        _ => None,
+    })
+}
+
+fn sources_over(connectors: &[ConnectorStatus]) -> bool {
+    let mut sources = connectors.iter().filter(|one| one.kind == ConnectorKind::Source);
+    sources.all(|source| source.state.is_over())
+}
+
+/// What there is to wait for: a source that catches up, else a query that does.
+fn reading(connectors: &[ConnectorStatus], queries: &[QueryProgress]) -> Option<Reading> {
+    let source = connectors
+        .iter()
+        .find(|one| one.kind == ConnectorKind::Source && one.state == ConnectorState::Running);
+    if let Some(source) = source {
+        return Some(Reading {
+            phase: format!("connector '{}' reads", source.name),
+            done: source.bytes,
+            total: source.total_bytes,
+            unit: Unit::Bytes,
+        });
+    }
+    let query = queries.iter().find(|query| query.lag > 0)?;
+    let done = query.counts.rows_in;
+    Some(Reading {
+        phase: format!("query '{}' reads", query.query),
+        done,
+        total: Some(done + query.lag),
+        unit: Unit::Records,
+    })
+}
+
+/// The checklist: what is at work and where to look.
+fn announce(args: &RunArgs, connection: &Connection, loaded: &[(Pipeline, Vec<ConnectorConfig>)]) {
+    let names: Vec<_> = loaded.iter().map(|(pipeline, _)| pipeline.name.as_str()).collect();
+    eprintln!("millstream {} · {}", env!("CARGO_PKG_VERSION"), names.join(", "));
+    let dir = args.broker.data_dir.display();
+    let (address, how) = match &connection.how {
+        How::Serving(address) => (address.to_string(), format!("{address}, data in {dir}")),
+        How::Joined(address) => (address.clone(), format!("{address}, which serves {dir} already")),
+        How::Remote(address) => (address.clone(), address.clone()),
+        How::Offline => (dir.to_string(), format!("data in {dir}")),
+    };
+    status::checked("broker", &how);
+    for (pipeline, connectors) in loaded {
+        for connector in connectors {
+            status::checked("connector", &connector_in_words(connector));
+        }
+        for query in &pipeline.queries {
+            let how = format!("{} → {}", query.inputs().join(", "), query.sink.topic);
+            status::checked("query", &format!("{}: {how}", query.name));
+        }
+    }
+    if let Some(query) = loaded.iter().flat_map(|(pipeline, _)| &pipeline.queries).next_back() {
+        let topic = &query.sink.topic;
+        status::pointer("look", &format!("kcat -b {address} -C -t {topic}   (Ctrl-C stops)"));
+    }
+}
+
+/// `flights-file: examples/data/flights.csv → flights`
+fn connector_in_words(connector: &ConnectorConfig) -> String {
+    let file = without_detours(&connector.path("file"));
+    let name = connector.name();
+    match connector.plugin().kind() {
+        ConnectorKind::Source => {
+            format!("{name}: {} → {}", file.display(), connector.text("topic"))
+        }
+        ConnectorKind::Sink => {
+            format!("{name}: {} → {}", connector.list("topics").join(", "), file.display())
+        }
+    }
+}
+
+/// `pipelines/../examples` is `examples`, for people to read; links may say otherwise.
+fn without_detours(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        let named = matches!(plain.components().next_back(), Some(Component::Normal(_)));
+        if part == Component::ParentDir && named {
+            plain.pop();
+        } else {
+            plain.push(part);
+        }
+    }
+    plain
+}
+
+impl Outcome {
+    /// `read 27,004 rows, wrote 1,234; finished in 0.8 s`
+    fn in_words(&self, took: Duration) -> String {
+        let sum = |count: fn(&QueryProgress) -> u64| self.queries.iter().map(count).sum::<u64>();
+        let mut words = format!(
+            "read {} rows, wrote {}",
+            status::grouped(sum(|query| query.counts.rows_in)),
+            status::grouped(sum(|query| query.counts.rows_out)),
+        );
+        for (what, count) in [
+            ("late", sum(|query| query.counts.late)),
+            ("skipped", sum(|query| query.counts.skipped)),
+            ("dead-lettered", sum(|query| query.counts.dead_lettered)),
+        ] {
+            if count > 0 {
+                words.push_str(&format!(", {} {what}", status::grouped(count)));
+            }
+        }
+        let how = if self.complete { "finished" } else { "stopped in order" };
+        format!("{words}; {how} after {:.1} s", took.as_secs_f64())
+    }
+}

@@ -1,0 +1,10 @@
+//! What people see.
+//!
+//! - [`diagnostics`]: mistakes with file, line, caret and help;
+//! - [`table`]: rows as an aligned table; [`rows`]: rows of a query, as table or JSON lines;
+//! - [`status`]: the checklist at the start and the progress while an input catches up.
+
+pub mod diagnostics;
+pub mod rows;
+pub mod status;
+pub mod table;

@@ -1,0 +1,135 @@
+//! Rows of a query on stdout: a table for a person, JSON lines for a program.
+
+use std::io::{self, IsTerminal, Write};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema};
+use arrow::error::ArrowError;
+use arrow::json::WriterBuilder;
+use arrow::json::writer::LineDelimited;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use super::table::Table;
+
+/// How rows are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowStyle {
+    Table,
+    JsonLines,
+}
+
+impl RowStyle {
+    /// A table on a terminal unless JSON was asked for, JSON lines in a pipe.
+    pub fn for_stdout(json: bool) -> RowStyle {
+        if !json && io::stdout().is_terminal() { RowStyle::Table } else { RowStyle::JsonLines }
+    }
+}
+
+/// Writes the rows of one or several queries as they come.
+#[derive(Debug)]
+pub struct RowWriter {
+    style: RowStyle,
+    /// The query whose rows came last, and its table.
+    current: Option<(String, Table)>,
+}
+
+impl RowWriter {
+    pub fn new(style: RowStyle) -> RowWriter {
+        RowWriter { style, current: None }
+    }
+
+    /// Writes `rows` of `query` to `out`.
+    pub fn write(
+        &mut self,
+        query: &str,
+        rows: &RecordBatch,
+        out: &mut impl Write,
+    ) -> Result<(), ArrowError> {
+        match self.style {
+            RowStyle::JsonLines => {
+                let mut writer = WriterBuilder::new()
+                    .with_explicit_nulls(true)
+                    .build::<_, LineDelimited>(&mut *out);
+                writer.write(rows)?;
+                writer.finish()?;
+            }
+            RowStyle::Table => self.write_table(query, rows, out)?,
+        }
+        Ok(out.flush()?)
+    }
+
+    fn write_table(
+        &mut self,
+        query: &str,
+        rows: &RecordBatch,
+        out: &mut impl Write,
+    ) -> Result<(), ArrowError> {
+        if self.current.as_ref().is_none_or(|(current, _)| current != query) {
+            if self.current.is_some() {
+                writeln!(out, "\n{query}")?;
+            }
+            self.current = Some((query.to_owned(), table_of(&rows.schema())));
+        }
+        let options = FormatOptions::new().with_display_error(true).with_null("–");
+        let formatters = rows
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column, &options))
+            .collect::<Result<Vec<_>, _>>()?;
+        let cells: Vec<Vec<String>> = (0..rows.num_rows())
+            .map(|row| formatters.iter().map(|column| column.value(row).to_string()).collect())
+            .collect();
+        if let Some((_, table)) = &mut self.current {
+            out.write_all(table.lines(&cells).as_bytes())?;
+        }
+        Ok(())
+    }
+}
+
+fn table_of(schema: &Schema) -> Table {
+    let is_number = |kind: &DataType| kind.is_numeric();
+    Table::new(
+        schema.fields().iter().map(|field| (field.name().as_str(), is_number(field.data_type()))),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Float64Array, StringArray, TimestampSecondArray};
+    use expect_test::expect;
+
+    use super::*;
+
+    fn rows() -> RecordBatch {
+        RecordBatch::try_from_iter([
+            (
+                "window_start",
+                Arc::new(
+                    TimestampSecondArray::from(vec![1_357_034_400, 1_357_038_000])
+                        .with_timezone("+00:00"),
+                ) as _,
+            ),
+            ("origin", Arc::new(StringArray::from(vec!["EWR", "JFK"])) as _),
+            ("mean_delay", Arc::new(Float64Array::from(vec![Some(2.5), None])) as _),
+        ])
+        .unwrap()
+    }
+
+    fn written(style: RowStyle) -> String {
+        let mut out = Vec::new();
+        RowWriter::new(style).write("delays", &rows(), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_terminal_gets_a_table() {
+        expect![[""]].assert_eq(&written(RowStyle::Table));
+    }
+
+    #[test]
+    fn a_pipe_gets_json_lines() {
+        expect![[""]].assert_eq(&written(RowStyle::JsonLines));
+    }
+}

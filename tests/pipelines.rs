@@ -1,0 +1,320 @@
+//! Pipelines from file to answer, by the real binary: what a new user does, and what can happen
+//! to it.
+
+mod fixture;
+
+use std::collections::BTreeMap;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
+use fixture::{ROOT, Running, fail, stdout, succeed};
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+const FLIGHTS: &str = "examples/data/flights-2013-01.csv";
+
+/// A folder laid out like the repository: pipelines/ beside examples/data/.
+struct Place {
+    dir: TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        let dir = tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("examples/data")).unwrap();
+        fs::create_dir_all(dir.path().join("pipelines")).unwrap();
+        for file in ["pipelines/flight-delays.toml", "pipelines/flight-delays.sql", FLIGHTS] {
+            fs::copy(Path::new(ROOT).join(file), dir.path().join(file)).unwrap();
+        }
+        Place { dir }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn flights(&self) -> PathBuf {
+        self.path().join(FLIGHTS)
+    }
+
+    /// Keeps only this many flights, and gives the others.
+    fn cut_flights(&self, keep: usize) -> Vec<String> {
+        let text = fs::read_to_string(self.flights()).unwrap();
+        let lines: Vec<String> = text.lines().map(|line| format!("{line}\n")).collect();
+        fs::write(self.flights(), lines[..=keep].concat()).unwrap();
+        lines[keep + 1..].to_vec()
+    }
+
+    fn append(&self, lines: &[String]) {
+        let mut file = OpenOptions::new().append(true).open(self.flights()).unwrap();
+        file.write_all(lines.concat().as_bytes()).unwrap();
+    }
+}
+
+/// What the pipeline must answer, by batch DataFusion over the file.
+fn by_batch(flights: &Path) -> BTreeMap<(String, String), Value> {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let text = fs::read_to_string(flights).unwrap();
+    // DataFusion's CSV reader has no token for NULL but the empty field.
+    let plain = flights.with_extension("plain.csv");
+    fs::write(&plain, text.replace(",NA", ",")).unwrap();
+    let batches = runtime.block_on(async {
+        let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+        let path = plain.to_str().unwrap();
+        context.register_csv("flights", path, CsvReadOptions::new()).await.unwrap();
+        let answer = context.sql(
+            "SELECT date_bin(INTERVAL '1 hour', arrow_cast(time_hour, 'Timestamp(Nanosecond, Some(\"+00:00\"))')) AS window_start,
+                    date_bin(INTERVAL '1 hour', arrow_cast(time_hour, 'Timestamp(Nanosecond, Some(\"+00:00\"))')) + INTERVAL '1 hour' AS window_end,
+                    origin, count(*) AS flights,
+                    count(*) FILTER (WHERE dep_time IS NULL) AS cancelled,
+                    avg(dep_delay) AS mean_delay, max(dep_delay) AS max_delay,
+                    percentile_cont(0.9) WITHIN GROUP (ORDER BY dep_delay) AS p90_delay
+             FROM flights GROUP BY 1, 2, origin",
+        );
+        answer.await.unwrap().collect().await.unwrap()
+    });
+    let mut json = Vec::new();
+    for batch in &batches {
+        let mut writer = datafusion::arrow::json::WriterBuilder::new()
+            .with_explicit_nulls(true)
+            .build::<_, datafusion::arrow::json::writer::LineDelimited>(&mut json);
+        writer.write(batch).unwrap();
+        writer.finish().unwrap();
+    }
+    rows(&String::from_utf8(json).unwrap())
+}
+
+/// Rows by window and airport. None may come twice.
+fn rows(lines: &str) -> BTreeMap<(String, String), Value> {
+    let mut found = BTreeMap::new();
+    for line in lines.lines() {
+        let mut row: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        // 3 and 3.0 are one number.
+        for column in ["mean_delay", "max_delay", "p90_delay"] {
+            row[column] = row[column].as_f64().map_or(Value::Null, Value::from);
+        }
+        let text = |name: &str| row[name].as_str().unwrap().to_owned();
+        let key = (text("window_start"), text("origin"));
+        assert!(found.insert(key.clone(), row).is_none(), "{key:?} came twice");
+    }
+    found
+}
+
+const UNTIL_END: [&str; 6] =
+    ["--until-end", "--listen", "127.0.0.1:0", "--data-dir", "data", "--json"];
+
+#[test]
+fn the_answer_until_the_end_is_that_of_batch_sql() {
+    for form in ["pipelines/flight-delays.toml", "pipelines/flight-delays.sql"] {
+        let place = Place::new();
+        let output = succeed(place.path(), &[&["run", form], &UNTIL_END[..]].concat());
+        let expected = by_batch(&place.flights());
+        assert!(expected.len() > 1_000, "{}", expected.len());
+        assert_eq!(rows(&stdout(&output)), expected, "{form}: stdout");
+        let file = fs::read_to_string(place.path().join("delays-by-hour.jsonl")).unwrap();
+        assert_eq!(rows(&file), expected, "{form}: the sink's file");
+        let topic = ["consume", "delays-by-hour", "--until-end", "--data-dir", "data"];
+        assert_eq!(rows(&stdout(&succeed(place.path(), &topic))), expected, "{form}: the topic");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("read 27,004 rows"), "{said}");
+        assert!(!said.contains("late"), "{said}");
+    }
+}
+
+#[test]
+fn a_second_run_has_nothing_to_do_and_says_so() {
+    let place = Place::new();
+    let run = [&["run", "pipelines/flight-delays.toml"], &UNTIL_END[..]].concat();
+    succeed(place.path(), &run);
+    let again = succeed(place.path(), &run);
+    assert_eq!(stdout(&again), "");
+    let said = String::from_utf8(again.stderr).unwrap();
+    assert!(said.contains("goes on with flights-0 at offset 27,00"), "{said}");
+}
+
+#[test]
+fn killed_at_any_moment_it_loses_nothing_and_doubles_nothing() {
+    let place = Place::new();
+    let expected = by_batch(&place.flights());
+    let rest = place.cut_flights(3_000);
+    let run = [
+        "run",
+        "pipelines/flight-delays.toml",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        "data",
+        "--json",
+    ];
+    for lines in rest.chunks(4_000) {
+        let mut running = Running::start(place.path(), &run);
+        running.wait_stderr("look");
+        place.append(lines);
+        // Some of it has come out, some is on its way: the worst moment.
+        running.wait_stdout("window_start");
+        running.kill();
+    }
+    succeed(place.path(), &[&["run", "pipelines/flight-delays.toml"], &UNTIL_END[..]].concat());
+    let topic = ["consume", "delays-by-hour", "--until-end", "--data-dir", "data"];
+    assert_eq!(rows(&stdout(&succeed(place.path(), &topic))), expected, "the topic");
+    let file = fs::read_to_string(place.path().join("delays-by-hour.jsonl")).unwrap();
+    assert_eq!(rows(&file), expected, "the sink's file");
+}
+
+#[test]
+fn a_file_that_grows_is_followed_and_ctrl_c_stops_in_order() {
+    let place = Place::new();
+    let rest = place.cut_flights(1_000);
+    let run = [
+        "run",
+        "pipelines/flight-delays.toml",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        "data",
+        "--json",
+    ];
+    let mut running = Running::start(place.path(), &run);
+    running.wait_stderr("look");
+    place.append(&rest[..2_000]);
+    // Of the third day, which the first thousand flights do not reach.
+    running.wait_stdout("2013-01-03T");
+    let (status, _, said) = running.interrupt();
+    assert_eq!(status, Some(0), "{said:#?}");
+    assert!(said.iter().any(|line| line.contains("stopped in order")), "{said:#?}");
+}
+
+#[test]
+fn a_run_joins_the_broker_that_serves_its_directory() {
+    let place = Place::new();
+    let (broker, address) = Running::broker(place.path());
+    let output = succeed(
+        place.path(),
+        &["run", "pipelines/flight-delays.toml", "--until-end", "--data-dir", "data", "--json"],
+    );
+    assert_eq!(rows(&stdout(&output)), by_batch(&place.flights()));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains(&address), "{said}");
+    assert_eq!(broker.interrupt().0, Some(0));
+}
+
+#[test]
+fn all_mistakes_come_at_once_and_nothing_is_started() {
+    let dir = tempdir().unwrap();
+    fs::write(
+        dir.path().join("bad.toml"),
+        r#"
+[sources.flights]
+formta = "csv"
+event_time = "tiem"
+[sources.flights.columns]
+time = "timestampz"
+origin = "text"
+
+[connectors.in]
+connector.class = "FileStreamSorce"
+file = "flights.csv"
+topic = "flights"
+
+[[queries]]
+name = "q"
+from = "fligths"
+steps = [{ filter = "origni = 'JFK'" }]
+sink = "out"
+"#,
+    )
+    .unwrap();
+    for command in ["check", "run"] {
+        let said = fail(dir.path(), &[command, "bad.toml"], 2);
+        for wanted in ["formta", "did you mean 'format'", "timestampz", "fligths", "bad.toml:"] {
+            assert!(said.contains(wanted), "no {wanted} in\n{said}");
+        }
+    }
+    assert!(!dir.path().join(".millstream").exists(), "a wrong file must create nothing");
+}
+
+/// A pipeline over a CSV file of two columns.
+fn small_pipeline(dir: &Path, csv: &[u8], source_options: &str) {
+    fs::write(dir.join("in.csv"), csv).unwrap();
+    fs::write(
+        dir.join("p.toml"),
+        format!(
+            r#"
+[connectors.in]
+connector.class = "FileStreamSource"
+file = "in.csv"
+topic = "orders"
+
+[sources.orders]
+format = {{ type = "csv", header = true }}
+{source_options}
+columns = {{ id = "bigint", amount = "double" }}
+
+[[queries]]
+name = "large"
+from = "orders"
+steps = [{{ filter = "amount > 10" }}]
+sink = {{ topic = "large", print = true }}
+"#
+        ),
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_row_that_does_not_parse_stops_with_its_place_and_reason() {
+    for (row, reason) in [(&b"3,many\n"[..], "amount"), (b"3\n", "2"), (b"3,\xff\xfe\n", "UTF-8")] {
+        let dir = tempdir().unwrap();
+        small_pipeline(dir.path(), &[b"id,amount\n1,5\n2,50\n", row].concat(), "");
+        let said = fail(dir.path(), &[&["run", "p.toml"], &UNTIL_END[..]].concat(), 1);
+        for wanted in [reason, "orders", "offset 3"] {
+            assert!(said.contains(wanted), "no {wanted} in\n{said}");
+        }
+        // What came before it is not lost, and the pipeline can go on once told to skip.
+        small_pipeline(
+            dir.path(),
+            &[b"id,amount\n1,5\n2,50\n", row, b"4,40\n"].concat(),
+            "on_error = \"skip\"",
+        );
+        let output = succeed(dir.path(), &[&["run", "p.toml"], &UNTIL_END[..]].concat());
+        let large = stdout(&succeed(
+            dir.path(),
+            &["consume", "large", "--until-end", "--data-dir", "data"],
+        ));
+        let ids: Vec<_> = large
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_i64().unwrap())
+            .collect();
+        assert_eq!(ids, [2, 4]);
+        assert!(String::from_utf8_lossy(&output.stderr).contains("1 skipped"));
+    }
+}
+
+#[test]
+fn a_record_that_does_not_parse_can_go_to_a_topic_with_its_reason() {
+    let dir = tempdir().unwrap();
+    let options = "on_error = { dead_letter = \"bad-orders\" }";
+    small_pipeline(dir.path(), b"id,amount\n1,50\n2,many\n3,30\n", options);
+    succeed(dir.path(), &[&["run", "p.toml"], &UNTIL_END[..]].concat());
+    let dead = stdout(&succeed(
+        dir.path(),
+        &["consume", "bad-orders", "--until-end", "--json", "--data-dir", "data"],
+    ));
+    let record: Value = serde_json::from_str(&dead).unwrap();
+    assert_eq!(record["value"], "2,many");
+    let headers = record["headers"].to_string();
+    assert!(headers.contains("__connect.errors.topic") && headers.contains("orders"), "{headers}");
+}
+
+#[test]
+fn a_line_that_is_too_long_is_an_error_with_its_place() {
+    let dir = tempdir().unwrap();
+    let long = [b"id,amount\n1,50\n", &b"7".repeat(50 << 20)[..], b"\n2,30\n"].concat();
+    small_pipeline(dir.path(), &long, "");
+    let said = fail(dir.path(), &[&["run", "p.toml"], &UNTIL_END[..]].concat(), 1);
+    for wanted in ["in.csv", "line"] {
+        assert!(said.contains(wanted), "no {wanted} in\n{said}");
+    }
+}
