@@ -72,6 +72,16 @@ impl BatchBuilder {
         self.buffer.len()
     }
 
+    /// How the batch will be packed.
+    pub fn compression(&self) -> Compression {
+        self.compression
+    }
+
+    /// The same records, to be packed otherwise.
+    pub fn with_compression(self, compression: Compression) -> BatchBuilder {
+        BatchBuilder { compression, ..self }
+    }
+
     /// Adds a record without headers.
     pub fn append(&mut self, timestamp_ms: i64, key: Option<&[u8]>, value: Option<&[u8]>) {
         self.append_with_headers(timestamp_ms, key, value, &[]);
