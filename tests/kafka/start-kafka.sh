@@ -1,0 +1,101 @@
+#!/bin/sh
+# Apache Kafka itself, one node (KRaft), for tests and comparisons.
+#
+#   start-kafka.sh fetch             fetch the jars if they are missing, and print where they are
+#   start-kafka.sh run DIR PORT      format DIR if it is empty and serve it on 127.0.0.1:PORT
+#                                    (PORT + 1 is the controller's) until standard input ends
+#   start-kafka.sh class NAME ARGS   run one of Kafka's tools, such as kafka.tools.DumpLogSegments
+#
+# `run` ends with its caller, however that ends: hold its standard input open for as long as the
+# broker is wanted. It prints "ready 127.0.0.1:PORT" when clients may connect.
+#
+# The jars come from Maven Central (43 MB) and stay in $MILLSTREAM_KAFKA_DIR, by default
+# target/kafka of this repository.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+version=$(sed -n '/kafka_2.13/{n;s/.*<version>\(.*\)<.*/\1/p;}' "$here/pom.xml")
+jars=${MILLSTREAM_KAFKA_DIR:-$here/../../target/kafka}/$version
+
+fetch() {
+    [ -f "$jars/complete" ] && return
+    for tool in java mvn; do
+        command -v "$tool" > /dev/null && continue
+        echo "start-kafka.sh: '$tool' is not installed (apt install default-jre-headless maven)" >&2
+        exit 3
+    done
+    mkdir -p "$jars"
+    # One fetch at a time; the others wait for it and find the jars.
+    exec 9> "$jars/lock"
+    flock 9
+    [ -f "$jars/complete" ] && return
+    mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies \
+        -DoutputDirectory="$jars" -DincludeScope=runtime >&2
+    touch "$jars/complete"
+}
+
+# Becomes the java process: call it in a subshell to come back.
+java_class() {
+    # A small heap and the quick compiler: what counts here is a short start.
+    exec java -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 ${KAFKA_JVM_OPTIONS:-} \
+        -cp "$jars/*" "$@"
+}
+
+configure() {
+    mkdir -p "$dir"
+    cat > "$dir/server.properties" << PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.voters=1@127.0.0.1:$((port + 1))
+controller.listener.names=CONTROLLER
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+log.dirs=$dir/data
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+group.initial.rebalance.delay.ms=0
+PROPERTIES
+    [ -f "$dir/data/meta.properties" ] && return
+    (java_class kafka.tools.StorageTool format -t "$(cluster_id)" \
+        -c "$dir/server.properties") > "$dir/format.log" 2>&1 \
+        || { cat "$dir/format.log" >&2; exit 1; }
+}
+
+cluster_id() {
+    head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-22
+}
+
+run() {
+    dir=$1 port=$2
+    configure
+    # The log goes through a pipe whose reader says when the server has started.
+    mkfifo "$dir/output.$$"
+    java_class -Dlog4j2.configurationFile="$here/log4j2.properties" \
+        kafka.Kafka "$dir/server.properties" > "$dir/output.$$" 2>&1 < /dev/null 9>&- &
+    server=$!
+    trap 'kill -9 $server 2> /dev/null || true; rm -f "$dir/output.$$"' EXIT
+    trap 'exit 143' INT TERM
+    announce < "$dir/output.$$" &
+    cat > /dev/null
+}
+
+announce() {
+    while IFS= read -r line; do
+        echo "$line" >> "$dir/server.log"
+        case $line in *"Kafka Server started"*) echo "ready 127.0.0.1:$port" ;; esac
+    done
+}
+
+command=${1:?usage: start-kafka.sh fetch | run DIR PORT | class NAME ARGS}
+shift
+fetch
+case $command in
+    fetch) echo "$jars" ;;
+    run) run "${1:?DIR}" "${2:?PORT}" ;;
+    class) java_class "$@" ;;
+    *) echo "start-kafka.sh: unknown command '$command'" >&2; exit 2 ;;
+esac
