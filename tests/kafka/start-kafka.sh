@@ -3,11 +3,13 @@
 #
 #   start-kafka.sh fetch             fetch the jars if they are missing, and print where they are
 #   start-kafka.sh run DIR PORT      format DIR if it is empty and serve it on 127.0.0.1:PORT
-#                                    (PORT + 1 is the controller's) until standard input ends
+#                                    (PORT + 1 is the controller's) until standard input ends;
+#                                    with - for DIR, a temporary one that goes when it ends
 #   start-kafka.sh class NAME ARGS   run one of Kafka's tools, such as kafka.tools.DumpLogSegments
 #
 # `run` ends with its caller, however that ends: hold its standard input open for as long as the
-# broker is wanted. It prints "ready 127.0.0.1:PORT" when clients may connect.
+# broker is wanted. It prints "ready 127.0.0.1:PORT" when clients may connect, and "stopped" with
+# the end of the log if it cannot go on.
 #
 # The jars come from Maven Central (43 MB) and stay in $MILLSTREAM_KAFKA_DIR, by default
 # target/kafka of this repository.
@@ -70,17 +72,26 @@ cluster_id() {
 }
 
 run() {
-    dir=$1 port=$2
+    dir=$1 port=$2 temporary=
+    if [ "$dir" = - ]; then
+        dir=$(mktemp -d) temporary=$dir
+    fi
+    server=
+    trap 'end_run' EXIT
+    trap 'exit 143' INT TERM
     configure
     # The log goes through a pipe whose reader says when the server has started.
     mkfifo "$dir/output.$$"
     java_class -Dlog4j2.configurationFile="$here/log4j2.properties" \
         kafka.Kafka "$dir/server.properties" > "$dir/output.$$" 2>&1 < /dev/null 9>&- &
     server=$!
-    trap 'kill -9 $server 2> /dev/null || true; rm -f "$dir/output.$$"' EXIT
-    trap 'exit 143' INT TERM
     announce < "$dir/output.$$" &
     cat > /dev/null
+}
+
+end_run() {
+    [ -z "$server" ] || kill -9 "$server" 2> /dev/null || true
+    rm -rf "$dir/output.$$" $temporary
 }
 
 announce() {
@@ -88,6 +99,8 @@ announce() {
         echo "$line" >> "$dir/server.log"
         case $line in *"Kafka Server started"*) echo "ready 127.0.0.1:$port" ;; esac
     done
+    tail -n 20 "$dir/server.log" >&2
+    echo stopped
 }
 
 command=${1:?usage: start-kafka.sh fetch | run DIR PORT | class NAME ARGS}

@@ -18,6 +18,8 @@
 
 pub mod embedded;
 mod partitioner;
+#[cfg(feature = "kafka")]
+pub mod remote;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -1,0 +1,407 @@
+//! One librdkafka instance: its settings, its callbacks and its log.
+
+use std::collections::VecDeque;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka_sys::bindings::*;
+
+use super::error::{Code, NativeError, code};
+use super::partitions::PartitionList;
+use super::{REASON_LEN_MAX, c_string, text};
+
+/// Settings of an instance to be made.
+pub struct Conf(NonNull<rd_kafka_conf_t>);
+
+impl Conf {
+    pub fn new() -> Conf {
+        // SAFETY: librdkafka aborts rather than return null.
+        let conf = unsafe { rd_kafka_conf_new() };
+        Conf(NonNull::new(conf).expect("librdkafka aborts when memory is exhausted"))
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), NativeError> {
+        let name = c_string(name)?;
+        // Not by `c_string`, whose error would show the value, which may be a secret.
+        let value = std::ffi::CString::new(value).map_err(|_| {
+            let reason = format!("the value of '{}' has a zero byte", name.to_string_lossy());
+            NativeError::new(code::INVALID_ARG, reason)
+        })?;
+        let mut reason = [0; REASON_LEN_MAX];
+        // SAFETY: all pointers are valid for the call.
+        let outcome = unsafe {
+            rd_kafka_conf_set(
+                self.0.as_ptr(),
+                name.as_ptr(),
+                value.as_ptr(),
+                reason.as_mut_ptr(),
+                reason.len(),
+            )
+        };
+        if outcome == rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
+            return Ok(());
+        }
+        // SAFETY: librdkafka ends what it writes with a zero byte.
+        Err(NativeError::new(code::INVALID_ARG, unsafe { text(reason.as_ptr()) }))
+    }
+}
+
+impl Drop for Conf {
+    fn drop(&mut self) {
+        // SAFETY: the settings are ours until an instance takes them over, which forgets them.
+        unsafe { rd_kafka_conf_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// What an instance is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Produces, or only asks and orders.
+    Producer,
+    Consumer,
+}
+
+/// A live instance; destroyed in the background when the last owner lets go of it.
+pub struct Handle {
+    /// Present until dropped.
+    instance: Option<Instance>,
+}
+
+impl Handle {
+    pub fn new(kind: Kind, conf: Conf, closing: &Arc<Closing>) -> Result<Handle, NativeError> {
+        let callbacks = Box::new(Callbacks::default());
+        // SAFETY: the callbacks outlive the instance, and their signatures are the ones asked for.
+        unsafe {
+            let opaque = (&raw const *callbacks).cast_mut().cast::<c_void>();
+            rd_kafka_conf_set_opaque(conf.0.as_ptr(), opaque);
+            rd_kafka_conf_set_log_cb(conf.0.as_ptr(), Some(on_log));
+            match kind {
+                Kind::Producer => rd_kafka_conf_set_dr_msg_cb(conf.0.as_ptr(), Some(on_delivery)),
+                Kind::Consumer => {
+                    rd_kafka_conf_set_rebalance_cb(conf.0.as_ptr(), Some(on_rebalance))
+                }
+            }
+        }
+        let native_kind = match kind {
+            Kind::Producer => rd_kafka_type_t::RD_KAFKA_PRODUCER,
+            Kind::Consumer => rd_kafka_type_t::RD_KAFKA_CONSUMER,
+        };
+        let mut reason = [0; REASON_LEN_MAX];
+        // SAFETY: the settings pass to the instance if there is one, else they stay ours.
+        let rk = unsafe {
+            rd_kafka_new(native_kind, conf.0.as_ptr(), reason.as_mut_ptr(), reason.len())
+        };
+        let Some(rk) = NonNull::new(rk) else {
+            return Err(NativeError::new(code::INVALID_ARG, unsafe { text(reason.as_ptr()) }));
+        };
+        std::mem::forget(conf);
+        closing.enter();
+        let instance = Instance { rk, kind, callbacks, closing: Arc::clone(closing) };
+        Ok(Handle { instance: Some(instance) })
+    }
+
+    pub fn rk(&self) -> *mut rd_kafka_t {
+        self.instance().rk.as_ptr()
+    }
+
+    pub fn callbacks(&self) -> &Callbacks {
+        &self.instance().callbacks
+    }
+
+    /// Why the instance can do no more, if that is so.
+    pub fn fatal(&self) -> Option<NativeError> {
+        // SAFETY: the instance lives.
+        unsafe { NativeError::fatal(self.rk()) }
+    }
+
+    fn instance(&self) -> &Instance {
+        self.instance.as_ref().expect("only drop takes it away")
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let instance = self.instance.take();
+        // Leaving a group waits for the broker, so it is not for this thread. Should there be no
+        // thread to be had, then the closure, and with it the instance, is dropped here after all.
+        let _ =
+            thread::Builder::new().name("librdkafka-close".into()).spawn(move || drop(instance));
+    }
+}
+
+struct Instance {
+    rk: NonNull<rd_kafka_t>,
+    kind: Kind,
+    /// Boxed: librdkafka holds a pointer to it.
+    callbacks: Box<Callbacks>,
+    closing: Arc<Closing>,
+}
+
+// SAFETY: librdkafka may be called from any thread; its callbacks touch nothing but `Callbacks`.
+unsafe impl Send for Instance {}
+unsafe impl Sync for Instance {}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        let rk = self.rk.as_ptr();
+        // SAFETY: this is the last use of the instance: all that was taken from it held it alive.
+        unsafe {
+            if self.kind == Kind::Consumer {
+                for rebalance in self.callbacks.close() {
+                    rebalance.answer(rk);
+                }
+                rd_kafka_consumer_close(rk);
+            }
+            rd_kafka_destroy(rk);
+        }
+        self.closing.leave();
+    }
+}
+
+/// Counts the instances that live, so that whoever goes last can wait until they have left their
+/// groups: a member that just vanishes keeps its partitions for the session timeout.
+#[derive(Default)]
+pub struct Closing {
+    open: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Closing {
+    fn enter(&self) {
+        *lock(&self.open) += 1;
+    }
+
+    fn leave(&self) {
+        *lock(&self.open) -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Blocks until all instances are gone, but no longer than `timeout`.
+    pub fn wait(&self, timeout: Duration) {
+        let open = lock(&self.open);
+        let _ = self.changed.wait_timeout_while(open, timeout, |open| *open > 0);
+    }
+}
+
+/// A message that could not be delivered.
+#[derive(Clone, Debug)]
+pub struct FailedDelivery {
+    pub topic: String,
+    pub partition: i32,
+    pub size: usize,
+    pub error: NativeError,
+}
+
+/// Partitions that a group gives or takes, to be answered for it to go on.
+pub struct Rebalance {
+    /// Given, or else taken.
+    pub given: bool,
+    pub partitions: PartitionList,
+}
+
+impl Rebalance {
+    /// Takes the partitions, or lets them go.
+    ///
+    /// # Safety
+    /// `rk` is the live consumer that this rebalance came from.
+    pub(super) unsafe fn answer(&self, rk: *mut rd_kafka_t) {
+        let list = self.partitions.as_ptr();
+        // SAFETY: as the caller vouches; the list is copied.
+        let outcome = unsafe {
+            NativeError::take(if self.given {
+                rd_kafka_incremental_assign(rk, list)
+            } else {
+                rd_kafka_incremental_unassign(rk, list)
+            })
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(target: "librdkafka", %error, given = self.given, "rebalance");
+        }
+    }
+}
+
+/// What the callbacks of an instance leave for its owner.
+#[derive(Default)]
+pub struct Callbacks {
+    /// Set while connecting fails quietly, because the caller will say so.
+    pub quiet: AtomicBool,
+    last_failure: Mutex<Option<String>>,
+    failed_delivery: Mutex<Option<FailedDelivery>>,
+    rebalances: Mutex<Rebalances>,
+}
+
+#[derive(Default)]
+struct Rebalances {
+    waiting: VecDeque<Rebalance>,
+    /// Nobody asks any more: each is answered as it comes.
+    closing: bool,
+}
+
+impl Callbacks {
+    /// What went wrong last with a connection.
+    pub fn last_failure(&self) -> Option<String> {
+        lock(&self.last_failure).clone()
+    }
+
+    /// The first message since the last call that could not be delivered.
+    pub fn take_failed_delivery(&self) -> Option<FailedDelivery> {
+        lock(&self.failed_delivery).take()
+    }
+
+    /// The next rebalance to be told and answered.
+    pub fn take_rebalance(&self) -> Option<Rebalance> {
+        lock(&self.rebalances).waiting.pop_front()
+    }
+
+    /// Whether a rebalance is to be told.
+    pub fn has_rebalance(&self) -> bool {
+        !lock(&self.rebalances).waiting.is_empty()
+    }
+
+    /// Puts back a rebalance that was told but not answered yet.
+    pub fn put_back(&self, rebalance: Rebalance) {
+        lock(&self.rebalances).waiting.push_front(rebalance);
+    }
+
+    fn close(&self) -> VecDeque<Rebalance> {
+        let mut rebalances = lock(&self.rebalances);
+        rebalances.closing = true;
+        std::mem::take(&mut rebalances.waiting)
+    }
+}
+
+/// Nothing here panics while it holds a lock, so a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// # Safety
+/// `rk` is null or an instance made by [`Handle::new`], which set its opaque.
+unsafe fn callbacks<'a>(rk: *const rd_kafka_t) -> Option<&'a Callbacks> {
+    if rk.is_null() {
+        return None;
+    }
+    unsafe { rd_kafka_opaque(rk).cast::<Callbacks>().as_ref() }
+}
+
+/// librdkafka's levels are syslog's. What it takes for an error is mostly a connection that it
+/// will try again, so nothing here is more than a warning.
+unsafe extern "C" fn on_log(
+    rk: *const rd_kafka_t,
+    level: c_int,
+    facility: *const c_char,
+    line: *const c_char,
+) {
+    // SAFETY: librdkafka hands over its instance and strings that live for the call.
+    let (callbacks, facility, line) = unsafe { (callbacks(rk), text(facility), text(line)) };
+    let mut quiet = false;
+    if let Some(callbacks) = callbacks {
+        quiet = callbacks.quiet.load(Ordering::Relaxed);
+        if facility == "FAIL" || facility == "ERROR" {
+            *lock(&callbacks.last_failure) = Some(bare(&line).to_owned());
+        }
+    }
+    match level {
+        _ if quiet => tracing::debug!(target: "librdkafka", "{facility} {line}"),
+        0..=4 => tracing::warn!(target: "librdkafka", "{facility} {line}"),
+        5 => tracing::info!(target: "librdkafka", "{facility} {line}"),
+        _ => tracing::debug!(target: "librdkafka", "{facility} {line}"),
+    }
+}
+
+/// The line without the names of threads and brokers that librdkafka puts before it.
+fn bare(line: &str) -> &str {
+    let line = line
+        .strip_prefix("[thrd:")
+        .and_then(|rest| rest.split_once("]: "))
+        .map_or(line, |(_, rest)| rest);
+    line.rsplit_once("/bootstrap: ").map_or(line, |(_, rest)| rest)
+}
+
+unsafe extern "C" fn on_delivery(
+    rk: *mut rd_kafka_t,
+    message: *const rd_kafka_message_t,
+    _opaque: *mut c_void,
+) {
+    // SAFETY: librdkafka hands over its instance and a message that lives for the call. The code
+    // is read as a number, since it may be none of the enum's.
+    unsafe {
+        let code = (&raw const (*message).err).cast::<Code>().read();
+        // Purged: by an abort, which says so itself.
+        if matches!(code, code::NONE | code::PURGE_QUEUE | code::PURGE_INFLIGHT) {
+            return;
+        }
+        let Some(callbacks) = callbacks(rk) else { return };
+        lock(&callbacks.failed_delivery).get_or_insert_with(|| FailedDelivery {
+            topic: text(rd_kafka_topic_name((*message).rkt)),
+            partition: (*message).partition,
+            size: (*message).key_len + (*message).len,
+            error: NativeError::of(code),
+        });
+    }
+}
+
+unsafe extern "C" fn on_rebalance(
+    rk: *mut rd_kafka_t,
+    code: rd_kafka_resp_err_t,
+    partitions: *mut rd_kafka_topic_partition_list_t,
+    _opaque: *mut c_void,
+) {
+    // SAFETY: librdkafka hands over its instance and a list that lives for the call.
+    unsafe {
+        let Some(callbacks) = callbacks(rk) else { return };
+        let given = code as Code == code::ASSIGN_PARTITIONS;
+        let rebalance = Rebalance { given, partitions: PartitionList::copied(partitions) };
+        let mut rebalances = lock(&callbacks.rebalances);
+        if rebalances.closing {
+            drop(rebalances);
+            rebalance.answer(rk);
+        } else {
+            rebalances.waiting.push_back(rebalance);
+        }
+    }
+}
+
+/// Which librdkafka this was built with.
+pub fn version() -> String {
+    // SAFETY: a static string.
+    unsafe { CStr::from_ptr(rd_kafka_version_str()) }.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_without_threads_and_brokers() {
+        let line = "[thrd:127.0.0.1:1/bootstrap]: 127.0.0.1:1/bootstrap: Connect to \
+                    ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)";
+        assert_eq!(
+            bare(line),
+            "Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)"
+        );
+        assert_eq!(bare("plain"), "plain");
+    }
+
+    #[test]
+    fn a_setting_that_is_unknown_is_named() {
+        let mut conf = Conf::new();
+        let error = conf.set("no.such.thing", "secret").unwrap_err().to_string();
+        assert!(error.contains("no.such.thing") && !error.contains("secret"), "{error}");
+        assert!(!conf.set("sasl.password", "a\0b").unwrap_err().to_string().contains("a\0b"));
+    }
+
+    #[test]
+    fn whoever_goes_last_waits_for_the_others() {
+        let closing = Arc::new(Closing::default());
+        let handle = Handle::new(Kind::Producer, Conf::new(), &closing).unwrap();
+        assert_eq!(handle.fatal(), None);
+        drop(handle);
+        closing.wait(Duration::from_secs(60));
+        assert_eq!(*lock(&closing.open), 0);
+    }
+}
