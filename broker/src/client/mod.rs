@@ -33,6 +33,8 @@ use crate::ids::{Offset, TopicPartition};
 use crate::record::{BatchBuilder, RecordBatch};
 
 pub use partitioner::partition_for_key;
+#[cfg(feature = "kafka")]
+pub use remote::{RemoteClient, RemoteOptions};
 
 /// A broker, wherever it runs. Cheap to share: all methods take `&self`.
 #[async_trait]

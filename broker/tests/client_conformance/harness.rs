@@ -1,28 +1,69 @@
 //! Clients under test, and short ways to write and read.
 
+use std::any::Any;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::broker::{Broker, BrokerConfig};
+use broker::client::embedded::EmbeddedClient;
 use broker::client::{
-    Client, ClientError, FetchedBatches, Isolation, NewTopic, Producer, ProducerOptions, Reader,
-    ReaderEvent, ReaderOptions,
+    Client, ClientError, FetchedBatches, Isolation, NewTopic, OffsetSpec, Producer,
+    ProducerOptions, Reader, ReaderEvent, ReaderOptions,
 };
 use broker::ids::{Offset, TopicPartition};
 use broker::record::{BatchBuilder, Compression};
+#[cfg(feature = "kafka")]
+use broker::server::{Server, ServerConfig};
+use tempfile::TempDir;
+#[cfg(feature = "kafka")]
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub type Subject = Arc<dyn Client>;
 
-/// The remote client on Apache Kafka.
-pub async fn kafka() -> Option<Subject> {
-    let kafka = tokio::task::spawn_blocking(crate::fixture::kafka).await.unwrap()?;
-    Some(remote(&kafka.address).await)
+/// A client under test, with what it needs to live.
+pub struct Target {
+    pub client: Subject,
+    _kept: Vec<Box<dyn Any + Send>>,
 }
 
-pub async fn remote(address: &str) -> Subject {
-    use broker::client::remote::{RemoteClient, RemoteOptions};
-    let client = RemoteClient::connect(address, RemoteOptions::default()).await.unwrap();
-    Arc::new(client)
+/// The client of a broker in this process.
+pub async fn embedded() -> Option<Target> {
+    let (dir, broker) = new_broker().await;
+    let client = Arc::new(EmbeddedClient::new(broker));
+    Some(Target { client, _kept: vec![Box::new(dir)] })
+}
+
+/// The remote client on a broker of ours, over TCP.
+#[cfg(feature = "kafka")]
+pub async fn served() -> Option<Target> {
+    let (dir, broker) = new_broker().await;
+    let server = Server::bind(broker, ServerConfig::new("127.0.0.1:0")).await.unwrap();
+    let address = server.local_addr().to_string();
+    let stop = CancellationToken::new();
+    tokio::spawn(server.run(stop.clone()));
+    let client = remote(&address).await;
+    Some(Target { client, _kept: vec![Box::new(stop.drop_guard()), Box::new(dir)] })
+}
+
+async fn new_broker() -> (TempDir, Arc<Broker>) {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(BrokerConfig::new(dir.path())).await.unwrap();
+    (dir, broker)
+}
+
+/// The remote client on Apache Kafka.
+#[cfg(feature = "kafka")]
+pub async fn kafka() -> Option<Target> {
+    let kafka = tokio::task::spawn_blocking(crate::fixture::kafka).await.unwrap()?;
+    Some(Target { client: remote(&kafka.address).await, _kept: Vec::new() })
+}
+
+#[cfg(feature = "kafka")]
+async fn remote(address: &str) -> Subject {
+    use broker::client::{RemoteClient, RemoteOptions};
+    Arc::new(RemoteClient::connect(address, RemoteOptions::default()).await.unwrap())
 }
 
 /// No case takes long; one that hangs fails.
@@ -124,7 +165,7 @@ pub async fn next_batches(reader: &mut dyn Reader) -> Result<FetchedBatches, Cli
 }
 
 /// What a single-partition reader said until it had caught up.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Caught {
     /// With their offsets.
     pub rows: Vec<(i64, Row)>,
@@ -142,34 +183,47 @@ impl Caught {
     }
 }
 
-/// Reads a partition from an offset to its end, checking what every event promises.
+/// Reads a partition from an offset to its end. No transaction may be open there.
 pub async fn read_from(
     client: &Subject,
     partition: &TopicPartition,
     offset: i64,
     isolation: Isolation,
 ) -> Caught {
+    let end = settled_end(client, partition).await;
     let mut reader = reader_at(client, partition, offset, isolation).await;
-    catch_up(reader.as_mut(), partition, offset).await
+    catch_up_to(reader.as_mut(), partition, offset, end).await
+}
+
+/// The end, once the transactions that have ended are seen to have: Kafka answers as soon as that
+/// is decided, and lets readers know a little later.
+async fn settled_end(client: &Subject, partition: &TopicPartition) -> i64 {
+    let end = async |isolation| {
+        let end = client.list_offsets(slice::from_ref(partition), OffsetSpec::Latest(isolation));
+        end.await.unwrap()[0].unwrap().0
+    };
+    loop {
+        let stable = end(Isolation::ReadCommitted).await;
+        if stable == end(Isolation::ReadUncommitted).await {
+            return stable;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 pub async fn read(client: &Subject, partition: &TopicPartition) -> Caught {
     read_from(client, partition, 0, Isolation::ReadCommitted).await
 }
 
-pub async fn catch_up(reader: &mut dyn Reader, partition: &TopicPartition, from: i64) -> Caught {
-    catch_up_to(reader, partition, from, from).await
-}
-
-/// Like [`catch_up`], but goes on if the end was then still before `end`.
+/// Reads until the end is at `end` and reached, checking what every event promises.
 pub async fn catch_up_to(
     reader: &mut dyn Reader,
     partition: &TopicPartition,
     from: i64,
     end: i64,
 ) -> Caught {
-    let (mut caught, mut next) = (Caught::default(), from);
-    loop {
+    let (mut caught, mut next) = (Caught { rows: Vec::new(), end: from }, from);
+    while next < end || caught.end != next {
         let fetched = next_batches(reader).await.unwrap();
         assert_eq!(fetched.partition, *partition);
         for (offset, row) in rows_of(&fetched, next) {
@@ -180,11 +234,9 @@ pub async fn catch_up_to(
         assert!(fetched.next_offset.0 >= next, "offsets only grow: {fetched:?} after {next}");
         assert!(fetched.next_offset <= fetched.end_offset, "{fetched:?}");
         next = fetched.next_offset.0;
-        if fetched.next_offset == fetched.end_offset && next >= end {
-            caught.end = next;
-            return caught;
-        }
+        caught.end = fetched.end_offset.0;
     }
+    caught
 }
 
 /// Records from offset `from` on.

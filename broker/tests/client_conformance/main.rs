@@ -1,8 +1,10 @@
 //! What every [`Client`] must do, whatever broker it leads to.
 //!
-//! The cases know the seam alone. They run on the remote client against Apache Kafka, which is
-//! the measure of all others.
+//! The cases know the seam alone. They run on the client of a broker in this process, on the
+//! remote client against such a broker over TCP, and on the remote client against Apache Kafka,
+//! which is the measure of both.
 
+#[cfg(feature = "kafka")]
 #[path = "../../../tests/kafka/fixture.rs"]
 mod fixture;
 mod groups;
@@ -13,14 +15,17 @@ mod transactions;
 
 /// Makes a test of each case, for a target: a function that gives a client, or `None` to skip.
 macro_rules! cases_on {
-    ($target:ident: $client:path; $($group:ident: $($case:ident)*;)*) => {
+    ($target:ident: $($group:ident: $($case:ident)*;)*) => {
         mod $target {
+            use crate::harness::$target;
             $(mod $group {
+                use super::$target;
                 $(
                     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                     async fn $case() {
-                        let Some(client) = $client().await else { return };
-                        $crate::harness::in_time($crate::$group::$case(client)).await;
+                        let Some(target) = $target().await else { return };
+                        let case = $crate::$group::$case(target.client.clone());
+                        $crate::harness::in_time(case).await;
                     }
                 )*
             })*
@@ -29,9 +34,9 @@ macro_rules! cases_on {
 }
 
 macro_rules! all_cases_on {
-    ($target:ident: $client:path) => {
+    ($target:ident) => {
         cases_on! {
-            $target: $client;
+            $target:
             topics:
                 a_topic_is_created_found_and_deleted
                 a_topic_without_a_number_of_partitions_gets_the_brokers
@@ -67,4 +72,8 @@ macro_rules! all_cases_on {
     };
 }
 
-all_cases_on!(kafka: crate::harness::kafka);
+all_cases_on!(embedded);
+#[cfg(feature = "kafka")]
+all_cases_on!(served);
+#[cfg(feature = "kafka")]
+all_cases_on!(kafka);

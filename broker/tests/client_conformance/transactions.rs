@@ -9,7 +9,7 @@ use broker::client::{
 use broker::ids::Offset;
 
 use crate::harness::{
-    Subject, at, catch_up, catch_up_to, plain_producer, read, read_from, reader_at, topic,
+    Subject, at, catch_up_to, plain_producer, read, read_from, reader_at, topic,
     transactional_producer, unique, values, write,
 };
 
@@ -60,9 +60,10 @@ pub async fn an_open_transaction_holds_readers_back(client: Subject) {
     assert_eq!(latest(Isolation::ReadCommitted).await, 1);
     assert_eq!(latest(Isolation::ReadUncommitted).await, 3);
     let mut reader = reader_at(&client, &to, 0, Isolation::ReadCommitted).await;
-    let caught = catch_up(reader.as_mut(), &to, 0).await;
+    let caught = catch_up_to(reader.as_mut(), &to, 0, 1).await;
     assert_eq!((caught.values(), caught.end), (vec!["before".to_owned()], 1));
-    let uncommitted = read_from(&client, &to, 0, Isolation::ReadUncommitted).await;
+    let mut uncommitted = reader_at(&client, &to, 0, Isolation::ReadUncommitted).await;
+    let uncommitted = catch_up_to(uncommitted.as_mut(), &to, 0, 3).await;
     assert_eq!(uncommitted.values(), ["before", "open", "after"]);
 
     let (outcome, caught) =

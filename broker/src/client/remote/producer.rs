@@ -258,7 +258,10 @@ impl Producer for RemoteProducer {
         let timeout = settings::DELIVERY_TIMEOUT * 2;
         let outcome = self.call(move |native| native.flush(timeout)).await?;
         self.failed_delivery().await?;
-        outcome.map_err(|error| self.fenced_or_refused(error))
+        match self.producer.fatal() {
+            Some(fatal) => Err(self.fenced_or_refused(fatal)),
+            None => outcome.map_err(|error| self.fenced_or_refused(error)),
+        }
     }
 
     async fn begin(&mut self) -> Result<(), ClientError> {
@@ -286,9 +289,11 @@ impl Producer for RemoteProducer {
             return Ok(());
         };
         let failed = self.producer.take_failed_delivery();
+        let failed = failed.filter(|failed| !failed.error.is_purged());
         if error.abortable {
             // Whether this producer was fenced shows here at the latest.
             self.try_abort().await?;
+            self.producer.take_failed_delivery();
             self.transaction = Transaction::TakenBack;
         }
         Err(match (failed, offsets) {
@@ -307,7 +312,7 @@ impl Producer for RemoteProducer {
             Transaction::Open => self.try_abort().await?,
         }
         self.transaction = Transaction::None;
-        // Their records are taken back with all others.
+        // What the abort dropped counts as not delivered.
         self.producer.take_failed_delivery();
         Ok(())
     }

@@ -202,6 +202,11 @@ impl NativeError {
             )
     }
 
+    /// The message was dropped because something else had failed.
+    pub fn is_purged(&self) -> bool {
+        matches!(self.code, code::PURGE_QUEUE | code::PURGE_INFLIGHT)
+    }
+
     /// No broker could be asked, or none answered in time.
     pub fn is_unreachable(&self) -> bool {
         matches!(

@@ -331,8 +331,7 @@ unsafe extern "C" fn on_delivery(
     // is read as a number, since it may be none of the enum's.
     unsafe {
         let code = (&raw const (*message).err).cast::<Code>().read();
-        // Purged: by an abort, which says so itself.
-        if matches!(code, code::NONE | code::PURGE_QUEUE | code::PURGE_INFLIGHT) {
+        if code == code::NONE {
             return;
         }
         let Some(callbacks) = callbacks(rk) else { return };
