@@ -248,7 +248,7 @@ pub enum WithoutOffset {
 #[derive(Clone, Debug)]
 pub enum ReaderEvent {
     Batches(FetchedBatches),
-    /// The group gave these partitions to this reader; their batches follow.
+    /// The group gave these partitions to this reader, perhaps none; their batches follow.
     Assigned(Vec<TopicPartition>),
     /// The group takes these partitions away. Commit what was done before the next call: it lets
     /// them go.
@@ -260,7 +260,7 @@ pub enum ReaderEvent {
 #[derive(Clone, Debug)]
 pub struct FetchedBatches {
     pub partition: TopicPartition,
-    /// Empty where only markers or aborted records lay between.
+    /// Empty where only markers or aborted records lay between, or to say that the end is here.
     pub batches: Vec<RecordBatch>,
     /// The offset to go on from.
     pub next_offset: Offset,

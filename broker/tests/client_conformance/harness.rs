@@ -38,13 +38,22 @@ pub async fn embedded() -> Option<Target> {
 /// The remote client on a broker of ours, over TCP.
 #[cfg(feature = "kafka")]
 pub async fn served() -> Option<Target> {
+    let (mut target, client) = inside_and_outside().await;
+    target.client = client;
+    Some(target)
+}
+
+/// Both clients of one broker.
+#[cfg(feature = "kafka")]
+pub async fn inside_and_outside() -> (Target, Subject) {
     let (dir, broker) = new_broker().await;
-    let server = Server::bind(broker, ServerConfig::new("127.0.0.1:0")).await.unwrap();
+    let server = Server::bind(broker.clone(), ServerConfig::new("127.0.0.1:0")).await.unwrap();
     let address = server.local_addr().to_string();
     let stop = CancellationToken::new();
     tokio::spawn(server.run(stop.clone()));
-    let client = remote(&address).await;
-    Some(Target { client, _kept: vec![Box::new(stop.drop_guard()), Box::new(dir)] })
+    let client = Arc::new(EmbeddedClient::new(broker));
+    let inside = Target { client, _kept: vec![Box::new(stop.drop_guard()), Box::new(dir)] };
+    (inside, remote(&address).await)
 }
 
 async fn new_broker() -> (TempDir, Arc<Broker>) {

@@ -67,6 +67,7 @@ macro_rules! all_cases_on {
                 a_group_goes_on_where_it_committed
                 a_group_without_offsets_can_start_at_the_end
                 two_members_share_and_hand_over
+                a_member_without_partitions_is_told_so
                 what_only_groups_do_is_refused_elsewhere;
         }
     };
@@ -77,3 +78,9 @@ all_cases_on!(embedded);
 all_cases_on!(served);
 #[cfg(feature = "kafka")]
 all_cases_on!(kafka);
+
+#[cfg(feature = "kafka")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_in_and_outside_of_the_brokers_process_share() {
+    harness::in_time(groups::members_in_and_outside_of_the_brokers_process_share()).await;
+}

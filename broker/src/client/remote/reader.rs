@@ -79,21 +79,18 @@ impl RemoteReader {
                 for partition in &partitions {
                     self.places.insert(partition, Place::default());
                 }
-            } else {
-                for partition in &partitions {
-                    self.places.remove(partition);
-                }
-                self.forget_stranger();
+                return Some(ReaderEvent::Assigned(partitions));
             }
-            match (partitions.is_empty(), rebalance.given) {
-                (true, true) => {}
-                (true, false) => self.consumer.answer(&rebalance),
-                (false, true) => return Some(ReaderEvent::Assigned(partitions)),
-                (false, false) => {
-                    self.told = Some(rebalance);
-                    return Some(ReaderEvent::Revoked(partitions));
-                }
+            if partitions.is_empty() {
+                self.consumer.answer(&rebalance);
+                continue;
             }
+            for partition in &partitions {
+                self.places.remove(partition);
+            }
+            self.forget_stranger();
+            self.told = Some(rebalance);
+            return Some(ReaderEvent::Revoked(partitions));
         }
         None
     }
@@ -273,8 +270,8 @@ impl Reader for RemoteReader {
         partitions: Vec<(TopicPartition, Offset)>,
     ) -> Result<(), ClientError> {
         if let Some(group) = &self.group {
-            let reason = "its reader gets partitions from the group, not by assign".into();
-            return Err(ClientError::Group { group: group.clone(), reason });
+            let reason = format!("the reader is in group '{group}', which assigns");
+            return Err(ClientError::Refused { what: "assignment of partitions".into(), reason });
         }
         let wanted: BTreeMap<TopicPartition, Offset> = partitions.into_iter().collect();
         let names: Vec<TopicPartition> = wanted.keys().cloned().collect();
@@ -309,8 +306,8 @@ impl Reader for RemoteReader {
 
     async fn commit(&mut self, offsets: &[(TopicPartition, Offset)]) -> Result<(), ClientError> {
         let Some(group) = &self.group else {
-            let reason = "it is in no group to commit for".into();
-            return Err(ClientError::Refused { what: "reader".into(), reason });
+            let reason = "this reader is not in a group".into();
+            return Err(ClientError::Refused { what: "commit of offsets".into(), reason });
         };
         if offsets.is_empty() {
             return Ok(());

@@ -98,8 +98,8 @@ pub fn reader(
             .ms("session.timeout.ms", group.session_timeout)
             .ms("heartbeat.interval.ms", (group.session_timeout / 3).min(Duration::from_secs(3)))
             .ms("max.poll.interval.ms", POLL_INTERVAL_MAX.max(group.session_timeout))
-            // A member keeps what it has across rebalances, save what moves (KIP-429).
-            .set("partition.assignment.strategy", "cooperative-sticky")
+            // As the embedded client: members of both kinds can share a group.
+            .set("partition.assignment.strategy", "range")
             .set(
                 "auto.offset.reset",
                 match group.without_offset {

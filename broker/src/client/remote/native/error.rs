@@ -73,6 +73,10 @@ pub(super) mod ffi {
 
     unsafe extern "C" {
         pub fn rd_kafka_ConfigResource_error(resource: *const rd_kafka_ConfigResource_t) -> c_int;
+        pub fn rd_kafka_assign(
+            rk: *mut rd_kafka_t,
+            partitions: *const rd_kafka_topic_partition_list_t,
+        ) -> c_int;
         pub fn rd_kafka_commit_queue(
             rk: *mut rd_kafka_t,
             offsets: *const rd_kafka_topic_partition_list_t,

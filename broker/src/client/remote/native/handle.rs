@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rdkafka_sys::bindings::*;
 
-use super::error::{Code, NativeError, code};
+use super::error::{Code, NativeError, code, ffi};
 use super::partitions::PartitionList;
 use super::{REASON_LEN_MAX, c_string, text};
 
@@ -212,11 +212,15 @@ impl Rebalance {
         let list = self.partitions.as_ptr();
         // SAFETY: as the caller vouches; the list is copied.
         let outcome = unsafe {
-            NativeError::take(if self.given {
-                rd_kafka_incremental_assign(rk, list)
-            } else {
-                rd_kafka_incremental_unassign(rk, list)
-            })
+            let protocol = text(rd_kafka_rebalance_protocol(rk));
+            match (protocol.as_str(), self.given) {
+                ("COOPERATIVE", true) => NativeError::take(rd_kafka_incremental_assign(rk, list)),
+                ("COOPERATIVE", false) => {
+                    NativeError::take(rd_kafka_incremental_unassign(rk, list))
+                }
+                (_, true) => NativeError::check(ffi::rd_kafka_assign(rk, list)),
+                (_, false) => NativeError::check(ffi::rd_kafka_assign(rk, ptr::null())),
+            }
         };
         if let Err(error) = outcome {
             tracing::warn!(target: "librdkafka", %error, given = self.given, "rebalance");
