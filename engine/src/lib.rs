@@ -1,4 +1,22 @@
 //! From a pipeline file to a running topology.
+//!
+//! ```text
+//! file ─ pipeline ─ plan ─ Pipeline ─ topology ─ task ─ runtime
+//!        (checked)  (one plan per query)         │
+//!                                                └ formats → operators → state
+//! ```
+//!
+//! - [`pipeline`]: the file, and what a checked one says; [`plan`]: its queries as plans;
+//! - [`topology`]: what runs a plan, or why it cannot run as a stream;
+//! - [`task`]: one query at work, as a pure state machine; [`runtime`]: broker, clock and threads;
+//! - [`formats`]: records to columns and back; [`operators`]: what happens in between;
+//! - [`state`]: what is remembered, and its changelog; [`time`]: watermarks.
+//!
+//! Invariants: the engine meets the rest of the house in topics and in [`pipeline::Pipeline`]
+//! alone. Everything between the runtime's edges is deterministic: the same batches, times and
+//! restarts give the same rows. What a query answers at the end of its input is what batch SQL
+//! answers over the same records.
+
 pub mod formats;
 pub mod operators;
 pub mod pipeline;

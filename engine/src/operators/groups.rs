@@ -118,7 +118,8 @@ mod tests {
             let sorted: Vec<_> = model.values().copied().collect();
             prop_assert_eq!(table.sorted(), sorted);
             for ((window, key), group) in model {
-                prop_assert_eq!((table.window_start_ms(group), table.key(group)), (window, &key[..]));
+                prop_assert_eq!(table.window_start_ms(group), window);
+                prop_assert_eq!(table.key(group), &key[..]);
             }
         }
     }

@@ -7,6 +7,19 @@
 //!
 //! All of them are pure: no clock, no threads, no order that depends on a hash.
 
+use datafusion_common::DataFusionError;
+
 pub mod filter_project;
 pub mod groups;
 pub mod window_aggregate;
+
+/// What DataFusion says of a failure, without its name for the kind of error.
+pub fn reason(error: DataFusionError) -> String {
+    match error {
+        DataFusionError::Plan(reason)
+        | DataFusionError::Execution(reason)
+        | DataFusionError::NotImplemented(reason) => reason,
+        DataFusionError::ArrowError(error, _) => error.to_string(),
+        other => other.strip_backtrace(),
+    }
+}

@@ -142,9 +142,15 @@ pub enum RunError {
         "pipeline '{pipeline}', query '{query}': topic '{}', partition {}: it was read up to \
          offset {next}, and ends at {end}: it seems to have been deleted and made again; start \
          from its beginning with --reset-state",
-        at.topic, at.partition
+        partition.topic, partition.partition
     )]
-    Recreated { pipeline: Arc<str>, query: Arc<str>, at: TopicPartition, next: Offset, end: Offset },
+    Recreated {
+        pipeline: Arc<str>,
+        query: Arc<str>,
+        partition: TopicPartition,
+        next: Offset,
+        end: Offset,
+    },
     #[error("query '{query}' panicked; this is a bug in Millstream")]
     Panicked { query: String },
 }

@@ -222,7 +222,7 @@ impl QueryRun {
                 return Err(RunError::Recreated {
                     pipeline: self.planned.pipeline.clone(),
                     query: self.planned.query.clone(),
-                    at: partition.clone(),
+                    partition: partition.clone(),
                     next: position.next,
                     end: position.end,
                 });

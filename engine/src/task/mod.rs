@@ -29,6 +29,7 @@ use datafusion_common::DataFusionError;
 use thiserror::Error;
 
 use crate::formats::{DecodedRows, FormatError, RowDecoder, Rows};
+use crate::operators::reason;
 use crate::operators::window_aggregate::{Prepared, WindowAggregate};
 use crate::pipeline::OnError;
 use crate::state::changelog::{Change, Meta, Restored, StateError, short_fingerprint};
@@ -127,7 +128,7 @@ pub enum TaskError {
 
 impl TaskError {
     fn evaluate(what: &'static str) -> impl Fn(DataFusionError) -> TaskError {
-        move |error| TaskError::Evaluate { what, reason: error.strip_backtrace() }
+        move |error| TaskError::Evaluate { what, reason: reason(error) }
     }
 }
 
@@ -384,7 +385,7 @@ impl Task {
         }
         match self.try_evaluate(input, rows.clone()) {
             Ok(rows) => evaluated.push(rows),
-            Err(error) if count == 1 => failed.push((first_row, error.strip_backtrace())),
+            Err(error) if count == 1 => failed.push((first_row, reason(error))),
             Err(_) => {
                 let half = count / 2;
                 for (start, len) in [(0, half), (half, count - half)] {

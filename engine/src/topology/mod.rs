@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! input ─ source, wanted columns ─ stage (filters, projections) ─┐
-//! input ─ …                                                      ├─ window aggregate ─ stage ─ sink
-//! input ─ …                                     (UNION ALL) ─────┘   (if there is one)
+//! input ─ …                                                      ├─ aggregate ─ stage ─ sink
+//! input ─ …                                     (UNION ALL) ─────┘ (per window, if any)
 //! ```
 //!
 //! A topology is one task: it reads all partitions of its inputs, so rows of one group meet
@@ -30,6 +30,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use thiserror::Error;
 
 use crate::operators::filter_project::{Stage, Step};
+use crate::operators::reason;
 use crate::operators::window_aggregate::{AggregateCall, AggregateSpec};
 use crate::pipeline::{Query, Sink, Source};
 use crate::plan::windows::{WindowError, group_window};
@@ -244,7 +245,7 @@ impl Lowering<'_> {
             return Err(self.wrong(reason));
         }
         let spec = AggregateSpec::new(group, &window, calls, schema.clone())
-            .map_err(|error| self.wrong(error.to_string()))?;
+            .map_err(|error| self.expression_error(error))?;
         Ok(Lowered {
             inputs: lowered.inputs,
             aggregate: Some(Arc::new(spec)),
@@ -326,7 +327,7 @@ impl Lowering<'_> {
     }
 
     fn expression_error(&self, error: DataFusionError) -> TopologyError {
-        self.wrong(error.strip_backtrace())
+        self.wrong(reason(error))
     }
 
     fn wrong(&self, reason: String) -> TopologyError {

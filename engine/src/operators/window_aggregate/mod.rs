@@ -11,30 +11,32 @@
 //! close:  committed + new of closing windows ─ merge → evaluate → rows
 //! ```
 //!
+//! - [`spec`]: what to group by and compute; [`accumulated`]: groups with their accumulators.
+//!
 //! The accumulators hold only what has come since the last commit, of all windows together, so a
 //! batch is taken in one go whatever windows its rows lie in, and a commit costs what has changed,
 //! not what is kept. Everything older is bytes in [`crate::state`].
 
-use std::fmt;
+mod accumulated;
+mod spec;
+
 use std::sync::Arc;
 
 use arrow::array::{
     Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, TimestampMillisecondArray, UInt64Array,
 };
 use arrow::compute::{cast, take};
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
-use arrow_row::{RowConverter, Rows as KeyRows, SortField};
-use datafusion_common::{Result, exec_datafusion_err, plan_err};
-use datafusion_expr::{EmitTo, GroupsAccumulator};
-use datafusion_functions_aggregate_common::aggregate::groups_accumulator::GroupsAccumulatorAdapter;
+use arrow::datatypes::DataType;
+use arrow_row::{RowConverter, Rows as KeyRows};
+use datafusion_common::{Result, exec_datafusion_err};
+use datafusion_expr::EmitTo;
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate};
 
+use self::accumulated::{Groups, take_states};
+pub use self::spec::{AggregateCall, AggregateSpec};
 use super::filter_project::{evaluate, mask, select};
-use super::groups::GroupTable;
 use crate::formats::Rows;
 use crate::formats::decode::times_ms;
-use crate::plan::windows::GroupWindow;
 use crate::state::changelog::{Change, RestoredRun, group_key, group_value};
 use crate::state::store::{Run, WindowStore};
 use crate::time::Watermark;
@@ -42,36 +44,9 @@ use crate::time::Watermark;
 #[cfg(test)]
 mod tests;
 
-const NS_PER_MS: i64 = 1_000_000;
 /// Runs are not merged beyond this, so that no record of the changelog outgrows what a topic
 /// takes (`max.message.bytes` is 1 MiB by default).
 const RUN_BYTES_MAX: usize = 256 << 10;
-
-/// What to group by and what to compute.
-#[derive(Debug)]
-pub struct AggregateSpec {
-    /// All group expressions, the window's bounds among them.
-    group: Vec<Arc<dyn PhysicalExpr>>,
-    /// Which group expression is the window's start, and which its end.
-    start: usize,
-    end: Option<usize>,
-    /// Group expressions other than the window's bounds.
-    keys: Vec<usize>,
-    size_ms: i64,
-    calls: Vec<AggregateCall>,
-    /// Group expressions, then calls.
-    schema: SchemaRef,
-}
-
-/// One aggregate function with its arguments.
-#[derive(Debug)]
-pub struct AggregateCall {
-    function: Arc<AggregateFunctionExpr>,
-    /// Arguments, then what the function orders by.
-    args: Vec<Arc<dyn PhysicalExpr>>,
-    filter: Option<Arc<dyn PhysicalExpr>>,
-    state_fields: Vec<FieldRef>,
-}
 
 /// The operator.
 pub struct WindowAggregate {
@@ -81,19 +56,11 @@ pub struct WindowAggregate {
     /// Of all states of all calls; `None` if there are none.
     state_codec: Option<RowConverter>,
     fingerprint: u64,
-    new: NewGroups,
+    new: Groups,
     committed: WindowStore,
     closed_up_to: Watermark,
     /// Keys in the changelog whose windows have closed since the last commit.
     obsolete: Vec<Vec<u8>>,
-}
-
-/// Groups with what has come to them since the last commit.
-struct NewGroups {
-    table: GroupTable,
-    accumulators: Vec<Box<dyn GroupsAccumulator>>,
-    /// Starts of the earliest and the latest window.
-    span_ms: Option<(i64, i64)>,
 }
 
 /// Rows that were looked at and not yet taken: nothing can go wrong with them any more.
@@ -108,72 +75,6 @@ pub struct Prepared {
     pub untimed: usize,
 }
 
-impl AggregateSpec {
-    pub fn new(
-        group: Vec<Arc<dyn PhysicalExpr>>,
-        window: &GroupWindow,
-        calls: Vec<AggregateCall>,
-        schema: SchemaRef,
-    ) -> Result<AggregateSpec> {
-        if window.size_ns % NS_PER_MS != 0 || window.offset_ns % NS_PER_MS != 0 {
-            return plan_err!("windows begin and end at whole milliseconds");
-        }
-        let is_key = |index: &usize| *index != window.start && Some(*index) != window.end;
-        Ok(AggregateSpec {
-            keys: (0..group.len()).filter(is_key).collect(),
-            group,
-            start: window.start,
-            end: window.end,
-            size_ms: window.size_ns / NS_PER_MS,
-            calls,
-            schema,
-        })
-    }
-
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn new_accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
-        self.calls.iter().map(|call| groups_accumulator(&call.function)).collect()
-    }
-
-    fn codec<'a>(types: impl Iterator<Item = &'a DataType>) -> Result<Option<RowConverter>> {
-        let fields: Vec<SortField> = types.cloned().map(SortField::new).collect();
-        if fields.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(RowConverter::new(fields)?))
-    }
-}
-
-impl AggregateCall {
-    pub fn new(lowered: LoweredAggregate) -> Result<AggregateCall> {
-        let function = lowered.aggregate;
-        let ordered = !function.order_bys().is_empty();
-        // These do not sort what they are given, and a stream does not come sorted.
-        let needs_sorted_input = function.order_sensitivity().hard_requires()
-            && !function.fun().supports_within_group_clause()
-            && function.fun().name() != "string_agg";
-        if ordered && needs_sorted_input {
-            let name = function.fun().name();
-            return plan_err!("ORDER BY within {name} is not there yet; leave it out");
-        }
-        let mut args = function.expressions();
-        args.extend(function.order_bys().iter().map(|by| by.expr.clone()));
-        let state_fields = function.state_fields()?;
-        Ok(AggregateCall { function, args, filter: lowered.filter, state_fields })
-    }
-}
-
-fn groups_accumulator(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
-    if function.groups_accumulator_supported() {
-        return function.create_groups_accumulator();
-    }
-    let function = function.clone();
-    Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
-}
-
 impl WindowAggregate {
     /// An operator with nothing kept; `fingerprint` marks what it writes.
     pub fn new(spec: Arc<AggregateSpec>, fingerprint: u64) -> Result<WindowAggregate> {
@@ -185,7 +86,7 @@ impl WindowAggregate {
             )?,
             state_codec: AggregateSpec::codec(states.map(|field| field.data_type()))?,
             fingerprint,
-            new: NewGroups::new(&spec)?,
+            new: Groups::new(&spec)?,
             committed: WindowStore::default(),
             closed_up_to: Watermark::MIN,
             obsolete: Vec::new(),
@@ -318,14 +219,14 @@ impl WindowAggregate {
 
     /// Takes out the groups of all windows that start no later than `last_start_ms`, whole:
     /// committed runs in their order, then what is new.
-    fn take_closing(&mut self, last_start_ms: i64) -> Result<NewGroups> {
+    fn take_closing(&mut self, last_start_ms: i64) -> Result<Groups> {
         let committed = self.committed.take_up_to(last_start_ms);
         let all_new_close = self.new.span_ms.is_none_or(|(_, last)| last <= last_start_ms);
         if committed.is_empty() && all_new_close {
-            let empty = NewGroups::new(&self.spec)?;
+            let empty = Groups::new(&self.spec)?;
             return Ok(std::mem::replace(&mut self.new, empty));
         }
-        let mut closing = NewGroups::new(&self.spec)?;
+        let mut closing = Groups::new(&self.spec)?;
         let mut groups = Vec::new();
         let mut runs = Vec::new();
         for (window_start_ms, window) in &committed {
@@ -345,7 +246,7 @@ impl WindowAggregate {
         if self.new.table.is_empty() {
             return Ok(closing);
         }
-        let empty = NewGroups::new(&self.spec)?;
+        let empty = Groups::new(&self.spec)?;
         let mut new = std::mem::replace(&mut self.new, empty);
         let states = new.states()?;
         let (close, keep): (Vec<usize>, Vec<usize>) = (0..new.table.len())
@@ -356,7 +257,7 @@ impl WindowAggregate {
     }
 
     /// The output columns of `groups` in the order of `order`.
-    fn evaluate(&self, groups: &mut NewGroups, order: &[usize]) -> Result<Vec<ArrayRef>> {
+    fn evaluate(&self, groups: &mut Groups, order: &[usize]) -> Result<Vec<ArrayRef>> {
         let fields = self.spec.schema.fields();
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.spec.group.len()];
         let starts = order.iter().map(|&group| groups.table.window_start_ms(group));
@@ -431,7 +332,7 @@ impl WindowAggregate {
         if merging.of.is_empty() {
             return Ok(());
         }
-        let mut merged = NewGroups::new(&self.spec)?;
+        let mut merged = Groups::new(&self.spec)?;
         let runs: Vec<&[u8]> = merging.runs.iter().map(AsRef::as_ref).collect();
         let total = merging.of.len();
         merged.merge_into(&self.spec, &self.decode(&runs)?, &merging.groups, total)?;
@@ -508,83 +409,6 @@ fn runs_to_keep(runs: &[Run], new_len: usize) -> usize {
     kept
 }
 
-impl NewGroups {
-    fn new(spec: &AggregateSpec) -> Result<NewGroups> {
-        let accumulators = spec.new_accumulators()?;
-        Ok(NewGroups { table: GroupTable::default(), accumulators, span_ms: None })
-    }
-
-    fn clear(&mut self, spec: &AggregateSpec) -> Result<()> {
-        self.table.clear();
-        self.accumulators = spec.new_accumulators()?;
-        self.span_ms = None;
-        Ok(())
-    }
-
-    fn extend_span(&mut self, window_starts_ms: &[i64]) {
-        for &start in window_starts_ms {
-            let (first, last) = self.span_ms.unwrap_or((start, start));
-            self.span_ms = Some((first.min(start), last.max(start)));
-        }
-    }
-
-    /// The states of each call, one row per group; the accumulators are empty afterwards.
-    fn states(&mut self) -> Result<Vec<Vec<ArrayRef>>> {
-        self.accumulators.iter_mut().map(|accumulator| accumulator.state(EmitTo::All)).collect()
-    }
-
-    fn merge(
-        &mut self,
-        spec: &AggregateSpec,
-        states: &[Vec<ArrayRef>],
-        groups: &[usize],
-    ) -> Result<()> {
-        self.merge_into(spec, states, groups, self.table.len())
-    }
-
-    fn merge_into(
-        &mut self,
-        spec: &AggregateSpec,
-        states: &[Vec<ArrayRef>],
-        groups: &[usize],
-        total: usize,
-    ) -> Result<()> {
-        debug_assert_eq!(states.len(), spec.calls.len());
-        for (accumulator, states) in self.accumulators.iter_mut().zip(states) {
-            accumulator.merge_batch(states, groups, total)?;
-        }
-        Ok(())
-    }
-
-    /// Merges some groups of another table, with their states.
-    fn absorb(
-        &mut self,
-        spec: &AggregateSpec,
-        table: &GroupTable,
-        states: &[Vec<ArrayRef>],
-        groups: &[usize],
-    ) -> Result<()> {
-        if groups.is_empty() {
-            return Ok(());
-        }
-        let ours: Vec<usize> = groups
-            .iter()
-            .map(|&group| self.table.group(table.window_start_ms(group), table.key(group)))
-            .collect();
-        let starts: Vec<i64> = groups.iter().map(|&group| table.window_start_ms(group)).collect();
-        self.extend_span(&starts);
-        self.merge(spec, &take_states(states, groups)?, &ours)
-    }
-}
-
-fn take_states(states: &[Vec<ArrayRef>], rows: &[usize]) -> Result<Vec<Vec<ArrayRef>>> {
-    let rows: UInt64Array = rows.iter().map(|&row| Some(row as u64)).collect();
-    let taken = states.iter().map(|columns| {
-        columns.iter().map(|column| take(column, &rows, None)).collect::<Result<Vec<_>, _>>()
-    });
-    Ok(taken.collect::<Result<_, _>>()?)
-}
-
 fn times_from_ms(times: impl Iterator<Item = i64>, data_type: &DataType) -> Result<ArrayRef> {
     let zone = match data_type {
         DataType::Timestamp(_, zone) => zone.clone(),
@@ -592,32 +416,4 @@ fn times_from_ms(times: impl Iterator<Item = i64>, data_type: &DataType) -> Resu
     };
     let times = TimestampMillisecondArray::from_iter_values(times).with_timezone_opt(zone);
     Ok(cast(&times, data_type)?)
-}
-
-impl fmt::Display for AggregateSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = |index: usize| self.schema.field(index).name();
-        write!(f, "aggregate per window of {} ms, start {}", self.size_ms, self.group[self.start])?;
-        for &key in &self.keys {
-            write!(f, "\n  key {} = {}", name(key), self.group[key])?;
-        }
-        for call in &self.calls {
-            let distinct = if call.function.is_distinct() { "DISTINCT " } else { "" };
-            let args: Vec<String> = call.args.iter().map(|arg| arg.to_string()).collect();
-            let function = call.function.fun().name();
-            write!(f, "\n  {} = {function}({distinct}{})", call.function.name(), args.join(", "))?;
-            if !call.function.order_bys().is_empty() {
-                let by: Vec<String> =
-                    call.function.order_bys().iter().map(ToString::to_string).collect();
-                write!(f, " ordered by {}", by.join(", "))?;
-            }
-            if call.function.ignore_nulls() {
-                f.write_str(" ignoring nulls")?;
-            }
-            if let Some(filter) = &call.filter {
-                write!(f, " where {filter}")?;
-            }
-        }
-        Ok(())
-    }
 }

@@ -1,0 +1,138 @@
+//! What a window aggregate is made of: group expressions, the window among them, and calls.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow_row::{RowConverter, SortField};
+use datafusion_common::{Result, plan_err};
+use datafusion_expr::GroupsAccumulator;
+use datafusion_functions_aggregate_common::aggregate::groups_accumulator::GroupsAccumulatorAdapter;
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate};
+
+use crate::plan::windows::GroupWindow;
+
+const NS_PER_MS: i64 = 1_000_000;
+
+/// What to group by and what to compute.
+#[derive(Debug)]
+pub struct AggregateSpec {
+    /// All group expressions, the window's bounds among them.
+    pub(super) group: Vec<Arc<dyn PhysicalExpr>>,
+    /// Which group expression is the window's start, and which its end.
+    pub(super) start: usize,
+    pub(super) end: Option<usize>,
+    /// Group expressions other than the window's bounds.
+    pub(super) keys: Vec<usize>,
+    pub(super) size_ms: i64,
+    pub(super) calls: Vec<AggregateCall>,
+    /// Group expressions, then calls.
+    pub(super) schema: SchemaRef,
+}
+
+/// One aggregate function with its arguments.
+#[derive(Debug)]
+pub struct AggregateCall {
+    pub(super) function: Arc<AggregateFunctionExpr>,
+    /// Arguments, then what the function orders by.
+    pub(super) args: Vec<Arc<dyn PhysicalExpr>>,
+    pub(super) filter: Option<Arc<dyn PhysicalExpr>>,
+    pub(super) state_fields: Vec<FieldRef>,
+}
+
+impl AggregateSpec {
+    pub fn new(
+        group: Vec<Arc<dyn PhysicalExpr>>,
+        window: &GroupWindow,
+        calls: Vec<AggregateCall>,
+        schema: SchemaRef,
+    ) -> Result<AggregateSpec> {
+        if window.size_ns % NS_PER_MS != 0 || window.offset_ns % NS_PER_MS != 0 {
+            return plan_err!("windows begin and end at whole milliseconds");
+        }
+        let is_key = |index: &usize| *index != window.start && Some(*index) != window.end;
+        Ok(AggregateSpec {
+            keys: (0..group.len()).filter(is_key).collect(),
+            group,
+            start: window.start,
+            end: window.end,
+            size_ms: window.size_ns / NS_PER_MS,
+            calls,
+            schema,
+        })
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub(super) fn new_accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
+        self.calls.iter().map(|call| groups_accumulator(&call.function)).collect()
+    }
+
+    pub(super) fn codec<'a>(
+        types: impl Iterator<Item = &'a DataType>,
+    ) -> Result<Option<RowConverter>> {
+        let fields: Vec<SortField> = types.cloned().map(SortField::new).collect();
+        if fields.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(RowConverter::new(fields)?))
+    }
+}
+
+impl AggregateCall {
+    pub fn new(lowered: LoweredAggregate) -> Result<AggregateCall> {
+        let function = lowered.aggregate;
+        let ordered = !function.order_bys().is_empty();
+        // These do not sort what they are given, and a stream does not come sorted.
+        let needs_sorted_input = function.order_sensitivity().hard_requires()
+            && !function.fun().supports_within_group_clause()
+            && function.fun().name() != "string_agg";
+        if ordered && needs_sorted_input {
+            let name = function.fun().name();
+            return plan_err!("ORDER BY within {name} is not there yet; leave it out");
+        }
+        let mut args = function.expressions();
+        args.extend(function.order_bys().iter().map(|by| by.expr.clone()));
+        let state_fields = function.state_fields()?;
+        Ok(AggregateCall { function, args, filter: lowered.filter, state_fields })
+    }
+}
+
+fn groups_accumulator(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
+    if function.groups_accumulator_supported() {
+        return function.create_groups_accumulator();
+    }
+    let function = function.clone();
+    Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
+}
+
+impl fmt::Display for AggregateSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = |index: usize| self.schema.field(index).name();
+        write!(f, "aggregate per window of {} ms, start {}", self.size_ms, self.group[self.start])?;
+        for &key in &self.keys {
+            write!(f, "\n  key {} = {}", name(key), self.group[key])?;
+        }
+        for call in &self.calls {
+            let distinct = if call.function.is_distinct() { "DISTINCT " } else { "" };
+            let args: Vec<String> = call.args.iter().map(|arg| arg.to_string()).collect();
+            let function = call.function.fun().name();
+            write!(f, "\n  {} = {function}({distinct}{})", call.function.name(), args.join(", "))?;
+            if !call.function.order_bys().is_empty() {
+                let by: Vec<String> =
+                    call.function.order_bys().iter().map(ToString::to_string).collect();
+                write!(f, " ordered by {}", by.join(", "))?;
+            }
+            if call.function.ignore_nulls() {
+                f.write_str(" ignoring nulls")?;
+            }
+            if let Some(filter) = &call.filter {
+                write!(f, " where {filter}")?;
+            }
+        }
+        Ok(())
+    }
+}
