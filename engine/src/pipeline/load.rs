@@ -56,7 +56,12 @@ fn check_files(
     let outcome = planning.map(std::thread::JoinHandle::join);
     let (pipelines, mistakes) = match outcome {
         Ok(Ok(checked)) => checked,
-        Ok(Err(panic)) => std::panic::resume_unwind(panic),
+        // Ours and DataFusion's planner are not supposed to; whoever wrote the file is told.
+        Ok(Err(_)) => {
+            let message = "the planner failed on this pipeline, which is a bug";
+            let help = "please report it with the file; what it says above helps";
+            return Err(Diagnostics(vec![Diagnostic::error_without_place(message).help(help)]));
+        }
         Err(error) => {
             let message = format!("cannot start a thread to plan with: {error}");
             return Err(Diagnostics(vec![Diagnostic::error_without_place(message)]));

@@ -22,6 +22,10 @@ pub(crate) static DIALECT: GenericDialect = GenericDialect {};
 /// a million operators must end here.
 const TOKENS_MAX: usize = 10_000;
 
+/// Queries within queries. The planner plans the inner ones again and again: each level of them
+/// in an expression takes twice the time.
+const QUERIES_DEPTH_MAX: usize = 8;
+
 /// Names that turn a table into windows of it.
 pub(crate) const WINDOW_TABLES: [&str; 4] = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
 
@@ -193,16 +197,41 @@ pub(crate) fn parse_prefix<T>(
     Ok((read, parser.index()))
 }
 
-/// Refuses what is too long to be walked recursively.
+/// Refuses what is too long to be walked recursively, or would be planned for ever.
 pub(crate) fn check_length(
     file: &Arc<SourceFile>,
     tokens: &[TokenWithSpan],
 ) -> Result<(), Diagnostic> {
-    let Some(first_beyond) = tokens.get(TOKENS_MAX) else { return Ok(()) };
-    let message = format!("more than {TOKENS_MAX} words and signs in one statement");
-    let help = "split it into several, by views or steps";
-    let span = file_span(file, first_beyond.span);
-    Err(Diagnostic { span, ..Diagnostic::error_without_place(message) }.help(help))
+    let refuse = |message: String, help: &str, token: &TokenWithSpan| {
+        let span = file_span(file, token.span);
+        Err(Diagnostic { span, ..Diagnostic::error_without_place(message) }.help(help))
+    };
+    if let Some(first_beyond) = tokens.get(TOKENS_MAX) {
+        let message = format!("more than {TOKENS_MAX} words and signs in one statement");
+        return refuse(message, "split it into several, by views or steps", first_beyond);
+    }
+    // For each parenthesis that is open, whether it opens a query.
+    let mut open = Vec::new();
+    let mut queries = 0;
+    for (index, token) in tokens.iter().enumerate() {
+        match token.token {
+            Token::LParen => {
+                let next = tokens.get(index + 1);
+                let is_query = next.is_some_and(|next| {
+                    ["SELECT", "WITH", "VALUES"].iter().any(|word| is_word(next, word))
+                });
+                queries += usize::from(is_query);
+                open.push(is_query);
+            }
+            Token::RParen => queries -= usize::from(open.pop() == Some(true)),
+            _ => {}
+        }
+        if queries > QUERIES_DEPTH_MAX {
+            let message = format!("queries are nested more than {QUERIES_DEPTH_MAX} deep");
+            return refuse(message, "name the inner ones: WITH name AS (SELECT …)", token);
+        }
+    }
+    Ok(())
 }
 
 /// One piece of syntax made of all the text.

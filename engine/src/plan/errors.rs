@@ -6,6 +6,7 @@ use datafusion_common::{DataFusionError, SchemaError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span as SqlSpan};
 
 use super::context::{Catalog, function_names};
+use super::streamable::Place;
 use crate::pipeline::tokens::file_span;
 use crate::pipeline::{Diagnostic, Severity, SourceFile, Span};
 
@@ -61,6 +62,18 @@ pub(crate) fn diagnostic(
         diagnostic.help = Some("CAST one of them".to_owned());
     }
     diagnostic
+}
+
+/// What the planner finds odd but plans.
+pub(crate) fn warning(said: &datafusion_common::Diagnostic, place: &Place<'_>) -> Diagnostic {
+    let span = said.span.and_then(|span| file_span(place.file, sql_span_of(span)));
+    Diagnostic {
+        severity: Severity::Warning,
+        message: plain(&said.message),
+        span: Some(span.unwrap_or_else(|| place.query.clone())),
+        label: None,
+        help: said.helps.first().map(|help| help.message.clone()),
+    }
 }
 
 fn of_schema(mut diagnostic: Diagnostic, error: &SchemaError) -> Diagnostic {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
+use datafusion_common::DataFusionError;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion_common::{DataFusionError, Result};
 use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion_sql::sqlparser::ast;
 
@@ -19,9 +19,11 @@ use crate::formats::RowEncoder;
 use crate::pipeline::draft::{Draft, DraftQuery, DraftSink, Named};
 use crate::pipeline::{Diagnostic, Emit, Pipeline, Query, Sink};
 
-/// Lowers all views and queries; `None` if one of them has a mistake.
+/// Lowers all views and queries; `None` if one of them has a mistake. What is only worth a
+/// warning is said where there are no mistakes.
 pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipeline> {
     let before = mistakes.len();
+    let mut warnings = Vec::new();
     let mut catalog = Catalog::new();
     for source in &draft.sources {
         catalog.add_source(source);
@@ -29,7 +31,8 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipe
     let mut broken = draft.broken;
     for view in &draft.views {
         let place = Place { file: &draft.file, query: view.name.span.clone() };
-        match plan_checked(&view.query, &place, &catalog, &broken, mistakes) {
+        let planning = Planning { place: &place, catalog: &catalog, broken: &broken };
+        match planning.plan(&view.query, mistakes, &mut warnings) {
             Some(plan) => catalog.add_view(&view.name.text, plan),
             None => broken.push(view.name.text.clone()),
         }
@@ -38,7 +41,8 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipe
     let mut queries: Vec<Query> = Vec::new();
     for query in draft.queries {
         let place = Place { file: &draft.file, query: query.name.span.clone() };
-        let planned = plan_checked(&query.query, &place, &catalog, &broken, mistakes);
+        let planning = Planning { place: &place, catalog: &catalog, broken: &broken };
+        let planned = planning.plan(&query.query, mistakes, &mut warnings);
         if let Some(plan) = planned.filter(|_| !query.incomplete) {
             queries.extend(finish(query, plan, &place, &catalog, mistakes));
         }
@@ -47,6 +51,7 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipe
         return None;
     }
     let queries = in_order(queries, mistakes)?;
+    mistakes.append(&mut warnings);
     Some(Pipeline {
         name: draft.name.text,
         path: draft.file.path.clone(),
@@ -76,45 +81,55 @@ fn check_unique(queries: &[DraftQuery], mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
-/// The query as planned, not yet optimised; `None` after a mistake.
-fn plan_checked(
-    query: &ast::Query,
-    place: &Place<'_>,
-    catalog: &Catalog,
-    broken: &[String],
-    mistakes: &mut Vec<Diagnostic>,
-) -> Option<LogicalPlan> {
-    if let Err(mistake) = streamable::check_depth(query, place) {
-        mistakes.push(mistake);
-        return None;
-    }
-    let query = &group_windows::rewrite(query, catalog);
-    let before = mistakes.len();
-    streamable::check(query, place, catalog, mistakes);
-    let planned = plan(query, catalog);
-    let error = match planned {
-        Ok(plan) => match optimize(plan.clone()) {
-            Ok(_) if mistakes.len() == before => return Some(plan),
-            Ok(_) => return None,
-            Err(error) => error,
-        },
-        Err(error) => error,
-    };
-    let mut probe = Probe::new(catalog, place, broken);
-    probe.query(query);
-    let explained = !probe.mistakes.is_empty() || probe.incomplete;
-    mistakes.append(&mut probe.mistakes);
-    // What no part shows, and nothing refused above explains, is a mistake of the whole.
-    if !explained && mistakes.len() == before {
-        let around = Some(place.query.clone());
-        mistakes.push(errors::diagnostic(&error, place.file, around, catalog));
-    }
-    None
+/// What a query is planned with.
+struct Planning<'a> {
+    place: &'a Place<'a>,
+    catalog: &'a Catalog,
+    /// Sources and views that have mistakes of their own.
+    broken: &'a [String],
 }
 
-fn plan(query: &ast::Query, catalog: &Catalog) -> Result<LogicalPlan> {
-    let statement = ast::Statement::Query(Box::new(query.clone()));
-    catalog.planner().sql_statement_to_plan(statement)
+impl Planning<'_> {
+    /// The query as planned, not yet optimised; `None` after a mistake.
+    fn plan(
+        &self,
+        query: &ast::Query,
+        mistakes: &mut Vec<Diagnostic>,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Option<LogicalPlan> {
+        let Planning { place, catalog, broken } = *self;
+        if let Err(mistake) = streamable::check_depth(query, place) {
+            mistakes.push(mistake);
+            return None;
+        }
+        let query = &group_windows::rewrite(query, catalog);
+        let before = mistakes.len();
+        streamable::check(query, place, catalog, mistakes);
+        let planner = catalog.planner();
+        let statement = ast::Statement::Query(Box::new(query.clone()));
+        let planned = planner.sql_statement_to_plan(statement);
+        // Types are made to agree when a plan is optimised; only then is it known to be right.
+        let checked = planned.and_then(|plan| optimize(plan.clone()).map(|_| plan));
+        let error = match checked {
+            Ok(_) if mistakes.len() > before => return None,
+            Ok(plan) => {
+                let said = planner.take_warnings();
+                warnings.extend(said.iter().map(|said| errors::warning(said, place)));
+                return Some(plan);
+            }
+            Err(error) => error,
+        };
+        let mut probe = Probe::new(catalog, place, broken);
+        probe.query(query);
+        let explained = !probe.mistakes.is_empty() || probe.incomplete;
+        mistakes.append(&mut probe.mistakes);
+        // What no part shows, and nothing refused above explains, is a mistake of the whole.
+        if !explained && mistakes.len() == before {
+            let around = Some(place.query.clone());
+            mistakes.push(errors::diagnostic(&error, place.file, around, catalog));
+        }
+        None
+    }
 }
 
 /// Checks what only the plan tells, and fits the query to its sink.

@@ -8,15 +8,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, Function, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr,
-    SetOperator, SetQuantifier, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
+    Distinct, Expr, Function, GroupByExpr, LimitClause, ObjectName, Query, Select, SelectItem,
+    SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
 use super::context::{Catalog, is_aggregate};
 use super::window_tables::WindowCall;
 use crate::pipeline::tokens::file_span;
-use crate::pipeline::{Diagnostic, SourceFile, Span};
+use crate::pipeline::{Diagnostic, SourceFile, SourceKind, Span};
 
 /// Beyond this an expression is not written by a person, and what walks it might run out of stack.
 const EXPRESSION_DEPTH_MAX: usize = 100;
@@ -257,6 +257,16 @@ impl Check<'_> {
         }
     }
 
+    fn table(&mut self, name: &ObjectName) {
+        let Some(ident) = name.0.last().and_then(|part| part.as_ident()) else { return };
+        let Some(source) = self.catalog.source(&ident.value) else { return };
+        if source.kind != SourceKind::Stream {
+            let message = format!("'{}' is a table, and tables cannot be read yet", source.name);
+            let help = "without a key it is a stream of its records";
+            self.refuse(name.span(), &message, help);
+        }
+    }
+
     fn group_by(&mut self, select: &Select) {
         let grouped: &[Expr] = match &select.group_by {
             GroupByExpr::Expressions(exprs, modifiers) if modifiers.is_empty() => exprs,
@@ -348,7 +358,16 @@ impl Visitor for Check<'_> {
 
     fn pre_visit_table_factor(&mut self, relation: &TableFactor) -> ControlFlow<()> {
         let call = WindowCall::of(relation);
-        self.windowed.extend(call.and_then(|call| call.query()).map(std::ptr::from_ref));
+        if let Some(call) = call {
+            self.windowed.extend(call.query().map(std::ptr::from_ref));
+            let arguments = call.arguments().and_then(|arguments| arguments.table());
+            if let Ok(TableFactor::Table { name, .. }) = arguments {
+                self.table(&name);
+            }
+        }
+        if let TableFactor::Table { name, args: None, .. } = relation {
+            self.table(name);
+        }
         ControlFlow::Continue(())
     }
 

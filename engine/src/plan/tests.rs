@@ -295,3 +295,38 @@ fn a_declared_sink_takes_columns_in_order_and_widens_them() {
           TableScan: rides projection=[id, cityName]"#]]
     .assert_eq(&pipeline.queries[0].plan.display_indent().to_string());
 }
+
+#[test]
+fn a_comparison_that_never_holds_is_worth_a_warning() {
+    let text =
+        format!("{SOURCES}\nCREATE TABLE o; INSERT INTO o SELECT id FROM rides WHERE km = NULL;");
+    let (_, warnings) = load_text(PathBuf::from("warning.sql"), text).unwrap();
+    expect![[r#"
+        [
+            (
+                "comparison with NULL using `=` always evaluates to NULL",
+                Some(
+                    "use `IS NULL` to check for NULL values",
+                ),
+            ),
+        ]
+    "#]]
+    .assert_debug_eq(
+        &warnings.iter().map(|warning| (&warning.message, &warning.help)).collect::<Vec<_>>(),
+    );
+}
+
+#[test]
+fn tables_are_not_streams() {
+    let text = "
+[tables.airlines]
+key = \"carrier\"
+columns = { carrier = \"text\", name = \"text\" }
+[[queries]]
+name = \"o\"
+from = \"airlines\"
+";
+    let mistakes = load_text(PathBuf::from("tables.toml"), text.to_owned()).unwrap_err();
+    expect!["'airlines' is a table, and tables cannot be read yet"]
+        .assert_eq(&mistakes.0[0].message);
+}
