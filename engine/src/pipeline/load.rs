@@ -10,6 +10,7 @@ use super::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
 use super::model::Pipeline;
 use super::{sql_file, toml_file};
 use crate::plan::lower::lower;
+use crate::topology::Topology;
 
 /// A pipeline file is written by a person; what is larger is a mistake.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -107,6 +108,13 @@ fn check_file(file: &Arc<SourceFile>, mistakes: &mut Vec<Diagnostic>) -> Option<
         }
     };
     let pipeline = lower(draft, &mut own);
+    // What runs the queries has the last word: what it would refuse, it refuses now.
+    for query in pipeline.iter().flat_map(|pipeline| &pipeline.queries) {
+        let sources = pipeline.iter().flat_map(|pipeline| pipeline.sources.clone());
+        if let Err(error) = Topology::new(query, &sources.collect::<Vec<_>>()) {
+            own.push(Diagnostic::error(error.to_string(), query.span.clone()));
+        }
+    }
     // In the order of the file; those at one place in the order in which they were found.
     own.sort_by_key(|mistake| mistake.span.as_ref().map(|span| span.start));
     own.dedup();

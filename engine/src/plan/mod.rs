@@ -10,8 +10,9 @@
 //!
 //! - [`lower`]: the way from draft to pipeline; [`order`]: queries after those they read from;
 //! - [`context`]: sources, views and functions by name; [`types`]: SQL types;
-//! - [`window_tables`]: `TUMBLE(…)` in FROM; [`group_windows`]: `GROUP BY tumble(…)`;
-//!   [`windows`]: their scalar functions, and which window an aggregate groups by; [`event_time`]: whether that goes by its source's event time;
+//! - [`window_tables`]: `TUMBLE(…)` in FROM; [`group_windows`]: `GROUP BY tumble(…)`; [`windows`]:
+//!   their scalar functions, and which window an aggregate groups by; [`event_time`]: whether that
+//!   goes by the event time of its source;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
 //!   [`errors`]: what the planner says, as diagnostics;
 //! - [`optimize`]: the rewrites that hold for streams.
