@@ -1,7 +1,7 @@
 //! The broker over TCP: Kafka's protocol on a socket.
 //!
 //! ```text
-//! accept ─► connection ─► frames (bounded, as bytes arrive) ─► decode ─► handler ─► encode ─► write
+//! accept ─► connection ─► frames (bounded, as bytes arrive) ─► decode ─► handler ─► one write
 //!              │              └ memory: what all requests may hold together
 //!              └ one task; requests begin and are answered in the order in which they came
 //! ```

@@ -2,7 +2,6 @@
 
 use broker::protocol::messages::k03_metadata::{MetadataRequest, MetadataRequestTopic};
 use broker::protocol::messages::k18_api_versions::ApiVersionsRequest;
-use broker::protocol::messages::k19_create_topics::*;
 use broker::protocol::messages::k20_delete_topics::*;
 use broker::protocol::messages::k32_describe_configs::*;
 use broker::protocol::messages::k35_describe_log_dirs::*;
@@ -151,95 +150,6 @@ async fn the_advertised_address_is_the_one_that_was_set() {
     );
     let response = ask!(client, DescribeCluster v 1, DescribeClusterRequest::default());
     assert_eq!(response.brokers[0].host, "broker.example");
-}
-
-fn creatable(name: &str, num_partitions: i32, replication_factor: i16) -> CreatableTopic {
-    CreatableTopic {
-        name: name.to_owned(),
-        num_partitions,
-        replication_factor,
-        ..Default::default()
-    }
-}
-
-#[tokio::test]
-async fn topics_are_created_or_refused_each_with_its_reason() {
-    let broker = TestBroker::start().await;
-    broker.topic("there", 1).await;
-    let mut client = broker.connect().await;
-    let node_id = broker.broker.node_id();
-    let config = |name: &str, value: Option<&str>| CreatableTopicConfig {
-        name: name.to_owned(),
-        value: value.map(str::to_owned),
-    };
-    let assigned = |indexes: &[i32], node_id: i32| -> Vec<CreatableReplicaAssignment> {
-        let assign = |index: &i32| CreatableReplicaAssignment {
-            partition_index: *index,
-            broker_ids: vec![node_id],
-        };
-        indexes.iter().map(assign).collect()
-    };
-    let with_config = |name: &str, config: CreatableTopicConfig| CreatableTopic {
-        configs: vec![config],
-        ..creatable(name, 1, 1)
-    };
-    let with_assignments = |name: &str, count, assignments| CreatableTopic {
-        assignments,
-        ..creatable(name, count, -1)
-    };
-    let cases = [
-        (creatable("good", 3, 1), ErrorCode::NONE),
-        (creatable("default", -1, -1), ErrorCode::NONE),
-        (with_config("configured", config("retention.ms", Some("5"))), ErrorCode::NONE),
-        (with_assignments("assigned", -1, assigned(&[1, 0], node_id)), ErrorCode::NONE),
-        (creatable("there", 1, 1), ErrorCode::TOPIC_ALREADY_EXISTS),
-        (creatable("zero", 0, 1), ErrorCode::INVALID_PARTITIONS),
-        (creatable("negative", -2, 1), ErrorCode::INVALID_PARTITIONS),
-        (creatable("three-replicas", 1, 3), ErrorCode::INVALID_REPLICATION_FACTOR),
-        (creatable("no-replicas", 1, 0), ErrorCode::INVALID_REPLICATION_FACTOR),
-        (creatable("bad name", 1, 1), ErrorCode::INVALID_TOPIC_EXCEPTION),
-        (with_config("c1", config("retention", Some("5"))), ErrorCode::INVALID_CONFIG),
-        (with_config("c2", config("retention.ms", Some("x"))), ErrorCode::INVALID_CONFIG),
-        (with_config("c3", config("retention.ms", None)), ErrorCode::INVALID_CONFIG),
-        (with_assignments("a1", 2, assigned(&[0, 1], node_id)), ErrorCode::INVALID_REQUEST),
-        (
-            with_assignments("a2", -1, assigned(&[0, 2], node_id)),
-            ErrorCode::INVALID_REPLICA_ASSIGNMENT,
-        ),
-        (
-            with_assignments("a3", -1, assigned(&[0], node_id + 1)),
-            ErrorCode::INVALID_REPLICA_ASSIGNMENT,
-        ),
-    ];
-    for (topic, expected) in cases {
-        for validate_only in [true, false] {
-            let name = topic.name.clone();
-            let existed = broker.broker.topic(&name).is_some();
-            let request = CreateTopicsRequest {
-                topics: vec![topic.clone()],
-                validate_only,
-                ..Default::default()
-            };
-            let response = ask!(client, CreateTopics v 7, request);
-            let result = &response.topics[0];
-            assert_eq!(result.error_code, expected, "{name}: {:?}", result.error_message);
-            let exists = existed || (expected == ErrorCode::NONE && !validate_only);
-            assert_eq!(broker.broker.topic(&name).is_some(), exists, "{name}");
-            if expected == ErrorCode::NONE {
-                assert_eq!(result.replication_factor, 1);
-                assert_eq!(result.topic_id.is_nil(), validate_only);
-            }
-        }
-    }
-    assert_eq!(broker.broker.topic("good").unwrap().partitions_count(), 3);
-    assert_eq!(broker.broker.topic("assigned").unwrap().partitions_count(), 2);
-    let request = CreateTopicsRequest {
-        topics: vec![creatable("twice", 1, 1), creatable("once", 1, 1), creatable("twice", 1, 1)],
-        ..Default::default()
-    };
-    let response = ask!(client, CreateTopics v 2, request);
-    let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
-    assert_eq!(codes, [ErrorCode::INVALID_REQUEST, ErrorCode::NONE]);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use broker::protocol::ApiKey;
 use broker::protocol::messages::k01_fetch::FetchRequest;
+use broker::protocol::messages::k03_metadata::MetadataRequest;
 
 use crate::harness::*;
 
@@ -93,4 +94,48 @@ async fn half_frames_leave_nothing_behind() {
     }
     assert!(client.receive_frame().await.is_some());
     assert_eq!(put(&mut client, "t", &["b"]).await, 1);
+}
+
+/// Requests with some bytes changed, as a fuzzer would: whatever comes of them, others are served.
+#[tokio::test]
+async fn changed_requests_harm_nobody() {
+    use broker::protocol::messages::{
+        k02_list_offsets::ListOffsetsRequest, k08_offset_commit::OffsetCommitRequest,
+        k09_offset_fetch::OffsetFetchRequest, k11_join_group::JoinGroupRequest,
+        k22_init_producer_id::InitProducerIdRequest,
+    };
+    let broker = TestBroker::with(|broker, _| broker.auto_create_topics = false).await;
+    broker.topic("t", 1).await;
+    let requests = [
+        encoded(9, 1, produce("t", 0, -1, batch(&["a", "b"])).into()),
+        encoded(12, 1, fetch("t", 0, 0).into()),
+        encoded(9, 1, MetadataRequest::default().into()),
+        encoded(7, 1, ListOffsetsRequest::default().into()),
+        encoded(8, 1, OffsetCommitRequest::default().into()),
+        encoded(9, 1, OffsetFetchRequest::default().into()),
+        encoded(9, 1, JoinGroupRequest::default().into()),
+        encoded(4, 1, InitProducerIdRequest::default().into()),
+    ];
+    let mut other = broker.connect().await;
+    let mut state = 0x2545_f491_4f6c_dd1d_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for round in 0..400 {
+        let mut bytes = requests[round % requests.len()].clone();
+        for _ in 0..=random(3) {
+            // Behind the length, or else it would mostly be a wait for more.
+            let at = 4 + random(bytes.len() - 4);
+            bytes[at] = random(256) as u8;
+        }
+        let mut client = broker.connect().await;
+        client.send_bytes(&bytes).await;
+        if round % 50 == 0 {
+            put(&mut other, "t", &["still here"]).await;
+        }
+    }
+    put(&mut other, "t", &["at the end"]).await;
 }

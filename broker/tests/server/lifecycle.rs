@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use broker::protocol::ErrorCode;
 use broker::server::{BindError, Server, ServerConfig};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -145,7 +146,49 @@ async fn unread_responses_cost_nobody_else() {
     let begun = Instant::now();
     for _ in 0..3 {
         let data = fetched(ask!(client, Fetch v 12, fetch("t", 0, 0)));
-        assert_eq!(values(&data), [value.clone()]);
+        assert_eq!(values(&data), std::slice::from_ref(&value));
     }
     assert!(begun.elapsed() < PATIENCE);
+}
+
+/// A member waits for its group for minutes; a shutdown must not wait with it.
+#[tokio::test]
+async fn a_member_that_waits_for_its_group_is_let_go_at_shutdown() {
+    use broker::protocol::messages::{k11_join_group::*, k14_sync_group::*};
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let join = JoinGroupRequest {
+        group_id: "g".to_owned(),
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
+        protocol_type: "consumer".to_owned(),
+        protocols: vec![JoinGroupRequestProtocol {
+            name: "range".to_owned(),
+            ..Default::default()
+        }],
+        ..Default::default()
+    };
+    let leader = ask!(client, JoinGroup v 3, join.clone());
+    let mut waiting = broker.connect().await;
+    waiting.send(3, join.into()).await;
+    let sync = SyncGroupRequest {
+        group_id: "g".to_owned(),
+        generation_id: leader.generation_id,
+        member_id: leader.member_id.clone(),
+        ..Default::default()
+    };
+    // Refused once the other's join has arrived and begun a rebalance.
+    loop {
+        let synced = ask!(client, SyncGroup v 2, sync.clone());
+        if synced.error_code == ErrorCode::REBALANCE_IN_PROGRESS {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    let begun = Instant::now();
+    broker.shutdown.cancel();
+    assert!(waiting.receive_frame().await.is_some());
+    assert!(waiting.is_closed().await);
+    timeout(PATIENCE, broker.server).await.unwrap().unwrap();
+    assert!(begun.elapsed() < ServerConfig::new("").shutdown_grace, "it was cut off");
 }

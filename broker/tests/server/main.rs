@@ -2,6 +2,7 @@
 //! that of kafka-protocol.
 
 mod admin;
+mod creating;
 mod fetching;
 mod groups;
 mod harness;

@@ -90,12 +90,10 @@ async fn committed_readers_are_told_what_was_aborted() {
     let mut client = broker.connect().await;
     let producer = init(&mut client, 4, Some("tx")).await;
     assert_eq!(producer.error_code, ErrorCode::NONE);
-    let mut sequence = 0;
-    for (version, keep) in [(0, true), (1, false), (3, true)] {
+    for (sequence, version, keep) in [(0, 0, true), (1, 1, false), (2, 3, true)] {
         assert_eq!(added(&mut client, version, &producer, "t").await, ErrorCode::NONE);
         let value = format!("{version}");
         assert_eq!(write(&mut client, &producer, sequence, &value).await, ErrorCode::NONE);
-        sequence += 1;
         assert_eq!(end(&mut client, version, &producer, keep).await, ErrorCode::NONE);
     }
     // Record, marker, record, marker, record, marker.
