@@ -228,7 +228,14 @@ sink = "out"
     .unwrap();
     for command in ["check", "run"] {
         let said = fail(dir.path(), &[command, "bad.toml"], 2);
-        for wanted in ["formta", "did you mean 'format'", "timestampz", "fligths", "bad.toml:"] {
+        for wanted in [
+            "formta",
+            "did you mean 'format'",
+            "timestampz",
+            "fligths",
+            "FileStreamSorce",
+            "bad.toml:",
+        ] {
             assert!(said.contains(wanted), "no {wanted} in\n{said}");
         }
     }

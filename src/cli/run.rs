@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use connectors::{
-    ConnectorConfig, ConnectorKind, ConnectorState, ConnectorStatus, Worker, WorkerOptions,
+    ConfigProblem, ConnectorConfig, ConnectorKind, ConnectorState, ConnectorStatus, Worker,
+    WorkerOptions,
 };
-use engine::pipeline::{Diagnostic, Diagnostics, Pipeline, Severity};
+use engine::pipeline::{Connector, Diagnostic, Diagnostics, Pipeline, Severity};
 use engine::runtime::{PrintedRows, QueryProgress, Runtime, RuntimeOptions};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -55,42 +56,35 @@ pub struct RunArgs {
 
 /// Checked pipelines, each with its connectors; every mistake of all files otherwise.
 pub fn load(files: &[PathBuf]) -> Result<Vec<(Pipeline, Vec<ConnectorConfig>)>, Failure> {
-    let (pipelines, warnings) = engine::pipeline::load(files).map_err(Failure::Pipeline)?;
-    let mut mistakes = Vec::new();
-    let mut loaded = Vec::new();
-    for pipeline in pipelines {
-        let mut configs = Vec::new();
-        for connector in &pipeline.connectors {
-            let base = pipeline.path.parent().unwrap_or(Path::new("."));
-            match connectors::validate(&connector.name, &connector.properties, base) {
-                Ok(config) => configs.push(config),
-                Err(problems) => mistakes.extend(problems.into_iter().map(|problem| {
-                    Diagnostic {
-                        severity: Severity::Error,
-                        span: Some(
-                            connector
-                                .property_spans
-                                .get(&problem.key)
-                                .unwrap_or(&connector.span)
-                                .clone(),
-                        ),
-                        message: format!("connector '{}': {}", connector.name, problem.message),
-                        label: None,
-                        help: problem.help,
-                    }
-                })),
-            }
-        }
-        loaded.push((pipeline, configs));
-    }
-    if !mistakes.is_empty() {
-        mistakes.extend(warnings);
-        return Err(Failure::Pipeline(Diagnostics(mistakes)));
-    }
+    let loaded = engine::pipeline::load_with(files, connector_mistakes);
+    let (pipelines, warnings) = loaded.map_err(Failure::Pipeline)?;
     if !warnings.is_empty() {
         diagnostics::print(&Diagnostics(warnings));
     }
-    Ok(loaded)
+    let configured = pipelines.into_iter().map(|pipeline| {
+        let base = pipeline.path.parent().unwrap_or(Path::new("."));
+        let configs = pipeline.connectors.iter().map(|connector| {
+            connectors::validate(&connector.name, &connector.properties, base)
+                .expect("the connector was found right when its file was loaded")
+        });
+        let configs = configs.collect();
+        (pipeline, configs)
+    });
+    Ok(configured.collect())
+}
+
+fn connector_mistakes(connector: &Connector, base: &Path) -> Vec<Diagnostic> {
+    let problems = connectors::validate(&connector.name, &connector.properties, base)
+        .err()
+        .unwrap_or_default();
+    let mistake = |problem: ConfigProblem| Diagnostic {
+        severity: Severity::Error,
+        span: connector.property_spans.get(&problem.key).or(Some(&connector.span)).cloned(),
+        message: format!("connector '{}': {}", connector.name, problem.message),
+        label: None,
+        help: problem.help,
+    };
+    problems.into_iter().map(mistake).collect()
 }
 
 pub async fn run(args: RunArgs, stop: CancellationToken) -> Result<(), Failure> {

@@ -1,1 +1,1 @@
-
+//! User functions in WebAssembly: the place for them. Nothing is here yet.

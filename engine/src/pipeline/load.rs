@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
-use super::model::Pipeline;
+use super::model::{Connector, Pipeline};
 use super::{sql_file, toml_file};
 use crate::plan::lower::lower;
 use crate::topology::Topology;
@@ -19,9 +19,21 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// nesting keep that well within this much stack, most of which is never touched.
 const STACK_BYTES: usize = 256 * 1024 * 1024;
 
-/// Reads and checks all files. Either all pipelines and what is worth a warning, or every mistake
-/// in any of them.
+/// Finds what is wrong with a connector that a file in this directory declares. Connectors are
+/// none of the engine's business, but their mistakes are to come with the others.
+pub type CheckConnector = fn(&Connector, &Path) -> Vec<Diagnostic>;
+
+/// Reads and checks all files, connectors aside. Either all pipelines and what is worth a warning,
+/// or every mistake in any of them.
 pub fn load(paths: &[PathBuf]) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
+    load_with(paths, |_, _| Vec::new())
+}
+
+/// As [`load`], with connectors checked by `check_connector`.
+pub fn load_with(
+    paths: &[PathBuf],
+    check_connector: CheckConnector,
+) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
     let mut files = Vec::new();
     let mut mistakes = Vec::new();
     for path in paths {
@@ -32,13 +44,13 @@ pub fn load(paths: &[PathBuf]) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagn
             Err(mistake) => mistakes.push(mistake),
         }
     }
-    check_files(files, mistakes)
+    check_files(files, mistakes, check_connector)
 }
 
 /// As [`load`], for a file that is in memory already.
 pub fn load_text(path: PathBuf, text: String) -> Result<(Pipeline, Vec<Diagnostic>), Diagnostics> {
     let file = Arc::new(SourceFile { path, text });
-    let (mut pipelines, warnings) = check_files(vec![file], Vec::new())?;
+    let (mut pipelines, warnings) = check_files(vec![file], Vec::new(), |_, _| Vec::new())?;
     let pipeline = pipelines.pop().expect("one file without mistakes is one pipeline");
     Ok((pipeline, warnings))
 }
@@ -46,11 +58,12 @@ pub fn load_text(path: PathBuf, text: String) -> Result<(Pipeline, Vec<Diagnosti
 fn check_files(
     files: Vec<Arc<SourceFile>>,
     mut mistakes: Vec<Diagnostic>,
+    check_connector: CheckConnector,
 ) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
     let thread = std::thread::Builder::new().name("plan".to_owned()).stack_size(STACK_BYTES);
     let planning = thread.spawn(move || {
-        let pipelines: Vec<Pipeline> =
-            files.iter().filter_map(|file| check_file(file, &mut mistakes)).collect();
+        let check = |file| check_file(file, check_connector, &mut mistakes);
+        let pipelines: Vec<Pipeline> = files.iter().filter_map(check).collect();
         check_together(&pipelines, &mut mistakes);
         (pipelines, mistakes)
     });
@@ -95,7 +108,11 @@ fn read(path: &Path) -> Result<String, Diagnostic> {
     })
 }
 
-fn check_file(file: &Arc<SourceFile>, mistakes: &mut Vec<Diagnostic>) -> Option<Pipeline> {
+fn check_file(
+    file: &Arc<SourceFile>,
+    check_connector: CheckConnector,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Pipeline> {
     let mut own = Vec::new();
     let draft = match file.path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => toml_file::read(file, &mut own),
@@ -107,6 +124,10 @@ fn check_file(file: &Arc<SourceFile>, mistakes: &mut Vec<Diagnostic>) -> Option<
             return None;
         }
     };
+    let base = file.path.parent().unwrap_or(Path::new("."));
+    for connector in &draft.connectors {
+        own.extend(check_connector(connector, base));
+    }
     let pipeline = lower(draft, &mut own);
     // What runs the queries has the last word: what it would refuse, it refuses now.
     for query in pipeline.iter().flat_map(|pipeline| &pipeline.queries) {

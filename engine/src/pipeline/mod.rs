@@ -36,7 +36,7 @@ mod toml_file;
 mod toml_query;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
-pub use load::{load, load_text};
+pub use load::{CheckConnector, load, load_text, load_with};
 pub use model::{
     Column, ColumnFrom, Connector, CsvOptions, Emit, EventTime, Format, LateRows, OnError,
     Pipeline, Query, Settings, Sink, Source, SourceKind, Watermark,
