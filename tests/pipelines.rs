@@ -61,7 +61,8 @@ fn by_batch(flights: &Path) -> BTreeMap<(String, String), Value> {
     let plain = flights.with_extension("plain.csv");
     fs::write(&plain, text.replace(",NA", ",")).unwrap();
     let batches = runtime.block_on(async {
-        let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+        let config = SessionConfig::new().with_target_partitions(1);
+        let context = SessionContext::new_with_config(config);
         let path = plain.to_str().unwrap();
         context.register_csv("flights", path, CsvReadOptions::new()).await.unwrap();
         let answer = context.sql(

@@ -54,10 +54,12 @@ fn files_and_lines_stay_short() {
         if lines > FILE_LINES_MAX {
             findings.push(format!("{}: {lines} lines", file.path.display()));
         }
+        let mut in_text = false;
         for (index, line) in file.text.lines().enumerate() {
-            // A snapshot's text is what it is.
-            let is_text = line.trim_start().starts_with('"') || line.contains("http");
-            if line.chars().count() > LINE_COLUMNS_MAX && !is_text && !in_snapshot(&file, index) {
+            // Text is what it is: rustfmt does not break it either.
+            let text = in_text || line.contains('"') || is_test_code(&file.path);
+            in_text = if in_text { !line.contains("\"#") } else { opens_text(line) };
+            if line.chars().count() > LINE_COLUMNS_MAX && !text {
                 findings.push(format!("{}:{}: too wide", file.path.display(), index + 1));
             }
         }
@@ -65,25 +67,27 @@ fn files_and_lines_stay_short() {
     none(findings);
 }
 
-/// Whether a line lies inside an `expect![[r#"…"#]]`.
-fn in_snapshot(file: &RustFile, index: usize) -> bool {
-    let before: Vec<&str> = file.text.lines().take(index).collect();
-    let opened = before.iter().rposition(|line| line.contains("expect![[") && !line.contains("]]"));
-    let closed = before.iter().rposition(|line| line.contains("]]"));
-    opened.is_some() && opened > closed
+/// Whether a raw string begins here and does not end here.
+fn opens_text(line: &str) -> bool {
+    line.rsplit_once("r#\"").is_some_and(|(_, rest)| !rest.contains("\"#"))
 }
 
 #[test]
 fn functions_fit_on_a_screen() {
     let mut findings = Vec::new();
-    for file in rust_files() {
+    for file in rust_files().iter().filter(|file| !is_test_code(&file.path)) {
         let mut open: Option<(usize, usize, String)> = None;
+        let mut in_body = false;
         for (index, line) in file.text.lines().enumerate() {
             let indent = line.len() - line.trim_start().len();
             match &open {
                 None if is_function(line) && !line.trim_end().ends_with([';', '}']) => {
                     open = Some((index, indent, line.trim().to_owned()));
+                    in_body = line.ends_with('{');
                 }
+                // A signature over several lines that has no body.
+                Some(_) if !in_body && line.ends_with(';') => open = None,
+                Some(_) if !in_body => in_body = line.ends_with('{'),
                 Some((from, depth, name))
                     if indent == *depth
                         && line.trim_end() == format!("{}}}", " ".repeat(*depth)) =>
@@ -166,6 +170,10 @@ fn nobody_knows_whom_they_should_not() {
     none(findings);
 }
 
+/// librdkafka says that a call may be made again, and nothing says when: the one place that waits
+/// by the clock.
+const SLEEPS: &str = "broker/src/client/remote/producer.rs";
+
 #[test]
 fn errors_are_handled_outside_tests() {
     let mut findings = Vec::new();
@@ -178,7 +186,8 @@ fn errors_are_handled_outside_tests() {
             let code = line.split("//").next().unwrap_or("");
             let at = || format!("{}:{}", file.path.display(), index + 1);
             for banned in [".unwrap()", "todo!(", "unimplemented!(", "thread::sleep"] {
-                if code.contains(banned) {
+                let waits = banned == "thread::sleep" && file.path.ends_with(SLEEPS);
+                if code.contains(banned) && !waits {
                     findings.push(format!("{}: {banned}", at()));
                 }
             }

@@ -148,6 +148,6 @@ impl Connection {
 
 async fn close(broker: &Arc<Broker>) {
     if let Err(error) = broker.shutdown().await {
-        tracing::error!(%error, "the broker was not closed in order; it recovers at the next start");
+        tracing::error!(%error, "the broker was not closed in order and will recover");
     }
 }

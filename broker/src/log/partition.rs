@@ -3,9 +3,9 @@
 //! ```text
 //! append ──► validate ──► [writer lock: check producer, roll, stamp, write, index] ──► publish
 //!                                                                  │
-//!                acks=all, flush.messages, a roll ─────────────────┴─► flush (one at a time):
-//!                                                     [lock: what to sync] fdatasync [lock: publish]
-//! read   ──► what is visible ──► segment, position ──► pread          (never takes the writer lock)
+//!                acks=all, flush.messages, a roll ─────────────────┴─► flush, one at a time:
+//!                                               [lock: what to sync] fdatasync [lock: publish]
+//! read   ──► what is visible ──► segment, position ──► pread        (without the writer lock)
 //! ```
 
 use std::collections::HashMap;

@@ -17,7 +17,7 @@ pub enum TopicNameError {
     #[error("topic name '{name}' has {found:?}; letters, digits, '.', '_' and '-' are allowed")]
     Character { name: String, found: char },
     #[error(
-        "topic name '{name}' collides with '{existing}': '.' and '_' are one in the names of metrics"
+        "topic name '{name}' collides with '{existing}': '.' and '_' are one in names of metrics"
     )]
     Collision { name: String, existing: String },
 }

@@ -192,7 +192,7 @@ fn at_each_step_the_power_goes() {
             let disk = SimulatedDisk::default();
             disk.power_off_at(step);
             let mut model = Model::default();
-            // It may be a step that is only tried again later, such as an index of a sealed segment.
+            // It may be a step that is only tried again later, such as a sealed segment's index.
             _ = run(&disk, &mut model, seed, 40);
             check(&disk.after_kill(), &model, &format!("seed {seed}, killed at {step}"));
             for cut in 0..4 {
