@@ -81,7 +81,7 @@ mod tests {
         let error = check_collision("a.b", ["x", "a_b"]).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "topic name 'a.b' collides with 'a_b': '.' and '_' are one in the names of metrics"
+            "topic name 'a.b' collides with 'a_b': '.' and '_' are one in names of metrics"
         );
     }
 }
