@@ -16,8 +16,11 @@
 //!    inputs, each with the delay of its own source. It never moves back: a partition that wakes
 //!    with old rows finds them late.
 //! 5. When every partition is idle there is nothing left to wait for: [`Progress::AllIdle`] closes
-//!    every window that is open, and the watermark moves to the end of the latest of them. Rows
-//!    that come for these windows later are late. The end of a bounded input works the same way.
+//!    the windows that are open, and the watermark moves to the end of the latest of them. Rows
+//!    that come for these windows later are late. Windows that start beyond `future_bound` stay
+//!    open until the wall clock comes near them.
+//! 6. The end of a bounded input closes all windows the same way, those beyond `future_bound`
+//!    too: these are remembered one by one as closed and do not move the watermark.
 //!
 //! Event times are in ms, rounded down. That loses nothing: windows begin and end at whole
 //! milliseconds, so a time and its rounded form lie on the same side of every window's end.
@@ -113,8 +116,8 @@ impl SourceClock {
     /// Rows that were read from a partition. Returns how many were too far in the future to
     /// count (rule 1).
     pub fn observe(&mut self, partition: i32, event_times_ms: &Int64Array, now: WallTime) -> usize {
+        let bound = self.future_bound(now).0;
         let Some(clock) = self.partitions.get_mut(&partition) else { return 0 };
-        let bound = now.plus(self.future_bound).0;
         let mut beyond = 0;
         for time in event_times_ms.iter().flatten() {
             if time > bound {
@@ -124,6 +127,11 @@ impl SourceClock {
             }
         }
         beyond
+    }
+
+    /// Later times are of clocks that are wrong (rule 1).
+    pub fn future_bound(&self, now: WallTime) -> WallTime {
+        now.plus(self.future_bound)
     }
 
     /// Records came from a partition, or it was found at its end: `caught_up` says whether all

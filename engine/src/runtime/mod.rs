@@ -151,6 +151,11 @@ pub enum RunError {
         next: Offset,
         end: Offset,
     },
+    #[error(
+        "query '{query}' of pipeline '{pipeline}' and another one would both keep their state as \
+         '{id}'; rename one of them"
+    )]
+    SameName { pipeline: Arc<str>, query: Arc<str>, id: String },
     #[error("query '{query}' panicked; this is a bug in Millstream")]
     Panicked { query: String },
 }
@@ -223,20 +228,25 @@ impl Runtime {
 }
 
 fn plan(pipelines: &[Pipeline]) -> Result<Vec<Planned>, RunError> {
-    let mut planned = Vec::new();
+    let mut planned: Vec<Planned> = Vec::new();
     for pipeline in pipelines {
         let name: Arc<str> = pipeline.name.as_str().into();
         for query in &pipeline.queries {
             let topology = Topology::new(query, &pipeline.sources)
                 .map_err(|error| RunError::Topology { pipeline: name.clone(), error })?;
-            planned.push(Planned {
+            let next = Planned {
                 pipeline: name.clone(),
                 query: query.name.as_str().into(),
                 topology,
                 commit_interval: pipeline.settings.commit_interval,
                 batch_rows_max: pipeline.settings.batch_rows_max,
                 sink_partitions: query.sink.partitions,
-            });
+            };
+            if planned.iter().any(|other| other.id() == next.id()) {
+                let (id, Planned { pipeline, query, .. }) = (next.id(), next);
+                return Err(RunError::SameName { pipeline, query, id });
+            }
+            planned.push(next);
         }
     }
     Ok(planned)

@@ -23,6 +23,8 @@ use crate::state::changelog::{Change, Meta, Restored, StateError};
 use crate::task::{Commit, Task, TaskError, TaskSetup};
 use crate::time::Watermark;
 
+/// A tick that is further away is asked for again.
+const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// Output that waits for a commit is committed early beyond this.
 const PENDING_BYTES_MAX: usize = 8 << 20;
 /// Changes of state go out in batches of about this size.
@@ -295,7 +297,7 @@ impl QueryRun {
         let now = now();
         let tick = running.task.next_tick(now).map(|tick| {
             let wait_ms = u64::try_from(tick.0.saturating_sub(now.0)).unwrap_or_default();
-            Instant::now() + Duration::from_millis(wait_ms)
+            Instant::now() + Duration::from_millis(wait_ms).min(WAIT_MAX)
         });
         [commit, tick].into_iter().flatten().min()
     }

@@ -13,6 +13,8 @@ pub type Partitions = BTreeMap<String, i32>;
 
 /// A changelog's segments roll early, so that compaction reaches what closed windows left.
 const CHANGELOG_SEGMENT_BYTES: usize = 16 << 20;
+/// What comes to one group between two commits is one record, however much an `array_agg` takes.
+const CHANGELOG_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Creates what is missing: sources with the broker's default of partitions, sinks with as many
 /// as they ask for or as the query's first input has, dead letters and changelogs with one.
@@ -35,7 +37,8 @@ pub async fn prepare(client: &dyn Client, planned: &[Planned]) -> Result<Partiti
         if query.topology.aggregate.is_some() {
             let changelog = NewTopic::new(query.changelog(), 1)
                 .with_config("cleanup.policy", "compact")
-                .with_config("segment.bytes", CHANGELOG_SEGMENT_BYTES);
+                .with_config("segment.bytes", CHANGELOG_SEGMENT_BYTES)
+                .with_config("max.message.bytes", CHANGELOG_MESSAGE_BYTES_MAX);
             ensure.topic(changelog).await?;
         }
     }

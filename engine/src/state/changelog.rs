@@ -1,6 +1,6 @@
 //! The changelog's records: see the diagram in the module above.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use broker::ids::{Offset, TopicPartition};
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,8 @@ pub struct Meta {
     pub fingerprint: String,
     /// Windows that end no later were closed.
     pub closed_up_to_ms: i64,
+    /// Starts of windows that end later and were closed all the same.
+    pub closed_beyond_ms: BTreeSet<i64>,
     /// The latest event time read, by source and partition.
     pub latest_ms: BTreeMap<String, BTreeMap<i32, i64>>,
     /// The next record to read, by topic and partition. The group has the same offsets for
@@ -67,6 +69,7 @@ impl Meta {
             layout: LAYOUT.into(),
             fingerprint,
             closed_up_to_ms: closed_up_to.0,
+            closed_beyond_ms: BTreeSet::new(),
             latest_ms: BTreeMap::new(),
             offsets: BTreeMap::new(),
         }

@@ -8,7 +8,7 @@
 //! ```text
 //! key    meta   layout u8 = 1, kind u8 = 0
 //!        group  layout u8 = 1, kind u8 = 1, window_start_ms i64, run u32, group key (arrow-row)
-//! value  meta   JSON: layout, fingerprint, closed_up_to_ms, latest_ms, offsets
+//! value  meta   JSON: layout, fingerprint, closed_up_to_ms, closed_beyond_ms, latest_ms, offsets
 //!        group  layout u8 = 1, fingerprint u64, accumulator states (arrow-row)
 //! ```
 //!

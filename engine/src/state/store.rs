@@ -58,6 +58,15 @@ impl WindowStore {
         Some((*first, *last))
     }
 
+    pub fn starts_ms(&self) -> impl Iterator<Item = i64> {
+        self.windows.keys().copied()
+    }
+
+    /// The start of the latest window that starts no later than `bound_ms`.
+    pub fn latest_start_ms(&self, bound_ms: i64) -> Option<i64> {
+        self.windows.range(..=bound_ms).next_back().map(|(start, _)| *start)
+    }
+
     /// Takes out all windows that start no later than `last_start_ms`.
     pub fn take_up_to(&mut self, last_start_ms: i64) -> BTreeMap<i64, WindowGroups> {
         let later = match last_start_ms.checked_add(1) {

@@ -196,7 +196,8 @@ impl Task {
     pub fn restore(&mut self, restored: &Restored) -> Result<Option<Meta>, StateError> {
         let Some(aggregate) = &mut self.aggregate else { return Ok(None) };
         let Some(meta) = restored.meta(&self.fingerprint)? else { return Ok(None) };
-        aggregate.restore_closed_up_to(Watermark(meta.closed_up_to_ms));
+        let beyond = meta.closed_beyond_ms.iter().copied();
+        aggregate.restore_closed(Watermark(meta.closed_up_to_ms), beyond);
         for run in restored.runs(&self.fingerprint) {
             aggregate.restore(run?);
         }
@@ -258,9 +259,16 @@ impl Task {
         self.output.take_ready()
     }
 
-    /// When to call [`Task::tick`] if nothing comes before.
+    /// When to call [`Task::tick`] if nothing comes before: when the next partition becomes idle,
+    /// or all are, when the clock reaches a window that seemed to lie in the future.
     pub fn next_tick(&self, now: WallTime) -> Option<WallTime> {
-        self.aggregate.as_ref().and_then(|_| idle_at(&self.clocks, now))
+        let aggregate = self.aggregate.as_ref()?;
+        idle_at(&self.clocks, now).or_else(|| {
+            let ahead_ms = self.future_bound_ms(now).saturating_sub(now.0);
+            let start_ms = aggregate.earliest_start_ms()?;
+            let reached = WallTime(start_ms.saturating_sub(ahead_ms));
+            (progress(&self.clocks, now) == Progress::AllIdle && reached > now).then_some(reached)
+        })
     }
 
     /// Takes what was fetched of one partition.
@@ -432,23 +440,32 @@ impl Task {
 
     /// Closes windows that the clocks let go.
     pub fn tick(&mut self, now: WallTime) -> Result<(), TaskError> {
-        match progress(&self.clocks, now) {
-            Progress::At(watermark) => self.close(Some(watermark), now),
-            Progress::AllIdle => self.finish(now),
-        }
+        let bound_ms = self.future_bound_ms(now);
+        let progress = progress(&self.clocks, now);
+        self.close(now, |aggregate| match progress {
+            Progress::At(watermark) => aggregate.close(watermark),
+            Progress::AllIdle => aggregate.close_idle(bound_ms),
+        })
     }
 
-    /// Closes all windows: nothing more is waited for.
+    /// Closes all windows: the input has ended.
     pub fn finish(&mut self, now: WallTime) -> Result<(), TaskError> {
-        let end = self.aggregate.as_ref().and_then(WindowAggregate::latest_end);
-        self.close(end, now)
+        let bound_ms = self.future_bound_ms(now);
+        self.close(now, |aggregate| aggregate.close_all(bound_ms))
     }
 
-    fn close(&mut self, watermark: Option<Watermark>, now: WallTime) -> Result<(), TaskError> {
-        let (Some(aggregate), Some(watermark)) = (&mut self.aggregate, watermark) else {
-            return Ok(());
-        };
-        let closed = aggregate.close(watermark).map_err(TaskError::evaluate("the aggregate"))?;
+    /// Windows that start later are of clocks that are wrong.
+    fn future_bound_ms(&self, now: WallTime) -> i64 {
+        self.clocks.iter().map(|clock| clock.future_bound(now).0).min().unwrap_or(now.0)
+    }
+
+    fn close(
+        &mut self,
+        now: WallTime,
+        how: impl FnOnce(&mut WindowAggregate) -> datafusion_common::Result<Option<Rows>>,
+    ) -> Result<(), TaskError> {
+        let Some(aggregate) = &mut self.aggregate else { return Ok(()) };
+        let closed = how(aggregate).map_err(TaskError::evaluate("the aggregate"))?;
         let Some(groups) = closed else { return Ok(()) };
         self.dirty = true;
         let rows = self
@@ -468,15 +485,16 @@ impl Task {
         let mut changes = Vec::new();
         if let Some(aggregate) = &mut self.aggregate {
             changes = aggregate.commit().map_err(TaskError::evaluate("the aggregate's state"))?;
-            let closed_up_to = aggregate.closed_up_to();
-            changes.push(self.meta(closed_up_to).change());
+            let mut meta = Meta::new(self.fingerprint.clone(), aggregate.closed_up_to());
+            meta.closed_beyond_ms.clone_from(aggregate.closed_beyond());
+            changes.push(self.with_places(meta).change());
         }
         let offsets = self.positions.iter().map(|(partition, at)| (partition.clone(), at.next));
         Ok(Commit { outputs, changes, offsets: offsets.collect(), printed })
     }
 
-    fn meta(&self, closed_up_to: Watermark) -> Meta {
-        let mut meta = Meta::new(self.fingerprint.clone(), closed_up_to);
+    /// With clocks and offsets.
+    fn with_places(&self, mut meta: Meta) -> Meta {
         for (input, clock) in self.topology.inputs.iter().zip(&self.clocks) {
             meta.latest_ms.entry(input.source.name.clone()).or_default().extend(clock.latest());
         }

@@ -20,6 +20,7 @@
 mod accumulated;
 mod spec;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -59,6 +60,8 @@ pub struct WindowAggregate {
     new: Groups,
     committed: WindowStore,
     closed_up_to: Watermark,
+    /// Starts of windows that end later and are closed all the same.
+    closed_beyond: BTreeSet<i64>,
     /// Keys in the changelog whose windows have closed since the last commit.
     obsolete: Vec<Vec<u8>>,
 }
@@ -89,14 +92,20 @@ impl WindowAggregate {
             new: Groups::new(&spec)?,
             committed: WindowStore::default(),
             closed_up_to: Watermark::MIN,
+            closed_beyond: BTreeSet::new(),
             obsolete: Vec::new(),
             spec,
         })
     }
 
     /// Takes up where an earlier run left off.
-    pub fn restore_closed_up_to(&mut self, closed_up_to: Watermark) {
+    pub fn restore_closed(
+        &mut self,
+        closed_up_to: Watermark,
+        closed_beyond: impl IntoIterator<Item = i64>,
+    ) {
         self.closed_up_to = closed_up_to;
+        self.closed_beyond.extend(closed_beyond);
     }
 
     pub fn restore(&mut self, run: RestoredRun<'_>) {
@@ -108,6 +117,11 @@ impl WindowAggregate {
         self.closed_up_to
     }
 
+    /// Starts of windows that end later and are closed all the same.
+    pub fn closed_beyond(&self) -> &BTreeSet<i64> {
+        &self.closed_beyond
+    }
+
     /// Windows and groups that were committed and are open.
     pub fn committed(&self) -> (usize, usize) {
         (self.committed.windows(), self.committed.groups())
@@ -117,7 +131,10 @@ impl WindowAggregate {
     /// for some row leaves no trace.
     pub fn prepare(&self, rows: &Rows) -> Result<Prepared> {
         let starts = self.window_starts(&rows.batch)?;
-        let is_open = |start: i64| start.saturating_add(self.spec.size_ms) > self.closed_up_to.0;
+        let is_open = |start: i64| {
+            start.saturating_add(self.spec.size_ms) > self.closed_up_to.0
+                && (self.closed_beyond.is_empty() || !self.closed_beyond.contains(&start))
+        };
         let untimed = starts.null_count();
         let late = starts.iter().flatten().filter(|&start| !is_open(start)).count();
         if untimed + late == 0 {
@@ -182,11 +199,9 @@ impl WindowAggregate {
         Ok(())
     }
 
-    /// The end of the latest window that is open: where the watermark goes when nothing more is
-    /// waited for.
-    pub fn latest_end(&self) -> Option<Watermark> {
-        let (_, last) = self.span_ms()?;
-        Some(Watermark(last.saturating_add(self.spec.size_ms)))
+    /// The start of the earliest window that is open.
+    pub fn earliest_start_ms(&self) -> Option<i64> {
+        Some(self.span_ms()?.0)
     }
 
     fn span_ms(&self) -> Option<(i64, i64)> {
@@ -201,12 +216,53 @@ impl WindowAggregate {
         if watermark <= self.closed_up_to {
             return Ok(None);
         }
-        self.closed_up_to = watermark;
-        let last_start = watermark.0.saturating_sub(self.spec.size_ms);
-        if self.span_ms().is_none_or(|(first, _)| first > last_start) {
+        self.close_up_to(watermark);
+        self.take_groups(watermark.0.saturating_sub(self.spec.size_ms))
+    }
+
+    /// Closes the windows that start no later than `bound_ms`: nothing more is waited for. The
+    /// watermark moves to the end of the latest of them.
+    pub fn close_idle(&mut self, bound_ms: i64) -> Result<Option<Rows>> {
+        let Some(last) = self.latest_start_ms(bound_ms) else { return Ok(None) };
+        self.close(Watermark(last.saturating_add(self.spec.size_ms)))
+    }
+
+    /// Closes all windows: the input has ended. Windows that start later than `bound_ms` do not
+    /// move the watermark: they are remembered one by one as closed, so that no clock that is
+    /// wrong by years makes all that comes after it late.
+    pub fn close_all(&mut self, bound_ms: i64) -> Result<Option<Rows>> {
+        let beyond: Vec<i64> = self.starts_beyond(bound_ms);
+        if let Some(last) = self.latest_start_ms(bound_ms) {
+            self.close_up_to(Watermark(last.saturating_add(self.spec.size_ms)));
+        }
+        self.closed_beyond.extend(beyond);
+        self.take_groups(i64::MAX)
+    }
+
+    fn close_up_to(&mut self, watermark: Watermark) {
+        self.closed_up_to = self.closed_up_to.max(watermark);
+        let first_open = self.closed_up_to.0.saturating_sub(self.spec.size_ms).saturating_add(1);
+        self.closed_beyond = self.closed_beyond.split_off(&first_open);
+    }
+
+    /// The start of the latest open window that starts no later than `bound_ms`.
+    fn latest_start_ms(&self, bound_ms: i64) -> Option<i64> {
+        let new = self.new.table.window_starts_ms().iter().copied();
+        new.filter(|start| *start <= bound_ms).max().max(self.committed.latest_start_ms(bound_ms))
+    }
+
+    fn starts_beyond(&self, bound_ms: i64) -> Vec<i64> {
+        let new = self.new.table.window_starts_ms().iter().copied();
+        let all = new.chain(self.committed.starts_ms());
+        all.filter(|start| *start > bound_ms).collect()
+    }
+
+    /// Takes out the groups of all windows that start no later than `last_start_ms`, as rows.
+    fn take_groups(&mut self, last_start_ms: i64) -> Result<Option<Rows>> {
+        if self.span_ms().is_none_or(|(first, _)| first > last_start_ms) {
             return Ok(None);
         }
-        let mut closing = self.take_closing(last_start)?;
+        let mut closing = self.take_closing(last_start_ms)?;
         let order = closing.table.sorted();
         let columns = self.evaluate(&mut closing, &order)?;
         let batch = RecordBatch::try_new(self.spec.schema.clone(), columns)?;

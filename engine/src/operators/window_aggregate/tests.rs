@@ -73,7 +73,7 @@ async fn windows_close_in_order_and_groups_are_sorted_by_key() {
             (Some(4), Some("b"), 6),
         ],
     );
-    assert_eq!(operator.latest_end(), Some(Watermark(30)));
+    assert_eq!(operator.earliest_start_ms(), Some(-10));
     assert_eq!(shown(operator.close(Watermark(-1)).unwrap()), [""; 0]);
     assert_eq!(
         shown(operator.close(Watermark(10)).unwrap()),
@@ -81,7 +81,7 @@ async fn windows_close_in_order_and_groups_are_sorted_by_key() {
     );
     assert_eq!(shown(operator.close(Watermark(29)).unwrap()), [""; 0]);
     assert_eq!(shown(operator.close(Watermark(30)).unwrap()), ["20-30 z 1 @ 29"]);
-    assert_eq!(operator.latest_end(), None);
+    assert_eq!(operator.earliest_start_ms(), None);
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn closing_one_window_keeps_what_is_new_of_others() {
 #[tokio::test]
 async fn late_and_untimed_rows_are_counted_and_leave_no_trace() {
     let mut operator = operator("sum(n) AS s").await;
-    operator.restore_closed_up_to(Watermark(12));
+    operator.restore_closed(Watermark(12), []);
     let values = [
         (Some(9), Some("a"), 1),
         (Some(10), Some("a"), 2),
@@ -115,4 +115,23 @@ async fn late_and_untimed_rows_are_counted_and_leave_no_trace() {
     assert_eq!((prepared.late, prepared.untimed), (1, 1));
     operator.apply(prepared).unwrap();
     assert_eq!(shown(operator.close(Watermark(40)).unwrap()), ["10-20 a 2 @ 19", "30-40 a 8 @ 39"]);
+}
+
+#[tokio::test]
+async fn a_window_of_a_wrong_clock_does_not_make_others_late() {
+    let mut operator = operator("sum(n) AS s").await;
+    let values = [(Some(5), Some("a"), 1), (Some(9_000_000), Some("a"), 2)];
+    add(&mut operator, &values);
+    assert_eq!(shown(operator.close_idle(1000).unwrap()), ["0-10 a 1 @ 9"]);
+    assert_eq!(operator.closed_up_to(), Watermark(10));
+    add(&mut operator, &[(Some(15), Some("a"), 3)]);
+    let all = ["10-20 a 3 @ 19", "9000000-9000010 a 2 @ 9000009"];
+    assert_eq!(shown(operator.close_all(1000).unwrap()), all);
+    assert_eq!(operator.closed_up_to(), Watermark(20));
+    // Closed is closed, and what lies between is not.
+    let values = [(Some(9_000_001), Some("a"), 4), (Some(8_000_000), Some("a"), 5)];
+    let prepared = operator.prepare(&rows(&values)).unwrap();
+    assert_eq!(prepared.late, 1);
+    operator.close(Watermark(9_000_010)).unwrap();
+    assert!(operator.closed_beyond().is_empty());
 }
