@@ -127,9 +127,8 @@ impl Partition {
         }
         let finish = |sealed: &Sealed| -> Result<(), StorageError> {
             sealed.segment.write_indexes()?;
-            // Replacing the snapshot syncs the directory, which the indexes need too.
-            let path = self.dir.join(file_name(sealed.end, "snapshot"));
-            self.disk.replace(&path, &sealed.snapshot).doing(&path, "write snapshot")
+            // This syncs the directory too, which the indexes need.
+            self.write_snapshot(sealed)
         };
         while let Some(first) = sealed.first() {
             if let Err(error) = finish(first) {
@@ -145,6 +144,11 @@ impl Partition {
         if let Err(error) = self.store_checkpoint(None) {
             tracing::warn!(partition = %self.id, %error, "cannot move the recovery point");
         }
+    }
+
+    pub(super) fn write_snapshot(&self, sealed: &Sealed) -> Result<(), StorageError> {
+        let path = self.dir.join(file_name(sealed.end, "snapshot"));
+        self.disk.replace(&path, &sealed.snapshot).doing(&path, "write snapshot")
     }
 
     pub(super) fn store_checkpoint(&self, clean: Option<CleanEnd>) -> Result<(), StorageError> {

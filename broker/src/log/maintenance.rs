@@ -10,9 +10,10 @@ use std::sync::Arc;
 use super::config::LogConfig;
 use super::error::{Doing, ReadError, StorageError};
 use super::partition::{Partition, Writer, locked};
-use super::producers::Producers;
+use super::recovery::{Sealed, load_snapshot};
 use super::scan::{ScanOptions, scan};
 use super::segment::Segment;
+use super::snapshot;
 use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
 /// `producer.id.expiration.ms`
@@ -105,11 +106,17 @@ impl Partition {
         }
         // The log may start within a segment, which then still needs its indexes.
         let first = writer.segments[0].base;
-        writer.sealed.retain(|sealed| sealed.segment.base >= first);
+        let mut pending = std::mem::take(&mut writer.sealed);
+        let gone = pending.partition_point(|sealed| sealed.segment.base < first);
+        writer.sealed = pending.split_off(gone);
         writer.recovery_point = writer.recovery_point.max(first);
         self.publish_segments(&writer);
         self.publish(&mut writer);
         drop(writer);
+        // Of the producers that wrote to what is deleted nothing else would be left.
+        if let Some(last) = pending.last() {
+            self.write_snapshot(last)?;
+        }
         for segment in &deleted {
             segment.delete()?;
         }
@@ -138,12 +145,13 @@ impl Partition {
                 end: log_end,
             });
         }
-        // The log must not pass for cleanly closed once it can have other contents of one size.
-        writer.recovery_point = writer.recovery_point.min(end);
+        let kept = writer.segments.partition_point(|segment| segment.base < end).max(1);
+        // The log must not pass for cleanly closed once it can have other contents of one size,
+        // and the indexes of the segment that is cut are no longer to be trusted.
+        writer.recovery_point = writer.recovery_point.min(writer.segments[kept - 1].base);
         drop(writer);
         self.store_checkpoint(None).map_err(failed)?;
         let mut writer = self.writer();
-        let kept = writer.segments.partition_point(|segment| segment.base < end).max(1);
         let deleted = writer.segments.split_off(kept);
         let active = writer.active().base;
         writer.sealed.retain(|sealed| sealed.segment.base < active);
@@ -185,7 +193,8 @@ impl Partition {
             }
         }
         // Rare enough to replay everything that is left.
-        let mut producers = Producers::default();
+        let first = writer.segments[0].base;
+        let mut producers = load_snapshot(&*self.disk, &self.dir, first)?.unwrap_or_default();
         for segment in &writer.segments {
             let options = ScanOptions {
                 expected: segment.base,
@@ -200,6 +209,16 @@ impl Partition {
                 writer.end = scanned.end;
                 segment.restore(scanned.growing, scanned.good);
             }
+        }
+        // The batch that was cut off reached below the start: offsets must not go back behind it.
+        if writer.end < writer.start {
+            let (disk, dir, start) = (self.disk.clone(), self.dir.clone(), writer.start);
+            let snapshot = snapshot::encode(&producers);
+            self.write_snapshot(&Sealed { segment: active.clone(), end: start, snapshot })?;
+            active.delete()?;
+            let fresh = Segment::create(disk, dir, start, active.created_ms)?;
+            writer.segments = vec![Arc::new(fresh)];
+            writer.end = start;
         }
         writer.producers = producers;
         writer.synced = writer.synced.min(writer.end);

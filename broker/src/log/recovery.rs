@@ -154,6 +154,20 @@ fn split(name: &str) -> Option<(Offset, &str)> {
     digits.then(|| base.parse().ok().map(|base| (Offset(base), extension)))?
 }
 
+/// The producers as they were below `offset`, if that was kept.
+pub(super) fn load_snapshot(
+    disk: &dyn Disk,
+    dir: &Path,
+    offset: Offset,
+) -> Result<Option<Producers>, StorageError> {
+    let path = dir.join(file_name(offset, "snapshot"));
+    match disk.read(&path, SNAPSHOT_BYTES_MAX) {
+        Ok(bytes) => Ok(snapshot::decode(&bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::new(&path, "read snapshot", error)),
+    }
+}
+
 struct Loader<'a> {
     disk: &'a Arc<dyn Disk>,
     dir: &'a Arc<Path>,
@@ -329,12 +343,7 @@ impl Loader<'_> {
     }
 
     fn snapshot(&self, offset: Offset) -> Result<Option<Producers>, StorageError> {
-        let path = self.dir.join(file_name(offset, "snapshot"));
-        match self.disk.read(&path, SNAPSHOT_BYTES_MAX) {
-            Ok(bytes) => Ok(snapshot::decode(&bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(StorageError::new(&path, "read snapshot", error)),
-        }
+        load_snapshot(&**self.disk, self.dir, offset)
     }
 
     /// Snapshots that no recovery will ask for: neither at a segment's start nor at the end.

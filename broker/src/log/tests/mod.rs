@@ -2,6 +2,7 @@
 
 mod appending;
 mod crashes;
+mod model;
 mod producers;
 mod reading;
 
