@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Pipeline;
 use crate::state::StateError;
-use crate::task::{Counts, TaskError};
+use crate::task::{Counts, Task, TaskError, TaskSetup};
 use crate::time::{WallTime, Watermark};
 use crate::topology::{Topology, TopologyError};
 use query::QueryRun;
@@ -246,6 +246,10 @@ fn plan(pipelines: &[Pipeline]) -> Result<Vec<Planned>, RunError> {
                 let (id, Planned { pipeline, query, .. }) = (next.id(), next);
                 return Err(RunError::SameName { pipeline, query, id });
             }
+            Task::new(next.setup(|_| 1), now()).map_err(|error| {
+                let (pipeline, query) = (next.pipeline.clone(), next.query.clone());
+                RunError::Task { pipeline, query, error }
+            })?;
             planned.push(next);
         }
     }
@@ -326,6 +330,17 @@ impl Started {
 impl Planned {
     fn reads(&self, topic: &str) -> bool {
         self.topology.inputs.iter().any(|input| input.source.topic == topic)
+    }
+
+    /// What its task is made of, once it is known how many partitions a topic has.
+    fn setup(&self, partitions: impl Fn(&str) -> i32) -> TaskSetup {
+        let inputs = self.topology.inputs.iter();
+        TaskSetup {
+            batch_rows_max: self.batch_rows_max,
+            input_partitions: inputs.map(|input| partitions(&input.source.topic)).collect(),
+            sink_partitions: partitions(&self.topology.sink.topic),
+            topology: self.topology.clone(),
+        }
     }
 
     /// Names group and transactional id.

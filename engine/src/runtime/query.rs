@@ -20,7 +20,7 @@ use super::{
     Phase, Planned, PrintedRows, QueryProgress, QuerySummary, ResumedFrom, RunError, Started, now,
 };
 use crate::state::changelog::{Change, Meta, Restored, StateError};
-use crate::task::{Commit, Task, TaskError, TaskSetup};
+use crate::task::{Commit, Task, TaskError};
 use crate::time::Watermark;
 
 /// A tick that is further away is asked for again.
@@ -124,7 +124,8 @@ impl QueryRun {
 
     /// Fences earlier instances, takes up what they left, and opens the inputs.
     async fn start(&self) -> Result<Running, RunError> {
-        let mut task = Task::new(self.setup(), now()).map_err(|error| self.task_error(error))?;
+        let setup = self.planned.setup(|topic| self.partitions.get(topic).copied().unwrap_or(1));
+        let mut task = Task::new(setup, now()).map_err(|error| self.task_error(error))?;
         let options = ProducerOptions {
             transactional_id: Some(self.planned.id()),
             transaction_timeout: TRANSACTION_TIMEOUT_MIN.max(self.planned.commit_interval * 4),
@@ -165,18 +166,6 @@ impl QueryRun {
             Running { task, reader, writer, resumed_from, ends: None, committed_at: None };
         self.report(&running, Phase::Running);
         Ok(running)
-    }
-
-    fn setup(&self) -> TaskSetup {
-        let partitions = |topic: &str| self.partitions.get(topic).copied().unwrap_or(1);
-        let topology = self.planned.topology.clone();
-        let inputs = topology.inputs.iter();
-        TaskSetup {
-            batch_rows_max: self.planned.batch_rows_max,
-            input_partitions: inputs.map(|input| partitions(&input.source.topic)).collect(),
-            sink_partitions: partitions(&topology.sink.topic),
-            topology,
-        }
     }
 
     async fn restore(
