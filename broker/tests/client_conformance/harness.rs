@@ -1,6 +1,8 @@
 //! Clients under test, and short ways to write and read.
 
 use std::any::Any;
+#[cfg(feature = "kafka")]
+use std::path::Path;
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,9 @@ use broker::record::{BatchBuilder, Compression};
 use broker::server::{Server, ServerConfig};
 use tempfile::TempDir;
 #[cfg(feature = "kafka")]
-use tokio_util::sync::CancellationToken;
+use tokio::task::JoinHandle;
+#[cfg(feature = "kafka")]
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 pub type Subject = Arc<dyn Client>;
@@ -47,13 +51,41 @@ pub async fn served() -> Option<Target> {
 #[cfg(feature = "kafka")]
 pub async fn inside_and_outside() -> (Target, Subject) {
     let (dir, broker) = new_broker().await;
-    let server = Server::bind(broker.clone(), ServerConfig::new("127.0.0.1:0")).await.unwrap();
-    let address = server.local_addr().to_string();
-    let stop = CancellationToken::new();
-    tokio::spawn(server.run(stop.clone()));
+    let serving = Serving::start(broker.clone(), "127.0.0.1:0").await;
+    let outside = remote(&serving.address).await;
     let client = Arc::new(EmbeddedClient::new(broker));
-    let inside = Target { client, _kept: vec![Box::new(stop.drop_guard()), Box::new(dir)] };
-    (inside, remote(&address).await)
+    (Target { client, _kept: vec![Box::new(serving), Box::new(dir)] }, outside)
+}
+
+/// A broker of ours that listens.
+#[cfg(feature = "kafka")]
+pub struct Serving {
+    pub address: String,
+    broker: Arc<Broker>,
+    stop: DropGuard,
+    task: JoinHandle<()>,
+}
+
+#[cfg(feature = "kafka")]
+impl Serving {
+    pub async fn open(dir: &Path, listen: &str) -> Serving {
+        Serving::start(Broker::open(BrokerConfig::new(dir)).await.unwrap(), listen).await
+    }
+
+    async fn start(broker: Arc<Broker>, listen: &str) -> Serving {
+        let server = Server::bind(broker.clone(), ServerConfig::new(listen)).await.unwrap();
+        let address = server.local_addr().to_string();
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(server.run(stop.clone()));
+        Serving { address, broker, stop: stop.drop_guard(), task }
+    }
+
+    /// Ends in order.
+    pub async fn close(self) {
+        drop(self.stop);
+        self.task.await.unwrap();
+        self.broker.shutdown().await.unwrap();
+    }
 }
 
 async fn new_broker() -> (TempDir, Arc<Broker>) {
@@ -70,7 +102,7 @@ pub async fn kafka() -> Option<Target> {
 }
 
 #[cfg(feature = "kafka")]
-async fn remote(address: &str) -> Subject {
+pub async fn remote(address: &str) -> Subject {
     use broker::client::{RemoteClient, RemoteOptions};
     Arc::new(RemoteClient::connect(address, RemoteOptions::default()).await.unwrap())
 }

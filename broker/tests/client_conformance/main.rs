@@ -84,3 +84,9 @@ all_cases_on!(kafka);
 async fn members_in_and_outside_of_the_brokers_process_share() {
     harness::in_time(groups::members_in_and_outside_of_the_brokers_process_share()).await;
 }
+
+#[cfg(feature = "kafka")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_comes_back_is_gone_on_with() {
+    harness::in_time(records::a_broker_that_comes_back_is_gone_on_with()).await;
+}

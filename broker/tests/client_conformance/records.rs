@@ -13,6 +13,8 @@ use crate::harness::{
     Row, Subject, at, batch, batch_packed, catch_up_to, next_batches, plain_producer, read,
     read_from, reader_at, rows_of, topic, unique, values, write,
 };
+#[cfg(feature = "kafka")]
+use crate::harness::{Serving, remote};
 
 pub async fn records_come_back_as_they_were_sent(client: Subject) {
     let to = at(&topic(&client, "faithful", 2).await, 1);
@@ -280,4 +282,32 @@ pub async fn order_holds_without_waiting_for_disks(client: Subject) {
     producer.flush().await.unwrap();
     let caught = read(&client, &to).await;
     assert!(caught.values().into_iter().eq((0..2_000).map(|n| n.to_string())));
+}
+
+/// Readers and producers of a broker elsewhere outlive its restart: nothing lost, nothing twice.
+#[cfg(feature = "kafka")]
+pub async fn a_broker_that_comes_back_is_gone_on_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Serving::open(dir.path(), "127.0.0.1:0").await;
+    let client = remote(&broker.address).await;
+    let to = at(&topic(&client, "restart", 1).await, 0);
+    let mut producer = plain_producer(&client).await;
+    let mut reader = reader_at(&client, &to, 0, Isolation::ReadCommitted).await;
+    let (mut sent, address) = (0, broker.address.clone());
+    let mut broker = Some(broker);
+    for _ in 0..3 {
+        producer.send(&to, values(sent..sent + 10)).await.unwrap();
+        producer.flush().await.unwrap();
+        let caught = catch_up_to(reader.as_mut(), &to, sent, sent + 10).await;
+        assert!(caught.values().into_iter().eq((sent..sent + 10).map(|n| n.to_string())));
+        sent += 10;
+        broker.take().unwrap().close().await;
+        // While nobody is there.
+        producer.send(&to, values(sent..sent + 10)).await.unwrap();
+        broker = Some(Serving::open(dir.path(), &address).await);
+        producer.flush().await.unwrap();
+        let caught = catch_up_to(reader.as_mut(), &to, sent, sent + 10).await;
+        assert!(caught.values().into_iter().eq((sent..sent + 10).map(|n| n.to_string())));
+        sent += 10;
+    }
 }

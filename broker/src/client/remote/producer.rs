@@ -74,6 +74,9 @@ impl RemoteProducer {
             transaction_timeout: options.transaction_timeout,
             cluster: Arc::clone(cluster),
         };
+        let timeout = cluster.options.connect_timeout;
+        let connected = producer.call(move |native| native.connect(timeout)).await?;
+        connected.map_err(refused)?;
         if producer.transactional_id.is_some() {
             let deadline = producer.deadline();
             let outcome = producer

@@ -24,10 +24,13 @@ pub const RECORD_BYTES_MAX: usize = QUEUED_BYTES_MAX - (1 << 20);
 pub const DELIVERY_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long records wait for company. librdkafka's 5 ms are a lot for one record alone.
 const LINGER: Duration = Duration::from_millis(1);
+const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(20);
 /// A member that asks for nothing for so long leaves its group: it is stuck.
 const POLL_INTERVAL_MAX: Duration = Duration::from_secs(300);
 /// The longest that a reader may wait without asking librdkafka, so that it is not taken for stuck.
 pub const POLL_INTERVAL: Duration = Duration::from_secs(60);
+/// How late a member may learn of a rebalance, unless the session is short.
+const HEARTBEAT_INTERVAL_MAX: Duration = Duration::from_secs(1);
 /// A group that readers without one have in name only: they never join it and commit nothing, but
 /// librdkafka assigns no partitions without a group.
 const NO_GROUP: &str = "millstream-reader";
@@ -42,6 +45,8 @@ impl Settings {
             .set("client.id", &options.client_id)
             // Small requests go out at once.
             .set("socket.nagle.disable", true)
+            // Doubles each time, up to 10 s. The default of 100 ms also slows the first connection.
+            .ms("reconnect.backoff.ms", RECONNECT_PAUSE_MIN)
             // Brokers close idle connections; that is nothing to log.
             .set("log.connection.close", false)
             // No reports on ourselves to the cluster (KIP-714).
@@ -96,7 +101,7 @@ pub fn reader(
         ReadFrom::Group(group) => settings
             .set("group.id", &group.group)
             .ms("session.timeout.ms", group.session_timeout)
-            .ms("heartbeat.interval.ms", (group.session_timeout / 3).min(Duration::from_secs(3)))
+            .ms("heartbeat.interval.ms", (group.session_timeout / 3).min(HEARTBEAT_INTERVAL_MAX))
             .ms("max.poll.interval.ms", POLL_INTERVAL_MAX.max(group.session_timeout))
             // As the embedded client: members of both kinds can share a group.
             .set("partition.assignment.strategy", "range")

@@ -80,7 +80,8 @@ impl Handle {
             rd_kafka_conf_set_opaque(conf.0.as_ptr(), opaque);
             rd_kafka_conf_set_log_cb(conf.0.as_ptr(), Some(on_log));
             match kind {
-                Kind::Producer => rd_kafka_conf_set_dr_msg_cb(conf.0.as_ptr(), Some(on_delivery)),
+                // As events, not by a callback: only then flush waits without looking every 10 ms.
+                Kind::Producer => rd_kafka_conf_set_events(conf.0.as_ptr(), RD_KAFKA_EVENT_DR),
                 Kind::Consumer => {
                     rd_kafka_conf_set_rebalance_cb(conf.0.as_ptr(), Some(on_rebalance))
                 }
@@ -110,6 +111,22 @@ impl Handle {
 
     pub fn callbacks(&self) -> &Callbacks {
         &self.instance().callbacks
+    }
+
+    /// Takes note of failed deliveries, and lets librdkafka log whatever else it has to say.
+    /// Until that is done flush waits.
+    pub fn serve(&self) {
+        // SAFETY: the instance lives; a timeout of 0 does not block; queue and events are ours.
+        unsafe {
+            let queue = rd_kafka_queue_get_main(self.rk());
+            while let Some(event) = NonNull::new(rd_kafka_queue_poll(queue, 0)) {
+                if rd_kafka_event_type(event.as_ptr()) == RD_KAFKA_EVENT_DR {
+                    self.callbacks().note_deliveries(event.as_ptr());
+                }
+                rd_kafka_event_destroy(event.as_ptr());
+            }
+            rd_kafka_queue_destroy(queue);
+        }
     }
 
     /// Why the instance can do no more, if that is so.
@@ -256,6 +273,31 @@ impl Callbacks {
         lock(&self.failed_delivery).take()
     }
 
+    /// # Safety
+    /// `event` reports deliveries, and lives for the call.
+    unsafe fn note_deliveries(&self, event: *mut rd_kafka_event_t) {
+        // SAFETY: as the caller vouches. The code is read as a number, since it may be none of the
+        // enum's.
+        unsafe {
+            loop {
+                let message = rd_kafka_event_message_next(event);
+                if message.is_null() {
+                    return;
+                }
+                let code = (&raw const (*message).err).cast::<Code>().read();
+                if code == code::NONE {
+                    continue;
+                }
+                lock(&self.failed_delivery).get_or_insert_with(|| FailedDelivery {
+                    topic: text(rd_kafka_topic_name((*message).rkt)),
+                    partition: (*message).partition,
+                    size: (*message).key_len + (*message).len,
+                    error: NativeError::of(code),
+                });
+            }
+        }
+    }
+
     /// The next rebalance to be told and answered.
     pub fn take_rebalance(&self) -> Option<Rebalance> {
         lock(&self.rebalances).waiting.pop_front()
@@ -324,28 +366,6 @@ fn bare(line: &str) -> &str {
         .and_then(|rest| rest.split_once("]: "))
         .map_or(line, |(_, rest)| rest);
     line.rsplit_once("/bootstrap: ").map_or(line, |(_, rest)| rest)
-}
-
-unsafe extern "C" fn on_delivery(
-    rk: *mut rd_kafka_t,
-    message: *const rd_kafka_message_t,
-    _opaque: *mut c_void,
-) {
-    // SAFETY: librdkafka hands over its instance and a message that lives for the call. The code
-    // is read as a number, since it may be none of the enum's.
-    unsafe {
-        let code = (&raw const (*message).err).cast::<Code>().read();
-        if code == code::NONE {
-            return;
-        }
-        let Some(callbacks) = callbacks(rk) else { return };
-        lock(&callbacks.failed_delivery).get_or_insert_with(|| FailedDelivery {
-            topic: text(rd_kafka_topic_name((*message).rkt)),
-            partition: (*message).partition,
-            size: (*message).key_len + (*message).len,
-            error: NativeError::of(code),
-        });
-    }
 }
 
 unsafe extern "C" fn on_rebalance(

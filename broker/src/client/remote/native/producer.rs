@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rdkafka_sys::bindings::*;
 
-use super::admin::timeout_ms;
+use super::admin::{Admin, timeout_ms};
 use super::error::{NativeError, code, ffi};
 use super::handle::{Closing, Conf, FailedDelivery, Handle, Kind};
 use super::partitions::PartitionList;
@@ -60,13 +60,23 @@ impl Producer {
         let (ready, handle) = (queue.waker(), Arc::downgrade(&self.handle));
         let serve = async move {
             while let Some(handle) = handle.upgrade() {
-                // SAFETY: the instance lives; a timeout of 0 does not block.
-                unsafe { rd_kafka_poll(handle.rk(), 0) };
+                handle.serve();
                 drop(handle);
                 ready.notified().await;
             }
         };
         (queue, serve)
+    }
+
+    /// Connects, so that the first record need not wait for that. Blocks.
+    ///
+    /// An idempotent producer asks for its id when a broker has told of the cluster, but not the
+    /// one that it asked first, which it then drops for the same one by its proper name. Left to
+    /// itself it tries again only after half a second.
+    pub fn connect(&self, timeout: Duration) -> Result<(), NativeError> {
+        let admin = Admin::new(Arc::clone(&self.handle), timeout);
+        admin.ping()?;
+        admin.ping()
     }
 
     /// The first message since the last call that could not be delivered.
