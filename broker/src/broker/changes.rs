@@ -61,7 +61,14 @@ impl Broker {
 
     /// Deletes a topic and its records. It is gone for good when this returns.
     pub async fn delete_topic(self: &Arc<Self>, name: &str) -> Result<(), TopicError> {
-        let name = name.to_owned();
+        self.remove_topic(name.to_owned()).await?;
+        if let Err(error) = self.groups().topic_deleted(name).await {
+            tracing::warn!(topic = name, %error, "groups keep offsets of a deleted topic");
+        }
+        Ok(())
+    }
+
+    async fn remove_topic(self: &Arc<Self>, name: String) -> Result<(), TopicError> {
         self.change(move |broker, catalog| {
             let topic = broker.topic(&name).ok_or_else(|| TopicError::Unknown(name.clone()))?;
             broker.topics_mut(|topics| {

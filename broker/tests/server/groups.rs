@@ -4,7 +4,7 @@
 use broker::protocol::messages::{
     k08_offset_commit::*, k09_offset_fetch::*, k10_find_coordinator::*, k11_join_group::*,
     k12_heartbeat::*, k13_leave_group::*, k14_sync_group::*, k15_describe_groups::*,
-    k16_list_groups::*, k42_delete_groups::*,
+    k16_list_groups::*, k42_delete_groups::*, k47_offset_delete::*,
 };
 use broker::protocol::{ApiKey, ErrorCode, Response};
 use bytes::Bytes;
@@ -277,4 +277,49 @@ async fn a_group_without_a_name_is_refused() {
     unnamed.protocol_name = None;
     let refused = ask!(client, SyncGroup v 5, unnamed).error_code;
     assert_eq!(refused, ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+}
+
+async fn offsets_of(client: &mut Connection, group: &str) -> Vec<(String, i32, i64)> {
+    let request =
+        OffsetFetchRequest { group_id: group.to_owned(), topics: None, ..Default::default() };
+    let response = ask!(client, OffsetFetch v 7, request);
+    let topics = response.topics.iter();
+    topics
+        .flat_map(|topic| {
+            let partitions = topic.partitions.iter();
+            partitions.map(|one| (topic.name.clone(), one.partition_index, one.committed_offset))
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn offsets_are_deleted_on_request_and_with_their_topic() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 2).await;
+    broker.topic("u", 1).await;
+    let mut client = broker.connect().await;
+    ask!(client, OffsetCommit v 9, commit("g", "t", &[(0, 1), (1, 2)]));
+    ask!(client, OffsetCommit v 9, commit("g", "u", &[(0, 3)]));
+    let delete = |group: &str| OffsetDeleteRequest {
+        group_id: group.to_owned(),
+        topics: vec![OffsetDeleteRequestTopic {
+            name: "t".to_owned(),
+            partitions: [0, 7]
+                .map(|partition_index| OffsetDeleteRequestPartition { partition_index })
+                .to_vec(),
+        }],
+    };
+    let unknown = ask!(client, OffsetDelete v 0, delete("none"));
+    assert_eq!(unknown.error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+    let deleted = ask!(client, OffsetDelete v 0, delete("g"));
+    assert_eq!(deleted.error_code, ErrorCode::NONE);
+    let codes = deleted.topics[0].partitions.iter().map(|partition| partition.error_code);
+    let codes: Vec<_> = codes.collect();
+    assert_eq!(codes, [ErrorCode::NONE, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION]);
+    let left = vec![("t".to_owned(), 1, 2), ("u".to_owned(), 0, 3)];
+    assert_eq!(offsets_of(&mut client, "g").await, left);
+    // A topic that is created anew is another one: it is read from where its readers wish.
+    broker.broker.delete_topic("t").await.unwrap();
+    broker.topic("t", 2).await;
+    assert_eq!(offsets_of(&mut client, "g").await, left[1..]);
 }

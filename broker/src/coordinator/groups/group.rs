@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::messages::{
-    GroupError, GroupSnapshot, InstanceId, JoinRefused, JoinRequest, Joined, JoinedMember,
-    LeavingMember, MemberClaim, MemberId, MemberSnapshot, Output, SyncRequest, Synced,
+    GroupError, InstanceId, JoinRefused, JoinRequest, Joined, JoinedMember, LeavingMember,
+    MemberClaim, MemberId, Output, SyncRequest, Synced,
 };
 use crate::coordinator::{Now, Waiter};
+use crate::protocol::messages::consumer_protocol::{self, ConsumerProtocolSubscription};
 
 /// The broker's settings for groups, by Kafka's names and defaults.
 #[derive(Clone, Debug)]
@@ -25,7 +27,16 @@ pub struct GroupConfig {
     /// Partitions of `__consumer_offsets` if it must be created. Kafka's 50 spread coordinators
     /// over brokers; here there is one, and each partition costs files and fsyncs.
     pub offsets_partitions: i32,
+    /// `offsets.retention.minutes`: for how long offsets of a group without members are kept.
+    pub offsets_retention_ms: i64,
+    /// `offsets.retention.check.interval.ms`
+    pub retention_check_interval: Duration,
 }
+
+/// Longer client ids are cut off within member ids, which must fit into a string of the wire.
+const ID_PREFIX_CHARS_MAX: usize = 255;
+/// The protocol type of consumers, whose metadata we understand.
+const CONSUMER: &str = "consumer";
 
 impl Default for GroupConfig {
     fn default() -> GroupConfig {
@@ -35,6 +46,8 @@ impl Default for GroupConfig {
             members_max: 10_000,
             offset_metadata_bytes_max: 4_096,
             offsets_partitions: 1,
+            offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
+            retention_check_interval: Duration::from_secs(600),
         }
     }
 }
@@ -105,7 +118,7 @@ impl Member {
         self.joining.is_none() && self.syncing.is_none() && self.silent_until_ms <= now.elapsed_ms
     }
 
-    fn metadata(&self, protocol: &str) -> Bytes {
+    pub fn metadata(&self, protocol: &str) -> Bytes {
         let found = self.protocols.iter().find(|(name, _)| &**name == protocol);
         found.map(|(_, metadata)| metadata.clone()).unwrap_or_default()
     }
@@ -129,6 +142,14 @@ impl Group {
 
     pub fn state(&self) -> GroupState {
         self.state
+    }
+
+    pub fn generation(&self) -> i32 {
+        self.generation
+    }
+
+    pub fn state_since_ms(&self) -> i64 {
+        self.state_since_ms
     }
 
     pub fn has_members(&self) -> bool {
@@ -197,6 +218,7 @@ impl Group {
         out: &mut Vec<Output>,
     ) -> Result<(), Refusal> {
         let prefix = request.instance_id.as_ref().map_or(&*request.client_id, |id| &id.0);
+        let prefix: String = prefix.chars().take(ID_PREFIX_CHARS_MAX).collect();
         let id = MemberId(format!("{prefix}-{}", request.fresh).into());
         if let Some(older) = request.instance_id.as_ref().and_then(|id| self.member_of(id)) {
             self.replace(&older, id, waiter, request, now, out);
@@ -324,10 +346,10 @@ impl Group {
         if request.protocol_type.is_empty() || request.protocols.is_empty() {
             return false;
         }
-        let others = || self.members.iter().filter(|(id, _)| **id != request.member_id);
-        if others().next().is_none() {
+        if self.members.is_empty() {
             return true;
         }
+        let others = || self.members.iter().filter(|(id, _)| **id != request.member_id);
         let mut names = request.protocols.iter().map(|(name, _)| name);
         self.protocol_type == request.protocol_type
             && names.any(|name| others().all(|(_, other)| other.speaks(name)))
@@ -466,6 +488,35 @@ impl Group {
         }
     }
 
+    /// The log has refused what [`Output::Persist`] asked for: the members must agree anew.
+    pub fn not_kept(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.state == GroupState::Stable {
+            for member in self.members.values_mut() {
+                member.assignment = Bytes::new();
+            }
+            self.prepare_rebalance(now, out);
+        }
+    }
+
+    pub fn is_of_consumers(&self) -> bool {
+        &*self.protocol_type == CONSUMER
+    }
+
+    /// Whether members may be reading this topic; what is not understood counts as yes.
+    pub fn may_read(&self, topic: &str) -> bool {
+        let protocol = self.protocol.clone().unwrap_or_default();
+        let mut metadata = self.members.values().map(|member| member.metadata(&protocol));
+        metadata.any(|metadata| {
+            let decoded = consumer_protocol::decode::<ConsumerProtocolSubscription>(&metadata);
+            decoded.map_or(true, |(_, read)| read.topics.iter().any(|one| one == topic))
+        })
+    }
+
+    /// Whether nothing has ever come of this group.
+    pub fn is_untouched(&self) -> bool {
+        self.generation == 0 && !self.has_members()
+    }
+
     /// Lets time pass: to be called when [`Group::next_deadline_ms`] has come.
     pub fn tick(&mut self, now: Now, out: &mut Vec<Output>) {
         self.pending.retain(|_, until| *until > now.elapsed_ms);
@@ -517,62 +568,6 @@ impl Group {
             protocol: self.protocol.clone().unwrap_or_default(),
             assignment: self.members.get(id).map(|one| one.assignment.clone()).unwrap_or_default(),
         }
-    }
-
-    /// The group as it is kept.
-    pub fn snapshot(&self) -> GroupSnapshot {
-        let protocol = self.protocol.clone().unwrap_or_default();
-        let member = |(id, member): (&MemberId, &Member)| MemberSnapshot {
-            member_id: id.clone(),
-            instance_id: member.instance_id.clone(),
-            client_id: member.client_id.clone(),
-            client_host: member.client_host.clone(),
-            session_timeout_ms: member.session_timeout_ms,
-            rebalance_timeout_ms: member.rebalance_timeout_ms,
-            metadata: member.metadata(&protocol),
-            assignment: member.assignment.clone(),
-        };
-        GroupSnapshot {
-            generation: self.generation,
-            protocol_type: self.protocol_type.clone(),
-            protocol: self.protocol.clone(),
-            leader: self.leader.clone(),
-            state_since_ms: self.state_since_ms,
-            members: self.members.iter().map(member).collect(),
-        }
-    }
-
-    /// The group as it was kept; its members have their session's time to be heard of.
-    pub fn restore(snapshot: GroupSnapshot, now: Now) -> Group {
-        let mut group = Group::new(now);
-        group.generation = snapshot.generation;
-        group.protocol_type = snapshot.protocol_type;
-        group.state_since_ms = snapshot.state_since_ms;
-        let protocol = snapshot.protocol.clone().unwrap_or_default();
-        for kept in snapshot.members {
-            group.joins += 1;
-            let mut member = Member {
-                instance_id: kept.instance_id,
-                client_id: kept.client_id,
-                client_host: kept.client_host,
-                session_timeout_ms: kept.session_timeout_ms,
-                rebalance_timeout_ms: kept.rebalance_timeout_ms,
-                protocols: vec![(protocol.clone(), kept.metadata)],
-                assignment: kept.assignment,
-                joining: None,
-                syncing: None,
-                silent_until_ms: 0,
-                joined: group.joins,
-            };
-            member.heard_of(now);
-            group.members.insert(kept.member_id, member);
-        }
-        if !group.members.is_empty() {
-            group.state = GroupState::Stable;
-            group.protocol = snapshot.protocol;
-            group.leader = snapshot.leader;
-        }
-        group
     }
 }
 

@@ -80,6 +80,8 @@ pub enum GroupError {
     InvalidCommitOffsetSize,
     #[error("the group still has members")]
     NonEmptyGroup,
+    #[error("the group still reads this topic")]
+    GroupSubscribedToTopic,
     #[error("there is no such group")]
     GroupIdNotFound,
     #[error("a transaction that is not yet decided holds an offset of this partition")]

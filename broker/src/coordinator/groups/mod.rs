@@ -11,7 +11,7 @@
 //! ```
 //!
 //! - [`group`]: a group and its members, pure: (state, request, now) → outputs; [`rebalance`]:
-//!   how a new generation begins;
+//!   how a new generation begins; [`snapshot`]: a group as it is kept;
 //! - [`offsets`]: committed offsets, plain and transactional;
 //! - [`messages`]: inputs, outputs and errors; [`records`]: the records of `__consumer_offsets`;
 //! - [`service`]: the rim, which hosts every group under a lock of its own; [`replay`]: groups
@@ -30,11 +30,13 @@ mod rebalance;
 mod records;
 mod replay;
 mod service;
+mod snapshot;
 
 pub use group::{GroupConfig, GroupState};
 pub use messages::{
     CommitRequest, GroupError, GroupSnapshot, InstanceId, JoinRefused, JoinRequest, Joined,
-    JoinedMember, LeavingMember, MemberClaim, MemberId, OffsetToCommit, SyncRequest, Synced,
+    JoinedMember, LeavingMember, MemberClaim, MemberId, MemberSnapshot, OffsetToCommit,
+    SyncRequest, Synced,
 };
 pub use offsets::StoredOffset;
 pub use service::{GroupDescription, GroupService};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::ids::{Offset, ProducerId, TopicPartition};
+use crate::ids::{ProducerId, TopicPartition};
 use crate::record::ControlType;
 
 /// A committed offset as it is kept.
@@ -16,11 +16,16 @@ pub struct StoredOffset {
     pub committed_ms: i64,
 }
 
-/// A stored offset and its place in `__consumer_offsets`: of two commits the one further back in
-/// the log is the later one, in whichever order they come to be known.
+/// The order of a group's commits in `__consumer_offsets`. It is known when an append is made, and
+/// so before its offset in the log is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place(u64);
+
+/// A stored offset and its place: of two commits the one further back in the log is the later
+/// one, in whichever order they come to be known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Placed {
-    at: Offset,
+    at: Place,
     /// `None`: deleted.
     value: Option<StoredOffset>,
 }
@@ -29,31 +34,65 @@ struct Placed {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offsets {
     committed: BTreeMap<TopicPartition, Placed>,
-    pending: HashMap<ProducerId, BTreeMap<TopicPartition, Placed>>,
+    /// Of each partition also what came before, for as long as the last is not durable.
+    pending: HashMap<ProducerId, BTreeMap<TopicPartition, Vec<Placed>>>,
+    places: u64,
 }
 
 impl Offsets {
+    /// The place behind all others, for what is about to be appended to the log.
+    pub fn place(&mut self) -> Place {
+        self.places += 1;
+        Place(self.places)
+    }
+
     /// Records a commit, or with `None` a deletion, that lies at `at` in the log.
     pub fn commit(
         &mut self,
         partition: TopicPartition,
         value: Option<StoredOffset>,
-        at: Offset,
+        at: Place,
         producer: Option<ProducerId>,
     ) {
-        let offsets = match producer {
-            None => &mut self.committed,
-            Some(producer) => self.pending.entry(producer).or_default(),
-        };
-        put(offsets, partition, Placed { at, value });
+        let placed = Placed { at, value };
+        match producer {
+            None => put(&mut self.committed, partition, placed),
+            Some(producer) => {
+                let pending = self.pending.entry(producer).or_default();
+                pending.entry(partition).or_default().push(placed);
+            }
+        }
+    }
+
+    /// A pending commit is durable: what came before it no longer matters.
+    pub fn settle(&mut self, producer: ProducerId, at: Place) {
+        for commits in self.pending.get_mut(&producer).into_iter().flat_map(BTreeMap::values_mut) {
+            if commits.iter().any(|placed| placed.at == at) {
+                commits.retain(|placed| placed.at >= at);
+            }
+        }
+    }
+
+    /// A pending commit has not reached the log.
+    pub fn withdraw(&mut self, producer: ProducerId, at: Place) {
+        let Some(pending) = self.pending.get_mut(&producer) else { return };
+        pending.retain(|_, commits| {
+            commits.retain(|placed| placed.at != at);
+            !commits.is_empty()
+        });
+        if pending.is_empty() {
+            self.pending.remove(&producer);
+        }
     }
 
     /// The transaction of `producer` has ended.
     pub fn end(&mut self, producer: ProducerId, decision: ControlType) {
         let pending = self.pending.remove(&producer).unwrap_or_default();
         if decision == ControlType::Commit {
-            for (partition, placed) in pending {
-                put(&mut self.committed, partition, placed);
+            for (partition, commits) in pending {
+                for placed in commits {
+                    put(&mut self.committed, partition.clone(), placed);
+                }
             }
         }
     }

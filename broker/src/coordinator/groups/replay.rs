@@ -45,7 +45,11 @@ impl Replay {
                         self.undecided.entry(producer).or_default().push(group.clone());
                     }
                     let kept = self.groups.entry(group).or_default();
-                    kept.offsets.commit(partition, value.map_err(at)?, record.offset, producer);
+                    let place = kept.offsets.place();
+                    kept.offsets.commit(partition, value.map_err(at)?, place, producer);
+                    if let Some(producer) = producer {
+                        kept.offsets.settle(producer, place);
+                    }
                 }
                 Key::Group { group } => {
                     let value = value.as_ref().map(records::decode_group).transpose();

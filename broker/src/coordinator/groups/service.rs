@@ -1,4 +1,14 @@
 //! The rim of the group coordinator: locks, clock, timers, waiters, and the log.
+//!
+//! - here: groups by name, and membership; [`offsets`]: committing and fetching;
+//!   [`removal`]: what is taken away, by request or by age, and what groups look like.
+//!
+//! Order of locks: `slots`, then a group's cell, then `undecided`.
+
+mod offsets;
+mod removal;
+
+pub use removal::GroupDescription;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -8,19 +18,22 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use futures::future::BoxFuture;
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::group::{Group, GroupConfig, GroupState};
+use super::group::{Group, GroupConfig};
 use super::messages::{
-    CommitRequest, GroupError, GroupSnapshot, JoinRefused, JoinRequest, Joined, LeavingMember,
-    MemberClaim, Output, SyncRequest, Synced,
+    GroupError, GroupSnapshot, JoinRefused, JoinRequest, Joined, LeavingMember, MemberClaim,
+    Output, SyncRequest, Synced,
 };
-use super::offsets::{Offsets, StoredOffset};
+use super::offsets::Offsets;
 use super::records;
 use super::replay::Replay;
 use crate::coordinator::state_log::{OFFSETS_TOPIC, StateLog, StateLogError, partition_for};
 use crate::coordinator::{Now, Waiter};
-use crate::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+use crate::ids::{Offset, ProducerId, TopicPartition};
 use crate::protocol::EncodeError;
-use crate::record::{BatchBuilder, ControlType, ProducerStamp};
+use crate::record::{BatchBuilder, ProducerStamp};
+
+/// The longest group id that the records of `__consumer_offsets` can hold.
+const GROUP_ID_BYTES_MAX: usize = i16::MAX as usize;
 
 /// The group coordinator.
 pub struct GroupService {
@@ -54,19 +67,18 @@ struct Cell {
     syncs: HashMap<Waiter, oneshot::Sender<SyncAnswer>>,
     waiters: u64,
     timer_runs: bool,
+    /// Snapshots on their way into the log, and the answers that wait for them.
+    keeping: usize,
+    held: Vec<Output>,
+    /// Commits and deletions of offsets on their way into the log.
+    in_flight: usize,
+    /// No longer among the slots; whoever has come too late looks again.
+    gone: bool,
 }
 
 type JoinAnswer = Result<Joined, JoinRefused>;
 type SyncAnswer = Result<Synced, GroupError>;
 type Kept = BoxFuture<'static, Result<Offset, StateLogError>>;
-
-/// A group as DescribeGroups and ListGroups show it.
-#[derive(Clone, Debug)]
-pub struct GroupDescription {
-    pub group: Arc<str>,
-    pub state: GroupState,
-    pub snapshot: GroupSnapshot,
-}
 
 /// No code panics with one of these locks held and the state half changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -115,6 +127,7 @@ impl GroupService {
                 locked(&self.undecided).entry(producer).or_default().extend(groups);
             }
         }
+        self.expire_now_and_then();
         Ok(())
     }
 
@@ -139,6 +152,10 @@ impl GroupService {
             syncs: HashMap::new(),
             waiters: 0,
             timer_runs: false,
+            keeping: 0,
+            held: Vec::new(),
+            in_flight: 0,
+            gone: false,
         };
         let slot = Slot {
             name: name.clone(),
@@ -153,6 +170,28 @@ impl GroupService {
         locked(&self.slots).get(group).cloned()
     }
 
+    /// Does something under the lock of a group, which is made if there is none.
+    fn enter<T>(&self, group: &str, work: impl FnOnce(&Arc<Slot>, MutexGuard<'_, Cell>) -> T) -> T {
+        loop {
+            let slot = self.slot(group);
+            let cell = locked(&slot.cell);
+            if !cell.gone {
+                return work(&slot, cell);
+            }
+        }
+    }
+
+    /// Drops a slot that nothing has come of, so that refused requests leave nothing behind.
+    fn drop_untouched(&self, slot: &Slot) {
+        let mut slots = locked(&self.slots);
+        let mut cell = locked(&slot.cell);
+        let is_watched = slot.rebalances.receiver_count() > 0;
+        if cell.is_untouched() && !is_watched && !cell.gone {
+            cell.gone = true;
+            slots.remove(&slot.name);
+        }
+    }
+
     async fn ensure_topic(&self) -> Result<i32, StateLogError> {
         self.log.ensure_topic(OFFSETS_TOPIC, self.config.offsets_partitions).await
     }
@@ -163,23 +202,25 @@ impl GroupService {
     pub async fn join(self: &Arc<Self>, group: &str, request: JoinRequest) -> JoinAnswer {
         let member_id = request.member_id.clone();
         let refused = |error| JoinRefused { error, member_id: member_id.clone() };
-        if group.is_empty() {
+        if group.is_empty() || group.len() > GROUP_ID_BYTES_MAX {
             return Err(refused(GroupError::InvalidGroupId));
         }
         self.ensure_topic().await.map_err(|error| refused(error.into()))?;
-        let answer = {
-            let slot = self.slot(group);
-            let mut cell = locked(&slot.cell);
+        let answer = self.enter(group, |slot, mut cell| {
             let (waiter, answer) = cell.wait(|cell| &mut cell.joins);
             let mut out = Vec::new();
             cell.group.join(waiter, request, &self.config, self.now(), &mut out);
-            self.carry_out(&slot, cell, out);
+            self.carry_out(slot, cell, out);
+            self.drop_untouched(slot);
             answer
-        };
+        });
         answer.await.unwrap_or_else(|_| Err(refused(GroupError::CoordinatorNotAvailable)))
     }
 
     pub async fn sync(self: &Arc<Self>, group: &str, request: SyncRequest) -> SyncAnswer {
+        if group.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
         let answer = {
             let slot = self.existing(group).ok_or(GroupError::UnknownMemberId)?;
             let mut cell = locked(&slot.cell);
@@ -199,6 +240,9 @@ impl GroupService {
     }
 
     pub fn heartbeat(self: &Arc<Self>, group: &str, claim: &MemberClaim) -> Result<(), GroupError> {
+        if group.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
         let slot = self.existing(group).ok_or(GroupError::UnknownMemberId)?;
         locked(&slot.cell).group.heartbeat(claim, self.now())
     }
@@ -220,38 +264,49 @@ impl GroupService {
         left
     }
 
-    /// Does what the machine asks: answers at once what comes before a record to keep, the rest
-    /// once that is durable.
+    /// Does what the machine asks. An answer that rests on a record waits until that is durable.
     fn carry_out(
         self: &Arc<Self>,
         slot: &Arc<Slot>,
         mut cell: MutexGuard<'_, Cell>,
         out: Vec<Output>,
     ) {
-        let mut keeping: Option<Kept> = None;
-        let mut held = Vec::new();
+        let mut newest = None;
         for output in out {
-            match (output, &keeping) {
+            match output {
                 // A newer snapshot lies behind an older one in the log: the last is waited for.
-                (Output::Persist(snapshot), _) => keeping = Some(self.keep(slot, &snapshot)),
-                (output, None) => cell.answer(output),
-                (output, Some(_)) => held.push(output),
+                Output::Persist(snapshot) => {
+                    cell.keeping += usize::from(newest.is_none());
+                    newest = Some(self.keep(slot, &snapshot));
+                }
+                output if cell.keeping > 0 && output.is_success() => cell.held.push(output),
+                output => cell.answer(output),
             }
         }
         self.run_timer(slot, &mut cell);
         slot.changed.notify_one();
         slot.rebalances.send_modify(|count| *count += 1);
         drop(cell);
-        if let Some(keeping) = keeping {
-            let slot = slot.clone();
-            tokio::spawn(async move {
-                let kept = keeping.await;
-                let mut cell = locked(&slot.cell);
-                for output in held {
-                    cell.answer(if_kept(output, &kept));
+        let Some(newest) = newest else { return };
+        let (service, slot) = (self.clone(), slot.clone());
+        tokio::spawn(async move {
+            let kept = newest.await;
+            let mut cell = locked(&slot.cell);
+            cell.keeping -= 1;
+            if let Err(error) = kept {
+                tracing::warn!(group = %slot.name, %error, "cannot keep a group's state");
+                for output in std::mem::take(&mut cell.held) {
+                    cell.answer(output.failed(error.clone().into()));
                 }
-            });
-        }
+                let mut out = Vec::new();
+                cell.group.not_kept(service.now(), &mut out);
+                service.carry_out(&slot, cell, out);
+            } else if cell.keeping == 0 {
+                for output in std::mem::take(&mut cell.held) {
+                    cell.answer(output);
+                }
+            }
+        });
     }
 
     fn keep(&self, slot: &Slot, snapshot: &GroupSnapshot) -> Kept {
@@ -314,6 +369,9 @@ impl GroupService {
                 cell.group.tick(service.now(), &mut out);
                 service.carry_out(&slot, cell, out);
             }
+            if let Some(service) = service.upgrade() {
+                service.drop_untouched(&slot);
+            }
         });
     }
 }
@@ -330,19 +388,31 @@ fn time_to_deadline(service: &Weak<GroupService>, slot: &Slot) -> Option<Duratio
     Some(Duration::from_millis(deadline.saturating_sub(service.now().elapsed_ms)))
 }
 
-fn if_kept(output: Output, kept: &Result<Offset, StateLogError>) -> Output {
-    let Err(error) = kept else { return output };
-    let error: GroupError = error.clone().into();
-    match output {
-        Output::Join(waiter, Ok(joined)) => {
-            Output::Join(waiter, Err(JoinRefused { error, member_id: joined.member_id }))
+impl Output {
+    fn is_success(&self) -> bool {
+        matches!(self, Output::Join(_, Ok(_)) | Output::Sync(_, Ok(_)))
+    }
+
+    fn failed(self, error: GroupError) -> Output {
+        match self {
+            Output::Join(waiter, Ok(joined)) => {
+                Output::Join(waiter, Err(JoinRefused { error, member_id: joined.member_id }))
+            }
+            Output::Sync(waiter, Ok(_)) => Output::Sync(waiter, Err(error)),
+            other => other,
         }
-        Output::Sync(waiter, Ok(_)) => Output::Sync(waiter, Err(error)),
-        other => other,
     }
 }
 
 impl Cell {
+    /// Whether nothing has ever come of this group, and nothing is under way.
+    fn is_untouched(&self) -> bool {
+        self.group.is_untouched()
+            && self.offsets.is_empty()
+            && self.keeping == 0
+            && self.in_flight == 0
+    }
+
     fn wait<T>(
         &mut self,
         of: impl Fn(&mut Cell) -> &mut HashMap<Waiter, oneshot::Sender<T>>,
@@ -368,192 +438,5 @@ impl Cell {
     }
 }
 
-/// Offsets.
-impl GroupService {
-    /// OffsetCommit and TxnOffsetCommit: one result per offset, in the same order.
-    pub async fn commit_offsets(
-        self: &Arc<Self>,
-        group: &str,
-        request: CommitRequest,
-    ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
-        if group.is_empty() {
-            return Err(GroupError::InvalidGroupId);
-        }
-        self.ensure_topic().await?;
-        let slot = self.slot(group);
-        let now = self.now();
-        let fits = |metadata: &str| metadata.len() <= self.config.offset_metadata_bytes_max;
-        let results: Vec<Result<(), GroupError>> = request
-            .offsets
-            .iter()
-            .map(|one| match fits(&one.metadata) {
-                true => Ok(()),
-                false => Err(GroupError::OffsetMetadataTooLarge),
-            })
-            .collect();
-        let stored: Vec<(TopicPartition, StoredOffset)> = request
-            .offsets
-            .into_iter()
-            .filter(|one| fits(&one.metadata))
-            .map(|one| {
-                let committed_ms = now.wall_ms;
-                let (offset, leader_epoch) = (one.offset, one.leader_epoch);
-                let metadata = one.metadata;
-                (one.partition, StoredOffset { offset, leader_epoch, metadata, committed_ms })
-            })
-            .collect();
-        let kept = {
-            let mut cell = locked(&slot.cell);
-            cell.group.check_commit(&request.member, request.producer.is_some(), now)?;
-            slot.changed.notify_one();
-            if stored.is_empty() {
-                return Ok(results);
-            }
-            let batch = offsets_batch(group, &stored, now.wall_ms)
-                .map_err(|error| GroupError::from(self.unencodable(group, &error)))?;
-            self.append(group, batch, stamp_of(request.producer))?
-        };
-        // On a task of its own: what is in the log counts, even if the caller goes away.
-        let service = self.clone();
-        let producer = request.producer.map(|(producer, _)| producer);
-        let applied = tokio::spawn(async move {
-            let base = kept.await?;
-            service.apply(&slot, stored, base, producer);
-            Ok(results)
-        });
-        applied.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable))
-    }
-
-    fn apply(
-        &self,
-        slot: &Slot,
-        stored: Vec<(TopicPartition, StoredOffset)>,
-        base: Offset,
-        producer: Option<ProducerId>,
-    ) {
-        if let Some(producer) = producer {
-            let mut undecided = locked(&self.undecided);
-            undecided.entry(producer).or_default().insert(slot.name.clone());
-        }
-        let mut cell = locked(&slot.cell);
-        for (index, (partition, value)) in stored.into_iter().enumerate() {
-            cell.offsets.commit(partition, Some(value), base.plus(index as i64), producer);
-        }
-    }
-
-    /// OffsetFetch: committed offsets of these partitions, or of all. With `require_stable` a
-    /// partition that an open transaction may change is an error (KIP-447).
-    #[expect(clippy::type_complexity, reason = "a partition, and its offset, none or an error")]
-    pub fn fetch_offsets(
-        &self,
-        group: &str,
-        partitions: Option<&[TopicPartition]>,
-        require_stable: bool,
-    ) -> Vec<(TopicPartition, Result<Option<StoredOffset>, GroupError>)> {
-        let none = |of: &TopicPartition| (of.clone(), Ok(None));
-        let Some(slot) = self.existing(group) else {
-            return partitions.unwrap_or_default().iter().map(none).collect();
-        };
-        let cell = locked(&slot.cell);
-        let fetch = |of: &TopicPartition| {
-            if require_stable && cell.offsets.is_undecided(of) {
-                return (of.clone(), Err(GroupError::UnstableOffsetCommit));
-            }
-            (of.clone(), Ok(cell.offsets.get(of).cloned()))
-        };
-        match partitions {
-            Some(partitions) => partitions.iter().map(fetch).collect(),
-            None => cell.offsets.iter().map(|(partition, _)| fetch(partition)).collect(),
-        }
-    }
-
-    /// The markers of a transaction are in `__consumer_offsets`.
-    pub fn transaction_ended(&self, producer: ProducerId, decision: ControlType) {
-        let groups = locked(&self.undecided).remove(&producer).unwrap_or_default();
-        for group in groups {
-            if let Some(slot) = self.existing(&group) {
-                locked(&slot.cell).offsets.end(producer, decision);
-            }
-        }
-    }
-}
-
-fn stamp_of(producer: Option<(ProducerId, ProducerEpoch)>) -> ProducerStamp {
-    match producer {
-        None => ProducerStamp::NONE,
-        Some((producer_id, epoch)) => {
-            ProducerStamp { producer_id, epoch, base_sequence: -1, transactional: true }
-        }
-    }
-}
-
-fn offsets_batch(
-    group: &str,
-    offsets: &[(TopicPartition, StoredOffset)],
-    now_ms: i64,
-) -> Result<BatchBuilder, EncodeError> {
-    let mut batch = BatchBuilder::default();
-    for (partition, stored) in offsets {
-        let key = records::encode_offset_key(group, partition)?;
-        batch.append(now_ms, Some(&key), Some(&records::encode_offset(stored)?));
-    }
-    Ok(batch)
-}
-
-/// Looking at groups, and taking them away.
-impl GroupService {
-    pub fn list(&self) -> Vec<GroupDescription> {
-        let slots: Vec<Arc<Slot>> = locked(&self.slots).values().cloned().collect();
-        let mut groups: Vec<GroupDescription> =
-            slots.iter().filter_map(|slot| describe(slot)).collect();
-        groups.sort_by(|one, other| one.group.cmp(&other.group));
-        groups
-    }
-
-    /// `None` if there is no such group.
-    pub fn describe(&self, group: &str) -> Option<GroupDescription> {
-        describe(&*self.existing(group)?)
-    }
-
-    /// DeleteGroups: only groups without members can go.
-    pub async fn delete(self: &Arc<Self>, group: &str) -> Result<(), GroupError> {
-        let slot = self.existing(group).ok_or(GroupError::GroupIdNotFound)?;
-        describe(&slot).ok_or(GroupError::GroupIdNotFound)?;
-        let kept = {
-            let cell = locked(&slot.cell);
-            if cell.group.has_members() {
-                return Err(GroupError::NonEmptyGroup);
-            }
-            let failed = |error| GroupError::from(self.unencodable(group, &error));
-            let mut batch = BatchBuilder::default();
-            let now_ms = self.now().wall_ms;
-            for (partition, _) in cell.offsets.iter() {
-                let key = records::encode_offset_key(group, partition).map_err(failed)?;
-                batch.append(now_ms, Some(&key), None);
-            }
-            batch.append(now_ms, Some(&records::encode_group_key(group).map_err(failed)?), None);
-            self.append(group, batch, ProducerStamp::NONE)?
-        };
-        kept.await?;
-        let mut slots = locked(&self.slots);
-        let cell = locked(&slot.cell);
-        // Someone may have joined while the tombstones were on their way.
-        if !cell.group.has_members() {
-            slots.remove(group);
-        }
-        Ok(())
-    }
-}
-
-/// `None` for a slot that a request has made but that nothing has come of.
-fn describe(slot: &Slot) -> Option<GroupDescription> {
-    let cell = locked(&slot.cell);
-    let untouched = cell.group.snapshot().generation == 0
-        && !cell.group.has_members()
-        && cell.offsets.is_empty();
-    (!untouched).then(|| GroupDescription {
-        group: slot.name.clone(),
-        state: cell.group.state(),
-        snapshot: cell.group.snapshot(),
-    })
-}
+#[cfg(test)]
+mod tests;

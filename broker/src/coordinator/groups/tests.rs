@@ -211,6 +211,83 @@ fn members_must_have_a_protocol_in_common() {
 }
 
 #[test]
+fn the_protocol_is_the_one_that_most_prefer_of_those_that_all_speak() {
+    let mut group = Harness::new();
+    let speaks = |names: &[&str]| JoinRequest {
+        protocols: names.iter().map(|name| ((*name).into(), Bytes::new())).collect(),
+        ..request(&MemberId::default(), "")
+    };
+    let first = group.join(speaks(&["alone", "sticky", "range"]), at(0));
+    let first = group.joined(first).unwrap().unwrap();
+    assert_eq!(&*first.protocol, "alone");
+    let second = group.join(speaks(&["range", "sticky"]), at(1));
+    let third = group.join(speaks(&["other", "range", "sticky"]), at(1));
+    let again = JoinRequest { member_id: first.member_id, ..speaks(&["alone", "sticky", "range"]) };
+    group.join(again, at(2));
+    for waiter in [second, third] {
+        assert_eq!(&*group.joined(waiter).unwrap().unwrap().protocol, "range");
+    }
+}
+
+#[test]
+fn an_older_client_that_leads_again_as_static_member_does_not_assign_again() {
+    let mut group = Harness::new();
+    let fixed = JoinRequest {
+        instance_id: Some("one".into()),
+        can_skip_assignment: false,
+        ..request(&MemberId::default(), "a")
+    };
+    let first = group.alone(fixed.clone());
+    let waiter = group.join(JoinRequest { fresh: Uuid::new_v4(), ..fixed }, at(1));
+    let joined = group.joined(waiter).unwrap().unwrap();
+    assert_eq!((joined.leader.clone(), joined.skip_assignment), (first.member_id, false));
+    assert!(joined.members.is_empty());
+    // Yet it leads: when it joins once more there is a new generation.
+    let waiter = group.join(request(&joined.member_id, "a"), at(2));
+    assert_eq!(group.joined(waiter).unwrap().unwrap().generation, joined.generation + 1);
+}
+
+#[test]
+fn members_leave_by_their_id_or_by_that_of_their_instance() {
+    let mut group = Harness::new();
+    let leave = |group: &mut Harness, member: &str, instance: Option<&str>| {
+        let instance_id = instance.map(InstanceId::from);
+        let leaving = LeavingMember { member_id: member.into(), instance_id };
+        group.group.leave(&leaving, at(5), &mut group.out)
+    };
+    let fixed =
+        JoinRequest { instance_id: Some("one".into()), ..request(&MemberId::default(), "a") };
+    let member = group.alone(fixed);
+    assert_eq!(leave(&mut group, "nobody", None), Err(GroupError::UnknownMemberId));
+    assert_eq!(leave(&mut group, "", Some("two")), Err(GroupError::UnknownMemberId));
+    assert_eq!(leave(&mut group, "nobody", Some("one")), Err(GroupError::FencedInstanceId));
+    assert_eq!(leave(&mut group, "", Some("one")), Ok(()));
+    assert_eq!(group.group.state(), GroupState::Empty);
+    assert_eq!(leave(&mut group, &member.member_id.0, None), Err(GroupError::UnknownMemberId));
+    // One that was only promised a place can give it back, and holds up nobody.
+    let careful = JoinRequest { requires_known_member: true, ..request(&MemberId::default(), "") };
+    let waiter = group.join(careful, at(6));
+    let promised = group.joined(waiter).unwrap().unwrap_err().member_id;
+    let waiter = group.join(request(&MemberId::default(), ""), at(7));
+    assert_eq!(group.joined(waiter), None);
+    assert_eq!(leave(&mut group, &promised.0, None), Ok(()));
+    assert!(group.joined(waiter).unwrap().is_ok());
+}
+
+#[test]
+fn a_full_group_takes_nobody_in_and_ids_stay_short() {
+    let config = GroupConfig { members_max: 1, ..GroupConfig::default() };
+    let (mut group, mut out) = (Group::new(at(0)), Vec::new());
+    let long = JoinRequest { client_id: "é".repeat(5_000), ..request(&MemberId::default(), "") };
+    group.join(Waiter(1), long, &config, at(0), &mut out);
+    let Some(Output::Join(_, Ok(joined))) = out.pop() else { panic!("{out:?}") };
+    assert!(joined.member_id.0.len() < 600);
+    group.join(Waiter(2), request(&MemberId::default(), ""), &config, at(0), &mut out);
+    let Some(Output::Join(_, Err(refused))) = out.pop() else { panic!("{out:?}") };
+    assert_eq!(refused.error, GroupError::GroupMaxSizeReached);
+}
+
+#[test]
 fn only_members_commit_while_there_are_any() {
     let mut group = Harness::new();
     assert_eq!(group.group.check_commit(&MemberClaim::none(), false, at(0)), Ok(()));
@@ -253,6 +330,8 @@ enum Act {
     Wait {
         ms: u64,
     },
+    /// The log refuses what it is asked to keep next.
+    Refuse,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -262,6 +341,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => (0..5usize).prop_map(|client| Act::Heartbeat { client }),
         1 => (0..5usize).prop_map(|client| Act::Leave { client }),
         2 => (0..20_000u64).prop_map(|ms| Act::Wait { ms }),
+        1 => Just(Act::Refuse),
     ]
 }
 
@@ -280,7 +360,7 @@ fn simulate(acts: Vec<Act>) {
     let mut asked: BTreeMap<Waiter, usize> = BTreeMap::new();
     let mut answered: BTreeSet<Waiter> = BTreeSet::new();
     let mut leaders: BTreeMap<i32, MemberId> = BTreeMap::new();
-    let mut now_ms = 0;
+    let (mut now_ms, mut refuses, mut refused) = (0, false, false);
     let ends = std::iter::repeat_n(Act::Wait { ms: 30_000 }, 12);
     for act in acts.into_iter().chain(ends) {
         match act {
@@ -318,6 +398,7 @@ fn simulate(acts: Vec<Act>) {
                 let leaving = LeavingMember { member_id, instance_id: None };
                 let _ = harness.group.leave(&leaving, at(now_ms), &mut harness.out);
             }
+            Act::Refuse => refuses = true,
             Act::Wait { ms } => {
                 let until = now_ms + ms;
                 // As the service does: at each deadline on the way.
@@ -328,6 +409,9 @@ fn simulate(acts: Vec<Act>) {
                 }
                 now_ms = until;
             }
+        }
+        if std::mem::take(&mut refused) {
+            harness.group.not_kept(at(now_ms), &mut harness.out);
         }
         for output in std::mem::take(&mut harness.out) {
             match output {
@@ -369,6 +453,7 @@ fn simulate(acts: Vec<Act>) {
                 Output::Persist(snapshot) => {
                     let restored = Group::restore(snapshot.clone(), at(now_ms)).snapshot();
                     assert_eq!(restored.members, snapshot.members);
+                    refused = std::mem::take(&mut refuses);
                 }
             }
         }
@@ -404,7 +489,8 @@ proptest! {
                 offset: at * 10, leader_epoch: -1, metadata: String::new(), committed_ms: 0,
             };
             let of = TopicPartition::new("t", *partition);
-            offsets.commit(of, Some(value), Offset(at), producer.map(ProducerId));
+            let behind = offsets.place();
+            offsets.commit(of, Some(value), behind, producer.map(ProducerId));
             match producer {
                 None => { model.insert(*partition, (at, at * 10)); }
                 Some(producer) => open.push((*producer, *partition, at)),

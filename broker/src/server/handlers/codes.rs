@@ -22,6 +22,7 @@ impl From<GroupError> for ErrorCode {
             GroupError::InvalidCommitOffsetSize => ErrorCode::INVALID_COMMIT_OFFSET_SIZE,
             GroupError::NonEmptyGroup => ErrorCode::NON_EMPTY_GROUP,
             GroupError::GroupIdNotFound => ErrorCode::GROUP_ID_NOT_FOUND,
+            GroupError::GroupSubscribedToTopic => ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC,
             GroupError::UnstableOffsetCommit => ErrorCode::UNSTABLE_OFFSET_COMMIT,
             GroupError::InvalidProducerEpoch => ErrorCode::INVALID_PRODUCER_EPOCH,
         }

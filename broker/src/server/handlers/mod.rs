@@ -34,6 +34,7 @@ mod k35_describe_log_dirs;
 mod k37_create_partitions;
 mod k42_delete_groups;
 mod k44_incremental_alter_configs;
+mod k47_offset_delete;
 mod k60_describe_cluster;
 mod k61_describe_producers;
 mod k75_describe_topic_partitions;
@@ -140,6 +141,7 @@ handlers! {
     CreatePartitions k37_create_partitions;
     DeleteGroups k42_delete_groups;
     IncrementalAlterConfigs k44_incremental_alter_configs;
+    OffsetDelete k47_offset_delete;
     DescribeCluster k60_describe_cluster;
     DescribeProducers k61_describe_producers;
     DescribeTopicPartitions k75_describe_topic_partitions;
