@@ -3,8 +3,8 @@
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, How};
-use super::{BrokerChoice, Failure};
+use super::Failure;
+use super::connection;
 use crate::render::status;
 
 #[derive(Debug, Args)]
@@ -30,17 +30,9 @@ pub struct Listen {
 }
 
 pub async fn broker(args: BrokerArgs, stop: CancellationToken) -> Result<(), Failure> {
-    let choice = BrokerChoice { data_dir: args.data_dir.clone(), bootstrap_server: None };
-    let connection = connection::serve(&choice, &args.listen.listen).await?;
     let dir = args.data_dir.display();
-    let address = match &connection.how {
-        How::Serving(address) => *address,
-        How::Joined(address) | How::Remote(address) => {
-            return Err(Failure::running(format!("{dir} is served by the broker at {address}"))
-                .with_help("use that one, or start this one with another --data-dir"));
-        }
-        How::Offline => return Err(Failure::running("the broker does not listen")),
-    };
+    let (connection, address) =
+        connection::serve_alone(&args.data_dir, &args.listen.listen).await?;
     eprintln!("millstream {}", env!("CARGO_PKG_VERSION"));
     status::checked("broker", &format!("{address}, data in {dir}"));
     status::pointer("look", &format!("kcat -b {address} -L   (Ctrl-C stops)"));

@@ -75,28 +75,51 @@ pub async fn serve(choice: &BrokerChoice, listen: &str) -> Result<Connection, Fa
     }
     match open_broker(&choice.data_dir).await? {
         Opened::Locked(address) => remote(&address, How::Joined(address.clone())).await,
-        Opened::Here(broker) => {
-            let connection = serve_broker(broker.clone(), listen).await;
-            if connection.is_err() {
-                close(&broker).await;
-            }
-            connection
+        Opened::Here(broker) => Ok(serve_broker(broker, listen).await?.0),
+    }
+}
+
+/// For a command that is the broker; where it listens.
+pub async fn serve_alone(
+    data_dir: &Path,
+    listen: &str,
+) -> Result<(Connection, SocketAddr), Failure> {
+    let broker = Broker::open(BrokerConfig::new(data_dir)).await.map_err(|error| {
+        let locked = matches!(error, OpenError::DataDir(DataDirError::Locked { .. }));
+        let failure = Failure::running(error);
+        if locked { failure.with_help("use that one, or another --data-dir") } else { failure }
+    })?;
+    serve_broker(broker, listen).await
+}
+
+async fn serve_broker(
+    broker: Arc<Broker>,
+    listen: &str,
+) -> Result<(Connection, SocketAddr), Failure> {
+    match bind(&broker, listen).await {
+        Ok((server, address)) => {
+            let stop = CancellationToken::new();
+            let serving = tokio::spawn(server.run(stop.clone()));
+            let connection = Connection {
+                client: Arc::new(EmbeddedClient::new(broker.clone())),
+                how: How::Serving(address),
+                embedded: Some(Embedded { broker, stop, serving: Some(serving) }),
+            };
+            Ok((connection, address))
+        }
+        Err(failure) => {
+            close(&broker).await;
+            Err(failure)
         }
     }
 }
 
-async fn serve_broker(broker: Arc<Broker>, listen: &str) -> Result<Connection, Failure> {
+async fn bind(broker: &Arc<Broker>, listen: &str) -> Result<(Server, SocketAddr), Failure> {
     let server = Server::bind(broker.clone(), ServerConfig::new(listen)).await;
     let server = server.map_err(Failure::running)?;
     let address = server.local_addr();
     broker.announce(&address.to_string()).map_err(Failure::running)?;
-    let stop = CancellationToken::new();
-    let serving = tokio::spawn(server.run(stop.clone()));
-    Ok(Connection {
-        client: Arc::new(EmbeddedClient::new(broker.clone())),
-        how: How::Serving(address),
-        embedded: Some(Embedded { broker, stop, serving: Some(serving) }),
-    })
+    Ok((server, address))
 }
 
 enum Opened {

@@ -27,7 +27,13 @@ pub struct ConsumeArgs {
     #[command(flatten)]
     broker: BrokerChoice,
     /// Where to start: earliest, latest or an offset
-    #[arg(long, value_name = "WHERE", default_value = "earliest", conflicts_with = "group")]
+    #[arg(
+        long,
+        value_name = "WHERE",
+        default_value = "earliest",
+        allow_negative_numbers = true,
+        conflicts_with = "group"
+    )]
     offset: Start,
     /// Read this partition alone
     #[arg(long, value_name = "N", conflicts_with = "group")]

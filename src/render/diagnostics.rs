@@ -112,6 +112,19 @@ mod tests {
         let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor())
             .with_links(false)
             .with_context_lines(1);
-        expect![[""]].assert_eq(&render(&diagnostics, handler));
+        expect![[r#"
+              × unknown key 'formta' in source 'flights'
+               ╭─[pipelines/bad.toml:3:1]
+             2 │ [sources.flights]
+             3 │ formta = "csv"
+               · ───┬──
+               ·    ╰── not a key of a source
+               ╰────
+              help: did you mean 'format'?
+
+              × cannot read pipelines/none.toml: no such file
+
+            2 errors; nothing was started
+        "#]].assert_eq(&render(&diagnostics, handler));
     }
 }

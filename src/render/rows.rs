@@ -125,11 +125,18 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_a_table() {
-        expect![[""]].assert_eq(&written(RowStyle::Table));
+        expect![[r#"
+            window_start          origin  mean_delay
+            2013-01-01T10:00:00Z  EWR            2.5
+            2013-01-01T11:00:00Z  JFK              –
+        "#]].assert_eq(&written(RowStyle::Table));
     }
 
     #[test]
     fn a_pipe_gets_json_lines() {
-        expect![[""]].assert_eq(&written(RowStyle::JsonLines));
+        expect![[r#"
+            {"window_start":"2013-01-01T10:00:00Z","origin":"EWR","mean_delay":2.5}
+            {"window_start":"2013-01-01T11:00:00Z","origin":"JFK","mean_delay":null}
+        "#]].assert_eq(&written(RowStyle::JsonLines));
     }
 }
