@@ -125,6 +125,7 @@ mod tests {
               × cannot read pipelines/none.toml: no such file
 
             2 errors; nothing was started
-        "#]].assert_eq(&render(&diagnostics, handler));
+        "#]]
+        .assert_eq(&render(&diagnostics, handler));
     }
 }

@@ -129,7 +129,8 @@ mod tests {
             window_start          origin  mean_delay
             2013-01-01T10:00:00Z  EWR            2.5
             2013-01-01T11:00:00Z  JFK              –
-        "#]].assert_eq(&written(RowStyle::Table));
+        "#]]
+        .assert_eq(&written(RowStyle::Table));
     }
 
     #[test]
@@ -137,6 +138,7 @@ mod tests {
         expect![[r#"
             {"window_start":"2013-01-01T10:00:00Z","origin":"EWR","mean_delay":2.5}
             {"window_start":"2013-01-01T11:00:00Z","origin":"JFK","mean_delay":null}
-        "#]].assert_eq(&written(RowStyle::JsonLines));
+        "#]]
+        .assert_eq(&written(RowStyle::JsonLines));
     }
 }
