@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The numbers that Millstream is judged by, as one table. Needs kcat (librdkafka) and python3;
-# `tests/all.sh` installs them. Machines are noisy: compare figures of one run with each other.
+# `tests/all.sh` installs them. `--workspace` keeps the features, and so the builds, of the tests.
+# Machines are noisy: compare figures of one run with each other.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo build --release --quiet
@@ -81,10 +82,10 @@ stop_broker
 
 echo
 echo "the log by itself:"
-cargo bench --quiet -p millstream-broker --bench log
+cargo bench --quiet --workspace --bench log
 echo
 echo "the file source into the embedded broker:"
-cargo bench --quiet -p millstream-connectors --bench file_source
+cargo bench --quiet --workspace --bench file_source
 echo
 echo "flight-delays, one core, beside batch DataFusion over the same bytes:"
-cargo bench --quiet -p millstream-engine --bench flights
+cargo bench --quiet --workspace --bench flights
