@@ -40,6 +40,7 @@ macro_rules! all_cases_on {
             topics:
                 a_topic_is_created_found_and_deleted
                 a_topic_without_a_number_of_partitions_gets_the_brokers
+                whoever_comes_second_finds_the_topic
                 what_cannot_be_created_is_refused
                 looking_never_creates;
             records:

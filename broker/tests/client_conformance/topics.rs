@@ -36,6 +36,21 @@ pub async fn a_topic_without_a_number_of_partitions_gets_the_brokers(client: Sub
     assert!(client.topic(&name).await.unwrap().unwrap().partitions >= 1);
 }
 
+/// Several parts of a pipeline make sure of the same topic: once it exists, each can use it.
+pub async fn whoever_comes_second_finds_the_topic(client: Subject) {
+    for _ in 0..5 {
+        let new = NewTopic::new(unique("race"), 2);
+        let make_sure = async || {
+            let outcome = client.create_topic(&new).await;
+            (outcome, client.topic(&new.name).await.unwrap().map(|found| found.partitions))
+        };
+        let outcomes = tokio::join!(make_sure(), make_sure(), make_sure());
+        let outcomes = [outcomes.0, outcomes.1, outcomes.2];
+        assert!(outcomes.iter().all(|(_, found)| *found == Some(2)), "{outcomes:?}");
+        assert_eq!(outcomes.iter().filter(|(made, _)| made.is_ok()).count(), 1, "{outcomes:?}");
+    }
+}
+
 pub async fn what_cannot_be_created_is_refused(client: Subject) {
     let name = unique("refused");
     let impossible = [

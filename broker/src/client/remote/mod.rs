@@ -151,12 +151,14 @@ impl Client for RemoteClient {
 
     async fn create_topic(&self, topic: &NewTopic) -> Result<(), ClientError> {
         let cluster = &self.cluster;
-        cluster.admin.create_topic(topic).await.map_err(|error| match error.code {
-            code::TOPIC_ALREADY_EXISTS => ClientError::TopicExists(topic.name.clone()),
-            _ => cluster.refused(format!("topic '{}'", topic.name), error),
-        })?;
-        // The controller has it; brokers hear of it a little later.
-        cluster.wait_for(&topic.name, |found| found.is_some()).await
+        let exists = match cluster.admin.create_topic(topic).await {
+            Ok(()) => false,
+            Err(error) if error.code == code::TOPIC_ALREADY_EXISTS => true,
+            Err(error) => return Err(cluster.refused(format!("topic '{}'", topic.name), error)),
+        };
+        // The controller has it; brokers hear of it a little later, also of another's.
+        cluster.wait_for(&topic.name, |found| found.is_some()).await?;
+        if exists { Err(ClientError::TopicExists(topic.name.clone())) } else { Ok(()) }
     }
 
     async fn delete_topic(&self, name: &str) -> Result<(), ClientError> {
