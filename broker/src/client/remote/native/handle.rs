@@ -347,7 +347,8 @@ unsafe extern "C" fn on_log(
     let mut quiet = false;
     if let Some(callbacks) = callbacks {
         quiet = callbacks.quiet.load(Ordering::Relaxed);
-        if facility == "FAIL" || facility == "ERROR" {
+        // Not "ERROR", which sums up that all brokers are down but not why.
+        if facility == "FAIL" {
             *lock(&callbacks.last_failure) = Some(bare(&line).to_owned());
         }
     }
