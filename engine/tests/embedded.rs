@@ -370,7 +370,8 @@ async fn a_changed_query_is_refused_until_its_state_is_reset() {
     let error = world.run_to_end(&[&after]).await.unwrap_err().to_string();
     assert!(error.contains("query 'sums'"), "{error}");
     assert!(error.contains("1 open windows with 1 groups would be lost"), "{error}");
-    let runtime = world.start_with(&[&after], RuntimeOptions { reset_state: true });
+    let runtime = world
+        .start_with(&[&after], RuntimeOptions { reset_state: true, ..RuntimeOptions::default() });
     runtime.inputs_complete();
     runtime.finished().await.unwrap();
     let sums = world.read("sums").await;

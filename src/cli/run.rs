@@ -6,6 +6,7 @@
 //!                                  then queries, then connectors that write, then the broker
 //! ```
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -111,8 +112,34 @@ struct Session {
     connectors: watch::Receiver<Vec<ConnectorStatus>>,
     queries: watch::Receiver<Vec<QueryProgress>>,
     printed: mpsc::Receiver<PrintedRows>,
+    filled: Filled,
     rows: RowWriter,
     progress: Progress,
+}
+
+/// Tells queries which topics connectors are still filling: a table is joined when it is there.
+struct Filled {
+    /// The topic of each source connector, by the connector's name.
+    topics: BTreeMap<String, String>,
+    filling: watch::Sender<BTreeSet<String>>,
+}
+
+impl Filled {
+    fn tell(&self, connectors: &[ConnectorStatus], until_end: bool) {
+        let fills = |one: &&ConnectorStatus| match one.state {
+            ConnectorState::Starting | ConnectorState::Running => true,
+            // More may come while it goes to the end.
+            ConnectorState::CaughtUp => until_end,
+            ConnectorState::Finished | ConnectorState::Failed(_) => false,
+        };
+        let topics = connectors.iter().filter(fills).filter_map(|one| self.topics.get(&one.name));
+        let topics: BTreeSet<String> = topics.cloned().collect();
+        self.filling.send_if_modified(|filling| {
+            let changed = *filling != topics;
+            *filling = topics;
+            changed
+        });
+    }
 }
 
 /// How a run ended.
@@ -129,11 +156,21 @@ impl Session {
     ) -> Result<Session, Failure> {
         announce(args, connection, &loaded);
         let (pipelines, configs): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
-        let options = RuntimeOptions { reset_state: args.reset_state };
+        let sources = configs.iter().flatten().filter(|one| is_source(one));
+        let topics: BTreeSet<String> = sources.map(|one| one.text("topic").to_owned()).collect();
+        let filling = watch::Sender::new(topics);
+        let options = RuntimeOptions {
+            reset_state: args.reset_state,
+            until_end: args.until_end,
+            filling: Some(filling.subscribe()),
+        };
         let mut runtime = Runtime::start(connection.client.clone(), pipelines, options)
             .map_err(Failure::running)?;
         let options = WorkerOptions { until_end: args.until_end, ..WorkerOptions::default() };
-        let configs = configs.into_iter().flatten().collect();
+        let configs: Vec<ConnectorConfig> = configs.into_iter().flatten().collect();
+        let topics = configs.iter().filter(|one| is_source(one));
+        let topics = topics.map(|one| (one.name().to_owned(), one.text("topic").to_owned()));
+        let filled = Filled { topics: topics.collect(), filling };
         let worker = Worker::start(connection.client.clone(), configs, options);
         Ok(Session {
             connectors: worker.statuses(),
@@ -141,6 +178,7 @@ impl Session {
             printed: runtime.printed().expect("nobody else has taken the rows"),
             worker,
             runtime,
+            filled,
             rows: RowWriter::new(RowStyle::for_stdout(args.json)),
             progress: Progress::new(),
         })
@@ -206,6 +244,7 @@ impl Session {
                         if let Some(reason) = failed(&connectors) {
                             return Err(Failure::running(reason));
                         }
+                        self.filled.tell(&connectors, until_end);
                         sources_over(&connectors)
                     };
                     if until_end && over && !sources_done {
@@ -215,21 +254,25 @@ impl Session {
                 }
                 Ok(()) = self.queries.changed() => {
                     if !resumed {
-                        resumed = self.tell_resumed();
+                        resumed = self.tell_started();
                     }
                 }
             }
         }
     }
 
-    /// Says once, when all queries know, where they go on.
-    fn tell_resumed(&mut self) -> bool {
+    /// Says once, when all queries know, what they join and where they go on.
+    fn tell_started(&mut self) -> bool {
         let queries = self.queries.borrow_and_update();
         if queries.iter().any(|query| {
             use engine::runtime::Phase;
-            matches!(query.phase, Phase::Starting | Phase::Restoring)
+            matches!(query.phase, Phase::Starting | Phase::Restoring | Phase::LoadingTables)
         }) {
             return false;
+        }
+        let tables = queries.iter().flat_map(|query| &query.tables);
+        for (name, rows) in tables.map(|(name, rows)| (name, rows)).collect::<BTreeMap<_, _>>() {
+            status::checked("table", &format!("{name}: {} rows", status::grouped(*rows)));
         }
         for query in queries.iter() {
             let Some(from) = &query.resumed_from else { continue };
@@ -266,6 +309,10 @@ fn print(rows: &mut RowWriter, batch: &PrintedRows) -> Result<(), Failure> {
     rows.write(&batch.query, &batch.rows, &mut out)
         .and_then(|()| Ok(out.flush()?))
         .map_err(|error| Failure::running(format!("stdout: {error}")))
+}
+
+fn is_source(connector: &ConnectorConfig) -> bool {
+    connector.plugin().kind() == ConnectorKind::Source
 }
 
 fn failed(connectors: &[ConnectorStatus]) -> Option<String> {

@@ -1,7 +1,8 @@
-//! Filters and projections, in the order of the plan, over whole batches.
+//! Filters, projections and joins with tables, in the order of the plan, over whole batches.
 //!
 //! The rule: a row that passes every filter comes out once, at its place among the others, with
-//! its event time. A filter that is NULL for a row drops it, as in SQL.
+//! its event time. A filter that is NULL for a row drops it, as in SQL. What a join does with a row
+//! is [`lookup_join`](super::lookup_join)'s rule.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use datafusion_common::{Result, exec_datafusion_err};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
 
+use super::lookup_join::{LookupJoin, Table};
 use crate::formats::Rows;
 
 /// Steps that follow each other without anything kept in between.
@@ -26,6 +28,7 @@ pub struct Stage {
 pub enum Step {
     Filter(Arc<dyn PhysicalExpr>),
     Project { exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
+    Join(Arc<LookupJoin>),
 }
 
 impl Stage {
@@ -35,10 +38,26 @@ impl Stage {
     }
 
     pub fn push(&mut self, step: Step) {
-        if let Step::Project { schema, .. } = &step {
-            self.schema = schema.clone();
+        match &step {
+            Step::Filter(_) => {}
+            Step::Project { schema, .. } => self.schema = schema.clone(),
+            Step::Join(join) => self.schema = join.schema.clone(),
         }
         self.steps.push(step);
+    }
+
+    /// Makes room for that many tables before those that joins name.
+    pub fn renumber_tables(&mut self, before: usize) {
+        for step in &mut self.steps {
+            if let Step::Join(join) = step {
+                Arc::make_mut(join).table += before;
+            }
+        }
+    }
+
+    /// Whether rows meet that table here.
+    pub fn joins(&self, table: usize) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Join(join) if join.table == table))
     }
 
     /// Of the rows that come out.
@@ -50,7 +69,8 @@ impl Stage {
         self.steps.is_empty()
     }
 
-    pub fn apply(&self, mut rows: Rows) -> Result<Rows> {
+    /// Takes rows through all steps; `tables` are those of the topology.
+    pub fn apply(&self, mut rows: Rows, tables: &[Table]) -> Result<Rows> {
         for step in &self.steps {
             if rows.batch.num_rows() == 0 {
                 break;
@@ -60,6 +80,7 @@ impl Stage {
                 Step::Project { exprs, schema } => {
                     rows.batch = project(&rows.batch, exprs, schema)?;
                 }
+                Step::Join(join) => rows = join.apply(rows, &tables[join.table])?,
             }
         }
         if rows.batch.num_rows() == 0 {
@@ -121,6 +142,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Step::Filter(predicate) => write!(f, "filter {predicate}"),
+            Step::Join(join) => write!(f, "{join}"),
             Step::Project { exprs, schema } => {
                 let columns: Vec<String> = exprs
                     .iter()

@@ -2,6 +2,7 @@
 //! it keeps:
 //!
 //! - [`filter_project`]: rows in, rows out, nothing remembered;
+//! - [`lookup_join`]: rows of a stream in, with rows of a table out;
 //! - [`window_aggregate`]: rows in, groups out when their window closes. [`groups`] beneath it
 //!   finds the group of each row; what groups hold lives in [`crate::state`].
 //!
@@ -11,6 +12,7 @@ use datafusion_common::DataFusionError;
 
 pub mod filter_project;
 pub mod groups;
+pub mod lookup_join;
 pub mod window_aggregate;
 
 /// What DataFusion says of a failure, without its name for the kind of error.

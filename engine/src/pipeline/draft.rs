@@ -189,9 +189,19 @@ impl DraftSource {
     fn kind(&self, mistakes: &mut Vec<Diagnostic>) -> SourceKind {
         match &self.key {
             None => SourceKind::Stream,
-            Some(names) => SourceKind::Table {
-                key: names.iter().filter_map(|name| self.column(name, mistakes)).collect(),
-            },
+            Some(names) => {
+                if let OnError::DeadLetter { .. } = self.on_error {
+                    let message = format!(
+                        "table '{}' cannot have a dead-letter topic: it is read anew at each \
+                         start, and would write its letters again",
+                        self.name.text
+                    );
+                    let diagnostic = Diagnostic::error(message, self.name.span.clone());
+                    mistakes.push(diagnostic.help("on_error = \"skip\" leaves such records out"));
+                }
+                let key = names.iter().filter_map(|name| self.column(name, mistakes)).collect();
+                SourceKind::Table { key }
+            }
         }
     }
 }

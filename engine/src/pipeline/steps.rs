@@ -7,11 +7,15 @@
 //! { window = { tumble = "1 hour" },     SELECT window_start, window_end, k, count(*) AS n
 //!   group_by = ["k"],                     FROM TUMBLE((…), time, INTERVAL '1 hour')
 //!   aggregate = { n = "count(*)" } }      GROUP BY window_start, window_end, k
+//! { join = "t", on = "k = t.k" }        SELECT input.*, t.* EXCEPT (k) FROM (…) AS input
+//!                                         JOIN t ON input.k = t.k
 //! { sql = "SELECT … FROM input" }       WITH input AS (…) SELECT … FROM input
 //! ```
 //!
 //! The subqueries have no alias, so their columns keep their names, and a single step reads its
 //! source directly: such a query is to the planner what a person would have written as SQL.
+
+mod join;
 
 use std::time::Duration;
 
@@ -27,11 +31,15 @@ use super::draft::Named;
 use super::reader::{Mistakes, StringValue, Table, Value};
 use super::tokens::{DIALECT, parse_expr, parse_text, sql_span};
 use crate::plan::window_tables::{WINDOW_END, WINDOW_START, named_table};
+use join::Join;
 
 /// Each step nests the query once more, and what plans it goes down all of them.
 const STEPS_MAX: usize = 50;
 
-const KINDS: [&str; 6] = ["filter", "map", "add", "window", "aggregate", "sql"];
+const KINDS: [&str; 7] = ["filter", "map", "add", "window", "aggregate", "join", "sql"];
+
+/// What a step calls the rows so far, where it has to name them.
+const INPUT: &str = "input";
 
 /// What a step reads.
 enum Input {
@@ -116,6 +124,7 @@ enum Step {
     Map(Vec<SelectItem>),
     Add(Vec<SelectItem>),
     Aggregate(Box<Aggregate>),
+    Join(Box<Join>),
     Sql(Box<Query>),
 }
 
@@ -134,6 +143,9 @@ fn read_step(mut table: Table<'_>, event_time: Option<&str>, mistakes: &mut Mist
             let read = Aggregate::read(&mut table, event_time, mistakes);
             read.map(|read| Step::Aggregate(Box::new(read))).into()
         }
+        Some("join") => {
+            Join::read(&mut table, mistakes).map(|read| Step::Join(Box::new(read))).into()
+        }
         Some("sql") => table
             .get("sql")
             .and_then(|value| {
@@ -143,7 +155,7 @@ fn read_step(mut table: Table<'_>, event_time: Option<&str>, mistakes: &mut Mist
             })
             .into(),
         _ => {
-            for key in ["group_by", "having"] {
+            for key in ["group_by", "having", "on"] {
                 table.has(key);
             }
             if !table.has_unknown() {
@@ -172,6 +184,7 @@ impl Step {
                 select_from(input, std::iter::once(wildcard()).chain(items).collect())
             }
             Step::Aggregate(aggregate) => aggregate.apply(input),
+            Step::Join(join) => join.apply(input),
             Step::Sql(query) => with_input(query, input),
         }
     }
@@ -406,14 +419,8 @@ fn with_input(mut query: Box<Query>, input: Input) -> Box<Query> {
         Input::Source(_) => select_from(input, vec![wildcard()]),
         Input::Steps(steps) => steps,
     };
-    let alias = ast::TableAlias {
-        explicit: true,
-        name: Ident::new("input"),
-        columns: Vec::new(),
-        at: None,
-    };
     let table = ast::Cte {
-        alias,
+        alias: input_alias(),
         query: defined,
         from: None,
         materialized: None,
@@ -430,4 +437,8 @@ fn with_input(mut query: Box<Query>, input: Input) -> Box<Query> {
         }
     }
     query
+}
+
+fn input_alias() -> ast::TableAlias {
+    ast::TableAlias { explicit: true, name: Ident::new(INPUT), columns: Vec::new(), at: None }
 }

@@ -14,7 +14,7 @@ use super::order::in_order;
 use super::probe::Probe;
 use super::streamable::{self, Place};
 use super::windows::{WindowError, group_window};
-use super::{errors, event_time, group_windows};
+use super::{errors, event_time, group_windows, joins};
 use crate::formats::RowEncoder;
 use crate::pipeline::draft::{Draft, DraftQuery, DraftSink, Named};
 use crate::pipeline::{Diagnostic, Emit, Pipeline, Query, Sink};
@@ -150,6 +150,7 @@ fn finish(
             return None;
         }
     };
+    joins::check(&plan, &draft.query, place, mistakes);
     let windowed = check_aggregates(&plan, &draft.query, place, mistakes);
     let sink = sink(&draft.sink, &plan, mistakes);
     let emit = if windowed { Emit::OnWindowClose } else { Emit::EachRow };

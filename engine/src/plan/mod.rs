@@ -13,6 +13,7 @@
 //! - [`window_tables`]: `TUMBLE(…)` in FROM; [`group_windows`]: `GROUP BY tumble(…)`; [`windows`]:
 //!   their scalar functions, and which window an aggregate groups by; [`event_time`]: whether that
 //!   goes by the event time of its source;
+//! - [`joins`]: whether a stream meets tables and nothing else;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
 //!   [`errors`]: what the planner says, as diagnostics;
 //! - [`optimize`]: the rewrites that hold for streams.
@@ -25,6 +26,7 @@ pub(crate) mod context;
 mod errors;
 mod event_time;
 mod group_windows;
+mod joins;
 pub(crate) mod lower;
 pub(crate) mod optimize;
 mod order;

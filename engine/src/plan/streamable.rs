@@ -8,15 +8,15 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, Function, GroupByExpr, LimitClause, ObjectName, Query, Select, SelectItem,
-    SetExpr, SetOperator, SetQuantifier, Spanned, TableFactor, TableWithJoins, Visit, Visitor,
+    Distinct, Expr, Function, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr,
+    SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
 use super::context::{Catalog, is_aggregate};
 use super::window_tables::WindowCall;
 use crate::pipeline::tokens::file_span;
-use crate::pipeline::{Diagnostic, SourceFile, SourceKind, Span};
+use crate::pipeline::{Diagnostic, SourceFile, Span};
 
 /// Beyond this an expression is not written by a person, and what walks it might run out of stack.
 const EXPRESSION_DEPTH_MAX: usize = 100;
@@ -226,7 +226,6 @@ impl Check<'_> {
             let message = "a query without FROM is no stream: nothing ever comes";
             self.refuse(select.span(), message, "select from a source");
         }
-        self.joins(&select.from);
         self.group_by(select);
         if let Some(qualify) = &select.qualify {
             let message = "QUALIFY is not there yet";
@@ -244,26 +243,6 @@ impl Check<'_> {
         if foreign {
             let message = "a SELECT has FROM, WHERE, GROUP BY and HAVING, and no other clause";
             self.refuse(select.span(), message, "leave the others out");
-        }
-    }
-
-    fn joins(&mut self, from: &[TableWithJoins]) {
-        let joined = from.iter().flat_map(|table| table.joins.iter().map(|join| &join.relation));
-        let listed = from.iter().skip(1).map(|table| &table.relation);
-        if let Some(relation) = joined.chain(listed).next() {
-            let message = "joins are not there yet";
-            let help = "read one source, or several with the same columns by UNION ALL";
-            self.refuse(relation.span(), message, help);
-        }
-    }
-
-    fn table(&mut self, name: &ObjectName) {
-        let Some(ident) = name.0.last().and_then(|part| part.as_ident()) else { return };
-        let Some(source) = self.catalog.source(&ident.value) else { return };
-        if source.kind != SourceKind::Stream {
-            let message = format!("'{}' is a table, and tables cannot be read yet", source.name);
-            let help = "without a key it is a stream of its records";
-            self.refuse(name.span(), &message, help);
         }
     }
 
@@ -360,13 +339,6 @@ impl Visitor for Check<'_> {
         let call = WindowCall::of(relation);
         if let Some(call) = call {
             self.windowed.extend(call.query().map(std::ptr::from_ref));
-            let arguments = call.arguments().and_then(|arguments| arguments.table());
-            if let Ok(TableFactor::Table { name, .. }) = arguments {
-                self.table(&name);
-            }
-        }
-        if let TableFactor::Table { name, args: None, .. } = relation {
-            self.table(name);
         }
         ControlFlow::Continue(())
     }

@@ -316,17 +316,151 @@ fn a_comparison_that_never_holds_is_worth_a_warning() {
     );
 }
 
-#[test]
-fn tables_are_not_streams() {
-    let text = "
+const WITH_TABLE: &str = "
+[sources.flights]
+columns = { carrier = \"text\", number = \"int\", at = \"timestamptz\" }
+event_time = \"at\"
 [tables.airlines]
 key = \"carrier\"
 columns = { carrier = \"text\", name = \"text\" }
-[[queries]]
-name = \"o\"
-from = \"airlines\"
 ";
-    let mistakes = load_text(PathBuf::from("tables.toml"), text.to_owned()).unwrap_err();
-    expect!["'airlines' is a table, and tables cannot be read yet"]
-        .assert_eq(&mistakes.0[0].message);
+
+fn joined(query: &str) -> Result<String, Vec<String>> {
+    let text = format!("{WITH_TABLE}{query}");
+    match load_text(PathBuf::from("joins.toml"), text) {
+        Ok((pipeline, _)) => Ok(pipeline.queries[0].plan.display_indent().to_string()),
+        Err(mistakes) => {
+            let at = |mistake: &crate::pipeline::Diagnostic| {
+                let span = mistake.span.as_ref().unwrap();
+                format!("{} [{}]", mistake.message, &span.file.text[span.start..span.end])
+            };
+            Err(mistakes.0.iter().map(at).collect())
+        }
+    }
+}
+
+#[test]
+fn a_join_step_is_the_sql_that_one_would_write() {
+    let step = joined(
+        r#"
+[[queries]]
+name = "o"
+from = "flights"
+steps = [
+  { join = "airlines", on = "carrier = airlines.carrier" },
+  { filter = "name <> ''" },
+]"#,
+    );
+    expect![[r#"
+        Projection: input.carrier, input.number, input.at, airlines.name
+          Inner Join: input.carrier = airlines.carrier
+            SubqueryAlias: input
+              TableScan: flights projection=[carrier, number, at]
+            Filter: airlines.name != Utf8("")
+              TableScan: airlines projection=[carrier, name]"#]]
+    .assert_eq(&step.unwrap());
+    let sql = joined(
+        r#"
+[[queries]]
+name = "o"
+sql = """SELECT input.carrier, number, at, name FROM flights AS input
+         JOIN airlines ON input.carrier = airlines.carrier WHERE name <> ''"""
+"#,
+    );
+    let step = joined(
+        r#"
+[[queries]]
+name = "o"
+from = "flights"
+steps = [
+  { join = "airlines", on = "carrier = airlines.carrier", columns = { name = "airlines.name" } },
+  { filter = "name <> ''" },
+]"#,
+    );
+    assert_eq!(step.unwrap().replace("airlines.name AS name", "airlines.name"), sql.unwrap());
+}
+
+#[test]
+fn comma_joins_find_their_equality() {
+    let plan = joined(
+        r#"
+[[queries]]
+name = "o"
+sql = "SELECT number, name FROM flights AS f, airlines AS a WHERE f.carrier = a.carrier"
+"#,
+    );
+    expect![[r#"
+        Projection: f.number, a.name
+          Inner Join: f.carrier = a.carrier
+            SubqueryAlias: f
+              TableScan: flights projection=[carrier, number]
+            SubqueryAlias: a
+              TableScan: airlines projection=[carrier, name]"#]]
+    .assert_eq(&plan.unwrap());
+}
+
+#[test]
+fn tables_are_not_streams_and_joins_have_a_stream_and_a_table() {
+    let of = |sql: &str| {
+        joined(&format!("[[queries]]\nname = \"o\"\nsql = \"{sql}\"\n")).unwrap_err().join("\n")
+    };
+    let all = [
+        "SELECT * FROM airlines",
+        "SELECT name FROM airlines UNION ALL SELECT carrier FROM flights",
+        "SELECT f.number FROM flights AS f JOIN flights AS g ON f.number = g.number",
+        "SELECT a.name FROM airlines AS a JOIN airlines AS b ON a.name = b.name",
+        "SELECT number FROM flights JOIN airlines ON number > 3",
+        "SELECT number FROM flights CROSS JOIN airlines",
+        "SELECT number FROM flights RIGHT JOIN airlines USING (carrier)",
+        "SELECT number FROM flights FULL JOIN airlines USING (carrier)",
+        "SELECT number FROM flights JOIN airline ON airline.carrier = number",
+        "SELECT number FROM flights AS f JOIN airlines AS a ON a.carier = f.carrier",
+        "SELECT carrier FROM flights AS f JOIN airlines AS a ON a.carrier = f.carrier",
+    ];
+    let said: Vec<String> = all.iter().map(|sql| format!("{sql}\n  {}", of(sql))).collect();
+    expect![[r#"
+        SELECT * FROM airlines
+          'airlines' is a table: its rows are replaced and deleted, and cannot be read as a stream [airlines]
+        SELECT name FROM airlines UNION ALL SELECT carrier FROM flights
+          'airlines' is a table: its rows are replaced and deleted, and cannot be read as a stream [airlines]
+        SELECT f.number FROM flights AS f JOIN flights AS g ON f.number = g.number
+          a join of two streams is not there yet [flights AS g]
+        SELECT a.name FROM airlines AS a JOIN airlines AS b ON a.name = b.name
+          a join of two tables is not there yet [airlines AS b]
+        SELECT number FROM flights JOIN airlines ON number > 3
+          a join needs columns that are equal: else every row meets every other [airlines]
+        SELECT number FROM flights CROSS JOIN airlines
+          a join needs columns that are equal: else every row meets every other [airlines]
+        SELECT number FROM flights RIGHT JOIN airlines USING (carrier)
+          rows of a table that nothing meets can never come out: there is no end at which that is known [airlines]
+        SELECT number FROM flights FULL JOIN airlines USING (carrier)
+          rows of a table that nothing meets can never come out: there is no end at which that is known [airlines]
+        SELECT number FROM flights JOIN airline ON airline.carrier = number
+          there is no source or view 'airline' [airline]
+        SELECT number FROM flights AS f JOIN airlines AS a ON a.carier = f.carrier
+          there is no column 'a.carier' here [a.carier]
+        SELECT carrier FROM flights AS f JOIN airlines AS a ON a.carrier = f.carrier
+          there are several columns 'carrier' here [carrier]"#]].assert_eq(&said.join("\n"));
+}
+
+#[test]
+fn a_join_step_tells_its_mistakes() {
+    let said = joined(
+        r#"
+[[queries]]
+name = "o"
+from = "flights"
+steps = [
+  { join = "airline", on = "carrier = airlines.carrier" },
+  { join = "airlines" },
+  { join = "airlines", on = "carrier = airlines.carrier", type = "outer" },
+  { join = "airlines", on = "carrier = ", columns = { name = "airlines.name" } },
+]"#,
+    );
+    expect![[r#"
+        there is no source or view 'airline' ["airline"]
+        step 2 needs 'on' [{ join = "airlines" }]
+        'outer' is no type of join ["outer"]
+        expected an expression, but the text ends here ["]"#]]
+    .assert_eq(&said.unwrap_err().join("\n"));
 }

@@ -14,7 +14,7 @@
 //! nothing.
 //!
 //! - [`topics`]: topics that must be there before anything is read;
-//! - [`restore`]: where a query goes on; [`query`]: its loop.
+//! - [`restore`]: where a query goes on; [`tables`]: what it joins; [`query`]: its loop.
 //!
 //! Names that are kept in the broker: group and transactional id `<pipeline>-<query>`, changelog
 //! topic `<pipeline>-<query>-changelog`. Two queries that read one topic each have their own
@@ -26,9 +26,10 @@
 
 mod query;
 mod restore;
+mod tables;
 mod topics;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -56,6 +57,12 @@ const PRINTED_QUEUE_LEN: usize = 16;
 pub struct RuntimeOptions {
     /// Forget the state and the place of every query, and start from the beginning of its inputs.
     pub reset_state: bool,
+    /// [`Runtime::inputs_complete`] will be called: tables are then read only when whatever writes
+    /// them has finished.
+    pub until_end: bool,
+    /// Topics that are still being filled with what was there at the start. Tables in them are
+    /// waited for: what is joined with a table before it is there finds nothing.
+    pub filling: Option<watch::Receiver<BTreeSet<String>>>,
 }
 
 /// Pipelines at work.
@@ -89,6 +96,8 @@ pub struct QueryProgress {
     pub watermark: Option<Watermark>,
     /// Records that are there and have not been read.
     pub lag: u64,
+    /// Each table that it joins, and how many rows that has.
+    pub tables: Vec<(String, u64)>,
     pub resumed_from: Option<ResumedFrom>,
 }
 
@@ -99,6 +108,8 @@ pub enum Phase {
     Starting,
     /// Reading its state back.
     Restoring,
+    /// Reading the tables that it joins.
+    LoadingTables,
     Running,
     /// All its input was there was to read, or it was stopped.
     Finished,
@@ -265,6 +276,7 @@ fn starting(planned: &Planned) -> QueryProgress {
         counts: Counts::default(),
         watermark: None,
         lag: 0,
+        tables: Vec::new(),
         resumed_from: None,
     }
 }
@@ -285,12 +297,16 @@ impl Started {
         let done: Vec<watch::Sender<bool>> =
             planned.iter().map(|_| watch::channel(false).0).collect();
         let mut queries = JoinSet::new();
-        let upstreams: Vec<Vec<watch::Receiver<bool>>> = planned
+        let written_by = |wanted: &dyn Fn(&str) -> bool| -> Vec<watch::Receiver<bool>> {
+            let writers = planned.iter().zip(&done);
+            let writers = writers.filter(|(writer, _)| wanted(&writer.topology.sink.topic));
+            writers.map(|(_, done)| done.subscribe()).collect()
+        };
+        let upstreams: Vec<Upstream> = planned
             .iter()
-            .map(|reader| {
-                let writes = |other: &&Planned| reader.reads(&other.topology.sink.topic);
-                let writers = planned.iter().zip(&done).filter(|(other, _)| writes(other));
-                writers.map(|(_, done)| done.subscribe()).collect()
+            .map(|reader| Upstream {
+                inputs: written_by(&|topic| reader.reads(topic)),
+                tables: written_by(&|topic| reader.joins(topic)),
             })
             .collect();
         for (index, ((planned, done), upstream)) in
@@ -327,9 +343,19 @@ impl Started {
     }
 }
 
+/// Done, each, when a query of this run that writes what another one reads has finished.
+struct Upstream {
+    inputs: Vec<watch::Receiver<bool>>,
+    tables: Vec<watch::Receiver<bool>>,
+}
+
 impl Planned {
     fn reads(&self, topic: &str) -> bool {
         self.topology.inputs.iter().any(|input| input.source.topic == topic)
+    }
+
+    fn joins(&self, topic: &str) -> bool {
+        self.topology.tables.iter().any(|table| table.source.topic == topic)
     }
 
     /// What its task is made of, once it is known how many partitions a topic has.

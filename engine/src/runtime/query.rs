@@ -1,6 +1,6 @@
 //! One query's loop: reader → task → producer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +15,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::restore::{Place, ReadError, places, read_changelog};
+use super::tables::TableReader;
 use super::topics::Partitions;
 use super::{
-    Phase, Planned, PrintedRows, QueryProgress, QuerySummary, ResumedFrom, RunError, Started, now,
+    Phase, Planned, PrintedRows, QueryProgress, QuerySummary, ResumedFrom, RunError, Started,
+    Upstream, now,
 };
 use crate::state::changelog::{Change, Meta, Restored, StateError};
 use crate::task::{Commit, Task, TaskError};
@@ -40,8 +42,9 @@ pub struct QueryRun {
     client: Arc<dyn Client>,
     reset_state: bool,
     completed: watch::Receiver<bool>,
-    /// Done, each, when a query whose output this one reads has finished.
-    upstream: Vec<watch::Receiver<bool>>,
+    upstream: Upstream,
+    until_end: bool,
+    filling: Option<watch::Receiver<BTreeSet<String>>>,
     done: watch::Sender<bool>,
     progress: Arc<watch::Sender<Vec<QueryProgress>>>,
     printing: mpsc::Sender<PrintedRows>,
@@ -54,12 +57,15 @@ enum Wake {
     /// Nothing more is written to the inputs.
     Complete,
     Event(ReaderEvent),
+    TableEvent(ReaderEvent),
     Time,
 }
 
 /// A query at work, with what it is connected to.
 struct Running {
     task: Task,
+    /// `None` if no table is joined.
+    tables: Option<TableReader>,
     reader: Box<dyn Reader>,
     writer: Writer,
     resumed_from: Option<ResumedFrom>,
@@ -82,7 +88,7 @@ impl QueryRun {
         planned: Planned,
         shared: &Started,
         partitions: &Partitions,
-        upstream: Vec<watch::Receiver<bool>>,
+        upstream: Upstream,
         done: watch::Sender<bool>,
     ) -> QueryRun {
         QueryRun {
@@ -93,6 +99,8 @@ impl QueryRun {
             reset_state: shared.options.reset_state,
             completed: shared.completed.clone(),
             upstream,
+            until_end: shared.options.until_end,
+            filling: shared.options.filling.clone(),
             done,
             progress: shared.progress.clone(),
             printing: shared.printing.clone(),
@@ -140,6 +148,7 @@ impl QueryRun {
             changelog: TopicPartition::new(self.planned.changelog(), 0),
         };
         let meta = self.restore(&mut task, &mut writer).await?;
+        let tables = self.load_tables(&mut task).await?;
         let places = self.places(meta.as_ref()).await?;
         if self.reset_state {
             let offsets = places.iter().map(|place| (place.partition.clone(), place.position.next));
@@ -163,7 +172,7 @@ impl QueryRun {
             groups,
         });
         let running =
-            Running { task, reader, writer, resumed_from, ends: None, committed_at: None };
+            Running { task, tables, reader, writer, resumed_from, ends: None, committed_at: None };
         self.report(&running, Phase::Running);
         Ok(running)
     }
@@ -193,6 +202,45 @@ impl QueryRun {
             return Ok(None);
         }
         task.restore(&restored).map_err(|error| self.state_error(error))
+    }
+
+    /// Reads the tables that are joined to their ends, once whatever fills them has done so.
+    async fn load_tables(&self, task: &mut Task) -> Result<Option<TableReader>, RunError> {
+        let topics: BTreeSet<String> =
+            self.planned.topology.tables.iter().map(|table| table.source.topic.clone()).collect();
+        if topics.is_empty() {
+            return Ok(None);
+        }
+        self.set_phase(Phase::LoadingTables);
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return Ok(None),
+            () = self.tables_filled(&topics) => {}
+        }
+        let partitions = |topic: &String| self.partitions.get(topic).copied().unwrap_or(1);
+        let tables: Vec<(String, i32)> =
+            topics.into_iter().map(|topic| (topic.clone(), partitions(&topic))).collect();
+        let opened = TableReader::open(self.client.as_ref(), tables).await;
+        let mut reader = opened.map_err(self.client_error("reading its tables"))?;
+        while !reader.is_loaded() {
+            let event = tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Ok(None),
+                event = reader.next() => event.map_err(self.client_error("reading its tables"))?,
+            };
+            reader.process(event, task).map_err(|error| self.task_error(error))?;
+        }
+        Ok(Some(reader))
+    }
+
+    async fn tables_filled(&self, topics: &BTreeSet<String>) {
+        if let Some(mut filling) = self.filling.clone() {
+            // Whoever would say more is gone.
+            let _ = filling.wait_for(|filling| filling.is_disjoint(topics)).await;
+        }
+        if self.until_end {
+            all_done(&self.upstream.tables).await;
+        }
     }
 
     async fn places(&self, meta: Option<&Meta>) -> Result<Vec<Place>, RunError> {
@@ -230,7 +278,7 @@ impl QueryRun {
 
     /// True when all input was read, false when it was stopped before.
     async fn work(&self, running: &mut Running) -> Result<bool, RunError> {
-        let mut complete = std::pin::pin!(inputs_complete(&self.completed, &self.upstream));
+        let mut complete = std::pin::pin!(inputs_complete(&self.completed, &self.upstream.inputs));
         loop {
             if running.at_end() {
                 running.task.finish(now()).map_err(|error| self.task_error(error))?;
@@ -242,6 +290,9 @@ impl QueryRun {
                 biased;
                 () = self.stop.cancelled() => Wake::Stop,
                 () = &mut complete, if running.ends.is_none() => Wake::Complete,
+                event = next_of_tables(&mut running.tables) => {
+                    Wake::TableEvent(event.map_err(self.client_error("reading its tables"))?)
+                }
                 event = running.reader.next() => {
                     Wake::Event(event.map_err(self.client_error("reading its inputs"))?)
                 }
@@ -260,6 +311,12 @@ impl QueryRun {
                     processed.map_err(|error| self.task_error(error))?;
                     let ready = running.task.take_ready();
                     running.writer.send(ready).await.map_err(self.client_error("writing"))?;
+                }
+                Wake::TableEvent(event) => {
+                    if let Some(tables) = &mut running.tables {
+                        let processed = tables.process(event, &mut running.task);
+                        processed.map_err(|error| self.task_error(error))?;
+                    }
                 }
                 // A reader of given partitions has no group that could move them.
                 Wake::Event(ReaderEvent::Assigned(_) | ReaderEvent::Revoked(_)) => {}
@@ -324,6 +381,8 @@ impl QueryRun {
             progress.counts = running.task.counts();
             progress.watermark = shown(running.task.watermark());
             progress.lag = running.task.lag();
+            progress.tables =
+                running.task.tables().map(|(name, rows)| (name.to_owned(), rows)).collect();
             progress.resumed_from.clone_from(&running.resumed_from);
         });
     }
@@ -353,7 +412,19 @@ impl QueryRun {
 
 /// Waits until nothing more is written to the inputs: neither from outside nor by other queries.
 async fn inputs_complete(completed: &watch::Receiver<bool>, upstream: &[watch::Receiver<bool>]) {
-    for signal in std::iter::once(completed).chain(upstream) {
+    all_done(std::slice::from_ref(completed)).await;
+    all_done(upstream).await;
+}
+
+async fn next_of_tables(tables: &mut Option<TableReader>) -> Result<ReaderEvent, ClientError> {
+    match tables {
+        Some(tables) => tables.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn all_done(signals: &[watch::Receiver<bool>]) {
+    for signal in signals {
         if signal.clone().wait_for(|is_set| *is_set).await.is_err() {
             // Whoever would have said so is gone: it failed, and this query is about to be
             // stopped.

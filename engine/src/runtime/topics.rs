@@ -30,6 +30,11 @@ pub async fn prepare(client: &dyn Client, planned: &[Planned]) -> Result<Partiti
                 ensure.topic(NewTopic::new(topic, 1)).await?;
             }
         }
+        for table in &query.topology.tables {
+            // A row of a table stays until it is replaced or deleted, not until it is old.
+            let topic = NewTopic { partitions: None, ..NewTopic::new(&*table.source.topic, 1) };
+            ensure.topic(topic.with_config("retention.ms", -1)).await?;
+        }
         let first_input = query.topology.inputs.first();
         let like_input = first_input.and_then(|input| ensure.known.get(&input.source.topic));
         let partitions = query.sink_partitions.or(like_input.copied()).unwrap_or(1);

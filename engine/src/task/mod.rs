@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! process(batches, now)  decode → clocks, stage → aggregate → (windows close) → output
+//! process_table(batches) decode → the tables that joins look rows up in
 //! tick(now)              idle partitions → (windows close) → output
 //! finish(now)            all windows close → output
 //! commit()               outputs + changelog + offsets + rows to show, to be written as one
@@ -17,6 +18,7 @@
 //! out once, whatever happens in between.
 
 pub mod output;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +38,7 @@ use crate::state::changelog::{Change, Meta, Restored, StateError, short_fingerpr
 use crate::time::{Progress, SourceClock, WallTime, Watermark, idle_at, progress};
 use crate::topology::Topology;
 use output::{DeadLetter, Output};
+use tables::Tables;
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +60,7 @@ pub struct Task {
     batch_rows_max: usize,
     decoders: Vec<RowDecoder>,
     clocks: Vec<SourceClock>,
+    tables: Tables,
     aggregate: Option<WindowAggregate>,
     output: Output,
     positions: BTreeMap<TopicPartition, Position>,
@@ -174,6 +178,7 @@ impl Task {
             None => None,
         };
         Ok(Task {
+            tables: Tables::new(&topology.tables)?,
             topology,
             fingerprint,
             batch_rows_max: batch_rows_max.max(1),
@@ -309,6 +314,33 @@ impl Task {
         self.tick(now)
     }
 
+    /// Takes what was fetched of one partition of a table's topic, from `from` on.
+    pub fn process_table(
+        &mut self,
+        fetched: &FetchedBatches,
+        from: Offset,
+    ) -> Result<(), TaskError> {
+        let partition = &fetched.partition;
+        let broken = |error| TaskError::Batch { from: partition.clone(), error };
+        for batch in fetched.batches.iter().filter(|batch| batch.next_offset() > from) {
+            let set = batch.records().map_err(broken)?;
+            let records: Vec<Record<'_>> = set
+                .iter()
+                .filter(|record| record.as_ref().map_or(true, |record| record.offset >= from))
+                .collect::<Result<_, _>>()
+                .map_err(broken)?;
+            for records in records.chunks(self.batch_rows_max) {
+                self.counts.skipped += self.tables.take(partition, records)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Each table that is joined, and how many rows it has.
+    pub fn tables(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.tables.rows()
+    }
+
     fn clocks_read(&mut self, from: &TopicPartition, any: bool, caught_up: bool, now: WallTime) {
         for (input, clock) in self.topology.inputs.iter().zip(&mut self.clocks) {
             if input.source.topic == *from.topic {
@@ -407,7 +439,7 @@ impl Task {
     }
 
     fn try_evaluate(&self, input: usize, rows: Rows) -> Result<Evaluated, DataFusionError> {
-        let rows = self.topology.inputs[input].stage.apply(rows)?;
+        let rows = self.topology.inputs[input].stage.apply(rows, self.tables.all())?;
         match &self.aggregate {
             Some(aggregate) => Ok(Evaluated::Prepared(aggregate.prepare(&rows)?)),
             None => Ok(Evaluated::Rows(rows)),
@@ -471,7 +503,7 @@ impl Task {
         let rows = self
             .topology
             .output
-            .apply(groups)
+            .apply(groups, self.tables.all())
             .map_err(TaskError::evaluate("after the aggregate"))?;
         self.write(&rows, now)
     }

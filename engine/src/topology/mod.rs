@@ -4,6 +4,8 @@
 //! input ─ source, wanted columns ─ stage (filters, projections) ─┐
 //! input ─ …                                                      ├─ aggregate ─ stage ─ sink
 //! input ─ …                                     (UNION ALL) ─────┘ (per window, if any)
+//!                         ▲ joins                                       ▲ joins
+//! table ─ stage ──────────┴─────────────────────────────────────────────┘
 //! ```
 //!
 //! A topology is one task: it reads all partitions of its inputs, so rows of one group meet
@@ -32,8 +34,10 @@ use thiserror::Error;
 use crate::operators::filter_project::{Stage, Step};
 use crate::operators::reason;
 use crate::operators::window_aggregate::{AggregateCall, AggregateSpec};
-use crate::pipeline::{Query, Sink, Source};
+use crate::pipeline::{Query, Sink, Source, SourceKind};
 use crate::plan::windows::{WindowError, group_window};
+
+mod join;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +47,8 @@ mod tests;
 pub struct Topology {
     pub query: String,
     pub inputs: Vec<Input>,
+    /// What joins look rows up in, in the order of the joins.
+    pub tables: Vec<TableInput>,
     pub aggregate: Option<Arc<AggregateSpec>>,
     /// After the aggregate; does nothing without one.
     pub output: Stage,
@@ -56,6 +62,20 @@ pub struct Input {
     /// The columns to decode, by index into the source's.
     pub projection: Vec<usize>,
     pub stage: Stage,
+}
+
+/// A table, read whole by every task.
+#[derive(Clone, Debug)]
+pub struct TableInput {
+    pub source: Arc<Source>,
+    /// The columns to decode: `columns_wanted` of them, then those of the table's key.
+    pub projection: Vec<usize>,
+    pub columns_wanted: usize,
+    pub stage: Stage,
+    /// What the rows that come out of `stage` are found by.
+    pub join_keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// `IS NOT DISTINCT FROM` rather than `=`.
+    pub nulls_equal: bool,
 }
 
 /// Why a plan cannot run as a stream.
@@ -74,6 +94,7 @@ pub enum TopologyError {
 /// What has been lowered of a plan so far.
 struct Lowered {
     inputs: Vec<Input>,
+    tables: Vec<TableInput>,
     aggregate: Option<Arc<AggregateSpec>>,
     output: Stage,
 }
@@ -107,9 +128,9 @@ impl Topology {
             props: ExecutionProps::new(),
             context: PhysicalPlanningContext::default(),
         };
-        let Lowered { inputs, aggregate, output } = lowering.lower(&query.plan)?;
+        let Lowered { inputs, tables, aggregate, output } = lowering.lower(&query.plan)?;
         let sink = query.sink.clone();
-        Ok(Topology { query: query.name.clone(), inputs, aggregate, output, sink })
+        Ok(Topology { query: query.name.clone(), inputs, tables, aggregate, output, sink })
     }
 
     /// Of the rows that go to the sink.
@@ -135,6 +156,11 @@ impl Topology {
     fn fmt_kept(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for input in &self.inputs {
             writeln!(f, "{input}")?;
+        }
+        for (index, table) in self.tables.iter().enumerate() {
+            if self.inputs.iter().any(|input| input.stage.joins(index)) {
+                writeln!(f, "{table}")?;
+            }
         }
         match &self.aggregate {
             Some(aggregate) => writeln!(f, "{aggregate}"),
@@ -162,9 +188,11 @@ impl Lowering<'_> {
                 Ok(lowered)
             }
             LogicalPlan::Union(union) => {
-                let mut inputs = Vec::new();
+                let (mut inputs, mut tables) = (Vec::new(), Vec::new());
                 for input in &union.inputs {
-                    let lowered = self.lower(input)?;
+                    let mut lowered = self.lower(input)?;
+                    lowered.renumber_tables(tables.len());
+                    tables.append(&mut lowered.tables);
                     if lowered.aggregate.is_some() {
                         return Err(self.unsupported(
                             "UNION ALL of aggregates",
@@ -180,8 +208,9 @@ impl Lowering<'_> {
                         input.stage.push(rename(input.stage.schema(), &schema));
                     }
                 }
-                Ok(Lowered { inputs, aggregate: None, output: Stage::new(schema) })
+                Ok(Lowered { inputs, tables, aggregate: None, output: Stage::new(schema) })
             }
+            LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             other => Err(self.refused(other)),
         }
@@ -192,6 +221,18 @@ impl Lowering<'_> {
         let source = self.sources.iter().find(|source| source.name == name).ok_or_else(|| {
             TopologyError::UnknownSource { query: self.query.to_owned(), name: name.to_owned() }
         })?;
+        if let SourceKind::Table { .. } = source.kind {
+            return Err(self.unsupported(
+                "a table by itself",
+                "its rows are replaced and deleted",
+                "join a stream with it, or declare it without a key to read its records",
+            ));
+        }
+        self.scan_of(source, scan)
+    }
+
+    /// A scan of a stream or a table.
+    fn scan_of(&self, source: &Arc<Source>, scan: &TableScan) -> Result<Lowered, TopologyError> {
         if scan.fetch.is_some() {
             return Err(self.unsupported(
                 "LIMIT",
@@ -210,7 +251,7 @@ impl Lowering<'_> {
         }
         let output = Stage::new(stage.schema().clone());
         let inputs = vec![Input { source: source.clone(), projection, stage }];
-        Ok(Lowered { inputs, aggregate: None, output })
+        Ok(Lowered { inputs, tables: Vec::new(), aggregate: None, output })
     }
 
     fn aggregate(&self, aggregate: &Aggregate) -> Result<Lowered, TopologyError> {
@@ -248,6 +289,7 @@ impl Lowering<'_> {
             .map_err(|error| self.expression_error(error))?;
         Ok(Lowered {
             inputs: lowered.inputs,
+            tables: lowered.tables,
             aggregate: Some(Arc::new(spec)),
             output: Stage::new(schema),
         })
@@ -300,11 +342,6 @@ impl Lowering<'_> {
                 "every row ever seen would have to be kept",
                 "group by the columns and a window instead",
             ),
-            LogicalPlan::Join(_) => (
-                "a join",
-                "joins are not there yet",
-                "keep the columns that are needed in one topic",
-            ),
             LogicalPlan::Window(_) => (
                 "OVER (…)",
                 "window functions over rows are not there yet",
@@ -348,6 +385,11 @@ impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "query {}", self.query)?;
         self.fmt_kept(f)?;
+        for (index, table) in self.tables.iter().enumerate() {
+            if self.output.joins(index) {
+                writeln!(f, "{table}")?;
+            }
+        }
         if !self.output.is_empty() {
             writeln!(f, "output{}", self.output)?;
         }
@@ -363,5 +405,19 @@ impl fmt::Display for Input {
             .map(|&column| self.source.columns[column].name.as_str())
             .collect();
         write!(f, "input {} [{}]{}", self.source.topic, columns.join(", "), self.stage)
+    }
+}
+
+impl fmt::Display for TableInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (wanted, key) = self.projection.split_at(self.columns_wanted);
+        let names = |columns: &[usize]| {
+            let names: Vec<&str> =
+                columns.iter().map(|&column| self.source.columns[column].name.as_str()).collect();
+            names.join(", ")
+        };
+        let (topic, wanted, key) = (&self.source.topic, names(wanted), names(key));
+        let keys: Vec<String> = self.join_keys.iter().map(|key| key.to_string()).collect();
+        write!(f, "table {topic} [{wanted}] key {key}, found by {}{}", keys.join(", "), self.stage)
     }
 }

@@ -104,7 +104,7 @@ async fn what_never_ends_is_refused() {
         LIMIT cannot run as a stream: a stream has no end at which its first rows are all there are; leave it out
         GROUP BY without a window cannot run as a stream: its groups would never be complete; group by the window_start and window_end of TUMBLE(…) as well
         DISTINCT cannot run as a stream: every row ever seen would have to be kept; group by the columns and a window instead
-        a join cannot run as a stream: joins are not there yet; keep the columns that are needed in one topic
+        a join of two streams cannot run as a stream: it is not there yet; declare one of them as a table, with its key
         OVER (…) cannot run as a stream: window functions over rows are not there yet; use an aggregate over TUMBLE(…)
         an aggregate of an aggregate cannot run as a stream: the inner one is final only when its window closes; write the inner one to a topic with a query of its own and aggregate that
         ORDER BY within nth_value is not there yet; leave it out
@@ -121,4 +121,34 @@ async fn the_fingerprint_leaves_out_what_follows_the_state() {
     let plain = of("GROUP BY 1, 2").await;
     assert_eq!(of("GROUP BY 1, 2 HAVING count(*) > 2").await, plain);
     assert_ne!(of("WHERE n > 1 GROUP BY 1, 2").await, plain);
+}
+
+#[tokio::test]
+async fn a_join_with_a_table_reads_it_whole() {
+    let (events, mut names) = (
+        events("a"),
+        source(
+            "names",
+            Format::Json,
+            &[("id", DataType::Utf8), ("label", DataType::Utf8), ("rank", DataType::Int64)],
+        ),
+    );
+    names.kind = SourceKind::Table { key: vec![0] };
+    let sql = "SELECT tumble_start(ts, INTERVAL '1 hour') AS w, label, count(*) AS c
+               FROM a LEFT JOIN names ON upper(key) = id AND n > rank AND label <> 'x'
+               GROUP BY 1, 2";
+    let topology = topology(sql, &[&events, &names]).await.unwrap();
+    expect![[r#"
+        query q
+        input a [ts, key, n]
+          outer join table names by upper(key@1) where n@2 > rank@5
+          project ts@0, label@4
+        table names [id, label, rank] key id, found by id@0
+          filter label@1 != x
+        aggregate per window of 3600000 ms, start tumble_start(ts@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 })
+          key label = label@1
+          count(Int64(1)) = count(1)
+        output
+          project w = tumble_start(a.ts,IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }"))@0, label@1, c = count(Int64(1))@2
+        sink out"#]].assert_eq(&topology.to_string());
 }

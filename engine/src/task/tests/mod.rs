@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use arrow::array::{Int64Array, StringArray, TimestampMillisecondArray};
 use broker::ids::LeaderEpoch;
 use broker::record::{ProducerStamp, RecordBatch as LogBatch};
+use datafusion::prelude::SessionContext;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -13,12 +14,16 @@ use crate::formats::RowEncoder;
 use crate::pipeline::{Format, OnError, Source};
 use crate::testing::{batch_engine, events, topology};
 
+mod joins;
+
 const NOW: WallTime = WallTime(10_000_000);
 
 /// A broker in miniature: inputs, and what transactions have made visible.
 struct World {
     topology: Topology,
     inputs: BTreeMap<TopicPartition, Vec<LogBatch>>,
+    /// One partition each.
+    tables: BTreeMap<TopicPartition, Vec<LogBatch>>,
     changelog: Vec<Change>,
     offsets: BTreeMap<TopicPartition, Offset>,
     /// Values written to each topic.
@@ -31,6 +36,7 @@ impl World {
         World {
             topology,
             inputs: BTreeMap::new(),
+            tables: BTreeMap::new(),
             changelog: Vec::new(),
             offsets: BTreeMap::new(),
             written: HashMap::new(),
@@ -74,6 +80,16 @@ impl World {
             restored.apply(Some(&change.key), change.value.as_deref());
         }
         let meta = task.restore(&restored).unwrap();
+        for (partition, batches) in &self.tables {
+            let end_offset = batches.last().map_or(Offset::ZERO, LogBatch::next_offset);
+            let fetched = FetchedBatches {
+                partition: partition.clone(),
+                batches: batches.clone(),
+                next_offset: end_offset,
+                end_offset,
+            };
+            task.process_table(&fetched, Offset::ZERO).unwrap();
+        }
         for partition in self.inputs.keys() {
             let next = self.offsets.get(partition).copied().unwrap_or_default();
             if let Some(meta) = &meta {
@@ -166,7 +182,10 @@ fn table(source: &Source, events: &[Event]) -> RecordBatch {
 
 /// What batch DataFusion answers, as JSON.
 async fn batch_answer(sql: &str, source: &Source, events: &[Event]) -> Vec<Value> {
-    let engine = batch_engine(&[(source, vec![table(source, events)])]);
+    answer(&batch_engine(&[(source, vec![table(source, events)])]), sql).await
+}
+
+async fn answer(engine: &SessionContext, sql: &str) -> Vec<Value> {
     let mut values = Vec::new();
     for rows in engine.sql(sql).await.unwrap().collect().await.unwrap() {
         let encoder = RowEncoder::new(&Format::Json, &rows.schema(), &[]).unwrap();

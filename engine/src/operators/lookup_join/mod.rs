@@ -1,0 +1,181 @@
+//! A stream joined with a table that every task holds whole.
+//!
+//! The rule: a row of the stream meets the rows that the table has at that moment, oldest first,
+//! and comes out once for each that it meets (an inner or outer join), or once if it meets any
+//! (semi) or none (anti); an outer join gives a row that meets none with NULLs. Rows of the stream
+//! keep their order and their event time. A change of the table changes nothing that came out
+//! before: Kafka Streams' KStream–GlobalKTable join, on any columns.
+//!
+//! [`table`]: the rows, and how they are found.
+
+mod table;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::compute::{take, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use datafusion_common::{Result, exec_err};
+use datafusion_physical_expr::PhysicalExpr;
+
+use super::filter_project::{evaluate, mask};
+use crate::formats::Rows;
+
+pub use table::{Change, RowId, Table};
+
+#[cfg(test)]
+mod tests;
+
+/// What one batch may become; beyond it the rows that meet so many are found one by one.
+const JOINED_ROWS_MAX: usize = 1 << 20;
+
+/// Which rows of the stream come out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LookupKind {
+    /// With each row that they meet.
+    Inner,
+    /// The same, and those that meet none.
+    Outer,
+    /// Those that meet any, as they are.
+    Semi,
+    /// Those that meet none, as they are.
+    Anti,
+}
+
+/// How a stream is joined with a table.
+#[derive(Clone, Debug)]
+pub struct LookupJoin {
+    pub kind: LookupKind,
+    /// Which of the topology's tables.
+    pub table: usize,
+    /// What that is called, for messages.
+    pub table_name: String,
+    /// The stream's side of each equality; the other side is the table's join key.
+    pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// What else must hold of a pair, over the columns of both.
+    pub filter: Option<PairFilter>,
+    /// Columns of the table stand before those of the stream.
+    pub table_first: bool,
+    /// Of the rows that come out.
+    pub schema: SchemaRef,
+}
+
+/// A condition over the columns of both sides.
+#[derive(Clone, Debug)]
+pub struct PairFilter {
+    pub predicate: Arc<dyn PhysicalExpr>,
+    pub schema: SchemaRef,
+}
+
+/// Which rows meet: one of the stream, by index, and one of the table.
+#[derive(Default)]
+struct Pairs {
+    stream: Vec<u64>,
+    table: Vec<Option<RowId>>,
+}
+
+impl Pairs {
+    fn push(&mut self, stream: usize, table: Option<RowId>) {
+        self.stream.push(stream as u64);
+        self.table.push(table);
+    }
+}
+
+impl LookupJoin {
+    pub fn apply(&self, rows: Rows, table: &Table) -> Result<Rows> {
+        let count = rows.batch.num_rows();
+        let met = self.met(&rows.batch, table)?;
+        let mut pairs = Pairs::default();
+        let mut of_row = met.stream.iter().zip(&met.table).peekable();
+        for row in 0..count {
+            let mut any = false;
+            while let Some((_, found)) = of_row.next_if(|(of, _)| **of == row as u64) {
+                if matches!(self.kind, LookupKind::Inner | LookupKind::Outer) {
+                    pairs.push(row, *found);
+                }
+                any = true;
+            }
+            let alone = match self.kind {
+                LookupKind::Inner => false,
+                LookupKind::Semi => any,
+                LookupKind::Outer | LookupKind::Anti => !any,
+            };
+            if alone {
+                pairs.push(row, None);
+            }
+        }
+        let places = UInt64Array::from(pairs.stream);
+        let event_times_ms = take(&rows.event_times_ms, &places, None)?;
+        let stream = take_record_batch(&rows.batch, &places)?;
+        let found = match self.kind {
+            LookupKind::Inner | LookupKind::Outer => table.gather(&pairs.table)?,
+            LookupKind::Semi | LookupKind::Anti => Vec::new(),
+        };
+        let batch = self.together(&stream, found, &self.schema)?;
+        let event_times_ms = event_times_ms.as_primitive().clone();
+        Ok(Rows { batch, event_times_ms })
+    }
+
+    /// All pairs that meet, in the order of the stream.
+    fn met(&self, stream: &RecordBatch, table: &Table) -> Result<Pairs> {
+        let keys = self.keys.iter().map(|key| evaluate(stream, key.as_ref()));
+        let found = table.find(&keys.collect::<Result<Vec<_>>>()?)?;
+        let count: usize = found.iter().map(|rows| rows.len()).sum();
+        if count > JOINED_ROWS_MAX {
+            return exec_err!(
+                "it meets {count} rows of table '{}', more than {JOINED_ROWS_MAX}",
+                self.table_name
+            );
+        }
+        let mut pairs = Pairs::default();
+        for (row, rows) in found.into_iter().enumerate() {
+            for id in rows {
+                pairs.push(row, Some(*id));
+            }
+        }
+        let Some(filter) = &self.filter else { return Ok(pairs) };
+        let places = UInt64Array::from(pairs.stream.clone());
+        let stream = take_record_batch(stream, &places)?;
+        let both = self.together(&stream, table.gather(&pairs.table)?, &filter.schema)?;
+        let holds = mask(&both, filter.predicate.as_ref())?;
+        let mut kept = Pairs::default();
+        for at in holds.values().set_indices() {
+            kept.stream.push(pairs.stream[at]);
+            kept.table.push(pairs.table[at]);
+        }
+        Ok(kept)
+    }
+
+    fn together(
+        &self,
+        stream: &RecordBatch,
+        mut table: Vec<ArrayRef>,
+        schema: &SchemaRef,
+    ) -> Result<RecordBatch> {
+        let mut columns = stream.columns().to_vec();
+        if self.table_first {
+            std::mem::swap(&mut columns, &mut table);
+        }
+        columns.append(&mut table);
+        let options = RecordBatchOptions::new().with_row_count(Some(stream.num_rows()));
+        Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+    }
+}
+
+impl fmt::Display for LookupJoin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            LookupKind::Inner => "join",
+            LookupKind::Outer => "outer join",
+            LookupKind::Semi => "semi join",
+            LookupKind::Anti => "anti join",
+        };
+        let keys: Vec<String> = self.keys.iter().map(|key| key.to_string()).collect();
+        write!(f, "{kind} table {} by {}", self.table_name, keys.join(", "))?;
+        match &self.filter {
+            Some(filter) => write!(f, " where {}", filter.predicate),
+            None => Ok(()),
+        }
+    }
+}
