@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::state_log::TopicStateLog;
 use super::{Broker, OpenError, now_ms};
 use crate::coordinator::groups::{GroupConfig, GroupService, LeavingMember};
-use crate::coordinator::transactions::{TransactionConfig, TransactionService};
+use crate::coordinator::transactions::{EndedTransaction, TransactionConfig, TransactionService};
 
 /// Where group members in the broker's own process say they are; over sockets it is an address.
 pub(crate) const EMBEDDED_HOST: &str = "embedded";
@@ -27,8 +27,9 @@ impl Coordinators {
         let ended = Arc::new(watch::Sender::new(0));
         let on_ended = {
             let (groups, ended) = (groups.clone(), ended.clone());
-            Box::new(move |transaction: crate::coordinator::transactions::EndedTransaction| {
-                groups.transaction_ended(transaction.producer_id, transaction.decision);
+            Box::new(move |transaction: EndedTransaction| {
+                let EndedTransaction { producer_id, decision, offsets_partitions } = transaction;
+                groups.transaction_ended(producer_id, decision, &offsets_partitions);
                 ended.send_modify(|count| *count += 1);
             })
         };

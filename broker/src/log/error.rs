@@ -98,6 +98,11 @@ pub enum AppendError {
     )]
     InvalidTransactionState { partition: TopicPartition, producer: ProducerId },
     #[error(
+        "partition {partition}: producer {producer} has no open transaction that this partition is \
+         part of"
+    )]
+    NotAdmitted { partition: TopicPartition, producer: ProducerId },
+    #[error(
         "partition {partition}: transaction coordinator epoch {epoch} is behind {current}, which \
          has written to producer {producer}"
     )]
@@ -121,6 +126,7 @@ impl AppendError {
             | AppendError::OutOfOrderSequence { partition, .. }
             | AppendError::InvalidProducerEpoch { partition, .. }
             | AppendError::InvalidTransactionState { partition, .. }
+            | AppendError::NotAdmitted { partition, .. }
             | AppendError::CoordinatorFenced { partition, .. }
             | AppendError::Storage { partition, .. }
             | AppendError::Closed { partition } => partition,
@@ -138,7 +144,7 @@ impl AppendError {
             AppendError::UnsupportedMagic { .. } => 43,
             AppendError::OutOfOrderSequence { .. } => 45,
             AppendError::InvalidProducerEpoch { .. } => 47,
-            AppendError::InvalidTransactionState { .. } => 48,
+            AppendError::InvalidTransactionState { .. } | AppendError::NotAdmitted { .. } => 48,
             AppendError::CoordinatorFenced { .. } => 52,
             AppendError::Storage { .. } => 56,
             AppendError::UnsupportedCompression { .. } => 76,

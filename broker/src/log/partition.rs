@@ -55,10 +55,18 @@ pub struct PartitionOptions {
 pub enum Origin {
     /// A socket: nothing is trusted.
     Client,
+    /// A socket, and the coordinator has admitted the batch to its producer's open transaction.
+    Admitted,
     /// This process: batches are well formed.
     Embedded,
     /// A coordinator of this process, which alone may write markers.
     Coordinator,
+}
+
+impl Origin {
+    pub(super) fn is_remote(self) -> bool {
+        matches!(self, Origin::Client | Origin::Admitted)
+    }
 }
 
 /// How to append.
@@ -333,7 +341,7 @@ impl Partition {
         let valid = validate(&self.id, records, &config, options.origin, options.now_ms)?;
         let mut writer = self.writer();
         self.check_open(&writer)?;
-        if let Some(written) = self.check_producer(&writer, &valid)? {
+        if let Some(written) = self.check_producer(&writer, &valid, options.origin)? {
             return Ok(self.appended_before(&writer, written, options.acks));
         }
         let size: usize = valid.iter().map(|batch| batch.header.size).sum();
@@ -380,6 +388,7 @@ impl Partition {
         &self,
         writer: &Writer,
         valid: &[Valid],
+        origin: Origin,
     ) -> Result<Option<WrittenBatch>, AppendError> {
         for Valid { header, head, body } in valid {
             if !header.producer_id.is_some() {
@@ -401,7 +410,7 @@ impl Partition {
                 let checked = writer.producers.check_marker(id, epoch, coordinator_epoch);
                 checked.map(|()| Fit::New)
             } else {
-                writer.producers.check(header)
+                writer.producers.check(header, origin != Origin::Client)
             };
             match checked {
                 Ok(Fit::New) => {}
@@ -431,6 +440,7 @@ impl Partition {
             Misfit::NotTransactional => {
                 AppendError::InvalidTransactionState { partition, producer }
             }
+            Misfit::NotAdmitted => AppendError::NotAdmitted { partition, producer },
             Misfit::CoordinatorFenced { current } => {
                 let epoch =
                     marker_of(&joined(head, body)).map_or(-1, |marker| marker.coordinator_epoch);

@@ -65,6 +65,16 @@ impl Producer {
         }
     }
 
+    /// This batch as it was written before, if it was.
+    fn written(&self, batch: &BatchHeader) -> Option<WrittenBatch> {
+        let mut batches = self.batches.iter();
+        let same = |seen: &&WrittenBatch| {
+            seen.offset_delta == batch.last_offset_delta
+                && seen.first_sequence() == batch.base_sequence
+        };
+        batches.find(same).copied()
+    }
+
     /// The last sequence of this epoch, −1 before the first batch.
     pub fn last_sequence(&self) -> i32 {
         self.batches.back().map_or(-1, |batch| batch.last_sequence)
@@ -74,10 +84,19 @@ impl Producer {
 /// Why a producer's batch does not fit; the partition adds its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Misfit {
-    OutOfOrder { sequence: i32, expected: i32 },
-    OldEpoch { current: ProducerEpoch },
+    OutOfOrder {
+        sequence: i32,
+        expected: i32,
+    },
+    OldEpoch {
+        current: ProducerEpoch,
+    },
     NotTransactional,
-    CoordinatorFenced { current: i32 },
+    /// It would begin a transaction that no coordinator is known to have open.
+    NotAdmitted,
+    CoordinatorFenced {
+        current: i32,
+    },
 }
 
 /// What a batch of an idempotent producer is.
@@ -119,14 +138,25 @@ impl Producers {
         self.by_id.insert(id, producer);
     }
 
-    /// Whether a client's batch continues its producer's sequence.
-    pub fn check(&self, batch: &BatchHeader) -> Result<Fit, Misfit> {
-        let Some(producer) = self.by_id.get(&batch.producer_id) else { return Ok(Fit::New) };
+    /// Whether a client's batch continues its producer's sequence, and its open transaction. One
+    /// that begins a transaction must be `admitted`: else none might ever end it (KIP-890).
+    pub fn check(&self, batch: &BatchHeader, admitted: bool) -> Result<Fit, Misfit> {
+        let begins = batch.is_transactional() && !admitted;
+        let Some(producer) = self.by_id.get(&batch.producer_id) else {
+            return if begins { Err(Misfit::NotAdmitted) } else { Ok(Fit::New) };
+        };
         if batch.producer_epoch < producer.epoch {
             return Err(Misfit::OldEpoch { current: producer.epoch });
         }
+        let same_epoch = batch.producer_epoch == producer.epoch;
+        if let Some(seen) = producer.written(batch).filter(|_| same_epoch) {
+            return Ok(Fit::Duplicate(seen));
+        }
+        if begins && !(same_epoch && producer.transaction_start.is_some()) {
+            return Err(Misfit::NotAdmitted);
+        }
         let sequence = batch.base_sequence;
-        if batch.producer_epoch > producer.epoch {
+        if !same_epoch {
             // A new epoch starts over.
             return if sequence <= 0 {
                 Ok(Fit::New)
@@ -139,12 +169,6 @@ impl Producers {
         }
         if sequence < 0 {
             return Ok(Fit::New);
-        }
-        let seen = producer.batches.iter().find(|seen| {
-            seen.offset_delta == batch.last_offset_delta && seen.first_sequence() == sequence
-        });
-        if let Some(seen) = seen {
-            return Ok(Fit::Duplicate(*seen));
         }
         let last = producer.last_sequence();
         let expected = if last == i32::MAX { 0 } else { last + 1 };

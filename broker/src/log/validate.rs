@@ -45,7 +45,7 @@ pub(super) fn validate(
     match valid.len() {
         0 => Err(invalid(partition, "no record batch")),
         // Kafka's rule since magic 2, on which clients' sequence numbers rest.
-        count if count > 1 && origin == Origin::Client => Err(invalid(
+        count if count > 1 && origin.is_remote() => Err(invalid(
             partition,
             format!("{count} record batches in one request, where exactly one is allowed"),
         )),
@@ -67,7 +67,7 @@ impl Check<'_> {
             let (partition, size) = (self.partition.clone(), batch.size());
             return Err(AppendError::TooLarge { partition, size, max });
         }
-        if self.origin == Origin::Client {
+        if self.origin.is_remote() {
             batch.verify_checksum().map_err(|source| corrupt(self.partition, source))?;
         }
         let codec = batch.compression().map_err(|source| AppendError::UnsupportedCompression {
@@ -76,7 +76,7 @@ impl Check<'_> {
         })?;
         self.shape(&batch)?;
         let keys_needed = self.config.cleanup.compact && !batch.is_control();
-        let largest_ms = if self.origin == Origin::Client || keys_needed {
+        let largest_ms = if self.origin.is_remote() || keys_needed {
             self.records(&batch)?
         } else {
             batch.max_timestamp_ms()
@@ -98,7 +98,7 @@ impl Check<'_> {
             };
         }
         // Within this process order is kept without sequence numbers.
-        let sequence_ok = batch.base_sequence() >= 0 || self.origin != Origin::Client;
+        let sequence_ok = batch.base_sequence() >= 0 || !self.origin.is_remote();
         if batch.producer_id().is_some() && !(batch.producer_epoch().0 >= 0 && sequence_ok) {
             return invalid(format!(
                 "producer {} with epoch {} and sequence {}",
@@ -110,7 +110,7 @@ impl Check<'_> {
         if batch.is_transactional() && !batch.producer_id().is_some() {
             return invalid("a transactional batch without producer id".into());
         }
-        if batch.attributes() & TIMESTAMP_TYPE_BIT != 0 && self.origin == Origin::Client {
+        if batch.attributes() & TIMESTAMP_TYPE_BIT != 0 && self.origin.is_remote() {
             let partition = self.partition.clone();
             let reason = "only the broker sets append times".to_owned();
             return Err(AppendError::InvalidTimestamp { partition, reason });
@@ -144,7 +144,7 @@ impl Check<'_> {
 
     fn check_timestamp(&self, timestamp_ms: i64) -> Result<(), AppendError> {
         // −1: the producer gave none.
-        let unchecked = self.origin != Origin::Client || timestamp_ms == -1;
+        let unchecked = !self.origin.is_remote() || timestamp_ms == -1;
         if unchecked || self.config.timestamp_type == TimestampType::LogAppendTime {
             return Ok(());
         }

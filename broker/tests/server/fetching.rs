@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use broker::client::NewTopic;
 use broker::ids::{ProducerEpoch, ProducerId};
 use broker::protocol::messages::k01_fetch::*;
+use broker::protocol::messages::k22_init_producer_id::InitProducerIdRequest;
 use broker::protocol::{ApiKey, ErrorCode, Response};
 use broker::record::ProducerStamp;
 use uuid::Uuid;
@@ -181,15 +182,21 @@ async fn an_open_transaction_hides_what_follows_from_committed_readers() {
     broker.topic("t", 1).await;
     let mut client = broker.connect().await;
     put(&mut client, "t", &["before"]).await;
+    let init = InitProducerIdRequest {
+        transactional_id: Some("tx".to_owned()),
+        transaction_timeout_ms: 60_000,
+        ..Default::default()
+    };
+    let producer = ask!(client, InitProducerId v 4, init);
     let stamp = ProducerStamp {
-        producer_id: ProducerId(4711),
-        epoch: ProducerEpoch(0),
+        producer_id: ProducerId(producer.producer_id),
+        epoch: ProducerEpoch(producer.producer_epoch),
         base_sequence: 0,
         transactional: true,
     };
     let mut open = produce("t", 0, -1, stamped_batch(&["open"], stamp));
     open.transactional_id = Some("tx".to_owned());
-    assert_eq!(produced(ask!(client, Produce v 9, open)).error_code, ErrorCode::NONE);
+    assert_eq!(produced(ask!(client, Produce v 12, open)).error_code, ErrorCode::NONE);
     put(&mut client, "t", &["after"]).await;
     let mut committed = fetch("t", 0, 0);
     committed.isolation_level = 1;

@@ -21,7 +21,7 @@ use crate::client::{Acks, ClientError, Producer, ProducerOptions, TransactionOff
 use crate::coordinator::groups::{
     CommitRequest, GroupError, GroupService, MemberClaim, OffsetToCommit,
 };
-use crate::coordinator::transactions::{ProducerIdentity, TransactionService};
+use crate::coordinator::transactions::{ProducerIdentity, Protocol, TransactionService};
 use crate::ids::{Offset, TopicPartition};
 use crate::log::{AppendOptions, Origin, Partition, StorageError};
 use crate::record::{BatchBuilder, ControlType, ProducerStamp};
@@ -175,8 +175,9 @@ impl Transactional {
 
     async fn add(&mut self, to: &TopicPartition) -> Result<(), ClientError> {
         self.begun = true;
-        let added = self.service.add_partitions(&self.id, self.identity, vec![to.clone()]).await;
-        added.map_err(|error| transaction_error(&self.id, error))
+        let to = vec![to.clone()];
+        let added = self.service.add_partitions(&self.id, self.identity, to, Protocol::V1);
+        added.await.map_err(|error| transaction_error(&self.id, error))
     }
 
     /// Puts offsets into the transaction.
@@ -212,8 +213,8 @@ impl Transactional {
     }
 
     async fn end(&self, decision: ControlType) -> Result<(), ClientError> {
-        let ended = self.service.end(&self.id, self.identity, decision).await;
-        ended.map_err(|error| transaction_error(&self.id, error))
+        let ended = self.service.end(&self.id, self.identity, decision, Protocol::V1).await;
+        ended.map(drop).map_err(|error| transaction_error(&self.id, error))
     }
 }
 

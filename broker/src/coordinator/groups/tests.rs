@@ -591,7 +591,7 @@ async fn groups_and_offsets_are_there_again_after_a_crash() {
     let marker = Marker { producer_id, epoch, control_type: ControlType::Commit };
     let to = TopicPartition::new(OFFSETS_TOPIC, 0);
     TopicStateLog::new(&broker).append_marker(&to, marker).await.unwrap();
-    groups.transaction_ended(producer_id, ControlType::Commit);
+    groups.transaction_ended(producer_id, ControlType::Commit, &[0]);
     assert_eq!(fetched(&groups), [(0, Ok(5)), (1, Ok(60))]);
 
     assert_eq!(groups.delete("g").await, Err(GroupError::NonEmptyGroup));

@@ -19,6 +19,9 @@ pub enum TransactionError {
     /// INVALID_TXN_STATE
     #[error("there is no transaction that could end so")]
     InvalidState,
+    /// TRANSACTION_ABORTABLE, INVALID_TXN_STATE for versions that do not know it.
+    #[error("the partition is not part of the transaction")]
+    NotAdded,
     /// INVALID_TRANSACTION_TIMEOUT
     #[error("the transaction timeout is not between 1 ms and transaction.max.timeout.ms")]
     InvalidTimeout,
@@ -30,7 +33,9 @@ pub enum TransactionError {
     Unavailable(String),
 }
 
-/// Where a transaction stands; the numbers are those of the stored record.
+/// Where a transaction stands; the numbers are those of the stored record. Kafka has two more:
+/// a dead id is a tombstone here, and fencing an epoch (PrepareEpochFence) is one step with the
+/// decision to abort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     Empty = 0,
@@ -39,11 +44,30 @@ pub enum Status {
     PrepareAbort = 3,
     CompleteCommit = 4,
     CompleteAbort = 5,
-    /// Expired: its record is a tombstone.
-    Dead = 6,
 }
 
 impl Status {
+    pub const ALL: [Status; 6] = [
+        Status::Empty,
+        Status::Ongoing,
+        Status::PrepareCommit,
+        Status::PrepareAbort,
+        Status::CompleteCommit,
+        Status::CompleteAbort,
+    ];
+
+    /// Kafka's name, as DescribeTransactions and ListTransactions give it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Empty => "Empty",
+            Status::Ongoing => "Ongoing",
+            Status::PrepareCommit => "PrepareCommit",
+            Status::PrepareAbort => "PrepareAbort",
+            Status::CompleteCommit => "CompleteCommit",
+            Status::CompleteAbort => "CompleteAbort",
+        }
+    }
+
     fn prepare(decision: ControlType) -> Status {
         match decision {
             ControlType::Commit => Status::PrepareCommit,
@@ -59,11 +83,35 @@ impl Status {
     }
 }
 
+/// How a client does transactions; the numbers are those of the feature `transaction.version`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// It adds partitions before it writes to them, and keeps its epoch.
+    V1 = 0,
+    /// Writing adds a partition, and each end raises the epoch (KIP-890), so that nothing that
+    /// was on its way can fall into the next transaction.
+    V2 = 2,
+}
+
+/// What a producer stamps its batches with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProducerIdentity {
+    pub producer_id: ProducerId,
+    pub epoch: ProducerEpoch,
+}
+
 /// What is known of one transactional id; kept as a whole at each change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
     pub producer_id: ProducerId,
     pub epoch: ProducerEpoch,
+    /// The id before this one, whose epochs have run out.
+    pub previous_id: ProducerId,
+    /// The id to go on with when the transaction is complete, since epochs have run out.
+    pub next_id: ProducerId,
+    /// The epoch that the present one was raised from at the producer's own wish: a retry of that
+    /// wish names it. Not in the record.
+    pub last_epoch: ProducerEpoch,
     pub timeout_ms: i32,
     pub status: Status,
     /// Partitions with records or offsets of the open transaction.
@@ -71,6 +119,7 @@ pub struct Transaction {
     /// Wall clock; −1 if none is open.
     pub started_ms: i64,
     pub updated_ms: i64,
+    pub protocol: Protocol,
 }
 
 /// What must happen before the request can go on.
@@ -85,9 +134,13 @@ pub enum Step {
 }
 
 /// An epoch that a producer may still be given; the last one is only for fencing.
-const EPOCH_MAX: i16 = i16::MAX - 1;
+const EPOCH_MAX: ProducerEpoch = ProducerEpoch(i16::MAX - 1);
 
 impl Transaction {
+    pub fn identity(&self) -> ProducerIdentity {
+        ProducerIdentity { producer_id: self.producer_id, epoch: self.epoch }
+    }
+
     /// The decision of a transaction whose markers are yet to be written.
     pub fn decision(&self) -> Option<ControlType> {
         match self.status {
@@ -99,12 +152,22 @@ impl Transaction {
 
     /// All markers are durable.
     pub fn completed(&self, decision: ControlType, now_ms: i64) -> Transaction {
-        Transaction {
+        let done = Transaction {
             status: Status::complete(decision),
             partitions: BTreeSet::new(),
             started_ms: -1,
             updated_ms: now_ms,
             ..self.clone()
+        };
+        if !self.next_id.is_some() {
+            return done;
+        }
+        Transaction {
+            producer_id: self.next_id,
+            previous_id: self.producer_id,
+            next_id: ProducerId::NONE,
+            epoch: ProducerEpoch(0),
+            ..done
         }
     }
 
@@ -113,16 +176,26 @@ impl Transaction {
         Transaction { status, epoch, updated_ms: now_ms, ..self.clone() }
     }
 
-    /// The epoch that fences the present producer.
+    /// Aborted, and with an epoch that fences the present producer, who is not to be trusted.
+    fn fenced(&self, now_ms: i64) -> Transaction {
+        let last_epoch = ProducerEpoch::NONE;
+        let aborted = self.decided(ControlType::Abort, self.next_epoch(), now_ms);
+        Transaction { last_epoch, ..aborted }
+    }
+
     fn next_epoch(&self) -> ProducerEpoch {
         ProducerEpoch(self.epoch.0.saturating_add(1))
     }
 
+    fn is_exhausted(&self) -> bool {
+        self.epoch >= EPOCH_MAX
+    }
+
     /// The producer must be the latest one.
-    fn check(&self, id: ProducerId, epoch: ProducerEpoch) -> Result<(), TransactionError> {
-        if id != self.producer_id {
+    fn check(&self, producer: ProducerIdentity) -> Result<(), TransactionError> {
+        if producer.producer_id != self.producer_id {
             Err(TransactionError::InvalidProducerIdMapping)
-        } else if epoch != self.epoch {
+        } else if producer.epoch != self.epoch {
             Err(TransactionError::Fenced)
         } else {
             Ok(())
@@ -134,47 +207,72 @@ impl Transaction {
 /// `fresh_id` an id that nobody has had. After [`Step::Keep`] the identity is the one kept.
 pub fn init(
     found: Option<&Transaction>,
-    expected: Option<(ProducerId, ProducerEpoch)>,
+    expected: Option<ProducerIdentity>,
     timeout_ms: i32,
     fresh_id: ProducerId,
     now_ms: i64,
 ) -> Result<Step, TransactionError> {
-    let new = |producer_id, epoch| Transaction {
+    let none = ProducerId::NONE;
+    let new = |producer_id, epoch, previous_id, last_epoch| Transaction {
         producer_id,
         epoch,
+        previous_id,
+        next_id: none,
+        last_epoch,
         timeout_ms,
         status: Status::Empty,
         partitions: BTreeSet::new(),
         started_ms: -1,
         updated_ms: now_ms,
+        protocol: Protocol::V1,
     };
     let Some(found) = found else {
-        return Ok(Step::Keep(new(fresh_id, ProducerEpoch(0))));
+        return Ok(Step::Keep(new(fresh_id, ProducerEpoch(0), none, ProducerEpoch::NONE)));
     };
-    if let Some((id, epoch)) = expected
-        && (id != found.producer_id || epoch != found.epoch)
+    if let Some(expected) = expected
+        && !recovers(found, expected)
     {
         return Err(TransactionError::Fenced);
     }
     match found.status {
-        Status::PrepareCommit | Status::PrepareAbort => Ok(Step::End(found.clone())),
-        Status::Ongoing => {
-            Ok(Step::End(found.decided(ControlType::Abort, found.next_epoch(), now_ms)))
-        }
-        _ if found.epoch.0 >= EPOCH_MAX => Ok(Step::Keep(new(fresh_id, ProducerEpoch(0)))),
-        _ => Ok(Step::Keep(new(found.producer_id, found.next_epoch()))),
+        Status::PrepareCommit | Status::PrepareAbort => return Ok(Step::End(found.clone())),
+        Status::Ongoing => return Ok(Step::End(found.fenced(now_ms))),
+        Status::Empty | Status::CompleteCommit | Status::CompleteAbort => {}
     }
+    let is_retry = expected.is_some_and(|expected| expected.epoch != found.epoch);
+    let last_epoch = expected.map_or(ProducerEpoch::NONE, |_| found.epoch);
+    Ok(Step::Keep(if is_retry {
+        // Its epoch has been raised for it already, and it has not heard of that.
+        new(found.producer_id, found.epoch, found.previous_id, found.last_epoch)
+    } else if found.is_exhausted() {
+        new(fresh_id, ProducerEpoch(0), found.producer_id, last_epoch)
+    } else {
+        new(found.producer_id, found.next_epoch(), found.previous_id, last_epoch)
+    }))
 }
 
-/// AddPartitionsToTxn and AddOffsetsToTxn: opens the transaction if need be.
+/// Whether a producer that recovers is the latest, or was until its epoch was raised for itself.
+/// Kafka compares only the ids while a transaction is open, so that there a producer which has
+/// been fenced can abort the transaction of its successor.
+fn recovers(found: &Transaction, expected: ProducerIdentity) -> bool {
+    let is_latest = expected == found.identity();
+    let was_raised = expected.epoch == found.last_epoch && expected.epoch != ProducerEpoch::NONE;
+    let of_same_id = expected.producer_id == found.producer_id
+        || (expected.producer_id == found.previous_id && expected.epoch >= EPOCH_MAX);
+    is_latest || (of_same_id && was_raised)
+}
+
+/// AddPartitionsToTxn and AddOffsetsToTxn, and what writing does in version 2: opens the
+/// transaction if need be.
 pub fn add(
     found: Option<&Transaction>,
-    (id, epoch): (ProducerId, ProducerEpoch),
+    producer: ProducerIdentity,
     partitions: &[TopicPartition],
+    protocol: Protocol,
     now_ms: i64,
 ) -> Result<Step, TransactionError> {
     let found = found.ok_or(TransactionError::InvalidProducerIdMapping)?;
-    found.check(id, epoch)?;
+    found.check(producer)?;
     if found.decision().is_some() {
         return Ok(Step::End(found.clone()));
     }
@@ -182,25 +280,60 @@ pub fn add(
     if ongoing && partitions.iter().all(|partition| found.partitions.contains(partition)) {
         return Ok(Step::Answer);
     }
-    let mut next = Transaction { status: Status::Ongoing, updated_ms: now_ms, ..found.clone() };
+    let mut next =
+        Transaction { status: Status::Ongoing, updated_ms: now_ms, protocol, ..found.clone() };
     if !ongoing {
         next.started_ms = now_ms;
+        next.partitions.clear();
     }
     next.partitions.extend(partitions.iter().cloned());
     Ok(Step::Keep(next))
 }
 
-/// EndTxn. A retry of what was done already is answered like the first try.
+/// Whether a producer may write to these partitions, in the same order: they are part of its
+/// open transaction. What is about to end is complete by the time the next request is looked at.
+pub fn verify(
+    found: Option<&Transaction>,
+    producer: ProducerIdentity,
+    partitions: &[TopicPartition],
+) -> Result<Vec<bool>, TransactionError> {
+    let found = found.ok_or(TransactionError::InvalidProducerIdMapping)?;
+    found.check(producer)?;
+    let is_added =
+        |partition| found.status == Status::Ongoing && found.partitions.contains(partition);
+    Ok(partitions.iter().map(is_added).collect())
+}
+
+/// EndTxn. A retry of what was done already is answered like the first try. `fresh_id` is taken
+/// when epochs run out.
 pub fn end(
     found: Option<&Transaction>,
-    (id, epoch): (ProducerId, ProducerEpoch),
+    producer: ProducerIdentity,
     decision: ControlType,
+    protocol: Protocol,
+    fresh_id: ProducerId,
     now_ms: i64,
 ) -> Result<Step, TransactionError> {
     let found = found.ok_or(TransactionError::InvalidProducerIdMapping)?;
-    found.check(id, epoch)?;
+    match protocol {
+        Protocol::V1 => end_v1(found, producer, decision, now_ms),
+        Protocol::V2 => end_v2(found, producer, decision, fresh_id, now_ms),
+    }
+}
+
+fn end_v1(
+    found: &Transaction,
+    producer: ProducerIdentity,
+    decision: ControlType,
+    now_ms: i64,
+) -> Result<Step, TransactionError> {
+    found.check(producer)?;
     match (found.status, decision) {
-        (Status::Ongoing, _) => Ok(Step::End(found.decided(decision, epoch, now_ms))),
+        (Status::Ongoing, _) => {
+            let protocol = Protocol::V1;
+            let decided = found.decided(decision, found.epoch, now_ms);
+            Ok(Step::End(Transaction { protocol, ..decided }))
+        }
         (Status::PrepareCommit, ControlType::Commit)
         | (Status::PrepareAbort, ControlType::Abort) => Ok(Step::End(found.clone())),
         (Status::CompleteCommit, ControlType::Commit)
@@ -209,13 +342,54 @@ pub fn end(
     }
 }
 
+/// The epoch grows with each end, so the same epoch means another end, and the one before a retry.
+fn end_v2(
+    found: &Transaction,
+    producer: ProducerIdentity,
+    decision: ControlType,
+    fresh_id: ProducerId,
+    now_ms: i64,
+) -> Result<Step, TransactionError> {
+    let of_same_id = producer.producer_id == found.producer_id;
+    let after_overflow = producer.producer_id == found.previous_id
+        && producer.epoch == EPOCH_MAX
+        && found.epoch == ProducerEpoch(0);
+    let is_retry = (of_same_id && producer.epoch.0.checked_add(1) == Some(found.epoch.0))
+        || (after_overflow && found.decision().is_none());
+    if !of_same_id && !after_overflow {
+        return Err(TransactionError::InvalidProducerIdMapping);
+    }
+    let may_retry = !matches!(found.status, Status::Empty | Status::Ongoing);
+    if is_retry && may_retry {
+        return match (found.status, decision) {
+            (Status::PrepareCommit, ControlType::Commit)
+            | (Status::PrepareAbort, ControlType::Abort) => Ok(Step::End(found.clone())),
+            (Status::CompleteCommit, ControlType::Commit)
+            | (Status::CompleteAbort, ControlType::Abort) => Ok(Step::Answer),
+            _ => Err(TransactionError::InvalidState),
+        };
+    }
+    if producer != found.identity() || found.decision().is_some() {
+        return Err(TransactionError::Fenced);
+    }
+    let ongoing = found.status == Status::Ongoing;
+    // Aborting what the coordinator has not heard of is how a client gets past an error: what it
+    // sent may still be on its way, and the higher epoch keeps that out.
+    if !ongoing && decision == ControlType::Commit {
+        return Err(TransactionError::InvalidState);
+    }
+    Ok(Step::End(Transaction {
+        next_id: if found.is_exhausted() { fresh_id } else { ProducerId::NONE },
+        last_epoch: found.epoch,
+        started_ms: if ongoing { found.started_ms } else { now_ms },
+        protocol: Protocol::V2,
+        ..found.decided(decision, found.next_epoch(), now_ms)
+    }))
+}
+
 /// A transaction that has been open for too long is aborted, and its producer fenced: it may be
 /// dead, or it may wake up and go on writing.
 pub fn expire(found: &Transaction, started_ms: i64, now_ms: i64) -> Step {
     let same = found.status == Status::Ongoing && found.started_ms == started_ms;
-    if same {
-        Step::End(found.decided(ControlType::Abort, found.next_epoch(), now_ms))
-    } else {
-        Step::Answer
-    }
+    if same { Step::End(found.fenced(now_ms)) } else { Step::Answer }
 }

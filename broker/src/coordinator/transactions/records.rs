@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::machine::{Status, Transaction};
+use super::machine::{Protocol, Status, Transaction};
 use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::message::Message;
 use crate::protocol::messages::transaction_state::{
@@ -13,8 +13,9 @@ use crate::protocol::messages::transaction_state::{
 };
 use crate::protocol::{DecodeError, EncodeError};
 
-/// Version 0, which every Kafka reads; version 1 comes with KIP-890.
-const VERSION: i16 = 0;
+const KEY_VERSION: i16 = 0;
+/// Remembers producer ids before and after (KIP-890); Kafka writes it since 4.0.
+const VALUE_VERSION: i16 = 1;
 
 /// Why a record of `__transaction_state` was not understood.
 #[derive(Debug, Error)]
@@ -26,7 +27,8 @@ pub enum RecordError {
 }
 
 pub fn encode_key(transactional_id: &str) -> Result<Bytes, EncodeError> {
-    TransactionLogKey { transactional_id: transactional_id.to_owned() }.encode_versioned(VERSION)
+    let key = TransactionLogKey { transactional_id: transactional_id.to_owned() };
+    key.encode_versioned(KEY_VERSION)
 }
 
 pub fn decode_key(bytes: &Bytes) -> Result<String, RecordError> {
@@ -44,6 +46,8 @@ pub fn encode_value(transaction: &Transaction) -> Result<Bytes, EncodeError> {
         .collect();
     let value = TransactionLogValue {
         producer_id: transaction.producer_id.0,
+        previous_producer_id: transaction.previous_id.0,
+        next_producer_id: transaction.next_id.0,
         producer_epoch: transaction.epoch.0,
         transaction_timeout_ms: transaction.timeout_ms,
         transaction_status: transaction.status as i8,
@@ -51,9 +55,9 @@ pub fn encode_value(transaction: &Transaction) -> Result<Bytes, EncodeError> {
         transaction_partitions: (transaction.status != Status::Empty).then_some(topics),
         transaction_last_update_timestamp_ms: transaction.updated_ms,
         transaction_start_timestamp_ms: transaction.started_ms,
-        ..TransactionLogValue::default()
+        client_transaction_version: transaction.protocol as i16,
     };
-    value.encode_versioned(VERSION)
+    value.encode_versioned(VALUE_VERSION)
 }
 
 pub fn decode_value(bytes: &Bytes) -> Result<Transaction, RecordError> {
@@ -62,6 +66,9 @@ pub fn decode_value(bytes: &Bytes) -> Result<Transaction, RecordError> {
     Ok(Transaction {
         producer_id: ProducerId(value.producer_id),
         epoch: ProducerEpoch(value.producer_epoch),
+        previous_id: ProducerId(value.previous_producer_id),
+        next_id: ProducerId(value.next_producer_id),
+        last_epoch: ProducerEpoch::NONE,
         timeout_ms: value.transaction_timeout_ms,
         status: status(value.transaction_status)?,
         partitions: partitions
@@ -75,18 +82,14 @@ pub fn decode_value(bytes: &Bytes) -> Result<Transaction, RecordError> {
             .collect(),
         started_ms: value.transaction_start_timestamp_ms,
         updated_ms: value.transaction_last_update_timestamp_ms,
+        protocol: match value.client_transaction_version {
+            ..2 => Protocol::V1,
+            2.. => Protocol::V2,
+        },
     })
 }
 
 fn status(number: i8) -> Result<Status, RecordError> {
-    Ok(match number {
-        0 => Status::Empty,
-        1 => Status::Ongoing,
-        2 => Status::PrepareCommit,
-        3 => Status::PrepareAbort,
-        4 => Status::CompleteCommit,
-        5 => Status::CompleteAbort,
-        6 => Status::Dead,
-        other => return Err(RecordError::Status(other)),
-    })
+    let found = Status::ALL.into_iter().find(|status| *status as i8 == number);
+    found.ok_or(RecordError::Status(number))
 }

@@ -1,22 +1,26 @@
 //! The rim of the transaction coordinator: locks, clock, log, markers and timeouts.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use futures::future::join_all;
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
-use super::machine::{self, Step, Transaction, TransactionError};
+use super::machine::{self, ProducerIdentity, Protocol, Step, Transaction, TransactionError};
 use super::records;
 use crate::coordinator::state_log::{
     Marker, OFFSETS_TOPIC, StateLog, StateLogError, TRANSACTIONS_TOPIC, partition_for,
 };
-use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
+use crate::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+use crate::protocol::EncodeError;
 use crate::record::{BatchBuilder, ControlType, ProducerStamp, RecordBatch};
+
+/// How long a marker that a partition did not take waits for the next try.
+const MARKER_RETRY: Duration = Duration::from_secs(1);
 
 /// How transactions are kept.
 #[derive(Clone, Debug)]
@@ -28,19 +32,22 @@ pub struct TransactionConfig {
     pub offsets_partitions: i32,
     /// `transaction.max.timeout.ms`
     pub timeout_ms_max: i32,
+    /// `transactional.id.expiration.ms`: ids that nobody has used for so long are forgotten.
+    pub id_expiration_ms: i64,
+    /// `transaction.remove.expired.transaction.cleanup.interval.ms`
+    pub expiration_check_interval: Duration,
 }
 
 impl Default for TransactionConfig {
     fn default() -> TransactionConfig {
-        TransactionConfig { partitions: 1, offsets_partitions: 1, timeout_ms_max: 900_000 }
+        TransactionConfig {
+            partitions: 1,
+            offsets_partitions: 1,
+            timeout_ms_max: 900_000,
+            id_expiration_ms: 7 * 24 * 60 * 60 * 1_000,
+            expiration_check_interval: Duration::from_secs(60 * 60),
+        }
     }
-}
-
-/// What a producer stamps its batches with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ProducerIdentity {
-    pub producer_id: ProducerId,
-    pub epoch: ProducerEpoch,
 }
 
 /// Told once all markers of a transaction are durable.
@@ -57,19 +64,31 @@ type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// The transaction coordinator.
 pub struct TransactionService {
-    log: Arc<dyn StateLog>,
-    config: TransactionConfig,
+    pub(super) log: Arc<dyn StateLog>,
+    pub(super) config: TransactionConfig,
     /// Milliseconds since 1970.
-    now_ms: Clock,
+    pub(super) now_ms: Clock,
     on_ended: OnEnded,
-    slots: Mutex<HashMap<Arc<str>, Arc<AsyncMutex<Slot>>>>,
+    pub(super) slots: Mutex<HashMap<Arc<str>, Arc<AsyncMutex<Slot>>>>,
 }
 
 /// One transactional id. Its lock is held for a whole request, appends and markers included.
 #[derive(Debug, Default)]
-struct Slot {
-    transaction: Option<Transaction>,
+pub(super) struct Slot {
+    pub transaction: Option<Transaction>,
     timeout: Option<AbortHandle>,
+    /// Of the decided transaction, partitions that have their marker: a marker that one partition
+    /// does not take is tried again, without writing those of the others once more.
+    marked: BTreeSet<TopicPartition>,
+    /// No longer among the slots; whoever has come too late looks again.
+    pub gone: bool,
+}
+
+/// Permission to write to partitions of an open transaction. As long as it is held the
+/// transaction does not end, neither by request nor by timeout.
+#[derive(Debug)]
+pub struct Admission {
+    _slot: OwnedMutexGuard<Slot>,
 }
 
 impl fmt::Debug for TransactionService {
@@ -81,10 +100,25 @@ impl fmt::Debug for TransactionService {
 /// A request to one transactional id.
 #[derive(Clone, Debug)]
 enum Request {
-    Init { expected: Option<ProducerIdentity>, timeout_ms: i32 },
-    Add { producer: ProducerIdentity, partitions: Vec<TopicPartition> },
-    End { producer: ProducerIdentity, decision: ControlType },
-    Expire { started_ms: i64 },
+    Init {
+        expected: Option<ProducerIdentity>,
+        timeout_ms: i32,
+    },
+    Add {
+        producer: ProducerIdentity,
+        partitions: Vec<TopicPartition>,
+        protocol: Protocol,
+    },
+    End {
+        producer: ProducerIdentity,
+        decision: ControlType,
+        protocol: Protocol,
+    },
+    Expire {
+        started_ms: i64,
+    },
+    /// Once more the markers that could not be written.
+    Finish,
 }
 
 impl TransactionService {
@@ -102,8 +136,8 @@ impl TransactionService {
     /// for what is open. To be called once, before requests are taken.
     pub async fn recover(self: &Arc<Self>) -> Result<(), TransactionError> {
         for (id, transaction) in self.replay()? {
-            let slot = self.slot(&id);
-            let mut slot = slot.lock().await;
+            let id: Arc<str> = id.into();
+            let mut slot = self.enter(&id).await;
             let decided = transaction.decision().is_some();
             slot.transaction = Some(transaction.clone());
             if decided {
@@ -112,6 +146,7 @@ impl TransactionService {
                 self.arm_timeout(&id, &mut slot);
             }
         }
+        self.forget_now_and_then();
         Ok(())
     }
 
@@ -155,7 +190,8 @@ impl TransactionService {
         if !(1..=self.config.timeout_ms_max).contains(&timeout_ms) {
             return Err(TransactionError::InvalidTimeout);
         }
-        self.carry_out(id, Request::Init { expected, timeout_ms }).await
+        let initialized = self.carry_out(id, Request::Init { expected, timeout_ms });
+        initialized.await.map(|(identity, _)| identity)
     }
 
     /// AddPartitionsToTxn: to be called before the first record in each partition.
@@ -164,8 +200,9 @@ impl TransactionService {
         id: &str,
         producer: ProducerIdentity,
         partitions: Vec<TopicPartition>,
+        protocol: Protocol,
     ) -> Result<(), TransactionError> {
-        self.carry_out(id, Request::Add { producer, partitions }).await.map(drop)
+        self.admit(id, producer, partitions, protocol).await.map(drop)
     }
 
     /// AddOffsetsToTxn: to be called before offsets of `group` are committed.
@@ -175,20 +212,54 @@ impl TransactionService {
         producer: ProducerIdentity,
         group: &str,
     ) -> Result<(), TransactionError> {
+        let partition = self.offsets_partition(group).await?;
+        self.add_partitions(id, producer, vec![partition], Protocol::V1).await
+    }
+
+    /// The partition of `__consumer_offsets` that keeps a group.
+    pub async fn offsets_partition(&self, group: &str) -> Result<TopicPartition, TransactionError> {
         let ensured = self.log.ensure_topic(OFFSETS_TOPIC, self.config.offsets_partitions);
         let partition = partition_for(group, ensured.await.map_err(unavailable)?);
-        let partitions = vec![TopicPartition::new(OFFSETS_TOPIC, partition)];
-        self.add_partitions(id, producer, partitions).await
+        Ok(TopicPartition::new(OFFSETS_TOPIC, partition))
+    }
+
+    /// Lets a producer write to partitions, which become part of its transaction if they are not
+    /// already.
+    pub async fn admit(
+        self: &Arc<Self>,
+        id: &str,
+        producer: ProducerIdentity,
+        partitions: Vec<TopicPartition>,
+        protocol: Protocol,
+    ) -> Result<Admission, TransactionError> {
+        let request = Request::Add { producer, partitions, protocol };
+        self.carry_out(id, request).await.map(|(_, slot)| Admission { _slot: slot })
+    }
+
+    /// Lets a producer write to those partitions that are part of its transaction, as the second
+    /// list says of each.
+    pub async fn verify(
+        self: &Arc<Self>,
+        id: &str,
+        producer: ProducerIdentity,
+        partitions: &[TopicPartition],
+    ) -> Result<(Admission, Vec<bool>), TransactionError> {
+        let slot = self.existing(id).await?;
+        let added = machine::verify(slot.transaction.as_ref(), producer, partitions)?;
+        Ok((Admission { _slot: slot }, added))
     }
 
     /// EndTxn. Returns once the markers are durable: readers see the transaction or never will.
+    /// Gives the identity for the next transaction.
     pub async fn end(
         self: &Arc<Self>,
         id: &str,
         producer: ProducerIdentity,
         decision: ControlType,
-    ) -> Result<(), TransactionError> {
-        self.carry_out(id, Request::End { producer, decision }).await.map(drop)
+        protocol: Protocol,
+    ) -> Result<ProducerIdentity, TransactionError> {
+        let request = Request::End { producer, decision, protocol };
+        self.carry_out(id, request).await.map(|(identity, _)| identity)
     }
 
     /// On a task of its own, so that a caller who goes away leaves nothing half done.
@@ -196,7 +267,10 @@ impl TransactionService {
         self: &Arc<Self>,
         id: &str,
         request: Request,
-    ) -> Result<ProducerIdentity, TransactionError> {
+    ) -> Result<(ProducerIdentity, OwnedMutexGuard<Slot>), TransactionError> {
+        if id.is_empty() {
+            return Err(TransactionError::EmptyId);
+        }
         let service = self.clone();
         let id: Arc<str> = id.into();
         let task = tokio::spawn(async move { service.act(&id, request).await });
@@ -207,24 +281,33 @@ impl TransactionService {
         self: &Arc<Self>,
         id: &Arc<str>,
         mut request: Request,
-    ) -> Result<ProducerIdentity, TransactionError> {
-        self.log
-            .ensure_topic(TRANSACTIONS_TOPIC, self.config.partitions)
-            .await
-            .map_err(unavailable)?;
-        let slot = self.slot(id);
-        let mut slot = slot.lock().await;
+    ) -> Result<(ProducerIdentity, OwnedMutexGuard<Slot>), TransactionError> {
+        let mut slot = match request {
+            Request::Init { .. } => {
+                let ensured = self.log.ensure_topic(TRANSACTIONS_TOPIC, self.config.partitions);
+                ensured.await.map_err(unavailable)?;
+                self.enter(id).await
+            }
+            // Of an id that nobody has taken there is nothing to change.
+            _ => self.existing(id).await?,
+        };
         loop {
             match decide(slot.transaction.as_ref(), &request, (self.now_ms)())? {
                 Step::Answer => break,
                 Step::Keep(next) => {
-                    self.keep(id, &next).await?;
+                    if let Err(error) = self.keep(id, &next).await {
+                        self.drop_untouched(id, &mut slot);
+                        return Err(error);
+                    }
                     slot.transaction = Some(next);
                     self.arm_timeout(id, &mut slot);
                     break;
                 }
                 Step::End(decided) => {
-                    self.finish(id, &mut slot, decided).await?;
+                    if let Err(error) = self.finish(id, &mut slot, decided).await {
+                        self.arm_retry(id, &mut slot);
+                        return Err(error);
+                    }
                     // Who asked is known to be the latest producer; its epoch may have been
                     // raised in fencing itself.
                     if let Request::Init { expected, .. } = &mut request {
@@ -234,7 +317,8 @@ impl TransactionService {
             }
         }
         let found = slot.transaction.as_ref();
-        found.map(identity).ok_or(TransactionError::InvalidProducerIdMapping)
+        let identity = found.map(Transaction::identity);
+        Ok((identity.ok_or(TransactionError::InvalidProducerIdMapping)?, slot))
     }
 
     /// Carries a decision through: the decision itself, then the markers, then that it is done.
@@ -250,63 +334,106 @@ impl TransactionService {
         if slot.transaction.as_ref() != Some(&decided) {
             self.keep(id, &decided).await?;
             slot.transaction = Some(decided.clone());
+            slot.marked.clear();
         }
         if let Some(timeout) = slot.timeout.take() {
             timeout.abort();
         }
-        let Transaction { producer_id, epoch, .. } = decided;
-        let marker = Marker { producer_id, epoch, control_type: decision };
-        let markers = decided.partitions.iter().map(|to| self.log.append_marker(to, marker));
-        for written in join_all(markers).await {
-            written.map_err(unavailable)?;
-        }
+        self.mark(slot, &decided, decision).await?;
+        let producer_id = decided.producer_id;
         let offsets = decided.partitions.iter().filter(|to| &*to.topic == OFFSETS_TOPIC);
         let offsets_partitions = offsets.map(|to| to.partition).collect();
         (self.on_ended)(EndedTransaction { producer_id, decision, offsets_partitions });
         let completed = decided.completed(decision, (self.now_ms)());
         // Not waited for: if it is lost the markers are written once more, which changes nothing,
         // and the next record of this id lands behind it in the same partition.
-        let kept = self.append(id, &completed)?;
+        let kept = self.append(id, Some(&completed))?;
         tokio::spawn(async move {
             if let Err(error) = kept.await {
                 tracing::warn!(%error, "a completed transaction could not be noted as such");
             }
         });
         slot.transaction = Some(completed);
+        slot.marked.clear();
         Ok(())
     }
 
-    async fn keep(&self, id: &str, transaction: &Transaction) -> Result<(), TransactionError> {
-        self.append(id, transaction)?.await.map(drop).map_err(unavailable)
+    /// Writes the markers that are not yet written.
+    async fn mark(
+        &self,
+        slot: &mut Slot,
+        decided: &Transaction,
+        decision: ControlType,
+    ) -> Result<(), TransactionError> {
+        let Transaction { producer_id, epoch, .. } = *decided;
+        let marker = Marker { producer_id, epoch, control_type: decision };
+        let left = decided.partitions.iter().filter(|to| !slot.marked.contains(to));
+        let markers =
+            left.map(|to| async move { (to.clone(), self.log.append_marker(to, marker).await) });
+        let mut failed = None;
+        for (to, written) in join_all(markers).await {
+            match written {
+                Ok(_) => _ = slot.marked.insert(to),
+                Err(error) => failed = Some(error),
+            }
+        }
+        failed.map_or(Ok(()), |error| Err(unavailable(error)))
     }
 
-    fn append(
+    async fn keep(&self, id: &str, transaction: &Transaction) -> Result<(), TransactionError> {
+        self.append(id, Some(transaction))?.await.map(drop).map_err(unavailable)
+    }
+
+    /// Appends the record of an id, or with `None` a tombstone.
+    pub(super) fn append(
         &self,
         id: &str,
-        transaction: &Transaction,
+        transaction: Option<&Transaction>,
     ) -> Result<
-        impl Future<Output = Result<crate::ids::Offset, StateLogError>> + Send + 'static,
+        impl Future<Output = Result<Offset, StateLogError>> + Send + 'static,
         TransactionError,
     > {
-        let refused = |reason: &dyn fmt::Display| TransactionError::Unavailable(reason.to_string());
-        let key = records::encode_key(id).map_err(|error| refused(&error))?;
-        let value = records::encode_value(transaction).map_err(|error| refused(&error))?;
+        let unencodable = |error: EncodeError| TransactionError::Unavailable(error.to_string());
+        let key = records::encode_key(id).map_err(unencodable)?;
+        let value = transaction.map(records::encode_value).transpose().map_err(unencodable)?;
         let mut batch = BatchBuilder::default();
-        batch.append((self.now_ms)(), Some(&key), Some(&value));
-        let partitions = self
-            .log
-            .partitions(TRANSACTIONS_TOPIC)
-            .ok_or_else(|| refused(&"__transaction_state does not exist"))?;
+        batch.append((self.now_ms)(), Some(&key), value.as_deref());
+        let partitions = self.log.partitions(TRANSACTIONS_TOPIC).ok_or_else(|| {
+            TransactionError::Unavailable("__transaction_state does not exist".to_owned())
+        })?;
         let to = TopicPartition::new(TRANSACTIONS_TOPIC, partition_for(id, partitions));
         Ok(self.log.append(&to, batch.build(ProducerStamp::NONE)))
     }
 
-    fn slot(&self, id: &str) -> Arc<AsyncMutex<Slot>> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(slot) = slots.get(id) {
-            return slot.clone();
+    /// The slot of an id, locked; it is made if there is none.
+    async fn enter(&self, id: &Arc<str>) -> OwnedMutexGuard<Slot> {
+        loop {
+            let slot = {
+                let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+                slots.entry(id.clone()).or_default().clone()
+            };
+            let slot = slot.lock_owned().await;
+            if !slot.gone {
+                return slot;
+            }
         }
-        slots.entry(id.into()).or_default().clone()
+    }
+
+    /// The slot of an id that somebody has taken, locked.
+    async fn existing(&self, id: &str) -> Result<OwnedMutexGuard<Slot>, TransactionError> {
+        let slot = {
+            let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.get(id).cloned().ok_or(TransactionError::InvalidProducerIdMapping)?
+        };
+        Ok(slot.lock_owned().await)
+    }
+
+    /// Drops a slot that nothing has come of.
+    pub(super) fn drop_untouched(&self, id: &str, slot: &mut Slot) {
+        if slot.transaction.is_none() {
+            slot.gone = true;
+            self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+        }
     }
 
     /// Lets the time of an open transaction run; a second call while it runs changes nothing.
@@ -319,15 +446,39 @@ impl TransactionService {
         let started_ms = open.started_ms;
         let since_start = (self.now_ms)().saturating_sub(started_ms).max(0);
         let left = i64::from(open.timeout_ms).saturating_sub(since_start).max(0);
+        let wait = Duration::from_millis(left as u64);
+        slot.timeout = Some(self.later(id, wait, Request::Expire { started_ms }));
+    }
+
+    /// A decision stands, so its markers are written as soon as the partitions take them, whether
+    /// or not anyone asks.
+    fn arm_retry(self: &Arc<Self>, id: &str, slot: &mut Slot) {
+        if slot.transaction.as_ref().is_some_and(|found| found.decision().is_some()) {
+            let retry = self.later(id, MARKER_RETRY, Request::Finish);
+            if let Some(before) = slot.timeout.replace(retry) {
+                before.abort();
+            }
+        }
+    }
+
+    fn later(self: &Arc<Self>, id: &str, wait: Duration, request: Request) -> AbortHandle {
         let (service, id): (Weak<Self>, Arc<str>) = (Arc::downgrade(self), id.into());
-        let timeout = tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(left as u64)).await;
+        let timer = tokio::spawn(async move {
+            tokio::time::sleep(wait).await;
             let Some(service) = service.upgrade() else { return };
-            tracing::warn!(transactional_id = %id, "a transaction took too long and is aborted");
             // Detached: ending the transaction also ends this very timer.
-            tokio::spawn(async move { service.act(&id, Request::Expire { started_ms }).await });
+            tokio::spawn(async move {
+                let timed_out = matches!(request, Request::Expire { .. });
+                match service.act(&id, request).await {
+                    Ok(_) if timed_out => tracing::warn!(transactional_id = %id,
+                        "a transaction took too long and was aborted"),
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(transactional_id = %id, %error,
+                        "a transaction cannot be ended"),
+                }
+            });
         });
-        slot.timeout = Some(timeout.abort_handle());
+        timer.abort_handle()
     }
 }
 
@@ -336,26 +487,25 @@ fn decide(
     request: &Request,
     now_ms: i64,
 ) -> Result<Step, TransactionError> {
-    let pair = |producer: &ProducerIdentity| (producer.producer_id, producer.epoch);
     match request {
         Request::Init { expected, timeout_ms } => {
-            let expected = expected.as_ref().map(pair);
-            machine::init(found, expected, *timeout_ms, fresh_producer_id(), now_ms)
+            machine::init(found, *expected, *timeout_ms, fresh_producer_id(), now_ms)
         }
-        Request::Add { producer, partitions } => {
-            machine::add(found, pair(producer), partitions, now_ms)
+        Request::Add { producer, partitions, protocol } => {
+            machine::add(found, *producer, partitions, *protocol, now_ms)
         }
-        Request::End { producer, decision } => {
-            machine::end(found, pair(producer), *decision, now_ms)
+        Request::End { producer, decision, protocol } => {
+            let fresh_id = fresh_producer_id();
+            machine::end(found, *producer, *decision, *protocol, fresh_id, now_ms)
         }
         Request::Expire { started_ms } => {
             Ok(found.map_or(Step::Answer, |found| machine::expire(found, *started_ms, now_ms)))
         }
+        Request::Finish => Ok(match found {
+            Some(found) if found.decision().is_some() => Step::End(found.clone()),
+            _ => Step::Answer,
+        }),
     }
-}
-
-fn identity(transaction: &Transaction) -> ProducerIdentity {
-    ProducerIdentity { producer_id: transaction.producer_id, epoch: transaction.epoch }
 }
 
 fn fresh_producer_id() -> ProducerId {

@@ -8,9 +8,13 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use proptest::prelude::*;
 
-use super::machine::{Status, Step, Transaction, TransactionError, add, end, expire, init};
+use super::listing::TransactionFilter;
+use super::machine::{
+    self, ProducerIdentity, Protocol, Status, Step, Transaction, TransactionError, expire, init,
+    verify,
+};
 use super::records;
-use super::service::{ProducerIdentity, TransactionConfig, TransactionService};
+use super::service::{TransactionConfig, TransactionService};
 use crate::coordinator::state_log::{Marker, StateLog, StateLogError, TRANSACTIONS_TOPIC};
 use crate::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
 use crate::record::{ControlType, RecordBatch};
@@ -25,15 +29,50 @@ fn at(status: Status, epoch: i16) -> Transaction {
     Transaction {
         producer_id: ProducerId(7),
         epoch: ProducerEpoch(epoch),
+        previous_id: ProducerId::NONE,
+        next_id: ProducerId::NONE,
+        last_epoch: ProducerEpoch::NONE,
         timeout_ms: 60_000,
         status,
         partitions: [data(0)].into(),
         started_ms: 5,
         updated_ms: 5,
+        protocol: Protocol::V1,
     }
 }
 
-const ID: (ProducerId, ProducerEpoch) = (ProducerId(7), ProducerEpoch(3));
+fn id(producer_id: i64, epoch: i16) -> ProducerIdentity {
+    ProducerIdentity { producer_id: ProducerId(producer_id), epoch: ProducerEpoch(epoch) }
+}
+
+const ID: ProducerIdentity =
+    ProducerIdentity { producer_id: ProducerId(7), epoch: ProducerEpoch(3) };
+
+fn add(
+    found: Option<&Transaction>,
+    producer: ProducerIdentity,
+    partitions: &[TopicPartition],
+    now_ms: i64,
+) -> Result<Step, TransactionError> {
+    machine::add(found, producer, partitions, Protocol::V1, now_ms)
+}
+
+fn end(
+    found: Option<&Transaction>,
+    producer: ProducerIdentity,
+    decision: ControlType,
+    now_ms: i64,
+) -> Result<Step, TransactionError> {
+    machine::end(found, producer, decision, Protocol::V1, FRESH, now_ms)
+}
+
+fn end_v2(
+    found: &Transaction,
+    producer: ProducerIdentity,
+    decision: ControlType,
+) -> Result<Step, TransactionError> {
+    machine::end(Some(found), producer, decision, Protocol::V2, FRESH, 9)
+}
 
 #[test]
 fn a_successor_aborts_what_is_open_with_an_epoch_that_fences() {
@@ -60,18 +99,100 @@ fn when_epochs_run_out_a_new_producer_id_begins() {
 fn a_producer_that_recovers_must_be_the_latest() {
     let found = at(Status::CompleteAbort, 3);
     assert!(init(Some(&found), Some(ID), 1, FRESH, 9).is_ok());
-    let older = (ProducerId(7), ProducerEpoch(2));
-    let refused = init(Some(&found), Some(older), 1, FRESH, 9);
-    assert_eq!(refused, Err(TransactionError::Fenced));
+    for other in [id(7, 2), id(8, 3)] {
+        let refused = init(Some(&found), Some(other), 1, FRESH, 9);
+        assert_eq!(refused, Err(TransactionError::Fenced));
+    }
+}
+
+#[test]
+fn a_producer_that_has_not_heard_of_its_new_epoch_asks_again() {
+    let found = at(Status::CompleteAbort, 3);
+    let Step::Keep(raised) = init(Some(&found), Some(ID), 1, FRESH, 9).unwrap() else { panic!() };
+    assert_eq!(raised.identity(), id(7, 4));
+    let Step::Keep(again) = init(Some(&raised), Some(ID), 1, FRESH, 9).unwrap() else { panic!() };
+    assert_eq!(again.identity(), id(7, 4));
+    // But not once a successor has come.
+    let Step::Keep(heir) = init(Some(&raised), None, 1, FRESH, 9).unwrap() else { panic!() };
+    assert_eq!(init(Some(&heir), Some(ID), 1, FRESH, 9), Err(TransactionError::Fenced));
+    // The same where the epochs of an id run out.
+    let last = at(Status::Empty, i16::MAX - 1);
+    let expected = Some(last.identity());
+    let Step::Keep(new) = init(Some(&last), expected, 1, FRESH, 9).unwrap() else { panic!() };
+    assert_eq!(new.identity(), id(FRESH.0, 0));
+    let Step::Keep(again) = init(Some(&new), expected, 1, ProducerId(9), 9).unwrap() else {
+        panic!()
+    };
+    assert_eq!(again.identity(), id(FRESH.0, 0));
+}
+
+#[test]
+fn in_version_2_each_end_raises_the_epoch() {
+    use ControlType::{Abort, Commit};
+    let Step::End(decided) = end_v2(&at(Status::Ongoing, 3), ID, Commit).unwrap() else { panic!() };
+    assert_eq!((decided.status, decided.identity()), (Status::PrepareCommit, id(7, 4)));
+    let done = decided.completed(Commit, 10);
+    assert_eq!(done.identity(), id(7, 4));
+    // A retry of the same is answered, its opposite refused, and so is the old epoch elsewhere.
+    assert_eq!(end_v2(&decided, ID, Commit), Ok(Step::End(decided.clone())));
+    assert_eq!(end_v2(&done, ID, Commit), Ok(Step::Answer));
+    assert_eq!(end_v2(&done, ID, Abort), Err(TransactionError::InvalidState));
+    assert_eq!(add(Some(&done), ID, &[data(1)], 9), Err(TransactionError::Fenced));
+    // With the new epoch there is nothing to commit, yet an abort is good for the epoch alone.
+    assert_eq!(end_v2(&done, id(7, 4), Commit), Err(TransactionError::InvalidState));
+    let Step::End(empty) = end_v2(&done, id(7, 4), Abort).unwrap() else { panic!() };
+    assert_eq!((empty.identity(), empty.partitions.len()), (id(7, 5), 0));
+    assert_eq!(end_v2(&at(Status::Empty, 3), ID, Commit), Err(TransactionError::InvalidState));
+    assert!(matches!(end_v2(&at(Status::Empty, 3), ID, Abort), Ok(Step::End(_))));
+    for (other, error) in [
+        (id(8, 3), TransactionError::InvalidProducerIdMapping),
+        (id(7, 2), TransactionError::Fenced),
+        (id(7, 9), TransactionError::Fenced),
+    ] {
+        for status in [Status::Ongoing, Status::Empty] {
+            assert_eq!(end_v2(&at(status, 3), other, Commit), Err(error.clone()), "{status:?}");
+        }
+    }
+}
+
+#[test]
+fn in_version_2_the_last_epoch_gives_way_to_a_new_id() {
+    let last = at(Status::Ongoing, i16::MAX - 1);
+    let old = last.identity();
+    let Step::End(decided) = end_v2(&last, old, ControlType::Commit).unwrap() else { panic!() };
+    // Its marker still fences in the name of the old id.
+    assert_eq!(decided.identity(), id(7, i16::MAX));
+    let bytes = records::encode_value(&decided).unwrap();
+    let decided = records::decode_value(&bytes).unwrap();
+    let done = decided.completed(ControlType::Commit, 10);
+    assert_eq!((done.identity(), done.previous_id), (id(FRESH.0, 0), ProducerId(7)));
+    assert_eq!(end_v2(&done, old, ControlType::Commit), Ok(Step::Answer));
+    let refused = end_v2(&done, old, ControlType::Abort);
+    assert_eq!(refused, Err(TransactionError::InvalidState));
+    let next = at(Status::Ongoing, 0);
+    let next = Transaction { producer_id: FRESH, previous_id: ProducerId(7), ..next };
+    assert_eq!(end_v2(&next, old, ControlType::Commit), Err(TransactionError::Fenced));
+}
+
+#[test]
+fn only_partitions_of_the_open_transaction_may_be_written_to() {
+    let open = at(Status::Ongoing, 3);
+    assert_eq!(verify(Some(&open), ID, &[data(1), data(0)]), Ok(vec![false, true]));
+    let done = open.completed(ControlType::Commit, 6);
+    assert_eq!(verify(Some(&done), ID, &[data(0)]), Ok(vec![false]));
+    assert_eq!(verify(Some(&open), id(7, 2), &[data(0)]), Err(TransactionError::Fenced));
+    let unknown = Err(TransactionError::InvalidProducerIdMapping);
+    assert_eq!(verify(Some(&open), id(8, 3), &[data(0)]), unknown);
+    assert_eq!(verify(None, ID, &[data(0)]), unknown);
 }
 
 #[test]
 fn only_the_latest_producer_adds_and_ends() {
     let open = at(Status::Ongoing, 3);
     for (id, error) in [
-        ((ProducerId(8), ProducerEpoch(3)), TransactionError::InvalidProducerIdMapping),
-        ((ProducerId(7), ProducerEpoch(2)), TransactionError::Fenced),
-        ((ProducerId(7), ProducerEpoch(4)), TransactionError::Fenced),
+        (id(8, 3), TransactionError::InvalidProducerIdMapping),
+        (id(7, 2), TransactionError::Fenced),
+        (id(7, 4), TransactionError::Fenced),
     ] {
         assert_eq!(add(Some(&open), id, &[data(1)], 9), Err(error.clone()));
         assert_eq!(end(Some(&open), id, ControlType::Commit, 9), Err(error));
@@ -267,20 +388,32 @@ fn service(log: &Arc<SimulatedLog>) -> Arc<TransactionService> {
 /// Transactions that were answered as committed: (producer id, epoch, number).
 type Committed = Arc<Mutex<BTreeSet<(i64, i16, u32)>>>;
 
+#[derive(Clone, Debug)]
+struct Life {
+    protocol: Protocol,
+    /// Partitions to write to, and whether to commit.
+    plan: Vec<(Vec<i32>, bool)>,
+}
+
 /// One producer's life: transactions over several partitions, ended either way.
 async fn produce(
     service: Arc<TransactionService>,
     log: Arc<SimulatedLog>,
     id: &str,
-    plan: Vec<(Vec<i32>, bool)>,
+    Life { protocol, plan }: Life,
     committed: Committed,
 ) -> Result<(), TransactionError> {
-    let producer = service.init_producer(id, 60_000, None).await?;
+    let mut producer = service.init_producer(id, 60_000, None).await?;
     for (number, (partitions, commit)) in plan.into_iter().enumerate() {
+        let mut last = None;
         for partition in partitions {
-            service.add_partitions(id, producer, vec![data(partition)]).await?;
-            log.write(partition, producer, number as u32);
+            let to = vec![data(partition)];
+            let admission = service.admit(id, producer, to, protocol).await?;
             tokio::task::yield_now().await;
+            log.write(partition, producer, number as u32);
+            drop(admission);
+            tokio::task::yield_now().await;
+            last = Some(partition);
         }
         // Flushed: all that was written is durable, unless the power is gone.
         let all = log.partitions.lock().unwrap().clone();
@@ -294,12 +427,20 @@ async fn produce(
             *mark = entries.len().max(*mark);
         }
         let decision = if commit { ControlType::Commit } else { ControlType::Abort };
-        match service.end(id, producer, decision).await {
-            Ok(()) if commit => {
-                let key = (producer.producer_id.0, producer.epoch.0, number as u32);
-                committed.lock().unwrap().insert(key);
+        match service.end(id, producer, decision, protocol).await {
+            Ok(next) => {
+                if commit {
+                    let key = (producer.producer_id.0, producer.epoch.0, number as u32);
+                    committed.lock().unwrap().insert(key);
+                }
+                // What was on its way is too late now: nobody admits it.
+                if let Some(last) = last {
+                    let late = service.verify(id, producer, &[data(last)]).await;
+                    assert!(!late.is_ok_and(|(_, added)| added[0]), "admitted after the end");
+                }
+                producer = next;
             }
-            Ok(()) | Err(TransactionError::InvalidState) => {}
+            Err(TransactionError::InvalidState) => {}
             Err(error) => return Err(error),
         }
     }
@@ -329,7 +470,7 @@ fn outcomes(log: &SimulatedLog) -> BTreeMap<(i64, i16, u32), Vec<Option<ControlT
 /// More turns than the longest simulated lives take.
 const TURNS_MAX: usize = 2_000;
 
-fn simulate(plans: Vec<Vec<(Vec<i32>, bool)>>, same_id: bool, power: u32, keep: usize) {
+fn simulate(plans: Vec<Life>, same_id: bool, power: u32, keep: usize) {
     let new_runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build();
     let log = Arc::new(SimulatedLog { appends_left: Mutex::new(power), ..Default::default() });
     let committed = Committed::default();
@@ -374,14 +515,20 @@ fn simulate(plans: Vec<Vec<(Vec<i32>, bool)>>, same_id: bool, power: u32, keep: 
     }
 }
 
+fn life() -> impl Strategy<Value = Life> {
+    let partitions = proptest::collection::vec(0..3i32, 1..4);
+    let plan = proptest::collection::vec((partitions, any::<bool>()), 1..4);
+    (any::<bool>(), plan).prop_map(|(v2, plan)| {
+        let protocol = if v2 { Protocol::V2 } else { Protocol::V1 };
+        Life { protocol, plan }
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
     fn all_partitions_agree_whenever_the_power_goes(
-        plans in proptest::collection::vec(
-            proptest::collection::vec(
-                (proptest::collection::vec(0..3i32, 1..4), any::<bool>()), 1..4),
-            1..4),
+        plans in proptest::collection::vec(life(), 1..4),
         same_id: bool,
         power in 0u32..60,
         keep in 0usize..2,
@@ -402,13 +549,47 @@ async fn a_transaction_left_open_is_aborted_and_its_producer_fenced() {
         Box::new(move |transaction| sender.send(transaction).unwrap()),
     );
     let producer = service.init_producer("id", 20, None).await.unwrap();
-    service.add_partitions("id", producer, vec![data(0)]).await.unwrap();
+    service.add_partitions("id", producer, vec![data(0)], Protocol::V1).await.unwrap();
     let aborted = ended.recv().await.unwrap();
     assert_eq!(aborted.decision, ControlType::Abort);
-    let late = service.end("id", producer, ControlType::Commit).await;
+    let late = service.end("id", producer, ControlType::Commit, Protocol::V1).await;
     assert_eq!(late, Err(TransactionError::Fenced));
     let entries = log.partitions.lock().unwrap()[&data(0)].clone();
     let [Entry::Marker(marker)] = entries[..] else { panic!("{entries:?}") };
     assert_eq!(marker.control_type, ControlType::Abort);
     assert!(marker.epoch > producer.epoch);
+}
+
+#[tokio::test]
+async fn ids_that_nobody_uses_are_forgotten_for_good() {
+    let log = SimulatedLog { appends_left: Mutex::new(u32::MAX), ..Default::default() };
+    let log = Arc::new(log);
+    let now = Arc::new(std::sync::atomic::AtomicI64::new(1_000));
+    let clock = now.clone();
+    let config = TransactionConfig { id_expiration_ms: 500, ..TransactionConfig::default() };
+    let service = TransactionService::new(
+        Arc::new(Shared(log.clone())),
+        config,
+        Arc::new(move || clock.load(std::sync::atomic::Ordering::SeqCst)),
+        Box::new(|_| {}),
+    );
+    let open = service.init_producer("open", 60_000, None).await.unwrap();
+    service.add_partitions("open", open, vec![data(0)], Protocol::V2).await.unwrap();
+    let idle = service.init_producer("idle", 60_000, None).await.unwrap();
+    now.store(1_499, std::sync::atomic::Ordering::SeqCst);
+    service.forget_unused().await;
+    let all = TransactionFilter { open_for_ms: -1, ..TransactionFilter::default() };
+    assert_eq!(service.list(&all).await.len(), 2);
+    now.store(1_500, std::sync::atomic::Ordering::SeqCst);
+    service.forget_unused().await;
+    let listed = service.list(&all).await;
+    assert_eq!((listed.len(), &*listed[0].transactional_id), (1, "open"));
+    assert_eq!((listed[0].status, listed[0].started_ms), (Status::Ongoing, 1_000));
+    let refused = service.end("idle", idle, ControlType::Abort, Protocol::V2).await;
+    assert_eq!(refused, Err(TransactionError::InvalidProducerIdMapping));
+    assert_eq!(service.describe("idle").await, None);
+    let again = self::service(&log);
+    again.recover().await.unwrap();
+    assert_eq!(again.describe("idle").await, None);
+    assert!(again.describe("open").await.is_some());
 }

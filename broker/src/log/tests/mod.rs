@@ -62,8 +62,9 @@ fn by(origin: Origin, acks: Acks) -> AppendOptions {
     AppendOptions { origin, acks, now_ms: NOW_MS }
 }
 
+/// A client whose transactions the coordinator knows of.
 const CLIENT: AppendOptions =
-    AppendOptions { origin: Origin::Client, acks: Acks::Leader, now_ms: NOW_MS };
+    AppendOptions { origin: Origin::Admitted, acks: Acks::Leader, now_ms: NOW_MS };
 
 fn append(log: &Arc<Partition>, batch: RecordBatch) -> Appended {
     log.append(batch.into_bytes(), CLIENT).unwrap()

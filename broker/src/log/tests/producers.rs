@@ -114,3 +114,25 @@ fn how_a_transaction_ended_is_not_seen_before_the_marker_is_synced() {
     let visible = log.visible();
     assert_eq!((visible.last_stable, visible.high_watermark), (Offset(5), Offset(5)));
 }
+
+/// A batch that was still on its way when its transaction ended began another, which nobody knew
+/// of and so nobody ended (KIP-890).
+#[test]
+fn a_transaction_begins_only_where_it_is_admitted() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), LogConfig::default());
+    let batch = |sequence| numbered(0, 1, stamp(1, 0, sequence, true));
+    let send =
+        |sequence, origin| log.append(batch(sequence).into_bytes(), by(origin, Acks::Leader));
+    let refused = send(0, Origin::Client).unwrap_err();
+    assert!(matches!(refused, AppendError::NotAdmitted { .. }), "{refused}");
+    send(0, Origin::Admitted).unwrap();
+    // While it is open, whatever follows belongs to it.
+    send(1, Origin::Client).unwrap();
+    append_marker(&log, 1, 0, ControlType::Commit);
+    let refused = send(2, Origin::Client).unwrap_err();
+    assert!(matches!(refused, AppendError::NotAdmitted { .. }), "{refused}");
+    assert_eq!(log.visible().last_stable, log.visible().log_end);
+    // What is in the log already begins nothing.
+    assert!(send(1, Origin::Client).unwrap().duplicate);
+}

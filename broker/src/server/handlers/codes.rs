@@ -36,6 +36,7 @@ pub fn of_transaction(error: &TransactionError, knows_fencing: bool) -> ErrorCod
         TransactionError::Fenced if knows_fencing => ErrorCode::PRODUCER_FENCED,
         TransactionError::Fenced => ErrorCode::INVALID_PRODUCER_EPOCH,
         TransactionError::InvalidState => ErrorCode::INVALID_TXN_STATE,
+        TransactionError::NotAdded => ErrorCode::TRANSACTION_ABORTABLE,
         TransactionError::InvalidTimeout => ErrorCode::INVALID_TRANSACTION_TIMEOUT,
         TransactionError::EmptyId => ErrorCode::INVALID_REQUEST,
         TransactionError::Unavailable(reason) => {

@@ -1,4 +1,7 @@
 //! Produce. All partitions are appended to first, then their syncs are waited for together.
+//!
+//! A batch that would begin a transaction in its partition is sent back by the log; the
+//! coordinator is asked, and what it admits is appended before the transaction can end (KIP-890).
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -7,22 +10,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
 
+use super::admission::{self, Admitting};
 use super::{Call, topic};
 use crate::broker::now_ms;
 use crate::client::Acks;
-use crate::ids::Offset;
-use crate::log::{AppendOptions, Origin, Partition};
+use crate::coordinator::transactions::{Admission, ProducerIdentity};
+use crate::ids::{Offset, TopicPartition};
+use crate::log::{AppendError, AppendOptions, Appended, Origin, Partition};
 use crate::protocol::ErrorCode;
 use crate::protocol::message::Message;
 use crate::protocol::messages::k00_produce::*;
+use crate::record::RecordBatch;
 
 pub const VERSIONS: RangeInclusive<i16> = ProduceRequest::VERSIONS;
 
 /// From here on checking and writing take longer than the way to another thread, some 10 µs.
 const HEAVY_BYTES: usize = 64 * 1024;
-/// Where a record batch has its codec.
-const CODEC_BYTE: usize = 22;
+/// Where a record batch has its codec, and whether it is transactional.
+const ATTRIBUTES_BYTE: usize = 22;
 const CODEC_BITS: u8 = 0x07;
+const TRANSACTIONAL_BIT: u8 = 0x10;
 
 pub async fn handle(call: &Call, request: ProduceRequest) -> ProduceResponse {
     append(call, request).await.acknowledged().await
@@ -39,21 +46,17 @@ struct Wait {
     partition: Arc<Partition>,
     last_offset: Offset,
     /// Of the response.
-    at: (usize, usize),
+    at: At,
 }
 
 /// Appends all that a request brings.
 pub async fn append(call: &Call, request: ProduceRequest) -> Appends {
+    let acks = acks(&request);
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let mut appends = Appends {
         response: ProduceResponse::default(),
         waits: Vec::new(),
         deadline: Instant::now() + timeout,
-    };
-    let acks = match request.acks {
-        -1 => Ok(Acks::All),
-        0 | 1 => Ok(Acks::Leader),
-        _ => Err(ErrorCode::INVALID_REQUIRED_ACKS),
     };
     let mut jobs = Vec::new();
     for (topic_at, data) in request.topic_data.into_iter().enumerate() {
@@ -86,58 +89,98 @@ pub async fn append(call: &Call, request: ProduceRequest) -> Appends {
             partition_responses: responses,
         });
     }
-    appends.run(call, jobs).await;
+    let not_admitted = appends.run(call, jobs, None).await;
+    if let (false, Some(id)) = (not_admitted.is_empty(), request.transactional_id) {
+        appends.run_admitted(call, &id, not_admitted).await;
+    }
     appends
 }
+
+/// How all is to be acknowledged, if the request makes sense as a whole.
+fn acks(request: &ProduceRequest) -> Result<Acks, ErrorCode> {
+    let mut all = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
+    let is_transactional = |data: &PartitionProduceData| {
+        let attributes = data.records.as_ref().and_then(|records| records.get(ATTRIBUTES_BYTE));
+        attributes.is_some_and(|attributes| attributes & TRANSACTIONAL_BIT != 0)
+    };
+    if request.transactional_id.is_none() && all.any(is_transactional) {
+        return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    }
+    match request.acks {
+        -1 => Ok(Acks::All),
+        0 | 1 => Ok(Acks::Leader),
+        _ => Err(ErrorCode::INVALID_REQUIRED_ACKS),
+    }
+}
+
+type At = (usize, usize);
 
 struct Job {
     partition: Arc<Partition>,
     records: Bytes,
     options: AppendOptions,
-    at: (usize, usize),
+    at: At,
+}
+
+/// What has come of a job.
+enum Outcome {
+    Appended(PartitionProduceResponse, Option<Wait>),
+    /// It would begin a transaction that the coordinator has to know of.
+    NotAdmitted(Job),
 }
 
 impl Job {
     /// Whether it may keep a thread busy: a compressed batch of some KB can hold hundreds of MB.
     fn is_compressed(&self) -> bool {
-        self.records.get(CODEC_BYTE).is_some_and(|attributes| attributes & CODEC_BITS != 0)
+        self.records.get(ATTRIBUTES_BYTE).is_some_and(|attributes| attributes & CODEC_BITS != 0)
     }
 
-    fn run(self) -> (PartitionProduceResponse, Option<Wait>) {
-        let Job { partition, records, options, at } = self;
-        match partition.append(records, options) {
-            Ok(appended) => {
-                let response = PartitionProduceResponse {
-                    index: partition.id().partition,
-                    error_code: ErrorCode::NONE,
-                    base_offset: appended.base_offset.0,
-                    log_append_time_ms: appended.append_time_ms.unwrap_or(-1),
-                    log_start_offset: appended.log_start.0,
-                    ..PartitionProduceResponse::default()
-                };
-                let last_offset = appended.last_offset;
-                let wait = appended.wait_for_sync.then_some(Wait { partition, last_offset, at });
-                (response, wait)
-            }
+    /// Who has written it; only to be asked of a batch that the log has looked at.
+    fn producer(&self) -> Option<ProducerIdentity> {
+        let batch = RecordBatch::parse(self.records.clone()).ok()?;
+        let (producer_id, epoch) = (batch.producer_id(), batch.producer_epoch());
+        Some(ProducerIdentity { producer_id, epoch })
+    }
+
+    fn run(self) -> Outcome {
+        let index = self.partition.id().partition;
+        match self.partition.append(self.records.clone(), self.options) {
+            Ok(appended) => self.appended(appended),
+            Err(AppendError::NotAdmitted { .. }) => Outcome::NotAdmitted(self),
             Err(error) => {
-                let response = PartitionProduceResponse {
-                    index: partition.id().partition,
-                    error_message: Some(error.to_string()),
-                    ..refused(ErrorCode(error.code()))
-                };
-                (response, None)
+                let error_message = Some(error.to_string());
+                let refused = refused(ErrorCode(error.code()));
+                let response = PartitionProduceResponse { index, error_message, ..refused };
+                Outcome::Appended(response, None)
             }
         }
+    }
+
+    fn appended(self, appended: Appended) -> Outcome {
+        let Job { partition, at, .. } = self;
+        let response = PartitionProduceResponse {
+            index: partition.id().partition,
+            error_code: ErrorCode::NONE,
+            base_offset: appended.base_offset.0,
+            log_append_time_ms: appended.append_time_ms.unwrap_or(-1),
+            log_start_offset: appended.log_start.0,
+            ..PartitionProduceResponse::default()
+        };
+        let last_offset = appended.last_offset;
+        let wait = appended.wait_for_sync.then_some(Wait { partition, last_offset, at });
+        Outcome::Appended(response, wait)
     }
 }
 
 impl Appends {
-    /// The appends themselves. They write to the page cache, which takes microseconds, so small
-    /// ones are done here and now; large or compressed ones go to another thread.
-    async fn run(&mut self, call: &Call, jobs: Vec<Job>) {
+    /// The appends themselves; gives those back that are not admitted. They write to the page
+    /// cache, which takes microseconds, so small ones are done here and now; large or compressed
+    /// ones go to another thread, and the admission with them.
+    async fn run(&mut self, call: &Call, jobs: Vec<Job>, admission: Option<Admission>) -> Vec<Job> {
         let bytes: usize = jobs.iter().map(|job| job.records.len()).sum();
         let is_heavy = bytes >= HEAVY_BYTES || jobs.iter().any(Job::is_compressed);
         let run = move || {
+            let _held_to_the_end = admission;
             let run = |job: Job| (job.at, job.run());
             jobs.into_iter().map(run).collect::<Vec<_>>()
         };
@@ -147,10 +190,53 @@ impl Appends {
         } else {
             run()
         };
-        for ((topic, partition), (response, wait)) in done {
-            self.response.responses[topic].partition_responses[partition] = response;
-            self.waits.extend(wait);
+        let mut not_admitted = Vec::new();
+        for (at, outcome) in done {
+            match outcome {
+                Outcome::Appended(response, wait) => {
+                    *self.response_at(at) = response;
+                    self.waits.extend(wait);
+                }
+                Outcome::NotAdmitted(job) => {
+                    self.response_at(at).error_code = ErrorCode::INVALID_TXN_STATE;
+                    not_admitted.push(job);
+                }
+            }
         }
+        not_admitted
+    }
+
+    /// Asks the coordinator for admission, and appends what it admits.
+    async fn run_admitted(&mut self, call: &Call, id: &str, jobs: Vec<Job>) {
+        let partitions: Vec<TopicPartition> =
+            jobs.iter().map(|job| job.partition.id().clone()).collect();
+        let producer = jobs[0].producer();
+        let admitted = match producer {
+            Some(producer) if jobs.iter().all(|job| job.producer() == Some(producer)) => {
+                let admitting = Admitting::of_produce(call.version);
+                admission::admit(call, id, producer, partitions, admitting).await
+            }
+            _ => Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING),
+        };
+        let (admission, each) = match admitted {
+            Ok((admission, each)) => (Some(admission), each),
+            Err(error_code) => (None, vec![Err(error_code); jobs.len()]),
+        };
+        let mut admitted = Vec::with_capacity(jobs.len());
+        for (mut job, result) in jobs.into_iter().zip(each) {
+            match result {
+                Ok(()) => {
+                    job.options.origin = Origin::Admitted;
+                    admitted.push(job);
+                }
+                Err(error_code) => self.response_at(job.at).error_code = error_code,
+            }
+        }
+        self.run(call, admitted, admission).await;
+    }
+
+    fn response_at(&mut self, (topic, partition): At) -> &mut PartitionProduceResponse {
+        &mut self.response.responses[topic].partition_responses[partition]
     }
 
     /// Waits until all is acknowledged as it was asked for, or the time is over. The syncs have

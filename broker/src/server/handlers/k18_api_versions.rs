@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use super::{Call, SERVED, versions};
+use crate::coordinator::transactions::Protocol;
 use crate::protocol::ErrorCode;
 use crate::protocol::message::Message;
 use crate::protocol::messages::k18_api_versions::*;
@@ -15,13 +16,31 @@ pub async fn handle(call: &Call, request: ApiVersionsRequest) -> ApiVersionsResp
         let error_code = ErrorCode::INVALID_REQUEST;
         return ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() };
     }
-    served(ErrorCode::NONE)
+    let mut response = served(ErrorCode::NONE);
+    let (name, latest) = (TRANSACTIONS.to_owned(), Protocol::V2 as i16);
+    if call.version >= FEATURES_FROM_ZERO_SINCE {
+        let feature =
+            SupportedFeatureKey { name: name.clone(), min_version: 0, max_version: latest };
+        response.supported_features = vec![feature];
+    }
+    let (max_version_level, min_version_level) = (latest, latest);
+    response.finalized_features =
+        vec![FinalizedFeatureKey { name, max_version_level, min_version_level }];
+    response.finalized_features_epoch = FEATURES_EPOCH;
+    response
 }
 
 /// The answer to a version that is newer than ours, in the form of version 0 (KIP-511).
 pub fn unsupported() -> ApiVersionsResponse {
     served(ErrorCode::UNSUPPORTED_VERSION)
 }
+
+/// The feature by which clients choose transactions of version 2 (KIP-890).
+const TRANSACTIONS: &str = "transaction.version";
+/// The version of the features as a whole: they never change.
+const FEATURES_EPOCH: i64 = 0;
+/// Earlier clients take a feature that begins at 0 for malformed.
+const FEATURES_FROM_ZERO_SINCE: i16 = 4;
 
 fn served(error_code: ErrorCode) -> ApiVersionsResponse {
     let api_keys = SERVED.iter().filter_map(|api| {

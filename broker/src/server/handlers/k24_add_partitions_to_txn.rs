@@ -1,53 +1,107 @@
-//! AddPartitionsToTxn, as producers send it; from v4 on it is for brokers among themselves.
+//! AddPartitionsToTxn, as producers send it; from v4 on it is for brokers among themselves, with
+//! several transactions at once, to add partitions or only to ask whether they were added.
 
 use std::ops::RangeInclusive;
 
 use super::{Call, codes, partition};
-use crate::coordinator::transactions::ProducerIdentity;
+use crate::coordinator::transactions::{ProducerIdentity, Protocol, TransactionError};
 use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::ErrorCode;
 use crate::protocol::message::Message;
 use crate::protocol::messages::k24_add_partitions_to_txn::*;
 
-pub const VERSIONS: RangeInclusive<i16> = *AddPartitionsToTxnRequest::VERSIONS.start()..=3;
+pub const VERSIONS: RangeInclusive<i16> = AddPartitionsToTxnRequest::VERSIONS;
+
+/// The first version that has several transactions.
+const TRANSACTIONS_FROM: i16 = 4;
+/// The first version that knows TRANSACTION_ABORTABLE.
+const ABORTABLE_FROM: i16 = 5;
 
 pub async fn handle(call: &Call, request: AddPartitionsToTxnRequest) -> AddPartitionsToTxnResponse {
-    let topics = request.v3_and_below_topics;
+    if call.version < TRANSACTIONS_FROM {
+        let transaction = AddPartitionsToTxnTransaction {
+            transactional_id: request.v3_and_below_transactional_id,
+            producer_id: request.v3_and_below_producer_id,
+            producer_epoch: request.v3_and_below_producer_epoch,
+            verify_only: false,
+            topics: request.v3_and_below_topics,
+        };
+        return AddPartitionsToTxnResponse {
+            results_by_topic_v3_and_below: add(call, transaction).await,
+            ..AddPartitionsToTxnResponse::default()
+        };
+    }
+    let mut results_by_transaction = Vec::with_capacity(request.transactions.len());
+    for transaction in request.transactions {
+        let transactional_id = transaction.transactional_id.clone();
+        let topic_results = add(call, transaction).await;
+        results_by_transaction.push(AddPartitionsToTxnResult { transactional_id, topic_results });
+    }
+    AddPartitionsToTxnResponse { results_by_transaction, ..Default::default() }
+}
+
+async fn add(
+    call: &Call,
+    transaction: AddPartitionsToTxnTransaction,
+) -> Vec<AddPartitionsToTxnTopicResult> {
+    let topics = &transaction.topics;
     let all = topics.iter().flat_map(|topic| {
         topic.partitions.iter().map(|index| TopicPartition::new(topic.name.as_str(), *index))
     });
     let all: Vec<TopicPartition> = all.collect();
     let exists = |of: &TopicPartition| partition(call, &of.topic, of.partition).is_ok();
-    let each: Vec<bool> = all.iter().map(exists).collect();
+    let exist: Vec<bool> = all.iter().map(exists).collect();
     // All or none: a producer told of one failure takes the whole request for failed.
-    let code = if each.contains(&false) {
-        ErrorCode::OPERATION_NOT_ATTEMPTED
-    } else {
-        let producer = ProducerIdentity {
-            producer_id: ProducerId(request.v3_and_below_producer_id),
-            epoch: ProducerEpoch(request.v3_and_below_producer_epoch),
+    let codes = if exist.contains(&false) {
+        let code = |exists: &bool| match exists {
+            true => ErrorCode::OPERATION_NOT_ATTEMPTED,
+            false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         };
-        let id = &request.v3_and_below_transactional_id;
-        let added = call.broker().transactions().add_partitions(id, producer, all).await;
-        added
-            .err()
-            .map_or(ErrorCode::NONE, |error| codes::of_transaction(&error, call.version >= 2))
+        exist.iter().map(code).collect()
+    } else {
+        added(call, &transaction, all).await
     };
-    let mut each = each.into_iter();
-    let results = topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().zip(&mut each);
-        let result = |(index, exists): (&i32, bool)| AddPartitionsToTxnPartitionResult {
+    let mut codes = codes.into_iter();
+    let results = transaction.topics.into_iter().map(|topic| {
+        let partitions = topic.partitions.iter().zip(&mut codes);
+        let result = |(index, code): (&i32, ErrorCode)| AddPartitionsToTxnPartitionResult {
             partition_index: *index,
-            partition_error_code: match exists {
-                true => code,
-                false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            },
+            partition_error_code: code,
         };
         let results_by_partition = partitions.map(result).collect();
         AddPartitionsToTxnTopicResult { name: topic.name, results_by_partition }
     });
-    AddPartitionsToTxnResponse {
-        results_by_topic_v3_and_below: results.collect(),
-        ..AddPartitionsToTxnResponse::default()
+    results.collect()
+}
+
+/// One code for each partition.
+async fn added(
+    call: &Call,
+    transaction: &AddPartitionsToTxnTransaction,
+    partitions: Vec<TopicPartition>,
+) -> Vec<ErrorCode> {
+    let (id, count) = (&transaction.transactional_id, partitions.len());
+    let producer = ProducerIdentity {
+        producer_id: ProducerId(transaction.producer_id),
+        epoch: ProducerEpoch(transaction.producer_epoch),
+    };
+    let code = |error: &TransactionError| match error {
+        TransactionError::NotAdded if call.version < ABORTABLE_FROM => ErrorCode::INVALID_TXN_STATE,
+        error => codes::of_transaction(error, call.version >= 2),
+    };
+    let transactions = call.broker().transactions();
+    if transaction.verify_only {
+        return match transactions.verify(id, producer, &partitions).await {
+            Ok((_, added)) => {
+                let not_added = code(&TransactionError::NotAdded);
+                added.into_iter().map(|ok| if ok { ErrorCode::NONE } else { not_added }).collect()
+            }
+            Err(error) => vec![code(&error); count],
+        };
     }
+    // A broker adds what is being written to, for a client of version 2.
+    let by_broker = call.version >= TRANSACTIONS_FROM;
+    let protocol = if by_broker { Protocol::V2 } else { Protocol::V1 };
+    let added = transactions.add_partitions(id, producer, partitions, protocol).await;
+    vec![added.err().map_or(ErrorCode::NONE, |error| code(&error)); count]
 }

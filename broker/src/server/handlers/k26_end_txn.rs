@@ -1,16 +1,19 @@
-//! EndTxn, of transactions version 1: from v5 on the epoch grows with each end (KIP-890).
+//! EndTxn; from v5 on the epoch grows with each end (KIP-890).
 
 use std::ops::RangeInclusive;
 
 use super::{Call, codes};
-use crate::coordinator::transactions::ProducerIdentity;
+use crate::coordinator::transactions::{ProducerIdentity, Protocol};
 use crate::ids::{ProducerEpoch, ProducerId};
 use crate::protocol::ErrorCode;
 use crate::protocol::message::Message;
 use crate::protocol::messages::k26_end_txn::*;
 use crate::record::ControlType;
 
-pub const VERSIONS: RangeInclusive<i16> = *EndTxnRequest::VERSIONS.start()..=4;
+pub const VERSIONS: RangeInclusive<i16> = EndTxnRequest::VERSIONS;
+
+/// The first version of clients whose epoch grows.
+const GROWING_FROM: i16 = 5;
 
 pub async fn handle(call: &Call, request: EndTxnRequest) -> EndTxnResponse {
     let producer = ProducerIdentity {
@@ -18,10 +21,19 @@ pub async fn handle(call: &Call, request: EndTxnRequest) -> EndTxnResponse {
         epoch: ProducerEpoch(request.producer_epoch),
     };
     let decision = if request.committed { ControlType::Commit } else { ControlType::Abort };
-    let ended = call.broker().transactions().end(&request.transactional_id, producer, decision);
-    let error_code = ended
-        .await
-        .err()
-        .map_or(ErrorCode::NONE, |error| codes::of_transaction(&error, call.version >= 2));
-    EndTxnResponse { error_code, ..EndTxnResponse::default() }
+    let protocol = if call.version >= GROWING_FROM { Protocol::V2 } else { Protocol::V1 };
+    let transactions = call.broker().transactions();
+    let ended = transactions.end(&request.transactional_id, producer, decision, protocol).await;
+    match ended {
+        Ok(next) => EndTxnResponse {
+            error_code: ErrorCode::NONE,
+            producer_id: next.producer_id.0,
+            producer_epoch: next.epoch.0,
+            ..EndTxnResponse::default()
+        },
+        Err(error) => EndTxnResponse {
+            error_code: codes::of_transaction(&error, call.version >= 2),
+            ..EndTxnResponse::default()
+        },
+    }
 }

@@ -1,53 +1,72 @@
-//! TxnOffsetCommit; from v5 on it would add the group to the transaction by itself (KIP-890).
+//! TxnOffsetCommit; from v5 on it adds the group to the transaction by itself (KIP-890).
 
 use std::ops::RangeInclusive;
 
-use super::Call;
-use super::k08_offset_commit::Commits;
-use crate::coordinator::groups::{
-    CommitRequest, InstanceId, MemberClaim, MemberId, OffsetToCommit,
-};
+use super::admission::{self, Admitting};
+use super::committing::{Asked, Committed, commit, refused};
+use super::{Call, codes};
+use crate::coordinator::groups::{InstanceId, MemberClaim, MemberId};
+use crate::coordinator::transactions::{Admission, ProducerIdentity};
 use crate::ids::{ProducerEpoch, ProducerId};
+use crate::protocol::ErrorCode;
 use crate::protocol::message::Message;
 use crate::protocol::messages::k28_txn_offset_commit::*;
 
-pub const VERSIONS: RangeInclusive<i16> = *TxnOffsetCommitRequest::VERSIONS.start()..=4;
+pub const VERSIONS: RangeInclusive<i16> = TxnOffsetCommitRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: TxnOffsetCommitRequest) -> TxnOffsetCommitResponse {
-    let mut commits = Commits::default();
-    for topic in &request.topics {
-        for partition in &topic.partitions {
-            let metadata = partition.committed_metadata.clone().unwrap_or_default();
-            commits.add(call, &topic.name, partition.partition_index, |of| OffsetToCommit {
-                partition: of,
-                offset: partition.committed_offset,
-                leader_epoch: partition.committed_leader_epoch,
-                metadata,
-            });
-        }
-    }
-    let commit = CommitRequest {
-        member: MemberClaim {
-            member_id: MemberId::from(request.member_id.as_str()),
-            instance_id: request.group_instance_id.as_deref().map(InstanceId::from),
-            generation: request.generation_id,
-        },
-        producer: Some((ProducerId(request.producer_id), ProducerEpoch(request.producer_epoch))),
-        offsets: std::mem::take(&mut commits.offsets),
+    let producer = ProducerIdentity {
+        producer_id: ProducerId(request.producer_id),
+        epoch: ProducerEpoch(request.producer_epoch),
     };
-    let committed = call.broker().groups().commit_offsets(&request.group_id, commit).await;
-    let mut codes = commits.codes(committed).into_iter();
-    let topics = request.topics.into_iter().map(|topic| TxnOffsetCommitResponseTopic {
-        partitions: topic
-            .partitions
-            .iter()
-            .zip(&mut codes)
-            .map(|(partition, error_code)| TxnOffsetCommitResponsePartition {
-                partition_index: partition.partition_index,
-                error_code,
-            })
-            .collect(),
-        name: topic.name,
+    let member = MemberClaim {
+        member_id: MemberId::from(request.member_id.as_str()),
+        instance_id: request.group_instance_id.as_deref().map(InstanceId::from),
+        generation: request.generation_id,
+    };
+    let offset = |partition: TxnOffsetCommitRequestPartition| Committed {
+        partition_index: partition.partition_index,
+        offset: partition.committed_offset,
+        leader_epoch: partition.committed_leader_epoch,
+        metadata: partition.committed_metadata,
+    };
+    let topics = request.topics.into_iter();
+    let asked: Asked = topics
+        .map(|topic| (topic.name, topic.partitions.into_iter().map(offset).collect()))
+        .collect();
+    let answered = match admit(call, &request.transactional_id, producer, &request.group_id).await {
+        // Held until the offsets are durable: the transaction must not end before.
+        Ok(_admission) => {
+            let producer = Some((producer.producer_id, producer.epoch));
+            commit(call, &request.group_id, member, producer, asked).await
+        }
+        Err(error_code) => refused(asked, error_code),
+    };
+    let answer = |(partition_index, error_code)| TxnOffsetCommitResponsePartition {
+        partition_index,
+        error_code,
+    };
+    let topics = answered.into_iter().map(|(name, partitions)| TxnOffsetCommitResponseTopic {
+        name,
+        partitions: partitions.into_iter().map(answer).collect(),
     });
     TxnOffsetCommitResponse { topics: topics.collect(), ..TxnOffsetCommitResponse::default() }
+}
+
+/// Offsets that come when their transaction has ended would wait for its end for ever.
+async fn admit(
+    call: &Call,
+    id: &str,
+    producer: ProducerIdentity,
+    group: &str,
+) -> Result<Admission, ErrorCode> {
+    if group.is_empty() {
+        return Err(ErrorCode::INVALID_GROUP_ID);
+    }
+    let partition = call.broker().transactions().offsets_partition(group).await;
+    let partition = partition.map_err(|error| codes::of_transaction(&error, false))?;
+    let admitting = Admitting::of_offsets(call.version);
+    let (admission, each) =
+        admission::admit(call, id, producer, vec![partition], admitting).await?;
+    each.into_iter().collect::<Result<Vec<()>, ErrorCode>>().map(|_| admission)
 }

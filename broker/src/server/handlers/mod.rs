@@ -4,7 +4,9 @@
 //! `async fn handle(call: &Call, request: XRequest) -> XResponse`: errors are codes within the
 //! response, and it may be dropped at any await when its client is gone.
 
+mod admission;
 mod codes;
+mod committing;
 pub mod k00_produce;
 mod k01_fetch;
 mod k02_list_offsets;
@@ -27,6 +29,7 @@ mod k23_offset_for_leader_epoch;
 mod k24_add_partitions_to_txn;
 mod k25_add_offsets_to_txn;
 mod k26_end_txn;
+mod k27_write_txn_markers;
 mod k28_txn_offset_commit;
 mod k32_describe_configs;
 mod k33_alter_configs;
@@ -37,6 +40,8 @@ mod k44_incremental_alter_configs;
 mod k47_offset_delete;
 mod k60_describe_cluster;
 mod k61_describe_producers;
+mod k65_describe_transactions;
+mod k66_list_transactions;
 mod k75_describe_topic_partitions;
 
 use std::net::SocketAddr;
@@ -134,6 +139,7 @@ handlers! {
     AddPartitionsToTxn k24_add_partitions_to_txn;
     AddOffsetsToTxn k25_add_offsets_to_txn;
     EndTxn k26_end_txn;
+    WriteTxnMarkers k27_write_txn_markers;
     TxnOffsetCommit k28_txn_offset_commit;
     DescribeConfigs k32_describe_configs;
     AlterConfigs k33_alter_configs;
@@ -144,6 +150,8 @@ handlers! {
     OffsetDelete k47_offset_delete;
     DescribeCluster k60_describe_cluster;
     DescribeProducers k61_describe_producers;
+    DescribeTransactions k65_describe_transactions;
+    ListTransactions k66_list_transactions;
     DescribeTopicPartitions k75_describe_topic_partitions;
 }
 

@@ -1,6 +1,7 @@
 //! Transactions: all or nothing, over partitions, offsets, successors and restarts.
 
 use super::*;
+use crate::coordinator::transactions::Protocol;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_is_seen_whole_or_not_at_all() {
@@ -167,6 +168,7 @@ async fn who_asks_for_an_offset_waits_for_the_transaction_that_holds_it() {
     };
     tokio::task::yield_now().await;
     assert!(!asking.is_finished());
-    broker.transactions().end("t", id, crate::record::ControlType::Commit).await.unwrap();
+    let (commit, v1) = (crate::record::ControlType::Commit, Protocol::V1);
+    broker.transactions().end("t", id, commit, v1).await.unwrap();
     assert_eq!(asking.await.unwrap(), Some(9));
 }

@@ -1,11 +1,13 @@
 //! Committing offsets, plain and within transactions, and fetching them.
 
+use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard};
 
 use super::super::messages::{CommitRequest, GroupError};
 use super::super::offsets::{Place, StoredOffset};
 use super::super::records;
 use super::{Cell, GROUP_ID_BYTES_MAX, GroupService, Kept, Slot, locked};
+use crate::coordinator::state_log::{OFFSETS_TOPIC, partition_for};
 use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::EncodeError;
 use crate::record::{BatchBuilder, ControlType, ProducerStamp};
@@ -131,10 +133,25 @@ impl GroupService {
         }
     }
 
-    /// The markers of a transaction are in `__consumer_offsets`.
-    pub fn transaction_ended(&self, producer: ProducerId, decision: ControlType) {
-        let groups = locked(&self.undecided).remove(&producer).unwrap_or_default();
-        for group in groups {
+    /// The markers of a transaction are in these partitions of `__consumer_offsets`.
+    pub fn transaction_ended(
+        &self,
+        producer: ProducerId,
+        decision: ControlType,
+        partitions: &[i32],
+    ) {
+        let count = self.log.partitions(OFFSETS_TOPIC).unwrap_or(1);
+        let is_ended = |group: &Arc<str>| partitions.contains(&partition_for(group, count));
+        let ended = {
+            let mut undecided = locked(&self.undecided);
+            let groups = undecided.remove(&producer).unwrap_or_default();
+            let (ended, left): (HashSet<_>, HashSet<_>) = groups.into_iter().partition(is_ended);
+            if !left.is_empty() {
+                undecided.insert(producer, left);
+            }
+            ended
+        };
+        for group in ended {
             if let Some(slot) = self.existing(&group) {
                 locked(&slot.cell).offsets.end(producer, decision);
                 self.drop_untouched(&slot);

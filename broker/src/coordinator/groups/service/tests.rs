@@ -238,7 +238,7 @@ async fn a_transaction_may_end_before_its_offsets_are_known_to_be_durable() {
         let of = [TopicPartition::new("t", 0)];
         let undecided = service.fetch_offsets("g", Some(&of), true).remove(0).1;
         assert_eq!(undecided, Err(GroupError::UnstableOffsetCommit));
-        service.transaction_ended(ProducerId(1), decision);
+        service.transaction_ended(ProducerId(1), decision, &[0]);
         log.flow(true);
         assert_eq!(committing.await, Ok(vec![Ok(())]));
         let found = service.fetch_offsets("g", Some(&of), true).remove(0).1.unwrap();
@@ -273,7 +273,7 @@ async fn refused_requests_leave_nothing_behind() {
     assert!(service.commit_offsets(&"c".repeat(40_000), commit(Vec::new())).await.is_err());
     let request = transactional(1, vec![offset("t", 0, 7)]);
     service.commit_offsets("d", request).await.unwrap();
-    service.transaction_ended(ProducerId(1), ControlType::Abort);
+    service.transaction_ended(ProducerId(1), ControlType::Abort, &[0]);
     assert!(locked(&service.slots).is_empty());
     assert!(locked(&service.undecided).is_empty());
 }
@@ -290,7 +290,7 @@ async fn offsets_go_with_their_topics_and_on_request() {
         // Outside of the group, as a transaction may.
         groups.commit_offsets(group, transactional(1, offsets)).await.unwrap();
     }
-    groups.transaction_ended(ProducerId(1), ControlType::Commit);
+    groups.transaction_ended(ProducerId(1), ControlType::Commit, &[0]);
     let marker = Marker {
         producer_id: ProducerId(1),
         epoch: ProducerEpoch(0),
@@ -402,7 +402,7 @@ impl World {
                 let to = TopicPartition::new(OFFSETS_TOPIC, 0);
                 // The coordinator of transactions tries until the marker is in the log.
                 if self.log.append_marker(&to, marker).await.is_ok() {
-                    service.transaction_ended(producer_id, control_type);
+                    service.transaction_ended(producer_id, control_type, &[0]);
                 }
             }
             Act::DeleteOffsets { group, partition } => {

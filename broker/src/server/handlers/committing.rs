@@ -1,0 +1,63 @@
+//! Committing offsets: what OffsetCommit and TxnOffsetCommit have in common.
+
+use super::Call;
+use crate::coordinator::groups::{CommitRequest, MemberClaim, OffsetToCommit};
+use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
+use crate::protocol::ErrorCode;
+
+/// An offset as a request brings it.
+pub struct Committed {
+    pub partition_index: i32,
+    pub offset: i64,
+    pub leader_epoch: i32,
+    pub metadata: Option<String>,
+}
+
+/// Offsets by topic, and by topic what is to be answered for each partition.
+pub type Asked = Vec<(String, Vec<Committed>)>;
+pub type Answered = Vec<(String, Vec<(i32, ErrorCode)>)>;
+
+/// Commits the offsets of partitions that exist.
+pub async fn commit(
+    call: &Call,
+    group: &str,
+    member: MemberClaim,
+    producer: Option<(ProducerId, ProducerEpoch)>,
+    asked: Asked,
+) -> Answered {
+    let mut offsets = Vec::new();
+    let mut answered: Answered = Vec::with_capacity(asked.len());
+    for (topic, partitions) in asked {
+        let mut answers = Vec::with_capacity(partitions.len());
+        for Committed { partition_index, offset, leader_epoch, metadata } in partitions {
+            let exists = super::partition(call, &topic, partition_index);
+            if exists.is_ok() {
+                let partition = TopicPartition::new(topic.as_str(), partition_index);
+                let metadata = metadata.unwrap_or_default();
+                offsets.push(OffsetToCommit { partition, offset, leader_epoch, metadata });
+            }
+            answers.push((partition_index, exists.err().unwrap_or(ErrorCode::NONE)));
+        }
+        answered.push((topic, answers));
+    }
+    let commit = CommitRequest { member, producer, offsets };
+    let committed = call.broker().groups().commit_offsets(group, commit).await;
+    let (mut each, of_all) = match committed {
+        Ok(each) => (each.into_iter(), None),
+        Err(error) => (Vec::new().into_iter(), Some(ErrorCode::from(error))),
+    };
+    let taken = answered.iter_mut().flat_map(|(_, answers)| answers);
+    for (_, code) in taken.filter(|(_, code)| *code == ErrorCode::NONE) {
+        let of_one = || each.next().and_then(Result::err).map(ErrorCode::from);
+        *code = of_all.or_else(of_one).unwrap_or(ErrorCode::NONE);
+    }
+    answered
+}
+
+/// The same answer for all.
+pub fn refused(asked: Asked, code: ErrorCode) -> Answered {
+    let refuse = |partitions: Vec<Committed>| {
+        partitions.into_iter().map(|partition| (partition.partition_index, code)).collect()
+    };
+    asked.into_iter().map(|(topic, partitions)| (topic, refuse(partitions))).collect()
+}

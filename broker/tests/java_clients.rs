@@ -1,0 +1,85 @@
+//! Java's clients, which do transactions of version 2, against our own server. What they print is
+//! what they print against Apache Kafka 4.1.
+
+#[path = "server/harness.rs"]
+#[allow(dead_code, unused_macros, unused_imports)]
+mod harness;
+#[path = "../../tests/kafka/fixture.rs"]
+#[allow(dead_code)]
+mod kafka;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use expect_test::{Expect, expect};
+use harness::TestBroker;
+use tokio::task::spawn_blocking;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/kafka")
+}
+
+/// What a program of tests/kafka prints; `None`, with a notice, where Java is missing.
+fn java(program: &str, address: &str, options: &str) -> Option<String> {
+    for tool in ["java", "mvn"] {
+        if Command::new(tool).arg("-version").output().is_err() {
+            eprintln!("skipped: Java's clients need '{tool}', which is not installed");
+            return None;
+        }
+    }
+    let quiet =
+        format!("-Dlog4j2.configurationFile={}", folder().join("quiet.properties").display());
+    let output = Command::new(folder().join("start-kafka.sh"))
+        .arg("class")
+        .arg(folder().join(program))
+        .arg(address)
+        .env("KAFKA_JVM_OPTIONS", format!("{quiet} {options}"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{program}: {errors}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn transactions() -> Expect {
+    expect![[r#"
+        transaction.version FinalizedVersionRange[min_version_level:2, max_version_level:2]
+        committed [0:r0, 0:r2, 0:r3, 0:r5, 1:r0, 1:r2, 1:r3, 1:r5, 2:r0, 2:r2, 2:r3, 2:r5]
+        copied [0:cr0, 0:cr2, 0:cr3, 0:cr5, 1:cr0, 1:cr2, 1:cr3, 1:cr5, 2:cr0, 2:cr2, 2:cr3, 2:cr5]
+        offsets {in-0=11, in-1=11, in-2=11}
+        zombie write: InvalidProducerEpochException
+        zombie commit: InvalidProducerEpochException
+        after fencing [0:cr0, 0:cr2, 0:cr3, 0:cr5, 0:heir, 1:cr0, 1:cr2, 1:cr3, 1:cr5, 1:heir, 2:cr0, 2:cr2, 2:cr3, 2:cr5, 2:heir]
+        slow commit: InvalidTxnStateException
+        slow abort: KafkaException
+        after timeout 15
+        open Ongoing [out-0, out-1, out-2]
+        listed [copy=CompleteCommit, fenced=CompleteCommit, open=Ongoing, slow=CompleteAbort, t1=CompleteCommit]
+        pattern [open]
+        open in partition 1 sequence 0
+        left open in partition 0
+        fenced by admin: ProducerFencedException
+    "#]]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_go_as_at_kafka() {
+    let broker = TestBroker::start().await;
+    let address = broker.address.to_string();
+    let printed = spawn_blocking(move || java("Transactions.java", &address, ""));
+    if let Some(printed) = printed.await.unwrap() {
+        transactions().assert_eq(&printed);
+    }
+}
+
+/// Takes half a minute, most of it in waiting for Kafka to notice a timeout.
+#[test]
+#[ignore = "asks Apache Kafka whether what we expect is right"]
+fn transactions_at_kafka_itself() {
+    let Some(kafka) = kafka::kafka() else { return };
+    let options = "-Dtimeout.wait.ms=13000";
+    if let Some(printed) = java("Transactions.java", &kafka.address, options) {
+        transactions().assert_eq(&printed);
+    }
+}
