@@ -4,6 +4,7 @@
 //! Invariants: the writer lock is never held during an fsync. What a failed fsync was to cover is
 //! never acknowledged; the partition is offline from then on.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use super::checkpoint::{CleanEnd, LogCheckpoint, sync_metadata};
@@ -91,9 +92,8 @@ impl Partition {
             (writer.end, writer.active().clone(), sealed, dir_changed)
         };
         // Oldest first: were a power cut to come between, no gap would be left.
-        let segments = sealed.iter().map(|sealed| &sealed.segment).chain([&active]);
-        let mut result: Result<(), StorageError> =
-            segments.map(|segment| self.sync_segment(segment)).collect();
+        let earlier = sealed.iter().try_for_each(|sealed| self.sync_segment(&sealed.segment));
+        let mut result = earlier.and_then(|()| self.sync_segment(&active));
         if dir_changed {
             result = result.and_then(|()| self.sync_dir());
         }
@@ -192,6 +192,7 @@ impl Partition {
         tracing::error!(partition = %self.id, %error,
             "partition is offline: restart the broker once the disk is well");
         writer.offline = Some(error.clone());
+        self.is_offline.store(true, Ordering::Release);
         self.publish(writer);
         self.synced.send_modify(|synced| synced.failed = Some(error));
     }

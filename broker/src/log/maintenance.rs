@@ -224,6 +224,9 @@ impl Partition {
         writer.synced = writer.synced.min(writer.end);
         writer.high_watermark = writer.high_watermark.min(writer.end);
         writer.forget_waiting();
+        let mut flush = locked(&self.flush);
+        flush.wanted = flush.wanted.min(writer.end);
+        drop(flush);
         self.synced_up_to(writer.synced);
         Ok(())
     }

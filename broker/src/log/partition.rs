@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -116,6 +116,8 @@ pub struct Partition {
     pub(super) visible: RwLock<Visible>,
     /// Woken when something becomes visible.
     pub(super) subscribers: Mutex<HashMap<u64, Arc<Notify>>>,
+    /// So that readers need not take the writer lock to see that all is well.
+    pub(super) is_offline: AtomicBool,
     /// Held while syncing, and by whatever must not overlap with that.
     pub(super) flushing: Mutex<()>,
     pub(super) flush: Mutex<FlushState>,
@@ -227,6 +229,7 @@ impl Partition {
             }),
             visible: RwLock::default(),
             subscribers: Mutex::default(),
+            is_offline: AtomicBool::new(false),
             flushing: Mutex::default(),
             flush: Mutex::default(),
             synced: watch::Sender::new(Synced { offset: synced, failed: None }),
@@ -295,6 +298,7 @@ impl Partition {
         let deleted = io::Error::new(io::ErrorKind::NotFound, "the topic was deleted");
         let error = StorageError::new(&self.dir, "use the log", deleted);
         writer.offline = Some(error.clone());
+        self.is_offline.store(true, Ordering::Release);
         self.publish(&mut writer);
         self.synced.send_modify(|synced| synced.failed = Some(error));
     }
@@ -310,7 +314,7 @@ impl Partition {
 
     /// Why the partition takes nothing any more, if that is so.
     pub fn offline(&self) -> Option<StorageError> {
-        self.writer().offline.clone()
+        if self.is_offline.load(Ordering::Acquire) { self.writer().offline.clone() } else { None }
     }
 }
 
