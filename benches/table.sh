@@ -87,5 +87,5 @@ echo
 echo "the file source into the embedded broker:"
 cargo bench --quiet --workspace --bench file_source
 echo
-echo "flight-delays, one core, beside batch DataFusion over the same bytes:"
+echo "flight-delays beside batch DataFusion over the same bytes:"
 cargo bench --quiet --workspace --bench flights

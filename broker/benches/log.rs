@@ -1,6 +1,6 @@
 //! What the log itself costs, without sockets: append, acknowledged append, read, recovery.
 //!
-//! `cargo bench -p millstream-broker --bench log [-- GIGABYTES]`
+//! `cargo bench --workspace --bench log [-- GIGABYTES]`
 
 use std::path::Path;
 use std::sync::Arc;

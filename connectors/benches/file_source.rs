@@ -1,7 +1,7 @@
 //! Lines per second of the file source into the broker of this process, and how long a new line
 //! takes until a reader of committed records sees it.
 //!
-//! `cargo bench -p millstream-connectors --bench file_source [-- LINES]`
+//! `cargo bench --workspace --bench file_source [-- LINES]`
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};

@@ -1,23 +1,27 @@
-//! Records per second of `pipelines/flight-delays.toml` in one thread, from record batches to
-//! encoded output records, beside batch DataFusion over the same bytes.
+//! Records per second of `pipelines/flight-delays.toml`, beside batch DataFusion over the same
+//! bytes: from record batches to encoded records in one thread, and from topic to topic on the
+//! broker of this process, its transactions fsynced.
 //!
-//!   cargo bench -p millstream-engine --bench flights
+//!   cargo bench --workspace --bench flights
 //!
 //! Each line of the sample file stands several times in a row, so that event time passes as it
-//! does in the original. Streaming commits as often as the pipeline asks for; the broker is left
-//! out on one side, the encoding of the answer on the other.
+//! does in the original. The encoding of the answer is left out on the batch side. Processor time
+//! is that of all threads: records per second of it are what one core does.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use broker::client::FetchedBatches;
+use broker::broker::{Broker, BrokerConfig};
+use broker::client::embedded::EmbeddedClient;
+use broker::client::{Client, FetchedBatches, NewTopic, ProducerOptions};
 use broker::ids::{LeaderEpoch, Offset, TopicPartition};
 use broker::record::{BatchBuilder, ProducerStamp, RecordBatch};
 use datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
 use engine::pipeline::{Pipeline, load};
 use engine::plan::windows::register;
+use engine::runtime::{Runtime, RuntimeOptions};
 use engine::task::{Position, Task, TaskSetup};
 use engine::time::WallTime;
 use engine::topology::Topology;
@@ -40,6 +44,37 @@ const SQL: &str = "
     GROUP BY tumble_start(time_hour, INTERVAL '1 hour'), tumble_end(time_hour, INTERVAL '1 hour'),
              origin";
 
+/// How long something took, and how much of the processor's time.
+#[derive(Clone, Copy)]
+struct Took {
+    wall: Duration,
+    processor: Duration,
+}
+
+struct Stopwatch {
+    wall: Instant,
+    processor: Duration,
+}
+
+impl Stopwatch {
+    fn start() -> Stopwatch {
+        Stopwatch { wall: Instant::now(), processor: processor_time() }
+    }
+
+    fn read(&self) -> Took {
+        Took { wall: self.wall.elapsed(), processor: processor_time() - self.processor }
+    }
+}
+
+/// Of all threads of this process so far, in user and kernel mode.
+fn processor_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux says it there");
+    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+    // The 14th and the 15th field (proc_pid_stat(5)), in ticks of 10 ms; two came before ") ".
+    let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse().unwrap_or(0)).sum();
+    Duration::from_millis(ticks * 10)
+}
+
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in a workspace");
     let path = root.join("pipelines/flight-delays.toml");
@@ -52,25 +87,77 @@ fn main() {
     let batches = batches(&lines);
     let bytes: usize = lines.iter().map(|line| line.len() + 1).sum();
     let file = csv_file(&lines);
-    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let topics = runtime.block_on(Topics::filled(&lines));
 
-    let mut stream = Vec::new();
-    let mut batch = Vec::new();
+    let (mut task, mut stream, mut batch) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let (took, out) = run_stream(&pipeline, &batches);
+        let (task_took, task_out) = run_task(&pipeline, &batches);
+        let (stream_took, stream_out) = runtime.block_on(topics.run(&pipeline));
         let (batch_took, batch_out) = runtime.block_on(run_batch(&pipeline, &file.0));
-        assert_eq!(out, batch_out, "both give the same number of rows");
-        stream.push(took);
+        assert_eq!((task_out, stream_out), (batch_out, batch_out), "all give as many rows");
+        task.push(task_took);
+        stream.push(stream_took);
         batch.push(batch_took);
     }
-    let (stream, batch) = (median(stream), median(batch));
-    println!("flight-delays, {records} records, {} MB, one thread", bytes >> 20);
-    for (name, took) in [("streaming", stream), ("batch DataFusion", batch)] {
-        let seconds = took.as_secs_f64();
-        let (rate, megabytes) = (records as f64 / seconds, bytes as f64 / 1e6 / seconds);
-        println!("  {name:18} {rate:>12.0} records/s {megabytes:>8.1} MB/s {:>8.1?}", took);
+    println!("flight-delays, {records} records, {} MB, median of {ROUNDS}", bytes >> 20);
+    let batch = median(batch);
+    for (name, took) in [
+        ("one task, in memory", median(task)),
+        ("topic to topic", median(stream)),
+        ("batch DataFusion", batch),
+    ] {
+        let rate = |took: Duration| records as f64 / took.as_secs_f64();
+        let ratio = |of: Duration, took: Duration| of.as_secs_f64() / took.as_secs_f64();
+        println!(
+            "  {name:20} {:>10.0} records/s ({:.2} of batch); per core {:>10.0} ({:.2} of batch)",
+            rate(took.wall),
+            ratio(batch.wall, took.wall),
+            rate(took.processor),
+            ratio(batch.processor, took.processor),
+        );
     }
-    println!("  ratio {:.2}", batch.as_secs_f64() / stream.as_secs_f64());
+    runtime.block_on(topics.broker.shutdown()).expect("an orderly end");
+}
+
+/// A broker with the input in a topic.
+struct Topics {
+    _dir: tempfile::TempDir,
+    broker: Arc<Broker>,
+    client: Arc<dyn Client>,
+}
+
+impl Topics {
+    async fn filled(lines: &[&str]) -> Topics {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let broker = Broker::open(BrokerConfig::new(dir.path())).await.expect("a broker");
+        let client: Arc<dyn Client> = Arc::new(EmbeddedClient::new(broker.clone()));
+        client.create_topic(&NewTopic::new("flights", 1)).await.expect("a new topic");
+        let mut producer = client.producer(ProducerOptions::default()).await.expect("a producer");
+        let to = TopicPartition::new("flights", 0);
+        let mut batch = BatchBuilder::default();
+        for (index, line) in lines.iter().enumerate() {
+            batch.append(NOW.0, None, Some(line.as_bytes()));
+            if batch.size() >= BATCH_BYTES || index + 1 == lines.len() {
+                producer.send(&to, std::mem::take(&mut batch)).await.expect("room for it");
+            }
+        }
+        producer.flush().await.expect("a disk");
+        Topics { _dir: dir, broker, client }
+    }
+
+    async fn run(&self, pipeline: &Pipeline) -> (Took, usize) {
+        let watch = Stopwatch::start();
+        let options =
+            RuntimeOptions { reset_state: true, until_end: true, ..RuntimeOptions::default() };
+        let started = Runtime::start(self.client.clone(), vec![pipeline.clone()], options);
+        let mut running = started.expect("the pipeline can run");
+        drop(running.printed());
+        running.inputs_complete();
+        let summaries = running.finished().await.expect("the data is good");
+        (watch.read(), summaries[0].counts.rows_out as usize)
+    }
 }
 
 fn repeated(text: &str) -> Vec<&str> {
@@ -110,7 +197,7 @@ fn csv_file(lines: &[&str]) -> CsvFile {
     CsvFile(path)
 }
 
-fn run_stream(pipeline: &Pipeline, batches: &[RecordBatch]) -> (Duration, usize) {
+fn run_task(pipeline: &Pipeline, batches: &[RecordBatch]) -> (Took, usize) {
     let topology =
         Topology::new(&pipeline.queries[0], &pipeline.sources).expect("the pipeline can run");
     let setup = TaskSetup {
@@ -125,8 +212,8 @@ fn run_stream(pipeline: &Pipeline, batches: &[RecordBatch]) -> (Duration, usize)
     let position = Position { next: Offset::ZERO, end: end_offset };
     task.start_at(&partition, position, NOW);
 
-    let started = Instant::now();
-    let mut committed = started;
+    let watch = Stopwatch::start();
+    let mut committed = Instant::now();
     let mut out = 0;
     let mut commit = |task: &mut Task| {
         let commit = task.commit().expect("state can be encoded");
@@ -145,22 +232,27 @@ fn run_stream(pipeline: &Pipeline, batches: &[RecordBatch]) -> (Duration, usize)
     }
     task.finish(NOW).expect("windows close");
     commit(&mut task);
-    (started.elapsed(), out)
+    (watch.read(), out)
 }
 
-async fn run_batch(pipeline: &Pipeline, file: &Path) -> (Duration, usize) {
+async fn run_batch(pipeline: &Pipeline, file: &Path) -> (Took, usize) {
     let config = SessionConfig::new().with_target_partitions(1);
     let mut context = SessionContext::new_with_config(config);
     register(&mut context).expect("the functions are new");
-    let started = Instant::now();
+    let watch = Stopwatch::start();
     let options = CsvReadOptions::new().schema(&pipeline.sources[0].schema).has_header(true);
     let path = file.to_str().expect("a plain path");
     context.register_csv("flights", path, options).await.expect("a CSV file");
     let rows = context.sql(SQL).await.expect("SQL").collect().await.expect("an answer");
-    (started.elapsed(), rows.iter().map(|batch| batch.num_rows()).sum())
+    (watch.read(), rows.iter().map(|batch| batch.num_rows()).sum())
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort_unstable();
-    times[times.len() / 2]
+/// Of each by itself.
+fn median(took: Vec<Took>) -> Took {
+    let middle = |of: fn(&Took) -> Duration| {
+        let mut times: Vec<Duration> = took.iter().map(of).collect();
+        times.sort_unstable();
+        times[times.len() / 2]
+    };
+    Took { wall: middle(|took| took.wall), processor: middle(|took| took.processor) }
 }

@@ -242,7 +242,6 @@ INSERT INTO out2 SELECT origin FROM good WHERE EXISTS (SELECT 1) AND (origin = '
             24:37 [dep_delay] there are several columns 'dep_delay' here | help: put the name of the table and a point before it
             24:67 [origin] there are several columns 'origin' here | help: put the name of the table and a point before it
             24:81 [now] now cannot be used in a stream: an answer must not depend on when it is computed | help: use the event time of the rows
-            24:104 [good b] joins are not there yet | help: read one source, or several with the same columns by UNION ALL
             25:1 [SELECT] this query writes nowhere | help: write INSERT INTO table before it, and declare that table
             26:83 [] expected ), but the text ends here | not understood from here
         "#]],
