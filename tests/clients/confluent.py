@@ -1,4 +1,5 @@
-"""confluent-kafka (librdkafka) against the broker at argv[1]: topics, keys, idempotence, groups.
+"""confluent-kafka (librdkafka) against the broker at argv[1]: topics, keys, idempotence, groups,
+transactions.
 
 Prints `ok` at the end; any failed assertion ends it with a traceback.
 """
@@ -101,7 +102,67 @@ def consume_in_a_group():
     first.close()
 
 
+def copy_in_transactions():
+    """Reads in a group and writes in transactions, every second of which is aborted and redone."""
+    copied = TOPIC + "-copied"
+    producer = Producer(
+        {"bootstrap.servers": BOOTSTRAP, "transactional.id": "copier", "linger.ms": 5}
+    )
+    producer.init_transactions(PATIENCE_S)
+    consumer = Consumer(
+        {
+            "bootstrap.servers": BOOTSTRAP,
+            "group.id": "copiers",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+        }
+    )
+    consumer.subscribe([TOPIC])
+    deadline = time.monotonic() + PATIENCE_S
+    done, aborted = 0, 0
+    while done < RECORDS:
+        assert time.monotonic() < deadline, done
+        messages = [m for m in consumer.consume(500, 1) if m.error() is None]
+        if not messages:
+            continue
+        producer.begin_transaction()
+        for message in messages:
+            producer.produce(copied, key=message.key(), value=message.value())
+        offsets = consumer.position(consumer.assignment())
+        offsets = [offset for offset in offsets if offset.offset >= 0]
+        producer.send_offsets_to_transaction(offsets, consumer.consumer_group_metadata())
+        if aborted <= done // 500:
+            producer.abort_transaction()
+            aborted += 1
+            for partition in {message.partition() for message in messages}:
+                first = min(m.offset() for m in messages if m.partition() == partition)
+                consumer.seek(TopicPartition(TOPIC, partition, first))
+        else:
+            producer.commit_transaction()
+            done += len(messages)
+    committed = consumer.committed([TopicPartition(TOPIC, p) for p in range(PARTITIONS)], 10)
+    assert sum(partition.offset for partition in committed) == RECORDS, committed
+    consumer.close()
+    reader = Consumer(
+        {
+            "bootstrap.servers": BOOTSTRAP,
+            "group.id": "reader",
+            "auto.offset.reset": "earliest",
+            "isolation.level": "read_committed",
+        }
+    )
+    reader.subscribe([copied])
+    values = []
+    while len(values) < RECORDS:
+        assert time.monotonic() < deadline, len(values)
+        values.extend(m.value().decode() for m in reader.consume(500, 1) if m.error() is None)
+    assert aborted > 1 and not reader.consume(1, 0.5)
+    assert sorted(values) == sorted(f"order {number}" for number in range(RECORDS))
+    reader.close()
+
+
 create_topic()
 produce()
 consume_in_a_group()
+copy_in_transactions()
 print("ok")

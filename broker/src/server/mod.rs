@@ -8,6 +8,7 @@
 //!
 //! - [`connection`]: one client: its order of requests, its timeouts, its end;
 //! - [`frames`]: bytes to frames within bounds; [`memory`]: the budgets;
+//! - [`fetch_sessions`]: what readers of many partitions have been told;
 //! - [`handlers`]: what each API does, one file for each, and the table of them.
 //!
 //! Invariants:
@@ -21,6 +22,7 @@
 //! - Only what has a handler is advertised.
 
 mod connection;
+mod fetch_sessions;
 mod frames;
 mod handlers;
 mod memory;
@@ -29,17 +31,18 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::broker::Broker;
+use fetch_sessions::FetchSessions;
 use memory::Budget;
 
 /// Where clients reach a broker.
@@ -158,8 +161,20 @@ struct Shared {
     /// How many appends may decompress at once.
     heavy_appends: Semaphore,
     /// Held from reading a topic's configs to writing them.
-    config_changes: Mutex<()>,
+    config_changes: AsyncMutex<()>,
+    fetch_sessions: Mutex<FetchSessions>,
+    started: Instant,
     shutdown: CancellationToken,
+}
+
+impl Shared {
+    /// Does something to the fetch sessions; also says how many ms this server has run.
+    fn with_fetch_sessions<T>(&self, work: impl FnOnce(&mut FetchSessions, u64) -> T) -> T {
+        let now_ms = self.started.elapsed().as_millis() as u64;
+        // No code panics with the sessions half changed.
+        let mut sessions = self.fetch_sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut sessions, now_ms)
+    }
 }
 
 /// A pause after the system has run out of something, for which there is no event to wait.
@@ -182,7 +197,9 @@ impl Server {
             request_memory: Budget::new(config.request_memory_bytes),
             response_memory: Budget::new(config.response_memory_bytes),
             heavy_appends: Semaphore::new(2 * cores),
-            config_changes: Mutex::new(()),
+            config_changes: AsyncMutex::new(()),
+            fetch_sessions: Mutex::default(),
+            started: Instant::now(),
             shutdown: CancellationToken::new(),
             config,
         });

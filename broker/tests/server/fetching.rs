@@ -85,9 +85,84 @@ async fn errors_are_kafkas() {
     let response = ask!(client, Fetch v 12, in_session);
     assert_eq!(response.error_code, ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
     assert!(response.responses.is_empty());
-    let mut new_session = fetch("t", 0, 0);
-    new_session.session_epoch = 0;
-    assert_eq!(values(&fetched(ask!(client, Fetch v 12, new_session))), ["a", "b"]);
+}
+
+#[tokio::test]
+async fn a_session_is_told_of_what_is_new() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 1).await;
+    broker.topic("u", 1).await;
+    let mut client = broker.connect().await;
+    let mut writer = broker.connect().await;
+    put(&mut writer, "t", &["a", "b"]).await;
+    let told = |response: &FetchResponse| -> Vec<String> {
+        response.responses.iter().map(|topic| topic.topic.clone()).collect()
+    };
+    let mut first = fetch("t", 0, 0);
+    first.topics.extend(fetch("u", 0, 0).topics);
+    first.session_epoch = 0;
+    let response = ask!(client, Fetch v 12, first);
+    let session_id = response.session_id;
+    assert!(session_id > 0);
+    assert_eq!(told(&response), ["t", "u"]);
+    let next = |epoch: i32, topics: Vec<FetchTopic>| FetchRequest {
+        session_id,
+        session_epoch: epoch,
+        max_wait_ms: 0,
+        min_bytes: 1,
+        topics,
+        ..Default::default()
+    };
+    // It has read what there is.
+    let response = ask!(client, Fetch v 12, next(1, fetch("t", 0, 2).topics));
+    assert_eq!((response.session_id, told(&response)), (session_id, vec![]));
+    put(&mut writer, "u", &["c"]).await;
+    let mut waiting_for_more = waiting(next(2, vec![]));
+    waiting_for_more.min_bytes = 1;
+    let response = ask!(client, Fetch v 12, waiting_for_more);
+    assert_eq!(told(&response), ["u"]);
+    assert_eq!(values(&response.responses[0].partitions[0]), ["c"]);
+
+    let mut forget = next(3, fetch("u", 0, 1).topics);
+    let partitions = vec![0];
+    forget.forgotten_topics_data =
+        vec![ForgottenTopic { topic: "t".to_owned(), partitions, ..Default::default() }];
+    put(&mut writer, "t", &["d"]).await;
+    let response = ask!(client, Fetch v 12, forget);
+    assert_eq!(told(&response), [""; 0]);
+    // A topic that goes is told of in each answer, and at once if there is no other.
+    broker.broker.delete_topic("u").await.unwrap();
+    for epoch in [4, 5] {
+        let response = ask!(client, Fetch v 12, waiting(next(epoch, vec![])));
+        let error = response.responses[0].partitions[0].error_code;
+        assert_eq!(error, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    for (version, epoch, code) in [
+        (12, 5, ErrorCode::INVALID_FETCH_SESSION_EPOCH),
+        (13, 6, ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR),
+    ] {
+        let response = ask!(client, Fetch v version, next(epoch, vec![]));
+        assert_eq!((response.error_code, response.session_id), (code, 0));
+    }
+}
+
+/// Unknown topics were told of at once, beside topics that a reader could have waited for, so that
+/// a reader of a deleted topic asked again and again without a pause.
+#[tokio::test]
+async fn what_does_not_exist_does_not_hasten_an_answer() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 1).await;
+    let mut reader = broker.connect().await;
+    let mut writer = broker.connect().await;
+    let mut request = waiting(fetch("t", 0, 0));
+    request.topics.extend(fetch("gone", 0, 0).topics);
+    reader.send(12, request.into()).await;
+    put(&mut writer, "t", &["a"]).await;
+    let (_, response) = reader.receive(ApiKey::Fetch, 12).await;
+    let Response::Fetch(response) = response else { panic!("{response:?}") };
+    assert_eq!(values(&response.responses[0].partitions[0]), ["a"]);
+    let error = response.responses[1].partitions[0].error_code;
+    assert_eq!(error, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
 }
 
 #[tokio::test]

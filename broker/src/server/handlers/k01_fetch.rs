@@ -7,8 +7,8 @@
 //! ```
 //!
 //! What has been read stays and is added to, so waiting for many bytes reads each of them once.
-//! There are no fetch sessions (KIP-227): each request names all its partitions, and is answered
-//! with session id 0, which tells the client to go on so.
+//! Which partitions are meant, and which of them are worth telling of, is known to the reader's
+//! session ([`fetch_sessions`](crate::server::fetch_sessions)).
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -21,36 +21,89 @@ use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
 use super::{Call, blocking, check_leader_epoch, isolation, read_error_code, topic};
+use crate::broker::Topic;
 use crate::client::Isolation;
 use crate::ids::Offset;
 use crate::log::{self, Partition, ReadOptions, Visible};
 use crate::protocol::ErrorCode;
 use crate::protocol::message::Message;
 use crate::protocol::messages::k01_fetch::*;
+use crate::server::fetch_sessions::{self, Answer, Fetched, Fetching, Named, Position, Refused};
 
 pub const VERSIONS: RangeInclusive<i16> = FetchRequest::VERSIONS;
 
-/// Session epochs of requests that name all their partitions.
-const FULL_FETCH_EPOCHS: RangeInclusive<i32> = -1..=0;
 /// A reader this close to the end reads what was just written, from memory; others may have to
 /// wait for the disk, which they do on another thread.
 const TAIL_RECORDS: i64 = 10_000;
 /// The least memory that a fetch waits for when there is little.
 const LEASE_BYTES_MIN: usize = 1 << 20;
 
+/// The first version with topics by id.
+const TOPIC_IDS_FROM: i16 = 13;
+
 pub async fn handle(call: &Call, request: FetchRequest) -> FetchResponse {
-    if !FULL_FETCH_EPOCHS.contains(&request.session_epoch) {
-        let error_code = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
-        return FetchResponse { error_code, ..FetchResponse::default() };
-    }
+    let refused = |Refused { code, id }| FetchResponse {
+        error_code: code,
+        session_id: id,
+        ..FetchResponse::default()
+    };
     let wait = Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     let deadline = Instant::now() + wait;
-    let mut fetch = Fetch::new(call, request);
+    let begun = call.shared.with_fetch_sessions(|sessions, now_ms| {
+        let asked = asked(&request, call.version >= TOPIC_IDS_FROM);
+        sessions.begin(asked, now_ms)
+    });
+    let fetching = match begun {
+        Ok(fetching) => fetching,
+        Err(error) => return refused(error),
+    };
+    let mut fetch = Fetch::new(call, &request, &fetching);
     fetch.read(call).await;
     if !fetch.is_done() && !wait.is_zero() {
         fetch.wait(call, deadline).await;
     }
-    fetch.response()
+    let fetched = fetch.fetched();
+    let answer = call.shared.with_fetch_sessions(|sessions, now_ms| {
+        sessions.finish(&fetching, &fetched, fresh_session_id, now_ms)
+    });
+    match answer {
+        Ok(answer) => fetch.response(answer),
+        Err(error) => refused(error),
+    }
+}
+
+fn fresh_session_id() -> i32 {
+    (Uuid::new_v4().as_u128() as u32 & i32::MAX as u32) as i32
+}
+
+fn asked(request: &FetchRequest, by_topic_id: bool) -> fetch_sessions::Request {
+    let named = |topic: &Arc<str>, topic_id: Uuid, partition: i32| Named {
+        topic: topic.clone(),
+        topic_id,
+        partition,
+    };
+    let partitions = request.topics.iter().flat_map(|wanted| {
+        let (topic, id) = (Arc::from(wanted.topic.as_str()), wanted.topic_id);
+        wanted.partitions.iter().map(move |wanted| {
+            let position = Position {
+                offset: wanted.fetch_offset,
+                leader_epoch: wanted.current_leader_epoch,
+                bytes_max: wanted.partition_max_bytes,
+            };
+            (named(&topic, id, wanted.partition), position)
+        })
+    });
+    let forgotten = request.forgotten_topics_data.iter().flat_map(|forgotten| {
+        let (topic, id) = (Arc::from(forgotten.topic.as_str()), forgotten.topic_id);
+        forgotten.partitions.iter().map(move |partition| named(&topic, id, *partition))
+    });
+    fetch_sessions::Request {
+        id: request.session_id,
+        epoch: request.session_epoch,
+        by_topic_id,
+        partitions: partitions.collect(),
+        forgotten: forgotten.collect(),
+    }
 }
 
 /// A fetch under way. It owns what it needs, so that it can go to another thread and back.
@@ -65,7 +118,7 @@ struct Fetch {
 }
 
 struct TopicFetch {
-    name: String,
+    name: Arc<str>,
     id: Uuid,
     partitions: Vec<PartitionFetch>,
 }
@@ -99,46 +152,43 @@ impl Open {
 }
 
 impl Fetch {
-    fn new(call: &Call, request: FetchRequest) -> Fetch {
+    /// In the order of the session, in which a topic may come several times.
+    fn new(call: &Call, request: &FetchRequest, fetching: &Fetching) -> Fetch {
         let bytes = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
-        let mut failed = false;
-        let topics = request.topics.into_iter().map(|wanted| {
-            let topic = topic(call, call.version >= 13, &wanted.topic, wanted.topic_id);
-            let partitions = wanted.partitions.into_iter().map(|wanted| {
-                let open = topic.as_ref().map_err(|error| *error).and_then(|topic| {
-                    let partition = topic.partition(wanted.partition).cloned();
-                    let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-                    check_leader_epoch(&partition, wanted.current_leader_epoch)?;
-                    Ok(partition)
-                });
-                failed |= open.is_err();
-                PartitionFetch {
-                    index: wanted.partition,
-                    bytes_max: bytes(wanted.partition_max_bytes),
-                    state: open.map(|partition| Open {
-                        visible: partition.visible(),
-                        partition,
-                        next: Offset(wanted.fetch_offset),
-                        visited: false,
-                        bytes: 0,
-                        chunks: Vec::new(),
-                        aborted: Vec::new(),
-                    }),
-                }
-            });
-            let partitions = partitions.collect();
-            TopicFetch { name: wanted.topic, id: wanted.topic_id, partitions }
-        });
-        let topics = topics.collect();
         let bytes_max = bytes(request.max_bytes).min(call.shared.config.fetch_bytes_max);
-        Fetch {
+        let mut fetch = Fetch {
             isolation: isolation(request.isolation_level),
             bytes_min: bytes(request.min_bytes).min(bytes_max),
             bytes_max,
-            bytes: 0,
-            failed,
-            topics,
+            ..Fetch::empty()
+        };
+        for wanted in fetching.partitions.chunk_by(|(one, _), (next, _)| {
+            (&one.topic, one.topic_id) == (&next.topic, next.topic_id)
+        }) {
+            let (name, id) = (wanted[0].0.topic.clone(), wanted[0].0.topic_id);
+            let topic = topic(call, call.version >= TOPIC_IDS_FROM, &name, id);
+            let partitions = wanted.iter().map(|(named, position)| PartitionFetch {
+                index: named.partition,
+                bytes_max: bytes(position.bytes_max),
+                state: open(topic.as_deref(), named.partition, *position),
+            });
+            let partitions = partitions.collect();
+            fetch.topics.push(TopicFetch { name, id, partitions });
         }
+        let is_unknown = |error: &ErrorCode| {
+            [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID].contains(error)
+        };
+        // What does not exist can wait as long as there is anything to wait for: readers come
+        // back at once, and would go round and round.
+        let mut errors = fetch.partitions().filter_map(|wanted| wanted.state.as_ref().err());
+        let has_failed = errors.any(|error| !is_unknown(error));
+        drop(errors);
+        fetch.failed = has_failed || fetch.open().next().is_none();
+        fetch
+    }
+
+    fn partitions(&self) -> impl Iterator<Item = &PartitionFetch> {
+        self.topics.iter().flat_map(|topic| &topic.partitions)
     }
 
     fn is_done(&self) -> bool {
@@ -146,8 +196,7 @@ impl Fetch {
     }
 
     fn open(&self) -> impl Iterator<Item = (usize, &Open)> {
-        let partitions = self.topics.iter().flat_map(|topic| &topic.partitions);
-        partitions.filter_map(|wanted| Some((wanted.bytes_max, wanted.state.as_ref().ok()?)))
+        self.partitions().filter_map(|wanted| Some((wanted.bytes_max, wanted.state.as_ref().ok()?)))
     }
 
     /// Reads what is there and has room, and holds the memory for it.
@@ -281,15 +330,56 @@ impl Fetch {
         found
     }
 
-    fn response(self) -> FetchResponse {
-        let isolation = self.isolation;
-        let topics = self.topics.into_iter().map(|topic| FetchableTopicResponse {
-            topic: topic.name,
-            topic_id: topic.id,
-            partitions: topic.partitions.into_iter().map(|one| one.response(isolation)).collect(),
+    fn fetched(&self) -> Vec<Fetched> {
+        let fetched = self.partitions().map(|wanted| match &wanted.state {
+            Ok(open) => Fetched {
+                high_watermark: open.visible.high_watermark.0,
+                log_start: open.visible.log_start.0,
+                has_records: open.bytes > 0,
+                has_failed: false,
+            },
+            Err(_) => {
+                Fetched { high_watermark: -1, log_start: -1, has_records: false, has_failed: true }
+            }
         });
-        FetchResponse { responses: topics.collect(), ..FetchResponse::default() }
+        fetched.collect()
     }
+
+    fn response(self, answer: Answer) -> FetchResponse {
+        let isolation = self.isolation;
+        let mut told = answer.told.into_iter();
+        let topics = self.topics.into_iter().map(|topic| {
+            let partitions = topic.partitions.into_iter().zip(told.by_ref());
+            let partitions = partitions.filter(|(_, told)| *told);
+            FetchableTopicResponse {
+                topic: topic.name.to_string(),
+                topic_id: topic.id,
+                partitions: partitions.map(|(one, _)| one.response(isolation)).collect(),
+            }
+        });
+        let responses = topics.filter(|topic| !topic.partitions.is_empty()).collect();
+        FetchResponse { session_id: answer.id, responses, ..FetchResponse::default() }
+    }
+}
+
+/// A partition ready to be read, or why it is not.
+fn open(
+    topic: Result<&Topic, &ErrorCode>,
+    partition: i32,
+    from: Position,
+) -> Result<Open, ErrorCode> {
+    let partition = topic.map_err(|error| *error)?.partition(partition).cloned();
+    let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    check_leader_epoch(&partition, from.leader_epoch)?;
+    Ok(Open {
+        visible: partition.visible(),
+        partition,
+        next: Offset(from.offset),
+        visited: false,
+        bytes: 0,
+        chunks: Vec::new(),
+        aborted: Vec::new(),
+    })
 }
 
 /// Where a partition stands in the request.
