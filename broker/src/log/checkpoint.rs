@@ -138,6 +138,12 @@ impl Epochs {
         self.0.push((epoch, start));
     }
 
+    /// The epoch that `offset` belongs to.
+    pub fn at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        let mut begun = self.0.iter().rev().filter(|(_, start)| *start <= offset);
+        begun.next().map(|(epoch, _)| *epoch)
+    }
+
     /// Where the last epoch up to `epoch` ended, in a log that ends at `log_end`.
     pub fn end_of(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
         let after = self.0.partition_point(|(known, _)| *known <= epoch);

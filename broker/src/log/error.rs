@@ -63,6 +63,8 @@ pub enum AppendError {
     #[error("partition {partition}: corrupt record batch: {source}")]
     Corrupt { partition: TopicPartition, source: BatchError },
     #[error("partition {partition}: {source}")]
+    CutShort { partition: TopicPartition, source: BatchError },
+    #[error("partition {partition}: {source}")]
     UnsupportedMagic { partition: TopicPartition, source: BatchError },
     #[error("partition {partition}: {source}")]
     UnsupportedCompression { partition: TopicPartition, source: BatchError },
@@ -117,6 +119,7 @@ impl AppendError {
     pub fn partition(&self) -> &TopicPartition {
         match self {
             AppendError::Corrupt { partition, .. }
+            | AppendError::CutShort { partition, .. }
             | AppendError::UnsupportedMagic { partition, .. }
             | AppendError::UnsupportedCompression { partition, .. }
             | AppendError::TooLarge { partition, .. }
@@ -141,7 +144,8 @@ impl AppendError {
             AppendError::TooLarge { .. } => 10,
             AppendError::LargerThanSegment { .. } => 18,
             AppendError::InvalidTimestamp { .. } => 32,
-            AppendError::UnsupportedMagic { .. } => 43,
+            // Both are refused before anything of them is looked at, since Produce v3.
+            AppendError::UnsupportedMagic { .. } | AppendError::CutShort { .. } => 87,
             AppendError::OutOfOrderSequence { .. } => 45,
             AppendError::InvalidProducerEpoch { .. } => 47,
             AppendError::InvalidTransactionState { .. } | AppendError::NotAdmitted { .. } => 48,

@@ -222,6 +222,11 @@ impl Partition {
         writer.epochs.end_of(epoch, writer.end)
     }
 
+    /// The leader epoch in which the record at `offset` was written, or would be.
+    pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.writer().epochs.at(offset)
+    }
+
     /// Bytes of all segments.
     pub fn size(&self) -> u64 {
         self.segments().iter().map(|segment| segment.size()).sum()

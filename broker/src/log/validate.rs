@@ -37,6 +37,9 @@ pub(super) fn validate(
             BatchError::Magic(0 | 1) => {
                 AppendError::UnsupportedMagic { partition: partition.clone(), source }
             }
+            BatchError::CutShort { .. } => {
+                AppendError::CutShort { partition: partition.clone(), source }
+            }
             source => corrupt(partition, source),
         })?;
         let check = Check { partition, config, origin, now_ms };

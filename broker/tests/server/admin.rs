@@ -168,7 +168,8 @@ async fn topics_are_deleted_by_name_and_by_id() {
         response.responses.iter().map(|result| result.error_code).collect()
     };
     let (unknown, invalid) = (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::INVALID_REQUEST);
-    assert_eq!(codes(&response), [ErrorCode::NONE, unknown, invalid, invalid]);
+    // Of the same name there is one answer.
+    assert_eq!(codes(&response), [ErrorCode::NONE, unknown, invalid]);
     let id = broker.broker.topic("b").unwrap().id;
     let topics = vec![
         DeleteTopicState { name: None, topic_id: id },

@@ -55,7 +55,7 @@ impl TestBroker {
     pub async fn connect(&self) -> Connection {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        Connection { stream, correlation_id: 0 }
+        Connection::over(stream)
     }
 }
 
@@ -76,6 +76,10 @@ macro_rules! ask {
 pub(crate) use ask;
 
 impl Connection {
+    pub fn over(stream: TcpStream) -> Connection {
+        Connection { stream, correlation_id: 0 }
+    }
+
     /// Sends without waiting for the response.
     pub async fn send(&mut self, version: i16, request: Request) -> i32 {
         self.correlation_id += 1;

@@ -244,6 +244,9 @@ impl TransactionService {
         producer: ProducerIdentity,
         partitions: &[TopicPartition],
     ) -> Result<(Admission, Vec<bool>), TransactionError> {
+        if id.is_empty() {
+            return Err(TransactionError::EmptyId);
+        }
         let slot = self.existing(id).await?;
         let added = machine::verify(slot.transaction.as_ref(), producer, partitions)?;
         Ok((Admission { _slot: slot }, added))

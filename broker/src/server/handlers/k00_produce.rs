@@ -21,6 +21,7 @@ use crate::protocol::ErrorCode;
 use crate::protocol::message::Message;
 use crate::protocol::messages::k00_produce::*;
 use crate::record::RecordBatch;
+use crate::topics::is_internal;
 
 pub const VERSIONS: RangeInclusive<i16> = ProduceRequest::VERSIONS;
 
@@ -61,15 +62,17 @@ pub async fn append(call: &Call, request: ProduceRequest) -> Appends {
     let mut jobs = Vec::new();
     for (topic_at, data) in request.topic_data.into_iter().enumerate() {
         let mut responses = Vec::with_capacity(data.partition_data.len());
-        let topic = topic(call, call.version >= 13, &data.name, data.topic_id);
+        // The broker's own topics are refused whether or not they are there yet.
+        let topic = match topic(call, call.version >= 13, &data.name, data.topic_id) {
+            Ok(topic) if topic.internal => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
+            Err(_) if is_internal(&data.name) => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
+            found => found,
+        };
         for (partition_at, partition_data) in data.partition_data.into_iter().enumerate() {
             let index = partition_data.index;
             responses.push(PartitionProduceResponse { index, ..refused(ErrorCode::NONE) });
             let found = acks.and_then(|acks| {
                 let topic = topic.as_ref().map_err(|error| *error)?;
-                if topic.internal {
-                    return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
-                }
                 let partition = topic.partition(index).cloned();
                 Ok((partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?, acks))
             });
@@ -149,8 +152,20 @@ impl Job {
             Err(AppendError::NotAdmitted { .. }) => Outcome::NotAdmitted(self),
             Err(error) => {
                 let error_message = Some(error.to_string());
-                let refused = refused(ErrorCode(error.code()));
-                let response = PartitionProduceResponse { index, error_message, ..refused };
+                // What the log itself has against the records, it says with where it begins.
+                let begins = matches!(
+                    error,
+                    AppendError::OutOfOrderSequence { .. }
+                        | AppendError::InvalidTransactionState { .. }
+                        | AppendError::InvalidTimestamp { .. }
+                );
+                let log_start = begins.then(|| self.partition.visible().log_start.0);
+                let response = PartitionProduceResponse {
+                    index,
+                    error_message,
+                    log_start_offset: log_start.unwrap_or(-1),
+                    ..refused(ErrorCode(error.code()))
+                };
                 Outcome::Appended(response, None)
             }
         }

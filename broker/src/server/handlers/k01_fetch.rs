@@ -175,9 +175,6 @@ impl Fetch {
             let partitions = partitions.collect();
             fetch.topics.push(TopicFetch { name, id, partitions });
         }
-        let is_unknown = |error: &ErrorCode| {
-            [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID].contains(error)
-        };
         // What does not exist can wait as long as there is anything to wait for: readers come
         // back at once, and would go round and round.
         let mut errors = fetch.partitions().filter_map(|wanted| wanted.state.as_ref().err());
@@ -362,6 +359,10 @@ impl Fetch {
     }
 }
 
+fn is_unknown(error: &ErrorCode) -> bool {
+    [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID].contains(error)
+}
+
 /// A partition ready to be read, or why it is not.
 fn open(
     topic: Result<&Topic, &ErrorCode>,
@@ -394,10 +395,13 @@ impl PartitionFetch {
         let mut open = match self.state {
             Ok(open) => open,
             Err(error_code) => {
+                // Of a partition that there is, Kafka knows that it has looked for none.
+                let exists = !is_unknown(&error_code);
                 return PartitionData {
                     partition_index,
                     error_code,
                     high_watermark: -1,
+                    aborted_transactions: (!exists).then(Vec::new),
                     ..PartitionData::default()
                 };
             }

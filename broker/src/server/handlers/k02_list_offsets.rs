@@ -1,6 +1,6 @@
 //! ListOffsets.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -23,16 +23,22 @@ const LATEST_TIERED: i64 = -5;
 pub async fn handle(call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let isolation = isolation(request.isolation_level);
     let mut response = ListOffsetsResponse::default();
-    let mut seen = HashSet::new();
+    let mut times: HashMap<(String, i32), usize> = HashMap::new();
+    for topic in &request.topics {
+        for wanted in &topic.partitions {
+            *times.entry((topic.name.clone(), wanted.partition_index)).or_default() += 1;
+        }
+    }
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in topic.partitions {
-            let found = if seen.insert((topic.name.clone(), wanted.partition_index)) {
-                list(call, &topic.name, &wanted, isolation).await
-            } else {
-                Err(ErrorCode::INVALID_REQUEST)
-            };
             let partition_index = wanted.partition_index;
+            let found = match times.remove(&(topic.name.clone(), partition_index)) {
+                Some(1) => list(call, &topic.name, &wanted, isolation).await,
+                Some(_) => Err(ErrorCode::INVALID_REQUEST),
+                // All of the same name have had their one answer.
+                None => continue,
+            };
             partitions.push(match found {
                 Ok(found) => ListOffsetsPartitionResponse {
                     partition_index,
@@ -68,9 +74,12 @@ async fn list(
             };
             Ok(at_offset(offset.0, partition.leader_epoch().0))
         }
-        EARLIEST => Ok(at_offset(visible.log_start.0, -1)),
         // Everything is local.
-        EARLIEST_LOCAL if call.version >= 8 => Ok(at_offset(visible.log_start.0, -1)),
+        EARLIEST | EARLIEST_LOCAL if wanted.timestamp == EARLIEST || call.version >= 8 => {
+            let start = visible.log_start;
+            let epoch = partition.epoch_at(start).map_or(-1, |epoch| epoch.0);
+            Ok(at_offset(start.0, epoch))
+        }
         LATEST_TIERED if call.version >= 9 => Ok(at_offset(-1, -1)),
         MAX_TIMESTAMP if call.version >= 7 => {
             by_time(call, partition, |partition| partition.max_timestamp()).await

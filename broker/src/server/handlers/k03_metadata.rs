@@ -6,11 +6,12 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::{Call, operations};
-use crate::broker::Topic;
+use crate::broker::{Topic, TopicError};
 use crate::protocol::ErrorCode;
 use crate::protocol::message::Message;
 use crate::protocol::messages::k03_metadata::*;
 use crate::topics::is_internal;
+use crate::topics::name::check as check_name;
 
 pub const VERSIONS: RangeInclusive<i16> = MetadataRequest::VERSIONS;
 
@@ -62,28 +63,40 @@ async fn find(
     if topic_id != Uuid::nil() {
         return match call.broker().topic_by_id(topic_id) {
             Some(topic) => found(call, &topic, operations),
-            None => missing(call, ErrorCode::UNKNOWN_TOPIC_ID, name, topic_id),
+            None => missing(call, ErrorCode::UNKNOWN_TOPIC_ID, None, topic_id),
         };
     }
     let Some(name) = name else {
         return missing(call, ErrorCode::INVALID_REQUEST, None, topic_id);
     };
-    if let Some(topic) = call.broker().topic(&name) {
-        return found(call, &topic, operations);
+    match find_or_create(call, &name, may_create).await {
+        Ok(topic) => found(call, &topic, operations),
+        Err(code) => MetadataResponseTopic {
+            topic_authorized_operations: operations,
+            ..missing(call, code, Some(name), topic_id)
+        },
     }
+}
+
+async fn find_or_create(
+    call: &Call,
+    name: &str,
+    may_create: &mut usize,
+) -> Result<Arc<Topic>, ErrorCode> {
+    if let Some(topic) = call.broker().topic(name) {
+        return Ok(topic);
+    }
+    let code = |error: TopicError| ErrorCode(error.code());
+    check_name(name).map_err(|error| code(error.into()))?;
     // The broker makes its own topics when it needs them, with configs that they must have.
-    if *may_create == 0 || is_internal(&name) {
-        return missing(call, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, Some(name), topic_id);
+    if *may_create == 0 || is_internal(name) {
+        return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     }
-    match call.broker().topic_or_create(&name).await {
-        Ok(topic) => {
-            *may_create -= 1;
-            let client = call.client_id.as_deref().unwrap_or_default();
-            tracing::info!(topic = name, client, "created a topic that a client asked for");
-            found(call, &topic, operations)
-        }
-        Err(error) => missing(call, ErrorCode(error.code()), Some(name), topic_id),
-    }
+    let topic = call.broker().topic_or_create(name).await.map_err(code)?;
+    *may_create -= 1;
+    let client = call.client_id.as_deref().unwrap_or_default();
+    tracing::info!(topic = name, client, "created a topic that a client asked for");
+    Ok(topic)
 }
 
 fn found(call: &Call, topic: &Arc<Topic>, operations: i32) -> MetadataResponseTopic {

@@ -35,7 +35,7 @@ pub async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordin
             host: call.advertised.host.clone(),
             port: i32::from(call.advertised.port),
             error_code: ErrorCode::NONE,
-            error_message: None,
+            error_message: Some("NONE".to_owned()),
         }
     };
     if call.version >= KEYS_FROM {

@@ -22,10 +22,11 @@ pub async fn handle(call: &Call, request: DescribeGroupsRequest) -> DescribeGrou
     };
     let describe = |group_id: String| {
         let described = match call.broker().groups().describe(&group_id) {
-            Some(group) => describe(group),
+            Some(group) => DescribedGroup { authorized_operations, ..describe(group) },
             // Before v6 absence was a state, not an error.
             None if call.version < 6 => {
-                DescribedGroup { group_state: DEAD.to_owned(), ..DescribedGroup::default() }
+                let group_state = DEAD.to_owned();
+                DescribedGroup { group_state, authorized_operations, ..DescribedGroup::default() }
             }
             None => DescribedGroup {
                 error_code: ErrorCode::GROUP_ID_NOT_FOUND,
@@ -34,7 +35,7 @@ pub async fn handle(call: &Call, request: DescribeGroupsRequest) -> DescribeGrou
                 ..DescribedGroup::default()
             },
         };
-        DescribedGroup { group_id, authorized_operations, ..described }
+        DescribedGroup { group_id, ..described }
     };
     let groups = request.groups.into_iter().map(describe).collect();
     DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }

@@ -27,10 +27,15 @@ pub async fn handle(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsRe
     let mut response = DeleteTopicsResponse::default();
     for (wanted, found) in wanted.into_iter().zip(found) {
         let result = match found {
-            Ok(topic) if times[&topic.id] > 1 => {
-                Err((ErrorCode::INVALID_REQUEST, "the topic is named more than once".to_owned()))
-            }
-            Ok(topic) => delete(call, &topic).await.map(|()| topic),
+            Ok(topic) => match times.remove(&topic.id) {
+                Some(1) => delete(call, &topic).await.map(|()| topic),
+                Some(_) => Err((
+                    ErrorCode::INVALID_REQUEST,
+                    "the topic is named more than once".to_owned(),
+                )),
+                // All of the same name have had their one answer.
+                None => continue,
+            },
             Err(error) => Err(error),
         };
         response.responses.push(match result {

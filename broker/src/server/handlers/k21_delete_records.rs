@@ -7,6 +7,7 @@ use crate::ids::Offset;
 use crate::protocol::ErrorCode;
 use crate::protocol::message::Message;
 use crate::protocol::messages::k21_delete_records::*;
+use crate::topics::is_internal;
 
 pub const VERSIONS: RangeInclusive<i16> = DeleteRecordsRequest::VERSIONS;
 
@@ -31,10 +32,10 @@ pub async fn handle(call: &Call, request: DeleteRecordsRequest) -> DeleteRecords
 }
 
 async fn delete(call: &Call, topic: &str, index: i32, offset: i64) -> Result<Offset, ErrorCode> {
-    let partition = partition(call, topic, index)?;
-    if call.broker().topic(topic).is_some_and(|topic| topic.internal) {
+    if is_internal(topic) {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
+    let partition = partition(call, topic, index)?;
     // It syncs a checkpoint and deletes files.
     let deleted = {
         let partition = partition.clone();

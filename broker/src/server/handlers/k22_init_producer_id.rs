@@ -30,11 +30,11 @@ async fn init(call: &Call, request: InitProducerIdRequest) -> Result<ProducerIde
     let transactions = call.broker().transactions();
     let expected = match (request.producer_id, request.producer_epoch) {
         (-1, -1) => None,
-        (0.., 0..) => Some(ProducerIdentity {
-            producer_id: ProducerId(request.producer_id),
-            epoch: ProducerEpoch(request.producer_epoch),
+        (-1, _) | (_, -1) => return Err(ErrorCode::INVALID_REQUEST),
+        (producer_id, epoch) => Some(ProducerIdentity {
+            producer_id: ProducerId(producer_id),
+            epoch: ProducerEpoch(epoch),
         }),
-        _ => return Err(ErrorCode::INVALID_REQUEST),
     };
     let Some(id) = request.transactional_id else {
         return Ok(transactions.fresh_producer());

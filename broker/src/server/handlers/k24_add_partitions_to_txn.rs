@@ -14,8 +14,6 @@ pub const VERSIONS: RangeInclusive<i16> = AddPartitionsToTxnRequest::VERSIONS;
 
 /// The first version that has several transactions.
 const TRANSACTIONS_FROM: i16 = 4;
-/// The first version that knows TRANSACTION_ABORTABLE.
-const ABORTABLE_FROM: i16 = 5;
 
 pub async fn handle(call: &Call, request: AddPartitionsToTxnRequest) -> AddPartitionsToTxnResponse {
     if call.version < TRANSACTIONS_FROM {
@@ -85,10 +83,7 @@ async fn added(
         producer_id: ProducerId(transaction.producer_id),
         epoch: ProducerEpoch(transaction.producer_epoch),
     };
-    let code = |error: &TransactionError| match error {
-        TransactionError::NotAdded if call.version < ABORTABLE_FROM => ErrorCode::INVALID_TXN_STATE,
-        error => codes::of_transaction(error, call.version >= 2),
-    };
+    let code = |error: &TransactionError| codes::of_transaction(error, call.version >= 2);
     let transactions = call.broker().transactions();
     if transaction.verify_only {
         return match transactions.verify(id, producer, &partitions).await {

@@ -9,14 +9,18 @@ use crate::protocol::messages::k60_describe_cluster::*;
 
 pub const VERSIONS: RangeInclusive<i16> = DescribeClusterRequest::VERSIONS;
 
-/// Kafka's number for asking brokers about brokers.
+/// Kafka's numbers for whom a request is about.
 const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
 
 pub async fn handle(call: &Call, request: DescribeClusterRequest) -> DescribeClusterResponse {
     let broker = call.broker();
     if request.endpoint_type != BROKERS {
         return DescribeClusterResponse {
-            error_code: ErrorCode::MISMATCHED_ENDPOINT_TYPE,
+            error_code: match request.endpoint_type {
+                CONTROLLERS => ErrorCode::MISMATCHED_ENDPOINT_TYPE,
+                _ => ErrorCode::UNSUPPORTED_ENDPOINT_TYPE,
+            },
             error_message: Some("this listener is one for brokers".to_owned()),
             endpoint_type: BROKERS,
             ..DescribeClusterResponse::default()

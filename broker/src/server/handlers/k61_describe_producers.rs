@@ -31,7 +31,12 @@ fn describe(call: &Call, topic: &str, partition_index: i32) -> PartitionResponse
             });
             response.active_producers = producers.collect();
         }
-        Err(error_code) => response.error_code = error_code,
+        Err(error_code) => {
+            response.error_code = error_code;
+            if call.broker().topic(topic).is_none() {
+                response.error_message = Some(format!("topic '{topic}' does not exist"));
+            }
+        }
     }
     response
 }

@@ -8,6 +8,7 @@ use crate::broker::Topic;
 use crate::protocol::ErrorCode;
 use crate::protocol::message::Message;
 use crate::protocol::messages::k75_describe_topic_partitions::*;
+use crate::topics::name::check as check_name;
 
 pub const VERSIONS: RangeInclusive<i16> = DescribeTopicPartitionsRequest::VERSIONS;
 
@@ -28,6 +29,12 @@ pub async fn handle(
     let (from, first) =
         request.cursor.map_or((String::new(), 0), |at| (at.topic_name, at.partition_index));
     let mut response = DescribeTopicPartitionsResponse::default();
+    if first < 0 || (!from.is_empty() && names.range(from.clone()..).next().is_none()) {
+        // The cursor is none of ours.
+        let topics = names.into_iter().map(|name| refused(name, ErrorCode::INVALID_REQUEST));
+        response.topics = topics.collect();
+        return response;
+    }
     for name in names.range(from.clone()..) {
         let skipped = if *name == from { usize::try_from(first).unwrap_or(0) } else { 0 };
         if room == 0 {
@@ -36,10 +43,15 @@ pub async fn handle(
             break;
         }
         let Some(topic) = broker.topic(name) else {
+            let error_code = match check_name(name) {
+                Ok(()) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                Err(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
+            };
+            let topic_authorized_operations = operations::TOPIC;
+            let missing = refused(name.clone(), error_code);
             response.topics.push(DescribeTopicPartitionsResponseTopic {
-                error_code: ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-                name: Some(name.clone()),
-                ..DescribeTopicPartitionsResponseTopic::default()
+                topic_authorized_operations,
+                ..missing
             });
             continue;
         };
@@ -53,6 +65,11 @@ pub async fn handle(
         room -= topic.partitions().len().saturating_sub(skipped);
     }
     response
+}
+
+fn refused(name: String, error_code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {
+    let name = Some(name);
+    DescribeTopicPartitionsResponseTopic { error_code, name, ..Default::default() }
 }
 
 fn describe(
@@ -69,8 +86,8 @@ fn describe(
         leader_epoch: partition.leader_epoch().0,
         replica_nodes: vec![node_id],
         isr_nodes: vec![node_id],
-        eligible_leader_replicas: None,
-        last_known_elr: None,
+        eligible_leader_replicas: Some(Vec::new()),
+        last_known_elr: Some(Vec::new()),
         offline_replicas: Vec::new(),
     });
     DescribeTopicPartitionsResponseTopic {

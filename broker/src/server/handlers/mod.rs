@@ -5,6 +5,7 @@
 //! response, and it may be dropped at any await when its client is gone.
 
 mod admission;
+mod altering;
 mod codes;
 mod committing;
 pub mod k00_produce;
@@ -212,8 +213,8 @@ mod operations {
 
     /// Read, write, create, delete, alter, describe, describe and alter configs.
     pub const TOPIC: i32 = bits([3, 4, 5, 6, 7, 8, 10, 11]);
-    /// Read, delete, describe.
-    pub const GROUP: i32 = bits([3, 6, 8]);
+    /// Read, delete, describe, describe and alter configs.
+    pub const GROUP: i32 = bits([3, 6, 8, 10, 11]);
     /// Create, alter, describe, cluster action, describe and alter configs, idempotent write.
     pub const CLUSTER: i32 = bits([5, 7, 8, 9, 10, 11, 12]);
     /// What is said when nobody has asked.

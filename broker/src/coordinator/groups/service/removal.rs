@@ -72,6 +72,9 @@ impl GroupService {
         group: &str,
         partitions: &[TopicPartition],
     ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        if group.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
         let (removed, results) = {
             let slot = self.existing(group).ok_or(GroupError::GroupIdNotFound)?;
             let cell = locked(&slot.cell);

@@ -1,0 +1,58 @@
+//! The same requests to our server and to Apache Kafka 4.1, above all those that make no sense:
+//! the answers must be the same. Needs Java and Maven, as tests/kafka/start-kafka.sh says; without
+//! them it says so and passes.
+
+#[path = "../server/harness.rs"]
+#[allow(dead_code, unused_macros, unused_imports)]
+mod harness;
+#[path = "../../../tests/kafka/fixture.rs"]
+mod kafka;
+
+mod fetching;
+mod groups;
+mod script;
+mod topics;
+mod transactions;
+
+use std::net::ToSocketAddrs;
+
+use harness::TestBroker;
+use script::{Script, settle};
+
+/// Runs a script at both brokers and compares what they answer.
+macro_rules! parity {
+    ($($name:ident = $script:path;)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                let Some((ours, mut theirs)) = both().await else { return };
+                let mut script = Script::at(ours.address).await;
+                $script(&mut script).await;
+                $script(&mut theirs).await;
+                script::compare(&script, &theirs);
+            }
+        )+
+    };
+}
+
+parity! {
+    topics_are_created_and_changed_alike = topics::changing;
+    topics_are_looked_at_alike = topics::looking;
+    records_are_written_and_deleted_alike = topics::records;
+    fetches_are_answered_alike = fetching::fetches;
+    transactions_of_version_1_go_alike = transactions::version_1;
+    transactions_of_version_2_go_alike = transactions::version_2;
+    transactions_are_refused_alike = transactions::refusals;
+    members_live_alike = groups::membership;
+    static_members_live_alike = groups::static_membership;
+    offsets_are_kept_alike = groups::offsets;
+    groups_are_looked_at_alike = groups::looking;
+}
+
+async fn both() -> Option<(TestBroker, Script)> {
+    let kafka = tokio::task::spawn_blocking(kafka::kafka).await.unwrap()?;
+    let address = kafka.address.to_socket_addrs().unwrap().next().unwrap();
+    settle(address).await;
+    let ours = TestBroker::start().await;
+    Some((ours, Script::at(address).await))
+}
