@@ -7,7 +7,8 @@
 //!
 //! - [`message`]: the form in which messages are declared, and encode and decode made from it
 //! - [`messages`]: the declarations, one file for each API, named by its key
-//! - [`api`]: the table of the APIs served and their versions; [`absent`]: those that are not
+//! - [`api`]: the table of the APIs served and their versions; [`absent`]: those that are not;
+//!   [`compatibility`]: both beside Apache Kafka's
 //! - [`frame`]: requests and responses with their headers, as they stand on a connection
 //! - [`types`], [`wire`]: how each type looks on the wire; reading within bounds
 //! - [`error_code`]: Kafka's error codes; [`error`]: why bytes are no message
@@ -23,6 +24,7 @@
 
 pub mod absent;
 pub mod api;
+pub mod compatibility;
 pub mod error;
 pub mod error_code;
 pub mod frame;

@@ -14,7 +14,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
 use tokio::time::Instant;
 
 use super::ServerConfig;
-use super::handlers;
 use super::memory::{Budget, Lease};
 use crate::protocol::ApiKey;
 
@@ -150,11 +149,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             _ => return Err(FrameError::Length(length)),
         };
         let (key, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
-        let Some(api) = ApiKey::from_i16(key).filter(|api| handlers::versions(*api).is_some())
-        else {
-            return Err(FrameError::UnknownApi(key));
-        };
-        let served = handlers::versions(api).is_some_and(|served| served.contains(&version));
+        let api = ApiKey::from_i16(key).ok_or(FrameError::UnknownApi(key))?;
+        let served = api.versions().contains(&version);
         // Asked too high, ApiVersions is answered all the same, with what is served (KIP-511).
         if !served && api != ApiKey::ApiVersions {
             return Err(FrameError::UnsupportedVersion { api, version });

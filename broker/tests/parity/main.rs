@@ -16,6 +16,9 @@ mod transactions;
 
 use std::net::ToSocketAddrs;
 
+use broker::protocol::Response;
+use broker::protocol::compatibility::KAFKA_4_1;
+use broker::protocol::messages::k18_api_versions::ApiVersionsRequest;
 use harness::TestBroker;
 use script::{Script, settle};
 
@@ -47,6 +50,21 @@ parity! {
     static_members_live_alike = groups::static_membership;
     offsets_are_kept_alike = groups::offsets;
     groups_are_looked_at_alike = groups::looking;
+}
+
+/// The constant that the README's table is made of.
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_has_the_versions_that_we_say() {
+    let Some((_, mut theirs)) = both().await else { return };
+    let request = ApiVersionsRequest {
+        client_software_name: "test".to_owned(),
+        client_software_version: "1".to_owned(),
+    };
+    let Response::ApiVersions(told) = theirs.ask_quietly(4, request).await else { panic!() };
+    let mut told: Vec<(i16, i16, i16)> =
+        told.api_keys.iter().map(|api| (api.api_key, api.min_version, api.max_version)).collect();
+    told.sort_unstable();
+    assert_eq!(told, KAFKA_4_1);
 }
 
 async fn both() -> Option<(TestBroker, Script)> {

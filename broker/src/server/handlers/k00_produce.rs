@@ -3,7 +3,6 @@
 //! A batch that would begin a transaction in its partition is sent back by the log; the
 //! coordinator is asked, and what it admits is appended before the transaction can end (KIP-890).
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +17,9 @@ use crate::coordinator::transactions::{Admission, ProducerIdentity};
 use crate::ids::{Offset, TopicPartition};
 use crate::log::{AppendError, AppendOptions, Appended, Origin, Partition};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k00_produce::*;
 use crate::record::RecordBatch;
 use crate::topics::is_internal;
-
-pub const VERSIONS: RangeInclusive<i16> = ProduceRequest::VERSIONS;
 
 /// From here on checking and writing take longer than the way to another thread, some 10 µs.
 const HEAVY_BYTES: usize = 64 * 1024;

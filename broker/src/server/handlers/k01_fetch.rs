@@ -11,7 +11,6 @@
 //! session ([`fetch_sessions`](crate::server::fetch_sessions)).
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,11 +25,8 @@ use crate::client::Isolation;
 use crate::ids::Offset;
 use crate::log::{self, Partition, ReadOptions, Visible};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k01_fetch::*;
 use crate::server::fetch_sessions::{self, Answer, Fetched, Fetching, Named, Position, Refused};
-
-pub const VERSIONS: RangeInclusive<i16> = FetchRequest::VERSIONS;
 
 /// A reader this close to the end reads what was just written, from memory; others may have to
 /// wait for the disk, which they do on another thread.

@@ -1,17 +1,13 @@
 //! ListOffsets.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::{Call, blocking, check_leader_epoch, isolation, partition, read_error_code};
 use crate::client::Isolation;
 use crate::log::{Partition, ReadError, TimestampOffset};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k02_list_offsets::*;
-
-pub const VERSIONS: RangeInclusive<i16> = ListOffsetsRequest::VERSIONS;
 
 /// Timestamps that stand for something else.
 const LATEST: i64 = -1;

@@ -1,6 +1,5 @@
 //! Metadata: this one node leads everything.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -8,12 +7,9 @@ use uuid::Uuid;
 use super::{Call, operations};
 use crate::broker::{Topic, TopicError};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k03_metadata::*;
 use crate::topics::is_internal;
 use crate::topics::name::check as check_name;
-
-pub const VERSIONS: RangeInclusive<i16> = MetadataRequest::VERSIONS;
 
 /// Topics that one request may create by naming them; each costs files and a sync.
 const CREATED_MAX: usize = 100;

@@ -1,14 +1,9 @@
 //! OffsetCommit.
 
-use std::ops::RangeInclusive;
-
 use super::Call;
 use super::committing::{Asked, Committed, commit};
 use crate::coordinator::groups::{InstanceId, MemberClaim, MemberId};
-use crate::protocol::message::Message;
 use crate::protocol::messages::k08_offset_commit::*;
-
-pub const VERSIONS: RangeInclusive<i16> = OffsetCommitRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let offset = |partition: OffsetCommitRequestPartition| Committed {

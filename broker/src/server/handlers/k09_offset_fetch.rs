@@ -1,15 +1,10 @@
 //! OffsetFetch: of one group, or of several.
 
-use std::ops::RangeInclusive;
-
 use super::Call;
 use crate::coordinator::groups::{GroupError, StoredOffset};
 use crate::ids::TopicPartition;
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k09_offset_fetch::*;
-
-pub const VERSIONS: RangeInclusive<i16> = OffsetFetchRequest::VERSIONS;
 
 /// The first version that asks for several groups.
 const GROUPS_FROM: i16 = 8;

@@ -4,10 +4,7 @@ use std::ops::RangeInclusive;
 
 use super::Call;
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k10_find_coordinator::*;
-
-pub const VERSIONS: RangeInclusive<i16> = FindCoordinatorRequest::VERSIONS;
 
 /// The first version that asks for several keys.
 const KEYS_FROM: i16 = 4;

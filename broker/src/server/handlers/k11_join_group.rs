@@ -1,7 +1,5 @@
 //! JoinGroup: answered when all members have joined, or their time is up.
 
-use std::ops::RangeInclusive;
-
 use bytes::Bytes;
 use uuid::Uuid;
 
@@ -9,10 +7,7 @@ use super::Call;
 use crate::coordinator::groups::{
     GroupError, InstanceId, JoinRefused, JoinRequest, Joined, MemberId,
 };
-use crate::protocol::message::Message;
 use crate::protocol::messages::k11_join_group::*;
-
-pub const VERSIONS: RangeInclusive<i16> = JoinGroupRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: JoinGroupRequest) -> JoinGroupResponse {
     let member_id = MemberId::from(request.member_id.as_str());

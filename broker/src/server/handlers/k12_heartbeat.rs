@@ -1,14 +1,9 @@
 //! Heartbeat.
 
-use std::ops::RangeInclusive;
-
 use super::Call;
 use crate::coordinator::groups::{GroupError, InstanceId, MemberClaim, MemberId};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k12_heartbeat::*;
-
-pub const VERSIONS: RangeInclusive<i16> = HeartbeatRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: HeartbeatRequest) -> HeartbeatResponse {
     let claim = MemberClaim {

@@ -1,14 +1,9 @@
 //! LeaveGroup: of one member, or of several.
 
-use std::ops::RangeInclusive;
-
 use super::Call;
 use crate::coordinator::groups::{GroupError, InstanceId, LeavingMember, MemberId};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k13_leave_group::*;
-
-pub const VERSIONS: RangeInclusive<i16> = LeaveGroupRequest::VERSIONS;
 
 /// The first version that names several members.
 const MEMBERS_FROM: i16 = 3;

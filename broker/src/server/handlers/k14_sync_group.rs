@@ -1,15 +1,10 @@
 //! SyncGroup: answered when the leader's assignment is there, and durable.
 
-use std::ops::RangeInclusive;
-
 use bytes::Bytes;
 
 use super::Call;
 use crate::coordinator::groups::{GroupError, InstanceId, MemberClaim, MemberId, SyncRequest};
-use crate::protocol::message::Message;
 use crate::protocol::messages::k14_sync_group::*;
-
-pub const VERSIONS: RangeInclusive<i16> = SyncGroupRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: SyncGroupRequest) -> SyncGroupResponse {
     match sync(call, &request).await {

@@ -1,16 +1,11 @@
 //! DescribeGroups.
 
-use std::ops::RangeInclusive;
-
 use bytes::Bytes;
 
 use super::{Call, operations};
 use crate::coordinator::groups::{GroupDescription, GroupState};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k15_describe_groups::*;
-
-pub const VERSIONS: RangeInclusive<i16> = DescribeGroupsRequest::VERSIONS;
 
 /// Kafka's name for the state of a group that there is not.
 const DEAD: &str = "Dead";

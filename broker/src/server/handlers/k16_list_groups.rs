@@ -1,12 +1,7 @@
 //! ListGroups.
 
-use std::ops::RangeInclusive;
-
 use super::Call;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k16_list_groups::*;
-
-pub const VERSIONS: RangeInclusive<i16> = ListGroupsRequest::VERSIONS;
 
 /// All groups here follow the classic protocol.
 const CLASSIC: &str = "classic";

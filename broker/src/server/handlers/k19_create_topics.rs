@@ -1,17 +1,13 @@
 //! CreateTopics.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ops::RangeInclusive;
 
 use super::{Call, k32_describe_configs as configs};
 use crate::broker::Topic;
 use crate::client::NewTopic;
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k19_create_topics::*;
 use crate::topics::TopicConfig;
-
-pub const VERSIONS: RangeInclusive<i16> = CreateTopicsRequest::VERSIONS;
 
 /// A code and what to say with it.
 type Refused = (ErrorCode, String);

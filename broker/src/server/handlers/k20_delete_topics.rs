@@ -1,7 +1,6 @@
 //! DeleteTopics, by name or by id.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -9,10 +8,7 @@ use uuid::Uuid;
 use super::Call;
 use crate::broker::Topic;
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k20_delete_topics::*;
-
-pub const VERSIONS: RangeInclusive<i16> = DeleteTopicsRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let named = request.topic_names.into_iter();

@@ -1,15 +1,10 @@
 //! DeleteRecords.
 
-use std::ops::RangeInclusive;
-
 use super::{Call, blocking, partition, read_error_code};
 use crate::ids::Offset;
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k21_delete_records::*;
 use crate::topics::is_internal;
-
-pub const VERSIONS: RangeInclusive<i16> = DeleteRecordsRequest::VERSIONS;
 
 /// In the place of an offset.
 const HIGH_WATERMARK: i64 = -1;

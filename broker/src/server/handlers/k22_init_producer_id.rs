@@ -1,15 +1,10 @@
 //! InitProducerId.
 
-use std::ops::RangeInclusive;
-
 use super::{Call, codes};
 use crate::coordinator::transactions::ProducerIdentity;
 use crate::ids::{ProducerEpoch, ProducerId};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k22_init_producer_id::*;
-
-pub const VERSIONS: RangeInclusive<i16> = InitProducerIdRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: InitProducerIdRequest) -> InitProducerIdResponse {
     match init(call, request).await {

@@ -1,13 +1,8 @@
 //! OffsetForLeaderEpoch.
 
-use std::ops::RangeInclusive;
-
 use super::{Call, check_leader_epoch, partition};
 use crate::ids::LeaderEpoch;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k23_offset_for_leader_epoch::*;
-
-pub const VERSIONS: RangeInclusive<i16> = OffsetForLeaderEpochRequest::VERSIONS;
 
 pub async fn handle(
     call: &Call,

@@ -1,16 +1,11 @@
 //! AddPartitionsToTxn, as producers send it; from v4 on it is for brokers among themselves, with
 //! several transactions at once, to add partitions or only to ask whether they were added.
 
-use std::ops::RangeInclusive;
-
 use super::{Call, codes, partition};
 use crate::coordinator::transactions::{ProducerIdentity, Protocol, TransactionError};
 use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k24_add_partitions_to_txn::*;
-
-pub const VERSIONS: RangeInclusive<i16> = AddPartitionsToTxnRequest::VERSIONS;
 
 /// The first version that has several transactions.
 const TRANSACTIONS_FROM: i16 = 4;

@@ -1,15 +1,10 @@
 //! AddOffsetsToTxn.
 
-use std::ops::RangeInclusive;
-
 use super::{Call, codes};
 use crate::coordinator::transactions::ProducerIdentity;
 use crate::ids::{ProducerEpoch, ProducerId};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k25_add_offsets_to_txn::*;
-
-pub const VERSIONS: RangeInclusive<i16> = AddOffsetsToTxnRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: AddOffsetsToTxnRequest) -> AddOffsetsToTxnResponse {
     let producer = ProducerIdentity {

@@ -1,16 +1,11 @@
 //! EndTxn; from v5 on the epoch grows with each end (KIP-890).
 
-use std::ops::RangeInclusive;
-
 use super::{Call, codes};
 use crate::coordinator::transactions::{ProducerIdentity, Protocol};
 use crate::ids::{ProducerEpoch, ProducerId};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k26_end_txn::*;
 use crate::record::ControlType;
-
-pub const VERSIONS: RangeInclusive<i16> = EndTxnRequest::VERSIONS;
 
 /// The first version of clients whose epoch grows.
 const GROWING_FROM: i16 = 5;

@@ -1,8 +1,6 @@
 //! WriteTxnMarkers: ends a transaction in single partitions, past the coordinator. It is how an
 //! operator gets rid of a transaction that hangs (KIP-664).
 
-use std::ops::RangeInclusive;
-
 use super::{Call, partition};
 use crate::broker::now_ms;
 use crate::client::Acks;
@@ -10,11 +8,8 @@ use crate::coordinator::state_log::OFFSETS_TOPIC;
 use crate::ids::{ProducerEpoch, ProducerId};
 use crate::log::{AppendOptions, Origin};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k27_write_txn_markers::*;
 use crate::record::{ControlType, control_batch};
-
-pub const VERSIONS: RangeInclusive<i16> = WriteTxnMarkersRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
     let mut response = WriteTxnMarkersResponse::default();

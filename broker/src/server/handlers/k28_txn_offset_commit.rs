@@ -1,7 +1,5 @@
 //! TxnOffsetCommit; from v5 on it adds the group to the transaction by itself (KIP-890).
 
-use std::ops::RangeInclusive;
-
 use super::admission::{self, Admitting};
 use super::committing::{Asked, Committed, commit, refused};
 use super::{Call, codes};
@@ -9,10 +7,7 @@ use crate::coordinator::groups::{InstanceId, MemberClaim, MemberId};
 use crate::coordinator::transactions::{Admission, ProducerIdentity};
 use crate::ids::{ProducerEpoch, ProducerId};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k28_txn_offset_commit::*;
-
-pub const VERSIONS: RangeInclusive<i16> = TxnOffsetCommitRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: TxnOffsetCommitRequest) -> TxnOffsetCommitResponse {
     let producer = ProducerIdentity {

@@ -1,15 +1,10 @@
 //! DescribeConfigs, of topics and of this broker.
 
-use std::ops::RangeInclusive;
-
 use super::Call;
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k32_describe_configs::*;
 use crate::topics::config::ConfigSource;
 use crate::topics::{ConfigDefinition, ConfigKind, DEFINITIONS, TopicConfig};
-
-pub const VERSIONS: RangeInclusive<i16> = DescribeConfigsRequest::VERSIONS;
 
 /// Kafka's numbers for what has configs.
 pub const TOPIC: i8 = 2;

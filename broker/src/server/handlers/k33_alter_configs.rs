@@ -1,13 +1,8 @@
 //! AlterConfigs: what a request does not name goes back to its default.
 
-use std::ops::RangeInclusive;
-
 use super::Call;
 use super::altering::{Change, ConfigChange, Others, SET, alter_all};
-use crate::protocol::message::Message;
 use crate::protocol::messages::k33_alter_configs::*;
-
-pub const VERSIONS: RangeInclusive<i16> = AlterConfigsRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: AlterConfigsRequest) -> AlterConfigsResponse {
     let config = |config: AlterableConfig| ConfigChange {

@@ -1,13 +1,8 @@
 //! DescribeLogDirs: there is one, the data directory.
 
-use std::ops::RangeInclusive;
-
 use super::Call;
 use crate::log::Partition;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k35_describe_log_dirs::*;
-
-pub const VERSIONS: RangeInclusive<i16> = DescribeLogDirsRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
     let broker = call.broker();

@@ -1,16 +1,12 @@
 //! CreatePartitions.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 
 use super::Call;
 use super::k19_create_topics::wrong_replicas;
 use crate::broker::TopicError;
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k37_create_partitions::*;
-
-pub const VERSIONS: RangeInclusive<i16> = CreatePartitionsRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut named: HashMap<String, usize> = HashMap::new();

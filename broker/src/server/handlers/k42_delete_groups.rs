@@ -1,13 +1,8 @@
 //! DeleteGroups.
 
-use std::ops::RangeInclusive;
-
 use super::Call;
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k42_delete_groups::*;
-
-pub const VERSIONS: RangeInclusive<i16> = DeleteGroupsRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
     let mut response = DeleteGroupsResponse::default();

@@ -1,13 +1,8 @@
 //! IncrementalAlterConfigs: changes single configs of a topic and leaves the others.
 
-use std::ops::RangeInclusive;
-
 use super::Call;
 use super::altering::{Change, ConfigChange, Others, alter_all};
-use crate::protocol::message::Message;
 use crate::protocol::messages::k44_incremental_alter_configs::*;
-
-pub const VERSIONS: RangeInclusive<i16> = IncrementalAlterConfigsRequest::VERSIONS;
 
 pub async fn handle(
     call: &Call,

@@ -1,14 +1,9 @@
 //! OffsetDelete (KIP-496).
 
-use std::ops::RangeInclusive;
-
 use super::{Call, partition};
 use crate::ids::TopicPartition;
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k47_offset_delete::*;
-
-pub const VERSIONS: RangeInclusive<i16> = OffsetDeleteRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: OffsetDeleteRequest) -> OffsetDeleteResponse {
     let all = request.topics.iter().flat_map(|topic| {

@@ -1,13 +1,8 @@
 //! DescribeCluster: one node, which is broker and controller.
 
-use std::ops::RangeInclusive;
-
 use super::{Call, operations};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k60_describe_cluster::*;
-
-pub const VERSIONS: RangeInclusive<i16> = DescribeClusterRequest::VERSIONS;
 
 /// Kafka's numbers for whom a request is about.
 const BROKERS: i8 = 1;

@@ -1,12 +1,7 @@
 //! DescribeProducers.
 
-use std::ops::RangeInclusive;
-
 use super::{Call, partition};
-use crate::protocol::message::Message;
 use crate::protocol::messages::k61_describe_producers::*;
-
-pub const VERSIONS: RangeInclusive<i16> = DescribeProducersRequest::VERSIONS;
 
 pub async fn handle(call: &Call, request: DescribeProducersRequest) -> DescribeProducersResponse {
     let topics = request.topics.into_iter().map(|topic| {

@@ -1,14 +1,9 @@
 //! DescribeTransactions.
 
-use std::ops::RangeInclusive;
-
 use super::Call;
 use crate::coordinator::transactions::TransactionDescription;
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k65_describe_transactions::*;
-
-pub const VERSIONS: RangeInclusive<i16> = DescribeTransactionsRequest::VERSIONS;
 
 pub async fn handle(
     call: &Call,

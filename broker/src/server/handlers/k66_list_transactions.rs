@@ -1,16 +1,11 @@
 //! ListTransactions.
 
-use std::ops::RangeInclusive;
-
 use regex::{Regex, RegexBuilder};
 
 use super::Call;
 use crate::coordinator::transactions::{Status, TransactionFilter};
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k66_list_transactions::*;
-
-pub const VERSIONS: RangeInclusive<i16> = ListTransactionsRequest::VERSIONS;
 
 /// States of Kafka's in which a transaction is never found here.
 const NEVER_SEEN: [&str; 2] = ["Dead", "PrepareEpochFence"];

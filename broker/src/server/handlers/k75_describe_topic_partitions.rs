@@ -1,16 +1,12 @@
 //! DescribeTopicPartitions: Metadata in pages, in order of names and partitions.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
 
 use super::{Call, operations};
 use crate::broker::Topic;
 use crate::protocol::ErrorCode;
-use crate::protocol::message::Message;
 use crate::protocol::messages::k75_describe_topic_partitions::*;
 use crate::topics::name::check as check_name;
-
-pub const VERSIONS: RangeInclusive<i16> = DescribeTopicPartitionsRequest::VERSIONS;
 
 /// `max.request.partition.size.limit`
 const PARTITIONS_MAX: usize = 2000;

@@ -1,6 +1,7 @@
-//! What each API does: one file for each, named by its key, with the versions it serves.
+//! What each API does: one file for each, named by its key.
 //!
-//! A new handler is its file and one line in the table below. A handler is
+//! A new handler is its file and one line in the table below; which versions it serves is what the
+//! messages declare. A handler is
 //! `async fn handle(call: &Call, request: XRequest) -> XResponse`: errors are codes within the
 //! response, and it may be dropped at any await when its client is gone.
 
@@ -46,7 +47,6 @@ mod k66_list_transactions;
 mod k75_describe_topic_partitions;
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
@@ -56,7 +56,7 @@ use super::{HostPort, Shared};
 use crate::broker::{Broker, Topic};
 use crate::client::Isolation;
 use crate::log::{Partition, ReadError};
-use crate::protocol::{ApiKey, ErrorCode, Request, Response};
+use crate::protocol::{ErrorCode, Request, Response};
 
 /// One request's surroundings.
 #[derive(Debug)]
@@ -94,24 +94,10 @@ impl Call {
 
 macro_rules! handlers {
     ($($api:ident $module:ident;)+) => {
-        /// The APIs that are served.
-        pub const SERVED: &[ApiKey] = &[$( ApiKey::$api, )+];
-
-        /// The versions of an API that are served, if any are.
-        pub fn versions(api: ApiKey) -> Option<RangeInclusive<i16>> {
-            match api {
-                $( ApiKey::$api => Some($module::VERSIONS), )+
-                #[allow(unreachable_patterns)]
-                _ => None,
-            }
-        }
-
-        /// Does what a request asks for. It has been checked that its version is served.
+        /// Does what a request asks for.
         pub async fn answer(call: &Call, request: Request) -> Response {
             match request {
                 $( Request::$api(request) => $module::handle(call, request).await.into(), )+
-                #[allow(unreachable_patterns)]
-                request => unreachable!("{} is not served, its frame was refused", request.api()),
             }
         }
     };
