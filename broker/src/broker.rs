@@ -13,6 +13,7 @@
 
 mod changes;
 pub(crate) mod coordinators;
+mod jobs;
 pub(crate) mod state_log;
 
 use std::collections::{BTreeMap, HashMap};
@@ -58,6 +59,11 @@ pub struct BrokerConfig {
     pub topic_defaults: BTreeMap<String, String>,
     /// `log.retention.check.interval.ms`
     pub retention_check_interval: Duration,
+    /// `log.cleaner.backoff.ms`: how often compacted topics are looked at.
+    pub cleaner_backoff: Duration,
+    /// `log.cleaner.dedupe.buffer.size`: what compaction takes to know the latest record of each
+    /// key. Less memory means more passes.
+    pub cleaner_dedupe_bytes: usize,
 }
 
 impl BrokerConfig {
@@ -69,12 +75,11 @@ impl BrokerConfig {
             partitions_default: 1,
             topic_defaults: BTreeMap::new(),
             retention_check_interval: Duration::from_secs(300),
+            cleaner_backoff: Duration::from_secs(15),
+            cleaner_dedupe_bytes: 128 << 20,
         }
     }
 }
-
-/// How often `flush.ms` is looked at.
-const FLUSH_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Why a broker cannot start.
 #[derive(Debug, Error)]
@@ -333,50 +338,6 @@ impl Broker {
             result
         };
         tokio::task::spawn_blocking(close).await.expect("closing does not panic")
-    }
-
-    fn start_jobs(self: &Arc<Self>) {
-        let retention = self.config.retention_check_interval;
-        self.start_job(retention, |partition| match partition.enforce_retention(now_ms()) {
-            Ok(retained) if retained.segments_deleted > 0 => {
-                tracing::info!(partition = %partition.id(), segments = retained.segments_deleted,
-                    bytes = retained.bytes_deleted, log_start = %retained.log_start,
-                    "deleted what retention no longer keeps");
-                Ok(())
-            }
-            result => result.map(|_| ()),
-        });
-        self.start_job(FLUSH_CHECK_INTERVAL, |partition| {
-            if partition.flush_is_due(now_ms()) { partition.flush_blocking() } else { Ok(()) }
-        });
-    }
-
-    /// Does something to every partition now and then, off the async threads.
-    fn start_job(
-        self: &Arc<Self>,
-        interval: Duration,
-        job: impl Fn(&Partition) -> Result<(), StorageError> + Clone + Send + 'static,
-    ) {
-        // The job must not keep alive a broker that was dropped without a shutdown.
-        let (broker, stop) = (Arc::downgrade(self), self.stop.clone());
-        self.jobs.spawn(async move {
-            let start = tokio::time::Instant::now() + interval;
-            let mut ticks = tokio::time::interval_at(start, interval);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-                let Some(broker) = broker.upgrade() else { return };
-                let topics = broker.topics();
-                let job = job.clone();
-                let run = move || {
-                    for partition in topics.iter().flat_map(|topic| topic.partitions()) {
-                        if let Err(error) = job(partition) {
-                            tracing::warn!(partition = %partition.id(), %error, "job failed");
-                        }
-                    }
-                };
-                _ = tokio::task::spawn_blocking(run).await;
-            }
-        });
     }
 }
 

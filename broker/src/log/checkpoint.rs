@@ -11,13 +11,15 @@
 //! log-checkpoint            0                  version                         ours
 //!                           start <log start offset>
 //!                           recovery <offset below which all is on disk>
+//!                           cleaned <offset below which compaction has been>
 //!                           clean <base> <bytes> <end>     only after an orderly close: the
 //!                                                          last segment, its size, the log end
 //! ```
 //!
-//! Kafka keeps start offsets and recovery points of all partitions in two files of the data
-//! directory; here each partition keeps its own, so that a partition is whole in its directory
-//! and none waits for another. The `clean` line holds as long as the last segment is the one and
+//! Kafka keeps start offsets, recovery points and where its cleaner has been in three files of the
+//! data directory, for all partitions; here each partition keeps its own, so that a partition is
+//! whole in its directory, none waits for another, and none inherits what was true of a deleted
+//! one of its name. The `clean` line holds as long as the last segment is the one and
 //! the size it names, so nothing needs to take it back when the log is written to again.
 
 use std::io::{self, IoSlice};
@@ -39,6 +41,7 @@ const LOG: &str = "log-checkpoint";
 pub(super) struct LogCheckpoint {
     pub start: Offset,
     pub recovery_point: Offset,
+    pub cleaned: Offset,
     pub clean: Option<CleanEnd>,
 }
 
@@ -72,6 +75,7 @@ impl LogCheckpoint {
             match name {
                 "start" => checkpoint.start = Offset(number()?),
                 "recovery" => checkpoint.recovery_point = Offset(number()?),
+                "cleaned" => checkpoint.cleaned = Offset(number()?),
                 "clean" => {
                     checkpoint.clean = Some(CleanEnd {
                         base: Offset(number()?),
@@ -87,6 +91,9 @@ impl LogCheckpoint {
 
     pub fn store(&self, disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
         let mut text = format!("0\nstart {}\nrecovery {}\n", self.start, self.recovery_point);
+        if self.cleaned > Offset::ZERO {
+            text += &format!("cleaned {}\n", self.cleaned);
+        }
         if let Some(clean) = self.clean {
             text += &format!("clean {} {} {}\n", clean.base, clean.bytes, clean.end);
         }
@@ -165,7 +172,7 @@ pub(super) fn create_metadata(disk: &dyn Disk, dir: &Path, id: Uuid) -> Result<(
 
 pub(super) fn sync_metadata(disk: &dyn Disk, dir: &Path) -> Result<(), StorageError> {
     let path = dir.join(METADATA);
-    disk.open_read(&path).and_then(|file| file.sync_data()).doing(&path, "sync")
+    disk.open_existing(&path).and_then(|file| file.sync_data()).doing(&path, "sync")
 }
 
 /// The topic's id as Kafka prints it: URL-safe base64 without padding.

@@ -10,14 +10,14 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A file system. Paths are whole; directories on the way must exist.
 pub trait Disk: Send + Sync + Debug {
     /// Opens for reading and appending; created empty if it does not exist.
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
-    /// Opens for reading; [`io::ErrorKind::NotFound`] if it does not exist.
-    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens likewise, but [`io::ErrorKind::NotFound`] if it does not exist.
+    fn open_existing(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
     /// Names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
@@ -31,7 +31,7 @@ pub trait Disk: Send + Sync + Debug {
 
     /// A whole small file; at most `bytes_max`.
     fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-        let file = self.open_read(path)?;
+        let file = self.open_existing(path)?;
         let len = file.len()?;
         if len > bytes_max {
             let reason = format!("{len} bytes, more than the {bytes_max} expected");
@@ -63,6 +63,8 @@ pub trait DiskFile: Send + Sync + Debug {
     fn append(&self, parts: &mut [IoSlice<'_>]) -> io::Result<()>;
     fn set_len(&self, len: u64) -> io::Result<()>;
     fn len(&self) -> io::Result<u64>;
+    /// Sets when it was last written to, which retention goes by.
+    fn set_modified_ms(&self, modified_ms: i64) -> io::Result<()>;
     /// Makes contents and length durable.
     fn sync_data(&self) -> io::Result<()>;
 }
@@ -85,8 +87,8 @@ impl Disk for OsDisk {
         Ok(Arc::new(OsFile(file)))
     }
 
-    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(OsFile(File::open(path)?)))
+    fn open_existing(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(OsFile(OpenOptions::new().read(true).append(true).open(path)?)))
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
@@ -165,6 +167,11 @@ impl DiskFile for OsFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn set_modified_ms(&self, modified_ms: i64) -> io::Result<()> {
+        let since_1970 = Duration::from_millis(u64::try_from(modified_ms).unwrap_or(0));
+        self.0.set_modified(UNIX_EPOCH + since_1970)
     }
 
     fn sync_data(&self) -> io::Result<()> {

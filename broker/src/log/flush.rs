@@ -152,11 +152,11 @@ impl Partition {
     }
 
     pub(super) fn store_checkpoint(&self, clean: Option<CleanEnd>) -> Result<(), StorageError> {
-        let (start, recovery_point) = {
+        let (start, recovery_point, cleaned) = {
             let writer = self.writer();
-            (writer.start, writer.recovery_point)
+            (writer.start, writer.recovery_point, writer.cleaned)
         };
-        LogCheckpoint { start, recovery_point, clean }.store(&*self.disk, &self.dir)
+        LogCheckpoint { start, recovery_point, cleaned, clean }.store(&*self.disk, &self.dir)
     }
 
     /// Closes the log so that opening it again needs no scan. Appends are refused from here on;

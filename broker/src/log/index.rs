@@ -66,7 +66,9 @@ impl Growing {
     /// Takes note of a batch at `position`, written or found there.
     pub fn add(&mut self, base: Offset, header: &BatchHeader, position: u64, interval: u32) {
         let last_offset = header.last_offset();
-        if self.largest.is_none_or(|(largest, _)| header.max_timestamp_ms > largest) {
+        // A batch that compaction has emptied keeps its time, but no record of that time.
+        let empty = header.records_count == 0;
+        if !empty && self.largest.is_none_or(|(largest, _)| header.max_timestamp_ms > largest) {
             self.largest = Some((header.max_timestamp_ms, last_offset));
         }
         if self.bytes_since_entry > u64::from(interval) {
@@ -220,7 +222,7 @@ fn bisect<const LEN: usize>(
     path: &Path,
     before: impl Fn(&[u8]) -> bool,
 ) -> Result<Option<[u8; LEN]>, StorageError> {
-    let file = disk.open_read(path).doing(path, "open index")?;
+    let file = disk.open_existing(path).doing(path, "open index")?;
     let (mut low, mut high) = (0, file.len().doing(path, "read index")? / LEN as u64);
     let mut found = None;
     while low < high {

@@ -8,12 +8,13 @@
 //!   00000000000000000000.txnindex    aborted transactions, if any         │ segment is sealed
 //!   00000000000000004711.snapshot    producers' state up to that offset   ┘ or the log closed
 //!   leader-epoch-checkpoint          which epoch began where
-//!   log-checkpoint                   log start, recovery point, orderly end (ours)
+//!   log-checkpoint                   log start, recovery point, compacted up to, orderly end (ours)
 //!   partition.metadata               the topic's id
 //! ```
 //!
-//! - [`partition`]: a log in use: append and its lock; [`flush`]: fsync and what waits for it;
-//!   [`read`]: offsets and times to bytes; [`maintenance`]: retention, deletion, truncation;
+//! - [`partition`]: a log in use, and its locks; [`append`]: the writer; [`flush`]: fsync and what
+//!   waits for it; [`read`]: offsets and times to bytes;
+//! - [`maintenance`]: retention and deletion; [`compaction`]: of each key the latest record stays;
 //! - [`recovery`]: from a directory to a log, by way of [`scan`] after an unclean stop;
 //! - [`validate`]: checks before appending; [`producers`]: idempotence and open transactions,
 //!   [`snapshot`] its file;
@@ -26,7 +27,9 @@
 //! synced survives a power cut, and what a recovery leaves is a prefix of what was appended.
 //! Readers never wait for the writer nor for an fsync. A failed fsync is never taken back.
 
+mod append;
 mod checkpoint;
+mod compaction;
 mod config;
 pub(crate) mod disk;
 mod error;
@@ -45,14 +48,14 @@ pub(crate) mod simulation;
 mod snapshot;
 mod validate;
 
+pub use append::{AppendOptions, Appended, Origin};
 pub use checkpoint::encode_id;
-pub use config::{Cleanup, LogConfig};
+pub use compaction::{CompactOptions, Compacted, Dirt};
+pub use config::{Cleanup, Compaction, LogConfig};
 pub use error::{AppendError, LogOpenError, ReadError, StorageError};
 pub use index::AbortedTransaction;
 pub use maintenance::{ProducerDescription, Retained};
-pub use partition::{
-    AppendOptions, Appended, Origin, Partition, PartitionOptions, Subscription, Visible,
-};
+pub use partition::{Partition, PartitionOptions, Subscription, Visible};
 pub use read::{LogSlice, ReadOptions, TimestampOffset};
 pub use scan::{Cut, RecoveryReport};
 

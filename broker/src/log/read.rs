@@ -50,8 +50,7 @@ pub(super) struct PositionCache([Mutex<Option<Position>>; 16]);
 #[derive(Clone, Copy, Debug)]
 struct Position {
     offset: Offset,
-    /// Of the segment.
-    base: Offset,
+    segment_id: u64,
     position: u64,
 }
 
@@ -62,16 +61,16 @@ impl PositionCache {
         &self.0[(hash >> 60) as usize]
     }
 
-    fn get(&self, base: Offset, offset: Offset) -> Option<u64> {
+    fn get(&self, segment_id: u64, offset: Offset) -> Option<u64> {
         let slot = (*locked(self.slot(offset)))?;
-        (slot.offset == offset && slot.base == base).then_some(slot.position)
+        (slot.offset == offset && slot.segment_id == segment_id).then_some(slot.position)
     }
 
-    fn put(&self, base: Offset, offset: Offset, position: u64) {
-        *locked(self.slot(offset)) = Some(Position { offset, base, position });
+    fn put(&self, segment_id: u64, offset: Offset, position: u64) {
+        *locked(self.slot(offset)) = Some(Position { offset, segment_id, position });
     }
 
-    /// After a truncation positions mean something else.
+    #[cfg(test)]
     pub fn clear(&self) {
         for slot in &self.0 {
             *locked(slot) = None;
@@ -106,18 +105,23 @@ impl Partition {
             if from >= end_offset {
                 return Ok(slice);
             }
-            match self.read_below(&mut slice, options) {
+            let segments = self.segments();
+            match self.read_below(&segments, &mut slice, options) {
                 Ok(()) => return Ok(slice),
-                // Retention was faster; the next look says so.
-                Err(error) if error.is_gone() && self.visible().log_start > visible.log_start => {}
+                // Retention or compaction was faster.
+                Err(error) if error.is_gone() && self.have_changed(&segments) => {}
                 Err(error) => return Err(self.read_error(error)),
             }
         }
     }
 
-    fn read_below(&self, slice: &mut LogSlice, options: ReadOptions) -> Result<(), SegmentError> {
+    fn read_below(
+        &self,
+        segments: &[Arc<Segment>],
+        slice: &mut LogSlice,
+        options: ReadOptions,
+    ) -> Result<(), SegmentError> {
         let (from, end) = (slice.next_offset, slice.end_offset);
-        let segments = self.segments();
         let after = segments.partition_point(|segment| segment.base <= from);
         for segment in &segments[after.saturating_sub(1)..] {
             if segment.base >= end {
@@ -128,19 +132,19 @@ impl Partition {
             let Some((records, next)) = read_batches(segment, position, end, options)? else {
                 break;
             };
-            self.positions.put(segment.base, next, position + records.len() as u64);
+            self.positions.put(segment.id, next, position + records.len() as u64);
             slice.records = records;
             slice.next_offset = next;
             break;
         }
         if options.isolation == Isolation::ReadCommitted && !slice.records.is_empty() {
-            slice.aborted = aborted_within(&segments, from, slice.next_offset)?;
+            slice.aborted = aborted_within(segments, from, slice.next_offset)?;
         }
         Ok(())
     }
 
     fn position(&self, segment: &Segment, from: Offset) -> Result<Option<u64>, SegmentError> {
-        if let Some(position) = self.positions.get(segment.base, from) {
+        if let Some(position) = self.positions.get(segment.id, from) {
             // At its end the segment may have been sealed since.
             return Ok((position < segment.size()).then_some(position));
         }
@@ -149,6 +153,24 @@ impl Partition {
 
     pub(super) fn segments(&self) -> Arc<[Arc<Segment>]> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn have_changed(&self, segments: &Arc<[Arc<Segment>]>) -> bool {
+        !Arc::ptr_eq(segments, &self.segments())
+    }
+
+    /// Looks for something in the segments, once more if one of them is gone meanwhile.
+    fn look<T>(
+        &self,
+        look: impl Fn(&[Arc<Segment>]) -> Result<T, SegmentError>,
+    ) -> Result<T, ReadError> {
+        loop {
+            let segments = self.segments();
+            match look(&segments) {
+                Err(error) if error.is_gone() && self.have_changed(&segments) => {}
+                found => return found.map_err(|error| self.read_error(error)),
+            }
+        }
     }
 
     /// The first record of `timestamp_ms` or later that `isolation` sees.
@@ -162,17 +184,14 @@ impl Partition {
             Isolation::ReadUncommitted => visible.high_watermark,
             Isolation::ReadCommitted => visible.last_stable,
         };
-        for segment in self.segments().iter().filter(|segment| segment.base < end) {
-            let found = self.find_time(segment, timestamp_ms, visible.log_start);
-            let found = match found {
-                Err(error) if error.is_gone() => continue,
-                found => found.map_err(|error| self.read_error(error))?,
-            };
-            if let Some(found) = found {
-                return Ok((found.offset < end).then_some(found));
+        self.look(|segments| {
+            for segment in segments.iter().filter(|segment| segment.base < end) {
+                if let Some(found) = self.find_time(segment, timestamp_ms, visible.log_start)? {
+                    return Ok((found.offset < end).then_some(found));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
     fn find_time(
@@ -201,9 +220,9 @@ impl Partition {
 
     /// The first record with the largest timestamp in the log (KIP-734).
     pub fn max_timestamp(&self) -> Result<Option<TimestampOffset>, ReadError> {
-        let find = || -> Result<Option<TimestampOffset>, SegmentError> {
+        self.look(|segments| {
             let mut largest: Option<(i64, Arc<Segment>)> = None;
-            for segment in self.segments().iter() {
+            for segment in segments {
                 if let Some((time_ms, _)) = segment.largest_timestamp()?
                     && largest.as_ref().is_none_or(|(most_ms, _)| time_ms > *most_ms)
                 {
@@ -212,8 +231,7 @@ impl Partition {
             }
             let Some((time_ms, segment)) = largest else { return Ok(None) };
             self.find_time(&segment, time_ms, self.visible().log_start)
-        };
-        find().map_err(|error| self.read_error(error))
+        })
     }
 
     /// The last leader epoch up to `epoch` and where it ended (KIP-320).
@@ -278,7 +296,7 @@ fn read_batches(
 }
 
 /// The aborted transactions that reach into `from..to`.
-fn aborted_within(
+pub(super) fn aborted_within(
     segments: &[Arc<Segment>],
     from: Offset,
     to: Offset,

@@ -3,8 +3,8 @@
 //!
 //! What is below the recovery point was synced, records and indexes both, and is trusted. A
 //! segment in the scanned part must begin where the one before it ends: a gap means that a power
-//! cut took the end of one file and left the next. (Compaction, which makes lawful gaps, must
-//! move the recovery point past a segment before it touches it.)
+//! cut took the end of one file and left the next. (Compaction, which makes lawful gaps, moves the
+//! recovery point past a segment before it touches it.)
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,7 +18,7 @@ use super::error::{Doing, LogOpenError, StorageError};
 use super::producers::Producers;
 use super::scan::{Cut, RecoveryReport, ScanOptions, scan};
 use super::segment::{Segment, file_name};
-use super::snapshot;
+use super::{compaction, snapshot};
 use crate::ids::{LeaderEpoch, Offset};
 
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
@@ -35,6 +35,7 @@ pub(super) struct Loaded {
     /// Below it all is on disk.
     pub synced: Offset,
     pub recovery_point: Offset,
+    pub cleaned: Offset,
     pub epochs: Epochs,
     pub producers: Producers,
     /// `None` after an orderly close.
@@ -56,6 +57,7 @@ pub(super) fn load(
     now_ms: i64,
 ) -> Result<Loaded, LogOpenError> {
     disk.create_dir_all(dir).doing(dir, "create directory")?;
+    compaction::recover(disk, dir)?;
     let checkpoint = LogCheckpoint::load(&**disk, dir)?.unwrap_or_default();
     let mut epochs = Epochs::load(&**disk, dir)?;
     let files = Files::list(disk, dir)?;
@@ -155,7 +157,7 @@ fn split(name: &str) -> Option<(Offset, &str)> {
 }
 
 /// The producers as they were below `offset`, if that was kept.
-pub(super) fn load_snapshot(
+fn load_snapshot(
     disk: &dyn Disk,
     dir: &Path,
     offset: Offset,
@@ -190,6 +192,7 @@ impl Loader<'_> {
             end: start,
             synced: start,
             recovery_point: start,
+            cleaned: start,
             epochs: Epochs::default(),
             producers: Producers::default(),
             report: None,
@@ -213,6 +216,7 @@ impl Loader<'_> {
             end: clean.end,
             synced: clean.end,
             recovery_point: clean.end,
+            cleaned: self.checkpoint.cleaned.min(clean.end),
             epochs: Epochs::default(),
             producers,
             report: None,
@@ -225,9 +229,15 @@ impl Loader<'_> {
         let mut report = RecoveryReport::default();
         let mut sealed: Vec<Sealed> = Vec::new();
         let mut end = segments[from].base;
+        let holding = self.holding_recovery_point(&segments);
         let mut index = from;
         while index < segments.len() {
             let segment = segments[index].clone();
+            // Below the recovery point compaction leaves lawful gaps.
+            let synced = index <= holding;
+            if synced {
+                end = end.max(segment.base);
+            }
             if index > from && segment.base != end {
                 let reason = format!("the segment before it ends at {end}");
                 self.drop_from(&mut segments, index, end, &reason, &mut report)?;
@@ -244,8 +254,7 @@ impl Loader<'_> {
                     expected: end,
                     producers_from: Offset::ZERO,
                     verify_checksums: true,
-                    // A segment before the recovery point may have been compacted.
-                    contiguous: index >= self.holding_recovery_point(&segments),
+                    contiguous: !synced || index == holding,
                     epoch_max: self.epoch,
                     index_interval_bytes: self.config.index_interval_bytes,
                 },
@@ -271,6 +280,7 @@ impl Loader<'_> {
             end,
             synced: recovery_point,
             recovery_point,
+            cleaned: self.checkpoint.cleaned.min(end),
             epochs: Epochs::default(),
             producers,
             report: Some(report),

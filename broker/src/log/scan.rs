@@ -58,7 +58,7 @@ pub(super) fn scan(
     let len = file.len().doing(&path, "read segment")?;
     let mut scanned =
         Scanned { growing: Growing::default(), good: 0, len, end: options.expected, fault: None };
-    let mut window = Window { file, path: &path, len, start: 0, bytes: Vec::new() };
+    let mut window = Window::new(file, &path, len);
     while scanned.good < len {
         match window.batch(scanned.good)? {
             Ok((header, bytes)) => {
@@ -144,7 +144,7 @@ pub(super) fn marker_of(batch: &RecordBatch) -> Option<Marker> {
 }
 
 /// A stretch of a file in memory that moves along.
-struct Window<'a> {
+pub(super) struct Window<'a> {
     file: Arc<dyn DiskFile>,
     path: &'a Path,
     len: u64,
@@ -152,10 +152,14 @@ struct Window<'a> {
     bytes: Vec<u8>,
 }
 
-impl Window<'_> {
-    /// The batch at `position`, whole.
+impl<'a> Window<'a> {
+    pub fn new(file: Arc<dyn DiskFile>, path: &'a Path, len: u64) -> Window<'a> {
+        Window { file, path, len, start: 0, bytes: Vec::new() }
+    }
+
+    /// The batch at `position`, whole. Positions must grow.
     #[allow(clippy::type_complexity)]
-    fn batch(
+    pub fn batch(
         &mut self,
         position: u64,
     ) -> Result<Result<(BatchHeader, &[u8]), BatchError>, StorageError> {

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -27,7 +27,7 @@ pub(super) enum SegmentError {
 }
 
 impl SegmentError {
-    /// Whether retention has deleted the file since the reader looked the segment up.
+    /// Whether the segment was deleted or replaced since the reader looked it up.
     pub fn is_gone(&self) -> bool {
         matches!(self, SegmentError::Storage(error)
             if error.source.kind() == io::ErrorKind::NotFound)
@@ -44,6 +44,8 @@ impl From<StorageError> for SegmentError {
 /// batches and change no more.
 #[derive(Debug)]
 pub(super) struct Segment {
+    /// Unlike its base, it never belongs to another segment.
+    pub id: u64,
     pub base: Offset,
     /// When its first batch was written, by the broker's clock.
     pub created_ms: i64,
@@ -52,6 +54,8 @@ pub(super) struct Segment {
     file: Mutex<Option<Arc<dyn DiskFile>>>,
     size: AtomicU64,
     indexes: Mutex<Indexes>,
+    /// Its names no longer are, or soon will not be, those of its files.
+    retired: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -92,7 +96,9 @@ impl Segment {
         size: u64,
         created_ms: i64,
     ) -> Segment {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Segment {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             base,
             created_ms,
             dir,
@@ -100,7 +106,41 @@ impl Segment {
             file: Mutex::new(None),
             size: AtomicU64::new(size),
             indexes: Mutex::new(Indexes::Written { largest: None, aborted: None }),
+            retired: AtomicBool::new(false),
         }
+    }
+
+    /// What compaction has made of earlier segments: usable at once, by its open file and its
+    /// indexes in memory, before it has its names.
+    pub fn replacement(self, file: Arc<dyn DiskFile>, growing: Growing) -> Segment {
+        *self.file() = Some(file);
+        *self.indexes() = Indexes::Growing(growing);
+        self
+    }
+
+    /// The index files have their names, so nothing need be kept in memory.
+    pub fn settle(&self) {
+        let mut indexes = self.indexes();
+        if let Indexes::Growing(growing) = &mut *indexes {
+            let aborted = std::mem::take(&mut growing.aborted);
+            let largest = Some(growing.largest);
+            *indexes = Indexes::Written { largest, aborted: Some(aborted.into()) };
+        }
+    }
+
+    /// From here on its names may be another's: who has its file open may go on reading that, all
+    /// others must look the segment up again.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+    }
+
+    /// Passes on what was found by one of its names, if the name was still its own by then.
+    fn still_own<T>(&self, found: T) -> Result<T, StorageError> {
+        if !self.retired.load(Ordering::SeqCst) {
+            return Ok(found);
+        }
+        let gone = io::Error::new(io::ErrorKind::NotFound, "deleted or compacted meanwhile");
+        Err(StorageError::new(&self.path("log"), "read segment", gone))
     }
 
     pub fn size(&self) -> u64 {
@@ -118,9 +158,8 @@ impl Segment {
             return Ok(file.clone());
         }
         let path = self.path("log");
-        // Opening for append would create what retention has just deleted.
-        self.disk.metadata(&path).doing(&path, "open segment")?;
-        let opened = self.disk.open(&path).doing(&path, "open segment")?;
+        let opened = self.disk.open_existing(&path).doing(&path, "open segment")?;
+        let opened = self.still_own(opened)?;
         *file = Some(opened.clone());
         Ok(opened)
     }
@@ -248,6 +287,7 @@ impl Segment {
     /// Takes the segment's files out of the log: renamed, so that a crash in between leaves
     /// nothing that would be taken for a segment, then deleted.
     pub fn delete(&self) -> Result<(), StorageError> {
+        self.retire();
         let extensions = ["index", "timeindex", "txnindex", "snapshot", "log"];
         let mut renamed = Vec::new();
         for extension in extensions {
@@ -335,7 +375,7 @@ impl Segment {
             Some(offset) => offset,
             None => {
                 let path = self.path("timeindex");
-                index::find_offset(&*self.disk, &path, self.base, timestamp_ms)?
+                self.still_own(index::find_offset(&*self.disk, &path, self.base, timestamp_ms)?)?
             }
         };
         let from = self.position_before(offset)?;
@@ -349,6 +389,7 @@ impl Segment {
             Indexes::Written { largest: Some(largest), .. } => Ok(*largest),
             Indexes::Written { largest, .. } => {
                 let last = index::last_time(&*self.disk, &self.path("timeindex"))?;
+                let last = self.still_own(last)?;
                 let last = last
                     .map(|entry| (entry.timestamp_ms, index::absolute(self.base, entry.relative)));
                 *largest = Some(last);
@@ -357,10 +398,24 @@ impl Segment {
         }
     }
 
+    /// Bytes of its larger index.
+    pub fn index_bytes(&self) -> Result<u64, StorageError> {
+        if let Indexes::Growing(growing) = &*self.indexes() {
+            let offsets = growing.offsets.len() * index::OFFSET_ENTRY_LEN;
+            return Ok(offsets.max(growing.times.len() * index::TIME_ENTRY_LEN) as u64);
+        }
+        let len = |extension| {
+            let path = self.path(extension);
+            self.disk.metadata(&path).map(|metadata| metadata.len).doing(&path, "look at")
+        };
+        self.still_own(len("index")?.max(len("timeindex")?))
+    }
+
     /// When it was last written to, by the file's own time.
     pub fn modified_ms(&self) -> Result<i64, StorageError> {
         let path = self.path("log");
-        Ok(self.disk.metadata(&path).doing(&path, "look at")?.modified_ms)
+        let metadata = self.disk.metadata(&path).doing(&path, "look at")?;
+        self.still_own(metadata.modified_ms)
     }
 
     /// Transactions whose abort marker lies in this segment, in order of their ends.
@@ -374,6 +429,8 @@ impl Segment {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
                     read => read.doing(&path, "read index")?,
                 };
+                // No file means none, and so must not be taken from a segment that is gone.
+                let bytes = self.still_own(bytes)?;
                 let entries: Arc<[AbortedTransaction]> = index::decode_aborted(&bytes).into();
                 *aborted = Some(entries.clone());
                 Ok(entries)
@@ -385,7 +442,8 @@ impl Segment {
         if let Indexes::Growing(growing) = &*self.indexes() {
             return Ok(growing.position_before(self.base, offset));
         }
-        index::find_position(&*self.disk, &self.path("index"), self.base, offset)
+        let position = index::find_position(&*self.disk, &self.path("index"), self.base, offset)?;
+        self.still_own(position)
     }
 
     fn damaged(&self, source: BatchError) -> SegmentError {

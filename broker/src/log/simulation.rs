@@ -257,7 +257,7 @@ impl Disk for SimulatedDisk {
         Ok(Arc::new(SimulatedFile { disk: self.clone(), inode }))
     }
 
-    fn open_read(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    fn open_existing(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let inode = self.state().inode(path)?;
         Ok(Arc::new(SimulatedFile { disk: self.clone(), inode }))
     }
@@ -364,6 +364,11 @@ impl DiskFile for SimulatedFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.disk.state().inodes[self.inode].current.len() as u64)
+    }
+
+    fn set_modified_ms(&self, modified_ms: i64) -> io::Result<()> {
+        self.disk.state().inodes[self.inode].modified_ms = modified_ms;
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {

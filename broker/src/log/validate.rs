@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
+use super::append::Origin;
 use super::config::LogConfig;
 use super::error::AppendError;
 use super::header::BatchHeader;
-use super::partition::Origin;
+
 use crate::ids::TopicPartition;
 use crate::record::batch::{TIMESTAMP_TYPE_BIT, at};
 use crate::record::{

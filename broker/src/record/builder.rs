@@ -2,9 +2,12 @@
 
 use bytes::Bytes;
 
-use super::batch::{CONTROL_BIT, RecordBatch, TRANSACTIONAL_BIT, at};
+use super::batch::{
+    BatchError, CONTROL_BIT, DELETE_HORIZON_BIT, RecordBatch, TIMESTAMP_TYPE_BIT,
+    TRANSACTIONAL_BIT, TimestampType, at,
+};
 use super::compression::Compression;
-use super::records::ControlType;
+use super::records::{ControlType, Record};
 use super::{HEADER_LEN, LENGTH_PREFIX, varint};
 use crate::ids::{ProducerEpoch, ProducerId};
 
@@ -36,7 +39,8 @@ pub struct BatchBuilder {
     compression: Compression,
     count: i32,
     last_offset_delta: i32,
-    base_timestamp_ms: i64,
+    /// The first record's, unless set before.
+    base_timestamp_ms: Option<i64>,
     max_timestamp_ms: i64,
 }
 
@@ -53,7 +57,7 @@ impl BatchBuilder {
             compression,
             count: 0,
             last_offset_delta: -1,
-            base_timestamp_ms: -1,
+            base_timestamp_ms: None,
             max_timestamp_ms: -1,
         }
     }
@@ -110,11 +114,11 @@ impl BatchBuilder {
     ) {
         debug_assert!(offset_delta > self.last_offset_delta, "offset deltas must grow");
         if self.count == 0 {
-            self.base_timestamp_ms = timestamp_ms;
             self.max_timestamp_ms = timestamp_ms;
         }
         self.max_timestamp_ms = self.max_timestamp_ms.max(timestamp_ms);
-        let timestamp_delta = timestamp_ms.wrapping_sub(self.base_timestamp_ms);
+        let base_timestamp_ms = *self.base_timestamp_ms.get_or_insert(timestamp_ms);
+        let timestamp_delta = timestamp_ms.wrapping_sub(base_timestamp_ms);
         let offset_delta_wide = i64::from(offset_delta);
         let len = 1
             + varint::len(timestamp_delta)
@@ -157,7 +161,7 @@ impl BatchBuilder {
         put(at::MAGIC, &[2]);
         put(at::ATTRIBUTES, &attributes.to_be_bytes());
         put(at::LAST_OFFSET_DELTA, &self.last_offset_delta.max(0).to_be_bytes());
-        put(at::BASE_TIMESTAMP, &self.base_timestamp_ms.to_be_bytes());
+        put(at::BASE_TIMESTAMP, &self.base_timestamp_ms.unwrap_or(-1).to_be_bytes());
         put(at::MAX_TIMESTAMP, &self.max_timestamp_ms.to_be_bytes());
         put(at::PRODUCER_ID, &producer.producer_id.0.to_be_bytes());
         put(at::PRODUCER_EPOCH, &producer.epoch.0.to_be_bytes());
@@ -185,6 +189,52 @@ impl BatchBuilder {
             }
             Err(_) => (buffer, Compression::None),
         }
+    }
+}
+
+/// What compaction makes of batches: offsets, sequence numbers and flags stay as they are.
+impl RecordBatch {
+    /// The batch with only these of its records, and with a time from which tombstones and
+    /// markers in it may go (KIP-534). Packed by its own codec.
+    pub(crate) fn retaining(
+        &self,
+        records: &[Record<'_>],
+        delete_horizon_ms: Option<i64>,
+    ) -> Result<RecordBatch, BatchError> {
+        let mut builder = BatchBuilder::new(self.compression()?);
+        builder.base_timestamp_ms = delete_horizon_ms;
+        for record in records {
+            let headers: Vec<_> =
+                record.headers().map(|header| (header.key, header.value)).collect();
+            let delta = record.offset.since(self.base_offset()) as i32;
+            let (key, value) = (record.key, record.value);
+            builder.append_at(delta, record.timestamp_ms, key, value, &headers);
+        }
+        if self.timestamp_type() == TimestampType::LogAppendTime {
+            builder.max_timestamp_ms = self.max_timestamp_ms();
+        }
+        let horizon_bit = if delete_horizon_ms.is_some() { DELETE_HORIZON_BIT } else { 0 };
+        Ok(self.in_place_of(builder, horizon_bit))
+    }
+
+    /// The batch without records: what it says of its producer, and its offsets, stay.
+    pub(crate) fn emptied(&self) -> RecordBatch {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.max_timestamp_ms = self.max_timestamp_ms();
+        self.in_place_of(builder, 0)
+    }
+
+    fn in_place_of(&self, mut builder: BatchBuilder, more_attributes: i16) -> RecordBatch {
+        builder.last_offset_delta = self.last_offset_delta();
+        let flags = self.attributes() & (TIMESTAMP_TYPE_BIT | CONTROL_BIT);
+        let producer = ProducerStamp {
+            producer_id: self.producer_id(),
+            epoch: self.producer_epoch(),
+            base_sequence: self.base_sequence(),
+            transactional: self.is_transactional(),
+        };
+        let batch = builder.finish(producer, flags | more_attributes);
+        batch.stamped(self.base_offset(), self.leader_epoch())
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use crate::log::{Cleanup, LogConfig};
+use crate::log::{Cleanup, Compaction, LogConfig};
 use crate::record::TimestampType;
 
 /// What values a config takes.
@@ -55,7 +55,6 @@ const ONE_NODE: &str = "there is one node, hence no replication";
 const NOT_TIERED: &str = "there is no tiered storage";
 const LEVEL: &str = "the broker compresses only where compression.type differs from the batch's, \
                      and then at the codec's default level";
-const NOT_YET_COMPACTED: &str = "read by compaction, which keeps every record so far";
 
 const fn effective(
     name: &'static str,
@@ -94,7 +93,8 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "cleanup.policy",
         ConfigKind::List(&["delete", "compact"]),
         "delete",
-        "delete: old segments go by retention; compact: every record needs a key",
+        "delete: old segments go by retention; compact: of each key the latest record stays, and \
+         every record needs a key",
     ),
     accepted("compression.gzip.level", int(-1), "-1", LEVEL),
     accepted("compression.lz4.level", int(1), "9", LEVEL),
@@ -105,7 +105,12 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "the codec of batches on disk; producer: as they came",
     ),
     accepted("compression.zstd.level", ConfigKind::Int { min: -131_072, max: 22 }, "3", LEVEL),
-    accepted("delete.retention.ms", long(0), "86400000", NOT_YET_COMPACTED),
+    effective(
+        "delete.retention.ms",
+        long(0),
+        "86400000",
+        "how long compaction keeps the null that deletes a key, from when it first meets it",
+    ),
     accepted("file.delete.delay.ms", long(0), "60000", "readers hold their files open themselves"),
     effective(
         "flush.messages",
@@ -126,7 +131,12 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
     accepted("leader.replication.throttled.replicas", ConfigKind::Text, "", ONE_NODE),
     accepted("local.retention.bytes", long(-2), "-2", NOT_TIERED),
     accepted("local.retention.ms", long(-2), "-2", NOT_TIERED),
-    accepted("max.compaction.lag.ms", long(1), LONG_MAX, NOT_YET_COMPACTED),
+    effective(
+        "max.compaction.lag.ms",
+        long(1),
+        LONG_MAX,
+        "how long a record waits for compaction at most, however little there is to gain",
+    ),
     effective("max.message.bytes", int(0), "1048588", "the largest record batch"),
     effective(
         "message.timestamp.after.max.ms",
@@ -146,8 +156,13 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "CreateTime",
         "whether the producer or the broker sets timestamps",
     ),
-    accepted("min.cleanable.dirty.ratio", RATIO, "0.5", NOT_YET_COMPACTED),
-    accepted("min.compaction.lag.ms", long(0), "0", NOT_YET_COMPACTED),
+    effective(
+        "min.cleanable.dirty.ratio",
+        RATIO,
+        "0.5",
+        "the share of the log that compaction has not seen, from which it begins",
+    ),
+    effective("min.compaction.lag.ms", long(0), "0", "how long a record is safe from compaction"),
     accepted("min.insync.replicas", int(1), "1", ONE_NODE),
     accepted("preallocate", ConfigKind::Boolean, "false", "segments grow as they are written"),
     accepted("remote.log.copy.disable", ConfigKind::Boolean, "false", NOT_TIERED),
@@ -157,7 +172,12 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
     effective("retention.ms", long(-1), "604800000", "how long segments are kept; -1: forever"),
     effective("segment.bytes", int(14), "1073741824", "size at which a new segment is begun"),
     effective("segment.index.bytes", int(4), "10485760", "room for the index of a segment"),
-    accepted("segment.jitter.ms", long(0), "0", "segments of one node need not be spread in time"),
+    effective(
+        "segment.jitter.ms",
+        long(0),
+        "0",
+        "by how much earlier than segment.ms a new segment may be begun, chosen anew for each",
+    ),
     effective("segment.ms", long(1), "604800000", "age at which a new segment is begun"),
     accepted("unclean.leader.election.enable", ConfigKind::Boolean, "false", ONE_NODE),
 ];
@@ -261,6 +281,10 @@ impl TopicConfig {
         self.value(name).0.parse().expect("values are checked when they are set")
     }
 
+    fn float(&self, name: &str) -> f64 {
+        self.value(name).0.parse().expect("values are checked when they are set")
+    }
+
     fn number_if_set(&self, name: &str) -> Option<i64> {
         (self.value(name).1 != ConfigSource::Default).then(|| self.number(name))
     }
@@ -276,6 +300,7 @@ impl TopicConfig {
         LogConfig {
             segment_bytes: self.number("segment.bytes") as u32,
             segment_ms: self.number("segment.ms"),
+            segment_jitter_ms: self.number("segment.jitter.ms"),
             segment_index_bytes: self.number("segment.index.bytes") as u32,
             index_interval_bytes: self.number("index.interval.bytes") as u32,
             max_message_bytes: self.number("max.message.bytes") as usize,
@@ -283,6 +308,12 @@ impl TopicConfig {
             retention_ms: Some(self.number("retention.ms")).filter(|ms| *ms >= 0),
             retention_bytes: u64::try_from(self.number("retention.bytes")).ok(),
             cleanup: Cleanup { delete: has("delete"), compact: has("compact") },
+            compaction: Compaction {
+                dirty_ratio_min: self.float("min.cleanable.dirty.ratio"),
+                lag_ms_min: self.number("min.compaction.lag.ms"),
+                lag_ms_max: self.number("max.compaction.lag.ms"),
+                delete_retention_ms: self.number("delete.retention.ms"),
+            },
             timestamp_type,
             timestamp_before_max_ms: self.number("message.timestamp.before.max.ms"),
             timestamp_after_max_ms: self.number("message.timestamp.after.max.ms"),

@@ -12,10 +12,10 @@ use super::super::simulation::SimulatedDisk;
 use super::*;
 
 /// A small generator of our own, so that a seed means the same forever.
-struct Random(u64);
+pub(super) struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -184,7 +184,7 @@ fn check_derived(log: &Arc<Partition>, what: &str) {
 }
 
 /// Scripts to run; more of them with `MILLSTREAM_CRASH_SEEDS`.
-fn seeds() -> u64 {
+pub(super) fn seeds() -> u64 {
     let wanted = std::env::var("MILLSTREAM_CRASH_SEEDS").ok();
     wanted.map_or(10, |seeds| seeds.parse().expect("a number of seeds"))
 }

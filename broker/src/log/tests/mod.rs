@@ -1,6 +1,7 @@
 //! The log from outside: what is appended is read, whatever happens in between.
 
 mod appending;
+mod compaction;
 mod crashes;
 mod model;
 mod producers;

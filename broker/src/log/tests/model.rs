@@ -21,8 +21,7 @@ enum Step {
     },
     Close,
     Kill,
-    /// At this share of the log, in 256ths.
-    Truncate(u8),
+    /// Up to this share of the log, in 256ths.
     DeleteRecords(u8),
     RetainBytes(u64),
     Flush,
@@ -36,7 +35,6 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1i64..3).prop_map(|producer| Step::Retry { producer }),
         1 => Just(Step::Close),
         1 => Just(Step::Kill),
-        1 => any::<u8>().prop_map(Step::Truncate),
         1 => any::<u8>().prop_map(Step::DeleteRecords),
         1 => (500u64..3_000).prop_map(Step::RetainBytes),
         2 => Just(Step::Flush),
@@ -143,12 +141,6 @@ impl Subject {
                 self.disk = self.disk.after_kill();
                 self.log = reopen(&self.disk);
                 assert!(self.log.recovery_report().is_none_or(|report| report.cuts.is_empty()));
-            }
-            Step::Truncate(share) => {
-                let at = model.at(share);
-                model.batches.retain(|batch| batch.end() <= at);
-                let end = self.log.truncate(Offset(at), NOW_MS).unwrap();
-                assert_eq!(end.0, model.end());
             }
             Step::DeleteRecords(share) => {
                 let before = model.at(share);

@@ -118,22 +118,3 @@ fn deleted_records_stay_deleted() {
     assert_eq!(log.visible().log_start, Offset(60));
     assert_eq!(log.visible().log_end, Offset(60));
 }
-
-#[test]
-fn a_truncated_log_goes_on_from_there() {
-    let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path(), small_segments());
-    for number in 0..60 {
-        append(&log, numbered(number, 1, stamp(3, 0, number as i32, false)));
-    }
-    log.flush_blocking().unwrap();
-    assert_eq!(log.truncate(Offset(31), NOW_MS).unwrap(), Offset(31));
-    assert_eq!(log.leader_epoch().0, 1);
-    assert_eq!(read_values(&log, Offset(0), Isolation::ReadCommitted), expected_values(0..31));
-    assert_eq!(append(&log, numbered(31, 1, stamp(3, 0, 31, false))).base_offset, Offset(31));
-    log.close().unwrap();
-    let log = open(dir.path(), small_segments());
-    assert_eq!(read_values(&log, Offset(0), Isolation::ReadCommitted), expected_values(0..32));
-    assert_eq!(log.truncate(Offset(0), NOW_MS).unwrap(), Offset(0));
-    assert_eq!(log.producers(), []);
-}

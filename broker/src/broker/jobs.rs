@@ -1,0 +1,116 @@
+//! What a broker does by itself, now and then: retention, flushes by time, compaction.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Broker, now_ms};
+use crate::ids::TopicPartition;
+use crate::log::{CompactOptions, Dirt, Partition, StorageError};
+
+/// How often `flush.ms` is looked at.
+const FLUSH_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+
+impl Broker {
+    pub(super) fn start_jobs(self: &Arc<Self>) {
+        self.start_job(self.config.retention_check_interval, |broker| {
+            broker.for_each_partition(enforce_retention);
+        });
+        self.start_job(FLUSH_CHECK_INTERVAL, |broker| {
+            broker.for_each_partition(|partition| {
+                if partition.flush_is_due(now_ms()) { partition.flush_blocking() } else { Ok(()) }
+            });
+        });
+        let stop = self.stop.clone();
+        self.start_job(self.config.cleaner_backoff, move |broker| broker.compact_logs(&stop));
+    }
+
+    /// Does something now and then, off the async threads.
+    fn start_job(
+        self: &Arc<Self>,
+        interval: Duration,
+        job: impl Fn(&Broker) + Clone + Send + 'static,
+    ) {
+        // The job must not keep alive a broker that was dropped without a shutdown.
+        let (broker, stop) = (Arc::downgrade(self), self.stop.clone());
+        self.jobs.spawn(async move {
+            let start = tokio::time::Instant::now() + interval;
+            let mut ticks = tokio::time::interval_at(start, interval);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                let Some(broker) = broker.upgrade() else { return };
+                let job = job.clone();
+                _ = tokio::task::spawn_blocking(move || job(&broker)).await;
+            }
+        });
+    }
+
+    fn for_each_partition(&self, job: impl Fn(&Partition) -> Result<(), StorageError>) {
+        for topic in self.topics() {
+            for partition in topic.partitions() {
+                if let Err(error) = job(partition) {
+                    tracing::warn!(partition = %partition.id(), %error, "job failed");
+                }
+            }
+        }
+    }
+
+    /// Compacts the logs that need it, the most urgent first, until none does. One at a time: the
+    /// memory of one is what they share.
+    pub(super) fn compact_logs(&self, stop: &CancellationToken) {
+        let mut failed: HashSet<TopicPartition> = HashSet::new();
+        while !stop.is_cancelled() {
+            let Some(partition) = self.most_urgent(&failed) else { return };
+            let options = CompactOptions {
+                now_ms: now_ms(),
+                memory_bytes_max: self.config.cleaner_dedupe_bytes,
+                stop: &|| stop.is_cancelled(),
+            };
+            match partition.compact(options) {
+                Ok(Some(done)) => tracing::info!(partition = %partition.id(), end = %done.end,
+                    segments_before = done.segments_before, segments_after = done.segments_after,
+                    bytes_before = done.bytes_before, bytes_after = done.bytes_after,
+                    "compacted"),
+                // Something else has changed the log meanwhile; the next round looks again.
+                Ok(None) => _ = failed.insert(partition.id().clone()),
+                Err(error) => {
+                    tracing::warn!(partition = %partition.id(), %error,
+                        "cannot compact the log; it is as it was");
+                    failed.insert(partition.id().clone());
+                }
+            }
+        }
+    }
+
+    fn most_urgent(&self, but: &HashSet<TopicPartition>) -> Option<Arc<Partition>> {
+        let topics = self.topics();
+        let partitions = topics.iter().flat_map(|topic| topic.partitions());
+        let dirty = partitions.filter(|partition| !but.contains(partition.id()));
+        let dirty = dirty.filter_map(|partition| match partition.dirt(now_ms()) {
+            Ok(dirt) => Some((partition, dirt?)),
+            Err(error) => {
+                tracing::warn!(partition = %partition.id(), %error, "cannot look at the log");
+                None
+            }
+        });
+        let by_need = |one: &Dirt, other: &Dirt| -> Ordering {
+            one.overdue.cmp(&other.overdue).then(one.ratio.total_cmp(&other.ratio))
+        };
+        dirty
+            .max_by(|(_, one), (_, other)| by_need(one, other))
+            .map(|(partition, _)| partition.clone())
+    }
+}
+
+fn enforce_retention(partition: &Partition) -> Result<(), StorageError> {
+    let retained = partition.enforce_retention(now_ms())?;
+    if retained.segments_deleted > 0 {
+        tracing::info!(partition = %partition.id(), segments = retained.segments_deleted,
+            bytes = retained.bytes_deleted, log_start = %retained.log_start,
+            "deleted what retention no longer keeps");
+    }
+    Ok(())
+}
