@@ -30,7 +30,9 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::coordinators::Coordinators;
+pub use crate::coordinator::groups::GroupConfig;
 use crate::coordinator::groups::GroupService;
+pub use crate::coordinator::transactions::TransactionConfig;
 use crate::coordinator::transactions::TransactionService;
 use crate::data_dir::{DataDirError, DataDirLock, Meta, load_meta};
 use crate::ids::TopicPartition;
@@ -64,6 +66,8 @@ pub struct BrokerConfig {
     /// `log.cleaner.dedupe.buffer.size`: what compaction takes to know the latest record of each
     /// key. Less memory means more passes.
     pub cleaner_dedupe_bytes: usize,
+    pub groups: GroupConfig,
+    pub transactions: TransactionConfig,
 }
 
 impl BrokerConfig {
@@ -77,6 +81,8 @@ impl BrokerConfig {
             retention_check_interval: Duration::from_secs(300),
             cleaner_backoff: Duration::from_secs(15),
             cleaner_dedupe_bytes: 128 << 20,
+            groups: GroupConfig::default(),
+            transactions: TransactionConfig::default(),
         }
     }
 }

@@ -21,7 +21,6 @@
 
 pub mod broker;
 pub mod client;
-#[allow(dead_code, unused_imports)] // what ListGroups, DeleteGroups and their kin will serve
 mod coordinator;
 pub mod data_dir;
 pub mod ids;

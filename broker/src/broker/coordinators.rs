@@ -6,8 +6,8 @@ use tokio::sync::watch;
 
 use super::state_log::TopicStateLog;
 use super::{Broker, OpenError, now_ms};
-use crate::coordinator::groups::{GroupConfig, GroupService, LeavingMember};
-use crate::coordinator::transactions::{EndedTransaction, TransactionConfig, TransactionService};
+use crate::coordinator::groups::{GroupService, LeavingMember};
+use crate::coordinator::transactions::{EndedTransaction, TransactionService};
 
 /// Where group members in the broker's own process say they are; over sockets it is an address.
 pub(crate) const EMBEDDED_HOST: &str = "embedded";
@@ -23,7 +23,7 @@ pub(super) struct Coordinators {
 impl Coordinators {
     pub fn new(broker: &Arc<Broker>) -> Coordinators {
         let log = Arc::new(TopicStateLog::new(broker));
-        let groups = GroupService::new(log.clone(), GroupConfig::default());
+        let groups = GroupService::new(log.clone(), broker.config().groups.clone());
         let ended = Arc::new(watch::Sender::new(0));
         let on_ended = {
             let (groups, ended) = (groups.clone(), ended.clone());
@@ -33,7 +33,7 @@ impl Coordinators {
                 ended.send_modify(|count| *count += 1);
             })
         };
-        let config = TransactionConfig::default();
+        let config = broker.config().transactions.clone();
         let transactions = TransactionService::new(log, config, Arc::new(now_ms), on_ended);
         Coordinators { groups, transactions, ended }
     }

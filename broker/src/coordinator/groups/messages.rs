@@ -54,8 +54,6 @@ impl fmt::Display for InstanceId {
 pub enum GroupError {
     #[error("the coordinator of the group is not available")]
     CoordinatorNotAvailable,
-    #[error("the coordinator of the group is still loading it")]
-    CoordinatorLoadInProgress,
     #[error("the group id is not valid")]
     InvalidGroupId,
     #[error("the generation of the group has passed")]

@@ -10,8 +10,9 @@
 //!                                └──────── join, leave, silence ──── Stable
 //! ```
 //!
-//! - [`group`]: a group and its members, pure: (state, request, now) → outputs; [`rebalance`]:
-//!   how a new generation begins; [`snapshot`]: a group as it is kept;
+//! - [`group`]: a group and its members, pure: (state, request, now) → outputs; [`joining`]: how
+//!   members come in; [`rebalance`]: how a generation begins and what each member gets;
+//!   [`snapshot`]: a group as it is kept;
 //! - [`offsets`]: committed offsets, plain and transactional;
 //! - [`messages`]: inputs, outputs and errors; [`records`]: the records of `__consumer_offsets`;
 //! - [`service`]: the rim, which hosts every group under a lock of its own; [`replay`]: groups
@@ -24,6 +25,7 @@
 //! written.
 
 mod group;
+mod joining;
 mod messages;
 mod offsets;
 mod rebalance;
@@ -34,12 +36,13 @@ mod snapshot;
 
 pub use group::{GroupConfig, GroupState};
 pub use messages::{
-    CommitRequest, GroupError, GroupSnapshot, InstanceId, JoinRefused, JoinRequest, Joined,
-    JoinedMember, LeavingMember, MemberClaim, MemberId, MemberSnapshot, OffsetToCommit,
-    SyncRequest, Synced,
+    CommitRequest, GroupError, InstanceId, JoinRefused, JoinRequest, Joined, LeavingMember,
+    MemberClaim, MemberId, OffsetToCommit, SyncRequest,
 };
 pub use offsets::StoredOffset;
 pub use service::{GroupDescription, GroupService};
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

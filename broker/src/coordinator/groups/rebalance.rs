@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::group::{Group, GroupState};
-use super::messages::{GroupError, JoinRefused, MemberId, Output};
-use crate::coordinator::Now;
+use super::group::{Gathering, Group, GroupConfig, GroupState, Member};
+use super::messages::{
+    GroupError, JoinRefused, Joined, JoinedMember, MemberId, Output, SyncRequest, Synced,
+};
+use crate::coordinator::{Now, Waiter};
 
 impl Group {
     /// Calls the members together. They hear of it by their heartbeats and join again.
-    ///
-    /// There is no `group.initial.rebalance.delay.ms`: a first member starts at once, and those
-    /// that come right behind it are taken in by the next generation.
     pub(super) fn prepare_rebalance(&mut self, now: Now, out: &mut Vec<Output>) {
         if self.state != GroupState::PreparingRebalance {
             for member in self.members.values_mut() {
@@ -27,25 +26,61 @@ impl Group {
         self.try_begin_generation(now, out);
     }
 
+    /// A member has come: lets a group that was empty wait for others.
+    pub(super) fn gather(&mut self, config: &GroupConfig, now: Now) {
+        if let Some(gathering) = &mut self.gathering {
+            gathering.others_came = true;
+        } else if self.state == GroupState::Empty && config.initial_rebalance_delay_ms > 0 {
+            self.enter(GroupState::PreparingRebalance, now);
+            let delay_ms = config.initial_rebalance_delay_ms;
+            let left_ms = self.patience_ms().saturating_sub(delay_ms);
+            self.gathering = Some(Gathering { delay_ms, left_ms, others_came: false });
+            self.rebalance_deadline_ms = Some(now.elapsed_ms.saturating_add(delay_ms));
+        }
+    }
+
+    /// Whether the wait for others goes on, since some have come in the meantime.
+    fn gathers_on(&mut self, now: Now) -> bool {
+        let Some(gathering) = &mut self.gathering else { return false };
+        if !gathering.others_came || gathering.left_ms == 0 {
+            return false;
+        }
+        let more_ms = gathering.delay_ms.min(gathering.left_ms);
+        gathering.left_ms -= more_ms;
+        gathering.others_came = false;
+        self.rebalance_deadline_ms = Some(now.elapsed_ms.saturating_add(more_ms));
+        true
+    }
+
+    /// How long the members allow each other for coming back.
+    fn patience_ms(&self) -> u64 {
+        let patience = self.members.values().map(|member| member.rebalance_timeout_ms.max(0));
+        patience.max().unwrap_or(0) as u64
+    }
+
     /// Sets the time until which all must have come.
     fn wait_for_all(&mut self, now: Now) {
-        let patience = self.members.values().map(|member| member.rebalance_timeout_ms.max(0));
-        let patience = patience.max().unwrap_or(0) as u64;
-        self.rebalance_deadline_ms = Some(now.elapsed_ms.saturating_add(patience));
+        self.rebalance_deadline_ms = Some(now.elapsed_ms.saturating_add(self.patience_ms()));
     }
 
     /// Begins the next generation if all have joined.
     pub(super) fn try_begin_generation(&mut self, now: Now, out: &mut Vec<Output>) {
         let all_here = self.members.values().all(|member| member.joining.is_some());
-        if self.state == GroupState::PreparingRebalance && all_here && self.pending.is_empty() {
+        let waits = self.gathering.is_some() && !self.members.is_empty();
+        let complete = all_here && self.pending.is_empty() && !waits;
+        if self.state == GroupState::PreparingRebalance && complete {
             self.begin_generation(now, out);
         }
     }
 
     /// Time is up: goes on without those who are missing.
     pub(super) fn stop_waiting(&mut self, now: Now, out: &mut Vec<Output>) {
+        if self.gathers_on(now) {
+            return;
+        }
         match self.state {
             GroupState::PreparingRebalance => {
+                self.gathering = None;
                 // A static member may be restarting: its place is kept for its session's time.
                 let missing = self
                     .members
@@ -81,6 +116,7 @@ impl Group {
         // Generations are positive; they start over rather than wrap to a negative one.
         self.generation = self.generation.checked_add(1).unwrap_or(1);
         self.rebalance_deadline_ms = None;
+        self.gathering = None;
         if self.members.is_empty() {
             self.protocol = None;
             self.leader = None;
@@ -123,6 +159,45 @@ impl Group {
         if !self.leader.as_ref().is_some_and(is_here) {
             let here = self.members.iter().filter(|(_, member)| member.joining.is_some());
             self.leader = here.min_by_key(|(_, member)| member.joined).map(|(id, _)| id.clone());
+        }
+    }
+
+    /// SyncGroup.
+    pub fn sync(&mut self, waiter: Waiter, request: SyncRequest, now: Now, out: &mut Vec<Output>) {
+        if let Err(error) = self.check_sync(&request) {
+            out.push(Output::Sync(waiter, Err(error)));
+            return;
+        }
+        let id = request.member.member_id.clone();
+        let leads = self.leader.as_ref() == Some(&id);
+        let Some(member) = self.members.get_mut(&id) else { return };
+        member.heard_of(now);
+        if self.state == GroupState::Stable {
+            out.push(Output::Sync(waiter, Ok(self.synced(&id))));
+            return;
+        }
+        if let Some(older) = member.syncing.replace(waiter) {
+            out.push(Output::Sync(older, Err(GroupError::RebalanceInProgress)));
+        }
+        if leads {
+            self.assign(request.assignments, now, out);
+        }
+    }
+
+    fn check_sync(&self, request: &SyncRequest) -> Result<(), GroupError> {
+        self.check_member(&request.member)?;
+        let differs = |given: &Option<Arc<str>>, own: Option<&Arc<str>>| {
+            given.as_ref().is_some_and(|given| own.is_some_and(|own| own != given))
+        };
+        if differs(&request.protocol_type, Some(&self.protocol_type))
+            || differs(&request.protocol, self.protocol.as_ref())
+        {
+            return Err(GroupError::InconsistentGroupProtocol);
+        }
+        match self.state {
+            GroupState::Empty => Err(GroupError::UnknownMemberId),
+            GroupState::PreparingRebalance => Err(GroupError::RebalanceInProgress),
+            GroupState::CompletingRebalance | GroupState::Stable => Ok(()),
         }
     }
 
@@ -169,5 +244,34 @@ impl Group {
     fn enter(&mut self, state: GroupState, now: Now) {
         self.state = state;
         self.state_since_ms = now.wall_ms;
+    }
+
+    pub(super) fn joined(&self, id: &MemberId) -> Joined {
+        let protocol = self.protocol.clone().unwrap_or_default();
+        let leader = self.leader.clone().unwrap_or_default();
+        let all = |(id, member): (&MemberId, &Member)| JoinedMember {
+            member_id: id.clone(),
+            instance_id: member.instance_id.clone(),
+            metadata: member.metadata(&protocol),
+        };
+        let members =
+            if leader == *id { self.members.iter().map(all).collect() } else { Vec::new() };
+        Joined {
+            member_id: id.clone(),
+            generation: self.generation,
+            protocol_type: self.protocol_type.clone(),
+            protocol,
+            leader,
+            skip_assignment: false,
+            members,
+        }
+    }
+
+    pub(super) fn synced(&self, id: &MemberId) -> Synced {
+        Synced {
+            protocol_type: self.protocol_type.clone(),
+            protocol: self.protocol.clone().unwrap_or_default(),
+            assignment: self.members.get(id).map(|one| one.assignment.clone()).unwrap_or_default(),
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::broker::state_log::TopicStateLog;
 use crate::broker::{Broker, BrokerConfig};
 use crate::coordinator::state_log::{Marker, OFFSETS_TOPIC, StateLog};
 use crate::coordinator::{Now, Waiter};
-use crate::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use crate::record::ControlType;
 
 fn at(elapsed_ms: u64) -> Now {
@@ -139,6 +139,53 @@ fn a_member_id_is_given_out_first_and_expires_unused() {
     group.group.tick(at(10_003), &mut group.out);
     let waiter = group.join(request(&unused, ""), at(10_004));
     assert_eq!(group.joined(waiter).unwrap().unwrap_err().error, GroupError::UnknownMemberId);
+}
+
+/// `group.initial.rebalance.delay.ms`, by Kafka's rule: each time others have come there is as
+/// much time again, up to the rebalance timeout.
+#[test]
+fn a_group_that_was_empty_waits_for_others_if_told_to() {
+    let config = GroupConfig { initial_rebalance_delay_ms: 3_000, ..GroupConfig::default() };
+    let mut harness = Harness::new();
+    let join = |harness: &mut Harness, member: &MemberId, now| {
+        harness.waiters += 1;
+        let waiter = Waiter(harness.waiters);
+        let request = JoinRequest { rebalance_timeout_ms: 7_000, ..request(member, "m") };
+        harness.group.join(waiter, request, &config, now, &mut harness.out);
+        waiter
+    };
+    let none = MemberId::default();
+    let first = join(&mut harness, &none, at(0));
+    let tick = |harness: &mut Harness, ms| harness.group.tick(at(ms), &mut harness.out);
+    assert_eq!(harness.group.next_deadline_ms(), Some(3_000));
+    let second = join(&mut harness, &none, at(2_000));
+    tick(&mut harness, 3_000);
+    let third = join(&mut harness, &none, at(5_000));
+    tick(&mut harness, 6_000);
+    // Of the seven seconds one is left.
+    assert_eq!(harness.group.next_deadline_ms(), Some(7_000));
+    let fourth = join(&mut harness, &none, at(6_500));
+    assert_eq!(harness.joined(first), None);
+    tick(&mut harness, 7_000);
+    for waiter in [first, second, third, fourth] {
+        assert_eq!(harness.joined(waiter).unwrap().unwrap().generation, 1);
+    }
+    // From then on members wait for each other alone.
+    let member_id = harness.joined(first).unwrap().unwrap().member_id;
+    join(&mut harness, &member_id, at(8_000));
+    assert_eq!(harness.group.next_deadline_ms(), Some(15_000));
+
+    // Nobody else comes, and one that goes again is not waited for.
+    let mut harness = Harness::new();
+    let first = join(&mut harness, &none, at(0));
+    tick(&mut harness, 3_000);
+    assert_eq!(harness.joined(first).unwrap().unwrap().generation, 1);
+    let mut harness = Harness::new();
+    join(&mut harness, &none, at(0));
+    let member_id = harness.group.snapshot().members[0].member_id.clone();
+    let leaving = LeavingMember { member_id, instance_id: None };
+    harness.group.leave(&leaving, at(1), &mut harness.out).unwrap();
+    assert_eq!(harness.group.state(), GroupState::Empty);
 }
 
 #[test]

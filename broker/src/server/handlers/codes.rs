@@ -8,7 +8,6 @@ impl From<GroupError> for ErrorCode {
     fn from(error: GroupError) -> ErrorCode {
         match error {
             GroupError::CoordinatorNotAvailable => ErrorCode::COORDINATOR_NOT_AVAILABLE,
-            GroupError::CoordinatorLoadInProgress => ErrorCode::COORDINATOR_LOAD_IN_PROGRESS,
             GroupError::InvalidGroupId => ErrorCode::INVALID_GROUP_ID,
             GroupError::IllegalGeneration => ErrorCode::ILLEGAL_GENERATION,
             GroupError::InconsistentGroupProtocol => ErrorCode::INCONSISTENT_GROUP_PROTOCOL,
