@@ -1,5 +1,7 @@
 //! Topics and partitions through restarts, orderly and not.
 
+mod compacted;
+
 use super::*;
 use crate::client::{Acks, Isolation, NewTopic};
 use crate::ids::Offset;
