@@ -171,8 +171,7 @@ fn a_group_that_was_empty_waits_for_others_if_told_to() {
         assert_eq!(harness.joined(waiter).unwrap().unwrap().generation, 1);
     }
     // From then on members wait for each other alone.
-    let member_id = harness.joined(first).unwrap().unwrap().member_id;
-    join(&mut harness, &member_id, at(8_000));
+    join(&mut harness, &none, at(8_000));
     assert_eq!(harness.group.next_deadline_ms(), Some(15_000));
 
     // Nobody else comes, and one that goes again is not waited for.

@@ -72,7 +72,7 @@ fn broken_batches_are_refused_with_kafkas_codes() {
         log.append(Bytes::from(bytes), CLIENT).unwrap_err().code()
     };
     assert_eq!(changed(70, &[0xff], false), 2, "checksum");
-    assert_eq!(changed(16, &[1], false), 43, "magic");
+    assert_eq!(changed(16, &[1], false), 87, "magic");
     assert_eq!(changed(8, &[0, 0, 0, 1], false), 2, "length");
     assert_eq!(changed(21, &[0, 7], true), 76, "codec");
     assert_eq!(changed(21, &[0, 8], true), 32, "append time from a client");
