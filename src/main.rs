@@ -1,12 +1,14 @@
 //! `millstream`: streams, connectors and a Kafka-compatible broker in one binary.
 //!
 //! - [`cli`]: one file per command, and how each finds its broker;
+//! - [`http`]: metrics for those who watch it;
 //! - [`render`]: what people see: tables, JSON lines, checklists, progress, mistakes with carets.
 //!
 //! Data goes to stdout, all else to stderr. Exit status: 0 done, 1 failed while running, 2 wrong
 //! usage or a wrong pipeline file, in which case nothing was started.
 
 mod cli;
+mod http;
 mod render;
 
 use std::process::ExitCode;

@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use prometheus_client::metrics::histogram::Histogram;
 use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -39,6 +40,7 @@ use crate::ids::TopicPartition;
 use crate::log::disk::{Disk, OsDisk};
 pub use crate::log::{Cut, LogOpenError, RecoveryReport, StorageError};
 use crate::log::{Partition, PartitionOptions};
+use crate::metrics::{self, Metrics};
 use crate::topics::{
     Catalog, CatalogError, ConfigError, TopicConfig, TopicNameError, TopicRecord, config,
     is_internal,
@@ -209,6 +211,9 @@ pub struct Broker {
     lock: Mutex<Option<DataDirLock>>,
     address: Mutex<Option<String>>,
     coordinators: OnceLock<Coordinators>,
+    /// How long fsyncs of records take.
+    fsyncs: Histogram,
+    metrics: OnceLock<Metrics>,
 }
 
 /// The wall clock, in ms since 1970.
@@ -251,6 +256,8 @@ impl Broker {
             lock: Mutex::new(Some(lock)),
             address: Mutex::default(),
             coordinators: OnceLock::new(),
+            fsyncs: metrics::durations(),
+            metrics: OnceLock::new(),
         };
         let topics = broker.open_topics(&records)?;
         for topic in &topics {
@@ -265,6 +272,8 @@ impl Broker {
         }
         let broker = Arc::new(broker);
         broker.coordinators.set(Coordinators::new(&broker)).expect("set once, here");
+        let metrics = Metrics::new(Arc::downgrade(&broker), broker.fsyncs.clone());
+        broker.metrics.set(metrics).expect("set once, here");
         Ok(broker)
     }
 
@@ -317,6 +326,7 @@ impl Broker {
             config: config.log_config(),
             disk: self.disk.clone(),
             runtime: Some(self.runtime.clone()),
+            fsyncs: Some(self.fsyncs.clone()),
             now_ms: now_ms(),
         })
     }
@@ -398,6 +408,10 @@ impl Broker {
     /// Changes its value whenever a transaction has ended and its offsets are decided.
     pub(crate) fn ended_transactions(&self) -> watch::Receiver<u64> {
         self.coordinators().ended.subscribe()
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.metrics.get().expect("set before the broker is handed out")
     }
 
     fn coordinators(&self) -> &Coordinators {

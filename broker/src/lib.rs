@@ -13,6 +13,7 @@
 //!   are, and who owns the directory; [`mod@broker`]: all of it together, with its jobs;
 //! - `coordinator`: consumer groups and transactions, pure machines with a rim;
 //! - [`protocol`]: every message declared once; [`server`]: sockets, and a handler for each API;
+//! - [`metrics`]: what it tells about itself;
 //! - [`client`]: the one door for all others.
 //!
 //! Invariants: what was acknowledged with acks=all survives a power cut. A batch is never
@@ -26,6 +27,7 @@ pub mod data_dir;
 pub mod ids;
 #[allow(dead_code, unused_imports)] // what compaction and DescribeProducers will use
 mod log;
+pub mod metrics;
 pub mod protocol;
 pub mod record;
 pub mod server;

@@ -4,7 +4,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::Failure;
-use super::connection;
+use super::connection::{self, Connection};
 use crate::render::status;
 
 #[derive(Debug, Args)]
@@ -27,14 +27,36 @@ pub struct Listen {
     /// Where Kafka clients reach the broker; port 0 picks a free one and prints it
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     pub listen: String,
+    /// Serve metrics for Prometheus at http://HOST:PORT/metrics
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics_listen: Option<String>,
+}
+
+impl Listen {
+    /// Serves metrics if that is asked for; what the checklist says of it.
+    pub async fn serve_metrics(&self, connection: &Connection) -> Result<Option<String>, Failure> {
+        let Some(listen) = &self.metrics_listen else { return Ok(None) };
+        let address = connection.serve_metrics(listen).await?;
+        Ok(Some(format!("http://{address}/metrics")))
+    }
 }
 
 pub async fn broker(args: BrokerArgs, stop: CancellationToken) -> Result<(), Failure> {
     let dir = args.data_dir.display();
     let (connection, address) =
         connection::serve_alone(&args.data_dir, &args.listen.listen).await?;
+    let metrics = match args.listen.serve_metrics(&connection).await {
+        Ok(metrics) => metrics,
+        Err(failure) => {
+            connection.close().await;
+            return Err(failure);
+        }
+    };
     eprintln!("millstream {}", env!("CARGO_PKG_VERSION"));
     status::checked("broker", &format!("{address}, data in {dir}"));
+    if let Some(metrics) = metrics {
+        status::checked("metrics", &metrics);
+    }
     status::pointer("look", &format!("kcat -b {address} -L   (Ctrl-C stops)"));
     stop.cancelled().await;
     connection.close().await;

@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{BrokerChoice, Failure};
+use crate::http::HttpServer;
 
 /// A broker to talk to.
 pub struct Connection {
@@ -155,6 +156,19 @@ async fn remote(address: &str, _: How) -> Result<Connection, Failure> {
 }
 
 impl Connection {
+    /// Serves the metrics of the broker in this process over HTTP; where.
+    pub async fn serve_metrics(&self, listen: &str) -> Result<SocketAddr, Failure> {
+        let Some(embedded) = &self.embedded else {
+            let reason = "--metrics-listen: the broker is another process, which has the metrics";
+            return Err(Failure::usage(reason.to_owned())
+                .with_help("give the flag to the process that is the broker"));
+        };
+        let server = HttpServer::bind(listen).await.map_err(Failure::running)?;
+        let address = server.address;
+        tokio::spawn(server.run(embedded.broker.clone(), embedded.stop.clone()));
+        Ok(address)
+    }
+
     /// Stops serving and makes everything durable. Nothing else may use the client any more.
     pub async fn close(self) {
         drop(self.client);

@@ -29,7 +29,8 @@ pub use failure::Failure;
   millstream consume delays-by-hour --until-end read what a topic holds
 
 Exit status: 0 done; 1 failed while running; 2 wrong usage or a wrong pipeline file.
-Logs go to stderr; MILLSTREAM_LOG=debug shows more (also info, warn, error, or target=level).",
+Logs go to stderr; MILLSTREAM_LOG=debug shows more (also info, warn, error, or target=level), and
+MILLSTREAM_LOG_FORMAT=json writes one JSON object per line.",
     disable_help_subcommand = true,
     arg_required_else_help = true
 )]
@@ -139,9 +140,10 @@ async fn next_signal() {
 fn start_logs() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MILLSTREAM_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if std::env::var_os("MILLSTREAM_LOG_FORMAT").is_some_and(|format| format == "json") {
+        logs.json().flatten_event(true).init();
+    } else {
+        logs.with_ansi(std::io::stderr().is_terminal()).init();
+    }
 }

@@ -92,8 +92,11 @@ pub async fn run(args: RunArgs, stop: CancellationToken) -> Result<(), Failure> 
     let loaded = load(&args.files)?;
     let connection = connection::serve(&args.broker, &args.listen.listen).await?;
     let began = Instant::now();
-    let done = match Session::start(&args, &connection, loaded) {
-        Ok(session) => session.run(stop, args.until_end).await,
+    let done = match args.listen.serve_metrics(&connection).await {
+        Ok(metrics) => match Session::start(&args, &connection, metrics, loaded) {
+            Ok(session) => session.run(stop, args.until_end).await,
+            Err(failure) => Err(failure),
+        },
         Err(failure) => Err(failure),
     };
     connection.close().await;
@@ -152,9 +155,10 @@ impl Session {
     fn start(
         args: &RunArgs,
         connection: &Connection,
+        metrics: Option<String>,
         loaded: Vec<(Pipeline, Vec<ConnectorConfig>)>,
     ) -> Result<Session, Failure> {
-        announce(args, connection, &loaded);
+        announce(args, connection, metrics.as_deref(), &loaded);
         let (pipelines, configs): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
         let sources = configs.iter().flatten().filter(|one| is_source(one));
         let topics: BTreeSet<String> = sources.map(|one| one.text("topic").to_owned()).collect();
@@ -351,7 +355,12 @@ fn reading(connectors: &[ConnectorStatus], queries: &[QueryProgress]) -> Option<
 }
 
 /// The checklist: what is at work and where to look.
-fn announce(args: &RunArgs, connection: &Connection, loaded: &[(Pipeline, Vec<ConnectorConfig>)]) {
+fn announce(
+    args: &RunArgs,
+    connection: &Connection,
+    metrics: Option<&str>,
+    loaded: &[(Pipeline, Vec<ConnectorConfig>)],
+) {
     let names: Vec<_> = loaded.iter().map(|(pipeline, _)| pipeline.name.as_str()).collect();
     eprintln!("millstream {} · {}", env!("CARGO_PKG_VERSION"), names.join(", "));
     let dir = args.broker.data_dir.display();
@@ -362,6 +371,9 @@ fn announce(args: &RunArgs, connection: &Connection, loaded: &[(Pipeline, Vec<Co
         How::Offline => (dir.to_string(), format!("data in {dir}")),
     };
     status::checked("broker", &how);
+    if let Some(metrics) = metrics {
+        status::checked("metrics", metrics);
+    }
     for (pipeline, connectors) in loaded {
         for connector in connectors {
             status::checked("connector", &connector_in_words(connector));

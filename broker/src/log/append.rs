@@ -116,6 +116,7 @@ impl Partition {
             wait_for_sync,
         };
         drop(writer);
+        self.traffic.appended.add(records, size);
         if wait_for_sync || rolled {
             self.request_flush(appended.last_offset.next(), rolled);
         }

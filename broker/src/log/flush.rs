@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use super::checkpoint::{CleanEnd, LogCheckpoint, sync_metadata};
 use super::error::{Doing, StorageError};
@@ -111,7 +112,12 @@ impl Partition {
     }
 
     fn sync_segment(&self, segment: &Segment) -> Result<(), StorageError> {
-        segment.open()?.sync_data().doing(&segment.path("log"), "sync (fdatasync)")
+        let began = Instant::now();
+        segment.open()?.sync_data().doing(&segment.path("log"), "sync (fdatasync)")?;
+        if let Some(fsyncs) = &self.fsyncs {
+            fsyncs.observe(began.elapsed().as_secs_f64());
+        }
+        Ok(())
     }
 
     fn sync_dir(&self) -> Result<(), StorageError> {

@@ -8,7 +8,7 @@
 //!   00000000000000000000.txnindex    aborted transactions, if any         │ segment is sealed
 //!   00000000000000004711.snapshot    producers' state up to that offset   ┘ or the log closed
 //!   leader-epoch-checkpoint          which epoch began where
-//!   log-checkpoint                   log start, recovery point, compacted up to, orderly end (ours)
+//!   log-checkpoint                   start, recovery point, compacted up to, orderly end (ours)
 //!   partition.metadata               the topic's id
 //! ```
 //!
@@ -20,7 +20,8 @@
 //!   [`snapshot`] its file;
 //! - [`segment`]: a file and its indexes ([`index`]); [`header`]: a batch's numbers;
 //!   [`checkpoint`]: the small files; [`disk`]: the seam to storage;
-//!   [`config`], [`error`]. In tests `simulation` is a disk that loses power, fails and fills up.
+//!   [`traffic`]: counts; [`config`], [`error`]. In tests `simulation` is a disk that loses power,
+//!   fails and fills up.
 //!
 //! Invariants: offsets never go back, not after deletion nor after a crash. A batch is visible
 //! once it is committed: written for acks=1, on disk for acks=all. What was acknowledged as
@@ -46,6 +47,7 @@ mod segment;
 #[cfg(test)]
 pub(crate) mod simulation;
 mod snapshot;
+mod traffic;
 mod validate;
 
 pub use append::{AppendOptions, Appended, Origin};

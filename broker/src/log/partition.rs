@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
+use prometheus_client::metrics::histogram::Histogram;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use uuid::Uuid;
@@ -29,6 +30,7 @@ use super::read::PositionCache;
 use super::recovery::{Loaded, Sealed, load};
 use super::scan::RecoveryReport;
 use super::segment::Segment;
+use super::traffic::Traffic;
 use crate::ids::{LeaderEpoch, Offset, TopicPartition};
 
 /// Where a partition lives and what it runs on.
@@ -43,6 +45,8 @@ pub struct PartitionOptions {
     /// Where flushes run; `None`: nowhere by themselves, the caller calls
     /// [`Partition::flush_blocking`].
     pub runtime: Option<Handle>,
+    /// How long each fsync of records takes, in seconds.
+    pub fsyncs: Option<Histogram>,
     pub now_ms: i64,
 }
 
@@ -82,6 +86,8 @@ pub struct Partition {
     pub(super) flush: Mutex<FlushState>,
     pub(super) synced: watch::Sender<Synced>,
     pub(super) positions: PositionCache,
+    pub(super) traffic: Traffic,
+    pub(super) fsyncs: Option<Histogram>,
     report: Option<RecoveryReport>,
 }
 
@@ -154,7 +160,8 @@ impl Partition {
     /// Opens the log in `options.dir`, which is created if need be; recovers it if it was not
     /// closed in order.
     pub fn open(options: PartitionOptions) -> Result<Arc<Partition>, LogOpenError> {
-        let PartitionOptions { partition, topic_id, dir, config, disk, runtime, now_ms } = options;
+        let PartitionOptions { partition, topic_id, dir, config, disk, runtime, fsyncs, now_ms } =
+            options;
         let dir: Arc<Path> = dir.into();
         let loaded = load(&disk, &dir, &config, now_ms)?;
         create_metadata(&*disk, &dir, topic_id)?;
@@ -193,6 +200,8 @@ impl Partition {
             flush: Mutex::default(),
             synced: watch::Sender::new(Synced { offset: synced, failed: None }),
             positions: PositionCache::default(),
+            traffic: Traffic::default(),
+            fsyncs,
             report: loaded.report,
         });
         opened.publish(&mut locked(&opened.writer));
@@ -214,6 +223,10 @@ impl Partition {
 
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// What opening had to repair; `None` if the log was closed in order, or new.

@@ -107,7 +107,10 @@ impl Partition {
             }
             let segments = self.segments();
             match self.read_below(&segments, &mut slice, options) {
-                Ok(()) => return Ok(slice),
+                Ok(()) => {
+                    self.traffic.read.add(slice.next_offset.since(from), slice.records.len());
+                    return Ok(slice);
+                }
                 // Retention or compaction was faster.
                 Err(error) if error.is_gone() && self.have_changed(&segments) => {}
                 Err(error) => return Err(self.read_error(error)),

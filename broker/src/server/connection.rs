@@ -29,6 +29,7 @@ use super::frames::{FrameError, FrameReader, RawFrame};
 use super::handlers::{self, Call, k00_produce, k18_api_versions};
 use super::memory::Lease;
 use super::{HostPort, Shared};
+use crate::broker::Broker;
 use crate::protocol::{
     ApiKey, EncodeError, Frame, Request, RequestError, RequestHeader, Response, decode_request,
     encode_response,
@@ -77,14 +78,36 @@ impl CloseReason {
 
 /// Serves one client until it leaves or the server shuts down.
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+    let broker = shared.broker.clone();
+    let counted = Counted::new(&broker);
     let ended = match Connection::new(stream, peer, shared) {
         Ok(connection) => connection.run().await,
         Err(error) => Err(error.into()),
     };
+    drop(counted);
     match ended {
         Ok(()) => tracing::debug!(%peer, "connection ended"),
         Err(reason) if reason.is_ordinary() => tracing::debug!(%peer, %reason, "connection ended"),
-        Err(reason) => tracing::warn!(%peer, %reason, "closed a connection"),
+        Err(reason) => {
+            broker.metrics().connections_cut_off.inc();
+            tracing::warn!(%peer, %reason, "closed a connection");
+        }
+    }
+}
+
+/// A connection among those that are open, however it ends.
+struct Counted<'a>(&'a Broker);
+
+impl Counted<'_> {
+    fn new(broker: &Broker) -> Counted<'_> {
+        broker.metrics().connections.inc();
+        Counted(broker)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics().connections.dec();
     }
 }
 
@@ -237,12 +260,14 @@ impl Connection {
         };
         call.hold(lease);
         let correlation_id = header.correlation_id;
+        let (api, began) = (request.api(), Instant::now());
         match request {
             Request::Produce(request) => {
                 let acknowledged = request.acks != 0;
                 let appended = k00_produce::append(&call, request).await;
                 let reply = async move {
                     let response = appended.acknowledged().await;
+                    call.broker().metrics().answered(api, began.elapsed());
                     match acknowledged {
                         true => call.reply(correlation_id, response.into()),
                         false if k00_produce::is_refused(&response) => {
@@ -257,6 +282,7 @@ impl Connection {
                 self.only_produces = false;
                 let reply = async move {
                     let response = handlers::answer(&call, request).await;
+                    call.broker().metrics().answered(api, began.elapsed());
                     call.reply(correlation_id, response)
                 };
                 self.in_flight.push_back(reply.boxed());

@@ -228,6 +228,7 @@ impl Server {
             };
             let Ok(slot) = free.clone().try_acquire_owned() else {
                 let max = shared.config.connections_max;
+                shared.broker.metrics().connections_refused.inc();
                 tracing::warn!(%peer, max, "closed a connection: as many as may be are open");
                 continue;
             };

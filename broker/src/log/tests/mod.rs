@@ -30,6 +30,7 @@ fn options(disk: Arc<dyn Disk>, dir: &Path, config: LogConfig) -> PartitionOptio
         dir: dir.join("t-0"),
         config,
         disk,
+        fsyncs: None,
         runtime: None,
         now_ms: NOW_MS,
     }

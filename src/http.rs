@@ -1,0 +1,103 @@
+//! HTTP for those who watch the broker: `/metrics` for Prometheus, `/health` for whoever keeps it
+//! running.
+//!
+//! A client that sends its request slowly, or none, is cut off; more clients than a few wait. None
+//! of them touches what serves Kafka clients.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use broker::broker::Broker;
+use broker::metrics;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Clients that are served at once.
+const CONNECTIONS_MAX: usize = 32;
+/// How long the head of a request may take, or a client say nothing.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a whole connection may last: a scraper comes back by a new one.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
+/// A pause after the system has run out of something, for which there is no event to wait.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A listening socket that has not begun to accept.
+pub struct HttpServer {
+    listener: TcpListener,
+    pub address: SocketAddr,
+}
+
+impl HttpServer {
+    /// Fails with a message for people.
+    pub async fn bind(listen: &str) -> Result<HttpServer, String> {
+        let failed = |error: std::io::Error| {
+            format!("cannot listen on {listen} for HTTP: {error}; choose another --metrics-listen")
+        };
+        let listener = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(HttpServer { listener, address })
+    }
+
+    /// Serves until `stop`.
+    pub async fn run(self, broker: Arc<Broker>, stop: CancellationToken) {
+        let router = Router::new()
+            .route("/", get(|| async { "millstream: /metrics, /health\n" }))
+            .route("/metrics", get(metrics_text))
+            .route("/health", get(health))
+            .with_state(broker);
+        let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let accept = async {
+                let slot = free.clone().acquire_owned().await;
+                (slot.expect("never closed"), self.listener.accept().await)
+            };
+            let Some((slot, accepted)) = stop.run_until_cancelled(accept).await else { return };
+            match accepted {
+                Ok((stream, _)) => {
+                    let (router, stop) = (router.clone(), stop.clone());
+                    tokio::spawn(async move {
+                        let served =
+                            tokio::time::timeout(CONNECTION_TIMEOUT, serve(stream, router));
+                        let _ = stop.run_until_cancelled(served).await;
+                        drop(slot);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an HTTP connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, router: Router) {
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    if let Err(error) = served.await {
+        tracing::debug!(%error, "HTTP connection ended");
+    }
+}
+
+async fn metrics_text(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], broker.metrics_text().await)
+}
+
+/// Ready, or about to stop.
+async fn health(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
+    use axum::http::StatusCode;
+    match broker.is_shutting_down() {
+        false => (StatusCode::OK, "ok\n"),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+    }
+}
