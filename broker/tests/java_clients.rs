@@ -73,6 +73,36 @@ async fn transactions_go_as_at_kafka() {
     }
 }
 
+fn groups() -> Expect {
+    expect![[r#"
+        RangeAssignor: all read true, shared true, overlaps 0
+        CooperativeStickyAssignor: all read true, shared true, overlaps 0
+        8 groups at once: all read true, overlaps 0
+        restarted static member has the same true, others rebalanced 0
+    "#]]
+}
+
+/// A static member that restarted made all others rebalance, since consumers say what they own,
+/// and after a restart that is nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_go_as_at_kafka() {
+    let broker = TestBroker::start().await;
+    let address = broker.address.to_string();
+    let printed = spawn_blocking(move || java("Groups.java", &address, ""));
+    if let Some(printed) = printed.await.unwrap() {
+        groups().assert_eq(&printed);
+    }
+}
+
+#[test]
+#[ignore = "asks Apache Kafka whether what we expect is right"]
+fn groups_at_kafka_itself() {
+    let Some(kafka) = kafka::kafka() else { return };
+    if let Some(printed) = java("Groups.java", &kafka.address, "") {
+        groups().assert_eq(&printed);
+    }
+}
+
 /// Takes half a minute, most of it in waiting for Kafka to notice a timeout.
 #[test]
 #[ignore = "asks Apache Kafka whether what we expect is right"]

@@ -230,7 +230,16 @@ pub async fn static_membership(script: &mut Script) {
     let old = script.ask(8, join(group, "", Some("i1"))).await;
     let Response::JoinGroup(three) = old else { panic!() };
     script.ask(5, sync(group, &three, Some("i1"))).await;
-    // With something else to say there is a rebalance.
+    // So it is with something else to say to the leader.
+    let mut says_more = join(group, "", Some("i1"));
+    says_more.protocols[0].metadata =
+        Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]);
+    let told = joined(script, says_more).await;
+    script.note("generation".into(), format!("{}", told.generation_id));
+    script.ask(5, sync(group, &told, Some("i1"))).await;
+    let described = DescribeGroupsRequest { groups: vec![group.clone()], ..Default::default() };
+    script.ask(4, described).await;
+    // With another protocol it does not fit to its own older life.
     let mut changed = join(group, "", Some("i1"));
     let protocol = JoinGroupRequestProtocol {
         name: "sticky".to_owned(),

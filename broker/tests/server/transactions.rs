@@ -324,6 +324,53 @@ async fn offsets_that_come_too_late_are_refused() {
     assert_eq!((found.error_code, found.committed_offset), (ErrorCode::NONE, -1));
 }
 
+/// Large and compressed batches are appended on another thread, and the admission goes with them.
+#[tokio::test]
+async fn heavy_batches_are_part_of_their_transaction_too() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 1).await;
+    let mut client = broker.connect().await;
+    let mut producer = init(&mut client, 5, Some("tx")).await;
+    let value = "x".repeat(200_000);
+    for keep in [true, false] {
+        assert_eq!(write_by(&mut client, 12, &producer, 0, &value).await, ErrorCode::NONE);
+        let ended = end_v2(&mut client, &producer, keep).await;
+        let late = write_by(&mut client, 12, &producer, 1, &value).await;
+        assert_eq!(late, ErrorCode::INVALID_PRODUCER_EPOCH);
+        producer.producer_epoch = ended.producer_epoch;
+    }
+    let data = fetched(ask!(client, Fetch v 12, committed(0)));
+    assert_eq!((data.high_watermark, data.last_stable_offset), (4, 4));
+}
+
+/// Whatever a producer has on its way when its transaction ends: nothing stays open behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_race_with_the_end_leave_nothing_hanging() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 1).await;
+    let mut client = broker.connect().await;
+    let mut racer = broker.connect().await;
+    let producer = init(&mut client, 4, Some("tx")).await;
+    let (mut sequence, mut in_time) = (0, 0);
+    for _ in 0..60 {
+        assert_eq!(added(&mut client, 3, &producer, "t").await, ErrorCode::NONE);
+        assert_eq!(write(&mut client, &producer, sequence, "x").await, ErrorCode::NONE);
+        sequence += 1;
+        let (ended, raced) = tokio::join!(
+            end(&mut client, 3, &producer, true),
+            write_by(&mut racer, 11, &producer, sequence, "late"),
+        );
+        assert_eq!(ended, ErrorCode::NONE);
+        match raced {
+            ErrorCode::NONE => (sequence, in_time) = (sequence + 1, in_time + 1),
+            refused => assert_eq!(refused, ErrorCode::TRANSACTION_ABORTABLE),
+        }
+        let data = fetched(ask!(client, Fetch v 12, committed(0)));
+        assert_eq!(data.high_watermark, data.last_stable_offset);
+    }
+    assert!(sequence >= 60, "{in_time} were in time");
+}
+
 async fn end_v2(
     client: &mut Connection,
     producer: &InitProducerIdResponse,

@@ -105,8 +105,9 @@ impl Group {
         Ok(())
     }
 
-    /// A static member in a new life takes the place of the older one (KIP-345): without a
-    /// rebalance if it says the same as before.
+    /// A static member in a new life takes the place of the older one (KIP-345), without a
+    /// rebalance as long as the group's protocol can stay. What it says to the leader may differ:
+    /// consumers say what they own, which after a restart is nothing.
     fn replace(
         &mut self,
         older: &MemberId,
@@ -130,11 +131,10 @@ impl Group {
         }
         let can_skip = request.can_skip_assignment;
         self.add_member(id.clone(), waiter, request, now);
-        let protocol = self.protocol.clone().unwrap_or_default();
+        let same_protocol = self.choose_protocol() == self.protocol;
         let member = self.members.get_mut(&id).expect("the member was just added");
-        member.assignment = old.assignment.clone();
-        let unchanged = member.metadata(&protocol) == old.metadata(&protocol);
-        if self.state != GroupState::Stable || !unchanged {
+        member.assignment = old.assignment;
+        if self.state != GroupState::Stable || !same_protocol {
             self.prepare_rebalance(now, out);
             return;
         }

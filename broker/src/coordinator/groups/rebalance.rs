@@ -140,7 +140,7 @@ impl Group {
     }
 
     /// Each member votes for the first of its protocols that all members speak.
-    fn choose_protocol(&self) -> Option<Arc<str>> {
+    pub(super) fn choose_protocol(&self) -> Option<Arc<str>> {
         let mut votes: BTreeMap<&Arc<str>, usize> = BTreeMap::new();
         for member in self.members.values() {
             let spoken_by_all = |name: &str| self.members.values().all(|one| one.speaks(name));

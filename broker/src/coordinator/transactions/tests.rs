@@ -265,6 +265,8 @@ struct SimulatedLog {
     /// Entries that survive, by partition.
     durable: Mutex<BTreeMap<TopicPartition, usize>>,
     appends_left: Mutex<u32>,
+    /// Takes no markers.
+    refuses: Mutex<Option<TopicPartition>>,
 }
 
 impl SimulatedLog {
@@ -328,6 +330,7 @@ impl SimulatedLog {
             partitions: Mutex::new(partitions),
             durable: Mutex::new(durable),
             appends_left: Mutex::new(u32::MAX),
+            refuses: Mutex::default(),
         })
     }
 }
@@ -349,6 +352,10 @@ impl StateLog for Shared {
         to: &TopicPartition,
         marker: Marker,
     ) -> BoxFuture<'static, Result<Option<Offset>, StateLogError>> {
+        if self.0.refuses.lock().unwrap().as_ref() == Some(to) {
+            let error = StateLogError::TooLarge { partition: to.clone(), size: 0 };
+            return futures::future::ready(Err(error)).boxed();
+        }
         self.0.push(to, Entry::Marker(marker)).map(|written| written.map(Some)).boxed()
     }
 
@@ -592,4 +599,36 @@ async fn ids_that_nobody_uses_are_forgotten_for_good() {
     again.recover().await.unwrap();
     assert_eq!(again.describe("idle").await, None);
     assert!(again.describe("open").await.is_some());
+}
+
+/// A marker that a partition did not take was written only when somebody asked for its
+/// transactional id again, and until then nobody could read what was committed.
+#[tokio::test]
+async fn markers_are_written_as_soon_as_partitions_take_them() {
+    let log = SimulatedLog { appends_left: Mutex::new(u32::MAX), ..Default::default() };
+    let log = Arc::new(log);
+    *log.refuses.lock().unwrap() = Some(data(1));
+    let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
+    let service = TransactionService::new(
+        Arc::new(Shared(log.clone())),
+        TransactionConfig::default(),
+        Arc::new(|| 1_000),
+        Box::new(move |transaction| sender.send(transaction).unwrap()),
+    );
+    let producer = service.init_producer("id", 60_000, None).await.unwrap();
+    let both = vec![data(0), data(1)];
+    service.add_partitions("id", producer, both, Protocol::V2).await.unwrap();
+    let refused = service.end("id", producer, ControlType::Commit, Protocol::V2).await;
+    assert!(matches!(refused, Err(TransactionError::Unavailable(_))), "{refused:?}");
+    assert_eq!(service.describe("id").await.unwrap().status, Status::PrepareCommit);
+    *log.refuses.lock().unwrap() = None;
+    let decided = ended.recv().await.unwrap();
+    assert_eq!(
+        (decided.producer_id, decided.decision),
+        (producer.producer_id, ControlType::Commit)
+    );
+    let markers = |partition| log.partitions.lock().unwrap()[&data(partition)].len();
+    assert_eq!((markers(0), markers(1)), (1, 1), "and to each partition once");
+    let retried = service.end("id", producer, ControlType::Commit, Protocol::V2).await.unwrap();
+    assert_eq!(retried.epoch, ProducerEpoch(1));
 }
