@@ -36,7 +36,7 @@ use crate::coordinator::groups::GroupService;
 pub use crate::coordinator::transactions::TransactionConfig;
 use crate::coordinator::transactions::TransactionService;
 use crate::data_dir::{DataDirError, DataDirLock, Meta, load_meta};
-use crate::ids::TopicPartition;
+use crate::ids::{LeaderEpoch, TopicPartition};
 use crate::log::disk::{Disk, OsDisk};
 pub use crate::log::{Cut, LogOpenError, RecoveryReport, StorageError};
 use crate::log::{Partition, PartitionOptions};
@@ -327,6 +327,7 @@ impl Broker {
             disk: self.disk.clone(),
             runtime: Some(self.runtime.clone()),
             fsyncs: Some(self.fsyncs.clone()),
+            epoch: LeaderEpoch(self.meta.starts),
             now_ms: now_ms(),
         })
     }

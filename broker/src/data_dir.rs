@@ -60,6 +60,8 @@ pub struct Meta {
     /// As Kafka prints ids.
     pub cluster_id: String,
     pub node_id: i32,
+    /// How often the directory was opened before. Partitions take it for their leader epoch.
+    pub starts: i32,
 }
 
 /// Holds a data directory; dropping it lets go.
@@ -124,12 +126,8 @@ pub(crate) fn load_meta(disk: &dyn Disk, dir: &Path, node_id: i32) -> Result<Met
     let bytes = match disk.read(&path, META_BYTES_MAX) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let meta = Meta { cluster_id: encode_id(Uuid::new_v4()), node_id };
-            let text = format!(
-                "version={VERSION}\ncluster.id={}\nnode.id={}\n",
-                meta.cluster_id, meta.node_id
-            );
-            disk.replace(&path, text.as_bytes()).doing(&path, "write")?;
+            let meta = Meta { cluster_id: encode_id(Uuid::new_v4()), node_id, starts: 0 };
+            store_meta(disk, &path, &meta)?;
             return Ok(meta);
         }
         Err(error) => return Err(StorageError::new(&path, "read", error).into()),
@@ -154,7 +152,19 @@ pub(crate) fn load_meta(disk: &dyn Disk, dir: &Path, node_id: i32) -> Result<Met
     if found > VERSION {
         return Err(DataDirError::Newer { dir: dir.to_owned(), found });
     }
-    Ok(Meta { cluster_id: value("cluster.id")?.to_owned(), node_id: number("node.id")? as i32 })
+    let (cluster_id, node_id) = (value("cluster.id")?.to_owned(), number("node.id")? as i32);
+    // Directories from before this line was written have been opened once at least.
+    let starts = value("starts").map_or(Ok(0), |_| number("starts"))? as i32;
+    let meta = Meta { cluster_id, node_id, starts: starts + 1 };
+    store_meta(disk, &path, &meta)?;
+    Ok(meta)
+}
+
+fn store_meta(disk: &dyn Disk, path: &Path, meta: &Meta) -> Result<(), StorageError> {
+    let Meta { cluster_id, node_id, starts } = meta;
+    let text =
+        format!("version={VERSION}\ncluster.id={cluster_id}\nnode.id={node_id}\nstarts={starts}\n");
+    disk.replace(path, text.as_bytes()).doing(path, "write")
 }
 
 #[cfg(test)]
@@ -181,7 +191,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let meta = load_meta(&OsDisk, dir.path(), 1).unwrap();
         assert_eq!(meta.cluster_id.len(), 22);
-        assert_eq!(load_meta(&OsDisk, dir.path(), 2).unwrap(), meta);
+        for starts in 1..3 {
+            let again = load_meta(&OsDisk, dir.path(), 2).unwrap();
+            assert_eq!(again, Meta { starts, ..meta.clone() });
+        }
         let path = dir.path().join(META);
         std::fs::write(&path, "version=2\ncluster.id=x\nnode.id=1\n").unwrap();
         let error = load_meta(&OsDisk, dir.path(), 1).unwrap_err().to_string();

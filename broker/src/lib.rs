@@ -25,7 +25,6 @@ pub mod client;
 mod coordinator;
 pub mod data_dir;
 pub mod ids;
-#[allow(dead_code, unused_imports)] // what compaction and DescribeProducers will use
 mod log;
 pub mod metrics;
 pub mod protocol;

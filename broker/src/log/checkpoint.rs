@@ -140,9 +140,29 @@ impl Epochs {
         self.0.last().map(|(epoch, _)| *epoch)
     }
 
+    /// Epochs without records are forgotten.
     pub fn begin(&mut self, epoch: LeaderEpoch, start: Offset) {
         self.0.retain(|(_, known)| *known < start);
         self.0.push((epoch, start));
+    }
+
+    /// Records from `end` on are gone, or never were.
+    pub fn cut(&mut self, end: Offset) {
+        self.0.retain(|(_, start)| *start < end);
+    }
+
+    /// Records below `start` are gone; so are epochs that had no others.
+    pub fn forget_before(&mut self, start: Offset) {
+        let first = self.0.partition_point(|(_, known)| *known <= start).saturating_sub(1);
+        self.0.drain(..first);
+        if let Some((_, known)) = self.0.first_mut() {
+            *known = start.max(*known);
+        }
+    }
+
+    /// Where the latest began.
+    pub fn latest_start(&self) -> Option<Offset> {
+        self.0.last().map(|(_, start)| *start)
     }
 
     /// The epoch that `offset` belongs to.
@@ -151,11 +171,15 @@ impl Epochs {
         begun.next().map(|(epoch, _)| *epoch)
     }
 
-    /// Where the last epoch up to `epoch` ended, in a log that ends at `log_end`.
+    /// Where the last epoch up to `epoch` ended, in a log that ends at `log_end`. One from before
+    /// all that is known ended where that begins.
     pub fn end_of(&self, epoch: LeaderEpoch, log_end: Offset) -> Option<(LeaderEpoch, Offset)> {
         let after = self.0.partition_point(|(known, _)| *known <= epoch);
-        let (found, _) = self.0.get(after.checked_sub(1)?)?;
-        Some((*found, self.0.get(after).map_or(log_end, |(_, start)| *start)))
+        let end = self.0.get(after).map_or(log_end, |(_, start)| *start);
+        match after.checked_sub(1) {
+            Some(found) => Some((self.0[found].0, end)),
+            None => (!self.0.is_empty() && epoch >= LeaderEpoch(0)).then_some((epoch, end)),
+        }
     }
 }
 

@@ -147,7 +147,8 @@ impl Partition {
             let done = sealed.remove(0);
             self.writer().recovery_point = done.end;
         }
-        if let Err(error) = self.store_checkpoint(None) {
+        let stored = self.store_epochs().and_then(|()| self.store_checkpoint(None));
+        if let Err(error) = stored {
             tracing::warn!(partition = %self.id, %error, "cannot move the recovery point");
         }
     }
@@ -165,6 +166,22 @@ impl Partition {
         LogCheckpoint { start, recovery_point, cleaned, clean }.store(&*self.disk, &self.dir)
     }
 
+    /// Recovery finds the epochs of what it scans; those below the recovery point must be on disk
+    /// before that moves. An epoch without records need not be remembered.
+    fn store_epochs(&self) -> Result<(), StorageError> {
+        let epochs = {
+            let writer = self.writer();
+            let used = writer.epochs.latest_start().is_some_and(|start| start < writer.end);
+            if writer.epochs_stored || !used {
+                return Ok(());
+            }
+            writer.epochs.clone()
+        };
+        epochs.store(&*self.disk, &self.dir)?;
+        self.writer().epochs_stored = true;
+        Ok(())
+    }
+
     /// Closes the log so that opening it again needs no scan. Appends are refused from here on;
     /// reads go on.
     pub fn close(&self) -> Result<(), StorageError> {
@@ -176,7 +193,7 @@ impl Partition {
             (writer.active().clone(), writer.end, snapshot::encode(&writer.producers))
         };
         active.write_indexes()?;
-        self.writer().epochs.store(&*self.disk, &self.dir)?;
+        self.store_epochs()?;
         let path = self.dir.join(file_name(end, "snapshot"));
         self.disk.replace(&path, &snapshot).doing(&path, "write snapshot")?;
         self.sync_dir()?;

@@ -106,6 +106,7 @@ impl Partition {
         let deleted: Vec<Arc<Segment>> = writer.segments.drain(..count).collect();
         writer.start = writer.start.max(writer.segments[0].base);
         let log_start = writer.start;
+        writer.epochs.forget_before(log_start);
         if deleted.is_empty() {
             return Ok(Retained { log_start, ..Retained::default() });
         }

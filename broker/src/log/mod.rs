@@ -52,16 +52,17 @@ mod validate;
 
 pub use append::{AppendOptions, Appended, Origin};
 pub use checkpoint::encode_id;
-pub use compaction::{CompactOptions, Compacted, Dirt};
+pub use compaction::{CompactOptions, Dirt};
 pub use config::{Cleanup, Compaction, LogConfig};
 pub use error::{AppendError, LogOpenError, ReadError, StorageError};
 pub use index::AbortedTransaction;
-pub use maintenance::{ProducerDescription, Retained};
 pub use partition::{Partition, PartitionOptions, Subscription, Visible};
 pub use read::{LogSlice, ReadOptions, TimestampOffset};
 pub use scan::{Cut, RecoveryReport};
 
 pub(crate) use error::Doing;
+#[cfg(test)]
+pub(crate) use maintenance::ProducerDescription;
 
 #[cfg(test)]
 mod tests;

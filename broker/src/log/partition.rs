@@ -47,6 +47,9 @@ pub struct PartitionOptions {
     pub runtime: Option<Handle>,
     /// How long each fsync of records takes, in seconds.
     pub fsyncs: Option<Histogram>,
+    /// Of what is appended from now on, unless the log has had a later one. It is durable before
+    /// the log is opened, so no record of an earlier start can have it.
+    pub epoch: LeaderEpoch,
     pub now_ms: i64,
 }
 
@@ -65,7 +68,6 @@ pub struct Visible {
 #[derive(Debug)]
 pub struct Partition {
     pub(super) id: TopicPartition,
-    topic_id: Uuid,
     pub(super) dir: Arc<Path>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) runtime: Option<Handle>,
@@ -120,6 +122,8 @@ pub(super) struct Writer {
     /// Compaction has been through all below it.
     pub cleaned: Offset,
     pub epochs: Epochs,
+    /// The file of epochs has the latest, or that has no records yet.
+    pub epochs_stored: bool,
     pub producers: Producers,
     /// Names in the directory have changed since it was last synced.
     pub dir_changed: bool,
@@ -160,15 +164,14 @@ impl Partition {
     /// Opens the log in `options.dir`, which is created if need be; recovers it if it was not
     /// closed in order.
     pub fn open(options: PartitionOptions) -> Result<Arc<Partition>, LogOpenError> {
-        let PartitionOptions { partition, topic_id, dir, config, disk, runtime, fsyncs, now_ms } =
+        let PartitionOptions { partition, topic_id, dir, config, disk, runtime, fsyncs, .. } =
             options;
         let dir: Arc<Path> = dir.into();
-        let loaded = load(&disk, &dir, &config, now_ms)?;
+        let loaded = load(&disk, &dir, &config, options.epoch, options.now_ms)?;
         create_metadata(&*disk, &dir, topic_id)?;
         let Loaded { segments, sealed, start, end, synced, recovery_point, cleaned, .. } = loaded;
         let opened = Arc::new(Partition {
             id: partition,
-            topic_id,
             dir,
             disk,
             runtime,
@@ -185,6 +188,7 @@ impl Partition {
                 recovery_point,
                 cleaned,
                 epochs: loaded.epochs,
+                epochs_stored: false,
                 producers: loaded.producers,
                 dir_changed: loaded.report.is_some() || end == Offset::ZERO,
                 unflushed_since_ms: None,
@@ -215,14 +219,6 @@ impl Partition {
 
     pub fn id(&self) -> &TopicPartition {
         &self.id
-    }
-
-    pub fn topic_id(&self) -> Uuid {
-        self.topic_id
-    }
-
-    pub fn dir(&self) -> &Path {
-        &self.dir
     }
 
     pub fn traffic(&self) -> &Traffic {

@@ -37,6 +37,8 @@ pub(super) struct Loaded {
     pub recovery_point: Offset,
     pub cleaned: Offset,
     pub epochs: Epochs,
+    /// Which epochs began where in the part that was scanned.
+    scanned_epochs: Vec<(LeaderEpoch, Offset)>,
     pub producers: Producers,
     /// `None` after an orderly close.
     pub report: Option<RecoveryReport>,
@@ -54,6 +56,7 @@ pub(super) fn load(
     disk: &Arc<dyn Disk>,
     dir: &Arc<Path>,
     config: &LogConfig,
+    epoch: LeaderEpoch,
     now_ms: i64,
 ) -> Result<Loaded, LogOpenError> {
     disk.create_dir_all(dir).doing(dir, "create directory")?;
@@ -63,7 +66,7 @@ pub(super) fn load(
     let files = Files::list(disk, dir)?;
     files.remove_leftovers(&**disk, dir)?;
     let segments = files.segments(disk, dir)?;
-    let epoch = epochs.latest().unwrap_or_default();
+    let epoch = epochs.latest().unwrap_or_default().max(epoch);
     let loader = Loader { disk, dir, config, checkpoint, epoch, files };
     let mut loaded = if segments.is_empty() {
         loader.empty(now_ms)?
@@ -73,20 +76,23 @@ pub(super) fn load(
         let recovered = loader.recover(segments)?;
         loader.not_before_start(recovered, now_ms)?
     };
+    // The file may be older than the records, of which those that were scanned tell.
+    epochs.cut(loaded.end);
+    for (epoch, start) in std::mem::take(&mut loaded.scanned_epochs) {
+        if epochs.latest().is_none_or(|latest| latest < epoch) {
+            epochs.begin(epoch, start);
+        }
+    }
+    epochs.forget_before(loaded.start);
     let cut = loaded.report.as_ref().is_some_and(|report| !report.cuts.is_empty());
     match epochs.latest() {
-        Some(LeaderEpoch(epoch)) if cut => {
-            epochs.begin(LeaderEpoch(epoch + 1), loaded.end);
+        Some(LeaderEpoch(latest)) if cut && latest >= epoch.0 => {
+            // Without a start that others can see, what follows must still be told apart.
+            epochs.begin(LeaderEpoch(latest + 1), loaded.end);
             epochs.store(&**disk, dir)?;
         }
-        Some(_) => {}
-        // Written when the log is closed: without the file a log is in its first epoch.
-        None if !cut => epochs.begin(LeaderEpoch(0), loaded.start),
-        None => {
-            epochs.begin(LeaderEpoch(0), loaded.start.min(loaded.end));
-            epochs.begin(LeaderEpoch(1), loaded.end);
-            epochs.store(&**disk, dir)?;
-        }
+        Some(latest) if latest >= epoch => {}
+        _ => epochs.begin(epoch, loaded.end),
     }
     loaded.epochs = epochs;
     Ok(loaded)
@@ -194,6 +200,7 @@ impl Loader<'_> {
             recovery_point: start,
             cleaned: start,
             epochs: Epochs::default(),
+            scanned_epochs: Vec::new(),
             producers: Producers::default(),
             report: None,
         })
@@ -218,6 +225,7 @@ impl Loader<'_> {
             recovery_point: clean.end,
             cleaned: self.checkpoint.cleaned.min(clean.end),
             epochs: Epochs::default(),
+            scanned_epochs: Vec::new(),
             producers,
             report: None,
         }))
@@ -228,6 +236,7 @@ impl Loader<'_> {
         let mut producers = self.producers_before(&segments, from)?;
         let mut report = RecoveryReport::default();
         let mut sealed: Vec<Sealed> = Vec::new();
+        let mut scanned_epochs = Vec::new();
         let mut end = segments[from].base;
         let holding = self.holding_recovery_point(&segments);
         let mut index = from;
@@ -259,6 +268,7 @@ impl Loader<'_> {
                     index_interval_bytes: self.config.index_interval_bytes,
                 },
             )?;
+            scanned_epochs.extend(scanned.epochs);
             report.segments_scanned += 1;
             report.bytes_scanned += scanned.len;
             end = scanned.end;
@@ -282,6 +292,7 @@ impl Loader<'_> {
             recovery_point,
             cleaned: self.checkpoint.cleaned.min(end),
             epochs: Epochs::default(),
+            scanned_epochs,
             producers,
             report: Some(report),
         })

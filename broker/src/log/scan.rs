@@ -38,6 +38,8 @@ pub(super) struct ScanOptions {
 #[derive(Debug)]
 pub(super) struct Scanned {
     pub growing: Growing,
+    /// Each leader epoch and the first offset that has it.
+    pub epochs: Vec<(LeaderEpoch, Offset)>,
     /// Bytes of good batches, and the bytes in the file.
     pub good: u64,
     pub len: u64,
@@ -56,8 +58,14 @@ pub(super) fn scan(
     let path = segment.path("log");
     let file = segment.open()?;
     let len = file.len().doing(&path, "read segment")?;
-    let mut scanned =
-        Scanned { growing: Growing::default(), good: 0, len, end: options.expected, fault: None };
+    let mut scanned = Scanned {
+        growing: Growing::default(),
+        epochs: Vec::new(),
+        good: 0,
+        len,
+        end: options.expected,
+        fault: None,
+    };
     let mut window = Window::new(file, &path, len);
     while scanned.good < len {
         match window.batch(scanned.good)? {
@@ -70,6 +78,9 @@ pub(super) fn scan(
                 scanned.growing.add(segment.base, &header, scanned.good, interval);
                 if header.base_offset >= options.producers_from {
                     replay(&header, bytes, producers, &mut scanned.growing);
+                }
+                if scanned.epochs.last().is_none_or(|(latest, _)| *latest < header.epoch) {
+                    scanned.epochs.push((header.epoch, header.base_offset));
                 }
                 scanned.good += header.size as u64;
                 scanned.end = header.next_offset();
@@ -98,7 +109,8 @@ fn step(
         return Err(format!("batch at offset {} spans impossibly many", header.base_offset));
     }
     // Outside the checksum, as the base offset is.
-    if header.epoch > options.epoch_max || header.epoch < LeaderEpoch(0) {
+    let epoch_min = before.epochs.last().map_or(LeaderEpoch(0), |(latest, _)| *latest);
+    if header.epoch > options.epoch_max || header.epoch < epoch_min {
         let (offset, epoch) = (header.base_offset, header.epoch.0);
         return Err(format!("batch at offset {offset} has leader epoch {epoch}"));
     }

@@ -26,8 +26,13 @@ pub enum ConfigKind {
     OneOf(&'static [&'static str]),
     /// A comma-separated choice of these.
     List(&'static [&'static str]),
-    /// Anything.
-    Text,
+    /// −1 for the codec's own, or a level in this range.
+    Level {
+        min: i64,
+        max: i64,
+    },
+    /// `partition:broker,…`, or `*` for all.
+    Replicas,
 }
 
 /// One topic config.
@@ -96,8 +101,8 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "delete: old segments go by retention; compact: of each key the latest record stays, and \
          every record needs a key",
     ),
-    accepted("compression.gzip.level", int(-1), "-1", LEVEL),
-    accepted("compression.lz4.level", int(1), "9", LEVEL),
+    accepted("compression.gzip.level", ConfigKind::Level { min: 1, max: 9 }, "-1", LEVEL),
+    accepted("compression.lz4.level", ConfigKind::Int { min: 1, max: 17 }, "9", LEVEL),
     effective(
         "compression.type",
         ConfigKind::OneOf(CODECS),
@@ -126,9 +131,9 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
         "if set: for how long records may be only in memory, whatever the producer's acks; \
          unset: acks=all waits for the disk",
     ),
-    accepted("follower.replication.throttled.replicas", ConfigKind::Text, "", ONE_NODE),
+    accepted("follower.replication.throttled.replicas", ConfigKind::Replicas, "", ONE_NODE),
     effective("index.interval.bytes", int(0), "4096", "bytes of log between two index entries"),
-    accepted("leader.replication.throttled.replicas", ConfigKind::Text, "", ONE_NODE),
+    accepted("leader.replication.throttled.replicas", ConfigKind::Replicas, "", ONE_NODE),
     accepted("local.retention.bytes", long(-2), "-2", NOT_TIERED),
     accepted("local.retention.ms", long(-2), "-2", NOT_TIERED),
     effective(
@@ -168,9 +173,9 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
     accepted("remote.log.copy.disable", ConfigKind::Boolean, "false", NOT_TIERED),
     accepted("remote.log.delete.on.disable", ConfigKind::Boolean, "false", NOT_TIERED),
     accepted("remote.storage.enable", ConfigKind::Boolean, "false", NOT_TIERED),
-    effective("retention.bytes", long(-1), "-1", "bytes kept per partition; -1: all"),
+    effective("retention.bytes", long(i64::MIN), "-1", "bytes kept per partition; below 0: all"),
     effective("retention.ms", long(-1), "604800000", "how long segments are kept; -1: forever"),
-    effective("segment.bytes", int(14), "1073741824", "size at which a new segment is begun"),
+    effective("segment.bytes", int(1 << 20), "1073741824", "size at which a new segment is begun"),
     effective("segment.index.bytes", int(4), "10485760", "room for the index of a segment"),
     effective(
         "segment.jitter.ms",
@@ -201,7 +206,19 @@ impl ConfigDefinition {
             ConfigKind::List(choices) => {
                 value.split(',').all(|choice| choices.contains(&choice.trim()))
             }
-            ConfigKind::Text => true,
+            ConfigKind::Level { min, max } => value
+                .trim()
+                .parse()
+                .is_ok_and(|level: i64| level == -1 || (min..=max).contains(&level)),
+            ConfigKind::Replicas => {
+                let pair = |pair: &str| {
+                    let numbers = pair.trim().split_once(':');
+                    numbers.is_some_and(|(partition, broker)| {
+                        partition.parse::<u32>().is_ok() && broker.parse::<u32>().is_ok()
+                    })
+                };
+                matches!(value.trim(), "" | "*") || value.split(',').all(pair)
+            }
         };
         if good {
             return Ok(());
@@ -219,7 +236,8 @@ impl ConfigDefinition {
             ConfigKind::Boolean => "true or false".to_owned(),
             ConfigKind::OneOf(choices) => format!("one of {}", choices.join(", ")),
             ConfigKind::List(choices) => format!("a list of {}", choices.join(", ")),
-            ConfigKind::Text => "text".to_owned(),
+            ConfigKind::Level { min, max } => format!("-1 or a whole number from {min} to {max}"),
+            ConfigKind::Replicas => "partition:broker pairs, or *".to_owned(),
         }
     }
 }
@@ -255,7 +273,15 @@ impl TopicConfig {
     ) -> Result<TopicConfig, ConfigError> {
         check(&own)?;
         check(&broker)?;
-        Ok(TopicConfig { own, broker })
+        let config = TopicConfig { own, broker };
+        let (name, max_name) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
+        let (lag_ms, max_ms) = (config.number(name), config.number(max_name));
+        if lag_ms > max_ms {
+            let expected = format!("no more than {max_name}, which is {max_ms}");
+            let (name, value) = (name.to_owned(), lag_ms.to_string());
+            return Err(ConfigError::Invalid { name, value, expected });
+        }
+        Ok(config)
     }
 
     /// What was set for the topic itself.
@@ -355,14 +381,42 @@ mod tests {
         assert_eq!(source("segment.ms"), ConfigSource::Default);
     }
 
+    /// What Kafka 4.1's own definitions take and refuse.
+    #[test]
+    fn ranges_are_kafkas() {
+        let good = |name: &str, value: &str| check(&configs(&[(name, value)])).is_ok();
+        for (name, low, high) in [
+            ("segment.bytes", "1048576", "2147483647"),
+            ("compression.gzip.level", "1", "9"),
+            ("compression.lz4.level", "1", "17"),
+            ("compression.zstd.level", "-131072", "22"),
+        ] {
+            let (low, high): (i64, i64) = (low.parse().unwrap(), high.parse().unwrap());
+            assert!(good(name, &low.to_string()) && good(name, &high.to_string()), "{name}");
+            assert!(!good(name, &(low - 1).to_string()) && !good(name, &(high + 1).to_string()));
+        }
+        assert!(good("compression.gzip.level", "-1") && !good("compression.lz4.level", "-1"));
+        assert!(good("retention.bytes", "-5") && !good("retention.ms", "-2"));
+        let throttled = "leader.replication.throttled.replicas";
+        assert!(good(throttled, "0:1, 12:3") && good(throttled, "*") && good(throttled, ""));
+        assert!(!good(throttled, "0") && !good(throttled, "0:1,"));
+        let own = configs(&[("min.compaction.lag.ms", "2"), ("max.compaction.lag.ms", "1")]);
+        let error = TopicConfig::new(own, BTreeMap::new()).unwrap_err().to_string();
+        expect_test::expect![
+            "invalid value '2' for topic config 'min.compaction.lag.ms': expected no more than \
+             max.compaction.lag.ms, which is 1"
+        ]
+        .assert_eq(&error);
+    }
+
     #[test]
     fn wrong_names_and_values_are_told_apart() {
         let error = |name, value| check(&configs(&[(name, value)])).unwrap_err().to_string();
         expect_test::expect!["unknown topic config 'retention'"]
             .assert_eq(&error("retention", "1"));
         expect_test::expect![
-            "invalid value 'x' for topic config 'segment.bytes': expected a whole number from 14 to \
-             2147483647"
+            "invalid value 'x' for topic config 'segment.bytes': expected a whole number from \
+             1048576 to 2147483647"
         ]
         .assert_eq(&error("segment.bytes", "x"));
         expect_test::expect![

@@ -287,10 +287,10 @@ async fn an_open_transaction_hides_what_follows_from_committed_readers() {
 #[tokio::test]
 async fn a_reader_goes_through_many_segments() {
     let broker = TestBroker::start().await;
-    let topic = NewTopic::new("t", 1).with_config("segment.bytes", 4096);
+    let topic = NewTopic::new("t", 1).with_config("segment.bytes", 1 << 20);
     broker.broker.create_topic(topic).await.unwrap();
     let mut client = broker.connect().await;
-    let expected: Vec<String> = (0..300).map(|number| format!("{number:0100}")).collect();
+    let expected: Vec<String> = (0..200).map(|number| format!("{number:020000}")).collect();
     for value in &expected {
         put(&mut client, "t", &[value]).await;
     }

@@ -36,7 +36,7 @@ use super::config::LogConfig;
 use super::disk::DiskFile;
 use super::error::{Doing, ReadError, StorageError};
 use super::header::BatchHeader;
-use super::index::{AbortedTransaction, Growing};
+use super::index::Growing;
 use super::partition::{Partition, locked};
 use super::read::aborted_within;
 use super::scan::Window;

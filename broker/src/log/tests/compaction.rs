@@ -516,7 +516,7 @@ fn keyed(offset: i64, key: &[u8], value: Option<&[u8]>) -> Bytes {
     builder.build(ProducerStamp::NONE).into_bytes()
 }
 
-fn compact_at(log: &Partition, now_ms: i64) -> Option<Compacted> {
+fn compact_at(log: &Partition, now_ms: i64) -> Option<super::super::compaction::Compacted> {
     log.flush_blocking().unwrap();
     log.compact(CompactOptions { now_ms, memory_bytes_max: 1 << 20, stop: &|| false }).unwrap()
 }

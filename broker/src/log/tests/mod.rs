@@ -3,6 +3,7 @@
 mod appending;
 mod compaction;
 mod crashes;
+mod epochs;
 mod model;
 mod producers;
 mod reading;
@@ -32,6 +33,7 @@ fn options(disk: Arc<dyn Disk>, dir: &Path, config: LogConfig) -> PartitionOptio
         disk,
         fsyncs: None,
         runtime: None,
+        epoch: crate::ids::LeaderEpoch(0),
         now_ms: NOW_MS,
     }
 }

@@ -95,16 +95,24 @@ async fn find_or_create(
     Ok(topic)
 }
 
+/// Nobody leads a partition whose disk has failed.
+pub(super) fn leader_error(offline: bool) -> ErrorCode {
+    if offline { ErrorCode::LEADER_NOT_AVAILABLE } else { ErrorCode::NONE }
+}
+
 fn found(call: &Call, topic: &Arc<Topic>, operations: i32) -> MetadataResponseTopic {
     let node_id = call.broker().node_id();
-    let partitions = topic.partitions().iter().map(|partition| MetadataResponsePartition {
-        error_code: ErrorCode::NONE,
-        partition_index: partition.id().partition,
-        leader_id: node_id,
-        leader_epoch: partition.leader_epoch().0,
-        replica_nodes: vec![node_id],
-        isr_nodes: vec![node_id],
-        offline_replicas: Vec::new(),
+    let partitions = topic.partitions().iter().map(|partition| {
+        let offline = partition.offline().is_some();
+        MetadataResponsePartition {
+            error_code: leader_error(offline),
+            partition_index: partition.id().partition,
+            leader_id: if offline { -1 } else { node_id },
+            leader_epoch: partition.leader_epoch().0,
+            replica_nodes: vec![node_id],
+            isr_nodes: vec![node_id],
+            offline_replicas: if offline { vec![node_id] } else { Vec::new() },
+        }
     });
     MetadataResponseTopic {
         error_code: ErrorCode::NONE,

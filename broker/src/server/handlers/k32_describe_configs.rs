@@ -119,12 +119,12 @@ fn synonyms(entry: &Entry<'_>) -> Vec<DescribeConfigsSynonym> {
 
 fn type_of(kind: ConfigKind) -> i8 {
     match kind {
-        ConfigKind::Int { .. } => config_type::INT,
+        ConfigKind::Int { .. } | ConfigKind::Level { .. } => config_type::INT,
         ConfigKind::Long { .. } => config_type::LONG,
         ConfigKind::Double { .. } => config_type::DOUBLE,
         ConfigKind::Boolean => config_type::BOOLEAN,
-        ConfigKind::OneOf(_) | ConfigKind::Text => config_type::STRING,
-        ConfigKind::List(_) => config_type::LIST,
+        ConfigKind::OneOf(_) => config_type::STRING,
+        ConfigKind::List(_) | ConfigKind::Replicas => config_type::LIST,
     }
 }
 

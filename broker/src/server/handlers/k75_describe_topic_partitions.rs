@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::k03_metadata::leader_error;
 use super::{Call, operations};
 use crate::broker::Topic;
 use crate::protocol::ErrorCode;
@@ -75,16 +76,19 @@ fn describe(
     room: usize,
 ) -> DescribeTopicPartitionsResponseTopic {
     let partitions = topic.partitions().iter().skip(skipped).take(room);
-    let partitions = partitions.map(|partition| DescribeTopicPartitionsResponsePartition {
-        error_code: ErrorCode::NONE,
-        partition_index: partition.id().partition,
-        leader_id: node_id,
-        leader_epoch: partition.leader_epoch().0,
-        replica_nodes: vec![node_id],
-        isr_nodes: vec![node_id],
-        eligible_leader_replicas: Some(Vec::new()),
-        last_known_elr: Some(Vec::new()),
-        offline_replicas: Vec::new(),
+    let partitions = partitions.map(|partition| {
+        let offline = partition.offline().is_some();
+        DescribeTopicPartitionsResponsePartition {
+            error_code: leader_error(offline),
+            partition_index: partition.id().partition,
+            leader_id: if offline { -1 } else { node_id },
+            leader_epoch: partition.leader_epoch().0,
+            replica_nodes: vec![node_id],
+            isr_nodes: vec![node_id],
+            eligible_leader_replicas: Some(Vec::new()),
+            last_known_elr: Some(Vec::new()),
+            offline_replicas: if offline { vec![node_id] } else { Vec::new() },
+        }
     });
     DescribeTopicPartitionsResponseTopic {
         error_code: ErrorCode::NONE,
