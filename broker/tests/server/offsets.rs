@@ -1,5 +1,6 @@
 //! ListOffsets, OffsetForLeaderEpoch, DeleteRecords.
 
+use broker::client::NewTopic;
 use broker::protocol::ErrorCode;
 use broker::protocol::messages::k23_offset_for_leader_epoch as k23;
 use broker::protocol::messages::{k02_list_offsets::*, k21_delete_records::*};
@@ -113,6 +114,27 @@ async fn deleted_records_are_gone_for_all_readers() {
     };
     let response = ask!(client, DeleteRecords v 2, all);
     assert_eq!(response.topics[0].partitions[0].low_watermark, 3);
+}
+
+/// A compacted topic promises the last record of each key: only its retention may break that.
+#[tokio::test]
+async fn records_of_compacted_topics_are_not_deleted() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    for (policy, expected) in [
+        ("compact", ErrorCode::POLICY_VIOLATION),
+        ("compact,delete", ErrorCode::NONE),
+        ("delete", ErrorCode::NONE),
+    ] {
+        let mut topic = NewTopic::new(policy.replace(',', "-"), 1);
+        topic.configs.insert("cleanup.policy".to_owned(), policy.to_owned());
+        broker.broker.create_topic(topic.clone()).await.unwrap();
+        let partitions = vec![DeleteRecordsPartition { partition_index: 0, offset: 0 }];
+        let topics = vec![DeleteRecordsTopic { name: topic.name, partitions }];
+        let request = DeleteRecordsRequest { topics, timeout_ms: 1000 };
+        let response = ask!(client, DeleteRecords v 2, request);
+        assert_eq!(response.topics[0].partitions[0].error_code, expected, "{policy}");
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use broker::ids::{ProducerEpoch, ProducerId};
 use broker::protocol::ErrorCode;
 use broker::protocol::messages::k01_fetch::FetchRequest;
+use broker::protocol::messages::k02_list_offsets as k02;
 use broker::protocol::messages::{
     k09_offset_fetch::*,
     k22_init_producer_id::*,
@@ -123,6 +124,31 @@ async fn committed_readers_are_told_what_was_aborted() {
     // Beyond it there is nothing to tell.
     let data = fetched(ask!(client, Fetch v 12, committed(4)));
     assert_eq!(data.aborted_transactions, Some(vec![]));
+}
+
+/// Its record has the largest timestamp, which only a reader of everything may know.
+#[tokio::test]
+async fn an_open_transaction_keeps_its_timestamps_to_itself() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 1).await;
+    let mut client = broker.connect().await;
+    let producer = init(&mut client, 4, Some("tx")).await;
+    added(&mut client, 3, &producer, "t").await;
+    write(&mut client, &producer, 0, "value").await;
+    const MAX_TIMESTAMP: i64 = -3;
+    for (isolation_level, offset) in [(0, 0), (1, -1)] {
+        let partition =
+            k02::ListOffsetsPartition { timestamp: MAX_TIMESTAMP, ..Default::default() };
+        let topic = k02::ListOffsetsTopic { name: "t".to_owned(), partitions: vec![partition] };
+        let request = k02::ListOffsetsRequest {
+            replica_id: -1,
+            isolation_level,
+            topics: vec![topic],
+            ..Default::default()
+        };
+        let response = ask!(client, ListOffsets v 7, request);
+        assert_eq!(response.topics[0].partitions[0].offset, offset);
+    }
 }
 
 /// A marker makes records visible without any being written, and that must wake readers too.

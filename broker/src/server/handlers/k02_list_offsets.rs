@@ -62,14 +62,12 @@ async fn list(
     let partition = partition(call, topic, wanted.partition_index)?;
     check_leader_epoch(&partition, wanted.current_leader_epoch)?;
     let visible = partition.visible();
+    let end = match isolation {
+        Isolation::ReadUncommitted => visible.high_watermark,
+        Isolation::ReadCommitted => visible.last_stable,
+    };
     match wanted.timestamp {
-        LATEST => {
-            let offset = match isolation {
-                Isolation::ReadUncommitted => visible.high_watermark,
-                Isolation::ReadCommitted => visible.last_stable,
-            };
-            Ok(at_offset(offset.0, partition.leader_epoch().0))
-        }
+        LATEST => Ok(at_offset(end.0, partition.leader_epoch().0)),
         // Everything is local.
         EARLIEST | EARLIEST_LOCAL if wanted.timestamp == EARLIEST || call.version >= 8 => {
             let start = visible.log_start;
@@ -78,7 +76,11 @@ async fn list(
         }
         LATEST_TIERED if call.version >= 9 => Ok(at_offset(-1, -1)),
         MAX_TIMESTAMP if call.version >= 7 => {
-            by_time(call, partition, |partition| partition.max_timestamp()).await
+            // Where a reader cannot see it yet, Kafka answers with none, not with the next largest.
+            let find = move |partition: &Partition| {
+                Ok(partition.max_timestamp()?.filter(|found| found.offset < end))
+            };
+            by_time(call, partition, find).await
         }
         ..0 => Err(ErrorCode::UNSUPPORTED_VERSION),
         time_ms => {

@@ -31,6 +31,10 @@ async fn delete(call: &Call, topic: &str, index: i32, offset: i64) -> Result<Off
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
     let partition = partition(call, topic, index)?;
+    // What is only compacted keeps the last of each key.
+    if !partition.config().cleanup.delete {
+        return Err(ErrorCode::POLICY_VIOLATION);
+    }
     // It syncs a checkpoint and deletes files.
     let deleted = {
         let partition = partition.clone();
