@@ -25,9 +25,12 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 
 if [ ! -x "$tools/venv/bin/python" ]; then python3 -m venv "$tools/venv"; fi
-"$tools/venv/bin/pip" install --quiet --disable-pip-version-check -r tests/clients/requirements.txt
+"$tools/venv/bin/pip" install --quiet --disable-pip-version-check \
+  -r examples/clients/python/requirements.txt
 npm install --silent --no-audit --no-fund --prefix "$tools" \
-  "kafkajs@$(node -p 'require("./tests/clients/package.json").dependencies.kafkajs')"
+  "kafkajs@$(node -p 'require("./examples/clients/javascript/package.json").dependencies.kafkajs')"
+# Compiled beforehand, where there is Go: the test that runs it then only links it.
+if command -v go >/dev/null; then (cd examples/clients/go && go build -o /dev/null .); fi
 
 cargo fmt --all --check
 # The profile that the first run has built in: nothing is compiled twice.
