@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::config::LogConfig;
 use super::error::{AppendError, StorageError};
+use super::header::BatchHeader;
 use super::partition::{Partition, Writer};
 use super::producers::{Fit, Misfit, WrittenBatch};
 use super::recovery::Sealed;
@@ -130,6 +131,15 @@ impl Partition {
         writer.offline.clone().map_or(Ok(()), |source| Err(self.storage(source)))
     }
 
+    /// Whether records from a client would begin a transaction, which its coordinator must have
+    /// open. [`Partition::append`] says so too, but only after it has looked at all of them.
+    pub fn begins_transaction(&self, records: &[u8]) -> bool {
+        let head = records.get(..HEADER_LEN).map(BatchHeader::parse);
+        let Some(Ok(header)) = head else { return false };
+        header.is_transactional()
+            && self.writer().producers.check(&header, false) == Err(Misfit::NotAdmitted)
+    }
+
     /// The batch as it was written before, if this is a retry.
     fn check_producer(
         &self,
@@ -170,7 +180,7 @@ impl Partition {
 
     fn misfit(
         &self,
-        header: &super::header::BatchHeader,
+        header: &BatchHeader,
         head: &[u8; HEADER_LEN],
         body: &Bytes,
         misfit: Misfit,

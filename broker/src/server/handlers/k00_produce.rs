@@ -143,6 +143,10 @@ impl Job {
 
     fn run(self) -> Outcome {
         let index = self.partition.id().partition;
+        if self.options.origin == Origin::Client && self.partition.begins_transaction(&self.records)
+        {
+            return Outcome::NotAdmitted(self);
+        }
         match self.partition.append(self.records.clone(), self.options) {
             Ok(appended) => self.appended(appended),
             Err(AppendError::NotAdmitted { .. }) => Outcome::NotAdmitted(self),

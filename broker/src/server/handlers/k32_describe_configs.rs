@@ -1,6 +1,7 @@
 //! DescribeConfigs, of topics and of this broker.
 
 use super::Call;
+use crate::broker::BrokerConfig;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k32_describe_configs::*;
 use crate::topics::config::ConfigSource;
@@ -134,32 +135,12 @@ fn broker(
     name: &str,
     request: &DescribeConfigsRequest,
 ) -> Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)> {
-    let (broker, server) = (call.broker(), &call.shared.config);
+    let broker = call.broker();
     let node_id = broker.node_id().to_string();
     if !name.is_empty() && name != node_id {
         let why = format!("this is node {node_id}, not '{name}'");
         return Err((ErrorCode::INVALID_REQUEST, why));
     }
-    let settings = broker.config();
-    let advertised = format!("PLAINTEXT://{}", call.advertised);
-    let listeners = format!("PLAINTEXT://{}", server.listen);
-    let idle_ms = server.idle_timeout.as_millis();
-    let retention_ms = settings.retention_check_interval.as_millis();
-    use config_type::*;
-    let configs = [
-        ("advertised.listeners", LIST, advertised),
-        ("auto.create.topics.enable", BOOLEAN, settings.auto_create_topics.to_string()),
-        ("connections.max.idle.ms", LONG, idle_ms.to_string()),
-        ("default.replication.factor", INT, "1".to_owned()),
-        ("fetch.max.bytes", INT, server.fetch_bytes_max.to_string()),
-        ("listeners", LIST, listeners),
-        ("log.dirs", LIST, settings.data_dir.display().to_string()),
-        ("log.retention.check.interval.ms", LONG, retention_ms.to_string()),
-        ("max.connections", INT, server.connections_max.to_string()),
-        ("node.id", INT, node_id),
-        ("num.partitions", INT, settings.partitions_default.to_string()),
-        ("socket.request.max.bytes", INT, server.produce_bytes_max.to_string()),
-    ];
     let describe = |(name, config_type, value): (&str, i8, String)| DescribeConfigsResourceResult {
         name: name.to_owned(),
         read_only: true,
@@ -175,5 +156,50 @@ fn broker(
         documentation: None,
         value: Some(value),
     };
-    Ok(configs.into_iter().map(describe).collect())
+    Ok(settings(call).into_iter().chain(coordinators(broker.config())).map(describe).collect())
+}
+
+/// A setting by Kafka's name, with the number of its type.
+type Setting = (&'static str, i8, String);
+
+fn settings(call: &Call) -> Vec<Setting> {
+    let (broker, server) = (call.broker(), &call.shared.config);
+    let (settings, node_id) = (broker.config(), broker.node_id().to_string());
+    let advertised = format!("PLAINTEXT://{}", call.advertised);
+    let listeners = format!("PLAINTEXT://{}", server.listen);
+    let idle_ms = server.idle_timeout.as_millis();
+    let retention_ms = settings.retention_check_interval.as_millis();
+    use config_type::*;
+    vec![
+        ("advertised.listeners", LIST, advertised),
+        ("auto.create.topics.enable", BOOLEAN, settings.auto_create_topics.to_string()),
+        ("connections.max.idle.ms", LONG, idle_ms.to_string()),
+        ("default.replication.factor", INT, "1".to_owned()),
+        ("fetch.max.bytes", INT, server.fetch_bytes_max.to_string()),
+        ("listeners", LIST, listeners),
+        ("log.dirs", LIST, settings.data_dir.display().to_string()),
+        ("log.retention.check.interval.ms", LONG, retention_ms.to_string()),
+        ("max.connections", INT, server.connections_max.to_string()),
+        ("node.id", INT, node_id),
+        ("num.partitions", INT, settings.partitions_default.to_string()),
+        ("socket.request.max.bytes", INT, server.produce_bytes_max.to_string()),
+    ]
+}
+
+fn coordinators(settings: &BrokerConfig) -> Vec<Setting> {
+    let (groups, transactions) = (&settings.groups, &settings.transactions);
+    let minutes = |ms: i64| ms / 60_000;
+    use config_type::*;
+    vec![
+        ("group.initial.rebalance.delay.ms", INT, groups.initial_rebalance_delay_ms.to_string()),
+        ("group.max.session.timeout.ms", INT, groups.session_timeout_ms_max.to_string()),
+        ("group.max.size", INT, groups.members_max.to_string()),
+        ("group.min.session.timeout.ms", INT, groups.session_timeout_ms_min.to_string()),
+        ("offset.metadata.max.bytes", INT, groups.offset_metadata_bytes_max.to_string()),
+        ("offsets.retention.minutes", INT, minutes(groups.offsets_retention_ms).to_string()),
+        ("offsets.topic.num.partitions", INT, groups.offsets_partitions.to_string()),
+        ("transaction.max.timeout.ms", INT, transactions.timeout_ms_max.to_string()),
+        ("transaction.state.log.num.partitions", INT, transactions.partitions.to_string()),
+        ("transactional.id.expiration.ms", INT, transactions.id_expiration_ms.to_string()),
+    ]
 }
