@@ -110,6 +110,15 @@ fn the_example_with_kafkajs() {
 }
 
 #[test]
+fn the_example_with_rdkafka_in_rust() {
+    // The folder of this test is `deps`, beside it.
+    let tests = std::env::current_exe().unwrap();
+    let orders = tests.ancestors().nth(2).unwrap().join("examples/orders");
+    assert!(orders.is_file(), "no {}: add `--example orders` to cargo test", orders.display());
+    writes_and_reads(Command::new(orders));
+}
+
+#[test]
 fn the_example_with_kafka_clients_in_java() {
     if !is_there("java", "-version") || !is_there("mvn", "-version") {
         return;
