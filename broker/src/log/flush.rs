@@ -145,6 +145,7 @@ impl Partition {
                 return;
             }
             let done = sealed.remove(0);
+            done.segment.close();
             self.writer().recovery_point = done.end;
         }
         let stored = self.store_epochs().and_then(|()| self.store_checkpoint(None));

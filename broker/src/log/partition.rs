@@ -26,7 +26,7 @@ use super::config::LogConfig;
 use super::disk::Disk;
 use super::error::{LogOpenError, StorageError};
 use super::producers::Producers;
-use super::read::PositionCache;
+use super::read::{OpenFiles, PositionCache};
 use super::recovery::{Loaded, Sealed, load};
 use super::scan::RecoveryReport;
 use super::segment::Segment;
@@ -88,6 +88,7 @@ pub struct Partition {
     pub(super) flush: Mutex<FlushState>,
     pub(super) synced: watch::Sender<Synced>,
     pub(super) positions: PositionCache,
+    pub(super) open_files: OpenFiles,
     pub(super) traffic: Traffic,
     pub(super) fsyncs: Option<Histogram>,
     report: Option<RecoveryReport>,
@@ -204,6 +205,7 @@ impl Partition {
             flush: Mutex::default(),
             synced: watch::Sender::new(Synced { offset: synced, failed: None }),
             positions: PositionCache::default(),
+            open_files: OpenFiles::default(),
             traffic: Traffic::default(),
             fsyncs,
             report: loaded.report,

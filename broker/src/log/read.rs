@@ -1,5 +1,6 @@
 //! Reading: which bytes, up to where, and what a reader must know beside them.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -78,6 +79,28 @@ impl PositionCache {
     }
 }
 
+/// The sealed segments that were read last; the files of others are closed.
+#[derive(Debug, Default)]
+pub(super) struct OpenFiles(Mutex<VecDeque<Arc<Segment>>>);
+
+/// Sealed segments of one log whose files stay open; readers at different places each have one.
+pub(super) const OPEN_SEALED_MAX: usize = 4;
+
+impl OpenFiles {
+    fn was_read(&self, segment: &Arc<Segment>) {
+        let mut open = locked(&self.0);
+        if open.iter().any(|other| other.id == segment.id) {
+            return;
+        }
+        open.push_back(segment.clone());
+        if open.len() > OPEN_SEALED_MAX {
+            let oldest = open.pop_front().expect("it has more than none");
+            drop(open);
+            oldest.close();
+        }
+    }
+}
+
 impl Partition {
     /// Reads from `from` on, as far as `options.isolation` sees, within one segment.
     pub fn read(&self, from: Offset, options: ReadOptions) -> Result<LogSlice, ReadError> {
@@ -135,6 +158,7 @@ impl Partition {
             let Some((records, next)) = read_batches(segment, position, end, options)? else {
                 break;
             };
+            self.was_read(segments, segment);
             self.positions.put(segment.id, next, position + records.len() as u64);
             slice.records = records;
             slice.next_offset = next;
@@ -156,6 +180,13 @@ impl Partition {
 
     pub(super) fn segments(&self) -> Arc<[Arc<Segment>]> {
         self.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn was_read(&self, segments: &[Arc<Segment>], segment: &Arc<Segment>) {
+        // The last one is written to.
+        if segments.last().is_some_and(|last| last.id != segment.id) {
+            self.open_files.was_read(segment);
+        }
     }
 
     fn have_changed(&self, segments: &Arc<[Arc<Segment>]>) -> bool {
@@ -189,7 +220,9 @@ impl Partition {
         };
         self.look(|segments| {
             for segment in segments.iter().filter(|segment| segment.base < end) {
-                if let Some(found) = self.find_time(segment, timestamp_ms, visible.log_start)? {
+                let found = self.find_time(segment, timestamp_ms, visible.log_start)?;
+                if let Some(found) = found {
+                    self.was_read(segments, segment);
                     return Ok((found.offset < end).then_some(found));
                 }
             }

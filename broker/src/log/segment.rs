@@ -126,6 +126,21 @@ impl Segment {
             let largest = Some(growing.largest);
             *indexes = Indexes::Written { largest, aborted: Some(aborted.into()) };
         }
+        drop(indexes);
+        self.close();
+    }
+
+    /// Closes the file until somebody reads again. Not while its records are only in memory: an
+    /// error in writing them back could then go unnoticed.
+    pub fn close(&self) {
+        if matches!(&*self.indexes(), Indexes::Written { .. }) {
+            *self.file() = None;
+        }
+    }
+
+    #[cfg(test)]
+    pub fn is_open(&self) -> bool {
+        self.file().is_some()
     }
 
     /// From here on its names may be another's: who has its file open may go on reading that, all

@@ -30,6 +30,7 @@ struct State {
     power_off_at: Option<u64>,
     room: Option<u64>,
     syncs_fail: bool,
+    sync_fails_at: Option<u64>,
     writes_tear: bool,
 }
 
@@ -145,6 +146,11 @@ impl SimulatedDisk {
         self.state().syncs_fail = fail;
     }
 
+    /// Lets the first sync from this step on fail, and no other.
+    pub fn fail_sync_at(&self, step: u64) {
+        self.state().sync_fails_at = Some(step);
+    }
+
     /// Writes fail with an I/O error after half of their bytes.
     pub fn tear_writes(&self, tear: bool) {
         self.state().writes_tear = tear;
@@ -225,6 +231,11 @@ impl State {
         if self.power_off_at.is_some_and(|at| self.steps >= at) { Err(off()) } else { Ok(()) }
     }
 
+    fn fail_sync(&mut self) -> io::Result<()> {
+        let once = self.sync_fails_at.take_if(|at| self.steps >= *at).is_some();
+        if self.syncs_fail || once { Err(io::Error::other("input/output error")) } else { Ok(()) }
+    }
+
     fn change_name(&mut self, change: NameChange) -> io::Result<()> {
         self.step()?;
         change.apply(&mut self.names);
@@ -301,9 +312,7 @@ impl Disk for SimulatedDisk {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.step()?;
-        if state.syncs_fail {
-            return Err(io::Error::other("input/output error"));
-        }
+        state.fail_sync()?;
         let changes = std::mem::take(&mut state.name_changes);
         let (synced, rest): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| change.is_in(dir));
@@ -374,9 +383,7 @@ impl DiskFile for SimulatedFile {
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.state();
         state.step()?;
-        if state.syncs_fail {
-            return Err(io::Error::other("input/output error"));
-        }
+        state.fail_sync()?;
         let inode = &mut state.inodes[self.inode];
         inode.durable.clone_from(&inode.current);
         inode.pending.clear();

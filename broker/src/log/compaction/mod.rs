@@ -329,6 +329,7 @@ impl<'a> Pass<'a> {
                 let _no_maintenance = locked(&self.partition.maintenance);
                 self.partition.check_running()?;
                 swap.discard()?;
+                group[0].close();
                 return Ok(bytes);
             }
             self.partition.swap_in(swap, group, new).map(|()| bytes)

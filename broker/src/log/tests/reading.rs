@@ -56,6 +56,27 @@ fn a_time_finds_the_exact_record() {
     check(&open(dir.path(), small_segments()));
 }
 
+/// Each segment that was ever read kept its file open.
+#[test]
+fn few_files_stay_open_however_many_segments_are_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), small_segments());
+    for number in 0..200 {
+        append(&log, numbered(number, 1, ProducerStamp::NONE));
+    }
+    let open_files = || log.segments().iter().filter(|segment| segment.is_open()).count();
+    assert_eq!(open_files(), log.segments().len(), "what is not synced stays open");
+    log.flush_blocking().unwrap();
+    assert_eq!(open_files(), 1);
+    let values = read_values(&log, Offset(0), Isolation::ReadCommitted);
+    assert_eq!(values, expected_values(0..200));
+    assert_eq!(open_files(), 1 + super::super::read::OPEN_SEALED_MAX);
+    for number in 0..200 {
+        log.offset_at_timestamp(NOW_MS + number, Isolation::ReadCommitted).unwrap().unwrap();
+        assert!(open_files() <= 2 + super::super::read::OPEN_SEALED_MAX);
+    }
+}
+
 #[test]
 fn retention_takes_whole_segments_by_size_and_by_time() {
     let dir = tempfile::tempdir().unwrap();
