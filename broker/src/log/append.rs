@@ -27,7 +27,11 @@ pub enum Origin {
     /// A socket: nothing is trusted.
     Client,
     /// A socket, and the coordinator has admitted the batch to its producer's open transaction.
-    Admitted,
+    Admitted {
+        /// The producer begins each transaction with sequence 0, as those of version 2 do: so
+        /// where nothing is known of it, another sequence means that a batch is missing.
+        from_zero: bool,
+    },
     /// This process: batches are well formed.
     Embedded,
     /// A coordinator of this process, which alone may write markers.
@@ -36,7 +40,7 @@ pub enum Origin {
 
 impl Origin {
     pub(super) fn is_remote(self) -> bool {
-        matches!(self, Origin::Client | Origin::Admitted)
+        matches!(self, Origin::Client | Origin::Admitted { .. })
     }
 }
 
@@ -137,7 +141,7 @@ impl Partition {
         let head = records.get(..HEADER_LEN).map(BatchHeader::parse);
         let Some(Ok(header)) = head else { return false };
         header.is_transactional()
-            && self.writer().producers.check(&header, false) == Err(Misfit::NotAdmitted)
+            && self.writer().producers.check(&header, Origin::Client) == Err(Misfit::NotAdmitted)
     }
 
     /// The batch as it was written before, if this is a retry.
@@ -167,7 +171,7 @@ impl Partition {
                 let checked = writer.producers.check_marker(id, epoch, coordinator_epoch);
                 checked.map(|()| Fit::New)
             } else {
-                writer.producers.check(header, origin != Origin::Client)
+                writer.producers.check(header, origin)
             };
             match checked {
                 Ok(Fit::New) => {}

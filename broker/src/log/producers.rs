@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use super::append::Origin;
 use super::header::BatchHeader;
 use super::index::AbortedTransaction;
 use crate::ids::{Offset, ProducerEpoch, ProducerId};
@@ -139,11 +140,18 @@ impl Producers {
     }
 
     /// Whether a client's batch continues its producer's sequence, and its open transaction. One
-    /// that begins a transaction must be `admitted`: else none might ever end it (KIP-890).
-    pub fn check(&self, batch: &BatchHeader, admitted: bool) -> Result<Fit, Misfit> {
-        let begins = batch.is_transactional() && !admitted;
+    /// that begins a transaction must be admitted: else none might ever end it (KIP-890).
+    pub fn check(&self, batch: &BatchHeader, origin: Origin) -> Result<Fit, Misfit> {
+        let begins = batch.is_transactional() && origin == Origin::Client;
         let Some(producer) = self.by_id.get(&batch.producer_id) else {
-            return if begins { Err(Misfit::NotAdmitted) } else { Ok(Fit::New) };
+            let sequence = batch.base_sequence;
+            return match origin {
+                Origin::Client if begins => Err(Misfit::NotAdmitted),
+                Origin::Admitted { from_zero: true } if sequence > 0 => {
+                    Err(Misfit::OutOfOrder { sequence, expected: 0 })
+                }
+                _ => Ok(Fit::New),
+            };
         };
         if batch.producer_epoch < producer.epoch {
             return Err(Misfit::OldEpoch { current: producer.epoch });

@@ -45,6 +45,7 @@ parity! {
     fetches_are_answered_alike = fetching::fetches;
     transactions_of_version_1_go_alike = transactions::version_1;
     transactions_of_version_2_go_alike = transactions::version_2;
+    transactional_ids_live_alike = transactions::lives;
     transactions_are_refused_alike = transactions::refusals;
     members_live_alike = groups::membership;
     static_members_live_alike = groups::static_membership;

@@ -13,6 +13,9 @@ use broker::record::ProducerStamp;
 use crate::harness::{fetch, produce, stamped_batch};
 use crate::script::Script;
 
+const LIVES: u64 = 12;
+const STEPS: u32 = 40;
+
 #[derive(Clone, Debug)]
 struct Producer {
     transactional_id: String,
@@ -158,6 +161,20 @@ async fn commit_offset(script: &mut Script, version: i16, producer: &Producer, t
     .await;
 }
 
+/// Waits until the markers of what has ended are written; what is open stays open.
+async fn marked(script: &mut Script, topic: &str) {
+    for _ in 0..20 {
+        let Response::Fetch(response) = script.ask_quietly(12, fetch(topic, 0, 0)).await else {
+            panic!()
+        };
+        let data = &response.responses[0].partitions[0];
+        if data.high_watermark == data.last_stable_offset {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
+
 async fn read(script: &mut Script, topic: &str) {
     let mut request = fetch(topic, 0, 0);
     request.isolation_level = 1;
@@ -265,6 +282,64 @@ pub async fn version_2(script: &mut Script) {
     let recovered = init(script, 5, Some(&heir), "tx").await;
     script.note("epochs".into(), format!("{}", recovered.epoch));
     read(script, &topic).await;
+}
+
+/// Lives of a transactional id, of which each seed is one: producers of both versions follow each
+/// other, come back, retry, and write what is too late.
+pub async fn lives(script: &mut Script) {
+    for seed in 1..=LIVES {
+        let topic = script.topic(&format!("life-{seed}"), 1).await;
+        let id = format!("life-{seed}");
+        let mut random = seed * 0x9E37_79B9;
+        let mut below = |end: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            random % end
+        };
+        let version_2 = below(2) == 0;
+        let mut known = vec![init(script, 4, None, &id).await];
+        let mut sequence = 0;
+        for step in 0..STEPS {
+            // Mostly the latest identity, at times one of those before.
+            let at =
+                known.len() - 1 - below(4).saturating_sub(2).min(known.len() as u64 - 1) as usize;
+            let mut producer = known[at].clone();
+            script.note(format!("life {seed} step {step}"), format!("epoch {}", producer.epoch));
+            let (id_before, epoch_before) = (producer.id, producer.epoch);
+            match below(12) {
+                0 => producer = init(script, 5, None, &id).await,
+                // Not one of those before: Kafka refuses it too, but aborts what its successor has
+                // open all the same.
+                1 => {
+                    let latest = known[known.len() - 1].clone();
+                    producer = init(script, 5, Some(&latest), &id).await;
+                }
+                2..5 if !version_2 => add(script, 3, &producer, &topic, 0).await,
+                2..8 => {
+                    let version = if version_2 { 12 } else { 11 };
+                    write(script, version, &producer, &topic, sequence).await;
+                    sequence += i32::from(below(4) > 0);
+                }
+                8 => {
+                    let version = if version_2 { 5 } else { 4 };
+                    commit_offset(script, version, &producer, &topic).await;
+                }
+                _ => {
+                    let version = if version_2 { 5 } else { 4 };
+                    end(script, version, &mut producer, below(3) > 0).await;
+                    marked(script, &topic).await;
+                }
+            }
+            if producer.id >= 0 && (producer.id, producer.epoch) != (id_before, epoch_before) {
+                sequence = 0;
+                known.push(producer);
+            }
+        }
+        let mut last = init(script, 5, None, &id).await;
+        end(script, 4, &mut last, false).await;
+        read(script, &topic).await;
+    }
 }
 
 pub async fn refusals(script: &mut Script) {

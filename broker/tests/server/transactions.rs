@@ -417,6 +417,8 @@ async fn transactions_of_version_2_add_what_is_written_to_and_raise_the_epoch() 
     broker.topic("t", 1).await;
     let mut client = broker.connect().await;
     let mut producer = init(&mut client, 5, Some("tx")).await;
+    let gap = write_by(&mut client, 12, &producer, 1, "after what is missing").await;
+    assert_eq!(gap, ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER);
     for (round, keep) in [(0, true), (1, false), (2, true)] {
         assert_eq!(write_by(&mut client, 12, &producer, 0, "x").await, ErrorCode::NONE);
         assert_eq!(write_by(&mut client, 12, &producer, 1, "y").await, ErrorCode::NONE);

@@ -109,8 +109,8 @@ pub struct Transaction {
     pub previous_id: ProducerId,
     /// The id to go on with when the transaction is complete, since epochs have run out.
     pub next_id: ProducerId,
-    /// The epoch that the present one was raised from at the producer's own wish: a retry of that
-    /// wish names it. Not in the record.
+    /// The epoch that the present one was raised from, as long as no successor has come: the
+    /// producer names it when it has not heard of the new one. Not in the record.
     pub last_epoch: ProducerEpoch,
     pub timeout_ms: i32,
     pub status: Status,
@@ -176,9 +176,10 @@ impl Transaction {
         Transaction { status, epoch, updated_ms: now_ms, ..self.clone() }
     }
 
-    /// Aborted, and with an epoch that fences the present producer, who is not to be trusted.
+    /// Aborted, and with an epoch that fences the present producer: what it still has on its way
+    /// is not to be trusted. It may come back itself, and is then given that very epoch.
     fn fenced(&self, now_ms: i64) -> Transaction {
-        let last_epoch = ProducerEpoch::NONE;
+        let last_epoch = self.epoch;
         let aborted = self.decided(ControlType::Abort, self.next_epoch(), now_ms);
         Transaction { last_epoch, ..aborted }
     }
@@ -241,7 +242,7 @@ pub fn init(
     }
     let is_retry = expected.is_some_and(|expected| expected.epoch != found.epoch);
     let last_epoch = expected.map_or(ProducerEpoch::NONE, |_| found.epoch);
-    Ok(Step::Keep(if is_retry {
+    Ok(Step::Keep(if is_retry && found.epoch <= EPOCH_MAX {
         // Its epoch has been raised for it already, and it has not heard of that.
         new(found.producer_id, found.epoch, found.previous_id, found.last_epoch)
     } else if found.is_exhausted() {

@@ -283,7 +283,7 @@ impl TransactionService {
     async fn act(
         self: &Arc<Self>,
         id: &Arc<str>,
-        mut request: Request,
+        request: Request,
     ) -> Result<(ProducerIdentity, OwnedMutexGuard<Slot>), TransactionError> {
         let mut slot = match request {
             Request::Init { .. } => {
@@ -310,11 +310,6 @@ impl TransactionService {
                     if let Err(error) = self.finish(id, &mut slot, decided).await {
                         self.arm_retry(id, &mut slot);
                         return Err(error);
-                    }
-                    // Who asked is known to be the latest producer; its epoch may have been
-                    // raised in fencing itself.
-                    if let Request::Init { expected, .. } = &mut request {
-                        *expected = None;
                     }
                 }
             }

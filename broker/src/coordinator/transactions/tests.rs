@@ -127,6 +127,22 @@ fn a_producer_that_has_not_heard_of_its_new_epoch_asks_again() {
 }
 
 #[test]
+fn a_producer_that_recovers_from_an_open_transaction_goes_on_with_the_epoch_that_fenced_it() {
+    let step = init(Some(&at(Status::Ongoing, 3)), Some(ID), 1, FRESH, 9).unwrap();
+    let Step::End(decided) = step else { panic!("{step:?}") };
+    let done = decided.completed(ControlType::Abort, 10);
+    let Step::Keep(again) = init(Some(&done), Some(ID), 1, FRESH, 11).unwrap() else { panic!() };
+    assert_eq!(again.identity(), id(7, 4));
+    // The last epoch is only for fencing.
+    let last = at(Status::Ongoing, i16::MAX - 1);
+    let expected = Some(last.identity());
+    let Step::End(decided) = init(Some(&last), expected, 1, FRESH, 9).unwrap() else { panic!() };
+    let done = decided.completed(ControlType::Abort, 10);
+    let Step::Keep(new) = init(Some(&done), expected, 1, FRESH, 11).unwrap() else { panic!() };
+    assert_eq!(new.identity(), id(FRESH.0, 0));
+}
+
+#[test]
 fn in_version_2_each_end_raises_the_epoch() {
     use ControlType::{Abort, Commit};
     let Step::End(decided) = end_v2(&at(Status::Ongoing, 3), ID, Commit).unwrap() else { panic!() };

@@ -109,7 +109,7 @@ fn append_data(log: &Arc<Partition>, model: &mut Model, random: &mut Random) -> 
     // Even if the power goes now, the records may be there afterwards.
     model.records.extend((first..first + count).map(|number| Some(format!("v{number}"))));
     model.open.insert(id, id > 1);
-    log.append(batch, by(Origin::Admitted, acks)).ok()?;
+    log.append(batch, by(Origin::Admitted { from_zero: false }, acks)).ok()?;
     Some(())
 }
 

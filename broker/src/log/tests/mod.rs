@@ -67,8 +67,11 @@ fn by(origin: Origin, acks: Acks) -> AppendOptions {
 }
 
 /// A client whose transactions the coordinator knows of.
-const CLIENT: AppendOptions =
-    AppendOptions { origin: Origin::Admitted, acks: Acks::Leader, now_ms: NOW_MS };
+const CLIENT: AppendOptions = AppendOptions {
+    origin: Origin::Admitted { from_zero: false },
+    acks: Acks::Leader,
+    now_ms: NOW_MS,
+};
 
 fn append(log: &Arc<Partition>, batch: RecordBatch) -> Appended {
     log.append(batch.into_bytes(), CLIENT).unwrap()

@@ -126,7 +126,7 @@ fn a_transaction_begins_only_where_it_is_admitted() {
         |sequence, origin| log.append(batch(sequence).into_bytes(), by(origin, Acks::Leader));
     let refused = send(0, Origin::Client).unwrap_err();
     assert!(matches!(refused, AppendError::NotAdmitted { .. }), "{refused}");
-    send(0, Origin::Admitted).unwrap();
+    send(0, Origin::Admitted { from_zero: false }).unwrap();
     // While it is open, whatever follows belongs to it.
     send(1, Origin::Client).unwrap();
     append_marker(&log, 1, 0, ControlType::Commit);

@@ -226,9 +226,9 @@ impl Appends {
         let partitions: Vec<TopicPartition> =
             jobs.iter().map(|job| job.partition.id().clone()).collect();
         let producer = jobs[0].producer();
+        let admitting = Admitting::of_produce(call.version);
         let admitted = match producer {
             Some(producer) if jobs.iter().all(|job| job.producer() == Some(producer)) => {
-                let admitting = Admitting::of_produce(call.version);
                 admission::admit(call, id, producer, partitions, admitting).await
             }
             _ => Err(ErrorCode::INVALID_PRODUCER_ID_MAPPING),
@@ -241,7 +241,8 @@ impl Appends {
         for (mut job, result) in jobs.into_iter().zip(each) {
             match result {
                 Ok(()) => {
-                    job.options.origin = Origin::Admitted;
+                    let from_zero = admitting == Admitting::Adds;
+                    job.options.origin = Origin::Admitted { from_zero };
                     admitted.push(job);
                 }
                 Err(error_code) => self.response_at(job.at).error_code = error_code,
