@@ -10,12 +10,14 @@
 //!   group assigns to it.
 //! - [`Producer`] sends batches in order, and can make them one transaction together with the
 //!   offsets that they were computed from (KIP-98, KIP-447).
+//! - [`admin`] asks and orders what only people who look after a cluster need, of any broker.
 //!
 //! Invariants: a reader delivers each partition's batches in offset order, and under
 //! [`Isolation::ReadCommitted`] never one of an open or aborted transaction. What
 //! [`Producer::flush`] or [`Producer::commit`] has returned for is durable. A producer that was
 //! fenced never writes again.
 
+pub mod admin;
 pub mod embedded;
 mod partitioner;
 #[cfg(feature = "kafka")]

@@ -62,6 +62,13 @@ pub const ABSENT_APIS: &[(i16, &str, &str)] = &[
     (92, "DeleteShareGroupOffsets", SHARE_GROUPS),
 ];
 
+/// Those of them that clients call at Kafka, by key and name.
+pub fn absent_for_clients() -> impl Iterator<Item = (i16, &'static str)> {
+    let for_clients =
+        ABSENT_APIS.iter().filter(|(key, _, why)| *key > 7 && *why != BETWEEN_BROKERS);
+    for_clients.map(|(key, name, _)| (*key, *name))
+}
+
 const BETWEEN_BROKERS: &str = "between brokers and controllers only";
 const NEW_GROUPS: &str = "groups rebalance by the classic protocol, which all clients have";
 const NO_AUTHENTICATION: &str = "there is no authentication or authorization";

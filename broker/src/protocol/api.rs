@@ -69,6 +69,15 @@ macro_rules! with_apis {
     };
 }
 
+/// A request as a type of its own, and what answers it.
+pub trait Ask: Into<Request> {
+    const API: ApiKey;
+    type Answer;
+
+    /// The answer, if that is what the response is.
+    fn answer(response: Response) -> Option<Self::Answer>;
+}
+
 macro_rules! define_apis {
     ($($key:literal $api:ident $module:ident $request:ident $response:ident;)+) => {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -130,6 +139,18 @@ macro_rules! define_apis {
             impl From<$module::$request> for Request {
                 fn from(request: $module::$request) -> Request {
                     Request::$api(request)
+                }
+            }
+
+            impl Ask for $module::$request {
+                const API: ApiKey = ApiKey::$api;
+                type Answer = $module::$response;
+
+                fn answer(response: Response) -> Option<$module::$response> {
+                    match response {
+                        Response::$api(response) => Some(response),
+                        _ => None,
+                    }
                 }
             }
 
@@ -196,6 +217,16 @@ with_apis!(define_apis);
 pub(super) use with_apis;
 
 impl ApiKey {
+    /// Kafka's name for an API that may not be served here.
+    pub fn any_name(key: i16) -> &'static str {
+        let absent = || super::ABSENT_APIS.iter().find(|absent| absent.0 == key);
+        match (ApiKey::from_i16(key), absent()) {
+            (Some(api), _) => api.name(),
+            (None, Some((_, name, _))) => name,
+            (None, None) => "UNKNOWN",
+        }
+    }
+
     /// The versions that ApiVersions names. Produce is named from 0 on although only 3 and later
     /// are served: librdkafka does not compress for a broker without v0 (KAFKA-18659).
     pub fn advertised_versions(self) -> RangeInclusive<i16> {

@@ -36,8 +36,8 @@ pub mod wire;
 #[cfg(test)]
 mod tests;
 
-pub use absent::ABSENT_APIS;
-pub use api::{ApiKey, Request, Response};
+pub use absent::{ABSENT_APIS, absent_for_clients};
+pub use api::{ApiKey, Ask, Request, Response};
 pub use error::{DecodeError, EncodeError, RequestError};
 pub use error_code::ErrorCode;
 pub use frame::{

@@ -1,0 +1,182 @@
+//! One socket to one broker: requests and responses in turn, in versions that both sides speak.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::AdminError;
+use crate::protocol::messages::k18_api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use crate::protocol::{
+    ApiKey, Ask, ErrorCode, Request, RequestHeader, decode_response, encode_request,
+};
+use crate::server::HostPort;
+
+/// How long a broker may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest response that is taken.
+const RESPONSE_BYTES_MAX: usize = 100 << 20;
+/// Room made at once for a response; more comes as its bytes do.
+const READ_BYTES: usize = 64 << 10;
+/// The first version in which the client names itself. Older brokers answer error 35 in version 0
+/// (KIP-511).
+const API_VERSIONS: i16 = 3;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Connection {
+    address: String,
+    stream: TcpStream,
+    client_id: String,
+    correlation_id: i32,
+    /// By key; what the broker has said.
+    pub versions: ApiVersionsResponse,
+    spans: HashMap<i16, (i16, i16)>,
+}
+
+impl Connection {
+    pub async fn open(address: &HostPort, client_id: &str) -> Result<Connection, AdminError> {
+        let name = address.to_string();
+        let unreachable = |reason: String| {
+            let address = name.clone();
+            AdminError::Unreachable { address, reason }
+        };
+        let connect = TcpStream::connect((address.host.as_str(), address.port));
+        let stream = match timeout(CONNECT_TIMEOUT, connect).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(unreachable(error.to_string())),
+            Err(_) => return Err(unreachable(format!("not within {CONNECT_TIMEOUT:?}"))),
+        };
+        // Small requests go out at once; where that cannot be set they go out a little later.
+        let _ = stream.set_nodelay(true);
+        let mut connection = Connection {
+            address: name.clone(),
+            stream,
+            client_id: client_id.to_owned(),
+            correlation_id: 0,
+            versions: ApiVersionsResponse::default(),
+            spans: HashMap::new(),
+        };
+        match timeout(CONNECT_TIMEOUT, connection.negotiate()).await {
+            Ok(Ok(())) => Ok(connection),
+            Ok(Err(AdminError::Broken { reason, .. })) => Err(unreachable(reason)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(unreachable("it accepts connections but does not answer".to_owned())),
+        }
+    }
+
+    async fn negotiate(&mut self) -> Result<(), AdminError> {
+        let request = ApiVersionsRequest {
+            client_software_name: "millstream".to_owned(),
+            client_software_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        self.send(API_VERSIONS, request.into()).await?;
+        let frame = self.receive(ApiKey::ApiVersions).await?;
+        // Correlation id, then the code: in version 0 if the version asked for is not known.
+        let code = frame.get(4..6).map(|code| i16::from_be_bytes([code[0], code[1]]));
+        let too_new = code == Some(ErrorCode::UNSUPPORTED_VERSION.0);
+        let version = if too_new { 0 } else { API_VERSIONS };
+        let mut response: ApiVersionsResponse =
+            self.decode::<ApiVersionsRequest>(version, frame)?;
+        if too_new {
+            // The list is there as well, from 2.4 on; older ones have to be asked again.
+            self.send(0, ApiVersionsRequest::default().into()).await?;
+            let frame = self.receive(ApiKey::ApiVersions).await?;
+            response = self.decode::<ApiVersionsRequest>(0, frame)?;
+        }
+        super::check(response.error_code, None, &self.address)?;
+        let span = |api: &crate::protocol::messages::k18_api_versions::ApiVersion| {
+            (api.api_key, (api.min_version, api.max_version))
+        };
+        self.spans = response.api_keys.iter().map(span).collect();
+        self.versions = response;
+        Ok(())
+    }
+
+    /// Asks in the newest version that both sides have, which is `from` or later.
+    pub async fn ask<R: Ask>(&mut self, from: i16, request: R) -> Result<R::Answer, AdminError> {
+        let version = self.version(R::API, from)?;
+        self.send(version, request.into()).await?;
+        let frame = self.receive(R::API).await?;
+        self.decode::<R>(version, frame)
+    }
+
+    fn version(&self, api: ApiKey, from: i16) -> Result<i16, AdminError> {
+        let (ours_min, ours_max) = api.versions().into_inner();
+        let newest = self.spans.get(&(api as i16)).and_then(|(min, max)| {
+            let newest = ours_max.min(*max);
+            (newest >= ours_min.max(*min).max(from)).then_some(newest)
+        });
+        newest.ok_or_else(|| {
+            let version = if self.serves(api) { from.max(ours_min) } else { 0 };
+            AdminError::NotServed { address: self.address.clone(), api, version }
+        })
+    }
+
+    pub fn serves(&self, api: ApiKey) -> bool {
+        self.spans.contains_key(&(api as i16))
+    }
+
+    async fn send(&mut self, version: i16, request: Request) -> Result<(), AdminError> {
+        self.correlation_id = self.correlation_id.wrapping_add(1);
+        let header = RequestHeader {
+            api: request.api(),
+            version,
+            correlation_id: self.correlation_id,
+            client_id: Some(self.client_id.clone()),
+        };
+        // Only a field that an old version lacks: what was asked for cannot be had there.
+        let mut frame = encode_request(&header, &request).map_err(|error| {
+            AdminError::Malformed { address: self.address.clone(), reason: error.to_string() }
+        })?;
+        let sent = self.stream.write_all_buf(&mut frame).await;
+        sent.map_err(|error| self.broken(header.api, error))
+    }
+
+    async fn receive(&mut self, api: ApiKey) -> Result<Bytes, AdminError> {
+        let mut length = [0; 4];
+        let read = self.stream.read_exact(&mut length).await;
+        read.map_err(|error| self.broken(api, error))?;
+        let claimed = i32::from_be_bytes(length);
+        let length = usize::try_from(claimed).ok().filter(|length| *length <= RESPONSE_BYTES_MAX);
+        let Some(length) = length else {
+            let reason = format!("it claims a length of {claimed} bytes");
+            return Err(AdminError::Malformed { address: self.address.clone(), reason });
+        };
+        let mut frame = BytesMut::with_capacity(length.min(READ_BYTES));
+        while frame.len() < length {
+            let missing = (length - frame.len()) as u64;
+            let read = (&mut self.stream).take(missing).read_buf(&mut frame).await;
+            if read.map_err(|error| self.broken(api, error))? == 0 {
+                let error = std::io::ErrorKind::UnexpectedEof;
+                return Err(self.broken(api, error.into()));
+            }
+        }
+        Ok(frame.freeze())
+    }
+
+    fn decode<R: Ask>(&self, version: i16, frame: Bytes) -> Result<R::Answer, AdminError> {
+        let malformed = |reason: String| {
+            let address = self.address.clone();
+            AdminError::Malformed { address, reason }
+        };
+        let (correlation_id, response) = decode_response(R::API, version, frame)
+            .map_err(|error| malformed(error.to_string()))?;
+        if correlation_id != self.correlation_id {
+            let expected = self.correlation_id;
+            return Err(malformed(format!("it answers request {correlation_id}, not {expected}")));
+        }
+        R::answer(response).ok_or_else(|| malformed(format!("it does not answer {}", R::API)))
+    }
+
+    fn broken(&self, api: ApiKey, error: std::io::Error) -> AdminError {
+        let reason = match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => "the broker closed it".to_owned(),
+            _ => error.to_string(),
+        };
+        AdminError::Broken { address: self.address.clone(), api, reason }
+    }
+}
