@@ -80,6 +80,158 @@ fn a_group_goes_on_where_it_committed() {
 }
 
 #[test]
+fn groups_configs_records_and_the_cluster_are_looked_after() {
+    let dir = tempdir().unwrap();
+    let (_broker, address) = Running::broker(dir.path());
+    let at = ["--bootstrap-server", &address];
+    let run = |line: &str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let output = succeed(dir.path(), &[&words[..], &at].concat());
+        let told = String::from_utf8(output.stderr.clone()).unwrap();
+        (stdout(&output) + &told).replace(&address, "HOST:PORT")
+    };
+    run("topics create t --partitions 2 --config retention.ms=1000000");
+    succeed_with(
+        dir.path(),
+        &[&["produce", "t", "--partition", "0"], &at[..]].concat(),
+        "1\n2\n3\n4\n",
+    );
+    run("consume t --group g --max-messages 1");
+    let lines = [
+        "topics alter t --partitions 3 --config cleanup.policy=compact,delete",
+        "groups list",
+        "groups describe g",
+        "groups describe g --json",
+        "groups reset g --topic t:0 --to 3",
+        "groups reset g --to latest --execute",
+        "groups reset g --topic t:0 --shift-by -2 --execute --json",
+        "groups forget g --topic t:1",
+        "groups delete g",
+        "configs describe --topic t",
+        "configs alter --topic t --delete retention.ms --set cleanup.policy=delete",
+        "configs describe --topic t --json",
+        "records offsets t",
+        "records offsets t --at 2020-01-01 --json",
+        "records delete t --partition 0 --before 3",
+        "records offsets t --at earliest",
+        "transactions list",
+    ];
+    let shown: String = lines.iter().map(|line| format!("$ {line}\n{}", run(line))).collect();
+    expect![[r#"
+        $ topics alter t --partitions 3 --config cleanup.policy=compact,delete
+        changed the configs of topic 't'
+        topic 't' has 3 partitions now
+        $ groups list
+        group  state  protocol
+        g      Empty  consumer
+        $ groups describe g
+        g: Empty, 0 members, lag 3, coordinator HOST:PORT (id 1)
+        topic  partition  committed  end  lag  member  host
+        t              0          1    4    3  -       -
+        t              1          0    0    0  -       -
+        $ groups describe g --json
+        {"assignor":"","coordinator":1,"group":"g","members":[],"partitions":[{"committed":1,"end":4,"lag":3,"member":null,"partition":0,"topic":"t"},{"committed":0,"end":0,"lag":0,"member":null,"partition":1,"topic":"t"}],"protocol_type":"consumer","state":"Empty"}
+        $ groups reset g --topic t:0 --to 3
+        topic  partition  new_offset
+        t              0           3
+        nothing was changed; --execute does it
+        $ groups reset g --to latest --execute
+        topic  partition  new_offset
+        t              0           4
+        t              1           0
+        $ groups reset g --topic t:0 --shift-by -2 --execute --json
+        {"offset":2,"partition":0,"topic":"t"}
+        $ groups forget g --topic t:1
+        group 'g' has forgotten 1 partition
+        $ groups delete g
+        deleted group 'g'
+        $ configs describe --topic t
+        config          value           set_by
+        cleanup.policy  compact,delete  dynamic topic
+        retention.ms    1000000         dynamic topic
+        $ configs alter --topic t --delete retention.ms --set cleanup.policy=delete
+        changed 2 settings
+        $ configs describe --topic t --json
+        {"name":"cleanup.policy","read_only":false,"sensitive":false,"source":"DYNAMIC_TOPIC_CONFIG","value":"delete"}
+        $ records offsets t
+        partition  offset
+                0       4
+                1       0
+                2       0
+        $ records offsets t --at 2020-01-01 --json
+        {"offset":0,"partition":0,"topic":"t"}
+        {"offset":null,"partition":1,"topic":"t"}
+        {"offset":null,"partition":2,"topic":"t"}
+        $ records delete t --partition 0 --before 3
+        partition t-0 begins at offset 3 now
+        $ records offsets t --at earliest
+        partition  offset
+                0       3
+                1       0
+                2       0
+        $ transactions list
+        no transactional ids yet
+    "#]].assert_eq(&shown);
+    assert!(run("cluster describe").contains("1 broker, controller 1"));
+    assert!(run("cluster apis").contains("Produce"));
+    assert!(run("cluster disks --json").contains(r#""partition":0,"size_bytes":"#));
+    // A record that was deleted in the middle of its batch is not shown.
+    assert_eq!(run("consume t --until-end"), "4\n");
+}
+
+#[test]
+fn what_is_not_there_is_told_with_what_to_do() {
+    let dir = tempdir().unwrap();
+    let (_broker, address) = Running::broker(dir.path());
+    let told = |line: &str, status| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let error =
+            fail(dir.path(), &[&words[..], &["--bootstrap-server", &address]].concat(), status);
+        format!("$ {line}\n{error}")
+    };
+    let shown = [
+        told("topics alter t --partitions 3", 1),
+        told("topics alter t", 2),
+        told("groups describe g", 1),
+        told("groups reset g --to latest", 1),
+        told("configs describe --topic t", 1),
+        told("configs alter --topic t", 2),
+        told("records offsets t", 1),
+        told("records delete t --before end", 1),
+        told("transactions describe t", 1),
+    ];
+    expect![[r#"
+        $ topics alter t --partitions 3
+        error: topic 't' does not exist
+          help: `millstream topics list` shows which there are
+        $ topics alter t
+        error: nothing to change
+          help: give --partitions N, --config KEY=VALUE or --delete-config KEY
+        $ groups describe g
+        error: group 'g' does not exist
+          help: `millstream groups list` shows which there are
+        $ groups reset g --to latest
+        error: group 'g' has committed nothing
+          help: name the topics that it shall read with --topic
+        $ configs describe --topic t
+        error: topic 't' does not exist
+          help: `millstream topics list` shows which there are
+        $ configs alter --topic t
+        error: nothing to change
+          help: give --set KEY=VALUE or --delete KEY
+        $ records offsets t
+        error: topic 't' does not exist
+          help: `millstream topics list` shows which there are
+        $ records delete t --before end
+        error: topic 't' does not exist
+          help: `millstream topics list` shows which there are
+        $ transactions describe t
+        error: transactional id 't': there is no such transactional id
+    "#]]
+    .assert_eq(&shown.concat());
+}
+
+#[test]
 fn wrong_usage_is_status_2_and_says_what_to_do() {
     let dir = tempdir().unwrap();
     assert!(fail(dir.path(), &["topic", "list"], 2).contains("topics"));
@@ -130,7 +282,21 @@ fn no_broker_at_the_address_is_said_at_once() {
 #[test]
 fn every_command_has_help_with_an_example() {
     let dir = tempdir().unwrap();
-    for command in ["run", "check", "broker", "topics", "produce", "consume"] {
+    let commands = [
+        "run",
+        "check",
+        "broker",
+        "topics",
+        "produce",
+        "consume",
+        "groups",
+        "configs",
+        "records",
+        "transactions",
+        "cluster",
+        "links",
+    ];
+    for command in commands {
         let help = stdout(&succeed(dir.path(), &[command, "--help"]));
         assert!(help.contains("Example"), "{command}: {help}");
         assert!(help.contains(&format!("millstream {command}")), "{command}: {help}");

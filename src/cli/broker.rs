@@ -1,5 +1,7 @@
 //! `millstream broker`: the broker alone.
 
+use broker::broker::BrokerConfig;
+use broker::server::ServerConfig;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -35,17 +37,36 @@ pub struct Listen {
 impl Listen {
     /// Serves metrics if that is asked for; what the checklist says of it.
     pub async fn serve_metrics(&self, connection: &Connection) -> Result<Option<String>, Failure> {
-        let Some(listen) = &self.metrics_listen else { return Ok(None) };
-        let address = connection.serve_metrics(listen).await?;
-        Ok(Some(format!("http://{address}/metrics")))
+        serve_metrics(self.metrics_listen.as_deref(), connection).await
     }
 }
 
+async fn serve_metrics(
+    listen: Option<&str>,
+    connection: &Connection,
+) -> Result<Option<String>, Failure> {
+    let Some(listen) = listen else { return Ok(None) };
+    let address = connection.serve_metrics(listen).await?;
+    Ok(Some(format!("http://{address}/metrics")))
+}
+
 pub async fn broker(args: BrokerArgs, stop: CancellationToken) -> Result<(), Failure> {
-    let dir = args.data_dir.display();
-    let (connection, address) =
-        connection::serve_alone(&args.data_dir, &args.listen.listen).await?;
-    let metrics = match args.listen.serve_metrics(&connection).await {
+    let server = ServerConfig::new(&args.listen.listen);
+    let metrics_listen = args.listen.metrics_listen.as_deref();
+    serve(BrokerConfig::new(&args.data_dir), server, metrics_listen, || {}, stop).await
+}
+
+/// Runs a broker until it is told to stop; `started` is called when clients may come.
+pub async fn serve(
+    broker: BrokerConfig,
+    server: ServerConfig,
+    metrics_listen: Option<&str>,
+    started: impl FnOnce(),
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let dir = broker.data_dir.clone();
+    let (connection, address) = connection::serve_alone(broker, server).await?;
+    let metrics = match serve_metrics(metrics_listen, &connection).await {
         Ok(metrics) => metrics,
         Err(failure) => {
             connection.close().await;
@@ -53,11 +74,12 @@ pub async fn broker(args: BrokerArgs, stop: CancellationToken) -> Result<(), Fai
         }
     };
     eprintln!("millstream {}", env!("CARGO_PKG_VERSION"));
-    status::checked("broker", &format!("{address}, data in {dir}"));
+    status::checked("broker", &format!("{address}, data in {}", dir.display()));
     if let Some(metrics) = metrics {
         status::checked("metrics", &metrics);
     }
     status::pointer("look", &format!("kcat -b {address} -L   (Ctrl-C stops)"));
+    started();
     stop.cancelled().await;
     connection.close().await;
     eprintln!("stopped in order");

@@ -5,6 +5,9 @@
 //! data directory locked by a broker that listens ────► joined, in the same way
 //! otherwise ─────────────────────────────────────────► opened here: no socket between
 //! ```
+//!
+//! Commands that look after a cluster speak the protocol themselves ([`Admin`]), to any of the
+//! three: a broker opened here serves them on a port of its own, of which nobody else hears.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -12,6 +15,7 @@ use std::sync::Arc;
 
 use broker::broker::{Broker, BrokerConfig, OpenError};
 use broker::client::Client;
+use broker::client::admin::Admin;
 use broker::client::embedded::EmbeddedClient;
 use broker::data_dir::DataDirError;
 use broker::server::{Server, ServerConfig};
@@ -25,6 +29,12 @@ use crate::http::HttpServer;
 pub struct Connection {
     pub client: Arc<dyn Client>,
     pub how: How,
+    embedded: Option<Embedded>,
+}
+
+/// A cluster to look after.
+pub struct AdminConnection {
+    pub admin: Admin,
     embedded: Option<Embedded>,
 }
 
@@ -52,13 +62,7 @@ pub async fn open(choice: &BrokerChoice) -> Result<Connection, Failure> {
     if let Some(address) = &choice.bootstrap_server {
         return remote(address, How::Remote(address.clone())).await;
     }
-    if !choice.data_dir.join("meta.properties").exists() {
-        let dir = choice.data_dir.display();
-        return Err(Failure::usage(format!("there is no broker's data in {dir}")).with_help(
-            "start one with `millstream broker`, or name one with --bootstrap-server HOST:PORT \
-             or --data-dir DIR",
-        ));
-    }
+    check_data(choice)?;
     match open_broker(&choice.data_dir).await? {
         Opened::Locked(address) => remote(&address, How::Joined(address.clone())).await,
         Opened::Here(broker) => Ok(Connection {
@@ -69,6 +73,41 @@ pub async fn open(choice: &BrokerChoice) -> Result<Connection, Failure> {
     }
 }
 
+/// For a command that looks after the cluster and ends. It creates no data directory.
+pub async fn open_admin(choice: &BrokerChoice) -> Result<AdminConnection, Failure> {
+    let connect = async |address: &str| {
+        Ok(AdminConnection { admin: Admin::connect(address).await?, embedded: None })
+    };
+    if let Some(address) = &choice.bootstrap_server {
+        return connect(address).await;
+    }
+    check_data(choice)?;
+    match open_broker(&choice.data_dir).await? {
+        Opened::Locked(address) => connect(&address).await,
+        Opened::Here(broker) => serve_admin(broker).await,
+    }
+}
+
+async fn serve_admin(broker: Arc<Broker>) -> Result<AdminConnection, Failure> {
+    let server = match Server::bind(broker.clone(), ServerConfig::new("127.0.0.1:0")).await {
+        Ok(server) => server,
+        Err(error) => {
+            close(&broker).await;
+            return Err(Failure::running(error));
+        }
+    };
+    let (address, stop) = (server.local_addr(), CancellationToken::new());
+    let serving = Some(tokio::spawn(server.run(stop.clone())));
+    let embedded = Embedded { broker, stop, serving };
+    match Admin::connect(&address.to_string()).await {
+        Ok(admin) => Ok(AdminConnection { admin, embedded: Some(embedded) }),
+        Err(error) => {
+            embedded.close().await;
+            Err(error.into())
+        }
+    }
+}
+
 /// For a command that keeps a broker running, unless one is named or serves the directory.
 pub async fn serve(choice: &BrokerChoice, listen: &str) -> Result<Connection, Failure> {
     if let Some(address) = &choice.bootstrap_server {
@@ -76,28 +115,28 @@ pub async fn serve(choice: &BrokerChoice, listen: &str) -> Result<Connection, Fa
     }
     match open_broker(&choice.data_dir).await? {
         Opened::Locked(address) => remote(&address, How::Joined(address.clone())).await,
-        Opened::Here(broker) => Ok(serve_broker(broker, listen).await?.0),
+        Opened::Here(broker) => Ok(serve_broker(broker, ServerConfig::new(listen)).await?.0),
     }
 }
 
 /// For a command that is the broker; where it listens.
 pub async fn serve_alone(
-    data_dir: &Path,
-    listen: &str,
+    broker: BrokerConfig,
+    server: ServerConfig,
 ) -> Result<(Connection, SocketAddr), Failure> {
-    let broker = Broker::open(BrokerConfig::new(data_dir)).await.map_err(|error| {
+    let broker = Broker::open(broker).await.map_err(|error| {
         let locked = matches!(error, OpenError::DataDir(DataDirError::Locked { .. }));
         let failure = Failure::running(error);
         if locked { failure.with_help("use that one, or another --data-dir") } else { failure }
     })?;
-    serve_broker(broker, listen).await
+    serve_broker(broker, server).await
 }
 
 async fn serve_broker(
     broker: Arc<Broker>,
-    listen: &str,
+    config: ServerConfig,
 ) -> Result<(Connection, SocketAddr), Failure> {
-    match bind(&broker, listen).await {
+    match bind(&broker, config).await {
         Ok((server, address)) => {
             let stop = CancellationToken::new();
             let serving = tokio::spawn(server.run(stop.clone()));
@@ -115,12 +154,28 @@ async fn serve_broker(
     }
 }
 
-async fn bind(broker: &Arc<Broker>, listen: &str) -> Result<(Server, SocketAddr), Failure> {
-    let server = Server::bind(broker.clone(), ServerConfig::new(listen)).await;
+async fn bind(broker: &Arc<Broker>, config: ServerConfig) -> Result<(Server, SocketAddr), Failure> {
+    let server = Server::bind(broker.clone(), config).await;
     let server = server.map_err(Failure::running)?;
     let address = server.local_addr();
     broker.announce(&address.to_string()).map_err(Failure::running)?;
     Ok((server, address))
+}
+
+/// Whether a broker has ever been in the data directory.
+pub fn has_data(dir: &Path) -> bool {
+    dir.join("meta.properties").exists()
+}
+
+fn check_data(choice: &BrokerChoice) -> Result<(), Failure> {
+    if has_data(&choice.data_dir) {
+        return Ok(());
+    }
+    let dir = choice.data_dir.display();
+    Err(Failure::usage(format!("there is no broker's data in {dir}")).with_help(
+        "start one with `millstream broker`, or name one with --bootstrap-server HOST:PORT \
+         or --data-dir DIR",
+    ))
 }
 
 enum Opened {
@@ -172,14 +227,31 @@ impl Connection {
     /// Stops serving and makes everything durable. Nothing else may use the client any more.
     pub async fn close(self) {
         drop(self.client);
-        let Some(embedded) = self.embedded else { return };
-        embedded.stop.cancel();
-        if let Some(serving) = embedded.serving
+        if let Some(embedded) = self.embedded {
+            embedded.close().await;
+        }
+    }
+}
+
+impl AdminConnection {
+    /// As [`Connection::close`].
+    pub async fn close(self) {
+        drop(self.admin);
+        if let Some(embedded) = self.embedded {
+            embedded.close().await;
+        }
+    }
+}
+
+impl Embedded {
+    async fn close(self) {
+        self.stop.cancel();
+        if let Some(serving) = self.serving
             && let Err(error) = serving.await
         {
             tracing::error!(%error, "the server has panicked");
         }
-        close(&embedded.broker).await;
+        close(&self.broker).await;
     }
 }
 

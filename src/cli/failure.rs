@@ -1,5 +1,6 @@
 //! How a command ends when it does not succeed.
 
+use broker::client::admin::AdminError;
 use engine::pipeline::Diagnostics;
 
 use crate::render;
@@ -48,6 +49,18 @@ impl Failure {
             }
             Failure::Pipeline(diagnostics) => render::diagnostics::print(diagnostics),
         }
+    }
+}
+
+impl From<AdminError> for Failure {
+    fn from(error: AdminError) -> Failure {
+        if error.is_unknown_topic()
+            && let AdminError::Refused { what, .. } = &error
+        {
+            return Failure::running(format!("{what} does not exist"))
+                .with_help("`millstream topics list` shows which there are");
+        }
+        Failure::running(error)
     }
 }
 

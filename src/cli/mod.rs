@@ -2,12 +2,22 @@
 
 mod broker;
 mod check;
+mod classic;
+mod cluster;
+mod configs;
 mod connection;
 mod consume;
 mod failure;
+mod groups;
+mod links;
+mod patterns;
 mod produce;
+mod properties;
+mod records;
 mod run;
+mod stdout;
 mod topics;
+mod transactions;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -27,6 +37,7 @@ pub use failure::Failure;
   millstream run pipelines/flight-delays.toml   run a pipeline, with its broker
   millstream check my-pipeline.toml             find every mistake in a pipeline file
   millstream consume delays-by-hour --until-end read what a topic holds
+  millstream kafka-topics --list                Kafka's own commands, by their own names
 
 Exit status: 0 done; 1 failed while running; 2 wrong usage or a wrong pipeline file.
 Logs go to stderr; MILLSTREAM_LOG=debug shows more (also info, warn, error, or target=level), and
@@ -47,12 +58,24 @@ enum Command {
     Check(check::CheckArgs),
     /// Run the broker alone, for any Kafka client
     Broker(broker::BrokerArgs),
-    /// List, create, describe and delete topics
+    /// List, create, describe, alter and delete topics
     Topics(topics::TopicsArgs),
     /// Write lines from stdin to a topic
     Produce(produce::ProduceArgs),
     /// Read a topic to stdout
     Consume(consume::ConsumeArgs),
+    /// List, describe, reset and delete consumer groups
+    Groups(groups::GroupsArgs),
+    /// Show and change settings of topics, brokers and groups
+    Configs(configs::ConfigsArgs),
+    /// Show offsets of partitions, and delete their oldest records
+    Records(records::RecordsArgs),
+    /// Show transactions, and abort one that hangs
+    Transactions(transactions::TransactionsArgs),
+    /// Show brokers, their disks and what they serve
+    Cluster(cluster::ClusterArgs),
+    /// Link Kafka's own commands, kafka-topics and its kin, to this program
+    Links(links::LinksArgs),
 }
 
 /// Which broker a command talks to.
@@ -66,13 +89,28 @@ pub struct BrokerChoice {
     bootstrap_server: Option<String>,
 }
 
+/// `KEY=VALUE`, for settings.
+fn key_value(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned()))
+        .filter(|(key, _)| !key.is_empty())
+        .ok_or_else(|| "expected KEY=VALUE, such as retention.ms=86400000".to_owned())
+}
+
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
+    let words: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some((tool, given)) = classic_command(&words) {
+        start_logs();
+        return classic::main(tool, given);
+    }
     let cli = Cli::parse();
     start_logs();
     let done = match cli.command {
         Command::Check(args) => check::check(&args),
-        command => in_runtime(command),
+        Command::Links(args) => links::links(&args),
+        command => in_runtime(async |stop| run(command, stop).await),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -83,22 +121,41 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn in_runtime(command: Command) -> Result<(), Failure> {
+/// One of Kafka's commands, by the name of this program or by its first argument, and what was
+/// given behind that.
+fn classic_command(words: &[String]) -> Option<(&'static classic::options::Tool, &[String])> {
+    let by_name = |index: usize| {
+        let tool = classic::find(words.get(index)?)?;
+        Some((tool, &words[index + 1..]))
+    };
+    by_name(0).or_else(|| by_name(1))
+}
+
+async fn run(command: Command, stop: CancellationToken) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => run::run(args, stop).await,
+        Command::Broker(args) => broker::broker(args, stop).await,
+        Command::Topics(args) => topics::topics(args).await,
+        Command::Produce(args) => produce::produce(args, stop).await,
+        Command::Consume(args) => consume::consume(args, stop).await,
+        Command::Groups(args) => groups::groups(args).await,
+        Command::Configs(args) => configs::configs(args).await,
+        Command::Records(args) => records::records(args).await,
+        Command::Transactions(args) => transactions::transactions(args).await,
+        Command::Cluster(args) => cluster::cluster(args).await,
+        Command::Check(args) => check::check(&args),
+        Command::Links(args) => links::links(&args),
+    }
+}
+
+fn in_runtime<T, E: From<Failure>>(
+    act: impl AsyncFnOnce(CancellationToken) -> Result<T, E>,
+) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::running(format!("cannot start threads: {error}")))?;
-    let done = runtime.block_on(async {
-        let stop = stop_on_signal();
-        match command {
-            Command::Run(args) => run::run(args, stop).await,
-            Command::Broker(args) => broker::broker(args, stop).await,
-            Command::Topics(args) => topics::topics(args).await,
-            Command::Produce(args) => produce::produce(args, stop).await,
-            Command::Consume(args) => consume::consume(args, stop).await,
-            Command::Check(args) => check::check(&args),
-        }
-    });
+    let done = runtime.block_on(async { act(stop_on_signal()).await });
     // A thread may still wait in a blocking read of stdin: it must not hold the exit.
     runtime.shutdown_background();
     done

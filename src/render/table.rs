@@ -77,6 +77,11 @@ impl Table {
     }
 }
 
+/// `1 partition`, `2 partitions`.
+pub fn plural(count: i64, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;

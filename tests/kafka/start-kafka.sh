@@ -6,6 +6,7 @@
 #                                    (PORT + 1 is the controller's) until standard input ends;
 #                                    with - for DIR, a temporary one that goes when it ends
 #   start-kafka.sh class NAME ARGS   run one of Kafka's tools, such as kafka.tools.DumpLogSegments
+#   start-kafka.sh commands          run many of them in one process, as Commands.java says
 #
 # `run` ends with its caller, however that ends: hold its standard input open for as long as the
 # broker is wanted. It prints "ready 127.0.0.1:PORT" when clients may connect, and "stopped" with
@@ -18,9 +19,10 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 version=$(sed -n '/kafka_2.13/{n;s/.*<version>\(.*\)<.*/\1/p;}' "$here/pom.xml")
 jars=${MILLSTREAM_KAFKA_DIR:-$here/../../target/kafka}/$version
+complete=$jars/complete-$(cksum < "$here/pom.xml" | cut -d ' ' -f 1)
 
 fetch() {
-    [ -f "$jars/complete" ] && return
+    [ -f "$complete" ] && return
     for tool in java mvn; do
         command -v "$tool" > /dev/null && continue
         echo "start-kafka.sh: '$tool' is not installed (apt install default-jre-headless maven)" >&2
@@ -30,10 +32,10 @@ fetch() {
     # One fetch at a time; the others wait for it and find the jars.
     exec 9> "$jars/lock"
     flock 9
-    [ -f "$jars/complete" ] && return
+    [ -f "$complete" ] && return
     mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies \
         -DoutputDirectory="$jars" -DincludeScope=runtime >&2
-    touch "$jars/complete"
+    touch "$complete"
 }
 
 # Becomes the java process: call it in a subshell to come back.
@@ -103,12 +105,13 @@ announce() {
     echo stopped
 }
 
-command=${1:?usage: start-kafka.sh fetch | run DIR PORT | class NAME ARGS}
+command=${1:?usage: start-kafka.sh fetch | run DIR PORT | class NAME ARGS | commands}
 shift
 fetch
 case $command in
     fetch) echo "$jars" ;;
     run) run "${1:?DIR}" "${2:?PORT}" ;;
     class) java_class "$@" ;;
+    commands) java_class -Dorg.apache.logging.log4j.level=OFF "$here/Commands.java" ;;
     *) echo "start-kafka.sh: unknown command '$command'" >&2; exit 2 ;;
 esac

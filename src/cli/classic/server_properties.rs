@@ -1,0 +1,337 @@
+//! What Kafka's `server.properties` says of a broker, as far as it means something here.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use broker::broker::BrokerConfig;
+use broker::server::{HostPort, ServerConfig};
+use thiserror::Error;
+
+use crate::cli::Failure;
+use crate::cli::properties::Properties;
+
+/// A broker as its properties describe it.
+#[derive(Debug)]
+pub struct ServerProperties {
+    pub broker: BrokerConfig,
+    pub server: ServerConfig,
+    /// Names that no broker of Kafka's knows either.
+    unknown: Vec<String>,
+    /// What else is to be said.
+    notes: Vec<String>,
+}
+
+/// A property that cannot be followed.
+#[derive(Debug, Error)]
+#[error("{name} = {value}: {reason}")]
+pub struct PropertyError {
+    name: String,
+    value: String,
+    reason: String,
+}
+
+impl PropertyError {
+    pub fn in_file(&self, file: Option<&Path>) -> Failure {
+        match file {
+            Some(file) => Failure::usage(format!("{}: {self}", file.display())),
+            None => Failure::usage(self),
+        }
+    }
+}
+
+/// Kafka's name for the broker's default, and the topic's config that it is the default of.
+const TOPIC_DEFAULTS: &[(&str, &str)] = &[
+    ("compression.type", "compression.type"),
+    ("log.cleaner.delete.retention.ms", "delete.retention.ms"),
+    ("log.cleaner.max.compaction.lag.ms", "max.compaction.lag.ms"),
+    ("log.cleaner.min.cleanable.ratio", "min.cleanable.dirty.ratio"),
+    ("log.cleaner.min.compaction.lag.ms", "min.compaction.lag.ms"),
+    ("log.cleanup.policy", "cleanup.policy"),
+    ("log.flush.interval.messages", "flush.messages"),
+    ("log.flush.interval.ms", "flush.ms"),
+    ("log.index.interval.bytes", "index.interval.bytes"),
+    ("log.index.size.max.bytes", "segment.index.bytes"),
+    ("log.message.timestamp.after.max.ms", "message.timestamp.after.max.ms"),
+    ("log.message.timestamp.before.max.ms", "message.timestamp.before.max.ms"),
+    ("log.message.timestamp.type", "message.timestamp.type"),
+    ("log.preallocate", "preallocate"),
+    ("log.retention.bytes", "retention.bytes"),
+    ("log.segment.bytes", "segment.bytes"),
+    ("log.segment.delete.delay.ms", "file.delete.delay.ms"),
+    ("message.max.bytes", "max.message.bytes"),
+    ("min.insync.replicas", "min.insync.replicas"),
+    ("unclean.leader.election.enable", "unclean.leader.election.enable"),
+];
+
+/// A topic's config in ms by what may set it, the first winning: name and ms in one of its units.
+const TOPIC_TIMES: &[(&str, &[(&str, i64)])] = &[
+    (
+        "retention.ms",
+        &[
+            ("log.retention.ms", 1),
+            ("log.retention.minutes", 60_000),
+            ("log.retention.hours", 3_600_000),
+        ],
+    ),
+    ("segment.ms", &[("log.roll.ms", 1), ("log.roll.hours", 3_600_000)]),
+    ("segment.jitter.ms", &[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", 3_600_000)]),
+];
+
+/// Read below, each where it is needed.
+const READ: &[&str] = &[
+    "advertised.listeners",
+    "auto.create.topics.enable",
+    "broker.id",
+    "connections.max.idle.ms",
+    "controller.listener.names",
+    "fetch.max.bytes",
+    "listener.security.protocol.map",
+    "listeners",
+    "log.dir",
+    "log.dirs",
+    "log.retention.check.interval.ms",
+    "max.connections",
+    "node.id",
+    "num.partitions",
+    "socket.request.max.bytes",
+];
+
+/// What Kafka needs for threads, replicas and controllers, of which there are none here; by the
+/// beginnings of their names.
+const NEEDLESS: &[&str] = &[
+    "auto.leader.rebalance.enable",
+    "background.threads",
+    "broker.",
+    "compression.",
+    "control",
+    "default.replication.factor",
+    "delete.",
+    "fetch.purgatory.",
+    "group.",
+    "initial.broker.",
+    "inter.broker.",
+    "kafka.metrics.",
+    "leader.imbalance.",
+    "log.",
+    "max.connection",
+    "max.incremental.fetch.session.",
+    "metadata.",
+    "metric",
+    "num.io.threads",
+    "num.network.threads",
+    "num.recovery.threads.",
+    "num.replica",
+    "offset",
+    "process.roles",
+    "producer.",
+    "queued.max.",
+    "quota.",
+    "remote.",
+    "replica.",
+    "request.timeout.ms",
+    "reserved.broker.max.id",
+    "share.coordinator.",
+    "socket.",
+    "telemetry.",
+    "transaction",
+    "zookeeper.",
+];
+
+impl ServerProperties {
+    /// `data_dir` wins over what the properties say.
+    pub fn new(
+        properties: &Properties,
+        data_dir: Option<PathBuf>,
+    ) -> Result<ServerProperties, PropertyError> {
+        let mut notes = Vec::new();
+        let data_dir = data_dir.unwrap_or_else(|| log_dir(properties, &mut notes));
+        let mut broker = BrokerConfig::new(data_dir);
+        for name in ["broker.id", "node.id"] {
+            broker.node_id = number(properties, name)?.unwrap_or(broker.node_id);
+        }
+        let partitions = number(properties, "num.partitions")?;
+        broker.partitions_default = partitions.unwrap_or(broker.partitions_default);
+        if let Some(enabled) = properties.get("auto.create.topics.enable") {
+            broker.auto_create_topics = enabled.trim().eq_ignore_ascii_case("true");
+        }
+        if let Some(ms) = number(properties, "log.retention.check.interval.ms")? {
+            broker.retention_check_interval = Duration::from_millis(ms);
+        }
+        topic_defaults(properties, &mut broker)?;
+        let (listen, advertised) = listeners(properties, &mut notes)?;
+        let mut server = ServerConfig::new(listen);
+        server.advertised = advertised;
+        let connections = number(properties, "max.connections")?;
+        server.connections_max = connections.unwrap_or(server.connections_max);
+        if let Some(ms) = number(properties, "connections.max.idle.ms")? {
+            server.idle_timeout = Duration::from_millis(ms);
+        }
+        let request = number(properties, "socket.request.max.bytes")?;
+        server.produce_bytes_max = request.unwrap_or(server.produce_bytes_max);
+        let fetch = number(properties, "fetch.max.bytes")?;
+        server.fetch_bytes_max = fetch.unwrap_or(server.fetch_bytes_max);
+        let unknown = properties.keys().filter(|name| !is_known(name)).cloned().collect();
+        Ok(ServerProperties { broker, server, unknown, notes })
+    }
+
+    /// Says what is not followed, in a line each.
+    pub fn tell(&self, file: Option<&Path>) {
+        let file = file.map_or_else(|| "properties".to_owned(), |file| file.display().to_string());
+        for note in &self.notes {
+            eprintln!("{file}: {note}");
+        }
+        if !self.unknown.is_empty() {
+            eprintln!("{file}: unknown and ignored: {}", self.unknown.join(", "));
+        }
+    }
+}
+
+fn is_known(name: &str) -> bool {
+    READ.contains(&name)
+        || TOPIC_DEFAULTS.iter().any(|(default, _)| *default == name)
+        || NEEDLESS.iter().any(|beginning| name.starts_with(beginning))
+        // Settings of one listener, and of an authorizer or TLS that no listener here uses.
+        || ["listener.", "ssl.", "sasl.", "security.", "super.users"]
+            .iter()
+            .any(|beginning| name.starts_with(beginning))
+}
+
+fn wrong(name: &str, value: &str, reason: impl ToString) -> PropertyError {
+    PropertyError { name: name.to_owned(), value: value.to_owned(), reason: reason.to_string() }
+}
+
+fn number<T: FromStr>(properties: &Properties, name: &str) -> Result<Option<T>, PropertyError> {
+    let Some(value) = properties.get(name) else { return Ok(None) };
+    let parsed = value.trim().parse();
+    parsed.map(Some).map_err(|_| wrong(name, value, "expected a number, and not so large a one"))
+}
+
+fn log_dir(properties: &Properties, notes: &mut Vec<String>) -> PathBuf {
+    let dirs = properties.get("log.dirs").or_else(|| properties.get("log.dir"));
+    let dirs = dirs.map_or("/tmp/kafka-logs", String::as_str);
+    let mut dirs = dirs.split(',').map(str::trim).filter(|dir| !dir.is_empty());
+    let first = dirs.next().unwrap_or("/tmp/kafka-logs");
+    if dirs.next().is_some() {
+        notes.push(format!("of log.dirs only {first} is used"));
+    }
+    PathBuf::from(first)
+}
+
+fn topic_defaults(properties: &Properties, broker: &mut BrokerConfig) -> Result<(), PropertyError> {
+    for (name, config) in TOPIC_DEFAULTS {
+        if let Some(value) = properties.get(*name) {
+            broker.topic_defaults.insert((*config).to_owned(), value.trim().to_owned());
+        }
+    }
+    for (config, units) in TOPIC_TIMES {
+        for (name, unit_ms) in *units {
+            if let Some(count) = number::<i64>(properties, name)? {
+                // Negative stands for "without limit".
+                let ms = if count < 0 { -1 } else { count.saturating_mul(*unit_ms) };
+                broker.topic_defaults.insert((*config).to_owned(), ms.to_string());
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Where to listen, and what clients are told.
+fn listeners(
+    properties: &Properties,
+    notes: &mut Vec<String>,
+) -> Result<(String, Option<HostPort>), PropertyError> {
+    let listeners = properties.get("listeners").map_or("PLAINTEXT://:9092", String::as_str);
+    let controllers = properties.get("controller.listener.names").map_or("", String::as_str);
+    let is_controllers = |name: &str| controllers.split(',').any(|other| other.trim() == name);
+    let protocols = properties.get("listener.security.protocol.map").map_or("", String::as_str);
+    let protocol = |name: &str| -> String {
+        let mut pairs = protocols.split(',').filter_map(|pair| pair.trim().split_once(':'));
+        pairs.find(|(other, _)| *other == name).map_or(name, |(_, protocol)| protocol).to_owned()
+    };
+    let mut chosen: Option<(&str, &str)> = None;
+    for listener in listeners.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        let parts = listener.split_once("://");
+        let (name, address) =
+            parts.ok_or_else(|| wrong("listeners", listeners, "expected NAME://HOST:PORT"))?;
+        if is_controllers(name) {
+            continue;
+        }
+        match (protocol(name).as_str(), chosen) {
+            ("PLAINTEXT", None) => chosen = Some((name, address)),
+            ("PLAINTEXT", Some(_)) => notes.push(format!("only the first of {listeners} is used")),
+            (protocol, _) => notes.push(format!("{listener} is left out: no {protocol} here")),
+        }
+    }
+    let Some((name, address)) = chosen else {
+        return Err(wrong("listeners", listeners, "expected one that is PLAINTEXT"));
+    };
+    let listen = match address.strip_prefix(':') {
+        Some(port) => format!("0.0.0.0:{port}"),
+        None => address.to_owned(),
+    };
+    let listen: HostPort = listen.parse().map_err(|error| wrong("listeners", listeners, error))?;
+    let advertised = properties.get("advertised.listeners").map_or("", String::as_str);
+    let own = advertised.split(',').filter_map(|text| text.trim().split_once("://"));
+    let own = own.filter(|(other, _)| *other == name).map(|(_, address)| address).next();
+    let told = own.map(|address| {
+        address.parse().map_err(|error| wrong("advertised.listeners", advertised, error))
+    });
+    Ok((listen.to_string(), told.transpose()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::properties::parse;
+
+    fn read(text: &str) -> Result<ServerProperties, String> {
+        ServerProperties::new(&parse(text), None).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn kafkas_own_file_is_understood() {
+        let server = read(
+            "process.roles=broker,controller\nnode.id=7\n\
+             listeners=PLAINTEXT://:9092,CONTROLLER://:9093\n\
+             advertised.listeners=PLAINTEXT://localhost:9092,CONTROLLER://localhost:9093\n\
+             controller.listener.names=CONTROLLER\nnum.network.threads=3\n\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
+             socket.request.max.bytes=104857600\nlog.dirs=/tmp/kraft-combined-logs\n\
+             num.partitions=3\nnum.recovery.threads.per.data.dir=1\n\
+             offsets.topic.replication.factor=1\nlog.retention.hours=168\n\
+             log.segment.bytes=1073741824\nlog.retention.check.interval.ms=300000\n\
+             auto.create.topics.enable=false\n",
+        )
+        .unwrap();
+        assert_eq!(server.server.listen, "0.0.0.0:9092");
+        assert_eq!(server.server.advertised.unwrap().to_string(), "localhost:9092");
+        assert_eq!(server.broker.data_dir, Path::new("/tmp/kraft-combined-logs"));
+        assert_eq!((server.broker.node_id, server.broker.partitions_default), (7, 3));
+        assert!(!server.broker.auto_create_topics);
+        assert_eq!(server.broker.topic_defaults["retention.ms"], "604800000");
+        assert_eq!(server.broker.topic_defaults["segment.bytes"], "1073741824");
+        assert!(server.unknown.is_empty() && server.notes.is_empty(), "{:?}", server.unknown);
+    }
+
+    #[test]
+    fn the_finest_unit_wins() {
+        let server = read("log.retention.hours=1\nlog.retention.minutes=5").unwrap();
+        assert_eq!(server.broker.topic_defaults["retention.ms"], "300000");
+        let server = read("log.retention.hours=-1").unwrap();
+        assert_eq!(server.broker.topic_defaults["retention.ms"], "-1");
+    }
+
+    #[test]
+    fn what_is_not_followed_is_named() {
+        let server = read("foo.bar=1\nlog.dirs=/a,/b\nlisteners=SSL://:1,PLAINTEXT://h:2").unwrap();
+        assert_eq!(server.unknown, ["foo.bar"]);
+        assert_eq!(server.notes.len(), 2);
+        assert_eq!(server.server.listen, "h:2");
+        assert!(read("listeners=SSL://:1").unwrap_err().contains("PLAINTEXT"));
+        assert!(read("listeners=nonsense").unwrap_err().contains("NAME://HOST:PORT"));
+        let error = read("num.partitions=many").unwrap_err();
+        assert_eq!(error, "num.partitions = many: expected a number, and not so large a one");
+    }
+}
