@@ -6,6 +6,7 @@ use broker::client::admin::configs::{ConfigEntry, ConfigResource, ConfigSource};
 use broker::client::admin::topics::{PartitionDescription, TopicDescription, TopicToCreate};
 use broker::client::admin::{Admin, AdminError};
 use broker::protocol::ErrorCode;
+use broker::topics::config::DEFINITIONS;
 
 use super::options::{Given, Tool, flag, value};
 use super::{Error, java};
@@ -111,6 +112,7 @@ fn check(given: &Given, action: &str) -> Result<(), Error> {
 
 async fn create(admin: &Admin, given: &Given) -> Result<(), Error> {
     let topic = given.required("topic")?;
+    let configs = configs(given)?;
     if topic.contains(['.', '_']) {
         print(
             "WARNING: Due to limitations in metric names, topics with a period ('.') or underscore \
@@ -126,12 +128,6 @@ async fn create(admin: &Admin, given: &Given) -> Result<(), Error> {
     if replication_factor.is_some_and(|count| count < 1) {
         return Err(told("The replication factor must be between 1 and 32767 inclusive"));
     }
-    let mut configs = BTreeMap::new();
-    for config in given.values("config") {
-        let pair = config.split_once('=');
-        let (name, value) = pair.ok_or_else(|| told("requirement failed: Invalid topic config: all configs to be added must be in the format \"key=val\"."))?;
-        configs.insert(name.trim().to_owned(), value.trim().to_owned());
-    }
     let new = TopicToCreate {
         name: topic.to_owned(),
         partitions,
@@ -145,6 +141,25 @@ async fn create(admin: &Admin, given: &Given) -> Result<(), Error> {
         Err(error) if exists(&error) => Err(told(format!("Topic '{topic}' already exists."))),
         Err(error) => Err(refused(error)),
     }
+}
+
+/// Names are checked here, as Kafka does; values are the broker's matter.
+fn configs(given: &Given) -> Result<BTreeMap<String, String>, Error> {
+    let mut configs = BTreeMap::new();
+    for config in given.values("config") {
+        let Some((name, value)) = config.split_once('=') else {
+            return Err(told(
+                "requirement failed: Invalid topic config: all configs to be added must be in the \
+                 format \"key=val\".",
+            ));
+        };
+        let name = name.trim();
+        if !DEFINITIONS.iter().any(|definition| definition.name == name) {
+            return Err(told(format!("Unknown topic config name: {name}")));
+        }
+        configs.insert(name.to_owned(), value.trim().to_owned());
+    }
+    Ok(configs)
 }
 
 /// Numbers that are none are told as Kafka tells its exceptions here.
