@@ -1,7 +1,7 @@
 //! `millstream broker`: the broker alone.
 
 use broker::broker::BrokerConfig;
-use broker::server::ServerConfig;
+use broker::server::{HostPort, ServerConfig};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
@@ -29,12 +29,20 @@ pub struct Listen {
     /// Where Kafka clients reach the broker; port 0 picks a free one and prints it
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9092")]
     pub listen: String,
+    /// What clients are told to connect to, if not the address by which they have come
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<HostPort>,
     /// Serve metrics for Prometheus at http://HOST:PORT/metrics
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics_listen: Option<String>,
 }
 
 impl Listen {
+    /// How the broker's server is set up.
+    pub fn server(&self) -> ServerConfig {
+        ServerConfig { advertised: self.advertise.clone(), ..ServerConfig::new(&self.listen) }
+    }
+
     /// Serves metrics if that is asked for; what the checklist says of it.
     pub async fn serve_metrics(&self, connection: &Connection) -> Result<Option<String>, Failure> {
         serve_metrics(self.metrics_listen.as_deref(), connection).await
@@ -51,7 +59,7 @@ async fn serve_metrics(
 }
 
 pub async fn broker(args: BrokerArgs, stop: CancellationToken) -> Result<(), Failure> {
-    let server = ServerConfig::new(&args.listen.listen);
+    let server = args.listen.server();
     let metrics_listen = args.listen.metrics_listen.as_deref();
     serve(BrokerConfig::new(&args.data_dir), server, metrics_listen, || {}, stop).await
 }

@@ -12,18 +12,24 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::broker::{Broker, BrokerConfig, OpenError};
 use broker::client::Client;
 use broker::client::admin::Admin;
 use broker::client::embedded::EmbeddedClient;
 use broker::data_dir::DataDirError;
-use broker::server::{Server, ServerConfig};
+use broker::server::{HostPort, Server, ServerConfig};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{BrokerChoice, Failure};
 use crate::http::HttpServer;
+
+/// How long the advertised address may take to answer.
+const ADVERTISED_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A broker to talk to.
 pub struct Connection {
@@ -109,13 +115,13 @@ async fn serve_admin(broker: Arc<Broker>) -> Result<AdminConnection, Failure> {
 }
 
 /// For a command that keeps a broker running, unless one is named or serves the directory.
-pub async fn serve(choice: &BrokerChoice, listen: &str) -> Result<Connection, Failure> {
+pub async fn serve(choice: &BrokerChoice, server: ServerConfig) -> Result<Connection, Failure> {
     if let Some(address) = &choice.bootstrap_server {
         return remote(address, How::Remote(address.clone())).await;
     }
     match open_broker(&choice.data_dir).await? {
         Opened::Locked(address) => remote(&address, How::Joined(address.clone())).await,
-        Opened::Here(broker) => Ok(serve_broker(broker, ServerConfig::new(listen)).await?.0),
+        Opened::Here(broker) => Ok(serve_broker(broker, server).await?.0),
     }
 }
 
@@ -136,10 +142,14 @@ async fn serve_broker(
     broker: Arc<Broker>,
     config: ServerConfig,
 ) -> Result<(Connection, SocketAddr), Failure> {
+    let advertised = config.advertised.clone();
     match bind(&broker, config).await {
         Ok((server, address)) => {
             let stop = CancellationToken::new();
             let serving = tokio::spawn(server.run(stop.clone()));
+            if let Some(advertised) = advertised {
+                tokio::spawn(try_advertised(advertised));
+            }
             let connection = Connection {
                 client: Arc::new(EmbeddedClient::new(broker.clone())),
                 how: How::Serving(address),
@@ -152,6 +162,22 @@ async fn serve_broker(
             Err(failure)
         }
     }
+}
+
+/// Clients come by the address that they are told, whatever they asked first: the mistake that
+/// costs most people most time. Behind a router the broker itself may not reach it, so it is said,
+/// and nothing else.
+async fn try_advertised(advertised: HostPort) {
+    let connect = TcpStream::connect((advertised.host.as_str(), advertised.port));
+    let reason = match timeout(ADVERTISED_TIMEOUT, connect).await {
+        Ok(Ok(_)) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => format!("no answer in {ADVERTISED_TIMEOUT:?}"),
+    };
+    tracing::warn!(
+        "clients are told to connect to {advertised}, which cannot be reached from here: {reason}; \
+         change it by --advertise HOST:PORT or advertised.listeners, unless they reach it"
+    );
 }
 
 async fn bind(broker: &Arc<Broker>, config: ServerConfig) -> Result<(Server, SocketAddr), Failure> {

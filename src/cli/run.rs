@@ -90,7 +90,7 @@ fn connector_mistakes(connector: &Connector, base: &Path) -> Vec<Diagnostic> {
 
 pub async fn run(args: RunArgs, stop: CancellationToken) -> Result<(), Failure> {
     let loaded = load(&args.files)?;
-    let connection = connection::serve(&args.broker, &args.listen.listen).await?;
+    let connection = connection::serve(&args.broker, args.listen.server()).await?;
     let began = Instant::now();
     let done = match args.listen.serve_metrics(&connection).await {
         Ok(metrics) => match Session::start(&args, &connection, metrics, loaded) {

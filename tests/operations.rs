@@ -1,4 +1,4 @@
-//! What the real binary tells Prometheus, and whom it serves it to.
+//! What the real binary tells those who run it: metrics, health, and addresses that cannot be reached.
 
 mod fixture;
 
@@ -101,4 +101,16 @@ fn a_port_in_use_is_an_error_with_the_flag_to_change() {
     let args = ["broker", "--data-dir", "data", "--listen", "127.0.0.1:0", "--metrics-listen"];
     let said = fail(dir.path(), &[&args[..], &[address.as_str()]].concat(), 1);
     assert!(said.contains(&address) && said.contains("--metrics-listen"), "{said}");
+}
+
+#[test]
+fn an_advertised_address_that_nobody_reaches_is_named() {
+    let dir = tempdir().unwrap();
+    // Bound and let go: nobody answers there now.
+    let unused = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unused = unused.to_string();
+    let args = ["broker", "--data-dir", "data", "--listen", "127.0.0.1:0", "--advertise"];
+    let mut running = Running::start(dir.path(), &[&args[..], &[unused.as_str()]].concat());
+    let warning = running.wait_stderr("clients are told to connect to");
+    assert!(warning.contains(&unused) && warning.contains("--advertise"), "{warning}");
 }
