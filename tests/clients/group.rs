@@ -34,6 +34,8 @@ struct Group {
     address: String,
     members: BTreeMap<String, Child>,
     held: Held,
+    /// Killed.
+    dead: BTreeSet<String>,
     /// What all members print; each line begins with the member's name.
     lines: Receiver<String>,
     printer: Sender<String>,
@@ -53,8 +55,8 @@ struct Read {
 impl Group {
     fn new(address: String) -> Group {
         let (printer, lines) = channel();
-        let (members, held, seen) = (BTreeMap::new(), Held::new(), Vec::new());
-        Group { address, members, held, lines, printer, seen }
+        let (members, held, dead) = (BTreeMap::new(), Held::new(), BTreeSet::new());
+        Group { address, members, held, dead, lines, printer, seen: Vec::new() }
     }
 
     fn script(&self) -> Command {
@@ -92,6 +94,7 @@ impl Group {
         member.kill().unwrap();
         member.wait().unwrap();
         self.held.remove(name);
+        self.dead.insert(name.to_owned());
     }
 
     /// The next line; where it tells a message, that.
@@ -102,6 +105,10 @@ impl Group {
         self.seen.push(line.clone());
         let (member, said) = line.split_once(": ").unwrap();
         if let Some(held) = said.strip_prefix("has partitions ") {
+            // What it said before it was killed may be read only now, and holds no more.
+            if self.dead.contains(member) {
+                return None;
+            }
             let held = held.split(' ').filter_map(|partition| partition.parse().ok()).collect();
             self.held.insert(member.to_owned(), held);
             return None;
