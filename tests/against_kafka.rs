@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use fixture::{ROOT, Running, millstream};
+use fixture::{ROOT, Running, run_with};
 use tempfile::tempdir;
 
 const CLASSES: [(&str, &str); 8] = [
@@ -98,15 +98,7 @@ fn text(digits: &str) -> String {
 }
 
 fn ours(dir: &Path, words: &[&str], input: &str) -> Done {
-    let mut child = millstream(dir, words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A command that refuses its flags may be gone before it has read.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
+    let output = run_with(dir, words, input);
     Done {
         status: output.status.code().unwrap(),
         stdout: String::from_utf8(output.stdout).unwrap(),

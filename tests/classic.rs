@@ -3,13 +3,12 @@
 mod fixture;
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use expect_test::{Expect, expect};
-use fixture::{PATIENCE, Running, millstream, succeed};
+use fixture::{PATIENCE, Running, run_with, succeed};
 use tempfile::{TempDir, tempdir};
 
 /// A broker, and where commands for it run.
@@ -46,15 +45,7 @@ impl Shell {
 }
 
 fn run(dir: &Path, words: &[&str], input: &str) -> String {
-    let mut child = millstream(dir, words)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // A command that refuses its flags may be gone before it has read.
-    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-    let output = child.wait_with_output().unwrap();
+    let output = run_with(dir, words, input);
     let mut text = String::from_utf8(output.stdout).unwrap();
     text.push_str(&String::from_utf8(output.stderr).unwrap());
     if !output.status.success() {
