@@ -98,13 +98,7 @@ proptest! {
             let topology = topology(sql, &[&events, &names]).await.unwrap();
             let mut world = World::new(topology);
             world.tables.insert(TopicPartition::new("names", 0), log(&changes));
-            for (partition, batches) in logs.iter().enumerate() {
-                world.produce("a", partition as i32, &[] as &[&str]);
-                for batch in batches {
-                    let values: Vec<String> = batch.iter().map(Event::json).collect();
-                    world.produce("a", partition as i32, &values);
-                }
-            }
+            world.fill(&logs);
             walk(&mut world, &steps);
             world.run_to_end();
             let all: Vec<Event> = logs.into_iter().flatten().flatten().collect();

@@ -57,6 +57,17 @@ impl World {
         log.push(builder.build(ProducerStamp::NONE).stamped(base, LeaderEpoch(0)));
     }
 
+    /// Topic `a`, with a partition for each of these logs.
+    fn fill(&mut self, logs: &[Vec<Vec<Event>>]) {
+        for (partition, batches) in logs.iter().enumerate() {
+            self.produce("a", partition as i32, &[] as &[&str]);
+            for batch in batches {
+                let values: Vec<String> = batch.iter().map(Event::json).collect();
+                self.produce("a", partition as i32, &values);
+            }
+        }
+    }
+
     fn partitions(&self, topic: &str) -> i32 {
         self.inputs.keys().filter(|partition| *partition.topic == *topic).count() as i32
     }
@@ -297,13 +308,7 @@ proptest! {
         );
         block_on(async {
             let mut world = World::new(topology(&sql, &[&source]).await.unwrap());
-            for (partition, batches) in logs.iter().enumerate() {
-                world.produce("a", partition as i32, &[] as &[&str]);
-                for batch in batches {
-                    let values: Vec<String> = batch.iter().map(Event::json).collect();
-                    world.produce("a", partition as i32, &values);
-                }
-            }
+            world.fill(&logs);
             walk(&mut world, &steps);
             world.run_to_end();
             let all: Vec<Event> = logs.into_iter().flatten().flatten().collect();
