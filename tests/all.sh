@@ -32,6 +32,9 @@ npm install --silent --no-audit --no-fund --prefix "$tools" \
 # Compiled beforehand, where there is Go: the test that runs it then only links it.
 if command -v go >/dev/null; then (cd examples/clients/go && go build -o /dev/null .); fi
 
+# Apache Kafka's jars too: a test should wait for nothing but what it tests.
+tests/kafka/start-kafka.sh fetch >/dev/null
+
 cargo fmt --all --check
 # The profile that the first run has built in: nothing is compiled twice.
 MILLSTREAM_TEST_TOOLS=$tools cargo test --release --workspace "$@"

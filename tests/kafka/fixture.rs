@@ -7,7 +7,12 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, mpsc};
+use std::thread;
+use std::time::Duration;
+
+/// Fetching its jars included; only a failure waits this long.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A broker, for as long as this process lives.
 pub struct Kafka {
@@ -53,7 +58,10 @@ fn start() -> Kafka {
         .spawn()
         .expect("start-kafka.sh starts");
     let output = process.stdout.take().expect("it is piped");
-    let said = BufReader::new(output).lines().next().and_then(Result::ok).unwrap_or_default();
+    let (sender, said) = mpsc::channel();
+    thread::spawn(move || sender.send(BufReader::new(output).lines().next()));
+    let said = said.recv_timeout(PATIENCE).expect("Kafka starts in time");
+    let said = said.and_then(Result::ok).unwrap_or_default();
     let address = said.strip_prefix("ready ").expect("Kafka starts; its log is above").to_owned();
     Kafka { address, _process: Some(process) }
 }

@@ -21,8 +21,10 @@ version=$(sed -n '/kafka_2.13/{n;s/.*<version>\(.*\)<.*/\1/p;}' "$here/pom.xml")
 jars=${MILLSTREAM_KAFKA_DIR:-$here/../../target/kafka}/$version
 complete=$jars/complete-$(cksum < "$here/pom.xml" | cut -d ' ' -f 1)
 
-fetch() {
-    [ -f "$complete" ] && return
+# In a subshell, so that the lock ends with it: a Java process that inherited the descriptor would
+# keep the others waiting for as long as it lives.
+fetch() (
+    [ -f "$complete" ] && exit
     for tool in java mvn; do
         command -v "$tool" > /dev/null && continue
         echo "start-kafka.sh: '$tool' is not installed (apt install default-jre-headless maven)" >&2
@@ -32,11 +34,11 @@ fetch() {
     # One fetch at a time; the others wait for it and find the jars.
     exec 9> "$jars/lock"
     flock 9
-    [ -f "$complete" ] && return
+    [ -f "$complete" ] && exit
     mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies \
         -DoutputDirectory="$jars" -DincludeScope=runtime >&2
     touch "$complete"
-}
+)
 
 # Becomes the java process: call it in a subshell to come back.
 java_class() {
@@ -85,7 +87,7 @@ run() {
     # The log goes through a pipe whose reader says when the server has started.
     mkfifo "$dir/output.$$"
     java_class -Dlog4j2.configurationFile="$here/log4j2.properties" \
-        kafka.Kafka "$dir/server.properties" > "$dir/output.$$" 2>&1 < /dev/null 9>&- &
+        kafka.Kafka "$dir/server.properties" > "$dir/output.$$" 2>&1 < /dev/null &
     server=$!
     announce < "$dir/output.$$" &
     cat > /dev/null
