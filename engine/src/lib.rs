@@ -9,7 +9,8 @@
 //! - [`pipeline`]: the file, and what a checked one says; [`plan`]: its queries as plans;
 //! - [`topology`]: what runs a plan, or why it cannot run as a stream;
 //! - [`task`]: one query at work, as a pure state machine; [`runtime`]: broker, clock and threads;
-//! - [`formats`]: records to columns and back; [`operators`]: what happens in between;
+//! - [`formats`]: records to columns and back; [`rows`]: what goes on between them, and the rule of
+//!   changes; [`operators`]: what happens to it;
 //! - [`state`]: what is remembered, and its changelog; [`time`]: watermarks.
 //!
 //! Invariants: the engine meets the rest of the house in topics and in [`pipeline::Pipeline`]
@@ -21,6 +22,7 @@ pub mod formats;
 pub mod operators;
 pub mod pipeline;
 pub mod plan;
+pub mod rows;
 pub mod runtime;
 pub mod state;
 pub mod task;

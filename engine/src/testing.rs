@@ -14,6 +14,7 @@ use crate::pipeline::{
     SourceFile, SourceKind, Span, Watermark,
 };
 use crate::plan::optimize::optimize;
+use crate::plan::unique_key::unique_key;
 use crate::topology::{Topology, TopologyError};
 
 pub fn span() -> Span {
@@ -85,20 +86,15 @@ pub fn sink(topic: &str) -> Sink {
         format: Format::Json,
         key: Vec::new(),
         timestamp: None,
-        print: false,
+        print: true,
     }
 }
 
 pub async fn query(sql: &str, sources: &[&Source]) -> Query {
     let plan = plan(sql, sources).await;
-    let windowed = plan.to_string().contains("Aggregate");
-    Query {
-        name: "q".to_owned(),
-        plan,
-        emit: if windowed { Emit::OnWindowClose } else { Emit::EachRow },
-        sink: sink("out"),
-        span: span(),
-    }
+    let mut sink = sink("out");
+    sink.key = unique_key(&plan).unwrap_or_default();
+    Query { name: "q".to_owned(), plan, emit: Emit::Final, sink, span: span() }
 }
 
 pub async fn topology(sql: &str, sources: &[&Source]) -> Result<Topology, TopologyError> {

@@ -172,7 +172,7 @@ async fn flight_delays_equal_batch_sql_in_both_forms() {
         let (finished, shown) = tokio::join!(runtime.finished(), async {
             let mut rows = 0;
             while let Some(batch) = printed.recv().await {
-                rows += batch.rows.num_rows();
+                rows += batch.rows.len();
             }
             rows
         });
@@ -369,7 +369,7 @@ async fn a_changed_query_is_refused_until_its_state_is_reset() {
     let after = pipeline(&text.replace("sum(n)", "max(n)"));
     let error = world.run_to_end(&[&after]).await.unwrap_err().to_string();
     assert!(error.contains("query 'sums'"), "{error}");
-    assert!(error.contains("1 open windows with 1 groups would be lost"), "{error}");
+    assert!(error.contains("1 entries would be lost"), "{error}");
     let runtime = world
         .start_with(&[&after], RuntimeOptions { reset_state: true, ..RuntimeOptions::default() });
     runtime.inputs_complete();

@@ -310,7 +310,10 @@ impl Session {
 
 fn print(rows: &mut RowWriter, batch: &PrintedRows) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    rows.write(&batch.query, &batch.rows, &mut out)
+    let PrintedRows { query, rows: shown, updating, .. } = batch;
+    let retracts: Vec<bool> = (0..shown.len()).map(|row| shown.is_retraction(row)).collect();
+    let changes = updating.then_some(retracts.as_slice());
+    rows.write(query, &shown.batch, changes, &mut out)
         .and_then(|()| Ok(out.flush()?))
         .map_err(|error| Failure::running(format!("stdout: {error}")))
 }

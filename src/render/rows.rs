@@ -1,9 +1,10 @@
 //! Rows of a query on stdout: a table for a person, JSON lines for a program.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Schema};
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
@@ -38,13 +39,23 @@ impl RowWriter {
         RowWriter { style, current: None }
     }
 
-    /// Writes `rows` of `query` to `out`.
+    /// Writes `rows` of `query` to `out`. Of an answer that is updated, each row begins with `op`:
+    /// `+` for one that is new, `-` for one that is taken back.
     pub fn write(
         &mut self,
         query: &str,
         rows: &RecordBatch,
+        changes: Option<&[bool]>,
         out: &mut impl Write,
     ) -> Result<(), ArrowError> {
+        let with_changes;
+        let rows = match changes {
+            Some(retracts) => {
+                with_changes = with_op(rows, retracts)?;
+                &with_changes
+            }
+            None => rows,
+        };
         match self.style {
             RowStyle::JsonLines => {
                 let mut writer = WriterBuilder::new()
@@ -86,6 +97,16 @@ impl RowWriter {
     }
 }
 
+/// With a column before the others that says what became of each row.
+fn with_op(rows: &RecordBatch, retracts: &[bool]) -> Result<RecordBatch, ArrowError> {
+    let op = retracts.iter().map(|&retracted| Some(if retracted { "-" } else { "+" }));
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(op.collect::<StringArray>())];
+    columns.extend(rows.columns().iter().cloned());
+    let mut fields = vec![Arc::new(Field::new("op", DataType::Utf8, false))];
+    fields.extend(rows.schema().fields().iter().cloned());
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+}
+
 fn table_of(schema: &Schema) -> Table {
     let is_number = |kind: &DataType| kind.is_numeric();
     Table::new(
@@ -95,9 +116,7 @@ fn table_of(schema: &Schema) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{Float64Array, StringArray, TimestampSecondArray};
+    use arrow::array::{Float64Array, TimestampSecondArray};
     use expect_test::expect;
 
     use super::*;
@@ -117,9 +136,9 @@ mod tests {
         .unwrap()
     }
 
-    fn written(style: RowStyle) -> String {
+    fn written(style: RowStyle, changes: Option<&[bool]>) -> String {
         let mut out = Vec::new();
-        RowWriter::new(style).write("delays", &rows(), &mut out).unwrap();
+        RowWriter::new(style).write("delays", &rows(), changes, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -130,7 +149,7 @@ mod tests {
             2013-01-01T10:00:00Z  EWR            2.5
             2013-01-01T11:00:00Z  JFK              –
         "#]]
-        .assert_eq(&written(RowStyle::Table));
+        .assert_eq(&written(RowStyle::Table, None));
     }
 
     #[test]
@@ -139,6 +158,16 @@ mod tests {
             {"window_start":"2013-01-01T10:00:00Z","origin":"EWR","mean_delay":2.5}
             {"window_start":"2013-01-01T11:00:00Z","origin":"JFK","mean_delay":null}
         "#]]
-        .assert_eq(&written(RowStyle::JsonLines));
+        .assert_eq(&written(RowStyle::JsonLines, None));
+    }
+
+    #[test]
+    fn what_is_taken_back_is_marked() {
+        expect![[r#"
+            op  window_start          origin  mean_delay
+            -   2013-01-01T10:00:00Z  EWR            2.5
+            +   2013-01-01T11:00:00Z  JFK              –
+        "#]]
+        .assert_eq(&written(RowStyle::Table, Some(&[true, false])));
     }
 }

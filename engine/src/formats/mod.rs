@@ -20,19 +20,12 @@ pub mod encode;
 pub mod json;
 pub mod raw;
 
-use arrow::array::{Int64Array, RecordBatch};
 use thiserror::Error;
+
+pub use crate::rows::Rows;
 
 pub use decode::{DecodedRows, RecordFailure, RowDecoder};
 pub use encode::{EncodedRows, RowEncoder};
-
-/// Rows of one schema, each with the time it happened at.
-#[derive(Clone, Debug)]
-pub struct Rows {
-    pub batch: RecordBatch,
-    /// Event time of each row in ms since 1970, rounded down; null where the row has none.
-    pub event_times_ms: Int64Array,
-}
 
 /// Why a record is not a row. Says which column and what it found there, never at what offset:
 /// whoever decodes knows that.

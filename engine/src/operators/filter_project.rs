@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{filter, filter_record_batch, prep_null_mask_filter};
+use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::{Result, exec_datafusion_err};
 use datafusion_physical_expr::PhysicalExpr;
@@ -46,15 +46,6 @@ impl Stage {
         self.steps.push(step);
     }
 
-    /// Makes room for that many tables before those that joins name.
-    pub fn renumber_tables(&mut self, before: usize) {
-        for step in &mut self.steps {
-            if let Step::Join(join) = step {
-                Arc::make_mut(join).table += before;
-            }
-        }
-    }
-
     /// Whether rows meet that table here.
     pub fn joins(&self, table: usize) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Join(join) if join.table == table))
@@ -72,19 +63,20 @@ impl Stage {
     /// Takes rows through all steps; `tables` are those of the topology.
     pub fn apply(&self, mut rows: Rows, tables: &[Table]) -> Result<Rows> {
         for step in &self.steps {
-            if rows.batch.num_rows() == 0 {
+            if rows.is_empty() {
                 break;
             }
             match step {
                 Step::Filter(predicate) => rows = keep(rows, predicate.as_ref())?,
                 Step::Project { exprs, schema } => {
-                    rows.batch = project(&rows.batch, exprs, schema)?;
+                    let batch = project(&rows.batch, exprs, schema)?;
+                    rows = rows.with_batch(batch);
                 }
                 Step::Join(join) => rows = join.apply(rows, &tables[join.table])?,
             }
         }
-        if rows.batch.num_rows() == 0 {
-            rows.batch = RecordBatch::new_empty(self.schema.clone());
+        if rows.is_empty() {
+            rows = Rows::empty(&self.schema);
         }
         Ok(rows)
     }
@@ -94,7 +86,7 @@ fn keep(rows: Rows, predicate: &dyn PhysicalExpr) -> Result<Rows> {
     let mask = mask(&rows.batch, predicate)?;
     match mask.true_count() {
         count if count == rows.batch.num_rows() => Ok(rows),
-        _ => select(&rows, &mask),
+        _ => rows.filter(&mask),
     }
 }
 
@@ -105,15 +97,6 @@ pub fn mask(batch: &RecordBatch, predicate: &dyn PhysicalExpr) -> Result<Boolean
         exec_datafusion_err!("filter '{predicate}' is {}, not boolean", mask.data_type())
     })?;
     Ok(if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() })
-}
-
-/// The rows where `mask` is true.
-pub fn select(rows: &Rows, mask: &BooleanArray) -> Result<Rows> {
-    let times = filter(&rows.event_times_ms, mask)?;
-    Ok(Rows {
-        batch: filter_record_batch(&rows.batch, mask)?,
-        event_times_ms: times.as_primitive().clone(),
-    })
 }
 
 /// One value per row.

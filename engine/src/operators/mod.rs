@@ -3,17 +3,116 @@
 //!
 //! - [`filter_project`]: rows in, rows out, nothing remembered;
 //! - [`lookup_join`]: rows of a stream in, with rows of a table out;
-//! - [`window_aggregate`]: rows in, groups out when their window closes. [`groups`] beneath it
-//!   finds the group of each row; what groups hold lives in [`crate::state`].
+//! - [`aggregate`]: rows in, groups out: when their window closes, or whenever they change.
+//!   [`groups`] beneath it finds the group of each row; what groups hold lives in [`crate::state`].
 //!
-//! All of them are pure: no clock, no threads, no order that depends on a hash.
+//! What remembers something is an [`Operator`], made by its [`OperatorSpec`]; a task drives it:
+//!
+//! ```text
+//! rows ─ prepare (may fail for a row, changes nothing) ─ apply ──┐
+//! watermark ─ advance ───────────────────────────────────────────┼─ rows that come out
+//! before a commit ─ flush ───────────────────────────────────────┘
+//! commit ─ changes of state; restore ← changes of earlier commits
+//! ```
+//!
+//! All of them are pure: no clock, no threads, no order that depends on a hash. After an error
+//! other than from `prepare`, an operator is good for nothing more.
 
-use datafusion_common::DataFusionError;
+use std::fmt;
+use std::sync::Arc;
 
+use arrow::array::ArrayRef;
+use arrow::datatypes::SchemaRef;
+use arrow_row::Rows as KeyRows;
+use datafusion_common::{DataFusionError, Result};
+
+use crate::formats::Rows;
+use crate::state::changelog::{Change, StateError, StateId};
+use crate::time::Watermark;
+
+pub mod aggregate;
 pub mod filter_project;
 pub mod groups;
 pub mod lookup_join;
-pub mod window_aggregate;
+
+/// What an operator is to do: part of a topology, shared by its tasks. Its `Display` says all that
+/// its state depends on, beside the rows that come in.
+pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
+    /// Of the rows that come out.
+    fn schema(&self) -> &SchemaRef;
+
+    /// An operator with nothing kept, whose state is found by `id`.
+    fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>>;
+}
+
+/// What remembers rows, or something of them.
+pub trait Operator: Send {
+    /// Everything that can fail for a row of that side (inputs are counted from 0). Changes
+    /// nothing, so that a row that fails leaves no trace.
+    fn prepare(&self, side: usize, rows: Rows) -> Result<Prepared>;
+
+    /// Takes rows that were prepared since the last call of anything else but `prepare`.
+    fn apply(&mut self, side: usize, rows: Prepared, out: &mut Vec<Rows>) -> Result<()>;
+
+    /// No row before `watermark` is waited for any more. It never moves back.
+    fn advance(&mut self, watermark: Watermark, out: &mut Vec<Rows>) -> Result<()>;
+
+    /// The input has ended: lets go of all that waits for the watermark. What waits for times
+    /// beyond `bound_ms` does not move the watermark (see [`crate::time`], rule 6).
+    fn finish(&mut self, bound_ms: i64, out: &mut Vec<Rows>) -> Result<()>;
+
+    /// The watermark that would let go of all that waits for times no later than `bound_ms`.
+    fn releases_at(&self, bound_ms: i64) -> Option<Watermark>;
+
+    /// The earliest time that anything waits for.
+    fn earliest_ms(&self) -> Option<i64>;
+
+    /// Brings out what was held back to be told together. Called before each commit.
+    fn flush(&mut self, _out: &mut Vec<Rows>) -> Result<()> {
+        Ok(())
+    }
+
+    /// What has changed since the last commit.
+    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()>;
+
+    /// Takes up what earlier commits left under `key`, which is what [`StateId::key`] was given.
+    /// Entries come in the order of their keys.
+    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError>;
+
+    /// All was restored, and the watermark had come so far.
+    fn restored(&mut self, watermark: Watermark) -> Result<()>;
+
+    fn kept(&self) -> Kept;
+}
+
+/// Rows that were looked at and not yet taken.
+pub struct Prepared {
+    pub rows: Rows,
+    /// What the operator has evaluated, in an order of its own.
+    pub columns: Vec<ArrayRef>,
+    /// Keys of the rows.
+    pub keys: Option<KeyRows>,
+    /// Rows left out because they came too late.
+    pub late: usize,
+    /// Rows left out because they have no event time.
+    pub untimed: usize,
+}
+
+/// How much is remembered, as of the last commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// Windows that are open.
+    pub windows: usize,
+    /// Groups in them, or whatever else the operator keeps one of by key.
+    pub groups: usize,
+}
+
+impl std::ops::AddAssign for Kept {
+    fn add_assign(&mut self, other: Kept) {
+        self.windows += other.windows;
+        self.groups += other.groups;
+    }
+}
 
 /// What DataFusion says of a failure, without its name for the kind of error.
 pub fn reason(error: DataFusionError) -> String {

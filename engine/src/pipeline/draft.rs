@@ -45,7 +45,16 @@ pub(crate) struct DraftQuery {
     /// it is looked at only for others.
     pub incomplete: bool,
     pub sink: DraftSink,
+    /// When results are told, if it says so.
+    pub emit: Option<DraftEmit>,
     /// The whole declaration.
+    pub span: Span,
+}
+
+/// `EMIT CHANGES` or `EMIT ON WINDOW CLOSE`.
+#[derive(Clone)]
+pub(crate) struct DraftEmit {
+    pub changes: bool,
     pub span: Span,
 }
 

@@ -209,13 +209,14 @@ impl Query {
     }
 }
 
-/// When a windowed query writes its results (EMIT ON WINDOW CLOSE).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When a query writes what its windows answer. What has no window is told whenever it changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Emit {
-    /// No aggregate: each row as it comes.
-    EachRow,
-    /// Once, when the watermark passes the window's end.
-    OnWindowClose,
+    /// Once, when the watermark passes the window's end (EMIT ON WINDOW CLOSE).
+    #[default]
+    Final,
+    /// Whenever it changes (EMIT CHANGES).
+    Changes,
 }
 
 /// Where a query's rows go.

@@ -19,7 +19,7 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
-use super::draft::{Draft, DraftQuery, DraftView, Named};
+use super::draft::{Draft, DraftEmit, DraftQuery, DraftView, Named};
 use super::duration::parse_duration;
 use super::model::{Connector, Settings};
 use super::names::{check_pipeline, name_of_file};
@@ -71,6 +71,7 @@ struct FileReader<'m> {
 struct Insert {
     table: Named,
     query: Option<Box<ast::Query>>,
+    emit: Option<DraftEmit>,
     span: Span,
 }
 
@@ -180,12 +181,16 @@ impl FileReader<'_> {
             Err(mistake) => (None, Some(mistake)),
         };
         let understood = query.is_some();
-        self.inserts.push(Insert { table, query, span });
-        match mistake {
-            None if understood && emit.is_some() => read_emit(cursor),
-            None => Ok(()),
-            Some(mistake) => Err(mistake),
-        }
+        let emit = match emit {
+            Some(_) if understood => read_emit(cursor).map(Some),
+            _ => Ok(None),
+        };
+        let (emit, emit_mistake) = match emit {
+            Ok(emit) => (emit, None),
+            Err(mistake) => (None, Some(mistake)),
+        };
+        self.inserts.push(Insert { table, query, emit, span });
+        mistake.or(emit_mistake).map_or(Ok(()), Err)
     }
 
     fn read_set(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {
@@ -258,7 +263,8 @@ impl FileReader<'_> {
             };
             let Some(query) = insert.query else { continue };
             let (name, span) = (insert.table, insert.span);
-            queries.push(DraftQuery { name, query, incomplete: false, sink: sink.clone(), span });
+            let (incomplete, sink) = (false, sink.clone());
+            queries.push(DraftQuery { name, query, incomplete, sink, emit: insert.emit, span });
         }
         Draft {
             file: Arc::clone(file),
@@ -305,15 +311,17 @@ fn read_inserted(
     cursor.parse_to(emit.unwrap_or(cursor.token_count()), |parser| parser.parse_query())
 }
 
-fn read_emit(cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {
+/// From EMIT on.
+fn read_emit(cursor: &mut Cursor<'_>) -> Result<DraftEmit, Diagnostic> {
     let span = cursor.span();
     cursor.skip();
     if cursor.eat_words(&["CHANGES"]) {
-        let help = "EMIT ON WINDOW CLOSE, which is the default, gives each result once";
-        return Err(Diagnostic::error("EMIT CHANGES is not there yet", span).help(help));
+        cursor.expect_end()?;
+        return Ok(DraftEmit { changes: true, span });
     }
     if !cursor.eat_words(&["ON", "WINDOW", "CLOSE"]) && !cursor.eat_words(&["FINAL"]) {
         return Err(cursor.unexpected("ON WINDOW CLOSE or FINAL after EMIT"));
     }
-    cursor.expect_end()
+    cursor.expect_end()?;
+    Ok(DraftEmit { changes: false, span })
 }

@@ -169,10 +169,7 @@ sink = { key = ["orign"], format = "raw" }
             14:15 [origin] a condition is true or false, and this is Utf8 | not a condition
             15:15 [dep_delay] there is no column 'dep_delay' here | no such column | help: there is 'a', 'b' and 'origin'
             18:8 ["windows"] the window goes by 'other_time', and the event time of 'flights' is 'time_hour' | help: window by 'time_hour', or declare 'other_time' as event time
-            27:18 [origin] an aggregate without a window cannot run as a stream: its groups would never be complete | help: read FROM TUMBLE(source, time, INTERVAL '1' HOUR) and GROUP BY window_start, window_end as well
             27:47 [cont] there is no function 'cont' | no such function | help: did you mean 'count'?
-            31:24 [origin] DISTINCT cannot run as a stream: every row ever seen would have to be kept | help: GROUP BY the columns and the window_start, window_end of TUMBLE(…)
-            31:50 [SELECT dest FROM flihgts] UNION cannot run as a stream: every row ever seen would have to be kept | help: write UNION ALL, which keeps nothing
             31:67 [flihgts] there is no source or view 'flihgts' | no such source | help: did you mean 'flights'?
             31:84 [1] ORDER BY cannot run as a stream: there is no end at which rows could be sorted | help: leave it out, and sort where the results are read
             31:92 [5] LIMIT cannot run as a stream: a stream has no end, and no first rows | help: leave it out, and limit where the results are read
@@ -231,7 +228,6 @@ INSERT INTO out2 SELECT origin FROM good WHERE EXISTS (SELECT 1) AND (origin = '
             18:8 [VEIW] there is no statement 'CREATE VEIW' | help: did you mean 'CREATE VIEW'?
             19:36 [delay] there is no column 'delay' here | no such column | help: there is 'at', 'dep_delay', 'dest' and 'origin'
             20:105 [orign] there is no column 'orign' here | no such column | help: did you mean 'origin'?
-            20:111 [EMIT] EMIT CHANGES is not there yet | help: EMIT ON WINDOW CLOSE, which is the default, gives each result once
             21:13 [out] a second query writes topic 'out' | help: read several sources in one query by UNION ALL, or write another topic
             22:13 [out] a second query writes topic 'out' | help: read several sources in one query by UNION ALL, or write another topic
             22:64 [att] there is no column 'att' here | no such column | help: did you mean 'at'?

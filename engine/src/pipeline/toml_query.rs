@@ -6,7 +6,7 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
-use super::draft::{DraftQuery, DraftSink, Named};
+use super::draft::{DraftEmit, DraftQuery, DraftSink, Named};
 use super::model::{Format, Source};
 use super::names::check_topic;
 use super::reader::{Mistakes, Value};
@@ -37,6 +37,7 @@ impl QueryReader<'_> {
         let sink = table.get("sink");
         let unnamed = mistakes.span(&table.range);
         let unnamed = Named { text: self.pipeline.text.clone(), span: unnamed };
+        let emit = table.get("emit").and_then(|emit| read_emit(&emit, mistakes));
         let sink = read_sink(sink, name.as_ref().unwrap_or(&unnamed), mistakes);
         let name = name.or_else(|| sink.as_ref().map(|sink| sink.topic.clone()));
         let name = name.unwrap_or(unnamed);
@@ -65,7 +66,7 @@ impl QueryReader<'_> {
         // Without a sink that can be read, the query is still looked at.
         let incomplete = incomplete || sink.is_none();
         let sink = sink.unwrap_or_else(|| default_sink(name.clone()));
-        Some(DraftQuery { name, query, incomplete, sink, span })
+        Some(DraftQuery { name, query, incomplete, sink, emit, span })
     }
 
     fn read_steps(
@@ -101,6 +102,22 @@ impl QueryReader<'_> {
         let query = query_of_steps(&from, &steps, event_time, mistakes)?;
         source.map(|_| query)
     }
+}
+
+fn read_emit(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<DraftEmit> {
+    let given = value.string(mistakes)?.named();
+    let changes = match given.text.as_str() {
+        "changes" => true,
+        "on window close" | "final" => false,
+        other => {
+            let message = format!("'{other}' says nothing about when results are told");
+            let diagnostic = Diagnostic::error(message, given.span.clone());
+            let known = ["changes", "on window close"];
+            mistakes.push(diagnostic.did_you_mean(other, known.into_iter()));
+            return None;
+        }
+    };
+    Some(DraftEmit { changes, span: given.span })
 }
 
 fn first_line(text: &str, range: &Range<usize>) -> Range<usize> {

@@ -142,10 +142,6 @@ fn all(names: &[String]) -> impl Iterator<Item = &str> {
     names.iter().map(String::as_str)
 }
 
-pub(crate) fn is_aggregate(name: &str) -> bool {
-    FUNCTIONS.aggregate.contains_key(&name.to_lowercase())
-}
-
 /// Every function's name, for "did you mean".
 pub(crate) fn function_names() -> impl Iterator<Item = &'static str> {
     let functions = &*FUNCTIONS;

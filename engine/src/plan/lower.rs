@@ -13,11 +13,13 @@ use super::optimize::optimize;
 use super::order::in_order;
 use super::probe::Probe;
 use super::streamable::{self, Place};
+use super::unique_key::unique_key;
 use super::windows::{WindowError, group_window};
 use super::{errors, event_time, group_windows, joins};
 use crate::formats::RowEncoder;
 use crate::pipeline::draft::{Draft, DraftQuery, DraftSink, Named};
-use crate::pipeline::{Diagnostic, Emit, Pipeline, Query, Sink};
+use crate::pipeline::{Diagnostic, Emit, Pipeline, Query, Sink, Source};
+use crate::topology::{Topology, TopologyError};
 
 /// Lowers all views and queries; `None` if one of them has a mistake. What is only worth a
 /// warning is said where there are no mistakes.
@@ -44,7 +46,7 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipe
         let planning = Planning { place: &place, catalog: &catalog, broken: &broken };
         let planned = planning.plan(&query.query, mistakes, &mut warnings);
         if let Some(plan) = planned.filter(|_| !query.incomplete) {
-            queries.extend(finish(query, plan, &place, &catalog, mistakes));
+            queries.extend(finish(query, plan, &place, &catalog, &draft.sources, mistakes));
         }
     }
     if mistakes.len() > before {
@@ -104,7 +106,7 @@ impl Planning<'_> {
         }
         let query = &group_windows::rewrite(query, catalog);
         let before = mistakes.len();
-        streamable::check(query, place, catalog, mistakes);
+        streamable::check(query, place, mistakes);
         let planner = catalog.planner();
         let statement = ast::Statement::Query(Box::new(query.clone()));
         let planned = planner.sql_statement_to_plan(statement);
@@ -138,6 +140,7 @@ fn finish(
     plan: LogicalPlan,
     place: &Place<'_>,
     catalog: &Catalog,
+    sources: &[Arc<Source>],
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Query> {
     let before = mistakes.len();
@@ -151,11 +154,55 @@ fn finish(
         }
     };
     joins::check(&plan, &draft.query, place, mistakes);
-    let windowed = check_aggregates(&plan, &draft.query, place, mistakes);
+    check_aggregates(&plan, &draft.query, place, mistakes);
     let sink = sink(&draft.sink, &plan, mistakes);
-    let emit = if windowed { Emit::OnWindowClose } else { Emit::EachRow };
-    let (name, span) = (draft.name.text, draft.span);
-    (mistakes.len() == before).then_some(Query { name, plan, emit, sink: sink?, span })
+    if mistakes.len() > before {
+        return None;
+    }
+    let changes = draft.emit.as_ref().is_some_and(|emit| emit.changes);
+    let emit = if changes { Emit::Changes } else { Emit::Final };
+    let mut query = Query { name: draft.name.text, plan, emit, sink: sink?, span: draft.span };
+    let topology = match Topology::new(&query, sources) {
+        Ok(topology) => topology,
+        Err(error) => {
+            mistakes.push(refused(error, place));
+            return None;
+        }
+    };
+    if let Some(emit) = draft.emit.filter(|emit| !emit.changes && topology.updating) {
+        let message = "this answer is never final: its rows change whenever more come";
+        let help = "leave out EMIT, or group by a window";
+        mistakes.push(Diagnostic::error(message, emit.span).help(help));
+        return None;
+    }
+    if topology.updating && query.sink.key.is_empty() {
+        let Some(key) = unique_key(&query.plan) else {
+            let message = "rows of this answer are replaced, and nothing says by which key";
+            let help = "give the sink a key: the columns that tell its rows apart";
+            mistakes.push(Diagnostic::error(message, draft.sink.topic.span).help(help));
+            return None;
+        };
+        query.sink.key = key;
+    }
+    Some(query)
+}
+
+/// What the topology says of a plan that cannot run.
+fn refused(error: TopologyError, place: &Place<'_>) -> Diagnostic {
+    let at = place.query.clone();
+    match error {
+        TopologyError::Unsupported { what, reason, help, .. } => {
+            Diagnostic::error(format!("{what} cannot run as a stream: {reason}"), at).help(help)
+        }
+        TopologyError::Window { error, .. } => {
+            let help = help_for(&error);
+            Diagnostic::error(error.to_string(), at).help(help)
+        }
+        TopologyError::Expression { reason, .. } => Diagnostic::error(reason, at),
+        TopologyError::UnknownSource { name, .. } => {
+            Diagnostic::error(format!("source '{name}' is not declared"), at)
+        }
+    }
 }
 
 /// The query's columns under the names and types that its sink declares, if it does.
@@ -256,13 +303,13 @@ fn conversion(given: &DataType, declared: &DataType) -> Conversion {
     }
 }
 
-/// Whether there is an aggregate; each must have a window over the event time of its sources.
+/// A window must go by the event time of its sources.
 fn check_aggregates(
     plan: &LogicalPlan,
     query: &ast::Query,
     place: &Place<'_>,
     mistakes: &mut Vec<Diagnostic>,
-) -> bool {
+) {
     let mut aggregates = Vec::new();
     let _ = plan.apply(|node| {
         if let LogicalPlan::Aggregate(aggregate) = node {
@@ -273,9 +320,7 @@ fn check_aggregates(
     for aggregate in &aggregates {
         let mistake = match group_window(aggregate) {
             Ok(Some(window)) => event_time::check(aggregate, &window),
-            Ok(None) => {
-                Some((streamable::UNWINDOWED.to_owned(), streamable::UNWINDOWED_HELP.to_owned()))
-            }
+            Ok(None) => None,
             Err(error) => Some((error.to_string(), help_for(&error).to_owned())),
         };
         if let Some((message, help)) = mistake {
@@ -283,12 +328,6 @@ fn check_aggregates(
             mistakes.push(Diagnostic::error(message, span).help(help));
         }
     }
-    if aggregates.len() > 1 {
-        let message = "an aggregate of an aggregate cannot run as a stream yet";
-        let help = "write the inner one to a topic by a query of its own, and aggregate that";
-        mistakes.push(Diagnostic::error(message, place.query.clone()).help(help));
-    }
-    !aggregates.is_empty()
 }
 
 fn help_for(error: &WindowError) -> &'static str {
@@ -296,6 +335,7 @@ fn help_for(error: &WindowError) -> &'static str {
         WindowError::Several => "group by the window_start and window_end of one TUMBLE(…)",
         WindowError::EndWithoutStart => "GROUP BY window_start, window_end",
         WindowError::TimeComputed(_) => "declare the column that it is made from as event time",
+        WindowError::Across => "go by its window_end, or take a multiple of its size",
         WindowError::Size(_) => "such as INTERVAL '1' HOUR",
     }
 }

@@ -14,6 +14,7 @@
 //!   their scalar functions, and which window an aggregate groups by; [`event_time`]: whether that
 //!   goes by the event time of its source;
 //! - [`joins`]: whether a stream meets tables and nothing else;
+//! - [`unique_key`]: what tells the rows of an answer apart;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
 //!   [`errors`]: what the planner says, as diagnostics;
 //! - [`optimize`]: the rewrites that hold for streams.
@@ -33,6 +34,7 @@ mod order;
 mod probe;
 mod streamable;
 pub(crate) mod types;
+pub(crate) mod unique_key;
 pub mod window_tables;
 pub mod windows;
 

@@ -8,12 +8,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, Function, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr,
-    SetOperator, SetQuantifier, Spanned, TableFactor, Visit, Visitor,
+    Distinct, Expr, Function, GroupByExpr, LimitClause, Query, Select, SetExpr, SetOperator,
+    Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
-use super::context::{Catalog, is_aggregate};
 use super::window_tables::WindowCall;
 use crate::pipeline::tokens::file_span;
 use crate::pipeline::{Diagnostic, SourceFile, Span};
@@ -121,19 +120,13 @@ fn with_closing(mut span: Span) -> Span {
 }
 
 /// All that cannot run as a stream in a query and those within it.
-pub(crate) fn check(
-    query: &Query,
-    place: &Place<'_>,
-    catalog: &Catalog,
-    mistakes: &mut Vec<Diagnostic>,
-) {
-    let mut check = Check { place, catalog, mistakes, windowed: Vec::new() };
+pub(crate) fn check(query: &Query, place: &Place<'_>, mistakes: &mut Vec<Diagnostic>) {
+    let mut check = Check { place, mistakes, windowed: Vec::new() };
     let _ = query.visit(&mut check);
 }
 
 struct Check<'a> {
     place: &'a Place<'a>,
-    catalog: &'a Catalog,
     mistakes: &'a mut Vec<Diagnostic>,
     /// Queries that stand for tables: the first arguments of window table functions.
     windowed: Vec<*const Query>,
@@ -179,17 +172,10 @@ impl Check<'_> {
 
     fn body(&mut self, body: &SetExpr) {
         let mut body = body;
-        while let SetExpr::SetOperation { left, right, op, set_quantifier } = body {
-            let union_all = *op == SetOperator::Union && *set_quantifier == SetQuantifier::All;
-            if !union_all {
-                let message = format!(
-                    "{op} cannot run as a stream: every row ever seen would have to be kept"
-                );
-                let help = match op {
-                    SetOperator::Union => "write UNION ALL, which keeps nothing",
-                    _ => "use UNION ALL, or a filter",
-                };
-                self.refuse(right.span(), &message, help);
+        while let SetExpr::SetOperation { left, right, op, .. } = body {
+            if *op != SetOperator::Union {
+                let message = format!("{op} is not there yet");
+                self.refuse(right.span(), &message, "use UNION ALL, or a filter");
             }
             self.part(right);
             body = left;
@@ -214,12 +200,10 @@ impl Check<'_> {
 
     fn select(&mut self, select: &Select) {
         match &select.distinct {
-            None | Some(Distinct::All) => {}
-            Some(_) => {
-                let message = "DISTINCT cannot run as a stream: every row ever seen would have \
-                               to be kept";
-                let help = "GROUP BY the columns and the window_start, window_end of TUMBLE(…)";
-                self.refuse(first_span(select), message, help);
+            None | Some(Distinct::All | Distinct::Distinct) => {}
+            Some(Distinct::On(_)) => {
+                let message = "DISTINCT ON is not there yet";
+                self.refuse(first_span(select), message, "GROUP BY with first_value(…)");
             }
         }
         if select.from.is_empty() {
@@ -260,28 +244,6 @@ impl Check<'_> {
         if let Some(sets) = grouped.iter().find(sets) {
             let message = "ROLLUP, CUBE and GROUPING SETS are not there yet";
             self.refuse(sets.span(), message, "write a query for each set");
-        }
-        let aggregates = !grouped.is_empty() || select.projection.iter().any(has_aggregate);
-        let windowed = grouped.iter().any(is_window_bound)
-            || !select.from.iter().all(|from| self.is_source(&from.relation));
-        if aggregates && !windowed && !select.from.is_empty() {
-            let span = match grouped.is_empty() {
-                true => first_span(select),
-                false => select.group_by.span(),
-            };
-            self.refuse(span, UNWINDOWED, UNWINDOWED_HELP);
-        }
-    }
-
-    /// A source read as it is. Whether there are windows in a view or a subquery, the plan knows.
-    fn is_source(&self, relation: &TableFactor) -> bool {
-        match relation {
-            TableFactor::Table { name, args: None, .. } => name
-                .0
-                .last()
-                .and_then(|part| part.as_ident())
-                .is_some_and(|name| self.catalog.source(&name.value).is_some()),
-            _ => false,
         }
     }
 
@@ -349,40 +311,7 @@ impl Visitor for Check<'_> {
     }
 }
 
-pub(crate) const UNWINDOWED: &str =
-    "an aggregate without a window cannot run as a stream: its groups would never be complete";
-pub(crate) const UNWINDOWED_HELP: &str = "read FROM TUMBLE(source, time, INTERVAL '1' HOUR) and \
-                                          GROUP BY window_start, window_end as well";
-
 /// Of the first thing selected: a place near SELECT.
 fn first_span(select: &Select) -> SqlSpan {
     select.projection.first().map_or(SqlSpan::empty(), |item| item.span())
-}
-
-fn is_window_bound(expr: &Expr) -> bool {
-    match expr {
-        Expr::Function(function) => {
-            let name = function.name.to_string();
-            ["tumble_start", "tumble_end"].iter().any(|bound| name.eq_ignore_ascii_case(bound))
-        }
-        _ => false,
-    }
-}
-
-fn has_aggregate(item: &SelectItem) -> bool {
-    struct Search;
-    impl Visitor for Search {
-        type Break = ();
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Function(function)
-                    if function.over.is_none() && is_aggregate(&function.name.to_string()) =>
-                {
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
-            }
-        }
-    }
-    item.visit(&mut Search).is_break()
 }

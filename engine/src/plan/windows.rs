@@ -47,6 +47,10 @@ pub enum WindowError {
     EndWithoutStart,
     #[error("the window's time '{0}' is computed; a window takes the event-time column as it is")]
     TimeComputed(String),
+    #[error(
+        "a window of windows must hold whole ones: its size and offset are no multiples of theirs"
+    )]
+    Across,
     #[error("{0}")]
     Size(String),
 }
@@ -279,7 +283,16 @@ pub(crate) fn window_time(aggregate: &Aggregate, start: usize) -> Option<(Expr, 
     let traced = trace(aggregate.group_expr.get(start)?, &aggregate.input);
     match traced.expr {
         Expr::ScalarFunction(mut call) if !call.args.is_empty() => {
-            Some((call.args.swap_remove(0), traced.input))
+            let time = trace(&call.args.swap_remove(0), traced.input);
+            match time.expr {
+                // The time of the inner window.
+                Expr::ScalarFunction(mut inner)
+                    if inner.func.inner().is::<Tumble>() && !inner.args.is_empty() =>
+                {
+                    Some((inner.args.swap_remove(0), time.input))
+                }
+                expr => Some((expr, time.input)),
+            }
         }
         _ => None,
     }
@@ -293,6 +306,13 @@ struct WindowCall {
 }
 
 impl WindowCall {
+    /// Whether the whole of this window lies in the one of `size_ns` that its bound lies in. By its
+    /// end it always counts as on time: nothing later than that end is waited for when it closes.
+    fn lies_within(&self, size_ns: i64, offset_ns: i64) -> bool {
+        let aligned = offset_ns.wrapping_sub(self.offset_ns) % self.size_ns == 0;
+        self.bound == Bound::End || (size_ns % self.size_ns == 0 && aligned)
+    }
+
     fn same_window(&self, other: &WindowCall) -> bool {
         self.time == other.time
             && self.size_ns == other.size_ns
@@ -313,7 +333,14 @@ fn window_call(traced: &Traced<'_>) -> Result<Option<WindowCall>, WindowError> {
         })
         .collect::<Result<_, _>>()?;
     let (size_ns, offset_ns) = size_and_offset(&constants).map_err(WindowError::Size)?;
-    let time = trace(&call.args[0], traced.input).expr;
+    let time = trace(&call.args[0], traced.input);
+    let inner = window_call(&time)?;
+    let time = match inner {
+        Some(inner) if !inner.lies_within(size_ns, offset_ns) => return Err(WindowError::Across),
+        // A window of a window goes by the time of the inner one.
+        Some(inner) => inner.time,
+        None => time.expr,
+    };
     Ok(Some(WindowCall { bound: tumble.bound, time, size_ns, offset_ns }))
 }
 
@@ -349,6 +376,10 @@ fn definition<'a>(column: &Column, plan: &'a LogicalPlan) -> Option<Traced<'a>> 
     match plan {
         LogicalPlan::Projection(projection) => {
             Some(Traced { expr: projection.expr[index].clone(), input: &projection.input })
+        }
+        LogicalPlan::Aggregate(aggregate) => {
+            let expr = aggregate.group_expr.get(index)?.clone();
+            Some(Traced { expr, input: &aggregate.input })
         }
         LogicalPlan::SubqueryAlias(alias) => passed_on(&alias.input, index),
         LogicalPlan::Filter(filter) => passed_on(&filter.input, index),

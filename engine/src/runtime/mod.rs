@@ -33,7 +33,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use broker::client::{Client, ClientError};
 use broker::ids::{Offset, TopicPartition};
@@ -43,6 +42,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Pipeline;
+use crate::rows::Rows;
 use crate::state::StateError;
 use crate::task::{Counts, Task, TaskError, TaskSetup};
 use crate::time::{WallTime, Watermark};
@@ -80,7 +80,9 @@ pub struct Runtime {
 pub struct PrintedRows {
     pub pipeline: Arc<str>,
     pub query: Arc<str>,
-    pub rows: RecordBatch,
+    /// Some of them take back what was shown before, if the query updates its answer.
+    pub rows: Rows,
+    pub updating: bool,
 }
 
 /// How a query stands.
@@ -90,6 +92,8 @@ pub struct QueryProgress {
     pub query: Arc<str>,
     /// Of the rows it writes.
     pub schema: SchemaRef,
+    /// Rows that it wrote may be taken back.
+    pub updating: bool,
     pub phase: Phase,
     pub counts: Counts,
     /// Windows that end no later are closed; `None` if the query has no windows or none closed.
@@ -272,6 +276,7 @@ fn starting(planned: &Planned) -> QueryProgress {
         pipeline: planned.pipeline.clone(),
         query: planned.query.clone(),
         schema: planned.topology.schema().clone(),
+        updating: planned.topology.updating,
         phase: Phase::Starting,
         counts: Counts::default(),
         watermark: None,

@@ -21,6 +21,7 @@ use super::{
     Phase, Planned, PrintedRows, QueryProgress, QuerySummary, ResumedFrom, RunError, Started,
     Upstream, now,
 };
+use crate::operators::Kept;
 use crate::state::changelog::{Change, Meta, Restored, StateError};
 use crate::task::{Commit, Task, TaskError};
 use crate::time::Watermark;
@@ -162,7 +163,7 @@ impl QueryRun {
         let reader = self.client.reader(ReaderOptions::partitions(assigned.collect())).await;
         let reader = reader.map_err(self.client_error("it cannot start to read"))?;
         let resumed: Vec<_> = places.iter().filter(|place| place.resumed).collect();
-        let (windows, groups) = task.kept();
+        let Kept { windows, groups } = task.kept();
         let resumed_from = (!resumed.is_empty()).then(|| ResumedFrom {
             offsets: resumed
                 .iter()
@@ -358,7 +359,7 @@ impl QueryRun {
     }
 
     async fn commit(&self, running: &mut Running) -> Result<(), RunError> {
-        let commit = running.task.commit().map_err(|error| self.task_error(error))?;
+        let commit = running.task.commit(now()).map_err(|error| self.task_error(error))?;
         let Commit { outputs, changes, offsets, printed } = commit;
         running.committed_at = Some(Instant::now());
         if !offsets.is_empty() {
@@ -366,10 +367,11 @@ impl QueryRun {
             written.map_err(self.client_error("committing"))?;
         }
         self.report(running, Phase::Running);
+        let updating = self.planned.topology.updating;
         for rows in printed {
             let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
             // Nobody may be looking.
-            let _ = self.printing.send(PrintedRows { pipeline, query, rows }).await;
+            let _ = self.printing.send(PrintedRows { pipeline, query, rows, updating }).await;
         }
         Ok(())
     }

@@ -38,8 +38,15 @@ pub async fn prepare(client: &dyn Client, planned: &[Planned]) -> Result<Partiti
         let first_input = query.topology.inputs.first();
         let like_input = first_input.and_then(|input| ensure.known.get(&input.source.topic));
         let partitions = query.sink_partitions.or(like_input.copied()).unwrap_or(1);
-        ensure.topic(NewTopic::new(&*query.topology.sink.topic, partitions)).await?;
-        if query.topology.aggregate.is_some() {
+        let sink = NewTopic::new(&*query.topology.sink.topic, partitions);
+        // An answer that is updated is a table: the last row of each key is what counts.
+        ensure
+            .topic(match query.topology.updating {
+                true => sink.with_config("cleanup.policy", "compact"),
+                false => sink,
+            })
+            .await?;
+        if !query.topology.nodes.is_empty() {
             let changelog = NewTopic::new(query.changelog(), 1)
                 .with_config("cleanup.policy", "compact")
                 .with_config("segment.bytes", CHANGELOG_SEGMENT_BYTES)

@@ -6,10 +6,19 @@
 //! it, no matter how its predecessor ended.
 //!
 //! ```text
-//! key    meta   layout u8 = 1, kind u8 = 0
-//!        group  layout u8 = 1, kind u8 = 1, window_start_ms i64, run u32, group key (arrow-row)
-//! value  meta   JSON: layout, fingerprint, closed_up_to_ms, closed_beyond_ms, latest_ms, offsets
-//!        group  layout u8 = 1, fingerprint u64, accumulator states (arrow-row)
+//! key    meta      layout u8 = 2, kind u8 = 0
+//!        operator  layout u8 = 2, kind u8 = 1, operator u64, the operator's own key
+//! value  meta      JSON: layout, operators, watermark_ms, latest_ms, offsets
+//!        operator  the operator's own
+//! ```
+//!
+//! A window aggregate's own:
+//!
+//! ```text
+//! key    group     1 u8, window_start_ms i64, run u32, group key (arrow-row)
+//!        closed    2 u8, window_start_ms i64: closed, and ends after the watermark
+//! value  group     accumulator states (arrow-row)
+//!        closed    empty
 //! ```
 //!
 //! All numbers are big endian. A null value deletes, as in any compacted topic.
@@ -23,11 +32,11 @@
 //!
 //! - [`store`]: the map in memory; [`changelog`]: keys, values and the meta record.
 //!
-//! Invariants: state in a layout or under a fingerprint that is not ours is refused, never
+//! Invariants: state in a layout or of an operator that is not ours is refused, never
 //! guessed at. Nothing is read back that was not written by a commit.
 
 pub mod changelog;
 pub mod store;
 
-pub use changelog::{Change, Meta, StateError};
+pub use changelog::{Change, Meta, StateError, StateId};
 pub use store::{Run, WindowStore};

@@ -2,12 +2,19 @@
 //! of state, offsets.
 //!
 //! ```text
-//! process(batches, now)  decode → clocks, stage → aggregate → (windows close) → output
+//! process(batches, now)  decode → clocks, stage → operator → … → output
 //! process_table(batches) decode → the tables that joins look rows up in
-//! tick(now)              idle partitions → (windows close) → output
-//! finish(now)            all windows close → output
+//! tick(now)              idle partitions → watermark → operators → output
+//! finish(now)            operators let go of all they hold → output
 //! commit()               outputs + changelog + offsets + rows to show, to be written as one
 //! ```
+//!
+//! There is one watermark for all operators of a task: the least of all its inputs. What one of
+//! them brings out when the watermark comes to W is no earlier than W was before, so W holds
+//! behind it as well.
+//!
+//! - [`flow`]: how rows go from one operator to the next; [`output`]: into topics; [`tables`]: what
+//!   joins look rows up in.
 //!
 //! It owns no socket, no clock and no thread, and the same calls give the same results. Whoever
 //! drives it writes what [`Task::commit`] returns in one transaction, or throws the task away and
@@ -17,26 +24,26 @@
 //! computed. A record that fails costs its own row, after the source's `on_error`. A window comes
 //! out once, whatever happens in between.
 
+mod flow;
 pub mod output;
 mod tables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use broker::client::FetchedBatches;
 use broker::ids::{Offset, TopicPartition};
 use broker::record::{BatchBuilder, BatchError, Record, Records};
 use datafusion_common::DataFusionError;
 use thiserror::Error;
 
-use crate::formats::{DecodedRows, FormatError, RowDecoder, Rows};
-use crate::operators::reason;
-use crate::operators::window_aggregate::{Prepared, WindowAggregate};
+use crate::formats::{DecodedRows, FormatError, RowDecoder};
+use crate::operators::{Kept, Operator, reason};
 use crate::pipeline::OnError;
-use crate::state::changelog::{Change, Meta, Restored, StateError, short_fingerprint};
+use crate::rows::Rows;
+use crate::state::changelog::{Change, Meta, Restored, StateError, StateId};
 use crate::time::{Progress, SourceClock, WallTime, Watermark, idle_at, progress};
-use crate::topology::Topology;
+use crate::topology::{Input, Topology};
 use output::{DeadLetter, Output};
 use tables::Tables;
 
@@ -55,13 +62,15 @@ pub struct TaskSetup {
 
 /// A query at work.
 pub struct Task {
-    topology: Topology,
-    fingerprint: String,
+    topology: Arc<Topology>,
     batch_rows_max: usize,
     decoders: Vec<RowDecoder>,
     clocks: Vec<SourceClock>,
     tables: Tables,
-    aggregate: Option<WindowAggregate>,
+    /// In the order of the topology's nodes.
+    operators: Vec<Box<dyn Operator>>,
+    /// No row before it is waited for any more.
+    watermark: Watermark,
     output: Output,
     positions: BTreeMap<TopicPartition, Position>,
     counts: Counts,
@@ -106,7 +115,7 @@ pub struct Commit {
     /// The next record to read of each partition.
     pub offsets: Vec<(TopicPartition, Offset)>,
     /// Rows to show once the transaction is committed.
-    pub printed: Vec<RecordBatch>,
+    pub printed: Vec<Rows>,
 }
 
 /// Why a task cannot go on.
@@ -136,12 +145,6 @@ impl TaskError {
     }
 }
 
-/// Rows for which nothing can fail any more.
-enum Evaluated {
-    Rows(Rows),
-    Prepared(Prepared),
-}
-
 /// Records of one partition that are decoded together.
 struct Chunk<'a> {
     from: &'a TopicPartition,
@@ -151,7 +154,6 @@ struct Chunk<'a> {
 impl Task {
     pub fn new(setup: TaskSetup, now: WallTime) -> Result<Task, TaskError> {
         let TaskSetup { topology, batch_rows_max, input_partitions, sink_partitions } = setup;
-        let fingerprint = topology.fingerprint();
         let mut decoders = Vec::new();
         let mut clocks = Vec::new();
         let mut positions = BTreeMap::new();
@@ -167,24 +169,22 @@ impl Task {
                 positions.insert(TopicPartition::new(topic.clone(), partition), start);
             }
         }
-        let output = Output::new(&topology.sink, topology.schema(), sink_partitions);
+        let output =
+            Output::new(&topology.sink, topology.schema(), sink_partitions, topology.updating);
         let output = output
             .map_err(|error| TaskError::Encoder { topic: topology.sink.topic.clone(), error })?;
-        let aggregate = match &topology.aggregate {
-            Some(spec) => Some(
-                WindowAggregate::new(spec.clone(), short_fingerprint(&fingerprint))
-                    .map_err(TaskError::evaluate("the aggregate"))?,
-            ),
-            None => None,
-        };
+        let operators = topology.nodes.iter().map(|node| {
+            let operator = node.operator.clone().start(StateId::of(&node.fingerprint));
+            operator.map_err(TaskError::evaluate("an operator"))
+        });
         Ok(Task {
             tables: Tables::new(&topology.tables)?,
-            topology,
-            fingerprint,
+            operators: operators.collect::<Result<_, _>>()?,
+            watermark: Watermark::MIN,
+            topology: Arc::new(topology),
             batch_rows_max: batch_rows_max.max(1),
             decoders,
             clocks,
-            aggregate,
             output,
             positions,
             counts: Counts::default(),
@@ -194,17 +194,20 @@ impl Task {
 
     /// Whether there is state to keep in a changelog.
     pub fn is_stateful(&self) -> bool {
-        self.aggregate.is_some()
+        !self.operators.is_empty()
     }
 
     /// Takes up what the last commit left, if there was one: it says where to go on reading.
     pub fn restore(&mut self, restored: &Restored) -> Result<Option<Meta>, StateError> {
-        let Some(aggregate) = &mut self.aggregate else { return Ok(None) };
-        let Some(meta) = restored.meta(&self.fingerprint)? else { return Ok(None) };
-        let beyond = meta.closed_beyond_ms.iter().copied();
-        aggregate.restore_closed(Watermark(meta.closed_up_to_ms), beyond);
-        for run in restored.runs(&self.fingerprint) {
-            aggregate.restore(run?);
+        let Some(meta) = restored.meta(&self.kept_by())? else { return Ok(None) };
+        self.watermark = Watermark(meta.watermark_ms);
+        for (node, operator) in self.topology.nodes.iter().zip(&mut self.operators) {
+            for (key, value) in restored.entries_of(StateId::of(&node.fingerprint)) {
+                operator.restore(key, value)?;
+            }
+            operator
+                .restored(self.watermark)
+                .map_err(|error| StateError::Damaged(reason(error)))?;
         }
         for (input, clock) in self.topology.inputs.iter().zip(&mut self.clocks) {
             let latest_ms = meta.latest_ms.get(&input.source.name);
@@ -213,6 +216,12 @@ impl Task {
             }
         }
         Ok(Some(meta))
+    }
+
+    /// What the state of each operator depends on, by its id.
+    fn kept_by(&self) -> BTreeMap<String, String> {
+        let nodes = self.topology.nodes.iter().map(|node| &node.fingerprint);
+        nodes.map(|of| (StateId::of(of).to_string(), of.clone())).collect()
     }
 
     /// Where reading goes on in a partition, and where it ends for now.
@@ -239,14 +248,16 @@ impl Task {
         lags.sum()
     }
 
-    /// Windows that end no later are closed; `None` if nothing closes.
+    /// No row before it is waited for any more; `None` if nothing waits.
     pub fn watermark(&self) -> Option<Watermark> {
-        self.aggregate.as_ref().map(WindowAggregate::closed_up_to)
+        self.is_stateful().then_some(self.watermark)
     }
 
-    /// Open windows that were committed, and the groups in them.
-    pub fn kept(&self) -> (usize, usize) {
-        self.aggregate.as_ref().map_or((0, 0), WindowAggregate::committed)
+    /// What operators remember, as of the last commit.
+    pub fn kept(&self) -> Kept {
+        let mut kept = Kept::default();
+        self.operators.iter().for_each(|operator| kept += operator.kept());
+        kept
     }
 
     /// Whether a commit would write anything.
@@ -267,10 +278,12 @@ impl Task {
     /// When to call [`Task::tick`] if nothing comes before: when the next partition becomes idle,
     /// or all are, when the clock reaches a window that seemed to lie in the future.
     pub fn next_tick(&self, now: WallTime) -> Option<WallTime> {
-        let aggregate = self.aggregate.as_ref()?;
+        if !self.is_stateful() {
+            return None;
+        }
         idle_at(&self.clocks, now).or_else(|| {
             let ahead_ms = self.future_bound_ms(now).saturating_sub(now.0);
-            let start_ms = aggregate.earliest_start_ms()?;
+            let start_ms = self.operators.iter().filter_map(|held| held.earliest_ms()).min()?;
             let reached = WallTime(start_ms.saturating_sub(ahead_ms));
             (progress(&self.clocks, now) == Progress::AllIdle && reached > now).then_some(reached)
         })
@@ -365,15 +378,15 @@ impl Task {
             self.counts.rows_in += rows.batch.num_rows() as u64;
             let future = self.clocks[input].observe(partition, &rows.event_times_ms, now);
             self.counts.future += future as u64;
-            let mut evaluated = Vec::with_capacity(1);
-            let mut failed = Vec::new();
-            self.evaluate(input, rows, 0, &mut evaluated, &mut failed);
-            for (row, reason) in failed {
+            let topology = self.topology.clone();
+            let Input { stage, to, .. } = &topology.inputs[input];
+            let evaluated = self.evaluate(stage, *to, rows);
+            for (row, reason) in evaluated.failed {
                 let index = kept.as_ref().map_or(row, |kept| kept[row]);
                 self.fail(input, chunk, &chunk.records[index], "evaluate", reason)?;
             }
-            for rows in evaluated {
-                self.take(rows, now)?;
+            for rows in evaluated.ready {
+                self.take(*to, rows, now)?;
             }
         }
         Ok(())
@@ -409,116 +422,19 @@ impl Task {
         Ok(())
     }
 
-    /// Everything that can fail for a row, before anything is changed. Where it fails, the rows
-    /// are halved until those that fail stand alone.
-    fn evaluate(
-        &self,
-        input: usize,
-        rows: Rows,
-        first_row: usize,
-        evaluated: &mut Vec<Evaluated>,
-        failed: &mut Vec<(usize, String)>,
-    ) {
-        let count = rows.batch.num_rows();
-        if count == 0 {
-            return;
-        }
-        match self.try_evaluate(input, rows.clone()) {
-            Ok(rows) => evaluated.push(rows),
-            Err(error) if count == 1 => failed.push((first_row, reason(error))),
-            Err(_) => {
-                let half = count / 2;
-                for (start, len) in [(0, half), (half, count - half)] {
-                    let batch = rows.batch.slice(start, len);
-                    let event_times_ms = rows.event_times_ms.slice(start, len);
-                    let part = Rows { batch, event_times_ms };
-                    self.evaluate(input, part, first_row + start, evaluated, failed);
-                }
-            }
-        }
-    }
-
-    fn try_evaluate(&self, input: usize, rows: Rows) -> Result<Evaluated, DataFusionError> {
-        let rows = self.topology.inputs[input].stage.apply(rows, self.tables.all())?;
-        match &self.aggregate {
-            Some(aggregate) => Ok(Evaluated::Prepared(aggregate.prepare(&rows)?)),
-            None => Ok(Evaluated::Rows(rows)),
-        }
-    }
-
-    fn take(&mut self, rows: Evaluated, now: WallTime) -> Result<(), TaskError> {
-        match (rows, &mut self.aggregate) {
-            (Evaluated::Prepared(rows), Some(aggregate)) => {
-                self.counts.late += rows.late as u64;
-                self.counts.untimed += rows.untimed as u64;
-                aggregate.apply(rows).map_err(TaskError::evaluate("the aggregate"))
-            }
-            (Evaluated::Rows(rows), _) => self.write(&rows, now),
-            (Evaluated::Prepared(_), None) => Ok(()),
-        }
-    }
-
-    fn write(&mut self, rows: &Rows, now: WallTime) -> Result<(), TaskError> {
-        if rows.batch.num_rows() == 0 {
-            return Ok(());
-        }
-        self.dirty = true;
-        self.counts.rows_out += rows.batch.num_rows() as u64;
-        self.output.write(rows, now).map_err(|error| TaskError::Evaluate {
-            what: "a row cannot be encoded",
-            reason: error.to_string(),
-        })
-    }
-
-    /// Closes windows that the clocks let go.
-    pub fn tick(&mut self, now: WallTime) -> Result<(), TaskError> {
-        let bound_ms = self.future_bound_ms(now);
-        let progress = progress(&self.clocks, now);
-        self.close(now, |aggregate| match progress {
-            Progress::At(watermark) => aggregate.close(watermark),
-            Progress::AllIdle => aggregate.close_idle(bound_ms),
-        })
-    }
-
-    /// Closes all windows: the input has ended.
-    pub fn finish(&mut self, now: WallTime) -> Result<(), TaskError> {
-        let bound_ms = self.future_bound_ms(now);
-        self.close(now, |aggregate| aggregate.close_all(bound_ms))
-    }
-
-    /// Windows that start later are of clocks that are wrong.
-    fn future_bound_ms(&self, now: WallTime) -> i64 {
-        self.clocks.iter().map(|clock| clock.future_bound(now).0).min().unwrap_or(now.0)
-    }
-
-    fn close(
-        &mut self,
-        now: WallTime,
-        how: impl FnOnce(&mut WindowAggregate) -> datafusion_common::Result<Option<Rows>>,
-    ) -> Result<(), TaskError> {
-        let Some(aggregate) = &mut self.aggregate else { return Ok(()) };
-        let closed = how(aggregate).map_err(TaskError::evaluate("the aggregate"))?;
-        let Some(groups) = closed else { return Ok(()) };
-        self.dirty = true;
-        let rows = self
-            .topology
-            .output
-            .apply(groups, self.tables.all())
-            .map_err(TaskError::evaluate("after the aggregate"))?;
-        self.write(&rows, now)
-    }
-
     /// All that is to be written now, as one.
-    pub fn commit(&mut self) -> Result<Commit, TaskError> {
+    pub fn commit(&mut self, now: WallTime) -> Result<Commit, TaskError> {
         if !std::mem::take(&mut self.dirty) {
             return Ok(Commit::default());
         }
+        self.flush(now)?;
         let (outputs, printed) = self.output.take_all();
         let mut changes = Vec::new();
-        if let Some(aggregate) = &mut self.aggregate {
-            changes = aggregate.commit().map_err(TaskError::evaluate("the aggregate's state"))?;
-            let mut meta = Meta::new(self.fingerprint.clone(), aggregate.closed_up_to());
-            meta.closed_beyond_ms.clone_from(aggregate.closed_beyond());
+        for operator in &mut self.operators {
+            operator.commit(&mut changes).map_err(TaskError::evaluate("an operator's state"))?;
+        }
+        if self.is_stateful() {
+            let meta = Meta::new(self.kept_by(), self.watermark);
             changes.push(self.with_places(meta).change());
         }
         let offsets = self.positions.iter().map(|(partition, at)| (partition.clone(), at.next));

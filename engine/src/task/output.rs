@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, Int64Array, RecordBatch};
+use arrow::array::{Array, Int64Array};
 use arrow::error::ArrowError;
 use broker::client::partition_for_key;
 use broker::ids::TopicPartition;
@@ -28,13 +28,86 @@ pub struct Output {
     /// One per partition of the sink.
     building: Vec<BatchBuilder>,
     ready: Vec<(TopicPartition, BatchBuilder)>,
+    /// The key of a row whose key is NULL, if rows are replaced by key: no text is likely to be
+    /// that, and a record without a key could not be replaced.
+    null_key: Box<[u8]>,
+    /// Rows that are there or gone by their key, if rows may be taken back.
+    upserts: Option<Upserts>,
     dead_letters: BTreeMap<Arc<str>, BatchBuilder>,
     /// Where rows without a key go until the next commit.
     keyless_partition: usize,
     /// Rows to be shown once they are committed.
-    printed: Option<Vec<RecordBatch>>,
-    /// Bytes in `ready` and rows in `printed`, roughly.
+    printed: Option<Vec<Rows>>,
+    /// Bytes in `ready` and `upserts` and rows in `printed`, roughly.
     ready_bytes: usize,
+}
+
+/// `{"column":null}`; nothing if there is no key: all rows are then one.
+fn null_key(sink: &Sink, schema: &Schema) -> Box<[u8]> {
+    match sink.key[..] {
+        [column] => {
+            let name = serde_json::Value::from(schema.field(column).name().as_str());
+            format!("{{{name}:null}}").into_bytes().into()
+        }
+        _ => Box::default(),
+    }
+}
+
+/// Rows added and taken back since the last commit, by key. What is written of a key is how it
+/// stands afterwards: its row, or a tombstone.
+#[derive(Default)]
+struct Upserts {
+    by_key: BTreeMap<Box<[u8]>, Vec<Counted>>,
+}
+
+/// A row, and how often it was added less how often it was taken back.
+struct Counted {
+    value: Option<Box<[u8]>>,
+    time_ms: i64,
+    count: i64,
+}
+
+/// How a key stands.
+struct Upsert {
+    /// `None`: no row has this key any more.
+    value: Option<Box<[u8]>>,
+    time_ms: i64,
+}
+
+impl Upserts {
+    /// How many bytes that takes, roughly.
+    fn add(&mut self, key: &[u8], value: Option<&[u8]>, time_ms: i64, retracted: bool) -> usize {
+        let change = if retracted { -1 } else { 1 };
+        if !self.by_key.contains_key(key) {
+            self.by_key.insert(key.into(), Vec::with_capacity(2));
+        }
+        let Some(rows) = self.by_key.get_mut(key) else { return 0 };
+        match rows.iter_mut().find(|row| row.value.as_deref() == value) {
+            Some(row) => {
+                row.count += change;
+                row.time_ms = time_ms;
+                0
+            }
+            None => {
+                rows.push(Counted { value: value.map(Into::into), time_ms, count: change });
+                key.len() + value.map_or(0, <[u8]>::len)
+            }
+        }
+    }
+
+    /// Keys that have changed, and how they stand.
+    fn standing(self) -> impl Iterator<Item = (Box<[u8]>, Upsert)> {
+        self.by_key.into_iter().filter_map(|(key, rows)| {
+            let mut rows = rows.into_iter().filter(|row| row.count != 0);
+            let first = rows.next()?;
+            let last = rows.fold(first, |last, row| match row.count > 0 || last.count < 0 {
+                true => row,
+                false => last,
+            });
+            let value = last.value.filter(|_| last.count > 0);
+            Some((key, Upsert { value, time_ms: last.time_ms }))
+        })
+    }
 }
 
 /// Where a record failed, and why.
@@ -48,7 +121,13 @@ pub struct DeadLetter<'a> {
 }
 
 impl Output {
-    pub fn new(sink: &Sink, schema: &Schema, partitions: i32) -> Result<Output, FormatError> {
+    /// `updating`: rows may be taken back.
+    pub fn new(
+        sink: &Sink,
+        schema: &Schema,
+        partitions: i32,
+        updating: bool,
+    ) -> Result<Output, FormatError> {
         let partitions = usize::try_from(partitions).unwrap_or(1).max(1);
         Ok(Output {
             encoder: RowEncoder::new(&sink.format, schema, &sink.key)?,
@@ -57,6 +136,8 @@ impl Output {
             timestamp: sink.timestamp,
             building: vec![BatchBuilder::default(); partitions],
             ready: Vec::new(),
+            null_key: null_key(sink, schema),
+            upserts: updating.then(Upserts::default),
             dead_letters: BTreeMap::new(),
             keyless_partition: 0,
             printed: sink.print.then(Vec::new),
@@ -72,13 +153,18 @@ impl Output {
         let times = column.as_ref().unwrap_or(&rows.event_times_ms);
         for row in 0..encoded.len() {
             let key = encoded.key(row);
+            let time_ms = if times.is_null(row) { now.0 } else { times.value(row) };
+            if let Some(upserts) = &mut self.upserts {
+                let (key, value) = (key.unwrap_or(&self.null_key), encoded.value(row));
+                self.ready_bytes += upserts.add(key, value, time_ms, rows.is_retraction(row));
+                continue;
+            }
             let partition = if self.keyed {
                 // Rows whose key is NULL have one key, too.
                 partition_for_key(key.unwrap_or_default(), self.building.len() as i32) as usize
             } else {
                 self.keyless_partition
             };
-            let time_ms = if times.is_null(row) { now.0 } else { times.value(row) };
             self.building[partition].append(time_ms, key, encoded.value(row));
             if self.building[partition].size() >= BATCH_BYTES {
                 self.end_batch(partition);
@@ -86,7 +172,7 @@ impl Output {
         }
         if let Some(printed) = &mut self.printed {
             self.ready_bytes += rows.batch.get_array_memory_size();
-            printed.push(rows.batch.clone());
+            printed.push(rows.clone());
         }
         Ok(())
     }
@@ -135,7 +221,15 @@ impl Output {
     }
 
     /// All there is, for a commit; and the rows to show after it.
-    pub fn take_all(&mut self) -> (Vec<(TopicPartition, BatchBuilder)>, Vec<RecordBatch>) {
+    pub fn take_all(&mut self) -> (Vec<(TopicPartition, BatchBuilder)>, Vec<Rows>) {
+        let upserts = self.upserts.as_mut().map(std::mem::take).unwrap_or_default();
+        for (key, Upsert { value, time_ms }) in upserts.standing() {
+            let partition = partition_for_key(&key, self.building.len() as i32) as usize;
+            self.building[partition].append(time_ms, Some(&key), value.as_deref());
+            if self.building[partition].size() >= BATCH_BYTES {
+                self.end_batch(partition);
+            }
+        }
         for partition in 0..self.building.len() {
             if !self.building[partition].is_empty() {
                 self.end_batch(partition);

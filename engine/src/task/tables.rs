@@ -132,7 +132,7 @@ impl TableReader {
         let wanted: Vec<usize> = (0..columns).collect();
         // The number of a row rides where its time would: it comes out with the row.
         let numbers: Int64Array = (0..decoded.num_rows() as i64).collect();
-        let rows = Rows { batch: decoded.project(&wanted)?, event_times_ms: numbers };
+        let rows = Rows::new(decoded.project(&wanted)?, numbers);
         let mut parts = Vec::new();
         self.evaluate(rows, &mut parts, bad);
         let schema = self.input.stage.schema();
@@ -156,9 +156,7 @@ impl TableReader {
             Err(error) if count == 1 => bad.push((first as usize, reason(error))),
             Err(_) => {
                 for (start, len) in [(0, count / 2), (count / 2, count - count / 2)] {
-                    let batch = rows.batch.slice(start, len);
-                    let event_times_ms = rows.event_times_ms.slice(start, len);
-                    self.evaluate(Rows { batch, event_times_ms }, parts, bad);
+                    self.evaluate(rows.slice(start, len), parts, bad);
                 }
             }
         }

@@ -6,26 +6,13 @@ use datafusion_common::{JoinType, NullEquality};
 use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan, TableScan};
 use datafusion_physical_expr::PhysicalExpr;
 
-use super::{Input, Lowered, Lowering, TableInput, TopologyError};
+use super::{Flow, Input, Lowering, TableInput, TopologyError};
 use crate::operators::filter_project::Step;
 use crate::operators::lookup_join::{LookupJoin, LookupKind, PairFilter};
 use crate::pipeline::{Source, SourceKind};
 
-impl Lowered {
-    /// Makes room for tables that come before.
-    pub(super) fn renumber_tables(&mut self, before: usize) {
-        if before == 0 {
-            return;
-        }
-        let stages = self.inputs.iter_mut().map(|input| &mut input.stage);
-        for stage in stages.chain([&mut self.output]) {
-            stage.renumber_tables(before);
-        }
-    }
-}
-
 impl Lowering<'_> {
-    pub(super) fn join(&self, join: &Join) -> Result<Lowered, TopologyError> {
+    pub(super) fn join(&mut self, join: &Join) -> Result<Flow, TopologyError> {
         let (stream, table, table_first) = match (self.table(&join.left), self.table(&join.right)) {
             (None, Some(_)) => (&join.left, &join.right, false),
             (Some(_), None) => (&join.right, &join.left, true),
@@ -58,7 +45,7 @@ impl Lowering<'_> {
                 "say which columns are equal: JOIN … ON stream.column = table.column",
             ));
         }
-        let mut lowered = self.lower(stream)?;
+        let flow = self.lower(stream)?;
         let mut stream_keys = Vec::new();
         let mut table_keys = Vec::new();
         for (left, right) in &join.on {
@@ -70,17 +57,12 @@ impl Lowering<'_> {
         let nulls_equal = join.null_equality == NullEquality::NullEqualsNull;
         let input = self.table_input(table, table_keys, nulls_equal)?;
         let table_name = input.source.name.clone();
-        lowered.tables.push(input);
-        lowered.push(Step::Join(Arc::new(LookupJoin {
-            kind,
-            table: lowered.tables.len() - 1,
-            table_name,
-            keys: stream_keys,
-            filter: self.pair_filter(join)?,
-            table_first,
-            schema: join.schema.inner().clone(),
-        })));
-        Ok(lowered)
+        let filter = self.pair_filter(join)?;
+        let table = self.built.table(input);
+        let schema = join.schema.inner().clone();
+        let keys = stream_keys;
+        let step = LookupJoin { kind, table, table_name, keys, filter, table_first, schema };
+        Ok(self.built.push(flow, Step::Join(Arc::new(step))))
     }
 
     /// The planner has made both sides of one type.
@@ -130,7 +112,7 @@ impl Lowering<'_> {
         join_keys: Vec<Arc<dyn PhysicalExpr>>,
         nulls_equal: bool,
     ) -> Result<TableInput, TopologyError> {
-        let Input { source, mut projection, stage } = self.table_stage(plan)?;
+        let Input { source, mut projection, stage, .. } = self.table_stage(plan)?;
         let columns_wanted = projection.len();
         if let SourceKind::Table { key } = &source.kind {
             projection.extend(key);
@@ -143,10 +125,7 @@ impl Lowering<'_> {
             LogicalPlan::SubqueryAlias(alias) => self.table_stage(&alias.input),
             LogicalPlan::Projection(projection) => {
                 let mut input = self.table_stage(&projection.input)?;
-                let exprs = self.exprs(&projection.expr, projection.input.schema())?;
-                input
-                    .stage
-                    .push(Step::Project { exprs, schema: projection.schema.inner().clone() });
+                input.stage.push(self.projection(projection)?);
                 Ok(input)
             }
             LogicalPlan::Filter(filter) => {
@@ -157,8 +136,7 @@ impl Lowering<'_> {
             }
             other => {
                 let (source, scan) = self.table(other).ok_or_else(|| self.refused(other))?;
-                let mut lowered = self.scan_of(source, scan)?;
-                lowered.inputs.pop().ok_or_else(|| self.refused(other))
+                self.scan_of(source, scan)
             }
         }
     }

@@ -2,21 +2,23 @@
 //!
 //! ```text
 //! input ─ source, wanted columns ─ stage (filters, projections) ─┐
-//! input ─ …                                                      ├─ aggregate ─ stage ─ sink
-//! input ─ …                                     (UNION ALL) ─────┘ (per window, if any)
-//!                         ▲ joins                                       ▲ joins
-//! table ─ stage ──────────┴─────────────────────────────────────────────┘
+//! input ─ …                                                      ├─ node: operator, stage ┐
+//! input ─ …                                     (UNION ALL) ─────┘                        ├ sink
+//!                                                     input ─ … ─ node: operator, stage ──┘
 //! ```
 //!
-//! A topology is one task: it reads all partitions of its inputs, so rows of one group meet
-//! without being written to a topic in between. Splitting it at the aggregate into sub-topologies
-//! that many tasks share is what a repartition topic is for; inputs and aggregate are kept apart
-//! here so that the cut is between them.
+//! A topology is a tree: rows go from inputs through nodes, each an operator that remembers
+//! something and the stage after it, to the sink. Stages also join tables, which every task holds
+//! whole. It is one task: it reads all partitions of its inputs, so rows of one group meet without
+//! being written to a topic in between. Splitting it between nodes into sub-topologies that many
+//! tasks share is what a repartition topic is for.
 //!
 //! Invariants: what a stream cannot do (an ORDER BY, a LIMIT, an aggregate that never ends) is
 //! refused here with the reason and what to do instead, never at run time. The order of inputs,
-//! steps and groups is that of the plan, and [`Topology::fingerprint`] changes exactly when state
-//! that was kept under it no longer fits.
+//! nodes and steps is that of the plan; a node stands after those that feed it. A node's
+//! fingerprint changes exactly when state that was kept under it no longer fits.
+//!
+//! - [`flow`]: a topology as it grows; [`join`]: a stream that meets a table.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,19 +27,24 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion_common::{DFSchema, DataFusionError};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
-use datafusion_expr::{Aggregate, Expr, LogicalPlan, TableScan};
+use datafusion_expr::{Aggregate, Distinct, Expr, LogicalPlan, Projection, TableScan};
 use datafusion_physical_expr::aggregate::LoweredAggregateBuilder;
 use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use thiserror::Error;
 
+use crate::operators::aggregate::AggregateCall;
+use crate::operators::aggregate::updating::UpdatingSpec;
+use crate::operators::aggregate::window::WindowSpec;
 use crate::operators::filter_project::{Stage, Step};
-use crate::operators::reason;
-use crate::operators::window_aggregate::{AggregateCall, AggregateSpec};
+use crate::operators::{OperatorSpec, reason};
 use crate::pipeline::{Query, Sink, Source, SourceKind};
 use crate::plan::windows::{WindowError, group_window};
 
+mod flow;
 mod join;
+
+use flow::{Builder, Changes, Flow};
 
 #[cfg(test)]
 mod tests;
@@ -49,9 +56,11 @@ pub struct Topology {
     pub inputs: Vec<Input>,
     /// What joins look rows up in, in the order of the joins.
     pub tables: Vec<TableInput>,
-    pub aggregate: Option<Arc<AggregateSpec>>,
-    /// After the aggregate; does nothing without one.
-    pub output: Stage,
+    pub nodes: Vec<Node>,
+    /// Of the rows that go to the sink.
+    pub schema: SchemaRef,
+    /// Rows that went to the sink may be taken back.
+    pub updating: bool,
     pub sink: Sink,
 }
 
@@ -62,6 +71,29 @@ pub struct Input {
     /// The columns to decode, by index into the source's.
     pub projection: Vec<usize>,
     pub stage: Stage,
+    pub to: Port,
+}
+
+/// An operator, and what its rows go through afterwards.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub operator: Arc<dyn OperatorSpec>,
+    pub stage: Stage,
+    pub to: Port,
+    /// All that its state depends on: the operator and everything before it. Steps after it and
+    /// the sink may change freely.
+    pub fingerprint: String,
+}
+
+/// Where rows go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Into that input of a node.
+    Node {
+        node: usize,
+        side: usize,
+    },
+    Sink,
 }
 
 /// A table, read whole by every task.
@@ -91,30 +123,10 @@ pub enum TopologyError {
     Expression { query: String, reason: String },
 }
 
-/// What has been lowered of a plan so far.
-struct Lowered {
-    inputs: Vec<Input>,
-    tables: Vec<TableInput>,
-    aggregate: Option<Arc<AggregateSpec>>,
-    output: Stage,
-}
-
-impl Lowered {
-    /// Adds a step where rows are at this point: after the aggregate, or in each input.
-    fn push(&mut self, step: Step) {
-        if self.aggregate.is_some() {
-            self.output.push(step);
-        } else {
-            for input in &mut self.inputs {
-                input.stage.push(step.clone());
-            }
-        }
-    }
-}
-
 struct Lowering<'a> {
     query: &'a str,
     sources: &'a [Arc<Source>],
+    built: Builder,
     props: ExecutionProps,
     context: PhysicalPlanningContext,
 }
@@ -122,101 +134,69 @@ struct Lowering<'a> {
 impl Topology {
     /// Lowers `query`, whose scans name `sources`.
     pub fn new(query: &Query, sources: &[Arc<Source>]) -> Result<Topology, TopologyError> {
-        let lowering = Lowering {
+        let mut lowering = Lowering {
             query: &query.name,
             sources,
+            built: Builder::default(),
             props: ExecutionProps::new(),
             context: PhysicalPlanningContext::default(),
         };
-        let Lowered { inputs, tables, aggregate, output } = lowering.lower(&query.plan)?;
-        let sink = query.sink.clone();
-        Ok(Topology { query: query.name.clone(), inputs, tables, aggregate, output, sink })
+        let flow = lowering.lower(&query.plan)?;
+        let Flow { schema, updating, .. } = flow;
+        let Builder { inputs, tables, nodes } = lowering.built;
+        let (query, sink) = (query.name.clone(), query.sink.clone());
+        Ok(Topology { query, inputs, tables, nodes, schema, updating, sink })
     }
 
     /// Of the rows that go to the sink.
     pub fn schema(&self) -> &SchemaRef {
-        match &self.aggregate {
-            Some(_) => self.output.schema(),
-            None => self.inputs[0].stage.schema(),
-        }
-    }
-
-    /// What kept state depends on: everything up to and including the aggregate, as text. Steps
-    /// after it and the sink may change freely.
-    pub fn fingerprint(&self) -> String {
-        struct Kept<'a>(&'a Topology);
-        impl fmt::Display for Kept<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt_kept(f)
-            }
-        }
-        Kept(self).to_string()
-    }
-
-    fn fmt_kept(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for input in &self.inputs {
-            writeln!(f, "{input}")?;
-        }
-        for (index, table) in self.tables.iter().enumerate() {
-            if self.inputs.iter().any(|input| input.stage.joins(index)) {
-                writeln!(f, "{table}")?;
-            }
-        }
-        match &self.aggregate {
-            Some(aggregate) => writeln!(f, "{aggregate}"),
-            None => Ok(()),
-        }
+        &self.schema
     }
 }
 
 impl Lowering<'_> {
-    fn lower(&self, plan: &LogicalPlan) -> Result<Lowered, TopologyError> {
+    fn lower(&mut self, plan: &LogicalPlan) -> Result<Flow, TopologyError> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::SubqueryAlias(alias) => self.lower(&alias.input),
             LogicalPlan::Projection(projection) => {
-                let mut lowered = self.lower(&projection.input)?;
-                let exprs = self.exprs(&projection.expr, projection.input.schema())?;
-                let schema = projection.schema.inner().clone();
-                lowered.push(Step::Project { exprs, schema });
-                Ok(lowered)
+                let flow = self.lower(&projection.input)?;
+                let step = self.projection(projection)?;
+                Ok(self.built.push(flow, step))
             }
             LogicalPlan::Filter(filter) => {
-                let mut lowered = self.lower(&filter.input)?;
+                let flow = self.lower(&filter.input)?;
                 let predicate = self.expr(&filter.predicate, filter.input.schema())?;
-                lowered.push(Step::Filter(predicate));
-                Ok(lowered)
+                Ok(self.built.push(flow, Step::Filter(predicate)))
             }
             LogicalPlan::Union(union) => {
-                let (mut inputs, mut tables) = (Vec::new(), Vec::new());
+                let schema = union.schema.inner();
+                let mut flows = Vec::new();
                 for input in &union.inputs {
-                    let mut lowered = self.lower(input)?;
-                    lowered.renumber_tables(tables.len());
-                    tables.append(&mut lowered.tables);
-                    if lowered.aggregate.is_some() {
-                        return Err(self.unsupported(
-                            "UNION ALL of aggregates",
-                            "their windows close at different times",
-                            "write each to its own topic and read these topics together",
-                        ));
-                    }
-                    inputs.extend(lowered.inputs);
+                    let flow = self.lower(input)?;
+                    flows.push(match flow.schema == *schema {
+                        true => flow,
+                        false => {
+                            let renamed = rename(&flow.schema, schema);
+                            self.built.push(flow, renamed)
+                        }
+                    });
                 }
-                let schema = union.schema.inner().clone();
-                for input in &mut inputs {
-                    if *input.stage.schema() != schema {
-                        input.stage.push(rename(input.stage.schema(), &schema));
-                    }
-                }
-                Ok(Lowered { inputs, tables, aggregate: None, output: Stage::new(schema) })
+                Ok(Flow::union(schema.clone(), flows))
             }
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input),
             other => Err(self.refused(other)),
         }
     }
 
-    fn scan(&self, scan: &TableScan) -> Result<Lowered, TopologyError> {
+    pub(super) fn projection(&self, projection: &Projection) -> Result<Step, TopologyError> {
+        let exprs = self.exprs(&projection.expr, projection.input.schema())?;
+        Ok(Step::Project { exprs, schema: projection.schema.inner().clone() })
+    }
+
+    fn scan(&mut self, scan: &TableScan) -> Result<Flow, TopologyError> {
         let name = scan.table_name.table();
         let source = self.sources.iter().find(|source| source.name == name).ok_or_else(|| {
             TopologyError::UnknownSource { query: self.query.to_owned(), name: name.to_owned() }
@@ -228,11 +208,12 @@ impl Lowering<'_> {
                 "join a stream with it, or declare it without a key to read its records",
             ));
         }
-        self.scan_of(source, scan)
+        let input = self.scan_of(source, scan)?;
+        Ok(self.built.input(input))
     }
 
     /// A scan of a stream or a table.
-    fn scan_of(&self, source: &Arc<Source>, scan: &TableScan) -> Result<Lowered, TopologyError> {
+    fn scan_of(&self, source: &Arc<Source>, scan: &TableScan) -> Result<Input, TopologyError> {
         if scan.fetch.is_some() {
             return Err(self.unsupported(
                 "LIMIT",
@@ -249,29 +230,13 @@ impl Lowering<'_> {
         for filter in &scan.filters {
             stage.push(Step::Filter(self.expr(filter, &scan.projected_schema)?));
         }
-        let output = Stage::new(stage.schema().clone());
-        let inputs = vec![Input { source: source.clone(), projection, stage }];
-        Ok(Lowered { inputs, tables: Vec::new(), aggregate: None, output })
+        Ok(Input { source: source.clone(), projection, stage, to: Port::Sink })
     }
 
-    fn aggregate(&self, aggregate: &Aggregate) -> Result<Lowered, TopologyError> {
-        let lowered = self.lower(&aggregate.input)?;
-        if lowered.aggregate.is_some() {
-            return Err(self.unsupported(
-                "an aggregate of an aggregate",
-                "the inner one is final only when its window closes",
-                "write the inner one to a topic with a query of its own and aggregate that",
-            ));
-        }
+    fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Flow, TopologyError> {
+        let flow = self.lower(&aggregate.input)?;
         let window = group_window(aggregate)
             .map_err(|error| TopologyError::Window { query: self.query.to_owned(), error })?;
-        let Some(window) = window else {
-            return Err(self.unsupported(
-                "GROUP BY without a window",
-                "its groups would never be complete",
-                "group by the window_start and window_end of TUMBLE(…) as well",
-            ));
-        };
         let input_schema = aggregate.input.schema();
         let group = self.exprs(&aggregate.group_expr, input_schema)?;
         let calls = aggregate
@@ -280,19 +245,45 @@ impl Lowering<'_> {
             .map(|expr| self.aggregate_call(expr, input_schema))
             .collect::<Result<Vec<_>, _>>()?;
         let schema: SchemaRef = aggregate.schema.inner().clone();
+        let Some(window) = window else {
+            self.check_not_updating(&flow, "an aggregate of rows that are taken back")?;
+            let spec = UpdatingSpec::new(group, calls, schema);
+            return Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Updating));
+        };
+        self.check_not_updating(&flow, "a window over rows that are taken back")?;
         let time = schema.field(window.start).data_type().clone();
         if !matches!(time, DataType::Timestamp(_, _)) {
             let reason = format!("the window's start is a {time}, not a timestamp");
             return Err(self.wrong(reason));
         }
-        let spec = AggregateSpec::new(group, &window, calls, schema.clone())
+        let spec = WindowSpec::new(group, &window, calls, schema)
             .map_err(|error| self.expression_error(error))?;
-        Ok(Lowered {
-            inputs: lowered.inputs,
-            tables: lowered.tables,
-            aggregate: Some(Arc::new(spec)),
-            output: Stage::new(schema),
-        })
+        Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Final))
+    }
+
+    /// Rows that are alike come out once.
+    fn distinct(&mut self, input: &LogicalPlan) -> Result<Flow, TopologyError> {
+        let flow = self.lower(input)?;
+        self.check_not_updating(&flow, "DISTINCT of rows that are taken back")?;
+        let schema = flow.schema.clone();
+        let columns = schema.fields().iter().enumerate();
+        let group = columns
+            .map(|(at, field)| Arc::new(Column::new(field.name(), at)) as Arc<dyn PhysicalExpr>)
+            .collect();
+        let spec = UpdatingSpec::new(group, Vec::new(), schema);
+        // A row that was there never goes, so nothing is ever taken back.
+        Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Final))
+    }
+
+    fn check_not_updating(&self, flow: &Flow, what: &str) -> Result<(), TopologyError> {
+        if !flow.updating {
+            return Ok(());
+        }
+        Err(self.unsupported(
+            what,
+            "it is not there yet",
+            "write them to a topic with a query of their own, and declare that as a table",
+        ))
     }
 
     fn aggregate_call(
@@ -337,11 +328,9 @@ impl Lowering<'_> {
                 "a stream has no end at which its first rows are all there are",
                 "leave it out",
             ),
-            LogicalPlan::Distinct(_) => (
-                "DISTINCT",
-                "every row ever seen would have to be kept",
-                "group by the columns and a window instead",
-            ),
+            LogicalPlan::Distinct(_) => {
+                ("DISTINCT ON", "it is not there yet", "GROUP BY with first_value(…)")
+            }
             LogicalPlan::Window(_) => (
                 "OVER (…)",
                 "window functions over rows are not there yet",
@@ -384,16 +373,45 @@ fn rename(from: &Schema, to: &SchemaRef) -> Step {
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "query {}", self.query)?;
-        self.fmt_kept(f)?;
-        for (index, table) in self.tables.iter().enumerate() {
-            if self.output.joins(index) {
-                writeln!(f, "{table}")?;
+        self.fmt_into(f, Port::Sink)?;
+        write!(f, "sink {}", self.sink.topic)?;
+        f.write_str(if self.updating { ", updating" } else { "" })
+    }
+}
+
+impl Topology {
+    /// What feeds `port`, each after what feeds it.
+    fn fmt_into(&self, f: &mut fmt::Formatter<'_>, port: Port) -> fmt::Result {
+        for input in self.inputs.iter().filter(|input| input.to == port) {
+            writeln!(f, "{input}")?;
+            self.fmt_tables(f, &input.stage)?;
+        }
+        for (index, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.to == port) {
+            for side in 0..self.sides(index) {
+                if side > 0 {
+                    writeln!(f, "with")?;
+                }
+                self.fmt_into(f, Port::Node { node: index, side })?;
             }
+            writeln!(f, "{}{}", node.operator, node.stage)?;
+            self.fmt_tables(f, &node.stage)?;
         }
-        if !self.output.is_empty() {
-            writeln!(f, "output{}", self.output)?;
-        }
-        write!(f, "sink {}", self.sink.topic)
+        Ok(())
+    }
+
+    fn fmt_tables(&self, f: &mut fmt::Formatter<'_>, stage: &Stage) -> fmt::Result {
+        let joined = self.tables.iter().enumerate().filter(|(index, _)| stage.joins(*index));
+        joined.map(|(_, table)| table).try_for_each(|table| writeln!(f, "{table}"))
+    }
+
+    /// How many inputs a node has.
+    fn sides(&self, of: usize) -> usize {
+        let ports = self.inputs.iter().map(|input| input.to);
+        let sides = ports.chain(self.nodes.iter().map(|node| node.to)).map(|port| match port {
+            Port::Node { node, side } if node == of => side + 1,
+            _ => 0,
+        });
+        sides.max().unwrap_or(0)
     }
 }
 

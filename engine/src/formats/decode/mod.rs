@@ -232,7 +232,7 @@ impl RowDecoder {
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
             .expect("columns have the types of their fields and one length");
-        Rows { batch, event_times_ms }
+        Rows::new(batch, event_times_ms)
     }
 }
 

@@ -13,8 +13,8 @@ mod table;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt64Array};
-use arrow::compute::{take, take_record_batch};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::{Result, exec_err};
 use datafusion_physical_expr::PhysicalExpr;
@@ -106,15 +106,13 @@ impl LookupJoin {
             }
         }
         let places = UInt64Array::from(pairs.stream);
-        let event_times_ms = take(&rows.event_times_ms, &places, None)?;
         let stream = take_record_batch(&rows.batch, &places)?;
         let found = match self.kind {
             LookupKind::Inner | LookupKind::Outer => table.gather(&pairs.table)?,
             LookupKind::Semi | LookupKind::Anti => Vec::new(),
         };
         let batch = self.together(&stream, found, &self.schema)?;
-        let event_times_ms = event_times_ms.as_primitive().clone();
-        Ok(Rows { batch, event_times_ms })
+        rows.with_batch_of(batch, &places)
     }
 
     /// All pairs that meet, in the order of the stream.

@@ -161,10 +161,8 @@ proptest! {
         };
         let (keys, numbers): (Vec<_>, Vec<_>) = stream.iter().copied().unzip();
         let times = Int64Array::from((0..stream.len() as i64).collect::<Vec<_>>());
-        let rows = Rows {
-            batch: batch(&["k", "n"], vec![keys, numbers.into_iter().map(Some).collect()]),
-            event_times_ms: times,
-        };
+        let rows = batch(&["k", "n"], vec![keys, numbers.into_iter().map(Some).collect()]);
+        let rows = Rows::new(rows, times);
         let joined = join.apply(rows, &table).unwrap();
         let mut expected: Vec<BTreeMap<&str, Option<i64>>> = Vec::new();
         let mut expected_times = Vec::new();

@@ -134,7 +134,7 @@ async fn a_change_of_the_table_changes_what_comes_after() {
     task.process_table(&fetched, Offset(5)).unwrap();
     assert!(!world.fetch(&task, &partition, 9).unwrap().batches.is_empty());
     task.process(&world.fetch(&task, &partition, 9).unwrap(), NOW).unwrap();
-    world.write(task.commit().unwrap());
+    world.write(task.commit(NOW).unwrap());
     let labels: Vec<&Value> = world.out().iter().map(|row| &row["label"]).collect();
     assert_eq!(labels, ["b", "new"]);
     assert_eq!(task.tables().collect::<Vec<_>>(), [("names", 1)]);

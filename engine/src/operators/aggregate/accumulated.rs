@@ -1,7 +1,8 @@
 //! Groups with what has come to them since the last commit, or with all there is when they close.
 
-use arrow::array::{ArrayRef, UInt64Array};
+use arrow::array::{ArrayRef, AsArray, UInt64Array};
 use arrow::compute::take;
+use arrow_row::Rows as KeyRows;
 use datafusion_common::Result;
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 
@@ -26,6 +27,27 @@ impl Groups {
         self.table.clear();
         self.accumulators = spec.new_accumulators()?;
         self.span_ms = None;
+        Ok(())
+    }
+
+    /// Takes rows: the window of each, its key, and what [`AggregateSpec::arguments`] has found.
+    pub fn take(
+        &mut self,
+        spec: &AggregateSpec,
+        window_starts_ms: &[i64],
+        keys: Option<&KeyRows>,
+        mut columns: &[ArrayRef],
+    ) -> Result<()> {
+        let groups = self.table.groups(window_starts_ms, keys);
+        self.extend_span(window_starts_ms);
+        let total = self.table.len();
+        for (accumulator, call) in self.accumulators.iter_mut().zip(&spec.calls) {
+            let (args, rest) = columns.split_at(call.args.len());
+            let (filter, rest) = rest.split_at(usize::from(call.filter.is_some()));
+            let filter = filter.first().map(AsArray::as_boolean);
+            accumulator.update_batch(args, &groups, filter, total)?;
+            columns = rest;
+        }
         Ok(())
     }
 

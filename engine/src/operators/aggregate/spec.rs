@@ -1,31 +1,26 @@
-//! What a window aggregate is made of: group expressions, the window among them, and calls.
+//! What an aggregate is made of: group expressions and calls.
 
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, SchemaRef};
-use arrow_row::{RowConverter, SortField};
+use arrow_row::{RowConverter, Rows as KeyRows, SortField};
 use datafusion_common::{Result, plan_err};
 use datafusion_expr::GroupsAccumulator;
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::GroupsAccumulatorAdapter;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate};
 
-use crate::plan::windows::GroupWindow;
-
-const NS_PER_MS: i64 = 1_000_000;
+use crate::operators::filter_project::{evaluate, mask};
 
 /// What to group by and what to compute.
 #[derive(Debug)]
 pub struct AggregateSpec {
-    /// All group expressions, the window's bounds among them.
+    /// All group expressions, bounds of a window among them.
     pub(super) group: Vec<Arc<dyn PhysicalExpr>>,
-    /// Which group expression is the window's start, and which its end.
-    pub(super) start: usize,
-    pub(super) end: Option<usize>,
-    /// Group expressions other than the window's bounds.
+    /// Group expressions other than the bounds of a window.
     pub(super) keys: Vec<usize>,
-    pub(super) size_ms: i64,
     pub(super) calls: Vec<AggregateCall>,
     /// Group expressions, then calls.
     pub(super) schema: SchemaRef,
@@ -42,33 +37,32 @@ pub struct AggregateCall {
 }
 
 impl AggregateSpec {
-    pub fn new(
-        group: Vec<Arc<dyn PhysicalExpr>>,
-        window: &GroupWindow,
-        calls: Vec<AggregateCall>,
-        schema: SchemaRef,
-    ) -> Result<AggregateSpec> {
-        if window.size_ns % NS_PER_MS != 0 || window.offset_ns % NS_PER_MS != 0 {
-            return plan_err!("windows begin and end at whole milliseconds");
-        }
-        let is_key = |index: &usize| *index != window.start && Some(*index) != window.end;
-        Ok(AggregateSpec {
-            keys: (0..group.len()).filter(is_key).collect(),
-            group,
-            start: window.start,
-            end: window.end,
-            size_ms: window.size_ns / NS_PER_MS,
-            calls,
-            schema,
-        })
-    }
-
-    pub fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     pub(super) fn new_accumulators(&self) -> Result<Vec<Box<dyn GroupsAccumulator>>> {
         self.calls.iter().map(|call| groups_accumulator(&call.function)).collect()
+    }
+
+    /// Keys of rows, by the codec of their types.
+    pub(super) fn key_rows(
+        &self,
+        batch: &RecordBatch,
+        codec: Option<&RowConverter>,
+    ) -> Result<Option<KeyRows>> {
+        let Some(codec) = codec else { return Ok(None) };
+        let keys = self.keys.iter().map(|&index| evaluate(batch, self.group[index].as_ref()));
+        Ok(Some(codec.convert_columns(&keys.collect::<Result<Vec<_>>>()?)?))
+    }
+
+    /// Appends, for each call, its arguments and then, if it has a filter, which rows it takes.
+    pub(super) fn arguments(&self, batch: &RecordBatch, into: &mut Vec<ArrayRef>) -> Result<()> {
+        for call in &self.calls {
+            for arg in &call.args {
+                into.push(evaluate(batch, arg.as_ref())?);
+            }
+            if let Some(filter) = &call.filter {
+                into.push(Arc::new(mask(batch, filter.as_ref())?));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn codec<'a>(
@@ -109,10 +103,10 @@ fn groups_accumulator(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn G
     Ok(Box::new(GroupsAccumulatorAdapter::new(move || function.create_accumulator())))
 }
 
+/// Keys and calls, a line each.
 impl fmt::Display for AggregateSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = |index: usize| self.schema.field(index).name();
-        write!(f, "aggregate per window of {} ms, start {}", self.size_ms, self.group[self.start])?;
         for &key in &self.keys {
             write!(f, "\n  key {} = {}", name(key), self.group[key])?;
         }

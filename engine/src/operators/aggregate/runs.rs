@@ -1,0 +1,224 @@
+//! Groups in two parts: what has come since the last commit, in accumulators, and what was
+//! committed, as bytes.
+//!
+//! The accumulators hold what is new of all windows together, so a batch is taken in one go
+//! whatever windows its rows lie in, and a commit costs what has changed, not what is kept.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, UInt64Array};
+use arrow::compute::{cast, take};
+use arrow_row::{RowConverter, Rows as KeyRows};
+use datafusion_common::Result;
+use datafusion_expr::EmitTo;
+
+use super::accumulated::{Groups, take_states};
+use super::spec::AggregateSpec;
+use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::store::{Run, WindowStore};
+
+/// What the first byte of a run's key is in the changelog.
+pub const GROUP: u8 = 1;
+
+/// Runs are not merged beyond this, so that no record of the changelog outgrows what a topic
+/// takes (`max.message.bytes` is 1 MiB by default).
+const RUN_BYTES_MAX: usize = 256 << 10;
+
+/// Groups of an aggregate, by window and key. Where there are no windows, all lie in that of 0.
+pub struct GroupState {
+    pub spec: Arc<AggregateSpec>,
+    /// Of the group keys; `None` if there are none.
+    pub key_codec: Option<RowConverter>,
+    /// Of all states of all calls; `None` if there are none.
+    state_codec: Option<RowConverter>,
+    id: StateId,
+    pub new: Groups,
+    pub committed: WindowStore,
+}
+
+impl GroupState {
+    pub fn new(spec: Arc<AggregateSpec>, id: StateId) -> Result<GroupState> {
+        let fields = spec.schema.fields();
+        let keys = spec.keys.iter().map(|&index| fields[index].data_type());
+        let states = spec.calls.iter().flat_map(|call| &call.state_fields);
+        Ok(GroupState {
+            key_codec: AggregateSpec::codec(keys)?,
+            state_codec: AggregateSpec::codec(states.map(|field| field.data_type()))?,
+            id,
+            new: Groups::new(&spec)?,
+            committed: WindowStore::default(),
+            spec,
+        })
+    }
+
+    /// The columns of group keys, in the order of `keys`.
+    pub fn key_columns<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Result<Vec<ArrayRef>> {
+        let Some(codec) = &self.key_codec else { return Ok(Vec::new()) };
+        let parser = codec.parser();
+        Ok(codec.convert_rows(keys.map(|key| parser.parse(key)))?)
+    }
+
+    /// What each call answers for these groups, in their order.
+    pub fn answers(groups: &mut Groups, order: &[usize]) -> Result<Vec<ArrayRef>> {
+        let order: UInt64Array = order.iter().map(|&group| Some(group as u64)).collect();
+        let answers = groups.accumulators.iter_mut().map(|accumulator| {
+            let values = accumulator.evaluate(EmitTo::All)?;
+            Ok(take(&values, &order, None)?)
+        });
+        answers.collect()
+    }
+
+    /// Takes what is new into the committed state.
+    pub fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+        if self.new.table.is_empty() {
+            return Ok(());
+        }
+        let states = self.new.states()?;
+        let encoded = self.encode(&states)?;
+        let mut merging = Merging::default();
+        for group in 0..self.new.table.len() {
+            let (window_start_ms, key) =
+                (self.new.table.window_start_ms(group), self.new.table.key(group));
+            let state = encoded.as_ref().map_or(&[][..], |rows| rows.row(group).data());
+            let runs = self.committed.runs(window_start_ms, key);
+            let kept = runs_to_keep(runs, state.len());
+            if kept == runs.len() {
+                let number = runs.last().map_or(0, |run| run.number + 1);
+                let run = Run { number, state: state.into() };
+                changes.push(self.put(group, run));
+                continue;
+            }
+            for run in &runs[kept..] {
+                merging.groups.push(merging.of.len());
+                merging.runs.push(run.state.clone());
+            }
+            for run in &runs[kept + 1..] {
+                let key = self.group_key(window_start_ms, run.number, key);
+                changes.push(Change { key, value: None });
+            }
+            merging.of.push((group, runs[kept].number));
+        }
+        self.merge_runs(merging, &states, changes)?;
+        self.new.clear(&self.spec)
+    }
+
+    /// Merges committed runs with what is new of the same groups.
+    fn merge_runs(
+        &mut self,
+        merging: Merging,
+        states: &[Vec<ArrayRef>],
+        changes: &mut Vec<Change>,
+    ) -> Result<()> {
+        if merging.of.is_empty() {
+            return Ok(());
+        }
+        let mut merged = Groups::new(&self.spec)?;
+        let runs: Vec<&[u8]> = merging.runs.iter().map(AsRef::as_ref).collect();
+        let total = merging.of.len();
+        merged.merge_into(&self.spec, &self.decode(&runs)?, &merging.groups, total)?;
+        let new: Vec<usize> = merging.of.iter().map(|(group, _)| *group).collect();
+        let new_states = take_states(states, &new)?;
+        merged.merge_into(&self.spec, &new_states, &(0..total).collect::<Vec<_>>(), total)?;
+        let encoded = self.encode(&merged.states()?)?;
+        for (at, (group, number)) in merging.of.iter().enumerate() {
+            let state = encoded.as_ref().map_or(&[][..], |rows| rows.row(at).data());
+            let run = Run { number: *number, state: state.into() };
+            changes.push(self.put(*group, run));
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, group: usize, run: Run) -> Change {
+        let (window_start_ms, key) =
+            (self.new.table.window_start_ms(group), self.new.table.key(group));
+        let change = Change {
+            key: self.group_key(window_start_ms, run.number, key),
+            value: Some(run.state.to_vec()),
+        };
+        self.committed.put(window_start_ms, key, run);
+        change
+    }
+
+    /// Takes up what [`GroupState::commit`] has written, the first byte of the key left out.
+    pub fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        let damaged = || StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"));
+        let (start, rest) = key.split_first_chunk().ok_or_else(damaged)?;
+        let (number, key) = rest.split_first_chunk().ok_or_else(damaged)?;
+        let run = Run { number: u32::from_be_bytes(*number), state: value.into() };
+        self.committed.restore(i64::from_be_bytes(*start), key, run);
+        Ok(())
+    }
+
+    /// The changelog's key of a group's run.
+    pub fn group_key(&self, window_start_ms: i64, run: u32, key: &[u8]) -> Vec<u8> {
+        self.id.key(&[&[GROUP], &window_start_ms.to_be_bytes(), &run.to_be_bytes(), key])
+    }
+
+    fn encode(&self, states: &[Vec<ArrayRef>]) -> Result<Option<KeyRows>> {
+        let Some(codec) = &self.state_codec else { return Ok(None) };
+        let fields = self.spec.calls.iter().flat_map(|call| &call.state_fields);
+        let columns = states
+            .iter()
+            .flatten()
+            .zip(fields)
+            .map(|(column, field)| match column.data_type() == field.data_type() {
+                true => Ok(column.clone()),
+                false => cast(column, field.data_type()),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Some(codec.convert_columns(&columns)?))
+    }
+
+    /// The states of each call, one row per run.
+    pub fn decode(&self, runs: &[&[u8]]) -> Result<Vec<Vec<ArrayRef>>> {
+        let Some(codec) = &self.state_codec else { return Ok(Vec::new()) };
+        let parser = codec.parser();
+        let mut columns = codec.convert_rows(runs.iter().map(|run| parser.parse(run)))?.into_iter();
+        let calls = self.spec.calls.iter();
+        Ok(calls.map(|call| columns.by_ref().take(call.state_fields.len()).collect()).collect())
+    }
+}
+
+/// Groups whose last committed runs are to be merged with what is new.
+#[derive(Default)]
+struct Merging {
+    /// The group, and the number that the merged run gets.
+    of: Vec<(usize, u32)>,
+    /// Runs to merge, each with its place in `of`.
+    runs: Vec<Box<[u8]>>,
+    groups: Vec<usize>,
+}
+
+/// How many of a group's runs stay as they are when one of `new_len` bytes comes: the last ones
+/// are merged with it while they are no more than twice as large.
+fn runs_to_keep(runs: &[Run], new_len: usize) -> usize {
+    let mut merged_len = new_len;
+    let mut kept = runs.len();
+    while let Some(run) = kept.checked_sub(1).map(|last| &runs[last]) {
+        if run.state.len() > 2 * merged_len || run.state.len() + merged_len > RUN_BYTES_MAX {
+            break;
+        }
+        merged_len += run.state.len();
+        kept -= 1;
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(number: u32, len: usize) -> Run {
+        Run { number, state: vec![0; len].into() }
+    }
+
+    #[test]
+    fn runs_of_like_size_merge_and_larger_ones_stay() {
+        assert_eq!(runs_to_keep(&[], 10), 0);
+        assert_eq!(runs_to_keep(&[run(0, 10)], 10), 0);
+        assert_eq!(runs_to_keep(&[run(0, 21)], 10), 1);
+        assert_eq!(runs_to_keep(&[run(0, 70), run(1, 20)], 10), 1);
+        assert_eq!(runs_to_keep(&[run(0, 60), run(1, 20)], 10), 0);
+        assert_eq!(runs_to_keep(&[run(0, RUN_BYTES_MAX)], RUN_BYTES_MAX), 1);
+    }
+}

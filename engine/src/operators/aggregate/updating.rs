@@ -1,0 +1,249 @@
+//! Groups that never are complete, told whenever they change.
+//!
+//! The rule: what has come out, less what was taken back, is what batch SQL answers over the rows
+//! that came in. A group that changed between two flushes comes out once: its old row is taken back
+//! and its new one follows, or only the latter if it is new. One that answers as before does not
+//! come out. Groups come in the order of their keys. An aggregate without GROUP BY has one group,
+//! which is there once a row has come.
+//!
+//! Old and new row are computed from what is committed before and after, never from what was told,
+//! so they are the same bytes whatever happened in between.
+//!
+//! Rows that come in are not taken back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, UInt64Array,
+    new_null_array,
+};
+use arrow::compute::{concat, take};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow_row::{RowConverter, SortField};
+use datafusion_common::Result;
+use datafusion_physical_expr::PhysicalExpr;
+
+use super::accumulated::Groups;
+use super::runs::{GROUP, GroupState};
+use super::spec::{AggregateCall, AggregateSpec};
+use crate::operators::{Kept, Operator, OperatorSpec, Prepared};
+use crate::rows::Rows;
+use crate::state::changelog::{Change, StateError, StateId};
+use crate::time::Watermark;
+
+/// Where groups without a window lie.
+const NO_WINDOW: i64 = 0;
+/// Groups that are told together: bounds the memory that telling takes.
+const TOLD_MAX: usize = 8192;
+
+/// What to group by and what to compute, without a window.
+#[derive(Debug)]
+pub struct UpdatingSpec {
+    aggregate: Arc<AggregateSpec>,
+}
+
+/// The operator.
+pub struct UpdatingAggregate {
+    groups: GroupState,
+    /// Tells answers apart; `None` if nothing is computed.
+    answer_codec: Option<RowConverter>,
+    /// Changes of state since the last commit.
+    changes: Vec<Change>,
+}
+
+impl UpdatingSpec {
+    pub fn new(
+        group: Vec<Arc<dyn PhysicalExpr>>,
+        calls: Vec<AggregateCall>,
+        schema: SchemaRef,
+    ) -> UpdatingSpec {
+        let keys = (0..group.len()).collect();
+        UpdatingSpec { aggregate: Arc::new(AggregateSpec { group, keys, calls, schema }) }
+    }
+}
+
+impl fmt::Display for UpdatingSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "aggregate{}", self.aggregate)
+    }
+}
+
+impl OperatorSpec for UpdatingSpec {
+    fn schema(&self) -> &SchemaRef {
+        &self.aggregate.schema
+    }
+
+    fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(UpdatingAggregate {
+            answer_codec: answer_codec(&self.aggregate)?,
+            groups: GroupState::new(self.aggregate.clone(), id)?,
+            changes: Vec::new(),
+        }))
+    }
+}
+
+/// Tells answers of all calls apart; `None` if there are none.
+pub(super) fn answer_codec(spec: &AggregateSpec) -> Result<Option<RowConverter>> {
+    let answers = &spec.schema.fields()[spec.group.len()..];
+    let fields = answers.iter().map(|field| SortField::new(field.data_type().clone()));
+    let fields: Vec<SortField> = fields.collect();
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(RowConverter::new(fields)?))
+}
+
+/// How some groups stand: one row each, in an order that is the same before and after a change.
+pub(super) struct Standing {
+    /// Whether there is such a group.
+    pub present: BooleanArray,
+    /// What each call answers; nothing is meant where there is no group.
+    pub answers: Vec<ArrayRef>,
+}
+
+/// The rows that groups with these `keys` give when they changed from one standing to another.
+pub(super) fn told(
+    schema: &SchemaRef,
+    keys: &[ArrayRef],
+    codec: Option<&RowConverter>,
+    before: &Standing,
+    after: &Standing,
+) -> Result<Rows> {
+    let count = before.present.len();
+    let same = match codec {
+        Some(codec) => {
+            let before = codec.convert_columns(&before.answers)?;
+            let after = codec.convert_columns(&after.answers)?;
+            (0..count).map(|group| before.row(group) == after.row(group)).collect()
+        }
+        None => vec![true; count],
+    };
+    let (mut places, mut retracts) = (Vec::new(), Vec::new());
+    for (group, same) in same.into_iter().enumerate() {
+        let (was, is) = (before.present.value(group), after.present.value(group));
+        if was && is && same {
+            continue;
+        }
+        for (told, place, retracted) in [(was, group, true), (is, count + group, false)] {
+            if told {
+                places.push(place as u64);
+                retracts.push(retracted);
+            }
+        }
+    }
+    let places = UInt64Array::from(places);
+    let of_group: UInt64Array = places.values().iter().map(|place| place % count as u64).collect();
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for key in keys {
+        columns.push(take(key, &of_group, None)?);
+    }
+    for (before, after) in before.answers.iter().zip(&after.answers) {
+        columns.push(take(&concat(&[before, after])?, &places, None)?);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+    let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+    let untimed = Int64Array::new_null(places.len());
+    Ok(Rows::changes(batch, untimed, BooleanArray::from(retracts)))
+}
+
+impl UpdatingAggregate {
+    /// How groups stand by what is committed.
+    fn standing(&self, keys: &[Box<[u8]>]) -> Result<Standing> {
+        let spec = &self.groups.spec;
+        let (mut of_group, mut runs) = (Vec::new(), Vec::new());
+        let mut present = Vec::with_capacity(keys.len());
+        for (group, key) in keys.iter().enumerate() {
+            let kept = self.groups.committed.runs(NO_WINDOW, key);
+            present.push(!kept.is_empty());
+            for run in kept {
+                of_group.push(group);
+                runs.push(run.state.as_ref());
+            }
+        }
+        let present = BooleanArray::from(present);
+        let mut groups = Groups::new(spec)?;
+        if runs.is_empty() {
+            // Accumulators that were given nothing have no groups at all.
+            let types = spec.schema.fields()[spec.group.len()..].iter();
+            let nothing = |of: &DataType| new_null_array(of, keys.len());
+            let answers = types.map(|field| nothing(field.data_type())).collect();
+            return Ok(Standing { present, answers });
+        }
+        groups.merge_into(spec, &self.groups.decode(&runs)?, &of_group, keys.len())?;
+        let order: Vec<usize> = (0..keys.len()).collect();
+        Ok(Standing { present, answers: GroupState::answers(&mut groups, &order)? })
+    }
+}
+
+impl Operator for UpdatingAggregate {
+    fn prepare(&self, _side: usize, rows: Rows) -> Result<Prepared> {
+        let spec = &self.groups.spec;
+        let mut columns = Vec::new();
+        spec.arguments(&rows.batch, &mut columns)?;
+        let keys = spec.key_rows(&rows.batch, self.groups.key_codec.as_ref())?;
+        Ok(Prepared { rows, columns, keys, late: 0, untimed: 0 })
+    }
+
+    fn apply(&mut self, _side: usize, rows: Prepared, _out: &mut Vec<Rows>) -> Result<()> {
+        let Prepared { rows, columns, keys, .. } = rows;
+        let spec = self.groups.spec.clone();
+        self.groups.new.take(&spec, &vec![NO_WINDOW; rows.len()], keys.as_ref(), &columns)
+    }
+
+    fn advance(&mut self, _watermark: Watermark, _out: &mut Vec<Rows>) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _bound_ms: i64, _out: &mut Vec<Rows>) -> Result<()> {
+        Ok(())
+    }
+
+    fn releases_at(&self, _bound_ms: i64) -> Option<Watermark> {
+        None
+    }
+
+    fn earliest_ms(&self) -> Option<i64> {
+        None
+    }
+
+    fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
+        let table = &self.groups.new.table;
+        if table.is_empty() {
+            return Ok(());
+        }
+        let keys: Vec<Box<[u8]>> =
+            table.sorted().into_iter().map(|group| table.key(group).into()).collect();
+        let parts = || keys.chunks(TOLD_MAX);
+        let before = parts().map(|keys| self.standing(keys)).collect::<Result<Vec<_>>>()?;
+        self.groups.commit(&mut self.changes)?;
+        for (keys, before) in parts().zip(before) {
+            let after = self.standing(keys)?;
+            let columns = self.groups.key_columns(keys.iter().map(AsRef::as_ref))?;
+            let (schema, codec) = (&self.groups.spec.schema, self.answer_codec.as_ref());
+            let rows = told(schema, &columns, codec, &before, &after)?;
+            out.push(rows);
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+        changes.append(&mut self.changes);
+        Ok(())
+    }
+
+    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        match key.split_first() {
+            Some((&GROUP, rest)) => self.groups.restore(rest, value),
+            _ => Err(StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"))),
+        }
+    }
+
+    fn restored(&mut self, _watermark: Watermark) -> Result<()> {
+        Ok(())
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { windows: 0, groups: self.groups.committed.groups() }
+    }
+}

@@ -1,0 +1,177 @@
+//! How rows go from one operator to the next, and what the watermark does.
+
+use datafusion_common::Result as Evaluates;
+
+use super::{Task, TaskError};
+use crate::operators::filter_project::Stage;
+use crate::operators::{Operator, Prepared, reason};
+use crate::pipeline::OnError;
+use crate::rows::Rows;
+use crate::time::{Progress, WallTime, Watermark, progress};
+use crate::topology::Port;
+
+/// Rows for which nothing can fail any more on their way to a port.
+pub(super) enum Ready {
+    ForSink(Rows),
+    ForNode(Prepared),
+}
+
+/// What rows came to.
+#[derive(Default)]
+pub(super) struct Evaluated {
+    pub ready: Vec<Ready>,
+    /// Rows that failed, by index, and why.
+    pub failed: Vec<(usize, String)>,
+}
+
+impl Task {
+    /// Everything that can fail for a row until it is taken, before anything is changed. Where it
+    /// fails, the rows are halved until those that fail stand alone.
+    pub(super) fn evaluate(&self, stage: &Stage, to: Port, rows: Rows) -> Evaluated {
+        let mut evaluated = Evaluated::default();
+        self.evaluate_part(stage, to, rows, 0, &mut evaluated);
+        evaluated
+    }
+
+    fn evaluate_part(
+        &self,
+        stage: &Stage,
+        to: Port,
+        rows: Rows,
+        first_row: usize,
+        evaluated: &mut Evaluated,
+    ) {
+        let count = rows.len();
+        if count == 0 {
+            return;
+        }
+        match self.try_evaluate(stage, to, rows.clone()) {
+            Ok(ready) => evaluated.ready.push(ready),
+            Err(error) if count == 1 => evaluated.failed.push((first_row, reason(error))),
+            Err(_) => {
+                let half = count / 2;
+                for (start, len) in [(0, half), (half, count - half)] {
+                    let part = rows.slice(start, len);
+                    self.evaluate_part(stage, to, part, first_row + start, evaluated);
+                }
+            }
+        }
+    }
+
+    fn try_evaluate(&self, stage: &Stage, to: Port, rows: Rows) -> Evaluates<Ready> {
+        let rows = stage.apply(rows, self.tables.all())?;
+        Ok(match to {
+            Port::Sink => Ready::ForSink(rows),
+            Port::Node { node, side } => Ready::ForNode(self.operators[node].prepare(side, rows)?),
+        })
+    }
+
+    /// Takes rows where they go, and what comes of them further on.
+    pub(super) fn take(&mut self, to: Port, ready: Ready, now: WallTime) -> Result<(), TaskError> {
+        match (to, ready) {
+            (Port::Node { node, side }, Ready::ForNode(rows)) => {
+                self.counts.late += rows.late as u64;
+                self.counts.untimed += rows.untimed as u64;
+                self.drive(node, now, |operator, out| operator.apply(side, rows, out))
+            }
+            (_, Ready::ForSink(rows)) => self.write(&rows, now),
+            // What was prepared for a node goes there.
+            (Port::Sink, Ready::ForNode(_)) => Ok(()),
+        }
+    }
+
+    /// Lets an operator do something, and passes on what comes out.
+    fn drive(
+        &mut self,
+        node: usize,
+        now: WallTime,
+        what: impl FnOnce(&mut dyn Operator, &mut Vec<Rows>) -> Evaluates<()>,
+    ) -> Result<(), TaskError> {
+        let mut out = Vec::new();
+        let done = what(self.operators[node].as_mut(), &mut out);
+        done.map_err(TaskError::evaluate("an operator"))?;
+        out.into_iter().try_for_each(|rows| self.pass_on(node, rows, now))
+    }
+
+    /// Rows of an operator through the stage after it.
+    fn pass_on(&mut self, node: usize, rows: Rows, now: WallTime) -> Result<(), TaskError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.dirty = true;
+        let topology = self.topology.clone();
+        let (stage, to) = (&topology.nodes[node].stage, topology.nodes[node].to);
+        let evaluated = self.evaluate(stage, to, rows);
+        if let Some((_, reason)) = evaluated.failed.first() {
+            // It has come from many records, so it has no offset and no place among dead letters.
+            let fails = |on_error: &OnError| *on_error == OnError::Fail;
+            if topology.inputs.iter().any(|input| fails(&input.source.on_error)) {
+                let what = "a row that an operator gave";
+                return Err(TaskError::Evaluate { what, reason: reason.clone() });
+            }
+            self.counts.skipped += evaluated.failed.len() as u64;
+        }
+        evaluated.ready.into_iter().try_for_each(|rows| self.take(to, rows, now))
+    }
+
+    fn write(&mut self, rows: &Rows, now: WallTime) -> Result<(), TaskError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.dirty = true;
+        self.counts.rows_out += rows.len() as u64;
+        self.output.write(rows, now).map_err(|error| TaskError::Evaluate {
+            what: "a row cannot be encoded",
+            reason: error.to_string(),
+        })
+    }
+
+    /// Moves the watermark to where the clocks let it.
+    pub fn tick(&mut self, now: WallTime) -> Result<(), TaskError> {
+        match progress(&self.clocks, now) {
+            Progress::At(watermark) => self.advance(watermark, now),
+            Progress::AllIdle => self.release(self.future_bound_ms(now), now),
+        }
+    }
+
+    fn advance(&mut self, watermark: Watermark, now: WallTime) -> Result<(), TaskError> {
+        if watermark <= self.watermark || self.operators.is_empty() {
+            return Ok(());
+        }
+        self.watermark = watermark;
+        (0..self.operators.len()).try_for_each(|node| {
+            self.drive(node, now, |operator, out| operator.advance(watermark, out))
+        })
+    }
+
+    /// Nothing more is waited for: the watermark moves until no operator holds anything from before
+    /// `bound_ms`. What one of them lets go may be held by the next, which comes after it.
+    fn release(&mut self, bound_ms: i64, now: WallTime) -> Result<(), TaskError> {
+        for node in 0..self.operators.len() {
+            if let Some(at) = self.operators[node].releases_at(bound_ms) {
+                self.advance(at, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The input has ended.
+    pub fn finish(&mut self, now: WallTime) -> Result<(), TaskError> {
+        let bound_ms = self.future_bound_ms(now);
+        self.release(bound_ms, now)?;
+        (0..self.operators.len()).try_for_each(|node| {
+            self.drive(node, now, |operator, out| operator.finish(bound_ms, out))
+        })
+    }
+
+    /// Brings out what operators hold back to be told together.
+    pub(super) fn flush(&mut self, now: WallTime) -> Result<(), TaskError> {
+        (0..self.operators.len())
+            .try_for_each(|node| self.drive(node, now, |operator, out| operator.flush(out)))
+    }
+
+    /// Windows that start later are of clocks that are wrong.
+    pub(super) fn future_bound_ms(&self, now: WallTime) -> i64 {
+        self.clocks.iter().map(|clock| clock.future_bound(now).0).min().unwrap_or(now.0)
+    }
+}

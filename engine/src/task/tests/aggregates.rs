@@ -1,0 +1,108 @@
+//! Aggregates without a window, and windows of windows.
+
+use super::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Whatever was told in between, it folds to what batch SQL answers.
+    #[test]
+    fn an_aggregate_that_updates_folds_to_batch_sql_through_crashes(
+        logs in prop::collection::vec(
+            prop::collection::vec(prop::collection::vec(event(), 1..12), 0..6), 1..4,
+        ),
+        steps in prop::collection::vec((0..4usize, 1..3usize, fate()), 0..30),
+    ) {
+        let source = events("a");
+        let sql = "SELECT key, count(*) AS rows, sum(n) AS total, min(n) AS least,
+                          avg(n) AS mean, median(n) AS middle, count(DISTINCT n) AS numbers
+                   FROM a WHERE n IS NULL OR n <> 7 GROUP BY key HAVING sum(n) > 0";
+        block_on(async {
+            let mut world = World::new(topology(sql, &[&source]).await.unwrap());
+            world.fill(&logs);
+            walk(&mut world, &steps);
+            world.run_to_end();
+            let all: Vec<Event> = logs.into_iter().flatten().flatten().collect();
+            assert_same(&world.answer(), &batch_answer(sql, &source, &all).await);
+        });
+    }
+
+    #[test]
+    fn distinct_rows_come_once(
+        logs in prop::collection::vec(
+            prop::collection::vec(prop::collection::vec(event(), 1..12), 0..6), 1..4,
+        ),
+        steps in prop::collection::vec((0..4usize, 1..3usize, fate()), 0..30),
+    ) {
+        let source = events("a");
+        let sql = "SELECT DISTINCT key, n % 3 AS m FROM a";
+        block_on(async {
+            let mut world = World::new(topology(sql, &[&source]).await.unwrap());
+            world.fill(&logs);
+            walk(&mut world, &steps);
+            world.run_to_end();
+            let all: Vec<Event> = logs.into_iter().flatten().flatten().collect();
+            assert_same(world.out(), &batch_answer(sql, &source, &all).await);
+        });
+    }
+
+    #[test]
+    fn windows_of_windows_equal_batch_sql_through_crashes(
+        logs in prop::collection::vec(
+            prop::collection::vec(prop::collection::vec(event(), 1..12), 0..6), 1..4,
+        ),
+        steps in prop::collection::vec((0..4usize, 1..3usize, fate()), 0..30),
+    ) {
+        let source = patient(events("a"));
+        let inner = format!(
+            "SELECT {WINDOW} AS ws, tumble_end(ts, INTERVAL '10 seconds') AS we, key,
+                    count(*) AS c FROM a GROUP BY 1, 2, 3"
+        );
+        let sqls = [
+            format!("SELECT ws, max(c) AS most, count(*) AS keys FROM ({inner}) GROUP BY ws"),
+            format!(
+                "SELECT tumble_start(ws, INTERVAL '30 seconds') AS w, sum(c) AS total
+                 FROM ({inner}) GROUP BY 1"
+            ),
+            format!(
+                "SELECT tumble_start(we, INTERVAL '25 seconds') AS w, sum(c) AS total
+                 FROM ({inner}) GROUP BY 1"
+            ),
+        ];
+        block_on(async {
+            for sql in sqls {
+                let mut world = World::new(topology(&sql, &[&source]).await.unwrap());
+                world.fill(&logs);
+                walk(&mut world, &steps);
+                world.run_to_end();
+                let all: Vec<Event> = logs.iter().flatten().flatten().cloned().collect();
+                assert_same(world.out(), &batch_answer(&sql, &source, &all).await);
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn what_changes_is_told_once_a_commit() {
+    let source = events("a");
+    let sql = "SELECT key, sum(n) AS total FROM a GROUP BY key";
+    let mut world = World::new(topology(sql, &[&source]).await.unwrap());
+    let event = |key: &str, n| Event { time: 1, key: Some(key.to_owned()), n: Some(n) }.json();
+    world.produce("a", 0, &[event("x", 1), event("x", 2), event("y", 5)]);
+    world.produce("a", 0, &[event("x", 4), event("y", 0)]);
+    let mut task = world.start();
+    let mut told = Vec::new();
+    while let Some(fetched) = world.fetch(&task, &TopicPartition::new("a", 0), 1) {
+        task.process(&fetched, NOW).unwrap();
+        let commit = task.commit(NOW).unwrap();
+        let rows = commit.printed.iter().map(|rows| {
+            let marks = (0..rows.len()).map(|row| if rows.is_retraction(row) { '-' } else { '+' });
+            marks.collect::<String>()
+        });
+        told.push(rows.collect::<String>());
+        world.write(commit);
+    }
+    // The second time, y answers as before.
+    assert_eq!(told, ["++", "-+"]);
+    assert_eq!(world.answer().len(), 2);
+}
