@@ -34,6 +34,7 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use thiserror::Error;
 
 use crate::operators::aggregate::AggregateCall;
+use crate::operators::aggregate::retracting::RetractingSpec;
 use crate::operators::aggregate::updating::UpdatingSpec;
 use crate::operators::aggregate::window::WindowSpec;
 use crate::operators::filter_project::{Stage, Step};
@@ -246,9 +247,7 @@ impl Lowering<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let schema: SchemaRef = aggregate.schema.inner().clone();
         let Some(window) = window else {
-            self.check_not_updating(&flow, "an aggregate of rows that are taken back")?;
-            let spec = UpdatingSpec::new(group, calls, schema);
-            return Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Updating));
+            return Ok(self.updating_aggregate(flow, group, calls, schema));
         };
         self.check_not_updating(&flow, "a window over rows that are taken back")?;
         let time = schema.field(window.start).data_type().clone();
@@ -264,15 +263,31 @@ impl Lowering<'_> {
     /// Rows that are alike come out once.
     fn distinct(&mut self, input: &LogicalPlan) -> Result<Flow, TopologyError> {
         let flow = self.lower(input)?;
-        self.check_not_updating(&flow, "DISTINCT of rows that are taken back")?;
         let schema = flow.schema.clone();
         let columns = schema.fields().iter().enumerate();
         let group = columns
             .map(|(at, field)| Arc::new(Column::new(field.name(), at)) as Arc<dyn PhysicalExpr>)
             .collect();
+        if flow.updating {
+            return Ok(self.updating_aggregate(flow, group, Vec::new(), schema));
+        }
         let spec = UpdatingSpec::new(group, Vec::new(), schema);
         // A row that was there never goes, so nothing is ever taken back.
         Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Final))
+    }
+
+    fn updating_aggregate(
+        &mut self,
+        flow: Flow,
+        group: Vec<Arc<dyn PhysicalExpr>>,
+        calls: Vec<AggregateCall>,
+        schema: SchemaRef,
+    ) -> Flow {
+        let spec: Arc<dyn OperatorSpec> = match flow.updating {
+            true => Arc::new(RetractingSpec::new(group, calls, schema)),
+            false => Arc::new(UpdatingSpec::new(group, calls, schema)),
+        };
+        self.built.node(vec![flow], spec, Changes::Updating)
     }
 
     fn check_not_updating(&self, flow: &Flow, what: &str) -> Result<(), TopologyError> {
@@ -300,7 +315,8 @@ impl Lowering<'_> {
         )
         .build()
         .map_err(|error| self.expression_error(error))?;
-        AggregateCall::new(lowered).map_err(|error| self.expression_error(error))
+        AggregateCall::new(lowered, input_schema.as_arrow())
+            .map_err(|error| self.expression_error(error))
     }
 
     fn exprs(

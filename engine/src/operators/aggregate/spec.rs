@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, FieldRef, SchemaRef};
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow_row::{RowConverter, Rows as KeyRows, SortField};
 use datafusion_common::{Result, plan_err};
 use datafusion_expr::GroupsAccumulator;
@@ -32,6 +32,7 @@ pub struct AggregateCall {
     pub(super) function: Arc<AggregateFunctionExpr>,
     /// Arguments, then what the function orders by.
     pub(super) args: Vec<Arc<dyn PhysicalExpr>>,
+    pub(super) arg_types: Vec<DataType>,
     pub(super) filter: Option<Arc<dyn PhysicalExpr>>,
     pub(super) state_fields: Vec<FieldRef>,
 }
@@ -77,7 +78,8 @@ impl AggregateSpec {
 }
 
 impl AggregateCall {
-    pub fn new(lowered: LoweredAggregate) -> Result<AggregateCall> {
+    /// `input`: what its arguments are columns of.
+    pub fn new(lowered: LoweredAggregate, input: &Schema) -> Result<AggregateCall> {
         let function = lowered.aggregate;
         let ordered = !function.order_bys().is_empty();
         // These do not sort what they are given, and a stream does not come sorted.
@@ -90,12 +92,15 @@ impl AggregateCall {
         }
         let mut args = function.expressions();
         args.extend(function.order_bys().iter().map(|by| by.expr.clone()));
+        let arg_types = args.iter().map(|arg| arg.data_type(input)).collect::<Result<_>>()?;
         let state_fields = function.state_fields()?;
-        Ok(AggregateCall { function, args, filter: lowered.filter, state_fields })
+        Ok(AggregateCall { function, args, arg_types, filter: lowered.filter, state_fields })
     }
 }
 
-fn groups_accumulator(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAccumulator>> {
+pub(super) fn groups_accumulator(
+    function: &Arc<AggregateFunctionExpr>,
+) -> Result<Box<dyn GroupsAccumulator>> {
     if function.groups_accumulator_supported() {
         return function.create_groups_accumulator();
     }

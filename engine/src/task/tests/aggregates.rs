@@ -27,6 +27,42 @@ proptest! {
         });
     }
 
+    /// The inner one takes rows back, so the outer one has to.
+    #[test]
+    fn an_aggregate_of_changes_folds_to_batch_sql_through_crashes(
+        logs in prop::collection::vec(
+            prop::collection::vec(prop::collection::vec(event(), 1..12), 0..6), 1..4,
+        ),
+        steps in prop::collection::vec((0..4usize, 1..3usize, fate()), 0..30),
+    ) {
+        let source = events("a");
+        let inner = "SELECT key, count(*) AS c, sum(n) AS s, max(n) AS m FROM a GROUP BY key";
+        let sqls = [
+            format!(
+                "SELECT c % 3 AS part, count(*) AS keys, sum(s) AS total, min(m) AS least,
+                        max(key) AS last, avg(s) AS mean, median(c) AS middle,
+                        count(DISTINCT m) AS numbers, sum(s) FILTER (WHERE m > 0) AS positive,
+                        sum(arrow_cast(s, 'Decimal128(20, 2)')) AS exact, count(m) AS present,
+                        string_agg(key, ',' ORDER BY key) AS all_keys
+                 FROM ({inner}) GROUP BY c % 3"
+            ),
+            format!("SELECT count(*) AS keys, max(s) AS most FROM ({inner})"),
+            format!("SELECT DISTINCT c FROM ({inner}) WHERE s > 0"),
+        ];
+        block_on(async {
+            for sql in sqls {
+                let mut world = World::new(topology(&sql, &[&source]).await.unwrap());
+                world.fill(&logs);
+                walk(&mut world, &steps);
+                world.run_to_end();
+                let all: Vec<Event> = logs.iter().flatten().flatten().cloned().collect();
+                if !all.is_empty() {
+                    assert_same(&world.answer(), &batch_answer(&sql, &source, &all).await);
+                }
+            }
+        });
+    }
+
     #[test]
     fn distinct_rows_come_once(
         logs in prop::collection::vec(
