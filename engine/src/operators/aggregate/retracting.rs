@@ -1,12 +1,12 @@
 //! Groups of rows that may be taken back, told whenever they change.
 //!
 //! The rule is that of [`super::updating`]: what has come out, less what was taken back, is what
-//! batch SQL answers over the rows that came in and were not taken back. A group whose last row goes
-//! goes itself; without GROUP BY, the one group stays, and answers as over no rows.
+//! batch SQL answers over the rows that came in and were not taken back. A group whose last row
+//! goes is gone itself; without GROUP BY, the one group stays, and answers as over no rows.
 //!
-//! Counts, and sums of integers and decimals, are kept as numbers, since taking a row back from them
-//! is exact. For everything else (sums of floats among it: taking back loses digits), a group keeps
-//! its arguments, each with how often it is there, and is computed anew from those when it changes.
+//! Counts, and sums of integers and decimals, are kept as numbers, since taking a row back from
+//! them is exact. For everything else (sums of floats among it: taking back loses digits), a group
+//! keeps its arguments, each with how often it is there, and is computed anew from those when it changes.
 //! So MIN, MAX, DISTINCT and percentiles are right whatever goes, at a cost that grows with what is
 //! in the group.
 //!
