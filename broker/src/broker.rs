@@ -226,16 +226,23 @@ impl Broker {
     /// Opens the data directory, which is created if need be, and starts the jobs on the current
     /// runtime.
     pub async fn open(config: BrokerConfig) -> Result<Arc<Broker>, OpenError> {
+        Broker::open_on(Arc::new(OsDisk), config).await
+    }
+
+    async fn open_on(disk: Arc<dyn Disk>, config: BrokerConfig) -> Result<Arc<Broker>, OpenError> {
         let runtime = Handle::current();
-        let open = move || Broker::open_blocking(config, runtime);
+        let open = move || Broker::open_blocking(disk, config, runtime);
         let broker = tokio::task::spawn_blocking(open).await.expect("opening does not panic")?;
         broker.coordinators().recover().await?;
         broker.start_jobs();
         Ok(broker)
     }
 
-    fn open_blocking(config: BrokerConfig, runtime: Handle) -> Result<Arc<Broker>, OpenError> {
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    fn open_blocking(
+        disk: Arc<dyn Disk>,
+        config: BrokerConfig,
+        runtime: Handle,
+    ) -> Result<Arc<Broker>, OpenError> {
         config::check(&config.topic_defaults).map_err(OpenError::Defaults)?;
         let lock = DataDirLock::acquire(&config.data_dir)?;
         let meta = load_meta(&*disk, &config.data_dir, config.node_id)?;

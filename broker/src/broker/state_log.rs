@@ -7,9 +7,11 @@ use futures::future::{self, BoxFuture};
 
 use super::{Broker, TopicError, now_ms};
 use crate::client::{Acks, Isolation, NewTopic};
-use crate::coordinator::state_log::{Marker, StateLog, StateLogError};
-use crate::ids::{Offset, TopicPartition};
-use crate::log::{AppendError, AppendOptions, Origin, Partition, ReadOptions};
+use crate::coordinator::state_log::{
+    Marker, OpenTransaction, StateLog, StateLogError, TransactionLog,
+};
+use crate::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+use crate::log::{AppendError, AppendOptions, Appended, Origin, Partition, ReadOptions};
 use crate::record::{RecordBatch, control_batch};
 
 /// One node coordinates all, in one epoch.
@@ -45,13 +47,20 @@ fn unavailable(partition: &TopicPartition, reason: impl ToString) -> StateLogErr
 fn append(
     partition: &Arc<Partition>,
     batch: RecordBatch,
+    acks: Acks,
+) -> Result<Appended, StateLogError> {
+    let options = AppendOptions { origin: Origin::Coordinator, acks, now_ms: now_ms() };
+    Ok(partition.append(batch.into_bytes(), options)?)
+}
+
+fn append_synced(
+    partition: Arc<Partition>,
+    batch: RecordBatch,
 ) -> BoxFuture<'static, Result<Offset, StateLogError>> {
-    let options = AppendOptions { origin: Origin::Coordinator, acks: Acks::All, now_ms: now_ms() };
-    let appended = match partition.append(batch.into_bytes(), options) {
+    let appended = match append(&partition, batch, Acks::All) {
         Ok(appended) => appended,
-        Err(error) => return future::ready(Err(error.into())).boxed(),
+        Err(error) => return future::ready(Err(error)).boxed(),
     };
-    let partition = partition.clone();
     async move {
         if appended.wait_for_sync {
             let synced = partition.synced(appended.last_offset).await;
@@ -84,7 +93,7 @@ impl StateLog for TopicStateLog {
         batch: RecordBatch,
     ) -> BoxFuture<'static, Result<Offset, StateLogError>> {
         match self.existing(to) {
-            Ok(partition) => append(&partition, batch),
+            Ok(partition) => append_synced(partition, batch),
             Err(error) => future::ready(Err(error)).boxed(),
         }
     }
@@ -95,16 +104,15 @@ impl StateLog for TopicStateLog {
         marker: Marker,
     ) -> BoxFuture<'static, Result<Option<Offset>, StateLogError>> {
         let Marker { producer_id, epoch, control_type } = marker;
-        match self.partition(to) {
-            Ok(Some(partition)) => {
-                let time_ms = now_ms();
-                let batch =
-                    control_batch(producer_id, epoch, control_type, COORDINATOR_EPOCH, time_ms);
-                append(&partition, batch).map(|appended| appended.map(Some)).boxed()
-            }
-            Ok(None) => future::ready(Ok(None)).boxed(),
-            Err(error) => future::ready(Err(error)).boxed(),
-        }
+        let write = |partition: Arc<Partition>| {
+            let batch =
+                control_batch(producer_id, epoch, control_type, COORDINATOR_EPOCH, now_ms());
+            // The decision is durable and so need not wait to be seen: were the marker lost, it
+            // would be written again before anything else.
+            append(&partition, batch, Acks::Leader).map(|appended| appended.base_offset)
+        };
+        let written = self.partition(to).and_then(|partition| partition.map(write).transpose());
+        future::ready(written).boxed()
     }
 
     fn ensure_topic(
@@ -159,6 +167,55 @@ impl StateLog for TopicStateLog {
             }
             offset = slice.next_offset;
         }
+    }
+}
+
+impl TransactionLog for TopicStateLog {
+    fn append_unsynced(
+        &self,
+        to: &TopicPartition,
+        batch: RecordBatch,
+    ) -> Result<Offset, StateLogError> {
+        Ok(append(&self.existing(to)?, batch, Acks::Leader)?.base_offset)
+    }
+
+    fn synced(
+        &self,
+        of: &TopicPartition,
+        offset: Offset,
+    ) -> BoxFuture<'static, Result<(), StateLogError>> {
+        let partition = self.partition(of);
+        let (log, of) = (self.clone(), of.clone());
+        async move {
+            let Some(partition) = partition? else { return Ok(()) };
+            match partition.sync(offset).await {
+                Ok(()) => Ok(()),
+                // Deleted meanwhile.
+                Err(_) if log.partition(&of)?.is_none() => Ok(()),
+                Err(error) => Err(unavailable(&of, error)),
+            }
+        }
+        .boxed()
+    }
+
+    fn producer_epoch(&self, of: &TopicPartition, producer: ProducerId) -> Option<ProducerEpoch> {
+        self.partition(of).ok()??.producer_epoch(producer)
+    }
+
+    fn open_transactions(&self) -> Vec<OpenTransaction> {
+        let Some(broker) = self.0.upgrade() else { return Vec::new() };
+        let mut found = Vec::new();
+        for topic in broker.topics() {
+            for partition in topic.partitions() {
+                let open = partition.open_transactions().into_iter();
+                found.extend(open.map(|(producer_id, epoch)| OpenTransaction {
+                    partition: partition.id().clone(),
+                    producer_id,
+                    epoch,
+                }));
+            }
+        }
+        found
     }
 }
 

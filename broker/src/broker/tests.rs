@@ -1,6 +1,7 @@
 //! Topics and partitions through restarts, orderly and not.
 
 mod compacted;
+mod power_cuts;
 
 use super::*;
 use crate::client::{Acks, Isolation, NewTopic};

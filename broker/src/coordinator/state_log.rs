@@ -43,8 +43,9 @@ pub trait StateLog: Send + Sync + 'static {
         batch: RecordBatch,
     ) -> BoxFuture<'static, Result<Offset, StateLogError>>;
 
-    /// Ends a transaction in any partition, in the manner of [`StateLog::append`]. A partition
-    /// that is gone counts as done: `Ok(None)`.
+    /// Ends a transaction in any partition, in the manner of [`StateLog::append`], but resolves as
+    /// soon as the marker is in the log, durable or not: [`TransactionLog::synced`] waits for
+    /// that. A partition that is gone counts as done: `Ok(None)`.
     fn append_marker(
         &self,
         to: &TopicPartition,
@@ -67,6 +68,39 @@ pub trait StateLog: Send + Sync + 'static {
         from: &TopicPartition,
         each: &mut dyn FnMut(RecordBatch),
     ) -> Result<(), StateLogError>;
+}
+
+/// What the coordinator of transactions needs of the log beyond that.
+pub trait TransactionLog: StateLog {
+    /// Appends in the manner of [`StateLog::append`], but asks for no fsync: the batch becomes
+    /// durable with whatever is next synced in that partition.
+    fn append_unsynced(
+        &self,
+        to: &TopicPartition,
+        batch: RecordBatch,
+    ) -> Result<Offset, StateLogError>;
+
+    /// Waits until what lies at this offset of any partition is durable; sees to it that it
+    /// becomes so. A partition that is gone counts as done.
+    fn synced(
+        &self,
+        of: &TopicPartition,
+        offset: Offset,
+    ) -> BoxFuture<'static, Result<(), StateLogError>>;
+
+    /// The newest epoch of a producer in a partition, as far as that remembers it.
+    fn producer_epoch(&self, of: &TopicPartition, producer: ProducerId) -> Option<ProducerEpoch>;
+
+    /// All transactions that are open in all partitions, as the partitions themselves see it.
+    fn open_transactions(&self) -> Vec<OpenTransaction>;
+}
+
+/// Records in a partition that no marker has ended yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTransaction {
+    pub partition: TopicPartition,
+    pub producer_id: ProducerId,
+    pub epoch: ProducerEpoch,
 }
 
 /// The partition of an internal topic that keeps `key`: Kafka's own choice, Java's string hash.

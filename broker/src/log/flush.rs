@@ -30,20 +30,13 @@ impl Partition {
         }
     }
 
-    /// Waits until all that has been appended so far is on disk.
-    pub async fn flush(self: &Arc<Self>) -> Result<(), StorageError> {
-        let end = {
-            let writer = self.writer();
-            if let Some(error) = &writer.offline {
-                return Err(error.clone());
-            }
-            if writer.synced == writer.end {
-                return Ok(());
-            }
-            writer.end
-        };
-        self.request_flush(end, false);
-        self.synced(end.plus(-1)).await
+    /// Waits until the record at `offset` is on disk, and asks for that if need be. What
+    /// others append meanwhile is not waited for.
+    pub async fn sync(self: &Arc<Self>, offset: Offset) -> Result<(), StorageError> {
+        if self.synced.borrow().offset <= offset {
+            self.request_flush(offset.next(), false);
+        }
+        self.synced(offset).await
     }
 
     /// Sees to it that a flush covers everything below `end`. All who ask while one is running

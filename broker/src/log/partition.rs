@@ -31,7 +31,7 @@ use super::recovery::{Loaded, Sealed, load};
 use super::scan::RecoveryReport;
 use super::segment::Segment;
 use super::traffic::Traffic;
-use crate::ids::{LeaderEpoch, Offset, TopicPartition};
+use crate::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, TopicPartition};
 
 /// Where a partition lives and what it runs on.
 #[derive(Clone, Debug)]
@@ -274,6 +274,16 @@ impl Partition {
         self.is_offline.store(true, Ordering::Release);
         self.publish(&mut writer);
         self.synced.send_modify(|synced| synced.failed = Some(error));
+    }
+
+    /// The newest epoch of a producer that has written or was fenced here lately.
+    pub fn producer_epoch(&self, id: ProducerId) -> Option<ProducerEpoch> {
+        self.writer().producers.epoch(id)
+    }
+
+    /// The producers of transactions that no marker has ended.
+    pub fn open_transactions(&self) -> Vec<(ProducerId, ProducerEpoch)> {
+        self.writer().producers.with_open().collect()
     }
 
     /// Whether appends are refused for good: the broker shuts down, or the topic was deleted.

@@ -251,6 +251,16 @@ impl Producers {
         })
     }
 
+    /// The newest epoch of a producer that has written or was fenced here lately.
+    pub fn epoch(&self, id: ProducerId) -> Option<ProducerEpoch> {
+        self.by_id.get(&id).map(|producer| producer.epoch)
+    }
+
+    /// The producers of open transactions, with their epochs.
+    pub fn with_open(&self) -> impl Iterator<Item = (ProducerId, ProducerEpoch)> {
+        self.open.values().filter_map(|id| Some((*id, self.epoch(*id)?)))
+    }
+
     /// The first offset of the oldest open transaction.
     pub fn first_open(&self) -> Option<Offset> {
         self.open.first_key_value().map(|(first, _)| *first)

@@ -6,14 +6,16 @@
 //!
 //! Without a transaction the fsync is under way by then, if `acks` asks for one, and `flush` waits
 //! for it. Within one, nobody reads the records before the marker, so nothing is synced before
-//! `commit`: it syncs every partition at once, and only then lets the coordinator decide.
+//! `commit`: it syncs every partition at once, the one with the offsets too, and only then lets
+//! the coordinator decide. So a commit waits for two fsyncs one after the other, however many
+//! partitions it has: that of all it writes, and that of the decision.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::{try_join, try_join_all};
+use futures::future::{try_join_all, try_join3};
 
 use super::{append_error, existing, group_error, transaction_error};
 use crate::broker::{Broker, now_ms};
@@ -175,17 +177,21 @@ impl Transactional {
 
     async fn add(&mut self, to: &TopicPartition) -> Result<(), ClientError> {
         self.begun = true;
-        let to = vec![to.clone()];
-        let added = self.service.add_partitions(&self.id, self.identity, to, Protocol::V1);
+        let (to, protocol) = (vec![to.clone()], Protocol::InProcess);
+        let added = self.service.add_partitions(&self.id, self.identity, to, protocol);
         added.await.map_err(|error| transaction_error(&self.id, error))
     }
 
-    /// Puts offsets into the transaction.
-    async fn commit_offsets(&mut self, offsets: &TransactionOffsets) -> Result<(), ClientError> {
+    /// The offsets become part of the transaction, before any is written.
+    async fn add_offsets(&mut self, group: &str) -> Result<(), ClientError> {
+        let to = self.service.offsets_partition(group).await;
+        let to = to.map_err(|error| transaction_error(&self.id, error))?;
+        self.add(&to).await
+    }
+
+    /// Writes offsets; they are durable when this returns.
+    async fn commit_offsets(&self, offsets: &TransactionOffsets) -> Result<(), ClientError> {
         let group = &offsets.group;
-        self.begun = true;
-        let added = self.service.add_offsets(&self.id, self.identity, group).await;
-        added.map_err(|error| transaction_error(&self.id, error))?;
         let member =
             offsets.membership.as_ref().map_or_else(MemberClaim::none, |membership| MemberClaim {
                 member_id: membership.member_id.as_str().into(),
@@ -212,9 +218,18 @@ impl Transactional {
         }
     }
 
-    async fn end(&self, decision: ControlType) -> Result<(), ClientError> {
-        let ended = self.service.end(&self.id, self.identity, decision, Protocol::V1).await;
-        ended.map(drop).map_err(|error| transaction_error(&self.id, error))
+    /// The markers of the transaction before are durable.
+    async fn settled(&self) -> Result<(), ClientError> {
+        let settled = self.service.settled(&self.id).await;
+        settled.map_err(|error| transaction_error(&self.id, error))
+    }
+
+    /// Each transaction has an epoch of its own (KIP-890).
+    async fn end(&mut self, decision: ControlType) -> Result<(), ClientError> {
+        let protocol = Protocol::InProcess;
+        let ended = self.service.end(&self.id, self.identity, decision, protocol).await;
+        self.identity = ended.map_err(|error| transaction_error(&self.id, error))?;
+        Ok(())
     }
 }
 
@@ -256,16 +271,7 @@ impl Producer for EmbeddedProducer {
         let transactional = transactional.as_mut().ok_or_else(not_transactional)?;
         // Cancelled in between, it can only be aborted.
         transactional.state = State::Failed;
-        let prepared = {
-            let synced = sync(partitions, true);
-            let offsets = async {
-                match offsets {
-                    Some(offsets) => transactional.commit_offsets(offsets).await,
-                    None => Ok(()),
-                }
-            };
-            try_join(synced, offsets).await
-        };
+        let prepared = prepare(transactional, partitions, offsets).await;
         prepared.inspect_err(|error| transactional.failed(error))?;
         self.end(ControlType::Commit).await
     }
@@ -290,9 +296,32 @@ impl Drop for EmbeddedProducer {
             return;
         };
         if transactional.begun && matches!(transactional.state, State::Open | State::Failed) {
-            runtime.spawn(async move { transactional.end(ControlType::Abort).await });
+            runtime.spawn(async move {
+                let mut transactional = transactional;
+                transactional.end(ControlType::Abort).await
+            });
         }
     }
+}
+
+/// Makes durable whatever the decision to commit will rest on, all at once. What waits for the
+/// markers of the transaction before comes last: they lie before what is written here.
+async fn prepare(
+    transactional: &mut Transactional,
+    partitions: &HashMap<TopicPartition, Target>,
+    offsets: Option<&TransactionOffsets>,
+) -> Result<(), ClientError> {
+    if let Some(offsets) = offsets {
+        transactional.add_offsets(&offsets.group).await?;
+    }
+    let transactional = &*transactional;
+    let offsets = async {
+        match offsets {
+            Some(offsets) => transactional.commit_offsets(offsets).await,
+            None => Ok(()),
+        }
+    };
+    try_join3(offsets, sync(partitions, true), transactional.settled()).await.map(drop)
 }
 
 /// Waits for every fsync that is owed; asks for them first where nobody has.
@@ -300,7 +329,8 @@ async fn sync(partitions: &HashMap<TopicPartition, Target>, ask: bool) -> Result
     let owed = partitions.values().filter_map(|target| {
         let (partition, offset) = (&target.partition, target.unsynced?);
         Some(async move {
-            let synced = if ask { partition.flush().await } else { partition.synced(offset).await };
+            let synced =
+                if ask { partition.sync(offset).await } else { partition.synced(offset).await };
             synced.map_err(|error| storage_error(partition, &error))
         })
     });

@@ -16,7 +16,7 @@ use crate::broker::state_log::TopicStateLog;
 use crate::broker::{Broker, BrokerConfig};
 use crate::coordinator::state_log::{Marker, OFFSETS_TOPIC, StateLog};
 use crate::coordinator::{Now, Waiter};
-use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
+use crate::ids::{ProducerId, TopicPartition};
 use crate::record::ControlType;
 
 fn at(elapsed_ms: u64) -> Now {
@@ -614,7 +614,11 @@ async fn groups_and_offsets_are_there_again_after_a_crash() {
         .await;
     assert_eq!(results, Ok(vec![Err(GroupError::OffsetMetadataTooLarge), Ok(())]));
     groups.commit_offsets("g", plain.clone()).await.unwrap();
-    let producer = Some((ProducerId(9), ProducerEpoch(0)));
+    // Of a transaction that its coordinator knows: any other would end with the broker.
+    let transactions = broker.transactions();
+    let id = transactions.init_producer("t", 60_000, None).await.unwrap();
+    transactions.add_offsets("t", id, "g").await.unwrap();
+    let producer = Some((id.producer_id, id.epoch));
     let transactional = CommitRequest { producer, offsets: vec![offset(1, 60)], ..plain };
     groups.commit_offsets("g", transactional).await.unwrap();
     let undecided = vec![(0, Ok(5)), (1, Err(GroupError::UnstableOffsetCommit))];
@@ -638,7 +642,7 @@ async fn groups_and_offsets_are_there_again_after_a_crash() {
     assert_eq!(groups.heartbeat("g", &claim(&joined)), Ok(()));
     assert_eq!(groups.sync("g", sync).await.unwrap().assignment, "all");
     assert_eq!(fetched(&groups), undecided);
-    let (producer_id, epoch) = (ProducerId(9), ProducerEpoch(0));
+    let (producer_id, epoch) = (id.producer_id, id.epoch);
     let marker = Marker { producer_id, epoch, control_type: ControlType::Commit };
     let to = TopicPartition::new(OFFSETS_TOPIC, 0);
     TopicStateLog::new(&broker).append_marker(&to, marker).await.unwrap();

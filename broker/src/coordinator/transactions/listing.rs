@@ -64,7 +64,7 @@ impl TransactionService {
         slot.transaction.as_ref().map(|found| describe(id, found))
     }
 
-    fn all(&self) -> Vec<(Arc<str>, Arc<AsyncMutex<Slot>>)> {
+    pub(super) fn all(&self) -> Vec<(Arc<str>, Arc<AsyncMutex<Slot>>)> {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         slots.iter().map(|(id, slot)| (id.clone(), slot.clone())).collect()
     }
@@ -77,7 +77,7 @@ impl TransactionService {
             let mut slot = slot.lock().await;
             let unused = slot.transaction.as_ref().is_some_and(|found| {
                 let open = found.status == Status::Ongoing || found.decision().is_some();
-                !open && found.updated_ms <= before_ms
+                !open && slot.unsettled.is_empty() && found.updated_ms <= before_ms
             });
             if !unused {
                 continue;

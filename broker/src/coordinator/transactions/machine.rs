@@ -83,14 +83,27 @@ impl Status {
     }
 }
 
-/// How a client does transactions; the numbers are those of the feature `transaction.version`.
+/// How a client does transactions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// It adds partitions before it writes to them, and keeps its epoch.
-    V1 = 0,
+    V1,
     /// Writing adds a partition, and each end raises the epoch (KIP-890), so that nothing that
     /// was on its way can fall into the next transaction.
-    V2 = 2,
+    V2,
+    /// Version 2, of a producer in the broker's own process: its open transaction ends with the
+    /// process, so nothing is kept of it before it is decided.
+    InProcess,
+}
+
+impl Protocol {
+    /// The feature `transaction.version`.
+    pub fn version(self) -> i16 {
+        match self {
+            Protocol::V1 => 0,
+            Protocol::V2 | Protocol::InProcess => 2,
+        }
+    }
 }
 
 /// What a producer stamps its batches with.
@@ -129,6 +142,9 @@ pub enum Step {
     Answer,
     /// Keep this, then answer.
     Keep(Transaction),
+    /// Answer, and keep this when there is time: were it lost, the partitions themselves would
+    /// tell ([`orphaned`]).
+    Remember(Transaction),
     /// Keep this decision, write its markers, keep [`Transaction::completed`], and ask again.
     End(Transaction),
 }
@@ -150,7 +166,7 @@ impl Transaction {
         }
     }
 
-    /// All markers are durable.
+    /// All partitions have their markers.
     pub fn completed(&self, decision: ControlType, now_ms: i64) -> Transaction {
         let done = Transaction {
             status: Status::complete(decision),
@@ -169,6 +185,10 @@ impl Transaction {
             epoch: ProducerEpoch(0),
             ..done
         }
+    }
+
+    fn is_complete(&self) -> bool {
+        matches!(self.status, Status::CompleteCommit | Status::CompleteAbort)
     }
 
     fn decided(&self, decision: ControlType, epoch: ProducerEpoch, now_ms: i64) -> Transaction {
@@ -288,7 +308,26 @@ pub fn add(
         next.partitions.clear();
     }
     next.partitions.extend(partitions.iter().cloned());
-    Ok(Step::Keep(next))
+    // Where the epoch does not tell this transaction's records from those of the one before, what
+    // is kept must.
+    let same_epoch = found.protocol == Protocol::V1 && found.is_complete();
+    let kept = protocol == Protocol::V1 || same_epoch;
+    Ok(if kept { Step::Keep(next) } else { Step::Remember(next) })
+}
+
+/// After a restart: partitions that have records of this producer and epoch, which no marker has
+/// ended and no decision names. Those of an open transaction are simply part of it. Else nothing
+/// is known of their transaction, and perhaps not all of it is there: it is aborted, with an epoch
+/// that fences whoever might go on with it.
+pub fn orphaned(found: &Transaction, partitions: BTreeSet<TopicPartition>, now_ms: i64) -> Step {
+    if partitions.is_subset(&found.partitions) && found.status == Status::Ongoing {
+        return Step::Answer;
+    }
+    if found.status == Status::Ongoing {
+        let partitions = found.partitions.union(&partitions).cloned().collect();
+        return Step::Remember(Transaction { partitions, ..found.clone() });
+    }
+    Step::End(Transaction { partitions, started_ms: now_ms, ..found.fenced(now_ms) })
 }
 
 /// Whether a producer may write to these partitions, in the same order: they are part of its
@@ -318,7 +357,9 @@ pub fn end(
     let found = found.ok_or(TransactionError::InvalidProducerIdMapping)?;
     match protocol {
         Protocol::V1 => end_v1(found, producer, decision, now_ms),
-        Protocol::V2 => end_v2(found, producer, decision, fresh_id, now_ms),
+        Protocol::V2 | Protocol::InProcess => {
+            end_v2(found, producer, decision, protocol, fresh_id, now_ms)
+        }
     }
 }
 
@@ -348,6 +389,7 @@ fn end_v2(
     found: &Transaction,
     producer: ProducerIdentity,
     decision: ControlType,
+    protocol: Protocol,
     fresh_id: ProducerId,
     now_ms: i64,
 ) -> Result<Step, TransactionError> {
@@ -383,7 +425,7 @@ fn end_v2(
         next_id: if found.is_exhausted() { fresh_id } else { ProducerId::NONE },
         last_epoch: found.epoch,
         started_ms: if ongoing { found.started_ms } else { now_ms },
-        protocol: Protocol::V2,
+        protocol,
         ..found.decided(decision, found.next_epoch(), now_ms)
     }))
 }

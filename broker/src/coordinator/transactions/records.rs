@@ -55,7 +55,7 @@ pub fn encode_value(transaction: &Transaction) -> Result<Bytes, EncodeError> {
         transaction_partitions: (transaction.status != Status::Empty).then_some(topics),
         transaction_last_update_timestamp_ms: transaction.updated_ms,
         transaction_start_timestamp_ms: transaction.started_ms,
-        client_transaction_version: transaction.protocol as i16,
+        client_transaction_version: transaction.protocol.version(),
     };
     value.encode_versioned(VALUE_VERSION)
 }

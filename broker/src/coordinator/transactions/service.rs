@@ -1,26 +1,23 @@
-//! The rim of the transaction coordinator: locks, clock, log, markers and timeouts.
+//! The rim of the transaction coordinator: locks, clock, log and timeouts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use futures::future::join_all;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::task::AbortHandle;
 use uuid::Uuid;
 
+use super::ending::Unsettled;
 use super::machine::{self, ProducerIdentity, Protocol, Step, Transaction, TransactionError};
 use super::records;
 use crate::coordinator::state_log::{
-    Marker, OFFSETS_TOPIC, StateLog, StateLogError, TRANSACTIONS_TOPIC, partition_for,
+    OFFSETS_TOPIC, StateLogError, TRANSACTIONS_TOPIC, TransactionLog, partition_for,
 };
 use crate::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::EncodeError;
 use crate::record::{BatchBuilder, ControlType, ProducerStamp, RecordBatch};
-
-/// How long a marker that a partition did not take waits for the next try.
-const MARKER_RETRY: Duration = Duration::from_secs(1);
 
 /// How transactions are kept.
 #[derive(Clone, Debug)]
@@ -50,7 +47,7 @@ impl Default for TransactionConfig {
     }
 }
 
-/// Told once all markers of a transaction are durable.
+/// Told once the markers of a decided transaction are in all its partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedTransaction {
     pub producer_id: ProducerId,
@@ -64,11 +61,11 @@ type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// The transaction coordinator.
 pub struct TransactionService {
-    pub(super) log: Arc<dyn StateLog>,
+    pub(super) log: Arc<dyn TransactionLog>,
     pub(super) config: TransactionConfig,
     /// Milliseconds since 1970.
     pub(super) now_ms: Clock,
-    on_ended: OnEnded,
+    pub(super) on_ended: OnEnded,
     pub(super) slots: Mutex<HashMap<Arc<str>, Arc<AsyncMutex<Slot>>>>,
 }
 
@@ -76,10 +73,16 @@ pub struct TransactionService {
 #[derive(Debug, Default)]
 pub(super) struct Slot {
     pub transaction: Option<Transaction>,
-    timeout: Option<AbortHandle>,
+    pub timeout: Option<AbortHandle>,
     /// Of the decided transaction, partitions that have their marker: a marker that one partition
     /// does not take is tried again, without writing those of the others once more.
-    marked: BTreeSet<TopicPartition>,
+    pub marked: Unsettled,
+    /// Markers of the transaction before that may not be durable yet.
+    pub unsettled: Unsettled,
+    /// Somebody sees to it that they become so.
+    pub settling: bool,
+    /// Transactions that have ended.
+    pub ends: u64,
     /// No longer among the slots; whoever has come too late looks again.
     pub gone: bool,
 }
@@ -99,7 +102,7 @@ impl fmt::Debug for TransactionService {
 
 /// A request to one transactional id.
 #[derive(Clone, Debug)]
-enum Request {
+pub(super) enum Request {
     Init {
         expected: Option<ProducerIdentity>,
         timeout_ms: i32,
@@ -124,48 +127,12 @@ enum Request {
 impl TransactionService {
     /// `on_ended` hears of every transaction that has ended, before its producer does.
     pub fn new(
-        log: Arc<dyn StateLog>,
+        log: Arc<dyn TransactionLog>,
         config: TransactionConfig,
         now_ms: Clock,
         on_ended: OnEnded,
     ) -> Arc<TransactionService> {
         Arc::new(TransactionService { log, config, now_ms, on_ended, slots: Mutex::default() })
-    }
-
-    /// Reads `__transaction_state`, completes what was decided before a crash, and lets time run
-    /// for what is open. To be called once, before requests are taken.
-    pub async fn recover(self: &Arc<Self>) -> Result<(), TransactionError> {
-        for (id, transaction) in self.replay()? {
-            let id: Arc<str> = id.into();
-            let mut slot = self.enter(&id).await;
-            let decided = transaction.decision().is_some();
-            slot.transaction = Some(transaction.clone());
-            if decided {
-                self.finish(&id, &mut slot, transaction).await?;
-            } else {
-                self.arm_timeout(&id, &mut slot);
-            }
-        }
-        self.forget_now_and_then();
-        Ok(())
-    }
-
-    fn replay(&self) -> Result<HashMap<String, Transaction>, TransactionError> {
-        let mut found = HashMap::new();
-        let mut failed = None;
-        for partition in 0..self.log.partitions(TRANSACTIONS_TOPIC).unwrap_or(0) {
-            let from = TopicPartition::new(TRANSACTIONS_TOPIC, partition);
-            let mut each = |batch: RecordBatch| {
-                if failed.is_none()
-                    && !batch.is_control()
-                    && let Err(reason) = replay_batch(&batch, &mut found)
-                {
-                    failed = Some(format!("{from}: {reason}"));
-                }
-            };
-            self.log.replay(&from, &mut each).map_err(unavailable)?;
-        }
-        failed.map_or(Ok(found), |reason| Err(TransactionError::Unavailable(reason)))
     }
 
     /// An identity for a producer without a transactional id.
@@ -252,8 +219,8 @@ impl TransactionService {
         Ok((Admission { _slot: slot }, added))
     }
 
-    /// EndTxn. Returns once the markers are durable: readers see the transaction or never will.
-    /// Gives the identity for the next transaction.
+    /// EndTxn. Returns once the decision is durable and all partitions have their markers: readers
+    /// see the transaction or never will. Gives the identity for the next transaction.
     pub async fn end(
         self: &Arc<Self>,
         id: &str,
@@ -298,10 +265,16 @@ impl TransactionService {
             match decide(slot.transaction.as_ref(), &request, (self.now_ms)())? {
                 Step::Answer => break,
                 Step::Keep(next) => {
-                    if let Err(error) = self.keep(id, &next).await {
+                    if let Err(error) = self.keep(id, &mut slot, &next).await {
                         self.drop_untouched(id, &mut slot);
                         return Err(error);
                     }
+                    slot.transaction = Some(next);
+                    self.arm_timeout(id, &mut slot);
+                    break;
+                }
+                Step::Remember(next) => {
+                    self.remember(id, &slot, &next)?;
                     slot.transaction = Some(next);
                     self.arm_timeout(id, &mut slot);
                     break;
@@ -319,69 +292,6 @@ impl TransactionService {
         Ok((identity.ok_or(TransactionError::InvalidProducerIdMapping)?, slot))
     }
 
-    /// Carries a decision through: the decision itself, then the markers, then that it is done.
-    async fn finish(
-        &self,
-        id: &str,
-        slot: &mut Slot,
-        decided: Transaction,
-    ) -> Result<(), TransactionError> {
-        let Some(decision) = decided.decision() else {
-            return Err(TransactionError::InvalidState);
-        };
-        if slot.transaction.as_ref() != Some(&decided) {
-            self.keep(id, &decided).await?;
-            slot.transaction = Some(decided.clone());
-            slot.marked.clear();
-        }
-        if let Some(timeout) = slot.timeout.take() {
-            timeout.abort();
-        }
-        self.mark(slot, &decided, decision).await?;
-        let producer_id = decided.producer_id;
-        let offsets = decided.partitions.iter().filter(|to| &*to.topic == OFFSETS_TOPIC);
-        let offsets_partitions = offsets.map(|to| to.partition).collect();
-        (self.on_ended)(EndedTransaction { producer_id, decision, offsets_partitions });
-        let completed = decided.completed(decision, (self.now_ms)());
-        // Not waited for: if it is lost the markers are written once more, which changes nothing,
-        // and the next record of this id lands behind it in the same partition.
-        let kept = self.append(id, Some(&completed))?;
-        tokio::spawn(async move {
-            if let Err(error) = kept.await {
-                tracing::warn!(%error, "a completed transaction could not be noted as such");
-            }
-        });
-        slot.transaction = Some(completed);
-        slot.marked.clear();
-        Ok(())
-    }
-
-    /// Writes the markers that are not yet written.
-    async fn mark(
-        &self,
-        slot: &mut Slot,
-        decided: &Transaction,
-        decision: ControlType,
-    ) -> Result<(), TransactionError> {
-        let Transaction { producer_id, epoch, .. } = *decided;
-        let marker = Marker { producer_id, epoch, control_type: decision };
-        let left = decided.partitions.iter().filter(|to| !slot.marked.contains(to));
-        let markers =
-            left.map(|to| async move { (to.clone(), self.log.append_marker(to, marker).await) });
-        let mut failed = None;
-        for (to, written) in join_all(markers).await {
-            match written {
-                Ok(_) => _ = slot.marked.insert(to),
-                Err(error) => failed = Some(error),
-            }
-        }
-        failed.map_or(Ok(()), |error| Err(unavailable(error)))
-    }
-
-    async fn keep(&self, id: &str, transaction: &Transaction) -> Result<(), TransactionError> {
-        self.append(id, Some(transaction))?.await.map(drop).map_err(unavailable)
-    }
-
     /// Appends the record of an id, or with `None` a tombstone.
     pub(super) fn append(
         &self,
@@ -391,6 +301,16 @@ impl TransactionService {
         impl Future<Output = Result<Offset, StateLogError>> + Send + 'static,
         TransactionError,
     > {
+        let (to, batch) = self.record(id, transaction)?;
+        Ok(self.log.append(&to, batch))
+    }
+
+    /// The record of an id, or with `None` a tombstone, and where it is kept.
+    pub(super) fn record(
+        &self,
+        id: &str,
+        transaction: Option<&Transaction>,
+    ) -> Result<(TopicPartition, RecordBatch), TransactionError> {
         let unencodable = |error: EncodeError| TransactionError::Unavailable(error.to_string());
         let key = records::encode_key(id).map_err(unencodable)?;
         let value = transaction.map(records::encode_value).transpose().map_err(unencodable)?;
@@ -400,11 +320,11 @@ impl TransactionService {
             TransactionError::Unavailable("__transaction_state does not exist".to_owned())
         })?;
         let to = TopicPartition::new(TRANSACTIONS_TOPIC, partition_for(id, partitions));
-        Ok(self.log.append(&to, batch.build(ProducerStamp::NONE)))
+        Ok((to, batch.build(ProducerStamp::NONE)))
     }
 
     /// The slot of an id, locked; it is made if there is none.
-    async fn enter(&self, id: &Arc<str>) -> OwnedMutexGuard<Slot> {
+    pub(super) async fn enter(&self, id: &Arc<str>) -> OwnedMutexGuard<Slot> {
         loop {
             let slot = {
                 let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
@@ -418,7 +338,10 @@ impl TransactionService {
     }
 
     /// The slot of an id that somebody has taken, locked.
-    async fn existing(&self, id: &str) -> Result<OwnedMutexGuard<Slot>, TransactionError> {
+    pub(super) async fn existing(
+        &self,
+        id: &str,
+    ) -> Result<OwnedMutexGuard<Slot>, TransactionError> {
         let slot = {
             let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             slots.get(id).cloned().ok_or(TransactionError::InvalidProducerIdMapping)?
@@ -435,7 +358,7 @@ impl TransactionService {
     }
 
     /// Lets the time of an open transaction run; a second call while it runs changes nothing.
-    fn arm_timeout(self: &Arc<Self>, id: &str, slot: &mut Slot) {
+    pub(super) fn arm_timeout(self: &Arc<Self>, id: &str, slot: &mut Slot) {
         let Some(open) = &slot.transaction else { return };
         let running = slot.timeout.as_ref().is_some_and(|timeout| !timeout.is_finished());
         if open.status != machine::Status::Ongoing || running {
@@ -448,18 +371,12 @@ impl TransactionService {
         slot.timeout = Some(self.later(id, wait, Request::Expire { started_ms }));
     }
 
-    /// A decision stands, so its markers are written as soon as the partitions take them, whether
-    /// or not anyone asks.
-    fn arm_retry(self: &Arc<Self>, id: &str, slot: &mut Slot) {
-        if slot.transaction.as_ref().is_some_and(|found| found.decision().is_some()) {
-            let retry = self.later(id, MARKER_RETRY, Request::Finish);
-            if let Some(before) = slot.timeout.replace(retry) {
-                before.abort();
-            }
-        }
-    }
-
-    fn later(self: &Arc<Self>, id: &str, wait: Duration, request: Request) -> AbortHandle {
+    pub(super) fn later(
+        self: &Arc<Self>,
+        id: &str,
+        wait: Duration,
+        request: Request,
+    ) -> AbortHandle {
         let (service, id): (Weak<Self>, Arc<str>) = (Arc::downgrade(self), id.into());
         let timer = tokio::spawn(async move {
             tokio::time::sleep(wait).await;
@@ -512,26 +429,6 @@ fn fresh_producer_id() -> ProducerId {
     ProducerId((high >> 2) as i64)
 }
 
-fn unavailable(error: StateLogError) -> TransactionError {
+pub(super) fn unavailable(error: StateLogError) -> TransactionError {
     TransactionError::Unavailable(error.to_string())
-}
-
-fn replay_batch(
-    batch: &RecordBatch,
-    found: &mut HashMap<String, Transaction>,
-) -> Result<(), String> {
-    let records = batch.records().map_err(|error| error.to_string())?;
-    for record in records.iter() {
-        let record = record.map_err(|error| error.to_string())?;
-        let at = |error: records::RecordError| format!("offset {}: {error}", record.offset);
-        let Some(key) = record.key else { continue };
-        let id = records::decode_key(&records.share(key)).map_err(at)?;
-        match record.value {
-            None => found.remove(&id),
-            Some(value) => {
-                found.insert(id, records::decode_value(&records.share(value)).map_err(at)?)
-            }
-        };
-    }
-    Ok(())
 }

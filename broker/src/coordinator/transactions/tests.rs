@@ -1,13 +1,11 @@
-//! Rules of the machine one by one, and a seeded simulation of the whole coordinator that cuts
-//! the power at every append.
+//! Rules of the machine one by one, and of the service by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+mod simulation;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
-use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use self::simulation::{Entry, SimulatedLog, service, service_with};
 use super::listing::TransactionFilter;
 use super::machine::{
     self, ProducerIdentity, Protocol, Status, Step, Transaction, TransactionError, expire, init,
@@ -15,9 +13,8 @@ use super::machine::{
 };
 use super::records;
 use super::service::{TransactionConfig, TransactionService};
-use crate::coordinator::state_log::{Marker, StateLog, StateLogError, TRANSACTIONS_TOPIC};
-use crate::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
-use crate::record::{ControlType, RecordBatch};
+use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
+use crate::record::ControlType;
 
 const FRESH: ProducerId = ProducerId(1_000);
 
@@ -265,319 +262,18 @@ fn what_was_kept_is_read_back() {
     assert_eq!(records::decode_key(&key).unwrap(), "orders-é");
 }
 
-/// What lies in a simulated partition.
-#[derive(Clone, Debug)]
-enum Entry {
-    Kept(RecordBatch),
-    Data { producer: ProducerIdentity, transaction: u32 },
-    Marker(Marker),
-}
-
-/// Partitions in memory, and a power supply that fails after so many appends: from then on
-/// nothing becomes durable and nobody gets an answer.
-#[derive(Debug, Default)]
-struct SimulatedLog {
-    partitions: Mutex<BTreeMap<TopicPartition, Vec<Entry>>>,
-    /// Entries that survive, by partition.
-    durable: Mutex<BTreeMap<TopicPartition, usize>>,
-    appends_left: Mutex<u32>,
-    /// Takes no markers.
-    refuses: Mutex<Option<TopicPartition>>,
-}
-
-impl SimulatedLog {
-    fn push(
-        self: &Arc<Self>,
-        to: &TopicPartition,
-        entry: Entry,
-    ) -> BoxFuture<'static, Result<Offset, StateLogError>> {
-        let len = {
-            let mut partitions = self.partitions.lock().unwrap();
-            let entries = partitions.entry(to.clone()).or_default();
-            entries.push(entry);
-            entries.len()
-        };
-        let (log, to) = (self.clone(), to.clone());
-        async move {
-            tokio::task::yield_now().await;
-            {
-                let mut left = log.appends_left.lock().unwrap();
-                if *left > 0 {
-                    *left -= 1;
-                    let mut durable = log.durable.lock().unwrap();
-                    let mark = durable.entry(to).or_default();
-                    *mark = len.max(*mark);
-                    return Ok(Offset(len as i64 - 1));
-                }
-            }
-            std::future::pending().await
-        }
-        .boxed()
-    }
-
-    /// The partition takes only the newest epoch it has seen of a producer id, as the log does.
-    fn write(self: &Arc<Self>, to: i32, producer: ProducerIdentity, transaction: u32) -> bool {
-        let fenced = {
-            let partitions = self.partitions.lock().unwrap();
-            partitions.get(&data(to)).into_iter().flatten().any(|entry| match entry {
-                Entry::Data { producer: other, .. } => {
-                    other.producer_id == producer.producer_id && other.epoch > producer.epoch
-                }
-                Entry::Marker(marker) => {
-                    marker.producer_id == producer.producer_id && marker.epoch > producer.epoch
-                }
-                Entry::Kept(_) => false,
-            })
-        };
-        // Written and flushed before the transaction ends, as `Producer::commit` does.
-        !fenced
-            && self.push(&data(to), Entry::Data { producer, transaction }).now_or_never().is_none()
-    }
-
-    /// What is left after a power cut; `keep` may spare some of what was not yet durable.
-    fn after_crash(&self, keep: usize) -> Arc<SimulatedLog> {
-        let durable = self.durable.lock().unwrap();
-        let mut partitions = self.partitions.lock().unwrap().clone();
-        for (partition, entries) in &mut partitions {
-            entries.truncate(durable.get(partition).copied().unwrap_or(0) + keep);
-        }
-        let durable = partitions.iter().map(|(to, entries)| (to.clone(), entries.len())).collect();
-        Arc::new(SimulatedLog {
-            partitions: Mutex::new(partitions),
-            durable: Mutex::new(durable),
-            appends_left: Mutex::new(u32::MAX),
-            refuses: Mutex::default(),
-        })
-    }
-}
-
-/// The log as the service holds it.
-struct Shared(Arc<SimulatedLog>);
-
-impl StateLog for Shared {
-    fn append(
-        &self,
-        to: &TopicPartition,
-        batch: RecordBatch,
-    ) -> BoxFuture<'static, Result<Offset, StateLogError>> {
-        self.0.push(to, Entry::Kept(batch))
-    }
-
-    fn append_marker(
-        &self,
-        to: &TopicPartition,
-        marker: Marker,
-    ) -> BoxFuture<'static, Result<Option<Offset>, StateLogError>> {
-        if self.0.refuses.lock().unwrap().as_ref() == Some(to) {
-            let error = StateLogError::TooLarge { partition: to.clone(), size: 0 };
-            return futures::future::ready(Err(error)).boxed();
-        }
-        self.0.push(to, Entry::Marker(marker)).map(|written| written.map(Some)).boxed()
-    }
-
-    fn ensure_topic(
-        &self,
-        _: &'static str,
-        partitions: i32,
-    ) -> BoxFuture<'static, Result<i32, StateLogError>> {
-        async move { Ok(partitions) }.boxed()
-    }
-
-    fn partitions(&self, _: &'static str) -> Option<i32> {
-        Some(1)
-    }
-
-    fn replay(
-        &self,
-        from: &TopicPartition,
-        each: &mut dyn FnMut(RecordBatch),
-    ) -> Result<(), StateLogError> {
-        assert_eq!(&*from.topic, TRANSACTIONS_TOPIC);
-        for entry in self.0.partitions.lock().unwrap().get(from).into_iter().flatten() {
-            if let Entry::Kept(batch) = entry {
-                each(batch.clone());
-            }
-        }
-        Ok(())
-    }
-}
-
-fn service(log: &Arc<SimulatedLog>) -> Arc<TransactionService> {
-    let log = Arc::new(Shared(log.clone()));
-    let config = TransactionConfig::default();
-    TransactionService::new(log, config, Arc::new(|| 1_000), Box::new(|_| {}))
-}
-
-/// Transactions that were answered as committed: (producer id, epoch, number).
-type Committed = Arc<Mutex<BTreeSet<(i64, i16, u32)>>>;
-
-#[derive(Clone, Debug)]
-struct Life {
-    protocol: Protocol,
-    /// Partitions to write to, and whether to commit.
-    plan: Vec<(Vec<i32>, bool)>,
-}
-
-/// One producer's life: transactions over several partitions, ended either way.
-async fn produce(
-    service: Arc<TransactionService>,
-    log: Arc<SimulatedLog>,
-    id: &str,
-    Life { protocol, plan }: Life,
-    committed: Committed,
-) -> Result<(), TransactionError> {
-    let mut producer = service.init_producer(id, 60_000, None).await?;
-    for (number, (partitions, commit)) in plan.into_iter().enumerate() {
-        let mut last = None;
-        for partition in partitions {
-            let to = vec![data(partition)];
-            let admission = service.admit(id, producer, to, protocol).await?;
-            tokio::task::yield_now().await;
-            log.write(partition, producer, number as u32);
-            drop(admission);
-            tokio::task::yield_now().await;
-            last = Some(partition);
-        }
-        // Flushed: all that was written is durable, unless the power is gone.
-        let all = log.partitions.lock().unwrap().clone();
-        for (to, entries) in all.into_iter().filter(|(to, _)| &*to.topic == "data") {
-            let powered = *log.appends_left.lock().unwrap() > 0;
-            if !powered {
-                std::future::pending::<()>().await;
-            }
-            let mut durable = log.durable.lock().unwrap();
-            let mark = durable.entry(to).or_default();
-            *mark = entries.len().max(*mark);
-        }
-        let decision = if commit { ControlType::Commit } else { ControlType::Abort };
-        match service.end(id, producer, decision, protocol).await {
-            Ok(next) => {
-                if commit {
-                    let key = (producer.producer_id.0, producer.epoch.0, number as u32);
-                    committed.lock().unwrap().insert(key);
-                }
-                // What was on its way is too late now: nobody admits it.
-                if let Some(last) = last {
-                    let late = service.verify(id, producer, &[data(last)]).await;
-                    assert!(!late.is_ok_and(|(_, added)| added[0]), "admitted after the end");
-                }
-                producer = next;
-            }
-            Err(TransactionError::InvalidState) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
-}
-
-/// How each transaction ended in each partition, by the first marker behind its records.
-fn outcomes(log: &SimulatedLog) -> BTreeMap<(i64, i16, u32), Vec<Option<ControlType>>> {
-    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
-    let partitions = log.partitions.lock().unwrap();
-    for entries in partitions.iter().filter(|(to, _)| &*to.topic == "data").map(|(_, all)| all) {
-        for (index, entry) in entries.iter().enumerate() {
-            let Entry::Data { producer, transaction } = entry else { continue };
-            let ended = entries[index..].iter().find_map(|entry| match entry {
-                Entry::Marker(marker) if marker.producer_id == producer.producer_id => {
-                    Some(marker.control_type)
-                }
-                _ => None,
-            });
-            let key = (producer.producer_id.0, producer.epoch.0, *transaction);
-            found.entry(key).or_default().push(ended);
-        }
-    }
-    found
-}
-
-/// More turns than the longest simulated lives take.
-const TURNS_MAX: usize = 2_000;
-
-fn simulate(plans: Vec<Life>, same_id: bool, power: u32, keep: usize) {
-    let new_runtime = || tokio::runtime::Builder::new_current_thread().enable_time().build();
-    let log = Arc::new(SimulatedLog { appends_left: Mutex::new(power), ..Default::default() });
-    let committed = Committed::default();
-    let runtime = new_runtime().unwrap();
-    runtime.block_on(async {
-        let service = service(&log);
-        let lives: Vec<_> = plans
-            .iter()
-            .enumerate()
-            .map(|(index, plan)| {
-                let id = if same_id { "same".to_owned() } else { format!("id-{index}") };
-                let (service, log) = (service.clone(), log.clone());
-                let (plan, committed) = (plan.clone(), committed.clone());
-                tokio::spawn(async move { produce(service, log, &id, plan, committed).await })
-            })
-            .collect();
-        // All lives end, or wait for a power that does not come back.
-        for _ in 0..TURNS_MAX {
-            if lives.iter().all(|life| life.is_finished()) {
-                return;
-            }
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(*log.appends_left.lock().unwrap(), 0, "stuck with the power on");
-    });
-    drop(runtime);
-    let log = log.after_crash(keep);
-    new_runtime().unwrap().block_on(async {
-        let service = service(&log);
-        service.recover().await.unwrap();
-        for id in ["same", "id-0", "id-1", "id-2"] {
-            service.init_producer(id, 60_000, None).await.unwrap();
-        }
-    });
-    for (transaction, ended) in outcomes(&log) {
-        let first = ended[0];
-        assert!(first.is_some(), "{transaction:?} hangs");
-        assert!(ended.iter().all(|end| *end == first), "{transaction:?} is torn: {ended:?}");
-        if committed.lock().unwrap().contains(&transaction) {
-            assert_eq!(first, Some(ControlType::Commit), "{transaction:?} was acknowledged");
-        }
-    }
-}
-
-fn life() -> impl Strategy<Value = Life> {
-    let partitions = proptest::collection::vec(0..3i32, 1..4);
-    let plan = proptest::collection::vec((partitions, any::<bool>()), 1..4);
-    (any::<bool>(), plan).prop_map(|(v2, plan)| {
-        let protocol = if v2 { Protocol::V2 } else { Protocol::V1 };
-        Life { protocol, plan }
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
-    #[test]
-    fn all_partitions_agree_whenever_the_power_goes(
-        plans in proptest::collection::vec(life(), 1..4),
-        same_id: bool,
-        power in 0u32..60,
-        keep in 0usize..2,
-    ) {
-        simulate(plans, same_id, power, keep);
-    }
-}
-
 #[tokio::test]
 async fn a_transaction_left_open_is_aborted_and_its_producer_fenced() {
-    let log = SimulatedLog { appends_left: Mutex::new(u32::MAX), ..Default::default() };
-    let log = Arc::new(log);
+    let log = SimulatedLog::new(u32::MAX);
     let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
-    let service = TransactionService::new(
-        Arc::new(Shared(log.clone())),
-        TransactionConfig::default(),
-        Arc::new(|| 1_000),
-        Box::new(move |transaction| sender.send(transaction).unwrap()),
-    );
+    let service = service_with(&log, move |transaction| sender.send(transaction).unwrap());
     let producer = service.init_producer("id", 20, None).await.unwrap();
     service.add_partitions("id", producer, vec![data(0)], Protocol::V1).await.unwrap();
     let aborted = ended.recv().await.unwrap();
     assert_eq!(aborted.decision, ControlType::Abort);
     let late = service.end("id", producer, ControlType::Commit, Protocol::V1).await;
     assert_eq!(late, Err(TransactionError::Fenced));
-    let entries = log.partitions.lock().unwrap()[&data(0)].clone();
+    let entries = log.entries(&data(0));
     let [Entry::Marker(marker)] = entries[..] else { panic!("{entries:?}") };
     assert_eq!(marker.control_type, ControlType::Abort);
     assert!(marker.epoch > producer.epoch);
@@ -585,13 +281,12 @@ async fn a_transaction_left_open_is_aborted_and_its_producer_fenced() {
 
 #[tokio::test]
 async fn ids_that_nobody_uses_are_forgotten_for_good() {
-    let log = SimulatedLog { appends_left: Mutex::new(u32::MAX), ..Default::default() };
-    let log = Arc::new(log);
+    let log = SimulatedLog::new(u32::MAX);
     let now = Arc::new(std::sync::atomic::AtomicI64::new(1_000));
     let clock = now.clone();
     let config = TransactionConfig { id_expiration_ms: 500, ..TransactionConfig::default() };
     let service = TransactionService::new(
-        Arc::new(Shared(log.clone())),
+        Arc::new(simulation::Shared(log.clone())),
         config,
         Arc::new(move || clock.load(std::sync::atomic::Ordering::SeqCst)),
         Box::new(|_| {}),
@@ -621,16 +316,10 @@ async fn ids_that_nobody_uses_are_forgotten_for_good() {
 /// transactional id again, and until then nobody could read what was committed.
 #[tokio::test]
 async fn markers_are_written_as_soon_as_partitions_take_them() {
-    let log = SimulatedLog { appends_left: Mutex::new(u32::MAX), ..Default::default() };
-    let log = Arc::new(log);
+    let log = SimulatedLog::new(u32::MAX);
     *log.refuses.lock().unwrap() = Some(data(1));
     let (sender, mut ended) = tokio::sync::mpsc::unbounded_channel();
-    let service = TransactionService::new(
-        Arc::new(Shared(log.clone())),
-        TransactionConfig::default(),
-        Arc::new(|| 1_000),
-        Box::new(move |transaction| sender.send(transaction).unwrap()),
-    );
+    let service = service_with(&log, move |transaction| sender.send(transaction).unwrap());
     let producer = service.init_producer("id", 60_000, None).await.unwrap();
     let both = vec![data(0), data(1)];
     service.add_partitions("id", producer, both, Protocol::V2).await.unwrap();
@@ -643,7 +332,7 @@ async fn markers_are_written_as_soon_as_partitions_take_them() {
         (decided.producer_id, decided.decision),
         (producer.producer_id, ControlType::Commit)
     );
-    let markers = |partition| log.partitions.lock().unwrap()[&data(partition)].len();
+    let markers = |partition| log.entries(&data(partition)).len();
     assert_eq!((markers(0), markers(1)), (1, 1), "and to each partition once");
     let retried = service.end("id", producer, ControlType::Commit, Protocol::V2).await.unwrap();
     assert_eq!(retried.epoch, ProducerEpoch(1));

@@ -12,7 +12,7 @@ pub async fn handle(call: &Call, request: ApiVersionsRequest) -> ApiVersionsResp
         return ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() };
     }
     let mut response = ApiVersionsResponse::served(ErrorCode::NONE);
-    let (name, latest) = (TRANSACTIONS.to_owned(), Protocol::V2 as i16);
+    let (name, latest) = (TRANSACTIONS.to_owned(), Protocol::V2.version());
     if call.version >= FEATURES_FROM_ZERO_SINCE {
         let feature =
             SupportedFeatureKey { name: name.clone(), min_version: 0, max_version: latest };
