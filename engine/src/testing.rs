@@ -64,6 +64,7 @@ pub fn batch_engine(tables: &[(&Source, Vec<RecordBatch>)]) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(1);
     let mut context = SessionContext::new_with_config(config);
     crate::plan::windows::register(&mut context).unwrap();
+    datafusion_functions_nested::register_all(&mut context).unwrap();
     for (source, rows) in tables {
         let table = MemTable::try_new(source.schema.clone(), vec![rows.clone()]).unwrap();
         context.register_table(source.name.as_str(), Arc::new(table)).unwrap();

@@ -1,8 +1,10 @@
-//! Filters, projections and joins with tables, in the order of the plan, over whole batches.
+//! Filters, projections, joins with tables and lists to rows, in the order of the plan, over whole
+//! batches.
 //!
 //! The rule: a row that passes every filter comes out once, at its place among the others, with
 //! its event time. A filter that is NULL for a row drops it, as in SQL. What a join does with a row
-//! is [`lookup_join`](super::lookup_join)'s rule.
+//! is [`lookup_join`](super::lookup_join)'s rule, and what becomes of lists
+//! [`unnest`](super::unnest)'s.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
 
 use super::lookup_join::{LookupJoin, Table};
+use super::unnest::Unnest;
 use crate::formats::Rows;
 
 /// Steps that follow each other without anything kept in between.
@@ -29,6 +32,7 @@ pub enum Step {
     Filter(Arc<dyn PhysicalExpr>),
     Project { exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
     Join(Arc<LookupJoin>),
+    Unnest(Arc<Unnest>),
 }
 
 impl Stage {
@@ -42,6 +46,7 @@ impl Stage {
             Step::Filter(_) => {}
             Step::Project { schema, .. } => self.schema = schema.clone(),
             Step::Join(join) => self.schema = join.schema.clone(),
+            Step::Unnest(unnest) => self.schema = unnest.schema.clone(),
         }
         self.steps.push(step);
     }
@@ -73,6 +78,7 @@ impl Stage {
                     rows = rows.with_batch(batch);
                 }
                 Step::Join(join) => rows = join.apply(rows, &tables[join.table])?,
+                Step::Unnest(unnest) => rows = unnest.apply(&rows)?,
             }
         }
         if rows.is_empty() {
@@ -126,6 +132,7 @@ impl fmt::Display for Step {
         match self {
             Step::Filter(predicate) => write!(f, "filter {predicate}"),
             Step::Join(join) => write!(f, "{join}"),
+            Step::Unnest(unnest) => write!(f, "{unnest}"),
             Step::Project { exprs, schema } => {
                 let columns: Vec<String> = exprs
                     .iter()

@@ -3,6 +3,7 @@
 //!
 //! - [`filter_project`]: rows in, rows out, nothing remembered;
 //! - [`lookup_join`]: rows of a stream in, with rows of a table out;
+//! - [`unnest`]: lists in, a row per element out;
 //! - [`aggregate`]: rows in, groups out: when their window closes, or whenever they change.
 //!   [`groups`] beneath it finds the group of each row; what groups hold lives in [`crate::state`].
 //!
@@ -34,6 +35,7 @@ pub mod aggregate;
 pub mod filter_project;
 pub mod groups;
 pub mod lookup_join;
+pub mod unnest;
 
 /// What an operator is to do: part of a topology, shared by its tasks. Its `Display` says all that
 /// its state depends on, beside the rows that come in.

@@ -277,10 +277,6 @@ impl Check<'_> {
             );
             self.refuse(function.span(), &message, "use the event time of the rows");
         }
-        if name == "unnest" {
-            let message = "UNNEST is not there yet";
-            self.refuse(function.span(), message, "write one record per element");
-        }
     }
 }
 

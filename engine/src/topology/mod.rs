@@ -38,6 +38,7 @@ use crate::operators::aggregate::retracting::RetractingSpec;
 use crate::operators::aggregate::updating::UpdatingSpec;
 use crate::operators::aggregate::window::WindowSpec;
 use crate::operators::filter_project::{Stage, Step};
+use crate::operators::unnest::Unnest;
 use crate::operators::{OperatorSpec, reason};
 use crate::pipeline::{Query, Sink, Source, SourceKind};
 use crate::plan::windows::{WindowError, group_window};
@@ -169,6 +170,10 @@ impl Lowering<'_> {
                 let flow = self.lower(&filter.input)?;
                 let predicate = self.expr(&filter.predicate, filter.input.schema())?;
                 Ok(self.built.push(flow, Step::Filter(predicate)))
+            }
+            LogicalPlan::Unnest(unnest) => {
+                let flow = self.lower(&unnest.input)?;
+                Ok(self.built.push(flow, Step::Unnest(Arc::new(Unnest::new(unnest)))))
             }
             LogicalPlan::Union(union) => {
                 let schema = union.schema.inner();
@@ -352,9 +357,6 @@ impl Lowering<'_> {
                 "window functions over rows are not there yet",
                 "use an aggregate over TUMBLE(…)",
             ),
-            LogicalPlan::Unnest(_) => {
-                ("UNNEST", "it is not there yet", "write one record per element")
-            }
             LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
                 ("a query without a source", "nothing ever comes", "add FROM with a source")
             }

@@ -57,6 +57,22 @@ async fn a_window_aggregate_with_having() {
 }
 
 #[tokio::test]
+async fn a_list_is_taken_apart() {
+    check(
+        "SELECT key, unnest(range(n)) AS e FROM a WHERE n < 10",
+        expect![[r#"
+        query q
+        input a [key, n]
+          filter n@1 < 10
+          project key@0, __unnest_placeholder(range(a.n)) = range(n@1)
+          unnest @1
+          project key@0, e = __unnest_placeholder(range(a.n),depth=1)@1
+        sink out"#]],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_union_has_an_input_per_branch() {
     check(
         "SELECT tumble_start(t, INTERVAL '10 seconds') AS w, k, count(*) AS c

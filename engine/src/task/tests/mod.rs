@@ -16,6 +16,7 @@ use crate::testing::{batch_engine, events, topology};
 
 mod aggregates;
 mod joins;
+mod lists;
 
 const NOW: WallTime = WallTime(10_000_000);
 
