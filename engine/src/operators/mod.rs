@@ -5,7 +5,9 @@
 //! - [`lookup_join`]: rows of a stream in, with rows of a table out;
 //! - [`unnest`]: lists in, a row per element out;
 //! - [`aggregate`]: rows in, groups out: when their window closes, or whenever they change.
-//!   [`groups`] beneath it finds the group of each row; what groups hold lives in [`crate::state`].
+//!   [`groups`] beneath it finds the group of each row; what groups hold lives in [`crate::state`];
+//! - [`top_n`]: rows in, the first ones of each partition out; [`ordered_rows`] beneath it keeps
+//!   rows sorted.
 //!
 //! What remembers something is an [`Operator`], made by its [`OperatorSpec`]; a task drives it:
 //!
@@ -35,6 +37,8 @@ pub mod aggregate;
 pub mod filter_project;
 pub mod groups;
 pub mod lookup_join;
+pub mod ordered_rows;
+pub mod top_n;
 pub mod unnest;
 
 /// What an operator is to do: part of a topology, shared by its tasks. Its `Display` says all that

@@ -234,7 +234,6 @@ INSERT INTO out2 SELECT origin FROM good WHERE EXISTS (SELECT 1) AND (origin = '
             22:78 ['1'] the size of a window must have a fixed length, and months differ in theirs; use days | help: such as INTERVAL '1' HOUR
             23:13 [otu] there is no table 'otu' to write | help: did you mean 'out'?
             24:25 [origin] there are several columns 'origin' here | help: put the name of the table and a point before it
-            24:33 [sum(dep_delay)] OVER (…) is not there yet | help: aggregate over the windows of TUMBLE(…)
             24:37 [dep_delay] there are several columns 'dep_delay' here | help: put the name of the table and a point before it
             24:67 [origin] there are several columns 'origin' here | help: put the name of the table and a point before it
             24:81 [now] now cannot be used in a stream: an answer must not depend on when it is computed | help: use the event time of the rows

@@ -103,6 +103,7 @@ fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
         Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
         Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
         Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
+        Arc::new(datafusion_functions_window::planner::WindowFunctionPlanner),
     ]
 }
 
@@ -111,6 +112,7 @@ struct Functions {
     scalar: HashMap<String, Arc<ScalarUDF>>,
     higher_order: HashMap<String, Arc<HigherOrderUDF>>,
     aggregate: HashMap<String, Arc<AggregateUDF>>,
+    window: HashMap<String, Arc<WindowUDF>>,
 }
 
 static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
@@ -135,7 +137,13 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
             aggregate.insert(name.to_owned(), Arc::clone(&function));
         }
     }
-    Functions { scalar, higher_order, aggregate }
+    let mut window = HashMap::new();
+    for function in datafusion_functions_window::all_default_window_functions() {
+        for name in std::iter::once(function.name()).chain(all(function.aliases())) {
+            window.insert(name.to_owned(), Arc::clone(&function));
+        }
+    }
+    Functions { scalar, higher_order, aggregate, window }
 });
 
 fn all(names: &[String]) -> impl Iterator<Item = &str> {
@@ -146,7 +154,8 @@ fn all(names: &[String]) -> impl Iterator<Item = &str> {
 pub(crate) fn function_names() -> impl Iterator<Item = &'static str> {
     let functions = &*FUNCTIONS;
     let names = functions.scalar.keys().chain(functions.aggregate.keys());
-    names.chain(functions.higher_order.keys()).map(String::as_str)
+    let names = names.chain(functions.higher_order.keys());
+    names.chain(functions.window.keys()).map(String::as_str)
 }
 
 impl ContextProvider for Catalog {
@@ -181,8 +190,8 @@ impl ContextProvider for Catalog {
         FUNCTIONS.aggregate.get(name).cloned()
     }
 
-    fn get_window_meta(&self, _name: &str) -> Option<Arc<WindowUDF>> {
-        None
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        FUNCTIONS.window.get(name).cloned()
     }
 
     fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
@@ -206,6 +215,6 @@ impl ContextProvider for Catalog {
     }
 
     fn udwf_names(&self) -> Vec<String> {
-        Vec::new()
+        FUNCTIONS.window.keys().cloned().collect()
     }
 }

@@ -143,7 +143,7 @@ impl Check<'_> {
             let message = "WITH RECURSIVE cannot run as a stream: its rows feed on themselves";
             self.refuse(with.span(), message, "write the steps one by one");
         }
-        if let Some(order_by) = &query.order_by {
+        if let Some(order_by) = query.order_by.as_ref().filter(|_| !is_distinct_on(query)) {
             let message =
                 "ORDER BY cannot run as a stream: there is no end at which rows could be sorted";
             let help = "leave it out, and sort where the results are read";
@@ -199,22 +199,11 @@ impl Check<'_> {
     }
 
     fn select(&mut self, select: &Select) {
-        match &select.distinct {
-            None | Some(Distinct::All | Distinct::Distinct) => {}
-            Some(Distinct::On(_)) => {
-                let message = "DISTINCT ON is not there yet";
-                self.refuse(first_span(select), message, "GROUP BY with first_value(…)");
-            }
-        }
         if select.from.is_empty() {
             let message = "a query without FROM is no stream: nothing ever comes";
             self.refuse(select.span(), message, "select from a source");
         }
         self.group_by(select);
-        if let Some(qualify) = &select.qualify {
-            let message = "QUALIFY is not there yet";
-            self.refuse(qualify.span(), message, "filter the rows in a query around");
-        }
         let foreign = select.top.is_some()
             || select.into.is_some()
             || !select.lateral_views.is_empty()
@@ -266,10 +255,6 @@ impl Check<'_> {
 
     fn function(&mut self, function: &Function) {
         let name = function.name.to_string().to_ascii_lowercase();
-        if function.over.is_some() {
-            let message = "OVER (…) is not there yet";
-            self.refuse(function.span(), message, "aggregate over the windows of TUMBLE(…)");
-        }
         if CLOCKS.contains(&name.as_str()) {
             let message = format!(
                 "{name} cannot be used in a stream: an answer must not depend on when it is \
@@ -307,7 +292,8 @@ impl Visitor for Check<'_> {
     }
 }
 
-/// Of the first thing selected: a place near SELECT.
-fn first_span(select: &Select) -> SqlSpan {
-    select.projection.first().map_or(SqlSpan::empty(), |item| item.span())
+/// Whether ORDER BY says which row of each key comes out.
+fn is_distinct_on(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    matches!(select.distinct, Some(Distinct::On(_)))
 }

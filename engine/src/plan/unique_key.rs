@@ -2,18 +2,33 @@
 //! by, if the sink names no key.
 
 use datafusion_common::JoinType;
-use datafusion_expr::{Expr, LogicalPlan};
+use datafusion_expr::{Distinct, Expr, Filter, LogicalPlan};
 
 use super::context::SourceTable;
+use crate::operators::top_n::ranked::Rank;
 use crate::pipeline::SourceKind;
+use crate::topology::ranking::RankFilter;
 
 /// Columns, by index, whose values no two rows share; `None` if it is not known.
 pub(crate) fn unique_key(plan: &LogicalPlan) -> Option<Vec<usize>> {
+    unique_keys(plan).into_iter().next()
+}
+
+/// All that are known: what one projection leaves out, another key may do without.
+fn unique_keys(plan: &LogicalPlan) -> Vec<Vec<usize>> {
     match plan {
-        LogicalPlan::Aggregate(aggregate) => Some((0..aggregate.group_expr.len()).collect()),
-        LogicalPlan::Distinct(_) => Some((0..plan.schema().fields().len()).collect()),
-        LogicalPlan::Filter(filter) => unique_key(&filter.input),
-        LogicalPlan::SubqueryAlias(alias) => unique_key(&alias.input),
+        LogicalPlan::Filter(filter) => {
+            let mut keys: Vec<_> = of_ranks(filter).into_iter().collect();
+            keys.extend(unique_keys(&filter.input));
+            keys
+        }
+        // Functions over windows of rows add columns, and neither rows nor names.
+        LogicalPlan::Window(window) => unique_keys(&window.input),
+        LogicalPlan::SubqueryAlias(alias) => unique_keys(&alias.input),
+        LogicalPlan::Distinct(Distinct::On(distinct)) => {
+            let selected = |key: &Expr| distinct.select_expr.iter().position(|expr| expr == key);
+            distinct.on_expr.iter().map(selected).collect::<Option<_>>().into_iter().collect()
+        }
         LogicalPlan::Projection(projection) => {
             let columns = projection.input.schema().columns();
             let place_of = |key: usize| {
@@ -23,8 +38,28 @@ pub(crate) fn unique_key(plan: &LogicalPlan) -> Option<Vec<usize>> {
                 };
                 projection.expr.iter().position(is_key)
             };
-            unique_key(&projection.input)?.into_iter().map(place_of).collect()
+            let keys = unique_keys(&projection.input).into_iter();
+            keys.filter_map(|key| key.into_iter().map(place_of).collect()).collect()
         }
+        other => only_key(other).into_iter().collect(),
+    }
+}
+
+/// The partition and the number of a row, where rows are numbered within a limit.
+fn of_ranks(filter: &Filter) -> Option<Vec<usize>> {
+    let ranked = RankFilter::of(filter).filter(|ranked| ranked.rank == Rank::RowNumber)?;
+    let partition = ranked.params()?.partition_by.iter();
+    let mut key: Vec<usize> = partition.map(|key| ranked.place_of(key)).collect::<Option<_>>()?;
+    if ranked.limit > 1 {
+        key.push(ranked.rank_at);
+    }
+    Some(key)
+}
+
+fn only_key(plan: &LogicalPlan) -> Option<Vec<usize>> {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) => Some((0..aggregate.group_expr.len()).collect()),
+        LogicalPlan::Distinct(_) => Some((0..plan.schema().fields().len()).collect()),
         LogicalPlan::Join(join) => {
             let left = unique_key(&join.left)?;
             if matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti) {

@@ -21,7 +21,7 @@ use datafusion_common::{Column, Result, ScalarValue, exec_err, plan_err};
 use datafusion_expr::registry::FunctionRegistry;
 use datafusion_expr::{
     Aggregate, ColumnarValue, Expr, JoinType, LogicalPlan, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ScalarUDFImpl, Signature, Volatility, Window,
 };
 
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
@@ -383,6 +383,10 @@ fn definition<'a>(column: &Column, plan: &'a LogicalPlan) -> Option<Traced<'a>> 
         }
         LogicalPlan::SubqueryAlias(alias) => passed_on(&alias.input, index),
         LogicalPlan::Filter(filter) => passed_on(&filter.input, index),
+        // Rows that are partitioned by a window come out when it has closed.
+        LogicalPlan::Window(window) if partitioned_by(window, column) => {
+            passed_on(&window.input, index)
+        }
         LogicalPlan::Join(join) if matches!(join.join_type, JoinType::Inner | JoinType::Left) => {
             let left_columns = join.left.schema().fields().len();
             match index.checked_sub(left_columns) {
@@ -394,6 +398,17 @@ fn definition<'a>(column: &Column, plan: &'a LogicalPlan) -> Option<Traced<'a>> 
         }
         _ => None,
     }
+}
+
+fn partitioned_by(window: &Window, column: &Column) -> bool {
+    let by = |expr: &Expr| match expr {
+        Expr::WindowFunction(function) => {
+            let mut partition = function.params.partition_by.iter();
+            partition.any(|key| matches!(key, Expr::Column(key) if key == column))
+        }
+        _ => false,
+    };
+    window.window_expr.iter().all(by)
 }
 
 #[cfg(test)]

@@ -18,7 +18,8 @@
 //! nodes and steps is that of the plan; a node stands after those that feed it. A node's
 //! fingerprint changes exactly when state that was kept under it no longer fits.
 //!
-//! - [`flow`]: a topology as it grows; [`join`]: a stream that meets a table.
+//! - [`flow`]: a topology as it grows; [`join`]: a stream that meets a table; [`ranking`]: the
+//!   first rows of many.
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use crate::plan::windows::{WindowError, group_window};
 
 mod flow;
 mod join;
+pub(crate) mod ranking;
 
 use flow::{Builder, Changes, Flow};
 
@@ -162,15 +164,11 @@ impl Lowering<'_> {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::SubqueryAlias(alias) => self.lower(&alias.input),
             LogicalPlan::Projection(projection) => {
-                let flow = self.lower(&projection.input)?;
+                let flow = self.projected(projection)?;
                 let step = self.projection(projection)?;
                 Ok(self.built.push(flow, step))
             }
-            LogicalPlan::Filter(filter) => {
-                let flow = self.lower(&filter.input)?;
-                let predicate = self.expr(&filter.predicate, filter.input.schema())?;
-                Ok(self.built.push(flow, Step::Filter(predicate)))
-            }
+            LogicalPlan::Filter(filter) => self.filter(filter),
             LogicalPlan::Unnest(unnest) => {
                 let flow = self.lower(&unnest.input)?;
                 Ok(self.built.push(flow, Step::Unnest(Arc::new(Unnest::new(unnest)))))
@@ -193,6 +191,7 @@ impl Lowering<'_> {
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input),
+            LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct),
             other => Err(self.refused(other)),
         }
     }
@@ -349,9 +348,6 @@ impl Lowering<'_> {
                 "a stream has no end at which its first rows are all there are",
                 "leave it out",
             ),
-            LogicalPlan::Distinct(_) => {
-                ("DISTINCT ON", "it is not there yet", "GROUP BY with first_value(…)")
-            }
             LogicalPlan::Window(_) => (
                 "OVER (…)",
                 "window functions over rows are not there yet",

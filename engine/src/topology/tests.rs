@@ -101,6 +101,7 @@ async fn what_never_ends_is_refused() {
         "SELECT n FROM a ORDER BY n",
         "SELECT n FROM a LIMIT 3",
         "SELECT DISTINCT ON (key) key, n FROM a",
+        "SELECT key, n FROM a QUALIFY row_number() OVER (PARTITION BY key) = 1",
         "SELECT a.n FROM a JOIN b ON a.key = b.x",
         "SELECT row_number() OVER (PARTITION BY key ORDER BY ts) FROM a",
         "SELECT tumble_start(ts, INTERVAL '1 hour'), nth_value(n, 2 ORDER BY n) FROM a GROUP BY 1",
@@ -113,7 +114,8 @@ async fn what_never_ends_is_refused() {
     expect![[r#"
         ORDER BY cannot run as a stream: a stream has no end at which it could be sorted; leave it out: the rows of a window are written together, sorted by their group
         LIMIT cannot run as a stream: a stream has no end at which its first rows are all there are; leave it out
-        DISTINCT ON cannot run as a stream: it is not there yet; GROUP BY with first_value(…)
+        DISTINCT ON without an order cannot run as a stream: which row of each key is the first is not said; add ORDER BY with the key, and then what decides, such as the event time
+        a rank without an order cannot run as a stream: which rows are the first is not said; add ORDER BY to OVER (…)
         a join of two streams cannot run as a stream: it is not there yet; declare one of them as a table, with its key
         OVER (…) cannot run as a stream: window functions over rows are not there yet; use an aggregate over TUMBLE(…)
         ORDER BY within nth_value is not there yet; leave it out
@@ -159,4 +161,83 @@ async fn a_join_with_a_table_reads_it_whole() {
           count(Int64(1)) = count(1)
           project w = tumble_start(a.ts,IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }"))@0, label@1, c = count(Int64(1))@2
         sink out"#]].assert_eq(&topology.to_string());
+}
+
+#[tokio::test]
+async fn the_first_rows_of_each_key() {
+    check(
+        "SELECT key, n, rn FROM (
+           SELECT *, row_number() OVER (PARTITION BY key ORDER BY n DESC) AS rn FROM a
+         ) WHERE rn <= 3 AND rn <> 2",
+        expect![[r#"
+            query q
+            input a [key, n]
+            top 3 by row_number, numbered
+              key key@0
+              order n@1 DESC
+              keeps key, n
+              filter row_number() PARTITION BY [a.key] ORDER BY [a.n DESC NULLS FIRST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW@2 != 2
+              project key@0, n@1, rn = row_number() PARTITION BY [a.key] ORDER BY [a.n DESC NULLS FIRST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW@2
+            sink out, updating"#]],
+    )
+    .await;
+    check(
+        "SELECT key, c FROM (SELECT key, count(*) AS c FROM a GROUP BY key)
+         QUALIFY rank() OVER (ORDER BY c DESC) = 1",
+        expect![[r#"
+            query q
+            input a [key]
+            aggregate
+              key key = key@0
+              count(Int64(1)) = count(1)
+              project key@0, c = count(Int64(1))@1
+            top 1 by rank of all rows
+              order c@1 DESC
+              keeps key, c
+              project key@0, c@1
+            sink out, updating"#]],
+    )
+    .await;
+    check(
+        "SELECT DISTINCT ON (key) key, n FROM a WHERE n > 1 ORDER BY key, n, ts DESC",
+        expect![[r#"
+            query q
+            input a [ts, key, n]
+              filter n@2 > 1
+            top 1 by row_number
+              key key@1
+              order n@2 ASC NULLS LAST, ts@0 DESC
+              keeps ts, key, n
+              project key@1, n@2
+            sink out, updating"#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_first_rows_of_each_window() {
+    check(
+        "SELECT ws, key, c FROM (
+           SELECT tumble_start(ts, INTERVAL '1 hour') AS ws,
+                  tumble_end(ts, INTERVAL '1 hour') AS we, key, count(*) AS c
+           FROM a GROUP BY 1, 2, 3
+         ) QUALIFY row_number() OVER (PARTITION BY ws, we ORDER BY c DESC, key) < 3",
+        expect![[r#"
+            query q
+            input a [ts, key]
+            aggregate per window of 3600000 ms, start tumble_start(ts@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 })
+              key key = key@1
+              count(Int64(1)) = count(1)
+              project ws = tumble_start(a.ts,IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }"))@0, we = tumble_end(a.ts,IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }"))@1, key@2, c = count(Int64(1))@3
+            top 2 by row_number
+              key ws@0
+              key we@1
+              order c@3 DESC, key@2 ASC NULLS LAST
+              keeps ws, we, key, c
+              per window of 3600000 ms, end we@1
+              project ws@0, key@2, c@3, row_number() PARTITION BY [ws, we] ORDER BY [c DESC NULLS FIRST, a.key ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW = NULL
+              project ws@0, key@1, c@2
+            sink out"#]],
+    )
+    .await;
 }

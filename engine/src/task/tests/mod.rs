@@ -17,6 +17,7 @@ use crate::testing::{batch_engine, events, topology};
 mod aggregates;
 mod joins;
 mod lists;
+mod ranking;
 
 const NOW: WallTime = WallTime(10_000_000);
 
@@ -181,13 +182,18 @@ impl World {
 
     /// What an answer that is updated has come to; told twice, by key and by row.
     fn answer(&self) -> Vec<Value> {
+        let rows = self.rows();
+        assert_same(&rows, &self.latest.values().cloned().collect::<Vec<_>>());
+        rows
+    }
+
+    /// What was shown and not taken back.
+    fn rows(&self) -> Vec<Value> {
         let rows = self.shown.iter().flat_map(|(text, &count)| {
             let value: Value = serde_json::from_str(text).unwrap();
             std::iter::repeat_n(value, count as usize)
         });
-        let rows: Vec<Value> = rows.collect();
-        assert_same(&rows, &self.latest.values().cloned().collect::<Vec<_>>());
-        rows
+        rows.collect()
     }
 
     /// Reads everything to its end without a crash, committing after each event.

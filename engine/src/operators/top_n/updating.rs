@@ -1,0 +1,169 @@
+//! The first rows of each partition as they stand, told whenever they change.
+//!
+//! The rule: what has come out, less what was taken back, are the rows up to the limit among all
+//! that came in and were not taken back. A partition that changed between two flushes is told
+//! once: rows that are no longer there (or have another rank, where that comes out) are taken
+//! back, then those that are new come. Partitions come in the order of their keys.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::Array;
+use arrow::datatypes::SchemaRef;
+use datafusion_common::Result;
+
+use super::ranked::{Ranked, Top};
+use crate::operators::ordered_rows::{EncodedRows, OrderedRows, ROW, RowCodec};
+use crate::operators::{Kept, Operator, OperatorSpec, Prepared};
+use crate::rows::Rows;
+use crate::state::changelog::{Change, StateError, StateId};
+use crate::time::Watermark;
+
+/// Rows that are told together: bounds the memory that telling takes.
+const TOLD_MAX: usize = 8192;
+
+#[derive(Debug)]
+pub struct TopNSpec(pub Top);
+
+/// The operator.
+pub struct TopN {
+    top: Top,
+    codec: RowCodec,
+    rows: OrderedRows,
+    /// How each partition that has changed since the last flush was told.
+    told: BTreeMap<Box<[u8]>, Vec<Ranked>>,
+}
+
+impl fmt::Display for TopNSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl OperatorSpec for TopNSpec {
+    fn schema(&self) -> &SchemaRef {
+        &self.0.schema
+    }
+
+    fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(TopN {
+            codec: RowCodec::new(&self.0.ordering)?,
+            top: self.0.clone(),
+            rows: OrderedRows::new(id),
+            told: BTreeMap::new(),
+        }))
+    }
+}
+
+/// Rows to take back and rows that are new, from one list in order to another.
+fn difference<'r>(
+    before: &'r [Ranked],
+    after: &'r [Ranked],
+) -> impl Iterator<Item = (&'r Ranked, bool)> {
+    let (mut gone, mut new) = (Vec::new(), Vec::new());
+    let (mut old, mut now) = (before.iter().peekable(), after.iter().peekable());
+    loop {
+        match (old.peek(), now.peek()) {
+            (Some(was), Some(is)) if was.place() == is.place() => {
+                old.next();
+                now.next();
+            }
+            (Some(was), is) if is.is_none_or(|is| was.place() < is.place()) => {
+                gone.extend(old.next());
+            }
+            (_, Some(_)) => new.extend(now.next()),
+            (_, None) => break,
+        }
+    }
+    let gone = gone.into_iter().map(|row| (row, true));
+    gone.chain(new.into_iter().map(|row| (row, false)))
+}
+
+impl Operator for TopN {
+    fn prepare(&self, _side: usize, rows: Rows) -> Result<Prepared> {
+        let columns = self.codec.encode(&self.top.ordering, &rows.batch)?;
+        Ok(Prepared { rows, columns, keys: None, late: 0, untimed: 0 })
+    }
+
+    fn apply(&mut self, _side: usize, prepared: Prepared, _out: &mut Vec<Rows>) -> Result<()> {
+        let Prepared { rows, columns, .. } = prepared;
+        let encoded = EncodedRows::of(&columns);
+        let mut grown = Vec::new();
+        for at in 0..rows.len() {
+            let row = encoded.get(at);
+            if !self.told.contains_key(row.partition) {
+                let told = self.top.of(self.rows.get(row.partition));
+                self.told.insert(row.partition.into(), told);
+            }
+            if rows.is_retraction(at) {
+                self.rows.take_back(row.partition, &row.sorted())?;
+                continue;
+            }
+            let times = &rows.event_times_ms;
+            let time_ms = times.is_valid(at).then(|| times.value(at));
+            if self.top.add(&mut self.rows, &row, time_ms) {
+                grown.push(row.partition);
+            }
+        }
+        grown.sort_unstable();
+        grown.dedup();
+        grown.into_iter().for_each(|partition| self.top.prune(&mut self.rows, partition));
+        Ok(())
+    }
+
+    fn advance(&mut self, _watermark: Watermark, _out: &mut Vec<Rows>) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _bound_ms: i64, _out: &mut Vec<Rows>) -> Result<()> {
+        Ok(())
+    }
+
+    fn releases_at(&self, _bound_ms: i64) -> Option<Watermark> {
+        None
+    }
+
+    fn earliest_ms(&self) -> Option<i64> {
+        None
+    }
+
+    fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
+        let (mut rows, mut retracts) = (Vec::new(), Vec::new());
+        for (partition, before) in std::mem::take(&mut self.told) {
+            let after = self.top.of(self.rows.get(&partition));
+            for (row, retracted) in difference(&before, &after) {
+                rows.push(row.clone());
+                retracts.push(retracted);
+            }
+            if rows.len() >= TOLD_MAX {
+                let (rows, retracts) = (std::mem::take(&mut rows), std::mem::take(&mut retracts));
+                out.push(self.top.rows(&self.codec, &rows, retracts)?);
+            }
+        }
+        if !rows.is_empty() {
+            out.push(self.top.rows(&self.codec, &rows, retracts)?);
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+        self.rows.commit(changes);
+        Ok(())
+    }
+
+    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        match key.split_first() {
+            Some((&ROW, rest)) => self.rows.restore(rest, value),
+            _ => Err(StateError::Damaged(format!("a ranked row's entry at key {key:02x?}"))),
+        }
+    }
+
+    fn restored(&mut self, _watermark: Watermark) -> Result<()> {
+        Ok(())
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { windows: 0, groups: self.rows.len() }
+    }
+}
