@@ -2,6 +2,7 @@
 //! whole process allocates.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use broker::server::{Server, ServerConfig};
 use bytes::Buf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -38,6 +40,9 @@ static ALLOCATOR: Counting = Counting;
 
 const CLIENTS: usize = 200;
 
+/// The tests here look at what the whole process holds, so one runs after the other.
+static ALONE: Mutex<()> = Mutex::const_new(());
+
 async fn is_served(address: std::net::SocketAddr) {
     let request = ApiVersionsRequest::default().into();
     let api = ApiKey::ApiVersions;
@@ -57,6 +62,7 @@ async fn is_served(address: std::net::SocketAddr) {
 /// Clients that claim a request of 100 MB and send next to nothing of it.
 #[tokio::test]
 async fn claims_cost_what_was_sent_and_not_what_was_claimed() {
+    let _alone = ALONE.lock().await;
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::open(BrokerConfig::new(dir.path())).await.unwrap();
     let server = Server::bind(broker, ServerConfig::new("127.0.0.1:0")).await.unwrap();
@@ -97,4 +103,58 @@ async fn claims_cost_what_was_sent_and_not_what_was_claimed() {
     serving.await.unwrap();
     let after = LIVE.load(Relaxed);
     assert!(after < before + (2 << 20), "{after} bytes are left of {before}");
+}
+
+/// Clients that claim 100 MB each and send as fast as they can: 3 GB together.
+#[tokio::test(flavor = "multi_thread")]
+async fn large_frames_together_take_no_more_than_their_budget() {
+    const BUDGET: usize = 32 << 20;
+    // One at a time may go beyond the budget, and while its buffer grows it is there twice.
+    const BEYOND: usize = 2 * (100 << 20);
+    let _alone = ALONE.lock().await;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(BrokerConfig::new(dir.path())).await.unwrap();
+    let mut config = ServerConfig::new("127.0.0.1:0");
+    config.request_memory_bytes = BUDGET;
+    let server = Server::bind(broker, config).await.unwrap();
+    let address = server.local_addr();
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(server.run(shutdown.clone()));
+    is_served(address).await;
+
+    let chunk: &'static [u8] = vec![0; 1 << 20].leak();
+    let before = LIVE.load(Relaxed);
+    PEAK.store(before, Relaxed);
+    let (frames, sent) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let senders: Vec<_> = (0..30)
+        .map(|_| {
+            let (frames, sent) = (frames.clone(), sent.clone());
+            tokio::spawn(async move {
+                let mut client = TcpStream::connect(address).await.unwrap();
+                let mut head = (100i32 << 20).to_be_bytes().to_vec();
+                head.extend_from_slice(&[0, 0, 0, 9]);
+                client.write_all(&head).await.unwrap();
+                for _ in 0..100 {
+                    // The last of it makes a request that is none, and ends the connection.
+                    if client.write_all(chunk).await.is_err() {
+                        break;
+                    }
+                    sent.fetch_add(chunk.len(), Relaxed);
+                }
+                frames.fetch_add(1, Relaxed);
+            })
+        })
+        .collect();
+    // Served all along, until much more was sent than may be held.
+    let enough = async {
+        while frames.load(Relaxed) < 3 || sent.load(Relaxed) < 4 * BUDGET {
+            is_served(address).await;
+        }
+    };
+    timeout(Duration::from_secs(60), enough).await.expect("large frames come to their ends");
+    let grown = PEAK.load(Relaxed) - before;
+    assert!(grown < BUDGET + BEYOND + (16 << 20), "{grown} bytes");
+    senders.iter().for_each(|sender| sender.abort());
+    shutdown.cancel();
+    serving.await.unwrap();
 }

@@ -178,7 +178,8 @@ impl Connection {
             }
             let may_read =
                 !self.draining && self.waiting.is_none() && self.in_flight.len() < PIPELINE_MAX;
-            let deadline = self.deadline();
+            // A frame that begins while this waits has another deadline, so it looks again.
+            let look_at = self.deadline().min(Instant::now() + shared.config.stall_timeout);
             tokio::select! {
                 biased;
                 () = shared.shutdown.cancelled(), if !self.draining => self.draining = true,
@@ -189,8 +190,11 @@ impl Connection {
                     Some(frame) => self.accept(frame).await?,
                     None => return Ok(()),
                 },
-                () = sleep_until(deadline), if may_read => {
-                    if self.frames.deadline(shared.config.stall_timeout).is_some() {
+                () = sleep_until(look_at), if may_read => {
+                    if self.deadline() > Instant::now() {
+                        continue;
+                    }
+                    if self.frames.deadline().is_some() {
                         return Err(CloseReason::Stalled);
                     }
                     // A long request is no idleness.
@@ -204,9 +208,8 @@ impl Connection {
     }
 
     fn deadline(&self) -> Instant {
-        let config = &self.shared.config;
-        let stalled = self.frames.deadline(config.stall_timeout);
-        stalled.unwrap_or(self.last_activity + config.idle_timeout)
+        let idle = self.last_activity + self.shared.config.idle_timeout;
+        self.frames.deadline().unwrap_or(idle)
     }
 
     async fn accept(&mut self, frame: RawFrame) -> Result<(), CloseReason> {

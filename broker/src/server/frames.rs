@@ -29,8 +29,8 @@ const FREE_BYTES: usize = 16 * 1024;
 /// How much a decoded request can take for each byte of its frame. Produce is mostly records,
 /// which stay as they are.
 const DECODED_FACTOR: usize = 38;
-/// A frame that comes slower than this, after the time for a stall, is not waited for.
-const BYTES_PER_SECOND_MIN: u32 = 256 * 1024;
+/// A frame that comes slower than this, over the time of a stall, is not waited for.
+const BYTES_PER_SECOND_MIN: usize = 256 * 1024;
 
 /// One request, not yet decoded.
 #[derive(Debug)]
@@ -64,10 +64,22 @@ pub struct FrameReader<R> {
     input: BufReader<R>,
     produce_bytes_max: usize,
     request_bytes_max: usize,
+    stall_timeout: Duration,
     head: [u8; HEAD_BYTES],
     head_len: usize,
     frame: Option<Incoming>,
-    begun: Option<Instant>,
+    /// What a slow client is measured by; `None` between frames.
+    pace: Option<Pace>,
+    /// It is not the client that holds up the frame now.
+    waits_for_memory: bool,
+}
+
+/// How far a frame had come, and when. Whoever holds a part of the budget must go on, however much
+/// has come before.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    since: Instant,
+    have: usize,
 }
 
 /// A frame whose head was good.
@@ -80,24 +92,33 @@ struct Incoming {
     lease: Lease,
 }
 
+impl Pace {
+    /// Starts anew once as much has come as must come in the time of a stall.
+    fn after(self, have: usize, stall_timeout: Duration) -> Pace {
+        let enough = stall_timeout.as_secs_f64() * BYTES_PER_SECOND_MIN as f64;
+        let is_enough = (have - self.have) as f64 >= enough;
+        if is_enough { Pace { since: Instant::now(), have } } else { self }
+    }
+}
+
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub fn new(input: R, config: &ServerConfig) -> FrameReader<R> {
         FrameReader {
             input: BufReader::with_capacity(INPUT_BUFFER_BYTES, input),
             produce_bytes_max: config.produce_bytes_max,
             request_bytes_max: config.request_bytes_max,
+            stall_timeout: config.stall_timeout,
             head: [0; HEAD_BYTES],
             head_len: 0,
             frame: None,
-            begun: None,
+            pace: None,
+            waits_for_memory: false,
         }
     }
 
-    /// When the frame that has begun must have ended; `None` between frames.
-    pub fn deadline(&self, stall_timeout: Duration) -> Option<Instant> {
-        let len = self.frame.as_ref().map_or(0, |frame| frame.len as u32);
-        let transfer = Duration::from_secs(u64::from(len / BYTES_PER_SECOND_MIN));
-        self.begun.map(|begun| begun + stall_timeout + transfer)
+    /// When the frame that has begun must have ended, or have come further; `None` between frames.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.pace.filter(|_| !self.waits_for_memory).map(|pace| pace.since + self.stall_timeout)
     }
 
     /// The next frame, or `None` if the connection has ended between frames. Safe to cancel.
@@ -113,7 +134,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 (0, have) => return Err(FrameError::CutOff { have, need: HEAD_BYTES }),
                 _ => self.head_len += read,
             }
-            self.begun.get_or_insert_with(Instant::now);
+            self.pace.get_or_insert_with(|| Pace { since: Instant::now(), have: 0 });
         }
         let frame = self.frame.as_mut().expect("set above");
         while frame.bytes.len() < frame.len {
@@ -122,7 +143,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 // At most as much again as has arrived.
                 let more = missing.min(have.max(FREE_BYTES));
                 if have + more > FREE_BYTES {
+                    self.waits_for_memory = true;
+                    let since = Instant::now();
                     budget.cover(&mut frame.lease, (have + more) * frame.weight).await;
+                    self.waits_for_memory = false;
+                    if let Some(pace) = &mut self.pace {
+                        pace.since += since.elapsed();
+                    }
                 }
                 frame.bytes.reserve(more);
             }
@@ -130,9 +157,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             if read == 0 {
                 return Err(FrameError::CutOff { have, need: frame.len });
             }
+            self.pace = self.pace.map(|pace| pace.after(have + read, self.stall_timeout));
         }
         self.head_len = 0;
-        self.begun = None;
+        self.pace = None;
         let frame = self.frame.take().expect("set above");
         Ok(Some(RawFrame { bytes: frame.bytes.freeze(), lease: frame.lease }))
     }

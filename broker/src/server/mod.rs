@@ -96,8 +96,8 @@ pub struct ServerConfig {
     pub connections_max: usize,
     /// `connections.max.idle.ms`: a connection on which nothing happens is closed.
     pub idle_timeout: Duration,
-    /// A client that stops in the middle of a request, or does not read its responses, for this
-    /// long is cut off.
+    /// A client that stops, or all but stops, in the middle of a request, or does not read its
+    /// responses, for this long is cut off.
     pub stall_timeout: Duration,
     /// `socket.request.max.bytes`, for Produce.
     pub produce_bytes_max: usize,
@@ -179,6 +179,8 @@ impl Shared {
 
 /// A pause after the system has run out of something, for which there is no event to wait.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How often the log is told of connections that were refused.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Server {
     pub async fn bind(broker: Arc<Broker>, config: ServerConfig) -> Result<Server, BindError> {
@@ -217,6 +219,7 @@ impl Server {
         let connections = TaskTracker::new();
         let abort = CancellationToken::new();
         let free = Arc::new(Semaphore::new(shared.config.connections_max));
+        let (mut refused, mut told) = (0, None::<Instant>);
         while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
             let (stream, peer) = match accepted {
                 Ok(accepted) => accepted,
@@ -227,9 +230,15 @@ impl Server {
                 }
             };
             let Ok(slot) = free.clone().try_acquire_owned() else {
-                let max = shared.config.connections_max;
                 shared.broker.metrics().connections_refused.inc();
-                tracing::warn!(%peer, max, "closed a connection: as many as may be are open");
+                refused += 1;
+                // A flood of connections must not become one of log lines.
+                if told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
+                    let max = shared.config.connections_max;
+                    tracing::warn!(%peer, max, refused,
+                        "closed connections: as many as may be are open");
+                    (told, refused) = (Some(Instant::now()), 0);
+                }
                 continue;
             };
             let (shared, abort) = (shared.clone(), abort.clone());

@@ -4,6 +4,7 @@
 mod admin;
 mod creating;
 mod fetching;
+mod floods;
 mod groups;
 mod harness;
 mod hostile;
