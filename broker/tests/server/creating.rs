@@ -99,3 +99,45 @@ async fn a_topic_that_is_named_twice_is_not_created() {
     let codes: Vec<_> = response.topics.iter().map(|topic| topic.error_code).collect();
     assert_eq!(codes, [ErrorCode::INVALID_REQUEST, ErrorCode::NONE]);
 }
+
+/// The broker's own topics come to be when somebody asks for them or for a coordinator, with the
+/// configs that they must have, as Kafka's do.
+#[tokio::test]
+async fn asking_for_a_coordinator_creates_its_topic() {
+    use broker::protocol::messages::k03_metadata::*;
+    use broker::protocol::messages::k10_find_coordinator::*;
+    let names = |broker: &TestBroker| -> Vec<String> {
+        broker.broker.topics().iter().map(|topic| topic.name.to_string()).collect()
+    };
+    let metadata = |name: &str, allow_auto_topic_creation| MetadataRequest {
+        topics: Some(vec![MetadataRequestTopic {
+            name: Some(name.to_owned()),
+            ..Default::default()
+        }]),
+        allow_auto_topic_creation,
+        ..Default::default()
+    };
+    for (key_type, topic) in [(0, "__consumer_offsets"), (1, "__transaction_state")] {
+        let broker = TestBroker::with(|broker, _| broker.auto_create_topics = false).await;
+        let mut client = broker.connect().await;
+        let not_created = ask!(client, Metadata v 12, metadata(topic, true));
+        assert_eq!(not_created.topics[0].error_code, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+        assert!(names(&broker).is_empty());
+        let keys = vec!["k".to_owned()];
+        let find =
+            FindCoordinatorRequest { key_type, coordinator_keys: keys, ..Default::default() };
+        let found = ask!(client, FindCoordinator v 4, find);
+        assert_eq!(found.coordinators[0].error_code, ErrorCode::NONE);
+        assert_eq!(names(&broker), [topic], "whether or not topics are created by asking for them");
+
+        let broker = TestBroker::start().await;
+        let mut client = broker.connect().await;
+        ask!(client, Metadata v 12, metadata(topic, false));
+        assert!(names(&broker).is_empty());
+        let created = ask!(client, Metadata v 12, metadata(topic, true));
+        assert_eq!(created.topics[0].error_code, ErrorCode::NONE);
+        assert!(created.topics[0].is_internal);
+        let topic = broker.broker.topic(topic).unwrap();
+        assert_eq!(topic.config.own()["cleanup.policy"], "compact");
+    }
+}

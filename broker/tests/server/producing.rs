@@ -176,3 +176,29 @@ async fn large_and_compressed_batches_keep_their_place() {
     }
     assert_eq!(read, expected);
 }
+
+/// Nothing comes back, and nothing is waited for: the next request is answered first. What fails
+/// closes the connection, which is the one way to say so.
+#[tokio::test]
+async fn without_acknowledgement_there_is_no_response() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 1).await;
+    let mut client = broker.connect().await;
+    for _ in 0..3 {
+        client.send(9, produce("t", 0, 0, batch(&["a"])).into()).await;
+    }
+    assert_eq!(put(&mut client, "t", &["b"]).await, 3, "the three were appended before it");
+    let mut other = broker.connect().await;
+    for wrong in [
+        produce("none", 0, 0, batch(&["a"])),
+        produce("t", 9, 0, batch(&["a"])),
+        produce("__consumer_offsets", 0, 0, batch(&["a"])),
+        produce("t", 0, 0, Bytes::from_static(b"no batch at all")),
+    ] {
+        let mut client = broker.connect().await;
+        client.send(9, produce("t", 0, 0, batch(&["a"])).into()).await;
+        client.send(9, wrong.into()).await;
+        assert!(client.is_closed().await);
+    }
+    assert_eq!(put(&mut other, "t", &["c"]).await, 8, "what was good before it counts");
+}

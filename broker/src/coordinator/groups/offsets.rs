@@ -37,6 +37,9 @@ pub struct Offsets {
     /// Of each partition also what came before, for as long as the last is not durable.
     pending: HashMap<ProducerId, BTreeMap<TopicPartition, Vec<Placed>>>,
     places: u64,
+    /// Of the last commit, and of the last deletion of the group itself.
+    last_commit: Option<Place>,
+    last_end: Option<Place>,
 }
 
 impl Offsets {
@@ -54,6 +57,10 @@ impl Offsets {
         at: Place,
         producer: Option<ProducerId>,
     ) {
+        // That of a transaction counts once it is durable.
+        if value.is_some() && producer.is_none() {
+            self.last_commit = self.last_commit.max(Some(at));
+        }
         let placed = Placed { at, value };
         match producer {
             None => put(&mut self.committed, partition, placed),
@@ -64,8 +71,20 @@ impl Offsets {
         }
     }
 
+    /// The group was deleted as such, at this place.
+    pub fn forget_group(&mut self, at: Place) {
+        self.last_end = self.last_end.max(Some(at));
+    }
+
+    /// Whether there is a group because of its offsets, those included that it has no longer: it
+    /// stays, empty, until groups that have nothing left are next looked for.
+    pub fn make_a_group(&self) -> bool {
+        self.last_commit > self.last_end || !self.is_empty()
+    }
+
     /// A pending commit is durable: what came before it no longer matters.
     pub fn settle(&mut self, producer: ProducerId, at: Place) {
+        self.last_commit = self.last_commit.max(Some(at));
         for commits in self.pending.get_mut(&producer).into_iter().flat_map(BTreeMap::values_mut) {
             if commits.iter().any(|placed| placed.at == at) {
                 commits.retain(|placed| placed.at >= at);
@@ -110,6 +129,11 @@ impl Offsets {
     /// Whether an undecided transaction may change the offset of this partition.
     pub fn is_undecided(&self, partition: &TopicPartition) -> bool {
         self.pending.values().any(|pending| pending.contains_key(partition))
+    }
+
+    /// Whether transactions with offsets of this group are open.
+    pub fn has_undecided(&self) -> bool {
+        !self.pending.is_empty()
     }
 
     /// Whether nothing is kept and nothing is to come.

@@ -53,7 +53,12 @@ impl Replay {
                 }
                 Key::Group { group } => {
                     let value = value.as_ref().map(records::decode_group).transpose();
-                    self.groups.entry(group).or_default().snapshot = value.map_err(at)?;
+                    let kept = self.groups.entry(group).or_default();
+                    kept.snapshot = value.map_err(at)?;
+                    if kept.snapshot.is_none() {
+                        let place = kept.offsets.place();
+                        kept.offsets.forget_group(place);
+                    }
                 }
                 Key::Unknown => {}
             }

@@ -111,7 +111,7 @@ impl GroupService {
                 return Err(StateLogError::Unavailable { partition: from, reason });
             }
             for (name, kept) in replay.groups {
-                if kept.snapshot.is_none() && kept.offsets.is_empty() {
+                if kept.snapshot.is_none() && !kept.offsets.make_a_group() {
                     continue;
                 }
                 let slot = self.slot(&name);
@@ -192,7 +192,8 @@ impl GroupService {
         }
     }
 
-    async fn ensure_topic(&self) -> Result<i32, StateLogError> {
+    /// Creates `__consumer_offsets` if need be; says how many partitions it has.
+    pub async fn ensure_topic(&self) -> Result<i32, StateLogError> {
         self.log.ensure_topic(OFFSETS_TOPIC, self.config.offsets_partitions).await
     }
 }
@@ -408,7 +409,7 @@ impl Cell {
     /// Whether nothing has ever come of this group, and nothing is under way.
     fn is_untouched(&self) -> bool {
         self.group.is_untouched()
-            && self.offsets.is_empty()
+            && !self.offsets.make_a_group()
             && self.keeping == 0
             && self.in_flight == 0
     }

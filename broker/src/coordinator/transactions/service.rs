@@ -183,6 +183,11 @@ impl TransactionService {
         self.add_partitions(id, producer, vec![partition], Protocol::V1).await
     }
 
+    /// Creates `__transaction_state` if need be; says how many partitions it has.
+    pub async fn ensure_topic(&self) -> Result<i32, StateLogError> {
+        self.log.ensure_topic(TRANSACTIONS_TOPIC, self.config.partitions).await
+    }
+
     /// The partition of `__consumer_offsets` that keeps a group.
     pub async fn offsets_partition(&self, group: &str) -> Result<TopicPartition, TransactionError> {
         let ensured = self.log.ensure_topic(OFFSETS_TOPIC, self.config.offsets_partitions);
@@ -254,8 +259,7 @@ impl TransactionService {
     ) -> Result<(ProducerIdentity, OwnedMutexGuard<Slot>), TransactionError> {
         let mut slot = match request {
             Request::Init { .. } => {
-                let ensured = self.log.ensure_topic(TRANSACTIONS_TOPIC, self.config.partitions);
-                ensured.await.map_err(unavailable)?;
+                self.ensure_topic().await.map_err(unavailable)?;
                 self.enter(id).await
             }
             // Of an id that nobody has taken there is nothing to change.

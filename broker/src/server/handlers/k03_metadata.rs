@@ -8,8 +8,8 @@ use super::{Call, operations};
 use crate::broker::{Topic, TopicError};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k03_metadata::*;
-use crate::topics::is_internal;
 use crate::topics::name::check as check_name;
+use crate::topics::{CONSUMER_OFFSETS, is_internal};
 
 /// Topics that one request may create by naming them; each costs files and a sync.
 const CREATED_MAX: usize = 100;
@@ -84,15 +84,29 @@ async fn find_or_create(
     }
     let code = |error: TopicError| ErrorCode(error.code());
     check_name(name).map_err(|error| code(error.into()))?;
-    // The broker makes its own topics when it needs them, with configs that they must have.
-    if *may_create == 0 || is_internal(name) {
+    if *may_create == 0 {
         return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    if is_internal(name) && call.broker().config().auto_create_topics {
+        create_internal(call, name).await?;
     }
     let topic = call.broker().topic_or_create(name).await.map_err(code)?;
     *may_create -= 1;
     let client = call.client_id.as_deref().unwrap_or_default();
     tracing::info!(topic = name, client, "created a topic that a client asked for");
     Ok(topic)
+}
+
+/// The broker's own topics get the partitions and configs that they must have.
+pub(super) async fn create_internal(call: &Call, name: &str) -> Result<(), ErrorCode> {
+    let created = match name {
+        CONSUMER_OFFSETS => call.broker().groups().ensure_topic().await,
+        _ => call.broker().transactions().ensure_topic().await,
+    };
+    created.map(|_| ()).map_err(|error| {
+        tracing::warn!(topic = name, %error, "cannot create one of the broker's own topics");
+        ErrorCode::COORDINATOR_NOT_AVAILABLE
+    })
 }
 
 /// Nobody leads a partition whose disk has failed.

@@ -3,8 +3,10 @@
 use std::ops::RangeInclusive;
 
 use super::Call;
+use super::k03_metadata::create_internal;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k10_find_coordinator::*;
+use crate::topics::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 
 /// The first version that asks for several keys.
 const KEYS_FROM: i16 = 4;
@@ -12,6 +14,13 @@ const KEYS_FROM: i16 = 4;
 const KEY_TYPES: RangeInclusive<i8> = 0..=1;
 
 pub async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
+    // Its topic is created by whoever first asks for a coordinator, as at Kafka.
+    let topic = if request.key_type == 0 { CONSUMER_OFFSETS } else { TRANSACTION_STATE };
+    let is_ready = if KEY_TYPES.contains(&request.key_type) {
+        create_internal(call, topic).await
+    } else {
+        Ok(())
+    };
     let find = |key: String| {
         if !KEY_TYPES.contains(&request.key_type) {
             return Coordinator {
@@ -24,6 +33,16 @@ pub async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordin
                     "no coordinator for keys of type {}",
                     request.key_type
                 )),
+            };
+        }
+        if let Err(error_code) = is_ready {
+            return Coordinator {
+                key,
+                node_id: -1,
+                host: String::new(),
+                port: -1,
+                error_code,
+                error_message: Some(format!("topic {topic} cannot be created")),
             };
         }
         Coordinator {

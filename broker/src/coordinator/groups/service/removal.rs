@@ -112,22 +112,27 @@ impl GroupService {
     }
 
     /// Takes away what is older than [`GroupConfig::offsets_retention_ms`], and groups that have
-    /// nothing left.
+    /// nothing left: neither members nor offsets, whatever became of these.
     pub async fn expire(self: &Arc<Self>) {
         let now_ms = self.now().wall_ms;
         for slot in self.all() {
             let removed = {
                 let cell = locked(&slot.cell);
                 let offsets = cell.expired(now_ms - self.config.offsets_retention_ms);
-                if offsets.is_empty() {
+                let left = cell.offsets.iter().count() - offsets.len();
+                let is_decided = !cell.offsets.has_undecided();
+                let group = left == 0
+                    && is_decided
+                    && cell.in_flight == 0
+                    && !cell.group.has_members()
+                    && cell.exists();
+                if offsets.is_empty() && !group {
                     continue;
                 }
-                let left = cell.offsets.iter().count() - offsets.len();
-                let group = left == 0 && !cell.group.has_members();
                 self.remove(&slot, cell, Removal { offsets, group })
             };
             match removed.await {
-                Ok(()) => tracing::info!(group = %slot.name, "offsets have expired"),
+                Ok(()) => tracing::info!(group = %slot.name, "forgot what nobody uses any more"),
                 Err(error) => tracing::warn!(group = %slot.name, %error, "cannot expire offsets"),
             }
         }
@@ -170,6 +175,9 @@ impl GroupService {
             for partition in removal.offsets {
                 cell.offsets.commit(partition, None, place, None);
             }
+            if removal.group {
+                cell.offsets.forget_group(place);
+            }
             // Someone may have come while the tombstones were on their way.
             let unchanged = cell.group.generation() == generation && !cell.group.has_members();
             if removal.group && unchanged {
@@ -201,6 +209,11 @@ impl GroupService {
 }
 
 impl Cell {
+    /// Whether anything has come of this group.
+    fn exists(&self) -> bool {
+        !self.group.is_untouched() || self.offsets.make_a_group()
+    }
+
     /// Partitions whose offsets are no longer kept (KIP-211): of a group that once had members,
     /// for as long as it has none; of one that never had, since the commit; of one that has,
     /// topics that nobody reads.
@@ -226,8 +239,7 @@ impl Cell {
 
 /// `None` for a slot that a request has made but that nothing has come of.
 fn describe(slot: &Slot, cell: &Cell) -> Option<GroupDescription> {
-    let exists = !cell.group.is_untouched() || !cell.offsets.is_empty();
-    exists.then(|| GroupDescription {
+    cell.exists().then(|| GroupDescription {
         group: slot.name.clone(),
         state: cell.group.state(),
         snapshot: cell.group.snapshot(),

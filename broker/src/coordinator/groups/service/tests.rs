@@ -274,6 +274,9 @@ async fn refused_requests_leave_nothing_behind() {
     let request = transactional(1, vec![offset("t", 0, 7)]);
     service.commit_offsets("d", request).await.unwrap();
     service.transaction_ended(ProducerId(1), ControlType::Abort, &[0]);
+    // There was an offset, if only within a transaction: that group stays for a while.
+    assert_eq!(locked(&service.slots).keys().map(|name| &**name).collect::<Vec<_>>(), ["d"]);
+    service.expire().await;
     assert!(locked(&service.slots).is_empty());
     assert!(locked(&service.undecided).is_empty());
 }
@@ -339,6 +342,43 @@ async fn offsets_expire_where_nobody_reads_any_more() {
         assert_eq!(names(&groups), ["live"]);
         assert_eq!(fetched(&groups, "live"), [("read-0".to_owned(), Some(1))]);
         assert_eq!(groups.describe("live").unwrap().state, GroupState::Stable);
+    }
+}
+
+/// As Kafka's: deleting the last offset leaves an empty group, which goes when groups are next
+/// looked through, however young it is.
+#[tokio::test]
+async fn a_group_without_offsets_stays_until_groups_are_looked_through() {
+    let log = MemoryLog::new();
+    let groups = service(&log);
+    let partition = [TopicPartition::new("t", 0)];
+    groups.commit_offsets("simple", commit(vec![offset("t", 0, 1)])).await.unwrap();
+    let member = alone(&groups, "left").await;
+    let one = CommitRequest { member: member.clone(), ..commit(vec![offset("t", 0, 1)]) };
+    groups.commit_offsets("left", one).await.unwrap();
+    groups.leave("left", &[LeavingMember { member_id: member.member_id, instance_id: None }]);
+    let member = alone(&groups, "empty").await;
+    groups.leave("empty", &[LeavingMember { member_id: member.member_id, instance_id: None }]);
+    alone(&groups, "live").await;
+    let names = |groups: &GroupService| {
+        groups.list().into_iter().map(|group| group.group.to_string()).collect::<Vec<_>>()
+    };
+    for group in ["simple", "left"] {
+        assert_eq!(groups.delete_offsets(group, &partition).await, Ok(vec![Ok(())]));
+    }
+    for groups in [groups, service(&log)] {
+        assert_eq!(names(&groups), ["empty", "left", "live", "simple"]);
+        assert_eq!(groups.describe("simple").unwrap().state, GroupState::Empty);
+    }
+    let groups = service(&log);
+    // Offsets that are not decided keep theirs.
+    let producer = Some((ProducerId(1), ProducerEpoch(0)));
+    let pending = CommitRequest { producer, ..commit(vec![offset("t", 0, 1)]) };
+    groups.commit_offsets("pending", pending).await.unwrap();
+    groups.expire().await;
+    for groups in [groups, service(&log)] {
+        assert_eq!(names(&groups), ["live", "pending"]);
+        assert_eq!(groups.delete("simple").await, Err(GroupError::GroupIdNotFound));
     }
 }
 
