@@ -203,7 +203,8 @@ fn run_task(pipeline: &Pipeline, batches: &[RecordBatch]) -> (Took, usize) {
     let setup = TaskSetup {
         topology,
         batch_rows_max: pipeline.settings.batch_rows_max,
-        input_partitions: vec![1],
+        task: 0,
+        input_partitions: vec![vec![0]],
         sink_partitions: 1,
     };
     let mut task = Task::new(setup, NOW).expect("the pipeline can run");

@@ -22,6 +22,10 @@
 //! 6. The end of a bounded input closes all windows the same way, those beyond `future_bound`
 //!    too: these are remembered one by one as closed and do not move the watermark.
 //!
+//! 7. A query that is cut into parts hands its watermark on: each task of a part tells every task
+//!    of the next one, in order with its rows, what its watermark is, or that it is idle. The
+//!    watermark of the next one is the least of what it was told.
+//!
 //! Event times are in ms, rounded down. That loses nothing: windows begin and end at whole
 //! milliseconds, so a time and its rounded form lie on the same side of every window's end.
 
@@ -95,14 +99,18 @@ struct PartitionClock {
 }
 
 impl SourceClock {
-    /// Clocks for partitions `0..partitions` of which nothing has been read.
-    pub fn new(rules: &pipeline::Watermark, partitions: i32, now: WallTime) -> SourceClock {
+    /// Clocks for partitions of which nothing has been read.
+    pub fn new(
+        rules: &pipeline::Watermark,
+        partitions: impl IntoIterator<Item = i32>,
+        now: WallTime,
+    ) -> SourceClock {
         let clock = PartitionClock { latest_ms: None, active_at: now, caught_up: false };
         SourceClock {
             delay_ms: duration_ms(rules.delay),
             idle_timeout: rules.idle_timeout,
             future_bound: rules.future_bound,
-            partitions: (0..partitions).map(|partition| (partition, clock)).collect(),
+            partitions: partitions.into_iter().map(|partition| (partition, clock)).collect(),
         }
     }
 
@@ -173,9 +181,46 @@ impl SourceClock {
     }
 }
 
+/// What the tasks say that write an exchange: each of them its own watermark, in order with its
+/// rows. What has not said anything yet holds back all others.
+#[derive(Clone, Debug)]
+pub struct ExchangeClock {
+    writers: Vec<Option<Watermark>>,
+    future_bound: Duration,
+}
+
+impl ExchangeClock {
+    pub fn new(writers: usize, future_bound: Duration) -> ExchangeClock {
+        ExchangeClock { writers: vec![Some(Watermark::MIN); writers], future_bound }
+    }
+
+    /// What a writer says: `None` if nothing is there that it could wait for.
+    pub fn tell(&mut self, writer: usize, watermark: Option<Watermark>) {
+        if let Some(told) = self.writers.get_mut(writer) {
+            *told = watermark;
+        }
+    }
+
+    /// What each writer said last.
+    pub fn told(&self) -> &[Option<Watermark>] {
+        &self.writers
+    }
+
+    fn watermark(&self) -> Option<Watermark> {
+        self.writers.iter().flatten().min().copied()
+    }
+
+    /// Later times are of clocks that are wrong (rule 1).
+    pub fn future_bound(&self, now: WallTime) -> WallTime {
+        now.plus(self.future_bound)
+    }
+}
+
 /// What all clocks of a task say together.
-pub fn progress(clocks: &[SourceClock], now: WallTime) -> Progress {
-    match clocks.iter().filter_map(|clock| clock.watermark(now)).min() {
+pub fn progress(clocks: &[SourceClock], exchanges: &[ExchangeClock], now: WallTime) -> Progress {
+    let of_sources = clocks.iter().filter_map(|clock| clock.watermark(now));
+    let of_exchanges = exchanges.iter().filter_map(ExchangeClock::watermark);
+    match of_sources.chain(of_exchanges).min() {
         Some(watermark) => Progress::At(watermark),
         None => Progress::AllIdle,
     }
@@ -213,44 +258,44 @@ mod tests {
 
     #[test]
     fn the_slowest_partition_decides() {
-        let mut clock = SourceClock::new(&rules(10), 2, NOW);
+        let mut clock = SourceClock::new(&rules(10), 0..2, NOW);
         clock.observe(0, &times(&[500, 300]), NOW);
-        assert_eq!(progress(&[clock.clone()], NOW), Progress::At(Watermark::MIN));
+        assert_eq!(progress(&[clock.clone()], &[], NOW), Progress::At(Watermark::MIN));
         clock.observe(1, &times(&[400]), NOW);
-        assert_eq!(progress(&[clock.clone()], NOW), Progress::At(Watermark(390)));
-        let other = SourceClock::new(&rules(0), 1, NOW);
-        assert_eq!(progress(&[clock, other], NOW), Progress::At(Watermark::MIN));
+        assert_eq!(progress(&[clock.clone()], &[], NOW), Progress::At(Watermark(390)));
+        let other = SourceClock::new(&rules(0), 0..1, NOW);
+        assert_eq!(progress(&[clock, other], &[], NOW), Progress::At(Watermark::MIN));
     }
 
     #[test]
     fn an_idle_partition_holds_nothing_back_until_it_wakes() {
-        let mut clock = SourceClock::new(&rules(0), 2, NOW);
+        let mut clock = SourceClock::new(&rules(0), 0..2, NOW);
         clock.observe(0, &times(&[500]), NOW);
         clock.read(1, false, true, NOW);
         let later = NOW.plus(Duration::from_millis(1000));
         assert_eq!(idle_at(&[clock.clone()], NOW), Some(later));
-        assert_eq!(progress(&[clock.clone()], later), Progress::At(Watermark(500)));
+        assert_eq!(progress(&[clock.clone()], &[], later), Progress::At(Watermark(500)));
         clock.read(0, true, true, NOW);
-        assert_eq!(progress(&[clock.clone()], later), Progress::AllIdle);
+        assert_eq!(progress(&[clock.clone()], &[], later), Progress::AllIdle);
         assert_eq!(idle_at(&[clock.clone()], later), None);
         clock.read(1, true, true, later);
         clock.observe(1, &times(&[100]), later);
-        assert_eq!(progress(&[clock], later), Progress::At(Watermark(100)));
+        assert_eq!(progress(&[clock], &[], later), Progress::At(Watermark(100)));
     }
 
     #[test]
     fn an_unread_partition_is_never_idle() {
-        let clock = SourceClock::new(&rules(0), 1, NOW);
+        let clock = SourceClock::new(&rules(0), 0..1, NOW);
         let much_later = NOW.plus(Duration::from_secs(3600));
-        assert_eq!(progress(&[clock.clone()], much_later), Progress::At(Watermark::MIN));
+        assert_eq!(progress(&[clock.clone()], &[], much_later), Progress::At(Watermark::MIN));
         assert_eq!(idle_at(&[clock], much_later), None);
     }
 
     #[test]
     fn rows_too_far_in_the_future_do_not_count() {
-        let mut clock = SourceClock::new(&rules(0), 1, NOW);
+        let mut clock = SourceClock::new(&rules(0), 0..1, NOW);
         assert_eq!(clock.observe(0, &times(&[NOW.0 + 5001, NOW.0 + 5000]), NOW), 1);
-        assert_eq!(progress(&[clock], NOW), Progress::At(Watermark(NOW.0 + 5000)));
+        assert_eq!(progress(&[clock], &[], NOW), Progress::At(Watermark(NOW.0 + 5000)));
     }
 
     proptest! {
@@ -259,7 +304,7 @@ mod tests {
         fn rows_within_the_delay_are_never_late(
             steps in prop::collection::vec((0..50i64, 0..=20i64, 0..3i32), 1..200),
         ) {
-            let mut clock = SourceClock::new(&rules(20), 3, NOW);
+            let mut clock = SourceClock::new(&rules(20), 0..3, NOW);
             let mut latest = [0i64; 3];
             let mut watermark = Watermark::MIN;
             for (forward, back, partition) in steps {
@@ -268,7 +313,7 @@ mod tests {
                 prop_assert!(watermark <= Watermark(time), "{watermark:?} {time}");
                 latest[at] += forward;
                 clock.observe(partition, &times(&[time, latest[at]]), NOW);
-                let Progress::At(next) = progress(std::slice::from_ref(&clock), NOW) else {
+                let Progress::At(next) = progress(std::slice::from_ref(&clock), &[], NOW) else {
                     panic!("no partition is idle");
                 };
                 prop_assert!(next >= watermark);

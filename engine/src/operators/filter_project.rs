@@ -51,6 +51,16 @@ impl Stage {
         self.steps.push(step);
     }
 
+    /// Gives tables other numbers.
+    pub fn renumber_tables(&mut self, number: impl Fn(usize) -> usize) {
+        for step in &mut self.steps {
+            if let Step::Join(join) = step {
+                let join = Arc::make_mut(join);
+                join.table = number(join.table);
+            }
+        }
+    }
+
     /// Whether rows meet that table here.
     pub fn joins(&self, table: usize) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Join(join) if join.table == table))

@@ -28,6 +28,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use arrow_row::Rows as KeyRows;
 use datafusion_common::{DataFusionError, Result};
+use datafusion_physical_expr::PhysicalExpr;
 
 use crate::formats::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
@@ -47,8 +48,31 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
     /// Of the rows that come out.
     fn schema(&self) -> &SchemaRef;
 
+    /// Which rows of that side have to meet in one task.
+    fn distribution(&self, _side: usize) -> Distribution {
+        Distribution::Together
+    }
+
     /// An operator with nothing kept, whose state is found by `id`.
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>>;
+}
+
+/// Which rows have to meet in one task.
+#[derive(Clone, Debug)]
+pub enum Distribution {
+    /// All of them.
+    Together,
+    /// Those for which all of these are equal. Both sides of a join have as many, of one type
+    /// each.
+    ByKey(Vec<Arc<dyn PhysicalExpr>>),
+}
+
+impl Distribution {
+    /// By these, if there are any.
+    pub fn by(keys: impl IntoIterator<Item = Arc<dyn PhysicalExpr>>) -> Distribution {
+        let keys: Vec<_> = keys.into_iter().collect();
+        if keys.is_empty() { Distribution::Together } else { Distribution::ByKey(keys) }
+    }
 }
 
 /// What remembers rows, or something of them.

@@ -368,7 +368,10 @@ impl Planned {
         let inputs = self.topology.inputs.iter();
         TaskSetup {
             batch_rows_max: self.batch_rows_max,
-            input_partitions: inputs.map(|input| partitions(&input.source.topic)).collect(),
+            task: 0,
+            input_partitions: inputs
+                .map(|input| (0..partitions(&input.source.topic)).collect())
+                .collect(),
             sink_partitions: partitions(&self.topology.sink.topic),
             topology: self.topology.clone(),
         }

@@ -86,6 +86,9 @@ pub struct Meta {
     pub watermark_ms: i64,
     /// The latest event time read, by source and partition.
     pub latest_ms: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// What the writers of each exchange have said of their watermarks.
+    #[serde(default)]
+    pub told_ms: BTreeMap<String, Vec<Option<i64>>>,
     /// The next record to read, by topic and partition. The group has the same offsets for
     /// everyone to see, but groups are forgotten after a while, and state must never be paired
     /// with other offsets than its own.
@@ -99,6 +102,7 @@ impl Meta {
             operators,
             watermark_ms: watermark.0,
             latest_ms: BTreeMap::new(),
+            told_ms: BTreeMap::new(),
             offsets: BTreeMap::new(),
         }
     }

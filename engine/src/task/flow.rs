@@ -95,17 +95,29 @@ impl Task {
 
     /// Rows of an operator through the stage after it.
     fn pass_on(&mut self, node: usize, rows: Rows, now: WallTime) -> Result<(), TaskError> {
+        let topology = self.topology.clone();
+        let (stage, to) = (&topology.nodes[node].stage, topology.nodes[node].to);
+        self.pass(stage, to, rows, now)
+    }
+
+    /// Rows that are of no single record through a stage.
+    pub(super) fn pass(
+        &mut self,
+        stage: &Stage,
+        to: Port,
+        rows: Rows,
+        now: WallTime,
+    ) -> Result<(), TaskError> {
         if rows.is_empty() {
             return Ok(());
         }
         self.dirty = true;
-        let topology = self.topology.clone();
-        let (stage, to) = (&topology.nodes[node].stage, topology.nodes[node].to);
         let evaluated = self.evaluate(stage, to, rows);
         if let Some((_, reason)) = evaluated.failed.first() {
             // It has come from many records, so it has no offset and no place among dead letters.
-            let fails = |on_error: &OnError| *on_error == OnError::Fail;
-            if topology.inputs.iter().any(|input| fails(&input.source.on_error)) {
+            let of_exchanges = self.topology.exchanges.iter().map(|input| &input.exchange.on_error);
+            let of_sources = self.topology.inputs.iter().map(|input| &input.source.on_error);
+            if of_sources.chain(of_exchanges).any(|on_error| *on_error == OnError::Fail) {
                 let what = "a row that an operator gave";
                 return Err(TaskError::Evaluate { what, reason: reason.clone() });
             }
@@ -120,22 +132,21 @@ impl Task {
         }
         self.dirty = true;
         self.counts.rows_out += rows.len() as u64;
-        self.output.write(rows, now).map_err(|error| TaskError::Evaluate {
-            what: "a row cannot be encoded",
-            reason: error.to_string(),
-        })
+        let written = self.output.write(rows, now);
+        written.map_err(TaskError::evaluate("a row cannot be encoded"))
     }
 
     /// Moves the watermark to where the clocks let it.
     pub fn tick(&mut self, now: WallTime) -> Result<(), TaskError> {
-        match progress(&self.clocks, now) {
+        self.progress = progress(&self.clocks, &self.exchange_clocks, now);
+        match self.progress {
             Progress::At(watermark) => self.advance(watermark, now),
             Progress::AllIdle => self.release(self.future_bound_ms(now), now),
         }
     }
 
     fn advance(&mut self, watermark: Watermark, now: WallTime) -> Result<(), TaskError> {
-        if watermark <= self.watermark || self.operators.is_empty() {
+        if watermark <= self.watermark {
             return Ok(());
         }
         self.watermark = watermark;
@@ -172,6 +183,8 @@ impl Task {
 
     /// Windows that start later are of clocks that are wrong.
     pub(super) fn future_bound_ms(&self, now: WallTime) -> i64 {
-        self.clocks.iter().map(|clock| clock.future_bound(now).0).min().unwrap_or(now.0)
+        let of_sources = self.clocks.iter().map(|clock| clock.future_bound(now).0);
+        let of_exchanges = self.exchange_clocks.iter().map(|clock| clock.future_bound(now).0);
+        of_sources.chain(of_exchanges).min().unwrap_or(now.0)
     }
 }

@@ -13,8 +13,8 @@
 //! them brings out when the watermark comes to W is no earlier than W was before, so W holds
 //! behind it as well.
 //!
-//! - [`flow`]: how rows go from one operator to the next; [`output`]: into topics; [`tables`]: what
-//!   joins look rows up in.
+//! - [`flow`]: how rows go from one operator to the next; [`output`]: into topics, that of the
+//!   [`sink`] or an [`exchange`] with other tasks; [`tables`]: what joins look rows up in.
 //!
 //! It owns no socket, no clock and no thread, and the same calls give the same results. Whoever
 //! drives it writes what [`Task::commit`] returns in one transaction, or throws the task away and
@@ -24,8 +24,10 @@
 //! computed. A record that fails costs its own row, after the source's `on_error`. A window comes
 //! out once, whatever happens in between.
 
+mod exchange;
 mod flow;
 pub mod output;
+mod sink;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -38,12 +40,14 @@ use datafusion_common::DataFusionError;
 use thiserror::Error;
 
 use crate::formats::{DecodedRows, FormatError, RowDecoder};
+use crate::operators::filter_project::Stage;
 use crate::operators::{Kept, Operator, reason};
 use crate::pipeline::OnError;
 use crate::rows::Rows;
 use crate::state::changelog::{Change, Meta, Restored, StateError, StateId};
-use crate::time::{Progress, SourceClock, WallTime, Watermark, idle_at, progress};
+use crate::time::{ExchangeClock, Progress, SourceClock, WallTime, Watermark, idle_at, progress};
 use crate::topology::{Input, Topology};
+use exchange::{ExchangeReader, ExchangeWriter};
 use output::{DeadLetter, Output};
 use tables::Tables;
 
@@ -55,8 +59,11 @@ mod tests;
 pub struct TaskSetup {
     pub topology: Topology,
     pub batch_rows_max: usize,
-    /// Partitions of each input's topic.
-    pub input_partitions: Vec<i32>,
+    /// Which of the tasks of its topology it is.
+    pub task: usize,
+    /// Partitions of each input's topic that it reads. Of an exchange, it reads the one of its own
+    /// number.
+    pub input_partitions: Vec<Vec<i32>>,
     pub sink_partitions: i32,
 }
 
@@ -66,11 +73,16 @@ pub struct Task {
     batch_rows_max: usize,
     decoders: Vec<RowDecoder>,
     clocks: Vec<SourceClock>,
+    /// In the order of the topology's exchanges.
+    exchanges: Vec<ExchangeReader>,
+    exchange_clocks: Vec<ExchangeClock>,
     tables: Tables,
     /// In the order of the topology's nodes.
     operators: Vec<Box<dyn Operator>>,
     /// No row before it is waited for any more.
     watermark: Watermark,
+    /// What the clocks said last.
+    progress: Progress,
     output: Output,
     positions: BTreeMap<TopicPartition, Position>,
     counts: Counts,
@@ -153,7 +165,7 @@ struct Chunk<'a> {
 
 impl Task {
     pub fn new(setup: TaskSetup, now: WallTime) -> Result<Task, TaskError> {
-        let TaskSetup { topology, batch_rows_max, input_partitions, sink_partitions } = setup;
+        let TaskSetup { topology, batch_rows_max, task, input_partitions, sink_partitions } = setup;
         let mut decoders = Vec::new();
         let mut clocks = Vec::new();
         let mut positions = BTreeMap::new();
@@ -163,16 +175,20 @@ impl Task {
                 TaskError::Decoder { source_name: input.source.name.clone(), error }
             })?;
             decoders.push(decoder);
-            clocks.push(SourceClock::new(&input.source.watermark, partitions, now));
+            clocks.push(SourceClock::new(&input.source.watermark, partitions.iter().copied(), now));
             let topic: Arc<str> = input.source.topic.as_str().into();
-            for partition in 0..partitions {
+            for partition in partitions {
                 positions.insert(TopicPartition::new(topic.clone(), partition), start);
             }
         }
-        let output =
-            Output::new(&topology.sink, topology.schema(), sink_partitions, topology.updating);
-        let output = output
-            .map_err(|error| TaskError::Encoder { topic: topology.sink.topic.clone(), error })?;
+        let (mut exchanges, mut exchange_clocks) = (Vec::new(), Vec::new());
+        for input in &topology.exchanges {
+            let (reader, clock) = ExchangeReader::new(input.exchange.clone(), input.to);
+            positions.insert(TopicPartition::new(reader.topic(), task as i32), start);
+            exchanges.push(reader);
+            exchange_clocks.push(clock);
+        }
+        let output = output_of(&topology, task, sink_partitions)?;
         let operators = topology.nodes.iter().map(|node| {
             let operator = node.operator.clone().start(StateId::of(&node.fingerprint));
             operator.map_err(TaskError::evaluate("an operator"))
@@ -181,6 +197,9 @@ impl Task {
             tables: Tables::new(&topology.tables)?,
             operators: operators.collect::<Result<_, _>>()?,
             watermark: Watermark::MIN,
+            progress: Progress::At(Watermark::MIN),
+            exchanges,
+            exchange_clocks,
             topology: Arc::new(topology),
             batch_rows_max: batch_rows_max.max(1),
             decoders,
@@ -213,6 +232,12 @@ impl Task {
             let latest_ms = meta.latest_ms.get(&input.source.name);
             for (partition, latest_ms) in latest_ms.into_iter().flatten() {
                 clock.restore(*partition, *latest_ms);
+            }
+        }
+        for (reader, clock) in self.exchanges.iter().zip(&mut self.exchange_clocks) {
+            let told = meta.told_ms.get(reader.topic()).into_iter().flatten();
+            for (writer, told) in told.enumerate() {
+                clock.tell(writer, told.map(Watermark));
             }
         }
         Ok(Some(meta))
@@ -262,7 +287,7 @@ impl Task {
 
     /// Whether a commit would write anything.
     pub fn is_dirty(&self) -> bool {
-        self.dirty
+        self.dirty || self.output.has_news(self.watermark, self.progress)
     }
 
     /// Roughly how many bytes of output wait for a commit.
@@ -278,14 +303,15 @@ impl Task {
     /// When to call [`Task::tick`] if nothing comes before: when the next partition becomes idle,
     /// or all are, when the clock reaches a window that seemed to lie in the future.
     pub fn next_tick(&self, now: WallTime) -> Option<WallTime> {
-        if !self.is_stateful() {
+        if !self.is_stateful() && self.topology.writes.is_none() {
             return None;
         }
         idle_at(&self.clocks, now).or_else(|| {
             let ahead_ms = self.future_bound_ms(now).saturating_sub(now.0);
             let start_ms = self.operators.iter().filter_map(|held| held.earliest_ms()).min()?;
             let reached = WallTime(start_ms.saturating_sub(ahead_ms));
-            (progress(&self.clocks, now) == Progress::AllIdle && reached > now).then_some(reached)
+            let progress = progress(&self.clocks, &self.exchange_clocks, now);
+            (progress == Progress::AllIdle && reached > now).then_some(reached)
         })
     }
 
@@ -363,6 +389,11 @@ impl Task {
     }
 
     fn process_chunk(&mut self, chunk: &Chunk<'_>, now: WallTime) -> Result<(), TaskError> {
+        for exchange in 0..self.exchanges.len() {
+            if self.exchanges[exchange].topic() == &*chunk.from.topic {
+                self.process_exchange(exchange, chunk, now)?;
+            }
+        }
         for input in 0..self.topology.inputs.len() {
             if self.topology.inputs[input].source.topic != *chunk.from.topic {
                 continue;
@@ -388,6 +419,32 @@ impl Task {
             for rows in evaluated.ready {
                 self.take(*to, rows, now)?;
             }
+        }
+        Ok(())
+    }
+
+    /// Takes rows of the part before, each with what they tell of its watermark.
+    fn process_exchange(
+        &mut self,
+        exchange: usize,
+        chunk: &Chunk<'_>,
+        now: WallTime,
+    ) -> Result<(), TaskError> {
+        for record in chunk.records {
+            let reader = &self.exchanges[exchange];
+            let (schema, to) = (reader.schema().clone(), reader.to);
+            let read = reader.read(record.value.unwrap_or_default());
+            let (rows, writer, told) = read.map_err(|reason| TaskError::Record {
+                from: chunk.from.clone(),
+                offset: record.offset,
+                reason,
+            })?;
+            if let Some(rows) = rows {
+                self.counts.rows_in += rows.len() as u64;
+                self.pass(&Stage::new(schema), to, rows, now)?;
+            }
+            self.exchange_clocks[exchange].tell(writer, told);
+            self.tick(now)?;
         }
         Ok(())
     }
@@ -424,11 +481,13 @@ impl Task {
 
     /// All that is to be written now, as one.
     pub fn commit(&mut self, now: WallTime) -> Result<Commit, TaskError> {
-        if !std::mem::take(&mut self.dirty) {
+        if !self.is_dirty() {
             return Ok(Commit::default());
         }
         self.flush(now)?;
-        let (outputs, printed) = self.output.take_all();
+        self.dirty = false;
+        let taken = self.output.take_all(self.watermark, self.progress, now);
+        let (outputs, printed) = taken.map_err(TaskError::evaluate("an exchange"))?;
         let mut changes = Vec::new();
         for operator in &mut self.operators {
             operator.commit(&mut changes).map_err(TaskError::evaluate("an operator's state"))?;
@@ -446,10 +505,25 @@ impl Task {
         for (input, clock) in self.topology.inputs.iter().zip(&self.clocks) {
             meta.latest_ms.entry(input.source.name.clone()).or_default().extend(clock.latest());
         }
+        for (reader, clock) in self.exchanges.iter().zip(&self.exchange_clocks) {
+            let told = clock.told().iter().map(|told| told.map(|told| told.0));
+            meta.told_ms.insert(reader.topic().to_owned(), told.collect());
+        }
         for (partition, at) in &self.positions {
             let topic = meta.offsets.entry(partition.topic.to_string()).or_default();
             topic.insert(partition.partition, at.next.0);
         }
         meta
     }
+}
+
+fn output_of(topology: &Topology, task: usize, partitions: i32) -> Result<Output, TaskError> {
+    let Some(writes) = &topology.writes else {
+        let (sink, schema) = (&topology.sink, topology.schema());
+        let output = Output::to_sink(sink, schema, partitions, topology.updating);
+        return output.map_err(|error| TaskError::Encoder { topic: sink.topic.clone(), error });
+    };
+    let writer = ExchangeWriter::new(writes, task);
+    let writer = writer.map_err(TaskError::evaluate("an exchange"))?;
+    Ok(Output::to_exchange(writer, writes.exchange.tasks))
 }

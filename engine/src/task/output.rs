@@ -3,110 +3,78 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, Int64Array};
-use arrow::error::ArrowError;
-use broker::client::partition_for_key;
+use arrow::datatypes::Schema;
 use broker::ids::TopicPartition;
 use broker::record::{BatchBuilder, Record};
+use datafusion_common::Result as Evaluates;
 
-use crate::formats::decode::times_ms;
-use crate::formats::{FormatError, RowEncoder, Rows};
+use super::exchange::ExchangeWriter;
+use super::sink::SinkWriter;
+use crate::formats::{FormatError, Rows};
 use crate::pipeline::Sink;
-use crate::time::WallTime;
-
-use arrow::datatypes::Schema;
+use crate::time::{Progress, WallTime, Watermark};
 
 /// A batch that has grown to this goes out; one row more always fits in.
 const BATCH_BYTES: usize = 256 << 10;
 
 /// Collects what a task writes.
 pub struct Output {
-    encoder: RowEncoder,
+    batches: Batches,
+    target: Target,
+    dead_letters: BTreeMap<Arc<str>, BatchBuilder>,
+}
+
+enum Target {
+    Sink(SinkWriter),
+    Exchange(ExchangeWriter),
+}
+
+/// Records of one topic on their way into batches.
+pub(super) struct Batches {
     topic: Arc<str>,
-    keyed: bool,
-    timestamp: Option<usize>,
-    /// One per partition of the sink.
+    /// One per partition.
     building: Vec<BatchBuilder>,
     ready: Vec<(TopicPartition, BatchBuilder)>,
-    /// The key of a row whose key is NULL, if rows are replaced by key: no text is likely to be
-    /// that, and a record without a key could not be replaced.
-    null_key: Box<[u8]>,
-    /// Rows that are there or gone by their key, if rows may be taken back.
-    upserts: Option<Upserts>,
-    dead_letters: BTreeMap<Arc<str>, BatchBuilder>,
-    /// Where rows without a key go until the next commit.
-    keyless_partition: usize,
-    /// Rows to be shown once they are committed.
-    printed: Option<Vec<Rows>>,
-    /// Bytes in `ready` and `upserts` and rows in `printed`, roughly.
-    ready_bytes: usize,
+    /// Bytes in `ready` and of what else waits for a commit, roughly.
+    pub ready_bytes: usize,
 }
 
-/// `{"column":null}`; nothing if there is no key: all rows are then one.
-fn null_key(sink: &Sink, schema: &Schema) -> Box<[u8]> {
-    match sink.key[..] {
-        [column] => {
-            let name = serde_json::Value::from(schema.field(column).name().as_str());
-            format!("{{{name}:null}}").into_bytes().into()
-        }
-        _ => Box::default(),
+impl Batches {
+    fn new(topic: &str, partitions: usize) -> Batches {
+        let building = vec![BatchBuilder::default(); partitions.max(1)];
+        Batches { topic: topic.into(), building, ready: Vec::new(), ready_bytes: 0 }
     }
-}
 
-/// Rows added and taken back since the last commit, by key. What is written of a key is how it
-/// stands afterwards: its row, or a tombstone.
-#[derive(Default)]
-struct Upserts {
-    by_key: BTreeMap<Box<[u8]>, Vec<Counted>>,
-}
+    pub fn partitions(&self) -> usize {
+        self.building.len()
+    }
 
-/// A row, and how often it was added less how often it was taken back.
-struct Counted {
-    value: Option<Box<[u8]>>,
-    time_ms: i64,
-    count: i64,
-}
-
-/// How a key stands.
-struct Upsert {
-    /// `None`: no row has this key any more.
-    value: Option<Box<[u8]>>,
-    time_ms: i64,
-}
-
-impl Upserts {
-    /// How many bytes that takes, roughly.
-    fn add(&mut self, key: &[u8], value: Option<&[u8]>, time_ms: i64, retracted: bool) -> usize {
-        let change = if retracted { -1 } else { 1 };
-        if !self.by_key.contains_key(key) {
-            self.by_key.insert(key.into(), Vec::with_capacity(2));
-        }
-        let Some(rows) = self.by_key.get_mut(key) else { return 0 };
-        match rows.iter_mut().find(|row| row.value.as_deref() == value) {
-            Some(row) => {
-                row.count += change;
-                row.time_ms = time_ms;
-                0
-            }
-            None => {
-                rows.push(Counted { value: value.map(Into::into), time_ms, count: change });
-                key.len() + value.map_or(0, <[u8]>::len)
-            }
+    pub fn append(
+        &mut self,
+        partition: usize,
+        time_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) {
+        self.building[partition].append(time_ms, key, value);
+        if self.building[partition].size() >= BATCH_BYTES {
+            self.end_batch(partition);
         }
     }
 
-    /// Keys that have changed, and how they stand.
-    fn standing(self) -> impl Iterator<Item = (Box<[u8]>, Upsert)> {
-        self.by_key.into_iter().filter_map(|(key, rows)| {
-            let mut rows = rows.into_iter().filter(|row| row.count != 0);
-            let first = rows.next()?;
-            let last = rows.fold(first, |last, row| match row.count > 0 || last.count < 0 {
-                true => row,
-                false => last,
-            });
-            let value = last.value.filter(|_| last.count > 0);
-            Some((key, Upsert { value, time_ms: last.time_ms }))
-        })
+    fn end_batch(&mut self, partition: usize) {
+        let batch = std::mem::take(&mut self.building[partition]);
+        self.ready_bytes += batch.size();
+        let to = TopicPartition::new(self.topic.clone(), partition as i32);
+        self.ready.push((to, batch));
+    }
+
+    fn end_all(&mut self) {
+        for partition in 0..self.building.len() {
+            if !self.building[partition].is_empty() {
+                self.end_batch(partition);
+            }
+        }
     }
 }
 
@@ -121,60 +89,43 @@ pub struct DeadLetter<'a> {
 }
 
 impl Output {
-    /// `updating`: rows may be taken back.
-    pub fn new(
+    /// Rows that go to a sink. `updating`: they may be taken back.
+    pub fn to_sink(
         sink: &Sink,
         schema: &Schema,
         partitions: i32,
         updating: bool,
     ) -> Result<Output, FormatError> {
-        let partitions = usize::try_from(partitions).unwrap_or(1).max(1);
+        let partitions = usize::try_from(partitions).unwrap_or(1);
         Ok(Output {
-            encoder: RowEncoder::new(&sink.format, schema, &sink.key)?,
-            topic: sink.topic.as_str().into(),
-            keyed: !sink.key.is_empty(),
-            timestamp: sink.timestamp,
-            building: vec![BatchBuilder::default(); partitions],
-            ready: Vec::new(),
-            null_key: null_key(sink, schema),
-            upserts: updating.then(Upserts::default),
+            batches: Batches::new(&sink.topic, partitions),
+            target: Target::Sink(SinkWriter::new(sink, schema, updating)?),
             dead_letters: BTreeMap::new(),
-            keyless_partition: 0,
-            printed: sink.print.then(Vec::new),
-            ready_bytes: 0,
         })
     }
 
-    /// Writes rows to the sink's topic. A row without a time of its own gets `now`.
-    pub fn write(&mut self, rows: &Rows, now: WallTime) -> Result<(), ArrowError> {
-        let encoded = self.encoder.encode(&rows.batch)?;
-        let column: Option<Int64Array> =
-            self.timestamp.and_then(|column| times_ms(rows.batch.column(column)));
-        let times = column.as_ref().unwrap_or(&rows.event_times_ms);
-        for row in 0..encoded.len() {
-            let key = encoded.key(row);
-            let time_ms = if times.is_null(row) { now.0 } else { times.value(row) };
-            if let Some(upserts) = &mut self.upserts {
-                let (key, value) = (key.unwrap_or(&self.null_key), encoded.value(row));
-                self.ready_bytes += upserts.add(key, value, time_ms, rows.is_retraction(row));
-                continue;
-            }
-            let partition = if self.keyed {
-                // Rows whose key is NULL have one key, too.
-                partition_for_key(key.unwrap_or_default(), self.building.len() as i32) as usize
-            } else {
-                self.keyless_partition
-            };
-            self.building[partition].append(time_ms, key, encoded.value(row));
-            if self.building[partition].size() >= BATCH_BYTES {
-                self.end_batch(partition);
+    /// Rows that go to the next part of the query.
+    pub fn to_exchange(writer: ExchangeWriter, partitions: usize) -> Output {
+        Output {
+            batches: Batches::new(writer.topic(), partitions),
+            target: Target::Exchange(writer),
+            dead_letters: BTreeMap::new(),
+        }
+    }
+
+    /// Takes rows. One without a time of its own gets `now`.
+    pub fn write(&mut self, rows: &Rows, now: WallTime) -> Evaluates<()> {
+        match &mut self.target {
+            Target::Sink(sink) => Ok(sink.write(rows, now, &mut self.batches)?),
+            Target::Exchange(writer) => {
+                let mut messages = Vec::new();
+                self.batches.ready_bytes += writer.write(rows, &mut messages)?;
+                for (partition, value) in messages {
+                    self.batches.append(partition, now.0, None, Some(&value));
+                }
+                Ok(())
             }
         }
-        if let Some(printed) = &mut self.printed {
-            self.ready_bytes += rows.batch.get_array_memory_size();
-            printed.push(rows.clone());
-        }
-        Ok(())
     }
 
     /// Writes a record that failed as it was, with the reason in its headers (the names are Kafka
@@ -198,51 +149,52 @@ impl Output {
         builder.append_with_headers(*timestamp_ms, *key, *value, &headers);
         if builder.size() >= BATCH_BYTES {
             let batch = std::mem::take(builder);
-            self.ready_bytes += batch.size();
-            self.ready.push((TopicPartition::new(letter.topic.clone(), 0), batch));
+            self.batches.ready_bytes += batch.size();
+            self.batches.ready.push((TopicPartition::new(letter.topic.clone(), 0), batch));
         }
     }
 
-    fn end_batch(&mut self, partition: usize) {
-        let batch = std::mem::take(&mut self.building[partition]);
-        self.ready_bytes += batch.size();
-        let to = TopicPartition::new(self.topic.clone(), partition as i32);
-        self.ready.push((to, batch));
+    /// Whether the next part of the query has yet to hear of the watermark.
+    pub fn has_news(&self, watermark: Watermark, progress: Progress) -> bool {
+        match &self.target {
+            Target::Sink(_) => false,
+            Target::Exchange(writer) => writer.has_news(watermark, progress),
+        }
     }
 
     /// Roughly how much waits for a commit.
     pub fn ready_bytes(&self) -> usize {
-        self.ready_bytes
+        self.batches.ready_bytes
     }
 
     /// Batches that are full.
     pub fn take_ready(&mut self) -> Vec<(TopicPartition, BatchBuilder)> {
-        std::mem::take(&mut self.ready)
+        std::mem::take(&mut self.batches.ready)
     }
 
     /// All there is, for a commit; and the rows to show after it.
-    pub fn take_all(&mut self) -> (Vec<(TopicPartition, BatchBuilder)>, Vec<Rows>) {
-        let upserts = self.upserts.as_mut().map(std::mem::take).unwrap_or_default();
-        for (key, Upsert { value, time_ms }) in upserts.standing() {
-            let partition = partition_for_key(&key, self.building.len() as i32) as usize;
-            self.building[partition].append(time_ms, Some(&key), value.as_deref());
-            if self.building[partition].size() >= BATCH_BYTES {
-                self.end_batch(partition);
+    pub fn take_all(
+        &mut self,
+        watermark: Watermark,
+        progress: Progress,
+        now: WallTime,
+    ) -> Evaluates<(Vec<(TopicPartition, BatchBuilder)>, Vec<Rows>)> {
+        let printed = match &mut self.target {
+            Target::Sink(sink) => sink.flush(&mut self.batches),
+            Target::Exchange(writer) => {
+                for (partition, value) in writer.flush(watermark, progress)? {
+                    self.batches.append(partition, now.0, None, Some(&value));
+                }
+                Vec::new()
             }
-        }
-        for partition in 0..self.building.len() {
-            if !self.building[partition].is_empty() {
-                self.end_batch(partition);
-            }
-        }
+        };
+        self.batches.end_all();
         for (topic, builder) in std::mem::take(&mut self.dead_letters) {
             if !builder.is_empty() {
-                self.ready.push((TopicPartition::new(topic, 0), builder));
+                self.batches.ready.push((TopicPartition::new(topic, 0), builder));
             }
         }
-        self.keyless_partition = (self.keyless_partition + 1) % self.building.len();
-        self.ready_bytes = 0;
-        let printed = self.printed.as_mut().map(std::mem::take).unwrap_or_default();
-        (self.take_ready(), printed)
+        self.batches.ready_bytes = 0;
+        Ok((self.take_ready(), printed))
     }
 }

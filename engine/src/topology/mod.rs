@@ -9,9 +9,8 @@
 //!
 //! A topology is a tree: rows go from inputs through nodes, each an operator that remembers
 //! something and the stage after it, to the sink. Stages also join tables, which every task holds
-//! whole. It is one task: it reads all partitions of its inputs, so rows of one group meet without
-//! being written to a topic in between. Splitting it between nodes into sub-topologies that many
-//! tasks share is what a repartition topic is for.
+//! whole. One task reads all partitions of its inputs, so rows of one group meet without being
+//! written to a topic in between. For more tasks it is cut between nodes, by repartition topics.
 //!
 //! Invariants: what a stream cannot do (an ORDER BY, a LIMIT, an aggregate that never ends) is
 //! refused here with the reason and what to do instead, never at run time. The order of inputs,
@@ -19,7 +18,7 @@
 //! fingerprint changes exactly when state that was kept under it no longer fits.
 //!
 //! - [`flow`]: a topology as it grows; [`join`]: a stream that meets a table; [`ranking`]: the
-//!   first rows of many.
+//!   first rows of many; [`split`]: a topology shared by several tasks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,8 +46,10 @@ use crate::plan::windows::{WindowError, group_window};
 mod flow;
 mod join;
 pub(crate) mod ranking;
+mod split;
 
 use flow::{Builder, Changes, Flow};
+pub use split::{Exchange, Writes, split};
 
 #[cfg(test)]
 mod tests;
@@ -58,6 +59,8 @@ mod tests;
 pub struct Topology {
     pub query: String,
     pub inputs: Vec<Input>,
+    /// What it reads of other parts of the query.
+    pub exchanges: Vec<ExchangeInput>,
     /// What joins look rows up in, in the order of the joins.
     pub tables: Vec<TableInput>,
     pub nodes: Vec<Node>,
@@ -66,6 +69,8 @@ pub struct Topology {
     /// Rows that went to the sink may be taken back.
     pub updating: bool,
     pub sink: Sink,
+    /// Where rows go instead, if this is a part of a query that another part follows.
+    pub writes: Option<Writes>,
 }
 
 /// One scan of a source.
@@ -75,6 +80,13 @@ pub struct Input {
     /// The columns to decode, by index into the source's.
     pub projection: Vec<usize>,
     pub stage: Stage,
+    pub to: Port,
+}
+
+/// Rows that come from other parts of the query.
+#[derive(Clone, Debug)]
+pub struct ExchangeInput {
+    pub exchange: Arc<Exchange>,
     pub to: Port,
 }
 
@@ -149,7 +161,8 @@ impl Topology {
         let Flow { schema, updating, .. } = flow;
         let Builder { inputs, tables, nodes } = lowering.built;
         let (query, sink) = (query.name.clone(), query.sink.clone());
-        Ok(Topology { query, inputs, tables, nodes, schema, updating, sink })
+        let (exchanges, writes) = (Vec::new(), None);
+        Ok(Topology { query, inputs, exchanges, tables, nodes, schema, updating, sink, writes })
     }
 
     /// Of the rows that go to the sink.
@@ -388,8 +401,13 @@ impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "query {}", self.query)?;
         self.fmt_into(f, Port::Sink)?;
-        write!(f, "sink {}", self.sink.topic)?;
-        f.write_str(if self.updating { ", updating" } else { "" })
+        match &self.writes {
+            Some(Writes { exchange, writer }) => write!(f, "{exchange}, writer {writer}"),
+            None => {
+                write!(f, "sink {}", self.sink.topic)?;
+                f.write_str(if self.updating { ", updating" } else { "" })
+            }
+        }
     }
 }
 
@@ -399,6 +417,9 @@ impl Topology {
         for input in self.inputs.iter().filter(|input| input.to == port) {
             writeln!(f, "{input}")?;
             self.fmt_tables(f, &input.stage)?;
+        }
+        for input in self.exchanges.iter().filter(|input| input.to == port) {
+            writeln!(f, "{}", input.exchange)?;
         }
         for (index, node) in self.nodes.iter().enumerate().filter(|(_, node)| node.to == port) {
             for side in 0..self.sides(index) {
@@ -421,11 +442,20 @@ impl Topology {
     /// How many inputs a node has.
     fn sides(&self, of: usize) -> usize {
         let ports = self.inputs.iter().map(|input| input.to);
+        let ports = ports.chain(self.exchanges.iter().map(|input| input.to));
         let sides = ports.chain(self.nodes.iter().map(|node| node.to)).map(|port| match port {
             Port::Node { node, side } if node == of => side + 1,
             _ => 0,
         });
         sides.max().unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys: Vec<String> = self.keys.iter().map(|key| key.to_string()).collect();
+        let keys = if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
+        write!(f, "exchange {} by {keys}, {} tasks", self.topic, self.tasks)
     }
 }
 

@@ -6,9 +6,9 @@
 //!
 //! Counts, and sums of integers and decimals, are kept as numbers, since taking a row back from
 //! them is exact. For everything else (sums of floats among it: taking back loses digits), a group
-//! keeps its arguments, each with how often it is there, and is computed anew from those when it changes.
-//! So MIN, MAX, DISTINCT and percentiles are right whatever goes, at a cost that grows with what is
-//! in the group.
+//! keeps its arguments, each with how often it is there, and is computed anew from those when it
+//! changes. So MIN, MAX, DISTINCT and percentiles are right whatever goes, at a cost that grows
+//! with what is in the group.
 //!
 //! A group also keeps the answer that was told, so that exactly that is taken back.
 
@@ -25,7 +25,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::spec::{AggregateCall, AggregateSpec, groups_accumulator};
 use super::updating::{Standing, answer_codec, told};
-use crate::operators::{Kept, Operator, OperatorSpec, Prepared};
+use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
 use crate::time::Watermark;
@@ -170,6 +170,10 @@ impl fmt::Display for RetractingSpec {
 impl OperatorSpec for RetractingSpec {
     fn schema(&self) -> &SchemaRef {
         &self.aggregate.schema
+    }
+
+    fn distribution(&self, _side: usize) -> Distribution {
+        Distribution::by(self.aggregate.group.iter().cloned())
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

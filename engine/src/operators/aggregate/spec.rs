@@ -66,9 +66,7 @@ impl AggregateSpec {
         Ok(())
     }
 
-    pub(super) fn codec<'a>(
-        types: impl Iterator<Item = &'a DataType>,
-    ) -> Result<Option<RowConverter>> {
+    pub fn codec<'a>(types: impl Iterator<Item = &'a DataType>) -> Result<Option<RowConverter>> {
         let fields: Vec<SortField> = types.cloned().map(SortField::new).collect();
         if fields.is_empty() {
             return Ok(None);

@@ -27,7 +27,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use super::accumulated::Groups;
 use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
-use crate::operators::{Kept, Operator, OperatorSpec, Prepared};
+use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
 use crate::time::Watermark;
@@ -72,6 +72,10 @@ impl fmt::Display for UpdatingSpec {
 impl OperatorSpec for UpdatingSpec {
     fn schema(&self) -> &SchemaRef {
         &self.aggregate.schema
+    }
+
+    fn distribution(&self, _side: usize) -> Distribution {
+        Distribution::by(self.aggregate.group.iter().cloned())
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

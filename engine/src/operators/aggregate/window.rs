@@ -28,7 +28,7 @@ use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::formats::decode::times_ms;
 use crate::operators::filter_project::evaluate;
-use crate::operators::{Kept, Operator, OperatorSpec, Prepared};
+use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::plan::windows::GroupWindow;
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
@@ -97,6 +97,16 @@ impl fmt::Display for WindowSpec {
 impl OperatorSpec for WindowSpec {
     fn schema(&self) -> &SchemaRef {
         &self.aggregate.schema
+    }
+
+    /// By the keys, so that a group stays where it is from window to window; where there are none,
+    /// by the window.
+    fn distribution(&self, _side: usize) -> Distribution {
+        let group = &self.aggregate.group;
+        match self.aggregate.keys.is_empty() {
+            true => Distribution::by([group[self.start].clone()]),
+            false => Distribution::by(self.aggregate.keys.iter().map(|&key| group[key].clone())),
+        }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

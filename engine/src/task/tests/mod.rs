@@ -18,6 +18,7 @@ mod aggregates;
 mod joins;
 mod lists;
 mod ranking;
+mod split;
 
 const NOW: WallTime = WallTime(10_000_000);
 
@@ -89,7 +90,10 @@ impl World {
         let setup = TaskSetup {
             topology: self.topology.clone(),
             batch_rows_max: 7,
-            input_partitions: inputs.map(|input| self.partitions(&input.source.topic)).collect(),
+            task: 0,
+            input_partitions: inputs
+                .map(|input| (0..self.partitions(&input.source.topic)).collect())
+                .collect(),
             sink_partitions: 2,
         };
         let mut task = Task::new(setup, NOW).unwrap();
@@ -599,7 +603,8 @@ async fn a_changed_query_is_refused_over_old_state() {
     let setup = TaskSetup {
         topology: world.topology.clone(),
         batch_rows_max: 10,
-        input_partitions: vec![1],
+        task: 0,
+        input_partitions: vec![vec![0]],
         sink_partitions: 1,
     };
     let error = Task::new(setup, NOW).unwrap().restore(&restored).unwrap_err();

@@ -1,0 +1,165 @@
+//! A topology shared by several tasks: cut where rows have to meet.
+//!
+//! ```text
+//! input ─ stage ─ node (by key) ─ node (by another key) ─ sink                     one task
+//!
+//! input ─ stage ═ exchange      input ─ stage ═ exchange      input ─ stage ═ exchange
+//!              ╲╱ by key                     ╲╱                            │       N tasks each
+//! exchange ─ node ═ exchange    exchange ─ node ═ exchange     exchange ─ node ═ exchange
+//!              ╲╱ by another                 ╲╱                            │
+//! exchange ─ node ─ sink        exchange ─ node ─ sink         exchange ─ node ─ sink
+//! ```
+//!
+//! Rows of one key go to one partition of a topic (an exchange), and so to one task of the part
+//! that follows. An operator says by which columns its rows have to meet ([`Distribution`]); one
+//! that does not say so gets all rows in one task.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use datafusion_physical_expr::PhysicalExpr;
+
+use super::{ExchangeInput, Input, Node, Port, Topology};
+use crate::operators::Distribution;
+use crate::pipeline::OnError;
+
+/// A topic between two parts of a topology. Its partitions are the tasks of the part that reads it.
+#[derive(Clone, Debug)]
+pub struct Exchange {
+    pub topic: String,
+    pub schema: SchemaRef,
+    /// Rows with equal values meet; all of them do if there are none.
+    pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// How many parts write it.
+    pub writers: usize,
+    /// Tasks of each part.
+    pub tasks: usize,
+    /// The least of the sources behind it.
+    pub future_bound: Duration,
+    /// `Fail` if that is what any of the sources behind it says.
+    pub on_error: OnError,
+}
+
+/// Where a part's rows go if not to the sink.
+#[derive(Clone, Debug)]
+pub struct Writes {
+    pub exchange: Arc<Exchange>,
+    /// Which of the exchange's writers the part is.
+    pub writer: usize,
+}
+
+/// Cuts a topology into parts of that many tasks, each part after those that feed it. `id` names
+/// what is kept in the broker. One task needs no exchange: it gets all rows anyway.
+pub fn split(whole: Topology, id: &str, tasks: usize) -> Vec<Topology> {
+    if tasks <= 1 {
+        return vec![whole];
+    }
+    let exchanges = exchanges(&whole, id, tasks);
+    let mut next_writer = vec![0; exchanges.len()];
+    let mut writes = |port: Port| {
+        let at = exchanges.iter().position(|input| input.to == port)?;
+        next_writer[at] += 1;
+        Some(Writes { exchange: exchanges[at].exchange.clone(), writer: next_writer[at] - 1 })
+    };
+    let mut parts = Vec::new();
+    for (index, node) in whole.nodes.iter().enumerate() {
+        let feeding: Vec<&ExchangeInput> =
+            exchanges.iter().filter(|input| is_of(input.to, index)).collect();
+        for input in &feeding {
+            parts.extend(source_part(&whole, input.to, &mut writes));
+        }
+        let read = feeding.into_iter().map(|input| ExchangeInput {
+            exchange: input.exchange.clone(),
+            to: Port::Node { node: 0, side: side(input.to) },
+        });
+        let fingerprint = format!("{}\nin {tasks} tasks", node.fingerprint);
+        parts.push(with_tables(Topology {
+            inputs: Vec::new(),
+            exchanges: read.collect(),
+            nodes: vec![Node { to: Port::Sink, fingerprint, ..node.clone() }],
+            writes: writes(node.to),
+            schema: node.stage.schema().clone(),
+            ..whole.clone()
+        }));
+    }
+    parts.extend(source_part(&whole, Port::Sink, &mut writes));
+    parts
+}
+
+/// What each side of each node reads.
+fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
+    let bounds = whole.inputs.iter().map(|input| input.source.watermark.future_bound);
+    let future_bound = bounds.min().unwrap_or_default();
+    let fails = whole.inputs.iter().any(|input| input.source.on_error == OnError::Fail);
+    let on_error = if fails { OnError::Fail } else { OnError::Skip };
+    let sides = |node: usize| (0..whole.sides(node)).map(move |side| Port::Node { node, side });
+    let ports = (0..whole.nodes.len()).flat_map(sides);
+    let exchange = |(number, to): (usize, Port)| {
+        let inputs = whole.inputs.iter().filter(|input| input.to == to);
+        let of_input = inputs.map(|input| input.stage.schema().clone());
+        let nodes = whole.nodes.iter().filter(|node| node.to == to);
+        let of_node = nodes.map(|node| node.stage.schema().clone());
+        let writers = usize::from(whole.inputs.iter().any(|input| input.to == to))
+            + whole.nodes.iter().filter(|node| node.to == to).count();
+        let schema = of_input.chain(of_node).next()?;
+        let keys = match to {
+            Port::Node { node, side } => match whole.nodes[node].operator.distribution(side) {
+                Distribution::Together => Vec::new(),
+                Distribution::ByKey(keys) => keys,
+            },
+            Port::Sink => Vec::new(),
+        };
+        let exchange = Arc::new(Exchange {
+            topic: format!("{id}-{number}-repartition"),
+            schema,
+            keys,
+            writers,
+            tasks,
+            future_bound,
+            on_error: on_error.clone(),
+        });
+        Some(ExchangeInput { exchange, to })
+    };
+    ports.enumerate().filter_map(exchange).collect()
+}
+
+/// The part that reads sources and feeds `port`, if there is one.
+fn source_part(
+    whole: &Topology,
+    port: Port,
+    writes: &mut impl FnMut(Port) -> Option<Writes>,
+) -> Option<Topology> {
+    let inputs = whole.inputs.iter().filter(|input| input.to == port);
+    let inputs: Vec<Input> =
+        inputs.map(|input| Input { to: Port::Sink, ..input.clone() }).collect();
+    let schema = inputs.first()?.stage.schema().clone();
+    let writes = writes(port);
+    let (exchanges, nodes) = (Vec::new(), Vec::new());
+    Some(with_tables(Topology { inputs, exchanges, nodes, writes, schema, ..whole.clone() }))
+}
+
+/// With the tables that its stages join, and no others.
+fn with_tables(mut part: Topology) -> Topology {
+    let joins = |table: usize| {
+        part.inputs.iter().any(|input| input.stage.joins(table))
+            || part.nodes.iter().any(|node| node.stage.joins(table))
+    };
+    let kept: Vec<usize> = (0..part.tables.len()).filter(|&table| joins(table)).collect();
+    let place = |table: usize| kept.partition_point(|&other| other < table);
+    part.inputs.iter_mut().for_each(|input| input.stage.renumber_tables(place));
+    part.nodes.iter_mut().for_each(|node| node.stage.renumber_tables(place));
+    part.tables = kept.iter().map(|&table| part.tables[table].clone()).collect();
+    part
+}
+
+fn is_of(port: Port, of: usize) -> bool {
+    matches!(port, Port::Node { node, .. } if node == of)
+}
+
+fn side(port: Port) -> usize {
+    match port {
+        Port::Node { side, .. } => side,
+        Port::Sink => 0,
+    }
+}
