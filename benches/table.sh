@@ -35,6 +35,10 @@ echo
 echo "the log by itself:"
 cargo bench --quiet --workspace --bench log
 echo
+cargo bench --quiet --workspace --bench transactions
+echo
+cargo bench --quiet --workspace --bench compaction
+echo
 echo "the file source into the embedded broker:"
 cargo bench --quiet --workspace --bench file_source
 echo
