@@ -205,7 +205,31 @@ impl TransactionService {
         protocol: Protocol,
     ) -> Result<Admission, TransactionError> {
         let request = Request::Add { producer, partitions, protocol };
+        if protocol == Protocol::InProcess
+            && let Some(slot) = self.add_at_once(id, &request).await?
+        {
+            return Ok(Admission { _slot: slot });
+        }
         self.carry_out(id, request).await.map(|(_, slot)| Admission { _slot: slot })
+    }
+
+    /// Carries out what needs no waiting, and so no task of its own; `None` if there is more to it.
+    async fn add_at_once(
+        self: &Arc<Self>,
+        id: &str,
+        request: &Request,
+    ) -> Result<Option<OwnedMutexGuard<Slot>>, TransactionError> {
+        let mut slot = self.existing(id).await?;
+        match decide(slot.transaction.as_ref(), request, (self.now_ms)())? {
+            Step::Answer => {}
+            Step::Remember(next) => {
+                self.remember(id, &slot, &next)?;
+                slot.transaction = Some(next);
+                self.arm_timeout(id, &mut slot);
+            }
+            Step::Keep(_) | Step::End(_) => return Ok(None),
+        }
+        Ok(Some(slot))
     }
 
     /// Lets a producer write to those partitions that are part of its transaction, as the second
