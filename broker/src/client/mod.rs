@@ -10,6 +10,8 @@
 //!   group assigns to it.
 //! - [`Producer`] sends batches in order, and can make them one transaction together with the
 //!   offsets that they were computed from (KIP-98, KIP-447).
+//! - [`PipelinedProducer`] takes one over, and takes records of the next transaction while one is
+//!   being committed.
 //! - [`admin`] asks and orders what only people who look after a cluster need, of any broker.
 //!
 //! Invariants: a reader delivers each partition's batches in offset order, and under
@@ -20,6 +22,7 @@
 pub mod admin;
 pub mod embedded;
 mod partitioner;
+mod pipelined;
 #[cfg(feature = "kafka")]
 pub mod remote;
 
@@ -35,6 +38,7 @@ use crate::ids::{Offset, TopicPartition};
 use crate::record::{BatchBuilder, RecordBatch};
 
 pub use partitioner::partition_for_key;
+pub use pipelined::{Committing, PipelinedProducer};
 #[cfg(feature = "kafka")]
 pub use remote::{RemoteClient, RemoteOptions};
 

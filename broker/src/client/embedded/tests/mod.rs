@@ -1,6 +1,7 @@
 //! The client as the engine and connectors use it.
 
 mod groups;
+mod pipelined;
 mod transactions;
 
 use std::time::Duration;
