@@ -63,6 +63,8 @@ pub struct BrokerConfig {
     pub topic_defaults: BTreeMap<String, String>,
     /// `log.retention.check.interval.ms`
     pub retention_check_interval: Duration,
+    /// `log.cleaner.enable`: without it nothing is compacted, not even the broker's own topics.
+    pub cleaner_enabled: bool,
     /// `log.cleaner.backoff.ms`: how often compacted topics are looked at.
     pub cleaner_backoff: Duration,
     /// `log.cleaner.dedupe.buffer.size`: what compaction takes to know the latest record of each
@@ -81,6 +83,7 @@ impl BrokerConfig {
             partitions_default: 1,
             topic_defaults: BTreeMap::new(),
             retention_check_interval: Duration::from_secs(300),
+            cleaner_enabled: true,
             cleaner_backoff: Duration::from_secs(15),
             cleaner_dedupe_bytes: 128 << 20,
             groups: GroupConfig::default(),

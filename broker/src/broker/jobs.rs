@@ -24,8 +24,10 @@ impl Broker {
                 if partition.flush_is_due(now_ms()) { partition.flush_blocking() } else { Ok(()) }
             });
         });
-        let stop = self.stop.clone();
-        self.start_job(self.config.cleaner_backoff, move |broker| broker.compact_logs(&stop));
+        if self.config.cleaner_enabled {
+            let stop = self.stop.clone();
+            self.start_job(self.config.cleaner_backoff, move |broker| broker.compact_logs(&stop));
+        }
     }
 
     /// Does something now and then, off the async threads.

@@ -187,7 +187,48 @@ pub const DEFINITIONS: &[ConfigDefinition] = &[
     accepted("unclean.leader.election.enable", ConfigKind::Boolean, "false", ONE_NODE),
 ];
 
+/// What a config that a topic does not set follows: the broker's config of another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokerSynonym {
+    pub name: &'static str,
+    /// Whether Kafka has a default by that name, and not only by one of another unit, such as
+    /// `log.retention.hours`.
+    pub has_default: bool,
+}
+
 impl ConfigDefinition {
+    /// Kafka's name for the broker's default of this config; `None` where brokers have none.
+    pub fn broker_synonym(&self) -> Option<BrokerSynonym> {
+        let (name, has_default) = match self.name {
+            "cleanup.policy" => ("log.cleanup.policy", true),
+            "delete.retention.ms" => ("log.cleaner.delete.retention.ms", true),
+            "file.delete.delay.ms" => ("log.segment.delete.delay.ms", true),
+            "flush.messages" => ("log.flush.interval.messages", true),
+            "flush.ms" => ("log.flush.interval.ms", false),
+            "index.interval.bytes" => ("log.index.interval.bytes", true),
+            "local.retention.bytes" => ("log.local.retention.bytes", true),
+            "local.retention.ms" => ("log.local.retention.ms", true),
+            "max.compaction.lag.ms" => ("log.cleaner.max.compaction.lag.ms", true),
+            "max.message.bytes" => ("message.max.bytes", true),
+            "message.timestamp.after.max.ms" => ("log.message.timestamp.after.max.ms", true),
+            "message.timestamp.before.max.ms" => ("log.message.timestamp.before.max.ms", true),
+            "message.timestamp.type" => ("log.message.timestamp.type", true),
+            "min.cleanable.dirty.ratio" => ("log.cleaner.min.cleanable.ratio", true),
+            "min.compaction.lag.ms" => ("log.cleaner.min.compaction.lag.ms", true),
+            "preallocate" => ("log.preallocate", true),
+            "retention.bytes" => ("log.retention.bytes", true),
+            "retention.ms" => ("log.retention.ms", false),
+            "segment.bytes" => ("log.segment.bytes", true),
+            "segment.index.bytes" => ("log.index.size.max.bytes", true),
+            "segment.jitter.ms" => ("log.roll.jitter.ms", false),
+            "segment.ms" => ("log.roll.ms", false),
+            "min.insync.replicas" | "unclean.leader.election.enable" => (self.name, true),
+            name if name.starts_with("compression.") => (self.name, true),
+            _ => return None,
+        };
+        Some(BrokerSynonym { name, has_default })
+    }
+
     pub fn find(name: &str) -> Option<&'static ConfigDefinition> {
         let found = DEFINITIONS.binary_search_by(|definition| definition.name.cmp(name));
         found.ok().map(|index| &DEFINITIONS[index])
@@ -203,8 +244,10 @@ impl ConfigDefinition {
             }
             ConfigKind::Boolean => matches!(value, "true" | "false"),
             ConfigKind::OneOf(choices) => choices.contains(&value),
+            // None at all is a choice, too.
             ConfigKind::List(choices) => {
-                value.split(',').all(|choice| choices.contains(&choice.trim()))
+                value.trim().is_empty()
+                    || value.split(',').all(|choice| choices.contains(&choice.trim()))
             }
             ConfigKind::Level { min, max } => value
                 .trim()
@@ -287,6 +330,11 @@ impl TopicConfig {
     /// What was set for the topic itself.
     pub fn own(&self) -> &BTreeMap<String, String> {
         &self.own
+    }
+
+    /// What was set for all topics.
+    pub fn of_broker(&self) -> &BTreeMap<String, String> {
+        &self.broker
     }
 
     /// A config's value and who has set it.

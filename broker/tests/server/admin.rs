@@ -223,6 +223,7 @@ async fn partitions_can_only_grow() {
 async fn configs_are_described_with_their_sources() {
     let broker = TestBroker::with(|broker, _| {
         broker.topic_defaults.insert("segment.ms".to_owned(), "7".to_owned());
+        broker.partitions_default = 3;
     })
     .await;
     let topic = broker::client::NewTopic::new("t", 1).with_config("retention.ms", 5);
@@ -240,6 +241,9 @@ async fn configs_are_described_with_their_sources() {
             resource(4, &broker.broker.node_id().to_string(), None),
             resource(4, "99", None),
             resource(32, "group", None),
+            resource(32, "", None),
+            resource(8, "99", None),
+            resource(4, "", None),
         ],
         include_synonyms: true,
         include_documentation: true,
@@ -251,7 +255,8 @@ async fn configs_are_described_with_their_sources() {
         let codes: Vec<_> = response.results.iter().map(|result| result.error_code).collect();
         let unknown = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
         let invalid = ErrorCode::INVALID_REQUEST;
-        assert_eq!(codes, [ErrorCode::NONE, unknown, ErrorCode::NONE, invalid, invalid]);
+        let none = ErrorCode::NONE;
+        assert_eq!(codes, [none, unknown, none, invalid, none, invalid, invalid, none]);
         let configs = response.results[0].configs.iter();
         let told: Vec<_> = configs
             .map(|config| {
@@ -266,11 +271,27 @@ async fn configs_are_described_with_their_sources() {
                 ("segment.ms", "7".to_owned(), 4),
             ]
         );
-        assert_eq!(response.results[0].configs[0].synonyms.len(), 2);
+        // The broker's defaults under the names that they have there, as Kafka tells them.
+        let synonyms = |at: usize| -> Vec<(&str, Option<&str>, i8)> {
+            let synonyms = response.results[0].configs[at].synonyms.iter();
+            synonyms.map(|one| (&*one.name, one.value.as_deref(), one.source)).collect()
+        };
+        assert_eq!(synonyms(0), [("retention.ms", Some("5"), 1)]);
+        assert_eq!(synonyms(1), [("log.segment.bytes", Some("1073741824"), 5)]);
+        assert_eq!(synonyms(2), [("log.roll.ms", Some("7"), 4)]);
         let told = response.results[0].configs[0].documentation.as_deref().unwrap();
         assert_eq!(!told.is_empty(), version >= 3);
         let of_broker = &response.results[2].configs;
-        assert!(of_broker.iter().any(|config| config.name == "num.partitions"));
+        let told = |name: &str| {
+            let config = of_broker.iter().find(|config| config.name == name).unwrap();
+            (config.value.as_deref().unwrap(), config.config_source)
+        };
+        assert_eq!(told("num.partitions"), ("3", 4));
+        assert_eq!(told("log.roll.ms"), ("7", 4));
+        assert_eq!(told("log.cleaner.backoff.ms"), ("15000", 5));
+        assert_eq!(told("transaction.max.timeout.ms"), ("900000", 5));
+        assert!(of_broker.is_sorted_by(|one, next| one.name < next.name));
+        assert!(response.results[7].configs.is_empty());
     }
 }
 
@@ -336,7 +357,10 @@ async fn configs_are_changed_one_by_one_or_all_together() {
         (2, "t", change("segment.ms", 0, None), ErrorCode::INVALID_REQUEST),
         (2, "t", change("segment.ms", 9, Some("1")), ErrorCode::INVALID_REQUEST),
         (2, "none", change("segment.ms", 0, Some("1")), ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-        (4, "1", change("num.partitions", 0, Some("1")), ErrorCode::INVALID_CONFIG),
+        (2, "t", change("cleanup.policy", 3, Some("compact")), ErrorCode::NONE),
+        (2, "t", change("cleanup.policy", 2, Some("compact")), ErrorCode::NONE),
+        (4, "1", change("num.partitions", 0, Some("1")), ErrorCode::INVALID_REQUEST),
+        (32, "g", change("no.such", 0, Some("1")), ErrorCode::INVALID_CONFIG),
         (8, "1", change("kafka", 0, Some("DEBUG")), ErrorCode::INVALID_REQUEST),
     ];
     for (resource_type, name, config, expected) in cases {

@@ -159,6 +159,7 @@ impl ServerProperties {
             broker.retention_check_interval = Duration::from_millis(ms);
         }
         topic_defaults(properties, &mut broker)?;
+        coordinators(properties, &mut broker)?;
         let (listen, advertised) = listeners(properties, &mut notes)?;
         let mut server = ServerConfig::new(listen);
         server.advertised = advertised;
@@ -233,6 +234,42 @@ fn topic_defaults(properties: &Properties, broker: &mut BrokerConfig) -> Result<
                 break;
             }
         }
+    }
+    Ok(())
+}
+
+/// Settings of groups, transactions and the cleaner.
+fn coordinators(properties: &Properties, broker: &mut BrokerConfig) -> Result<(), PropertyError> {
+    fn set<T: FromStr>(
+        properties: &Properties,
+        name: &str,
+        setting: &mut T,
+    ) -> Result<(), PropertyError> {
+        if let Some(value) = number(properties, name)? {
+            *setting = value;
+        }
+        Ok(())
+    }
+    let groups = &mut broker.groups;
+    set(properties, "group.min.session.timeout.ms", &mut groups.session_timeout_ms_min)?;
+    set(properties, "group.max.session.timeout.ms", &mut groups.session_timeout_ms_max)?;
+    set(properties, "group.initial.rebalance.delay.ms", &mut groups.initial_rebalance_delay_ms)?;
+    set(properties, "offset.metadata.max.bytes", &mut groups.offset_metadata_bytes_max)?;
+    if let Some(minutes) = number::<i64>(properties, "offsets.retention.minutes")? {
+        groups.offsets_retention_ms = minutes.saturating_mul(60_000);
+    }
+    if let Some(ms) = number::<u64>(properties, "offsets.retention.check.interval.ms")? {
+        groups.retention_check_interval = Duration::from_millis(ms.max(1));
+    }
+    let transactions = &mut broker.transactions;
+    set(properties, "transaction.max.timeout.ms", &mut transactions.timeout_ms_max)?;
+    set(properties, "transactional.id.expiration.ms", &mut transactions.id_expiration_ms)?;
+    if let Some(ms) = number::<u64>(properties, "log.cleaner.backoff.ms")? {
+        broker.cleaner_backoff = Duration::from_millis(ms.max(1));
+    }
+    set(properties, "log.cleaner.dedupe.buffer.size", &mut broker.cleaner_dedupe_bytes)?;
+    if let Some(enabled) = properties.get("log.cleaner.enable") {
+        broker.cleaner_enabled = enabled.trim().eq_ignore_ascii_case("true");
     }
     Ok(())
 }
@@ -313,6 +350,20 @@ mod tests {
         assert_eq!(server.broker.topic_defaults["retention.ms"], "604800000");
         assert_eq!(server.broker.topic_defaults["segment.bytes"], "1073741824");
         assert!(server.unknown.is_empty() && server.notes.is_empty(), "{:?}", server.unknown);
+    }
+
+    #[test]
+    fn groups_transactions_and_the_cleaner_are_set() {
+        let server = read(
+            "group.min.session.timeout.ms=7\noffsets.retention.minutes=2\n\
+             transaction.max.timeout.ms=9\nlog.cleaner.enable=false\nlog.cleaner.backoff.ms=5\n",
+        )
+        .unwrap();
+        assert_eq!(server.broker.groups.session_timeout_ms_min, 7);
+        assert_eq!(server.broker.groups.offsets_retention_ms, 120_000);
+        assert_eq!(server.broker.transactions.timeout_ms_max, 9);
+        assert_eq!(server.broker.cleaner_backoff, Duration::from_millis(5));
+        assert!(!server.broker.cleaner_enabled && server.unknown.is_empty());
     }
 
     #[test]

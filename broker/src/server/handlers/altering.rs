@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Call;
-use super::k32_describe_configs::{BROKER, TOPIC};
+use super::k32_describe_configs::{BROKER, GROUP, TOPIC, check_node};
 use crate::protocol::ErrorCode;
 use crate::topics::{ConfigDefinition, ConfigKind, TopicConfig, config};
 
@@ -90,7 +90,14 @@ async fn alter(
     match resource_type {
         TOPIC => {}
         BROKER => {
+            if !name.is_empty() {
+                check_node(call, name)?;
+            }
             let why = "the broker's own settings are given when it starts".to_owned();
+            return Err((ErrorCode::INVALID_REQUEST, why));
+        }
+        GROUP if !name.is_empty() => {
+            let why = format!("there are no configs of groups here, so none of '{name}'");
             return Err((ErrorCode::INVALID_CONFIG, why));
         }
         other => {

@@ -1,15 +1,21 @@
 //! DescribeConfigs, of topics and of this broker.
 
+use std::time::Duration;
+
 use super::Call;
 use crate::broker::BrokerConfig;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k32_describe_configs::*;
+use crate::server::ServerConfig;
 use crate::topics::config::ConfigSource;
 use crate::topics::{ConfigDefinition, ConfigKind, DEFINITIONS, TopicConfig};
 
 /// Kafka's numbers for what has configs.
 pub const TOPIC: i8 = 2;
 pub const BROKER: i8 = 4;
+pub const BROKER_LOGGER: i8 = 8;
+pub const CLIENT_METRICS: i8 = 16;
+pub const GROUP: i8 = 32;
 
 /// Kafka's numbers for who has set a value.
 mod source {
@@ -33,6 +39,9 @@ pub async fn handle(call: &Call, request: DescribeConfigsRequest) -> DescribeCon
         let described = match wanted.resource_type {
             TOPIC => topic(call, &wanted.resource_name, &request),
             BROKER => broker(call, &wanted.resource_name, &request),
+            other @ (BROKER_LOGGER | CLIENT_METRICS | GROUP) => {
+                without_configs(call, other, &wanted.resource_name)
+            }
             other => {
                 let why = format!("resources of type {other} have no configs here");
                 Err((ErrorCode::INVALID_REQUEST, why))
@@ -46,7 +55,8 @@ pub async fn handle(call: &Call, request: DescribeConfigsRequest) -> DescribeCon
         };
         match described {
             Ok(mut configs) => {
-                if let Some(keys) = wanted.configuration_keys {
+                // No keys are all keys.
+                if let Some(keys) = wanted.configuration_keys.filter(|keys| !keys.is_empty()) {
                     configs.retain(|config| keys.contains(&config.name));
                 }
                 result.configs = configs;
@@ -103,19 +113,53 @@ fn topic(
     Ok(configs.collect())
 }
 
-/// The value that holds, and below it Kafka's default if that is another.
+/// The value that holds, and those that would if it did not; the broker's under their own names.
 fn synonyms(entry: &Entry<'_>) -> Vec<DescribeConfigsSynonym> {
     let name = entry.definition.name;
-    let synonym = |value: &str, source| DescribeConfigsSynonym {
+    let synonym = |name: &str, value: &str, source| DescribeConfigsSynonym {
         name: name.to_owned(),
         value: Some(value.to_owned()),
         source,
     };
-    let own = entry.config.own().get(name).map(|value| synonym(value, source::TOPIC));
-    let broker = (entry.source == source::STATIC_BROKER)
-        .then(|| synonym(&entry.value, source::STATIC_BROKER));
-    let default = synonym(entry.definition.default, source::DEFAULT);
-    own.into_iter().chain(broker).chain([default]).collect()
+    let own = entry.config.own().get(name).map(|value| synonym(name, value, source::TOPIC));
+    let broker = entry.definition.broker_synonym();
+    let set = broker.and_then(|broker| {
+        let value = entry.config.of_broker().get(name)?;
+        Some(synonym(broker.name, value, source::STATIC_BROKER))
+    });
+    let default = broker
+        .filter(|broker| broker.has_default)
+        .map(|broker| synonym(broker.name, entry.definition.default, source::DEFAULT));
+    own.into_iter().chain(set).chain(default).collect()
+}
+
+/// What has configs at Kafka that mean something only with the group protocol of KIP-848, client
+/// telemetry, or loggers by class: here they have none.
+fn without_configs(
+    call: &Call,
+    resource_type: i8,
+    name: &str,
+) -> Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)> {
+    let what = match resource_type {
+        GROUP => "group name",
+        CLIENT_METRICS => "client metrics subscription name",
+        _ => "broker id",
+    };
+    if name.is_empty() {
+        return Err((ErrorCode::INVALID_REQUEST, format!("the {what} must not be empty")));
+    }
+    if resource_type == BROKER_LOGGER {
+        check_node(call, name)?;
+    }
+    Ok(Vec::new())
+}
+
+pub fn check_node(call: &Call, name: &str) -> Result<(), (ErrorCode, String)> {
+    let node_id = call.broker().node_id();
+    if name.parse() == Ok(node_id) {
+        return Ok(());
+    }
+    Err((ErrorCode::INVALID_REQUEST, format!("this is node {node_id}, not '{name}'")))
 }
 
 fn type_of(kind: ConfigKind) -> i8 {
@@ -129,65 +173,102 @@ fn type_of(kind: ConfigKind) -> i8 {
     }
 }
 
-/// The broker's own settings that have names in Kafka; they hold while it runs.
+/// The broker's own settings that have names in Kafka; they hold while it runs. Without a name:
+/// those that were changed for all brokers while they run, of which there are none.
 fn broker(
     call: &Call,
     name: &str,
     request: &DescribeConfigsRequest,
 ) -> Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)> {
-    let broker = call.broker();
-    let node_id = broker.node_id().to_string();
-    if !name.is_empty() && name != node_id {
-        let why = format!("this is node {node_id}, not '{name}'");
-        return Err((ErrorCode::INVALID_REQUEST, why));
+    if name.is_empty() {
+        return Ok(Vec::new());
     }
-    let describe = |(name, config_type, value): (&str, i8, String)| DescribeConfigsResourceResult {
-        name: name.to_owned(),
-        read_only: true,
-        config_source: source::STATIC_BROKER,
-        is_sensitive: false,
-        synonyms: if request.include_synonyms {
-            let (name, value) = (name.to_owned(), Some(value.clone()));
-            vec![DescribeConfigsSynonym { name, value, source: source::STATIC_BROKER }]
-        } else {
-            Vec::new()
-        },
-        config_type,
-        documentation: None,
-        value: Some(value),
+    check_node(call, name)?;
+    let (broker, server) = (call.broker(), &call.shared.config);
+    let settings = settings(broker.config(), server);
+    let defaults = self::settings(&BrokerConfig::new(""), &ServerConfig::new(""));
+    let describe = |(name, config_type, value): Setting, default: Option<String>| {
+        let is_default = default.as_ref() == Some(&value);
+        let config_source = if is_default { source::DEFAULT } else { source::STATIC_BROKER };
+        let mut synonyms = Vec::new();
+        if request.include_synonyms {
+            let name = || name.to_owned();
+            if !is_default {
+                let (value, source) = (Some(value.clone()), source::STATIC_BROKER);
+                synonyms.push(DescribeConfigsSynonym { name: name(), value, source });
+            }
+            let source = source::DEFAULT;
+            synonyms.extend(default.map(|default| DescribeConfigsSynonym {
+                name: name(),
+                value: Some(default),
+                source,
+            }));
+        }
+        DescribeConfigsResourceResult {
+            name: name.to_owned(),
+            value: Some(value),
+            read_only: true,
+            config_source,
+            is_sensitive: false,
+            synonyms,
+            config_type,
+            documentation: None,
+        }
     };
-    Ok(settings(call).into_iter().chain(coordinators(broker.config())).map(describe).collect())
+    let with_defaults = settings.into_iter().zip(defaults);
+    let own = identity(call).into_iter().map(|setting| describe(setting, None));
+    let set = with_defaults.map(|(setting, (_, _, default))| describe(setting, Some(default)));
+    let mut all: Vec<DescribeConfigsResourceResult> = own.chain(set).collect();
+    all.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(all)
 }
 
 /// A setting by Kafka's name, with the number of its type.
 type Setting = (&'static str, i8, String);
 
-fn settings(call: &Call) -> Vec<Setting> {
+/// What no two brokers share, and which therefore has no default.
+fn identity(call: &Call) -> Vec<Setting> {
     let (broker, server) = (call.broker(), &call.shared.config);
-    let (settings, node_id) = (broker.config(), broker.node_id().to_string());
-    let advertised = format!("PLAINTEXT://{}", call.advertised);
-    let listeners = format!("PLAINTEXT://{}", server.listen);
-    let idle_ms = server.idle_timeout.as_millis();
-    let retention_ms = settings.retention_check_interval.as_millis();
     use config_type::*;
     vec![
-        ("advertised.listeners", LIST, advertised),
-        ("auto.create.topics.enable", BOOLEAN, settings.auto_create_topics.to_string()),
-        ("connections.max.idle.ms", LONG, idle_ms.to_string()),
-        ("default.replication.factor", INT, "1".to_owned()),
-        ("fetch.max.bytes", INT, server.fetch_bytes_max.to_string()),
-        ("listeners", LIST, listeners),
-        ("log.dirs", LIST, settings.data_dir.display().to_string()),
-        ("log.retention.check.interval.ms", LONG, retention_ms.to_string()),
-        ("max.connections", INT, server.connections_max.to_string()),
-        ("node.id", INT, node_id),
-        ("num.partitions", INT, settings.partitions_default.to_string()),
-        ("socket.request.max.bytes", INT, server.produce_bytes_max.to_string()),
+        ("advertised.listeners", LIST, format!("PLAINTEXT://{}", call.advertised)),
+        ("listeners", LIST, format!("PLAINTEXT://{}", server.listen)),
+        ("log.dirs", LIST, broker.config().data_dir.display().to_string()),
+        ("node.id", INT, broker.node_id().to_string()),
     ]
 }
 
-fn coordinators(settings: &BrokerConfig) -> Vec<Setting> {
-    let (groups, transactions) = (&settings.groups, &settings.transactions);
+/// All others, in the same order whatever their values.
+fn settings(broker: &BrokerConfig, server: &ServerConfig) -> Vec<Setting> {
+    let ms = |duration: Duration| duration.as_millis().to_string();
+    use config_type::*;
+    let mut settings = vec![
+        ("auto.create.topics.enable", BOOLEAN, broker.auto_create_topics.to_string()),
+        ("connections.max.idle.ms", LONG, ms(server.idle_timeout)),
+        ("default.replication.factor", INT, "1".to_owned()),
+        ("fetch.max.bytes", INT, server.fetch_bytes_max.to_string()),
+        ("log.cleaner.backoff.ms", LONG, ms(broker.cleaner_backoff)),
+        ("log.cleaner.dedupe.buffer.size", LONG, broker.cleaner_dedupe_bytes.to_string()),
+        ("log.cleaner.enable", BOOLEAN, broker.cleaner_enabled.to_string()),
+        ("log.retention.check.interval.ms", LONG, ms(broker.retention_check_interval)),
+        ("max.connections", INT, server.connections_max.to_string()),
+        ("num.partitions", INT, broker.partitions_default.to_string()),
+        ("socket.request.max.bytes", INT, server.produce_bytes_max.to_string()),
+    ];
+    settings.extend(coordinators(broker));
+    // The defaults of topics.
+    settings.extend(DEFINITIONS.iter().filter_map(|definition| {
+        let name = definition.broker_synonym()?.name;
+        let value = broker.topic_defaults.get(definition.name);
+        let value = value.map_or(definition.default, |value| value.trim());
+        Some((name, type_of(definition.kind), value.to_owned()))
+    }));
+    settings
+}
+
+fn coordinators(broker: &BrokerConfig) -> Vec<Setting> {
+    let (groups, transactions) = (&broker.groups, &broker.transactions);
+    let ms = |duration: Duration| duration.as_millis().to_string();
     let minutes = |ms: i64| ms / 60_000;
     use config_type::*;
     vec![
@@ -196,9 +277,15 @@ fn coordinators(settings: &BrokerConfig) -> Vec<Setting> {
         ("group.max.size", INT, groups.members_max.to_string()),
         ("group.min.session.timeout.ms", INT, groups.session_timeout_ms_min.to_string()),
         ("offset.metadata.max.bytes", INT, groups.offset_metadata_bytes_max.to_string()),
+        ("offsets.retention.check.interval.ms", LONG, ms(groups.retention_check_interval)),
         ("offsets.retention.minutes", INT, minutes(groups.offsets_retention_ms).to_string()),
         ("offsets.topic.num.partitions", INT, groups.offsets_partitions.to_string()),
         ("transaction.max.timeout.ms", INT, transactions.timeout_ms_max.to_string()),
+        (
+            "transaction.remove.expired.transaction.cleanup.interval.ms",
+            INT,
+            ms(transactions.expiration_check_interval),
+        ),
         ("transaction.state.log.num.partitions", INT, transactions.partitions.to_string()),
         ("transactional.id.expiration.ms", INT, transactions.id_expiration_ms.to_string()),
     ]
