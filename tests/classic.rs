@@ -243,7 +243,7 @@ fn wrong_flags_are_told_in_kafkas_words_and_are_status_1() {
               help: `kafka-cluster --help` shows all options
             => 1
             $ kafka-transactions nope
-            kafka-transactions.sh: error: invalid choice: 'nope' (choose from 'list', 'describe', 'describe-producers', 'find-hanging', 'abort')
+            kafka-transactions.sh: error: invalid choice: 'nope' (choose from 'list', 'describe', 'describe-producers', 'find-hanging', 'abort', 'forceTerminateTransaction')
               help: `kafka-transactions --help` shows all options
             => 1
         "#]],
@@ -546,7 +546,8 @@ fn offsets_are_shown_and_records_deleted() {
             TransactionalId	Coordinator	ProducerId	TransactionState	
         "#]],
     );
-    let dirs = shell.run("kafka-log-dirs --describe --topic-list t");
+    let dirs = shell.run("kafka-log-dirs --describe --topic-list t --broker-list 1");
+    assert!(!dirs.contains("note"), "{dirs}");
     let last = dirs.lines().last().unwrap();
     let json: serde_json::Value = serde_json::from_str(last).unwrap();
     assert_eq!(json["brokers"][0]["logDirs"][0]["partitions"][0]["partition"], "t-0");
@@ -671,4 +672,69 @@ fn a_directory_of_kafkas_own_is_left_alone() {
         => 1
     "#]]
     .assert_eq(&refused);
+}
+
+#[test]
+fn topics_that_come_later_are_read_if_they_are_included() {
+    let shell = Shell::new();
+    for group in [&[][..], &["--group", "g"]] {
+        let name = group.last().unwrap_or(&"alone");
+        let pattern = format!("{name}-.*");
+        let read = ["kafka-console-consumer", "--include", &pattern, "--from-beginning"];
+        let rest = ["--max-messages", "2", "--bootstrap-server", &shell.address];
+        let mut reader = Running::start(shell.dir.path(), &[&read[..], group, &rest[..]].concat());
+        reader.wait_stderr("waiting for it");
+        shell.run_with(&format!("kafka-console-producer --topic {name}-first"), "one\n");
+        reader.wait_stdout("one");
+        shell.run_with(&format!("kafka-console-producer --topic {name}-second"), "two\n");
+        reader.wait_stdout("two");
+        assert_eq!(reader.end().0, Some(0));
+    }
+}
+
+/// By any of their names, and with whatever flags scripts give them.
+#[test]
+fn commands_that_are_not_here_say_why() {
+    let shell = Shell::new();
+    shell.script(
+        &[
+            "kafka-acls.sh --list",
+            "kafka-leader-election --election-type preferred --all-topic-partitions",
+            "kafka-storage format -t some-id -c server.properties --standalone",
+            "kafka-consumer-groups --validate-regex a{1,2}",
+            "kafka-consumer-groups --validate-regex a(",
+        ],
+        expect![[r#"
+            $ kafka-acls.sh --list
+            kafka-acls: there is no authentication or authorization yet
+            => 1
+            $ kafka-leader-election --election-type preferred --all-topic-partitions
+            kafka-leader-election: there is one broker, which leads every partition
+            => 1
+            $ kafka-storage format -t some-id -c server.properties --standalone
+            Nothing has to be formatted: kafka-server-start makes its data directory.
+            $ kafka-consumer-groups --validate-regex a{1,2}
+            The regular expression `a{1,2}` is valid.
+            $ kafka-consumer-groups --validate-regex a(
+            The regular expression `a(` is invalid.
+        "#]],
+    );
+    assert_eq!(run(shell.dir.path(), &["kafka-storage", "random-uuid"], "").len(), 23);
+}
+
+/// All that there was to print was printed before its reader went: without a word of it the command
+/// waited for ever.
+#[test]
+fn a_consumer_ends_when_nobody_reads_what_it_prints() {
+    let shell = Shell::new();
+    shell.run_with("kafka-console-producer --topic t", "one\ntwo\n");
+    for line in ["kafka-console-consumer --topic t --from-beginning", "consume t"] {
+        let program = env!("CARGO_BIN_EXE_millstream");
+        let at = &shell.address;
+        let pipe = format!("{program} {line} --bootstrap-server {at} | head -n 1");
+        let started = Instant::now();
+        let mut pipe = Command::new("timeout").args(["60", "sh", "-c", &pipe]).spawn().unwrap();
+        assert!(pipe.wait().unwrap().success(), "{line}");
+        assert!(started.elapsed() < PATIENCE, "{line}");
+    }
 }

@@ -304,3 +304,63 @@ fn every_command_has_help_with_an_example() {
     let none = millstream(dir.path(), &[]).output().unwrap();
     assert_eq!(none.status.code(), Some(2));
 }
+
+/// A segment as the console leaves it, one that is damaged, and no partition at all.
+#[test]
+fn log_files_are_shown_without_a_broker() {
+    let dir = tempdir().unwrap();
+    let (broker, address) = Running::broker(dir.path());
+    let to = ["--bootstrap-server", address.as_str()];
+    let run = |args: &[&str]| succeed(dir.path(), &[args, &to].concat());
+    run(&["topics", "create", "orders", "--partitions", "1"]);
+    let produce = ["produce", "orders", "--key-separator", ":"];
+    succeed_with(dir.path(), &[&produce[..], &to].concat(), "a:1\nb:2\n");
+    run(&["consume", "orders", "--group", "g", "--max-messages", "2"]);
+    // Beside a broker that serves it.
+    let dump = |path: &str| succeed(dir.path(), &["records", "dump", path, "--json"]);
+    let lines = stdout(&dump("data/orders-0"));
+    let records: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(records.len(), 2);
+    assert_eq!((&records[1]["offset"], &records[1]["key"]), (&1.into(), &"b".into()));
+    assert_eq!(records[1]["value"], "2");
+    let groups = stdout(&dump("data/__consumer_offsets-0"));
+    assert!(groups.contains(r#""data":{"group":"g","partition":0,"topic":"orders"}"#), "{groups}");
+    assert_eq!(broker.interrupt().0, Some(0));
+
+    let text = stdout(&succeed(dir.path(), &["records", "dump", "data/orders-0"]));
+    assert!(text.contains("offsets 0..=1 at byte 0: 2 records, "), "{text}");
+    assert!(text.contains("  \"a\"  \"1\"\n"), "{text}");
+    let segment = dir.path().join("data/orders-0/00000000000000000000.log");
+    let mut bytes = fs::read(&segment).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last - 1] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+    let told = fail(dir.path(), &["records", "dump", "data/orders-0", "--batches"], 1);
+    assert!(told.contains("at byte 0: record batch at offset 0: checksum"), "{told}");
+    fs::write(&segment, &bytes[..last]).unwrap();
+    let told = fail(dir.path(), &["records", "dump", segment.to_str().unwrap()], 1);
+    assert!(told.contains("a batch cut short"), "{told}");
+    let told = fail(dir.path(), &["records", "dump", "data"], 2);
+    assert!(told.contains("no segments") && told.contains("help"), "{told}");
+}
+
+#[test]
+fn a_transactional_id_is_terminated_and_one_that_is_not_there_is_not_created() {
+    let dir = tempdir().unwrap();
+    let (_broker, address) = Running::broker(dir.path());
+    let to = ["--bootstrap-server", address.as_str()];
+    let args = |line: &'static str| [&line.split(' ').collect::<Vec<_>>()[..], &to].concat();
+    let told = fail(dir.path(), &args("transactions terminate tx"), 1);
+    assert!(told.contains("there is no such transactional id"), "{told}");
+    // As Kafka's own does, this one creates it.
+    let line = "kafka-transactions forceTerminateTransaction --transactionalId tx";
+    succeed(dir.path(), &args(line));
+    let ended = succeed(dir.path(), &args("transactions terminate tx"));
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(told, "'tx' had no open transaction; its producer is fenced\n");
+    let none = succeed(dir.path(), &args("transactions hanging"));
+    assert_eq!(String::from_utf8(none.stderr).unwrap(), "no hanging transactions\n");
+    let told = fail(dir.path(), &args("transactions hanging nope"), 1);
+    assert!(told.contains("topic 'nope' does not exist"), "{told}");
+}

@@ -14,7 +14,7 @@
 //! - `coordinator`: consumer groups and transactions, pure machines with a rim;
 //! - [`protocol`]: every message declared once; [`server`]: sockets, and a handler for each API;
 //! - [`metrics`]: what it tells about itself;
-//! - [`client`]: the one door for all others.
+//! - [`client`]: the one door for all others; [`dump`]: for those who look into log files.
 //!
 //! Invariants: what was acknowledged with acks=all survives a power cut. A batch is never
 //! re-encoded between socket and disk. Nothing that a socket says is believed before it is
@@ -31,3 +31,5 @@ pub mod protocol;
 pub mod record;
 pub mod server;
 pub mod topics;
+
+pub use log::dump;

@@ -226,6 +226,8 @@ async fn open_broker(data_dir: &Path) -> Result<Opened, Failure> {
 #[cfg(feature = "kafka")]
 async fn remote(address: &str, how: How) -> Result<Connection, Failure> {
     use broker::client::{RemoteClient, RemoteOptions};
+    // At once if nobody is there; librdkafka would go on trying, and tell it in its own words.
+    Admin::connect(address).await?;
     let client = RemoteClient::connect(address, RemoteOptions::default()).await?;
     Ok(Connection { client: Arc::new(client), how, embedded: None })
 }

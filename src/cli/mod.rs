@@ -16,6 +16,7 @@ mod properties;
 mod records;
 mod run;
 mod stdout;
+mod stored;
 mod topics;
 mod transactions;
 
@@ -68,7 +69,7 @@ enum Command {
     Groups(groups::GroupsArgs),
     /// Show and change settings of topics, brokers and groups
     Configs(configs::ConfigsArgs),
-    /// Show offsets of partitions, and delete their oldest records
+    /// Show offsets of partitions, delete their oldest records, look into log files
     Records(records::RecordsArgs),
     /// Show transactions, and abort one that hangs
     Transactions(transactions::TransactionsArgs),
@@ -101,9 +102,9 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 pub fn main() -> ExitCode {
     let words: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    if let Some((tool, given)) = classic_command(&words) {
+    if let Some((command, given)) = classic_command(&words) {
         start_logs();
-        return classic::main(tool, given);
+        return classic::main(command, given);
     }
     let cli = Cli::parse();
     start_logs();
@@ -123,10 +124,10 @@ pub fn main() -> ExitCode {
 
 /// One of Kafka's commands, by the name of this program or by its first argument, and what was
 /// given behind that.
-fn classic_command(words: &[String]) -> Option<(&'static classic::options::Tool, &[String])> {
+fn classic_command(words: &[String]) -> Option<(classic::Command, &[String])> {
     let by_name = |index: usize| {
-        let tool = classic::find(words.get(index)?)?;
-        Some((tool, &words[index + 1..]))
+        let command = classic::command(words.get(index)?)?;
+        Some((command, &words[index + 1..]))
     };
     by_name(0).or_else(|| by_name(1))
 }

@@ -1,12 +1,17 @@
 //! Topics by a pattern, as Kafka's commands take them.
 
+use std::fmt;
+
 use regex::Regex;
 
 use super::Failure;
 
 /// Java's full match of a regular expression; commas stand for "or".
-#[derive(Debug)]
-pub struct Pattern(Regex);
+#[derive(Clone, Debug)]
+pub struct Pattern {
+    given: String,
+    regex: Regex,
+}
 
 impl Pattern {
     pub fn new(text: &str) -> Result<Pattern, Failure> {
@@ -17,11 +22,18 @@ impl Pattern {
             let reason = reason.lines().last().unwrap_or_default().trim().to_owned();
             Failure::usage(format!("'{text}' is no regular expression: {reason}"))
         })?;
-        Ok(Pattern(regex))
+        Ok(Pattern { given: text.to_owned(), regex })
     }
 
     pub fn matches(&self, name: &str) -> bool {
-        self.0.is_match(name)
+        self.regex.is_match(name)
+    }
+}
+
+/// As it was given.
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.given)
     }
 }
 

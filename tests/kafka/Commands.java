@@ -9,6 +9,7 @@ import java.io.BufferedReader;
 import java.io.ByteArrayInputStream;
 import java.io.ByteArrayOutputStream;
 import java.io.InputStreamReader;
+import java.io.OutputStream;
 import java.io.PrintStream;
 import java.lang.reflect.InvocationTargetException;
 import java.nio.charset.StandardCharsets;
@@ -26,6 +27,21 @@ public class Commands {
     // Commands catch all that is thrown, so one that exits is stopped where it stands.
     static volatile CompletableFuture<Integer> ended = new CompletableFuture<>();
 
+    // Scala keeps what System.out was when it was first used, so that stays the same.
+    static class Switch extends OutputStream {
+        volatile ByteArrayOutputStream to = new ByteArrayOutputStream();
+
+        @Override
+        public void write(int b) {
+            to.write(b);
+        }
+
+        @Override
+        public void write(byte[] bytes, int from, int length) {
+            to.write(bytes, from, length);
+        }
+    }
+
     static void exit(int status, String message) {
         ended.complete(status);
         while (true) {
@@ -37,6 +53,10 @@ public class Commands {
         BufferedReader commands = new BufferedReader(new InputStreamReader(System.in));
         PrintStream answers = System.out;
         List<Runnable> hooks = new CopyOnWriteArrayList<>();
+        Switch out = new Switch();
+        Switch err = new Switch();
+        System.setOut(new PrintStream(out, true));
+        System.setErr(new PrintStream(err, true));
         Exit.setExitProcedure(Commands::exit);
         Exit.setHaltProcedure(Commands::exit);
         Exit.setShutdownHookAdder((name, hook) -> hooks.add(hook));
@@ -45,12 +65,10 @@ public class Commands {
             for (int i = 0; i < words.length; i++) {
                 words[i] = new String(HexFormat.of().parseHex(words[i]), StandardCharsets.UTF_8);
             }
-            ByteArrayOutputStream out = new ByteArrayOutputStream();
-            ByteArrayOutputStream err = new ByteArrayOutputStream();
+            out.to = new ByteArrayOutputStream();
+            err.to = new ByteArrayOutputStream();
             String input = words[words.length - 1];
             System.setIn(new ByteArrayInputStream(input.getBytes(StandardCharsets.UTF_8)));
-            System.setOut(new PrintStream(out, true));
-            System.setErr(new PrintStream(err, true));
             ended = new CompletableFuture<>();
             start(() -> ended.complete(run(words)));
             int status = await();
@@ -59,8 +77,8 @@ public class Commands {
             hooks.clear();
             System.out.flush();
             answers.println(status);
-            answers.println(HexFormat.of().formatHex(out.toByteArray()));
-            answers.println(HexFormat.of().formatHex(err.toByteArray()));
+            answers.println(HexFormat.of().formatHex(out.to.toByteArray()));
+            answers.println(HexFormat.of().formatHex(err.to.toByteArray()));
             answers.flush();
         }
         Runtime.getRuntime().halt(0);

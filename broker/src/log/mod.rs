@@ -20,8 +20,8 @@
 //!   [`snapshot`] its file;
 //! - [`segment`]: a file and its indexes ([`index`]); [`header`]: a batch's numbers;
 //!   [`checkpoint`]: the small files; [`disk`]: the seam to storage;
-//!   [`traffic`]: counts; [`config`], [`error`]. In tests `simulation` is a disk that loses power,
-//!   fails and fills up.
+//!   [`traffic`]: counts; [`dump`]: for those who look into files; [`config`], [`error`].
+//!   In tests `simulation` is a disk that loses power, fails and fills up.
 //!
 //! Invariants: offsets never go back, not after deletion nor after a crash. A batch is visible
 //! once it is committed: written for acks=1, on disk for acks=all. What was acknowledged as
@@ -33,6 +33,7 @@ mod checkpoint;
 mod compaction;
 mod config;
 pub(crate) mod disk;
+pub mod dump;
 mod error;
 mod flush;
 mod header;

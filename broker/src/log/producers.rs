@@ -29,7 +29,7 @@ impl WrittenBatch {
         self.last_offset.plus(-i64::from(self.offset_delta))
     }
 
-    fn first_sequence(&self) -> i32 {
+    pub fn first_sequence(&self) -> i32 {
         let first = self.last_sequence.wrapping_sub(self.offset_delta);
         // Sequences wrap from i32::MAX to 0, not to i32::MIN.
         if first < 0 { first.wrapping_add(i32::MAX).wrapping_add(1) } else { first }

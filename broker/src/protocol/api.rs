@@ -108,7 +108,7 @@ macro_rules! define_apis {
             }
 
             /// Kafka's name.
-            pub fn name(self) -> &'static str {
+            pub const fn name(self) -> &'static str {
                 match self {
                     $( ApiKey::$api => stringify!($api), )+
                 }

@@ -101,12 +101,17 @@ impl RecordBatch {
 
     /// Compares the checksum in the header with the bytes it covers.
     pub fn verify_checksum(&self) -> Result<(), BatchError> {
-        let found = (&self.bytes[at::CRC..]).get_u32();
+        let found = self.checksum();
         let computed = crc32c::crc32c(&self.bytes[at::ATTRIBUTES..]);
         if found == computed {
             return Ok(());
         }
         Err(BatchError::Checksum { offset: self.base_offset(), found, computed })
+    }
+
+    /// CRC-32C as the header has it.
+    pub fn checksum(&self) -> u32 {
+        (&self.bytes[at::CRC..]).get_u32()
     }
 
     /// The batch as it goes to disk or to the wire.

@@ -11,7 +11,7 @@ use super::{Error, check_security, properties};
 use crate::cli::Failure;
 use crate::cli::connection;
 use crate::cli::consume::print::{BytesAs, Format, Printer};
-use crate::cli::consume::{Ended, Origin, Reading, Start, read};
+use crate::cli::consume::{Ended, Origin, Reading, Start, matching, read};
 use crate::cli::patterns::Pattern;
 use crate::cli::properties::Properties;
 
@@ -71,6 +71,7 @@ pub async fn run(given: &Given, stop: CancellationToken) -> Result<(), Error> {
     let from = from(given, &consumer)?;
     let mut reading = Reading {
         topics: Vec::new(),
+        include: pattern.map(Pattern::new).transpose()?,
         from,
         isolation: isolation(given, &consumer)?,
         max_messages: given.parsed("max-messages")?,
@@ -81,13 +82,17 @@ pub async fn run(given: &Given, stop: CancellationToken) -> Result<(), Error> {
     let client = connection.client.as_ref();
     let done = async {
         let ended = Ended { records: 0, idle: false };
-        reading.topics = match (given.value("topic"), pattern) {
-            (Some(topic), _) => match wait_for(client, topic, &reading, &stop).await? {
-                true => vec![topic.to_owned()],
-                false => return Ok(ended),
-            },
-            (None, pattern) => matching(client, pattern.unwrap_or_default()).await?,
+        let waiting = match (given.value("topic"), &reading.include) {
+            (Some(topic), _) => wait_for(client, &reading, &stop, Wanted::Topic(topic)).await?,
+            (None, Some(pattern)) => {
+                wait_for(client, &reading, &stop, Wanted::Matching(pattern)).await?
+            }
+            (None, None) => None,
         };
+        match waiting {
+            Some(topics) => reading.topics = topics,
+            None => return Ok(ended),
+        }
         read(client, &reading, &printer, stop.clone()).await
     };
     let done = done.await;
@@ -100,41 +105,51 @@ pub async fn run(given: &Given, stop: CancellationToken) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether the topic is there; it is waited for as long as records would be.
+/// What is waited for.
+#[derive(Clone, Copy, Debug)]
+enum Wanted<'a> {
+    Topic(&'a str),
+    Matching(&'a Pattern),
+}
+
+/// The topics that are wanted, once there is one; it is waited for as long as records would be.
 async fn wait_for(
     client: &dyn Client,
-    topic: &str,
     reading: &Reading,
     stop: &CancellationToken,
-) -> Result<bool, Failure> {
+    wanted: Wanted<'_>,
+) -> Result<Option<Vec<String>>, Failure> {
     let deadline = reading.idle_timeout.map(|timeout| Instant::now() + timeout);
     let mut told = false;
-    while client.topic(topic).await?.is_none() {
+    loop {
+        let found = match wanted {
+            Wanted::Topic(topic) => {
+                let there = client.topic(topic).await?;
+                there.map(|_| topic.to_owned()).into_iter().collect()
+            }
+            Wanted::Matching(pattern) => matching(client, pattern).await?,
+        };
+        if !found.is_empty() {
+            return Ok(Some(found));
+        }
         if !told {
-            eprintln!("topic '{topic}' does not exist yet; waiting for it");
+            eprintln!(
+                "{}; waiting for it",
+                match wanted {
+                    Wanted::Topic(topic) => format!("topic '{topic}' does not exist yet"),
+                    Wanted::Matching(pattern) => format!("no topic matches '{pattern}' yet"),
+                }
+            );
             told = true;
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Ok(false);
+            return Ok(None);
         }
         // No broker tells when a topic has been created.
         let pause = tokio::time::sleep(TOPIC_CHECK_INTERVAL);
         if stop.run_until_cancelled(pause).await.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
-    }
-    Ok(true)
-}
-
-async fn matching(client: &dyn Client, pattern: &str) -> Result<Vec<String>, Failure> {
-    let matcher = Pattern::new(pattern)?;
-    let topics = client.topics().await?.into_iter();
-    let found = topics.filter(|topic| !topic.internal && matcher.matches(&topic.name));
-    let found: Vec<String> = found.map(|topic| topic.name).collect();
-    match found.is_empty() {
-        true => Err(Failure::running(format!("no topic matches '{pattern}'"))
-            .with_help("`kafka-topics --list` shows which there are")),
-        false => Ok(found),
     }
 }
 

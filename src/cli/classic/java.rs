@@ -44,8 +44,15 @@ pub fn exception(code: ErrorCode) -> String {
         ErrorCode::REQUEST_TIMED_OUT => "Timeout".to_owned(),
         ErrorCode::INVALID_CONFIG => "InvalidConfiguration".to_owned(),
         ErrorCode::MESSAGE_TOO_LARGE => "RecordTooLarge".to_owned(),
+        ErrorCode::RECORD_LIST_TOO_LARGE => "RecordBatchTooLarge".to_owned(),
+        ErrorCode::CORRUPT_MESSAGE => "CorruptRecord".to_owned(),
+        ErrorCode::NON_EMPTY_GROUP => "GroupNotEmpty".to_owned(),
+        ErrorCode::OUT_OF_ORDER_SEQUENCE_NUMBER => "OutOfOrderSequence".to_owned(),
         code => {
-            let words = code.name().split('_').filter(|word| !word.is_empty());
+            let name = code.name();
+            let short = ["_FAILED", "_ERROR", "_EXCEPTION"].iter();
+            let name = short.fold(name, |name, end| name.strip_suffix(end).unwrap_or(name));
+            let words = name.split('_').filter(|word| !word.is_empty());
             words.map(|word| word[..1].to_owned() + &word[1..].to_lowercase()).collect()
         }
     };
@@ -97,6 +104,9 @@ mod tests {
             (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, "UnknownTopicOrPartitionException"),
             (ErrorCode::TOPIC_ALREADY_EXISTS, "TopicExistsException"),
             (ErrorCode::OFFSET_OUT_OF_RANGE, "OffsetOutOfRangeException"),
+            (ErrorCode::NON_EMPTY_GROUP, "GroupNotEmptyException"),
+            (ErrorCode::INVALID_TOPIC_EXCEPTION, "InvalidTopicException"),
+            (ErrorCode::KAFKA_STORAGE_ERROR, "KafkaStorageException"),
         ] {
             assert_eq!(exception(code), format!("org.apache.kafka.common.errors.{name}"));
         }

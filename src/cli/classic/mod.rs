@@ -11,8 +11,10 @@
 //! advice instead of all options, and rows that Kafka leaves in the order of a hash table are
 //! sorted.
 //!
-//! - one file per command; [`java`]: names and tables as Java prints them.
+//! - one file per command; [`absent`]: those that are not here, and why; [`java`]: names and tables
+//!   as Java prints them.
 
+mod absent;
 mod broker_api_versions;
 mod cluster;
 mod configs;
@@ -20,12 +22,14 @@ mod console_consumer;
 mod console_producer;
 mod consumer_groups;
 mod delete_records;
+mod dump_log;
 mod get_offsets;
 mod java;
 mod log_dirs;
 pub mod options;
 mod server;
 mod server_properties;
+mod storage;
 mod topics;
 mod transactions;
 
@@ -52,8 +56,10 @@ const TOOLS: &[&Tool] = &[
     &delete_records::TOOL,
     &transactions::TOOL,
     &log_dirs::TOOL,
+    &dump_log::TOOL,
     &broker_api_versions::TOOL,
     &cluster::TOOL,
+    &storage::TOOL,
     &server::START,
     &server::STOP,
     &server::ZOOKEEPER_START,
@@ -102,15 +108,33 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TOOLS.iter().map(|tool| tool.name)
 }
 
+/// A command of Kafka's.
+#[derive(Clone, Copy, Debug)]
+pub enum Command {
+    Here(&'static Tool),
+    Absent(&'static str),
+}
+
 /// The command that a word or the name of a program means.
-pub fn find(name: &str) -> Option<&'static Tool> {
+pub fn command(name: &str) -> Option<Command> {
     let name = Path::new(name).file_name()?.to_str()?;
     let name = name.strip_suffix(".sh").unwrap_or(name);
+    find(name).map(Command::Here).or_else(|| absent::find(name).map(Command::Absent))
+}
+
+fn find(name: &str) -> Option<&'static Tool> {
     TOOLS.iter().find(|tool| tool.name == name).copied()
 }
 
 /// Runs a command with what was given behind its name.
-pub fn main(tool: &'static Tool, words: &[String]) -> ExitCode {
+pub fn main(command: Command, words: &[String]) -> ExitCode {
+    match command {
+        Command::Here(tool) => run_tool(tool, words),
+        Command::Absent(name) => absent::main(name),
+    }
+}
+
+fn run_tool(tool: &'static Tool, words: &[String]) -> ExitCode {
     let done = match parse(tool, words) {
         Ok(Some(given)) => super::in_runtime(async |stop| run(tool, &given, stop).await),
         done => done.map(drop),
@@ -158,8 +182,10 @@ async fn run(tool: &'static Tool, given: &Given, stop: CancellationToken) -> Res
         "kafka-delete-records" => delete_records::run(given).await?,
         "kafka-transactions" => transactions::run(given).await?,
         "kafka-log-dirs" => log_dirs::run(given).await?,
+        "kafka-dump-log" => dump_log::run(given)?,
         "kafka-broker-api-versions" => broker_api_versions::run(given).await?,
         "kafka-cluster" => cluster::run(given).await?,
+        "kafka-storage" => storage::run(given)?,
         "kafka-server-start" => server::start(given, stop).await?,
         "kafka-server-stop" => server::stop(given)?,
         "zookeeper-server-start" | "zookeeper-server-stop" => server::no_zookeeper(tool.name),
@@ -171,7 +197,10 @@ async fn run(tool: &'static Tool, given: &Given, stop: CancellationToken) -> Res
 /// The broker that a command means. Says so where it is not the one that was named.
 fn broker(given: &Given) -> Result<BrokerChoice, Error> {
     let env = |name| std::env::var(name).ok().filter(|value: &String| !value.is_empty());
-    let named = given.value("bootstrap-server").or_else(|| given.value("broker-list"));
+    // Of kafka-log-dirs it is a list of ids.
+    let is_address = |list: &&str| list.split(',').any(|part| part.trim().parse::<i32>().is_err());
+    let brokers = given.value("broker-list").filter(is_address);
+    let named = given.value("bootstrap-server").or(brokers);
     let named = named.map(str::to_owned);
     let data_dir = given.value("data-dir").map(str::to_owned);
     let local = data_dir.is_some() && named.is_none();
@@ -189,7 +218,7 @@ fn broker(given: &Given) -> Result<BrokerChoice, Error> {
     };
     if let Some(zookeeper) = given.value("zookeeper") {
         eprintln!("note: there is no ZooKeeper, --zookeeper {zookeeper} is ignored; using {place}");
-    } else if given.has("broker-list") {
+    } else if brokers.is_some() {
         eprintln!("note: --broker-list is --bootstrap-server now; using {place}");
     } else if !chosen && bootstrap_server.is_some() {
         eprintln!("note: using {place}; --bootstrap-server names another");

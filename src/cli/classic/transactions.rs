@@ -3,15 +3,17 @@
 use broker::client::admin::transactions::{HangingTransaction, ProducerDescription};
 use broker::client::admin::{Admin, AdminError};
 use broker::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
+use broker::protocol::ErrorCode;
 
 use super::options::{Given, Tool, value};
 use super::{Error, java};
 use crate::cli::stdout::print;
+use crate::cli::transactions::{Hanging, OLDER_THAN_MIN, find_hanging};
 
 pub const TOOL: Tool = Tool {
     name: "kafka-transactions",
     about: "This tool is used to analyze the transactional state of producers in the cluster.\n\
-            Commands: list, describe, describe-producers, find-hanging, abort.",
+            Commands: list, describe, describe-producers, find-hanging, abort, forceTerminateTransaction.",
     example: "kafka-transactions describe --transactional-id my-id",
     options: &[
         value("broker-id", "ID", "Ask this broker; with find-hanging: its partitions"),
@@ -24,11 +26,19 @@ pub const TOOL: Tool = Tool {
         value("start-offset", "OFFSET", "With abort: where the transaction begins"),
         value("topic", "TOPIC", "The topic"),
         value("transactional-id", "ID", "The transactional id"),
+        value("transactional-id-pattern", "REGEX", "With list: only ids that match"),
+        value("transactionalId", "ID", "With forceTerminateTransaction: the transactional id"),
     ],
 };
 
-const COMMANDS: [&str; 5] = ["list", "describe", "describe-producers", "find-hanging", "abort"];
-const TIMEOUT_MIN: i64 = 15;
+const COMMANDS: [&str; 6] = [
+    "list",
+    "describe",
+    "describe-producers",
+    "find-hanging",
+    "abort",
+    "forceTerminateTransaction",
+];
 
 pub async fn run(given: &Given) -> Result<(), Error> {
     let command = given.rest.first().map(String::as_str);
@@ -47,7 +57,8 @@ pub async fn run(given: &Given) -> Result<(), Error> {
         "list" => list(admin, given).await,
         "describe" => describe(admin, given).await,
         "describe-producers" => describe_producers(admin, given).await,
-        "find-hanging" => find_hanging(admin, given).await,
+        "find-hanging" => hanging(admin, given).await,
+        "forceTerminateTransaction" => terminate(admin, given).await,
         _ => abort(admin, given).await,
     };
     connection.close().await;
@@ -67,7 +78,7 @@ fn failed(what: &str, error: &AdminError) -> Error {
 
 async fn list(admin: &Admin, given: &Given) -> Result<(), Error> {
     let filter = given.parsed::<i64>("duration-filter")?.filter(|duration| *duration >= 0);
-    let found = admin.transactions(filter).await;
+    let found = admin.transactions(filter, given.value("transactional-id-pattern")).await;
     let found = found.map_err(|error| failed("Failed to list transactions", &error))?;
     let rows: Vec<Vec<String>> = found
         .into_iter()
@@ -83,7 +94,14 @@ async fn list(admin: &Admin, given: &Given) -> Result<(), Error> {
 async fn describe(admin: &Admin, given: &Given) -> Result<(), Error> {
     let id = given.required("transactional-id")?;
     let found = admin.transaction(id).await.map_err(|error| {
-        failed(&format!("Failed to describe transaction state of transactional-id `{id}`"), &error)
+        let what = format!("Failed to describe transaction state of transactional-id `{id}`");
+        match error.code() {
+            Some(ErrorCode::TRANSACTIONAL_ID_NOT_FOUND) => Error::usage(format!(
+                "{what}: DescribeTransactions request for transactionalId `{id}` failed because \
+                 the ID could not be found."
+            )),
+            _ => failed(&what, &error),
+        }
     })?;
     let partitions: Vec<String> = found.partitions.iter().map(ToString::to_string).collect();
     let number = |number: Option<i64>| number.map_or("None".to_owned(), |ms| ms.to_string());
@@ -171,36 +189,25 @@ async fn candidates(admin: &Admin, given: &Given) -> Result<Vec<TopicPartition>,
 }
 
 /// Transactions that are open for too long and that no coordinator knows.
-async fn find_hanging(admin: &Admin, given: &Given) -> Result<(), Error> {
+async fn hanging(admin: &Admin, given: &Given) -> Result<(), Error> {
     let candidates = candidates(admin, given).await?;
-    let timeout_min = given.parsed::<i64>("max-transaction-timeout")?.unwrap_or(TIMEOUT_MIN);
-    let now_ms = broker::broker::now_ms();
-    let mut suspects = Vec::new();
-    for of in candidates {
-        for producer in admin.producers(&of, None).await? {
-            let open_ms = now_ms - producer.last_timestamp_ms;
-            if producer.transaction_start.is_some() && open_ms > timeout_min * 60_000 {
-                suspects.push((of.clone(), producer, open_ms / 60_000));
-            }
-        }
-    }
-    let mut rows = Vec::new();
-    if !suspects.is_empty() {
-        let known = known_transactions(admin).await?;
-        suspects.retain(|(of, producer, _)| !known.contains(&(producer.producer_id, of.clone())));
-        rows.extend(suspects.iter().map(|(of, producer, minutes)| {
-            vec![
-                of.topic.to_string(),
-                of.partition.to_string(),
-                producer.producer_id.to_string(),
-                producer.epoch.to_string(),
-                producer.coordinator_epoch.to_string(),
-                producer.transaction_start.unwrap_or_default().to_string(),
-                producer.last_timestamp_ms.to_string(),
-                minutes.to_string(),
-            ]
-        }));
-    }
+    let timeout_min = given.parsed::<i64>("max-transaction-timeout")?.unwrap_or(OLDER_THAN_MIN);
+    let found = find_hanging(admin, candidates, timeout_min).await;
+    let found = found.map_err(|error| failed("Failed to find hanging transactions", &error))?;
+    let row = |one: &Hanging| {
+        let producer = &one.producer;
+        vec![
+            one.partition.topic.to_string(),
+            one.partition.partition.to_string(),
+            producer.producer_id.to_string(),
+            producer.epoch.to_string(),
+            producer.coordinator_epoch.to_string(),
+            producer.transaction_start.unwrap_or_default().to_string(),
+            producer.last_timestamp_ms.to_string(),
+            one.idle_min.to_string(),
+        ]
+    };
+    let rows: Vec<Vec<String>> = found.iter().map(row).collect();
     let header = [
         "Topic",
         "Partition",
@@ -214,13 +221,14 @@ async fn find_hanging(admin: &Admin, given: &Given) -> Result<(), Error> {
     Ok(print(&java::table(&header, &rows))?)
 }
 
-async fn known_transactions(admin: &Admin) -> Result<Vec<(ProducerId, TopicPartition)>, Error> {
-    let mut known = Vec::new();
-    for listed in admin.transactions(None).await? {
-        let found = admin.transaction(&listed.transactional_id).await?;
-        known.extend(found.partitions.into_iter().map(|of| (found.producer_id, of)));
-    }
-    Ok(known)
+async fn terminate(admin: &Admin, given: &Given) -> Result<(), Error> {
+    let id = match given.value("transactional-id") {
+        Some(id) => id,
+        None => given.required("transactionalId")?,
+    };
+    admin.terminate_transaction(id).await.map_err(|error| {
+        failed(&format!("Failed to force terminate transactionalId `{id}`"), &error)
+    })
 }
 
 async fn abort(admin: &Admin, given: &Given) -> Result<(), Error> {

@@ -19,7 +19,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::print::{Format, Printer};
+use super::patterns::Pattern;
+use super::stdout::reader_gone;
 use super::{BrokerChoice, Failure, connection};
+
+/// How often to look for topics that have come into being.
+pub const TOPICS_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -29,6 +34,7 @@ use super::{BrokerChoice, Failure, connection};
 
 Without --json each record's value is one line, as it is in the topic.")]
 pub struct ConsumeArgs {
+    /// The topic to read
     topic: String,
     #[command(flatten)]
     broker: BrokerChoice,
@@ -68,6 +74,8 @@ pub struct ConsumeArgs {
 #[derive(Clone, Debug)]
 pub struct Reading {
     pub topics: Vec<String>,
+    /// Topics that come into being later are read as well, from their beginning.
+    pub include: Option<Pattern>,
     pub from: Origin,
     pub isolation: Isolation,
     pub max_messages: Option<u64>,
@@ -128,6 +136,7 @@ pub async fn consume(args: ConsumeArgs, stop: CancellationToken) -> Result<(), F
     };
     let reading = Reading {
         topics: vec![args.topic],
+        include: None,
         from,
         isolation,
         max_messages: args.max_messages,
@@ -155,6 +164,7 @@ pub async fn read(
         out: BufWriter::new(io::stdout().lock()),
         reading,
         printer,
+        topics: reading.topics.clone(),
         places: BTreeMap::new(),
         ended: Ended { records: 0, idle: false },
     };
@@ -198,17 +208,25 @@ impl From<Failure> for ConsumeError {
     }
 }
 
+/// The topics there are that a pattern means. Internal ones are not among them.
+pub async fn matching(client: &dyn Client, pattern: &Pattern) -> Result<Vec<String>, ClientError> {
+    let topics = client.topics().await?.into_iter();
+    let found = topics.filter(|topic| !topic.internal && pattern.matches(&topic.name));
+    Ok(found.map(|topic| topic.name).collect())
+}
+
 type Ends = Vec<(TopicPartition, Offset)>;
 
 /// Where to start in each partition, and those that are not read yet with their ends.
 async fn partitions_to_read(
     client: &dyn Client,
     reading: &Reading,
+    topics: &[String],
     only: Option<i32>,
     start: Start,
 ) -> Result<(Vec<(TopicPartition, Offset)>, Ends), ConsumeError> {
     let mut partitions = Vec::new();
-    for name in &reading.topics {
+    for name in topics {
         let Some(topic) = client.topic(name).await? else {
             return Err(ClientError::UnknownTopic(name.clone()).into());
         };
@@ -244,6 +262,7 @@ struct Printing<'a, W: Write> {
     out: BufWriter<W>,
     reading: &'a Reading,
     printer: &'a Printer,
+    topics: Vec<String>,
     /// Where each partition goes on: a batch may begin with records before it.
     places: BTreeMap<TopicPartition, Offset>,
     ended: Ended,
@@ -261,10 +280,22 @@ impl<W: Write> Printing<'_, W> {
         }
         let commits = matches!(self.reading.from, Origin::Group { commit: true, .. });
         let mut idle_at = self.idle_at();
+        let mut look_at = Instant::now() + TOPICS_INTERVAL;
+        let mut reader_gone = std::pin::pin!(reader_gone());
         while !(self.reading.until_end && open.is_empty()) {
             let event = tokio::select! {
                 event = reader.next() => event?,
                 () = stop.cancelled() => return Ok(()),
+                // Without more records to print nothing else would tell.
+                () = &mut reader_gone => return Ok(()),
+                // No broker tells when a topic has been created.
+                () = tokio::time::sleep_until(look_at), if self.reading.include.is_some() => {
+                    if let Some(with_new) = self.take_new_topics(client).await? {
+                        reader = with_new;
+                    }
+                    look_at = Instant::now() + TOPICS_INTERVAL;
+                    continue;
+                }
                 () = tokio::time::sleep_until(idle_at.unwrap_or_else(Instant::now)),
                     if idle_at.is_some() =>
                 {
@@ -299,6 +330,47 @@ impl<W: Write> Printing<'_, W> {
             });
         }
         Ok(())
+    }
+
+    /// Finds topics that have come since and match; a reader of them as well, if there are any.
+    async fn take_new_topics(
+        &mut self,
+        client: &dyn Client,
+    ) -> Result<Option<Box<dyn Reader>>, ConsumeError> {
+        let reading = self.reading;
+        let Some(pattern) = &reading.include else { return Ok(None) };
+        let mut new = matching(client, pattern).await?;
+        new.retain(|name| !self.topics.contains(name));
+        if new.is_empty() {
+            return Ok(None);
+        }
+        let from = match &reading.from {
+            Origin::Group { group, without_offset, .. } => {
+                self.topics.extend(new);
+                ReadFrom::Group(self.membership(group, *without_offset))
+            }
+            Origin::Partitions { .. } => {
+                let start = Start::Earliest;
+                let (from, _) = partitions_to_read(client, reading, &new, None, start).await?;
+                self.topics.extend(new);
+                self.places.extend(from);
+                ReadFrom::Partitions(self.places.clone().into_iter().collect())
+            }
+        };
+        Ok(Some(client.reader(self.options(from)).await?))
+    }
+
+    fn membership(&self, group: &str, without_offset: WithoutOffset) -> GroupOptions {
+        GroupOptions {
+            group: group.to_owned(),
+            topics: self.topics.clone(),
+            session_timeout: Duration::from_secs(45),
+            without_offset,
+        }
+    }
+
+    fn options(&self, from: ReadFrom) -> ReaderOptions {
+        ReaderOptions { from, isolation: self.reading.isolation, event_bytes_max: 1 << 20 }
     }
 
     /// Finds out where the partitions go on that the group gave. Where it has committed nothing,
@@ -338,23 +410,16 @@ impl<W: Write> Printing<'_, W> {
     async fn open(&mut self, client: &dyn Client) -> Result<(Box<dyn Reader>, Ends), ConsumeError> {
         let (from, open) = match &self.reading.from {
             Origin::Partitions { only, start } => {
-                let (from, open) = partitions_to_read(client, self.reading, *only, *start).await?;
+                let (from, open) =
+                    partitions_to_read(client, self.reading, &self.topics, *only, *start).await?;
                 self.places = from.iter().cloned().collect();
                 (ReadFrom::Partitions(from), open)
             }
             Origin::Group { group, without_offset, .. } => {
-                let group = GroupOptions {
-                    group: group.clone(),
-                    topics: self.reading.topics.clone(),
-                    session_timeout: Duration::from_secs(45),
-                    without_offset: *without_offset,
-                };
-                (ReadFrom::Group(group), Vec::new())
+                (ReadFrom::Group(self.membership(group, *without_offset)), Vec::new())
             }
         };
-        let isolation = self.reading.isolation;
-        let options = ReaderOptions { from, isolation, event_bytes_max: 1 << 20 };
-        Ok((client.reader(options).await?, open))
+        Ok((client.reader(self.options(from)).await?, open))
     }
 
     fn idle_at(&self) -> Option<Instant> {

@@ -26,6 +26,7 @@ use crate::render::table::plural;
 
 The topic is created if it is not there. Each line is one record; a line ends with \\n or \\r\\n.")]
 pub struct ProduceArgs {
+    /// The topic to write to
     topic: String,
     #[command(flatten)]
     broker: BrokerChoice,

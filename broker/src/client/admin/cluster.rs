@@ -5,12 +5,12 @@ use std::fmt;
 use super::routing::To;
 use super::{Admin, AdminError, check};
 use crate::ids::TopicPartition;
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::k18_api_versions::{ApiVersion, FinalizedFeatureKey};
 use crate::protocol::messages::k35_describe_log_dirs::{
     DescribableLogDirTopic, DescribeLogDirsRequest,
 };
 use crate::protocol::messages::k60_describe_cluster::DescribeClusterRequest;
-use crate::protocol::{ApiKey, ErrorCode};
 use crate::server::HostPort;
 
 /// One broker.
@@ -75,7 +75,7 @@ pub struct StoredPartition {
 
 impl Admin {
     pub async fn cluster(&self) -> Result<ClusterDescription, AdminError> {
-        if !self.serves(ApiKey::DescribeCluster).await? {
+        if !self.serves::<DescribeClusterRequest>().await? {
             return self.cluster_by_metadata().await;
         }
         let answer = self.ask(To::Any, 0, DescribeClusterRequest::default()).await?;

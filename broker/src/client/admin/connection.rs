@@ -9,10 +9,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::AdminError;
+use super::question::Question;
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::k18_api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-use crate::protocol::{
-    ApiKey, Ask, ErrorCode, Request, RequestHeader, decode_response, encode_request,
-};
 use crate::server::HostPort;
 
 /// How long a broker may take to accept a connection.
@@ -73,8 +72,8 @@ impl Connection {
             client_software_name: "millstream".to_owned(),
             client_software_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
-        self.send(API_VERSIONS, request.into()).await?;
-        let frame = self.receive(ApiKey::ApiVersions).await?;
+        self.send(API_VERSIONS, request).await?;
+        let frame = self.receive::<ApiVersionsRequest>().await?;
         // Correlation id, then the code: in version 0 if the version asked for is not known.
         let code = frame.get(4..6).map(|code| i16::from_be_bytes([code[0], code[1]]));
         let too_new = code == Some(ErrorCode::UNSUPPORTED_VERSION.0);
@@ -83,8 +82,8 @@ impl Connection {
             self.decode::<ApiVersionsRequest>(version, frame)?;
         if too_new {
             // The list is there as well, from 2.4 on; older ones have to be asked again.
-            self.send(0, ApiVersionsRequest::default().into()).await?;
-            let frame = self.receive(ApiKey::ApiVersions).await?;
+            self.send(0, ApiVersionsRequest::default()).await?;
+            let frame = self.receive::<ApiVersionsRequest>().await?;
             response = self.decode::<ApiVersionsRequest>(0, frame)?;
         }
         super::check(response.error_code, None, &self.address)?;
@@ -97,49 +96,45 @@ impl Connection {
     }
 
     /// Asks in the newest version that both sides have, which is `from` or later.
-    pub async fn ask<R: Ask>(&mut self, from: i16, request: R) -> Result<R::Answer, AdminError> {
-        let version = self.version(R::API, from)?;
-        self.send(version, request.into()).await?;
-        let frame = self.receive(R::API).await?;
-        self.decode::<R>(version, frame)
+    pub async fn ask<Q: Question>(&mut self, from: i16, asked: Q) -> Result<Q::Answer, AdminError> {
+        let version = self.version::<Q>(from)?;
+        self.send(version, asked).await?;
+        let frame = self.receive::<Q>().await?;
+        self.decode::<Q>(version, frame)
     }
 
-    fn version(&self, api: ApiKey, from: i16) -> Result<i16, AdminError> {
-        let (ours_min, ours_max) = api.versions().into_inner();
-        let newest = self.spans.get(&(api as i16)).and_then(|(min, max)| {
+    fn version<Q: Question>(&self, from: i16) -> Result<i16, AdminError> {
+        let (ours_min, ours_max) = Q::versions().into_inner();
+        let newest = self.spans.get(&Q::KEY).and_then(|(min, max)| {
             let newest = ours_max.min(*max);
             (newest >= ours_min.max(*min).max(from)).then_some(newest)
         });
         newest.ok_or_else(|| {
-            let version = if self.serves(api) { from.max(ours_min) } else { 0 };
-            AdminError::NotServed { address: self.address.clone(), api, version }
+            let version = if self.serves(Q::KEY) { from.max(ours_min) } else { 0 };
+            AdminError::NotServed { address: self.address.clone(), api: Q::NAME, version }
         })
     }
 
-    pub fn serves(&self, api: ApiKey) -> bool {
-        self.spans.contains_key(&(api as i16))
+    pub fn serves(&self, api_key: i16) -> bool {
+        self.spans.contains_key(&api_key)
     }
 
-    async fn send(&mut self, version: i16, request: Request) -> Result<(), AdminError> {
+    async fn send<Q: Question>(&mut self, version: i16, asked: Q) -> Result<(), AdminError> {
         self.correlation_id = self.correlation_id.wrapping_add(1);
-        let header = RequestHeader {
-            api: request.api(),
-            version,
-            correlation_id: self.correlation_id,
-            client_id: Some(self.client_id.clone()),
-        };
         // Only a field that an old version lacks: what was asked for cannot be had there.
-        let mut frame = encode_request(&header, &request).map_err(|error| {
-            AdminError::Malformed { address: self.address.clone(), reason: error.to_string() }
+        let encoded = asked.encode(version, self.correlation_id, &self.client_id);
+        let mut frame = encoded.map_err(|error| AdminError::Malformed {
+            address: self.address.clone(),
+            reason: error.to_string(),
         })?;
         let sent = self.stream.write_all_buf(&mut frame).await;
-        sent.map_err(|error| self.broken(header.api, error))
+        sent.map_err(|error| self.broken::<Q>(error))
     }
 
-    async fn receive(&mut self, api: ApiKey) -> Result<Bytes, AdminError> {
+    async fn receive<Q: Question>(&mut self) -> Result<Bytes, AdminError> {
         let mut length = [0; 4];
         let read = self.stream.read_exact(&mut length).await;
-        read.map_err(|error| self.broken(api, error))?;
+        read.map_err(|error| self.broken::<Q>(error))?;
         let claimed = i32::from_be_bytes(length);
         let length = usize::try_from(claimed).ok().filter(|length| *length <= RESPONSE_BYTES_MAX);
         let Some(length) = length else {
@@ -150,33 +145,33 @@ impl Connection {
         while frame.len() < length {
             let missing = (length - frame.len()) as u64;
             let read = (&mut self.stream).take(missing).read_buf(&mut frame).await;
-            if read.map_err(|error| self.broken(api, error))? == 0 {
+            if read.map_err(|error| self.broken::<Q>(error))? == 0 {
                 let error = std::io::ErrorKind::UnexpectedEof;
-                return Err(self.broken(api, error.into()));
+                return Err(self.broken::<Q>(error.into()));
             }
         }
         Ok(frame.freeze())
     }
 
-    fn decode<R: Ask>(&self, version: i16, frame: Bytes) -> Result<R::Answer, AdminError> {
+    fn decode<Q: Question>(&self, version: i16, frame: Bytes) -> Result<Q::Answer, AdminError> {
         let malformed = |reason: String| {
             let address = self.address.clone();
             AdminError::Malformed { address, reason }
         };
-        let (correlation_id, response) = decode_response(R::API, version, frame)
-            .map_err(|error| malformed(error.to_string()))?;
+        let (correlation_id, answer) =
+            Q::decode(version, frame).map_err(|error| malformed(error.to_string()))?;
         if correlation_id != self.correlation_id {
             let expected = self.correlation_id;
             return Err(malformed(format!("it answers request {correlation_id}, not {expected}")));
         }
-        R::answer(response).ok_or_else(|| malformed(format!("it does not answer {}", R::API)))
+        answer.ok_or_else(|| malformed(format!("it does not answer {}", Q::NAME)))
     }
 
-    fn broken(&self, api: ApiKey, error: std::io::Error) -> AdminError {
+    fn broken<Q: Question>(&self, error: std::io::Error) -> AdminError {
         let reason = match error.kind() {
             std::io::ErrorKind::UnexpectedEof => "the broker closed it".to_owned(),
             _ => error.to_string(),
         };
-        AdminError::Broken { address: self.address.clone(), api, reason }
+        AdminError::Broken { address: self.address.clone(), api: Q::NAME, reason }
     }
 }

@@ -19,6 +19,9 @@ use crate::protocol::messages::k42_delete_groups::DeleteGroupsRequest;
 use crate::protocol::messages::k47_offset_delete::{
     OffsetDeleteRequest, OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
+use crate::protocol::messages::k69_consumer_group_describe::{
+    Assignment, ConsumerGroupDescribeRequest, Member,
+};
 
 /// A group among others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,16 @@ pub struct GroupDescription {
     pub assignor: String,
     pub coordinator: Node,
     pub members: Vec<MemberDescription>,
+    /// Of a group of KIP-848's protocol.
+    pub epochs: Option<GroupEpochs>,
+}
+
+/// How far a group of KIP-848's protocol is with its assignment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupEpochs {
+    pub group: i32,
+    /// For which the assignment that is aimed at was made.
+    pub target: i32,
 }
 
 /// One member.
@@ -52,6 +65,19 @@ pub struct MemberDescription {
     pub host: String,
     /// What it reads, in order.
     pub assigned: Vec<TopicPartition>,
+    /// Of a member of a group of KIP-848's protocol.
+    pub target: Option<MemberTarget>,
+}
+
+/// Where a member of a group of KIP-848's protocol is to get.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemberTarget {
+    /// The epoch that it has reached.
+    pub epoch: i32,
+    /// What it shall read, in order.
+    pub assigned: Vec<TopicPartition>,
+    /// Whether it speaks the new protocol; a group may have members of both (KIP-1099).
+    pub upgraded: Option<bool>,
 }
 
 /// What a group has committed for a partition.
@@ -86,6 +112,49 @@ impl Admin {
 
     /// One group; one that does not exist is an error or, from older brokers, in state `Dead`.
     pub async fn group(&self, id: &str) -> Result<GroupDescription, AdminError> {
+        if self.serves::<ConsumerGroupDescribeRequest>().await? {
+            match self.consumer_group(id).await {
+                // One of the classic protocol, or none at all.
+                Err(error) if error.code() == Some(ErrorCode::GROUP_ID_NOT_FOUND) => {}
+                // KIP-848 is turned off there.
+                Err(error) if error.code() == Some(ErrorCode::UNSUPPORTED_VERSION) => {}
+                described => return described,
+            }
+        }
+        self.classic_group(id).await
+    }
+
+    /// A group of KIP-848's protocol.
+    async fn consumer_group(&self, id: &str) -> Result<GroupDescription, AdminError> {
+        let what = format!("group '{id}'");
+        let request = ConsumerGroupDescribeRequest {
+            group_ids: vec![id.to_owned()],
+            include_authorized_operations: false,
+        };
+        self.again(&what, async || {
+            let coordinator = self.coordinator(id, 0).await?;
+            let answer = self.ask(To::Node(coordinator.id), 0, request.clone()).await?;
+            let found = answer.groups.into_iter().next();
+            let gone = || AdminError::refused(&what, ErrorCode::GROUP_ID_NOT_FOUND, None);
+            let found = found.ok_or_else(gone)?;
+            check(found.error_code, found.error_message, &what)?;
+            Ok(GroupDescription {
+                id: found.group_id,
+                state: found.group_state,
+                protocol_type: "consumer".to_owned(),
+                assignor: found.assignor_name,
+                coordinator,
+                members: found.members.into_iter().map(consumer_member).collect(),
+                epochs: Some(GroupEpochs {
+                    group: found.group_epoch,
+                    target: found.assignment_epoch,
+                }),
+            })
+        })
+        .await
+    }
+
+    async fn classic_group(&self, id: &str) -> Result<GroupDescription, AdminError> {
         let what = format!("group '{id}'");
         let request = DescribeGroupsRequest {
             groups: vec![id.to_owned()],
@@ -105,6 +174,7 @@ impl Admin {
                 assignor: found.protocol_data,
                 coordinator,
                 members: found.members.into_iter().map(member).collect(),
+                epochs: None,
             })
         })
         .await
@@ -254,5 +324,34 @@ fn member(found: DescribedGroupMember) -> MemberDescription {
         client_id: found.client_id,
         host: found.client_host,
         assigned: partitions,
+        target: None,
+    }
+}
+
+fn consumer_member(found: Member) -> MemberDescription {
+    let partitions = |assignment: Assignment| {
+        let mut partitions = Vec::new();
+        for topic in assignment.topic_partitions {
+            let of = |number| TopicPartition::new(topic.topic_name.as_str(), number);
+            partitions.extend(topic.partitions.into_iter().map(of));
+        }
+        partitions.sort();
+        partitions
+    };
+    MemberDescription {
+        member_id: found.member_id,
+        instance_id: found.instance_id,
+        client_id: found.client_id,
+        host: found.client_host,
+        assigned: partitions(found.assignment),
+        target: Some(MemberTarget {
+            epoch: found.member_epoch,
+            assigned: partitions(found.target_assignment),
+            upgraded: match found.member_type {
+                0 => Some(false),
+                1 => Some(true),
+                _ => None,
+            },
+        }),
     }
 }

@@ -6,7 +6,8 @@
 //!   └── again after a pause while the broker says that this can help, up to a deadline
 //! ```
 //!
-//! - [`connection`]: a socket, the versions that both sides speak; [`routing`]: nodes, retries;
+//! - [`connection`]: a socket, the versions that both sides speak; [`question`]: what can be asked,
+//!   of this broker and of others alone; [`routing`]: nodes, retries;
 //! - [`topics`], [`configs`], [`groups`], [`offsets`], [`transactions`], [`cluster`]: what can be
 //!   asked and ordered.
 //!
@@ -21,6 +22,7 @@ pub mod configs;
 mod connection;
 pub mod groups;
 pub mod offsets;
+mod question;
 mod routing;
 pub mod topics;
 pub mod transactions;
@@ -29,7 +31,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::protocol::{ApiKey, ErrorCode};
+use crate::protocol::ErrorCode;
 
 pub use routing::Admin;
 
@@ -44,9 +46,9 @@ pub enum AdminError {
     )]
     Unreachable { address: String, reason: String },
     #[error("{address}: the connection broke during {api}: {reason}")]
-    Broken { address: String, api: ApiKey, reason: String },
+    Broken { address: String, api: &'static str, reason: String },
     #[error("{address}: this broker does not serve {api}{}", from_version(*version))]
-    NotServed { address: String, api: ApiKey, version: i16 },
+    NotServed { address: String, api: &'static str, version: i16 },
     #[error("{address}: malformed response: {reason}")]
     Malformed { address: String, reason: String },
     #[error("{}", told(what, *code, reason.as_deref()))]

@@ -11,7 +11,9 @@ use tokio::time::{Instant, timeout};
 use super::AdminError;
 use super::cluster::Node;
 use super::connection::Connection;
+use super::question::Question;
 use crate::ids::TopicPartition;
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::k03_metadata::{
     MetadataRequest, MetadataRequestTopic, MetadataResponse,
 };
@@ -19,7 +21,6 @@ use crate::protocol::messages::k10_find_coordinator::{
     FindCoordinatorRequest, FindCoordinatorResponse,
 };
 use crate::protocol::messages::k18_api_versions::ApiVersionsResponse;
-use crate::protocol::{ApiKey, Ask, ErrorCode};
 use crate::server::HostPort;
 
 /// First and longest pause before a request is sent again.
@@ -96,24 +97,24 @@ impl Admin {
 
     /// Asks once. A connection that was idle may have been closed by the broker meanwhile, so one
     /// that breaks before it was used in this call is opened anew.
-    pub(super) async fn ask<R: Ask + Clone>(
+    pub(super) async fn ask<Q: Question>(
         &self,
         to: To<'_>,
         from_version: i16,
-        request: R,
-    ) -> Result<R::Answer, AdminError> {
+        request: Q,
+    ) -> Result<Q::Answer, AdminError> {
         let node = match to {
-            To::Any => return self.in_time(R::API, self.ask_any(from_version, request)).await,
+            To::Any => return self.in_time(Q::NAME, self.ask_any(from_version, request)).await,
             To::Controller => self.controller().await?,
             To::Node(id) => self.node(id).await?,
             To::Group(group) => self.coordinator(group, 0).await?,
         };
-        self.in_time(R::API, self.ask_at(&node.address(), from_version, request)).await
+        self.in_time(Q::NAME, self.ask_at(&node.address(), from_version, request)).await
     }
 
     async fn in_time<T>(
         &self,
-        api: ApiKey,
+        api: &'static str,
         asked: impl Future<Output = Result<T, AdminError>>,
     ) -> Result<T, AdminError> {
         let deadline = self.inner.deadline;
@@ -124,11 +125,11 @@ impl Admin {
     }
 
     /// Asks by the first of the known brokers that can be reached.
-    async fn ask_any<R: Ask + Clone>(
+    async fn ask_any<Q: Question>(
         &self,
         from_version: i16,
-        request: R,
-    ) -> Result<R::Answer, AdminError> {
+        request: Q,
+    ) -> Result<Q::Answer, AdminError> {
         let mut last = None;
         for address in &self.inner.bootstrap {
             match self.ask_at(address, from_version, request.clone()).await {
@@ -139,12 +140,12 @@ impl Admin {
         Err(last.expect("there is at least one address, or connecting has failed"))
     }
 
-    async fn ask_at<R: Ask + Clone>(
+    async fn ask_at<Q: Question>(
         &self,
         address: &HostPort,
         from_version: i16,
-        request: R,
-    ) -> Result<R::Answer, AdminError> {
+        request: Q,
+    ) -> Result<Q::Answer, AdminError> {
         let slot = self.slot(address);
         let mut slot = slot.lock().await;
         let reused = slot.is_some();
@@ -182,7 +183,7 @@ impl Admin {
     }
 
     /// Whether a broker serves an API at all.
-    pub(super) async fn serves(&self, api: ApiKey) -> Result<bool, AdminError> {
+    pub(super) async fn serves<Q: Question>(&self) -> Result<bool, AdminError> {
         let address = self.any_node().await?.address();
         let slot = self.slot(&address);
         let mut slot = slot.lock().await;
@@ -190,7 +191,7 @@ impl Admin {
             Some(connection) => connection,
             None => Connection::open(&address, &self.inner.client_id).await?,
         };
-        Ok(slot.insert(connection).serves(api))
+        Ok(slot.insert(connection).serves(Q::KEY))
     }
 
     async fn any_node(&self) -> Result<Node, AdminError> {
@@ -227,8 +228,9 @@ impl Admin {
         };
         // The coordinators' topic is created by the first who asks, which takes a moment.
         self.again(&what, async || {
-            let response: FindCoordinatorResponse =
-                self.in_time(ApiKey::FindCoordinator, self.ask_any(4, request.clone())).await?;
+            let response: FindCoordinatorResponse = self
+                .in_time(FindCoordinatorRequest::NAME, self.ask_any(4, request.clone()))
+                .await?;
             let found = response.coordinators.into_iter().next();
             let found = found.ok_or_else(|| no_node(what.clone()))?;
             super::check(found.error_code, found.error_message, &what)?;
@@ -257,7 +259,7 @@ impl Admin {
         };
         // From v4 on a question can say that it wants nothing created.
         let asked = self.ask_any(4, request);
-        let response: MetadataResponse = self.in_time(ApiKey::Metadata, asked).await?;
+        let response: MetadataResponse = self.in_time(MetadataRequest::NAME, asked).await?;
         super::check(response.error_code, None, "metadata")?;
         let nodes = response.brokers.iter().map(|broker| {
             let (host, rack) = (broker.host.clone(), broker.rack.clone());

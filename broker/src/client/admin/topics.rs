@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::routing::To;
 use super::{Admin, AdminError, check};
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::k03_metadata::MetadataResponseTopic;
 use crate::protocol::messages::k19_create_topics::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig, CreateTopicsRequest,
@@ -17,7 +18,6 @@ use crate::protocol::messages::k37_create_partitions::{
 use crate::protocol::messages::k75_describe_topic_partitions::{
     Cursor, DescribeTopicPartitionsRequest, DescribeTopicPartitionsResponseTopic, TopicRequest,
 };
-use crate::protocol::{ApiKey, ErrorCode};
 
 /// How long the controller may take.
 const ORDER_TIMEOUT_MS: i32 = 30_000;
@@ -87,7 +87,7 @@ impl Admin {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let mut found = match self.serves(ApiKey::DescribeTopicPartitions).await? {
+        let mut found = match self.serves::<DescribeTopicPartitionsRequest>().await? {
             true => self.describe_in_pages(names).await?,
             false => self.describe_by_metadata(names).await?,
         };

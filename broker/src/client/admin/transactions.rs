@@ -4,12 +4,16 @@ use super::routing::To;
 use super::{Admin, AdminError, check};
 use crate::ids::{Offset, ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::ErrorCode;
+use crate::protocol::messages::k22_init_producer_id::InitProducerIdRequest;
 use crate::protocol::messages::k27_write_txn_markers::{
     WritableTxnMarker, WritableTxnMarkerTopic, WriteTxnMarkersRequest,
 };
 use crate::protocol::messages::k61_describe_producers::{DescribeProducersRequest, TopicRequest};
 use crate::protocol::messages::k65_describe_transactions::DescribeTransactionsRequest;
 use crate::protocol::messages::k66_list_transactions::ListTransactionsRequest;
+
+/// Of the producer that is made up to end another's transaction; it begins none.
+const TERMINATION_TIMEOUT_MS: i32 = 60_000;
 
 /// A transactional id among others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,14 +62,24 @@ pub struct HangingTransaction {
 }
 
 impl Admin {
-    /// All transactional ids, or those whose transaction has been open for longer than this.
+    /// All transactional ids, or those whose transaction has been open for longer than this and
+    /// whose id the regular expression matches.
     pub async fn transactions(
         &self,
         longer_than_ms: Option<i64>,
+        pattern: Option<&str>,
     ) -> Result<Vec<TransactionListing>, AdminError> {
         let mut found = Vec::new();
-        let (filter, from_version) = longer_than_ms.map_or((-1, 0), |duration| (duration, 1));
-        let request = ListTransactionsRequest { duration_filter: filter, ..Default::default() };
+        let from_version = match (longer_than_ms, pattern) {
+            (_, Some(_)) => 2,
+            (Some(_), None) => 1,
+            (None, None) => 0,
+        };
+        let request = ListTransactionsRequest {
+            duration_filter: longer_than_ms.unwrap_or(-1),
+            transactional_id_pattern: pattern.map(str::to_owned),
+            ..Default::default()
+        };
         for node in self.cluster().await?.nodes {
             let what = format!("transactions of broker {}", node.id);
             let listed = self.again(&what, async || {
@@ -178,6 +192,23 @@ impl Admin {
                 check(partition.error_code, None, &what)?;
             }
             Ok(())
+        })
+        .await
+    }
+
+    /// Aborts the open transaction of a transactional id and fences its producer, as a new producer
+    /// of that id would.
+    pub async fn terminate_transaction(&self, id: &str) -> Result<(), AdminError> {
+        let what = format!("transactional id '{id}'");
+        let request = InitProducerIdRequest {
+            transactional_id: Some(id.to_owned()),
+            transaction_timeout_ms: TERMINATION_TIMEOUT_MS,
+            ..Default::default()
+        };
+        self.again(&what, async || {
+            let coordinator = self.coordinator(id, 1).await?;
+            let answer = self.ask(To::Node(coordinator.id), 0, request.clone()).await?;
+            check(answer.error_code, None, &what)
         })
         .await
     }

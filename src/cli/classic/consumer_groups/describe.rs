@@ -2,6 +2,7 @@
 
 use broker::client::admin::Admin;
 use broker::client::admin::groups::{GroupDescription, MemberDescription};
+use broker::ids::TopicPartition;
 
 use super::{chosen, executing};
 use crate::cli::classic::options::Given;
@@ -103,11 +104,11 @@ fn offsets(group: &GroupDescription, rows: &[Progress], verbose: bool) -> String
     text
 }
 
-/// `t:0,1 u:2`
-fn assignment(member: &MemberDescription) -> String {
+/// `t:0,1;u:2`
+fn assignment(assigned: &[TopicPartition]) -> String {
     let mut text = String::new();
     let mut last = None;
-    for of in &member.assigned {
+    for of in assigned {
         match last == Some(&of.topic) {
             true => text.push(','),
             false if last.is_none() => text.push_str(&format!("{}:", of.topic)),
@@ -129,8 +130,13 @@ fn members(group: &GroupDescription, verbose: bool) -> String {
         width(all.iter().map(|member| member.host.as_str()), 15),
         width(all.iter().map(|member| member.client_id.as_str()), 15),
     ];
-    let assigned: Vec<String> = all.iter().map(assignment).collect();
+    let assigned: Vec<String> = all.iter().map(|member| assignment(&member.assigned)).collect();
+    let target = |member: &MemberDescription| {
+        member.target.as_ref().map_or("-".to_owned(), |target| assignment(&target.assigned))
+    };
+    let targets: Vec<String> = all.iter().map(target).collect();
     let assigned_width = width(assigned.iter().map(String::as_str), 20);
+    let targets_width = width(targets.iter().map(String::as_str), 20);
     let line = |cells: [&str; 10]| {
         let [group, member, instance, host, client, count, epoch, now, target_epoch, target] =
             cells;
@@ -138,8 +144,8 @@ fn members(group: &GroupDescription, verbose: bool) -> String {
         padded.extend(instances.then_some((instance, widths[2])));
         padded.extend([(host, widths[3]), (client, widths[4]), (count, 15)]);
         if verbose {
-            let width = assigned_width;
-            padded.extend([(epoch, 15), (now, width), (target_epoch, 15), (target, width)]);
+            padded.extend([(epoch, 15), (now, assigned_width)]);
+            padded.extend([(target_epoch, 15), (target, targets_width)]);
         }
         // Java's format ends with a blank, but not with more columns behind it.
         java::padded(&padded) + if verbose { "\n" } else { " \n" }
@@ -157,7 +163,8 @@ fn members(group: &GroupDescription, verbose: bool) -> String {
         "TARGET-EPOCH",
         "TARGET-ASSIGNMENT",
     ]));
-    for (member, assigned) in all.iter().zip(&assigned) {
+    let target_epoch = known(group.epochs.map(|epochs| epochs.target));
+    for ((member, assigned), target) in all.iter().zip(&assigned).zip(&targets) {
         text.push_str(&line([
             &group.id,
             &member.member_id,
@@ -165,10 +172,10 @@ fn members(group: &GroupDescription, verbose: bool) -> String {
             &member.host,
             &member.client_id,
             &member.assigned.len().to_string(),
-            "-",
+            &known(member.target.as_ref().map(|target| target.epoch)),
             assigned,
-            "-",
-            "-",
+            &target_epoch,
+            target,
         ]));
     }
     text
@@ -198,7 +205,10 @@ fn state(group: &GroupDescription, verbose: bool) -> String {
         "#MEMBERS",
     ]);
     let count = group.members.len().to_string();
-    text.push_str(&line([&group.id, &coordinator, assignor, &group.state, "-", "-", &count]));
+    let epoch = known(group.epochs.map(|epochs| epochs.group));
+    let target_epoch = known(group.epochs.map(|epochs| epochs.target));
+    let cells = [&group.id, &coordinator, assignor, &group.state, &epoch, &target_epoch, &count];
+    text.push_str(&line(cells));
     text.push('\n');
     text
 }

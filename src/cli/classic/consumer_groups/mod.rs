@@ -14,7 +14,6 @@ use super::options::{Given, Tool, flag, maybe, value};
 use super::{Error, java};
 use crate::cli::Failure;
 use crate::cli::groups::reset::topic_scope;
-use crate::cli::patterns::Pattern;
 use crate::cli::stdout::print;
 
 pub const TOOL: Tool = Tool {
@@ -146,7 +145,7 @@ fn list_only(given: &Given) -> Result<(), Error> {
 
 fn validate_regex(given: &Given) -> Result<(), Error> {
     let text = given.value("validate-regex").unwrap_or_default();
-    Ok(print(&match Pattern::new(text) {
+    Ok(print(&match regex::Regex::new(text) {
         Ok(_) => format!("The regular expression `{text}` is valid.\n"),
         Err(_) => format!("The regular expression `{text}` is invalid.\n"),
     })?)

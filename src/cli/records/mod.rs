@@ -1,4 +1,7 @@
-//! `millstream records`: where partitions begin and end, and deleting their oldest records.
+//! `millstream records`: where partitions begin and end, deleting their oldest records, and
+//! looking into log files.
+
+mod dump;
 
 use broker::client::Isolation;
 use broker::client::admin::Admin;
@@ -16,7 +19,8 @@ use crate::render::table::Table;
 #[command(after_help = "Examples:
   millstream records offsets orders
   millstream records offsets orders --at 2024-05-01T12:00:00
-  millstream records delete orders --partition 0 --before 1000")]
+  millstream records delete orders --partition 0 --before 1000
+  millstream records dump .millstream/orders-0")]
 pub struct RecordsArgs {
     #[command(subcommand)]
     command: RecordsCommand,
@@ -52,6 +56,8 @@ enum RecordsCommand {
         #[command(flatten)]
         broker: BrokerChoice,
     },
+    /// Show what lies in log files, without a broker
+    Dump(dump::DumpArgs),
 }
 
 fn offset_at(text: &str) -> Result<OffsetAt, String> {
@@ -75,8 +81,10 @@ fn before(text: &str) -> Result<Offset, String> {
 }
 
 pub async fn records(args: RecordsArgs) -> Result<(), Failure> {
-    let (RecordsCommand::Offsets { broker, .. } | RecordsCommand::Delete { broker, .. }) =
-        &args.command;
+    let broker = match &args.command {
+        RecordsCommand::Offsets { broker, .. } | RecordsCommand::Delete { broker, .. } => broker,
+        RecordsCommand::Dump(args) => return dump::dump(args),
+    };
     let connection = connection::open_admin(broker).await?;
     let admin = &connection.admin;
     let done = match args.command {
@@ -84,6 +92,7 @@ pub async fn records(args: RecordsArgs) -> Result<(), Failure> {
         RecordsCommand::Delete { topic, partition, before, .. } => {
             delete(admin, &topic, partition, before).await
         }
+        RecordsCommand::Dump(args) => dump::dump(&args),
     };
     connection.close().await;
     done

@@ -1,110 +1,24 @@
 //! Kafka's commands against themselves: the same script by Kafka's own programs and by ours has to
 //! print the same, on our broker and on Apache Kafka.
+//!
+//! - [`java`]: Kafka's programs; [`live`]: groups with members at work; [`transactions`]: open and
+//!   hanging ones; [`segments`]: log files; here: all that needs no such company.
 
+#[path = "../fixture/mod.rs"]
 mod fixture;
-#[path = "kafka/fixture.rs"]
+mod java;
+#[path = "../kafka/fixture.rs"]
 mod kafka;
+mod live;
+mod segments;
+mod transactions;
 
 use std::fmt::Write as _;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fixture::{ROOT, Running, run_with};
+use fixture::Running;
+use java::{Done, Java, ours};
 use tempfile::tempdir;
-
-const CLASSES: [(&str, &str); 8] = [
-    ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
-    ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
-    ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
-    ("kafka-consumer-groups", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
-    ("kafka-configs", "kafka.admin.ConfigCommand"),
-    ("kafka-get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
-    ("kafka-delete-records", "org.apache.kafka.tools.DeleteRecordsCommand"),
-    ("kafka-broker-api-versions", "org.apache.kafka.tools.BrokerApiVersionsCommand"),
-];
-
-/// What a command did.
-#[derive(Debug, PartialEq, Eq)]
-struct Done {
-    status: i32,
-    stdout: String,
-    stderr: String,
-}
-
-/// Kafka's own programs, all in one process.
-struct Java {
-    process: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Java {
-    fn start() -> Option<Java> {
-        for tool in ["javac", "mvn"] {
-            let found = Command::new(tool).arg("-version").output();
-            if !found.is_ok_and(|output| output.status.success()) {
-                eprintln!("skipped: comparing with Kafka's own commands needs '{tool}'");
-                return None;
-            }
-        }
-        let mut process = Command::new(Path::new(ROOT).join("tests/kafka/start-kafka.sh"))
-            .arg("commands")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let input = process.stdin.take().unwrap();
-        let output = BufReader::new(process.stdout.take().unwrap());
-        Some(Java { process, input, output })
-    }
-
-    fn run(&mut self, words: &[&str], input: &str) -> Done {
-        let (_, class) = CLASSES.iter().find(|(name, _)| *name == words[0]).unwrap();
-        let all = [&[*class], &words[1..], &[input]].concat();
-        let line: Vec<String> = all.iter().map(|word| hexadecimal(word)).collect();
-        writeln!(self.input, "{}", line.join(" ")).unwrap();
-        let mut answer = || {
-            let mut line = String::new();
-            self.output.read_line(&mut line).unwrap();
-            assert!(line.ends_with('\n'), "{words:?}: the process ended");
-            line.trim_end().to_owned()
-        };
-        let status = answer().parse().unwrap();
-        Done { status, stdout: text(&answer()), stderr: text(&answer()) }
-    }
-}
-
-impl Drop for Java {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn hexadecimal(word: &str) -> String {
-    let mut digits = String::new();
-    for byte in word.bytes() {
-        write!(digits, "{byte:02x}").unwrap();
-    }
-    digits
-}
-
-fn text(digits: &str) -> String {
-    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
-    String::from_utf8((0..digits.len()).step_by(2).map(byte).collect()).unwrap()
-}
-
-fn ours(dir: &Path, words: &[&str], input: &str) -> Done {
-    let output = run_with(dir, words, input);
-    Done {
-        status: output.status.code().unwrap(),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
-}
 
 /// Lines without what is random, in an order of their own: Kafka's is often that of a hash table.
 fn lines(printed: &str, address: &str) -> Vec<String> {
@@ -195,7 +109,10 @@ const SCRIPT: &[&str] = &[
 ];
 
 /// Held by each test: Kafka is told a port that is free, and another's broker might take it.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+fn turn() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Wrong flags: the first line on stderr counts.
 const MISTAKES: &[&str] = &[
@@ -226,7 +143,8 @@ const MISTAKES: &[&str] = &[
 fn words<'a>(line: &'a str, address: &'a str) -> (Vec<&'a str>, &'a str) {
     let (command, input) = line.split_once('<').unwrap_or((line, ""));
     let mut words: Vec<&str> = command.split_whitespace().collect();
-    words.extend(["--bootstrap-server", address]);
+    // Before all others: some commands have commands of their own, with options of their own.
+    words.splice(1..1, ["--bootstrap-server", address]);
     (words, input)
 }
 
@@ -248,7 +166,7 @@ impl Differences {
 
 #[test]
 fn kafkas_commands_and_ours_print_the_same() {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let Some(mut java) = Java::start() else { return };
     let (theirs, mine) = (tempdir().unwrap(), tempdir().unwrap());
     let (_broker, kafkas_address) = Running::broker(theirs.path());
@@ -287,7 +205,7 @@ const LOOKS: &[&str] = &[
 
 #[test]
 fn our_commands_look_after_apache_kafka_as_its_own_do() {
-    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let Some(mut java) = Java::start() else { return };
     let Some(kafka) = kafka::kafka() else { return };
     let (dir, address) = (tempdir().unwrap(), kafka.address.as_str());

@@ -1,0 +1,57 @@
+//! ConsumerGroupDescribe: state and members of groups of KIP-848's protocol. Only asked, of Apache
+//! Kafka: there are no such groups here.
+
+use uuid::Uuid;
+
+use crate::protocol::error_code::ErrorCode;
+use crate::protocol::message::messages;
+
+messages! {
+    ConsumerGroupDescribeRequest: 0..=1, flexible 0.. {
+        group_ids: Vec<String>;
+        include_authorized_operations: bool;
+    }
+
+    /// v1 the protocol of each member (KIP-1099).
+    ConsumerGroupDescribeResponse: 0..=1, flexible 0.. {
+        throttle_time_ms: i32;
+        groups: Vec<DescribedGroup>;
+    }
+
+    DescribedGroup {
+        error_code: ErrorCode;
+        error_message: Option<String>;
+        group_id: String;
+        group_state: String;
+        group_epoch: i32;
+        assignment_epoch: i32;
+        assignor_name: String;
+        members: Vec<Member>;
+        authorized_operations: i32 = i32::MIN;
+    }
+
+    Member {
+        member_id: String;
+        instance_id: Option<String>;
+        rack_id: Option<String>;
+        member_epoch: i32;
+        client_id: String;
+        client_host: String;
+        subscribed_topic_names: Vec<String>;
+        subscribed_topic_regex: Option<String>;
+        assignment: Assignment;
+        target_assignment: Assignment;
+        /// -1 unknown, 0 classic, 1 consumer.
+        member_type: i8 = -1, in 1.., ignorable;
+    }
+
+    Assignment {
+        topic_partitions: Vec<TopicPartitions>;
+    }
+
+    TopicPartitions {
+        topic_id: Uuid;
+        topic_name: String;
+        partitions: Vec<i32>;
+    }
+}

@@ -1,0 +1,102 @@
+//! Kafka's own programs, and ours in the same way.
+
+use std::fmt::Write as _;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::fixture::{ROOT, run_with};
+
+const CLASSES: [(&str, &str); 10] = [
+    ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
+    ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
+    ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
+    ("kafka-consumer-groups", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
+    ("kafka-configs", "kafka.admin.ConfigCommand"),
+    ("kafka-get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
+    ("kafka-delete-records", "org.apache.kafka.tools.DeleteRecordsCommand"),
+    ("kafka-transactions", "org.apache.kafka.tools.TransactionsCommand"),
+    ("kafka-dump-log", "kafka.tools.DumpLogSegments"),
+    ("kafka-broker-api-versions", "org.apache.kafka.tools.BrokerApiVersionsCommand"),
+];
+
+/// What a command did.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Done {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// Kafka's own programs, all in one process.
+pub struct Java {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Java {
+    pub fn start() -> Option<Java> {
+        for tool in ["javac", "mvn"] {
+            let found = Command::new(tool).arg("-version").output();
+            if !found.is_ok_and(|output| output.status.success()) {
+                eprintln!("skipped: comparing with Kafka's own commands needs '{tool}'");
+                return None;
+            }
+        }
+        let mut process = Command::new(Path::new(ROOT).join("tests/kafka/start-kafka.sh"))
+            .arg("commands")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let input = process.stdin.take().unwrap();
+        let output = BufReader::new(process.stdout.take().unwrap());
+        Some(Java { process, input, output })
+    }
+
+    pub fn run(&mut self, words: &[&str], input: &str) -> Done {
+        let (_, class) = CLASSES.iter().find(|(name, _)| *name == words[0]).unwrap();
+        let all = [&[*class], &words[1..], &[input]].concat();
+        let line: Vec<String> = all.iter().map(|word| hexadecimal(word)).collect();
+        writeln!(self.input, "{}", line.join(" ")).unwrap();
+        let mut answer = || {
+            let mut line = String::new();
+            self.output.read_line(&mut line).unwrap();
+            assert!(line.ends_with('\n'), "{words:?}: the process ended");
+            line.trim_end().to_owned()
+        };
+        let status = answer().parse().unwrap();
+        Done { status, stdout: text(&answer()), stderr: text(&answer()) }
+    }
+}
+
+impl Drop for Java {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn hexadecimal(word: &str) -> String {
+    let mut digits = String::new();
+    for byte in word.bytes() {
+        write!(digits, "{byte:02x}").unwrap();
+    }
+    digits
+}
+
+fn text(digits: &str) -> String {
+    let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+    String::from_utf8((0..digits.len()).step_by(2).map(byte).collect()).unwrap()
+}
+
+pub fn ours(dir: &Path, words: &[&str], input: &str) -> Done {
+    let output = run_with(dir, words, input);
+    Done {
+        status: output.status.code().unwrap(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
