@@ -36,6 +36,7 @@ pub fn source(name: &str, format: Format, columns: &[(&str, DataType)]) -> Sourc
         topic: name.to_owned(),
         kind: SourceKind::Stream,
         format,
+        key_format: Format::Raw,
         columns: columns
             .iter()
             .map(|(name, _)| Column { name: (*name).to_owned(), from: ColumnFrom::Value })
@@ -86,6 +87,9 @@ pub fn sink(topic: &str) -> Sink {
         partitions: None,
         format: Format::Json,
         key: Vec::new(),
+        key_format: Format::Raw,
+        value_without_key: false,
+        headers: Vec::new(),
         timestamp: None,
         print: true,
     }

@@ -9,6 +9,7 @@ mod connection;
 mod consume;
 mod failure;
 mod groups;
+mod infer;
 mod links;
 mod patterns;
 mod produce;
@@ -59,7 +60,7 @@ enum Command {
     Check(check::CheckArgs),
     /// Run the broker alone, for any Kafka client
     Broker(broker::BrokerArgs),
-    /// List, create, describe, alter and delete topics
+    /// List, create, describe, alter and delete topics, and infer what they hold
     Topics(topics::TopicsArgs),
     /// Write lines from stdin to a topic
     Produce(produce::ProduceArgs),

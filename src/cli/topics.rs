@@ -1,4 +1,4 @@
-//! `millstream topics`: list, create, describe, alter, delete.
+//! `millstream topics`: list, create, describe, alter, infer, delete.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use broker::protocol::ErrorCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::infer::{InferArgs, infer_topic};
 use super::stdout::{print, print_json};
 use super::{BrokerChoice, Failure, connection, key_value};
 use crate::render::table::{Table, plural};
@@ -22,6 +23,7 @@ use crate::render::table::{Table, plural};
   millstream topics create orders --partitions 6 --config retention.ms=86400000
   millstream topics describe orders --json
   millstream topics alter orders --partitions 12
+  millstream topics infer orders
   millstream topics delete orders")]
 pub struct TopicsArgs {
     #[command(subcommand)]
@@ -89,6 +91,8 @@ enum TopicsCommand {
         #[arg(long = "delete-config", value_name = "KEY")]
         delete_configs: Vec<String>,
     },
+    /// Guess what a topic holds, and print it as a declaration for pipeline files
+    Infer(Box<InferArgs>),
     /// Delete topics and all their records
     #[command(after_help = "Example:\n  millstream topics delete orders payments")]
     Delete {
@@ -103,15 +107,20 @@ enum TopicsCommand {
 }
 
 pub async fn topics(args: TopicsArgs) -> Result<(), Failure> {
-    let broker = match &args.command {
+    let command = match args.command {
+        TopicsCommand::Infer(args) => return infer_topic(*args).await,
+        command => command,
+    };
+    let broker = match &command {
         TopicsCommand::List { broker, .. }
         | TopicsCommand::Create { broker, .. }
         | TopicsCommand::Describe { broker, .. }
         | TopicsCommand::Alter { broker, .. }
         | TopicsCommand::Delete { broker, .. } => broker,
+        TopicsCommand::Infer(infer) => &infer.broker,
     };
     let connection = connection::open_admin(broker).await?;
-    let done = act(&connection.admin, args.command).await;
+    let done = act(&connection.admin, command).await;
     connection.close().await;
     done
 }
@@ -150,6 +159,7 @@ async fn act(admin: &Admin, command: TopicsCommand) -> Result<(), Failure> {
             let deleted = delete_configs.into_iter().map(|name| (name, ConfigChange::Delete));
             alter(admin, &topic, partitions, set.chain(deleted).collect()).await
         }
+        TopicsCommand::Infer(_) => unreachable!("it reads records, and has its own connection"),
         TopicsCommand::Delete { topics, if_exists, .. } => delete(admin, &topics, if_exists).await,
     }
 }

@@ -14,6 +14,7 @@ use arrow::array::{
     StringViewBuilder,
 };
 use arrow::compute::kernels::cast_utils::{Parser, parse_decimal, string_to_datetime};
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
     ArrowTimestampType, DataType, Date32Type, Date64Type, Decimal128Type, Float32Type, Float64Type,
     Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType,
@@ -21,6 +22,7 @@ use arrow::datatypes::{
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
+use arrow::error::ArrowError;
 
 /// Digits from which on a number in a time column is a count of units, not a date such as
 /// `20130101`.
@@ -118,8 +120,29 @@ pub fn expectation(data_type: &DataType) -> String {
         DataType::Date32 | DataType::Date64 => "a date such as 2013-01-31".to_owned(),
         DataType::Time32(_) | DataType::Time64(_) => "a time of day such as 09:30:00".to_owned(),
         DataType::Timestamp(_, _) => "a time such as 2013-01-31T09:30:00Z".to_owned(),
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_owned(),
+        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => {
+            "bytes (in text: as base64)".to_owned()
+        }
+        DataType::FixedSizeBinary(width) => format!("{width} bytes (in text: as base64)"),
+        DataType::List(_) | DataType::LargeList(_) => "an array".to_owned(),
+        DataType::FixedSizeList(_, len) => format!("an array of {len}"),
+        DataType::Map(..) => "an object of names and values".to_owned(),
+        DataType::Struct(_) => "an object".to_owned(),
         other => format!("of type {other}"),
     }
+}
+
+/// The values as another type, all of them: what does not fit is an error, never NULL.
+pub(super) fn exact_cast(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, String> {
+    if array.data_type() == data_type {
+        return Ok(Arc::clone(array));
+    }
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    cast_with_options(array, data_type, &options).map_err(|error| match error {
+        ArrowError::CastError(reason) | ArrowError::ComputeError(reason) => reason,
+        other => other.to_string(),
+    })
 }
 
 struct Parsed<T: Parser + ArrowPrimitiveType>(PrimitiveBuilder<T>);
@@ -202,7 +225,7 @@ struct Timestamps<T: ArrowTimestampType> {
 
 impl<T: ArrowTimestampType> TextColumn for Timestamps<T> {
     fn append(&mut self, text: &str) -> bool {
-        match timestamp::<T>(text.trim_ascii(), &self.zone) {
+        match timestamp(text.trim_ascii(), T::UNIT, &self.zone) {
             Some(value) => {
                 self.builder.append_value(value);
                 true
@@ -220,13 +243,14 @@ impl<T: ArrowTimestampType> TextColumn for Timestamps<T> {
     }
 }
 
-fn timestamp<T: ArrowTimestampType>(text: &str, zone: &Tz) -> Option<i64> {
+/// The time that `text` says, in `unit`s since 1970.
+pub(super) fn timestamp(text: &str, unit: TimeUnit, zone: &Tz) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.len() >= EPOCH_DIGITS_MIN && digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().ok();
     }
     let time = string_to_datetime(zone, text).ok()?;
-    match T::UNIT {
+    match unit {
         TimeUnit::Second => Some(time.timestamp()),
         TimeUnit::Millisecond => Some(time.timestamp_millis()),
         TimeUnit::Microsecond => Some(time.timestamp_micros()),

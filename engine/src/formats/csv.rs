@@ -1,15 +1,16 @@
 //! One RFC 4180 row per record: fields go straight into the builders of the columns that are
 //! wanted, the others are only counted.
 //!
-//! A field may be quoted, a quote within quotes is doubled, and quoted fields may hold delimiters
-//! and line breaks. A quote inside an unquoted field is an ordinary character. A line break at
-//! the record's end is not part of it. Without quotes and line breaks, as most records are, the
-//! fields are found by searching for delimiters alone.
+//! A field may be quoted, a quote within quotes is doubled or comes after the escape character, if
+//! there is one, and quoted fields may hold delimiters and line breaks. A quote inside an unquoted
+//! field is an ordinary character. A line break at the record's end is not part of it. Without
+//! quotes and line breaks, as most records are, the fields are found by searching for delimiters
+//! alone.
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::compute::filter;
 use arrow::datatypes::Field;
-use memchr::{memchr, memchr_iter, memchr3};
+use memchr::{memchr_iter, memchr2, memchr3};
 
 use super::columns::{TextColumn, expectation, text_column};
 use super::json::Indexed;
@@ -137,7 +138,7 @@ impl CsvDecoder {
             })?;
             if field.doubled {
                 let mut scratch = std::mem::take(&mut self.scratch);
-                undouble(field.text, self.options.quote, &mut scratch);
+                undouble(field.text, &self.options, &mut scratch);
                 let result = self.field(position, as_text(&scratch), true, taken);
                 self.scratch = scratch;
                 result?;
@@ -226,11 +227,14 @@ fn as_text(part: &[u8]) -> &str {
     str::from_utf8(part).expect("the record was checked, and is cut at ASCII bytes only")
 }
 
-fn undouble(text: &[u8], quote: u8, into: &mut Vec<u8>) {
+/// Of each two bytes that begin with a quote or the escape character the second.
+fn undouble(text: &[u8], options: &CsvOptions, into: &mut Vec<u8>) {
     into.clear();
+    let escape = options.escape.unwrap_or(options.quote);
     let mut rest = text;
-    while let Some(at) = memchr(quote, rest) {
-        into.extend_from_slice(&rest[..=at]);
+    while let Some(at) = memchr2(options.quote, escape, rest) {
+        into.extend_from_slice(&rest[..at]);
+        into.extend_from_slice(rest.get(at + 1..at + 2).unwrap_or_default());
         rest = rest.get(at + 2..).unwrap_or_default();
     }
     into.extend_from_slice(rest);
@@ -241,13 +245,13 @@ fn fields<'a>(
     options: &CsvOptions,
     value: &'a [u8],
 ) -> impl Iterator<Item = Result<RawField<'a>, &'static str>> + use<'a> {
-    let (delimiter, quote) = (options.delimiter, options.quote);
+    let (delimiter, quote, escape) = (options.delimiter, options.quote, options.escape);
     let mut next = Some(0);
     std::iter::from_fn(move || {
         let start = next.take()?;
         let rest = &value[start..];
         let field = if rest.first() == Some(&quote) {
-            quoted_field(rest, start, quote)
+            quoted_field(rest, start, quote, escape.unwrap_or(quote))
         } else {
             plain_field(rest, start, delimiter)
         };
@@ -268,11 +272,18 @@ fn quoted_field(
     rest: &[u8],
     start: usize,
     quote: u8,
+    escape: u8,
 ) -> Result<(RawField<'_>, usize), &'static str> {
     let mut doubled = false;
     let mut at = 1;
     loop {
-        at += memchr(quote, &rest[at..]).ok_or("the closing quote is missing")?;
+        at += memchr2(quote, escape, rest.get(at..).unwrap_or_default())
+            .ok_or("the closing quote is missing")?;
+        if rest[at] == escape && escape != quote {
+            doubled = true;
+            at += 2;
+            continue;
+        }
         if rest.get(at + 1) != Some(&quote) {
             let text = &rest[1..at];
             return Ok((RawField { text, start, quoted: true, doubled }, at + 1));
@@ -418,7 +429,7 @@ mod tests {
                 .map(|field| {
                     let field = field.unwrap();
                     let mut text = Vec::new();
-                    undouble(field.text, b'"', &mut text);
+                    undouble(field.text, &CsvOptions::default(), &mut text);
                     if field.doubled { text } else { field.text.to_vec() }
                 })
                 .collect();

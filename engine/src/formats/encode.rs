@@ -1,28 +1,47 @@
-//! Rows into the values and keys of records.
+//! Rows into the values, keys and headers of records.
 //!
-//! JSON is one object per row, with every column in it: NULL is written as `null`, so that
-//! readers see the same fields in every record. CSV is one row without line break; text is quoted
-//! where it must be, and where it would otherwise read as NULL. Raw is the single column as it
-//! is. A key of one column is its plain text, of several a JSON object of them.
+//! JSON, Avro and Protobuf are one object per row, with every column in it. CSV is one row without
+//! line break; text is quoted where it must be, and where it would otherwise read as NULL. Raw is
+//! the single column as it is. A raw key of one column is its plain text, of several a JSON object
+//! of them; in another format a key is an object of its columns in that format. Headers are plain
+//! text or bytes.
+//!
+//! Of rows that take back others, [`RowEncoder::encode_changes`] makes Debezium's events: a
+//! retraction that is followed by the new row of its key is one update with it.
 
 use std::fmt::Write;
 use std::ops::Range;
-use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StructArray};
-use arrow::datatypes::{DataType, Field, FieldRef, Schema};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, MapArray, RecordBatch};
+use arrow::datatypes::{DataType, Fields, Schema};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use arrow_json::writer::{EncoderOptions, make_encoder};
 
 use super::FormatError;
-use crate::pipeline::{CsvOptions, Format};
+use super::avro::AvroEncoder;
+use super::json::encode::json_objects;
+use super::protobuf::ProtobufEncoder;
+use crate::pipeline::{CsvOptions, Format, Sink};
 
 /// Writes rows of one schema.
 #[derive(Clone, Debug)]
 pub struct RowEncoder {
-    format: Format,
-    key: Vec<usize>,
+    value: PartEncoder,
+    /// The columns of the value; `None` for all.
+    value_columns: Option<Vec<usize>>,
+    key: PartEncoder,
+    key_columns: Vec<usize>,
+    headers: Vec<(String, usize)>,
+}
+
+#[derive(Clone, Debug)]
+enum PartEncoder {
+    Json,
+    Csv(CsvOptions),
+    Raw,
+    Avro(Box<AvroEncoder>),
+    Protobuf(Box<ProtobufEncoder>),
+    DebeziumJson,
 }
 
 /// Keys and values of all rows, one behind the other.
@@ -31,23 +50,54 @@ pub struct EncodedRows {
     values: Parts,
     /// Empty if the records have no keys.
     keys: Parts,
+    headers: Vec<HeaderColumn>,
+    /// Rows whose record is that of the next row; empty if there is none.
+    absent: Vec<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum HeaderColumn {
+    One {
+        name: String,
+        values: Parts,
+    },
+    /// The entries of a map, from each row's first on.
+    Map {
+        names: Parts,
+        values: Parts,
+        offsets: Vec<i32>,
+    },
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Parts {
-    bytes: Vec<u8>,
+pub struct Parts {
+    pub bytes: Vec<u8>,
     /// `None`: null.
     ranges: Vec<Option<Range<usize>>>,
 }
 
 impl Parts {
-    fn get(&self, row: usize) -> Option<&[u8]> {
+    pub fn with_rows(rows: usize) -> Parts {
+        Parts { bytes: Vec::new(), ranges: Vec::with_capacity(rows) }
+    }
+
+    pub fn get(&self, row: usize) -> Option<&[u8]> {
         self.ranges.get(row)?.clone().map(|range| &self.bytes[range])
     }
 
-    /// Takes what was appended to `bytes` since the last part.
-    fn end_part(&mut self, start: usize) {
+    /// Takes what was appended to `bytes` since `start` as the next part.
+    pub fn end_part(&mut self, start: usize) {
         self.ranges.push(Some(start..self.bytes.len()));
+    }
+
+    pub fn put(&mut self, part: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(part);
+        self.end_part(start);
+    }
+
+    pub fn put_null(&mut self) {
+        self.ranges.push(None);
     }
 }
 
@@ -67,75 +117,203 @@ impl EncodedRows {
     pub fn key(&self, row: usize) -> Option<&[u8]> {
         self.keys.get(row)
     }
-}
 
-impl RowEncoder {
-    /// An encoder of rows of `schema` whose columns `key` become the record's key.
-    pub fn new(format: &Format, schema: &Schema, key: &[usize]) -> Result<RowEncoder, FormatError> {
-        if let Some(column) = key.iter().find(|&&column| column >= schema.fields().len()) {
-            return Err(FormatError::Shape(format!("there is no column {column} for the key")));
-        }
-        match format {
-            Format::Json => {}
-            Format::Csv(_) => {
-                for field in schema.fields() {
-                    if field.data_type().is_nested() {
-                        return Err(FormatError::Type {
-                            column: field.name().clone(),
-                            format: "CSV",
-                            data_type: field.data_type().to_string(),
-                        });
+    /// Whether the row has no record of its own: the next row's says it, too.
+    pub fn is_absent(&self, row: usize) -> bool {
+        self.absent.get(row).copied().unwrap_or(false)
+    }
+
+    /// Names and values, in the order in which they were declared. A column that is NULL is no
+    /// header.
+    pub fn headers(&self, row: usize) -> Vec<(&str, Option<&[u8]>)> {
+        let mut found = Vec::new();
+        for column in &self.headers {
+            match column {
+                HeaderColumn::One { name, values } => {
+                    found.extend(values.get(row).map(|value| (name.as_str(), Some(value))));
+                }
+                HeaderColumn::Map { names, values, offsets } => {
+                    for entry in offsets[row] as usize..offsets[row + 1] as usize {
+                        let name = names.get(entry).and_then(|name| str::from_utf8(name).ok());
+                        found.extend(name.map(|name| (name, values.get(entry))));
                     }
                 }
             }
-            Format::Raw => {
-                if schema.fields().len() != 1 {
-                    let count = schema.fields().len();
-                    let reason = format!("a raw value is one column, and the query has {count}");
-                    return Err(FormatError::Shape(reason));
-                }
-            }
         }
-        Ok(RowEncoder { format: format.clone(), key: key.to_vec() })
-    }
-
-    pub fn encode(&self, rows: &RecordBatch) -> Result<EncodedRows, ArrowError> {
-        let values = match &self.format {
-            Format::Json => json_objects(rows)?,
-            Format::Csv(options) => csv_rows(rows, options)?,
-            Format::Raw => plain_text(rows.column(0))?,
-        };
-        let keys = match self.key[..] {
-            [] => Parts::default(),
-            [column] => plain_text(rows.column(column))?,
-            _ => json_objects(&rows.project(&self.key)?)?,
-        };
-        Ok(EncodedRows { values, keys })
+        found
     }
 }
 
-fn json_objects(rows: &RecordBatch) -> Result<Parts, ArrowError> {
-    let mut parts = Parts::default();
-    parts.ranges.reserve(rows.num_rows());
-    if rows.num_columns() == 0 {
-        for _ in 0..rows.num_rows() {
-            let start = parts.bytes.len();
-            parts.bytes.extend_from_slice(b"{}");
-            parts.end_part(start);
+impl RowEncoder {
+    /// An encoder of rows of `schema` whose columns `key` become the record's raw key.
+    pub fn new(format: &Format, schema: &Schema, key: &[usize]) -> Result<RowEncoder, FormatError> {
+        RowEncoder::build(format, schema, (&Format::Raw, key), &[], false)
+    }
+
+    /// An encoder of what a sink's topic holds.
+    pub fn for_sink(sink: &Sink, schema: &Schema) -> Result<RowEncoder, FormatError> {
+        let key = (&sink.key_format, &sink.key[..]);
+        RowEncoder::build(&sink.format, schema, key, &sink.headers, sink.value_without_key)
+    }
+
+    fn build(
+        format: &Format,
+        schema: &Schema,
+        (key_format, key): (&Format, &[usize]),
+        headers: &[(String, usize)],
+        without_key: bool,
+    ) -> Result<RowEncoder, FormatError> {
+        let columns = schema.fields().len();
+        if let Some(column) = key.iter().find(|&&column| column >= columns) {
+            return Err(FormatError::Shape(format!("there is no column {column} for the key")));
         }
-        return Ok(parts);
+        let is_value = |column: &usize| {
+            let is_header = headers.iter().any(|(_, header)| header == column);
+            !is_header && !(without_key && key.contains(column))
+        };
+        let value: Vec<usize> = (0..columns).filter(is_value).collect();
+        let fields = |columns: &[usize]| -> Fields {
+            columns.iter().map(|&column| schema.fields()[column].clone()).collect()
+        };
+        let key_encoder = match key {
+            [] => PartEncoder::Raw,
+            [_, _, ..] if *key_format == Format::Raw => PartEncoder::Json,
+            _ => PartEncoder::new(key_format, &fields(key))?,
+        };
+        if let PartEncoder::DebeziumJson = key_encoder {
+            let reason = "a key is raw, json, csv, avro or protobuf";
+            return Err(FormatError::Shape(reason.to_owned()));
+        }
+        Ok(RowEncoder {
+            value: PartEncoder::new(format, &fields(&value))?,
+            value_columns: (value.len() < columns).then_some(value),
+            key: key_encoder,
+            key_columns: key.to_vec(),
+            headers: headers.to_vec(),
+        })
     }
-    let options = EncoderOptions::default().with_explicit_nulls(true);
-    let fields = rows.schema().fields().clone();
-    let field: FieldRef = Arc::new(Field::new("row", DataType::Struct(fields), false));
-    let array = StructArray::from(rows.clone());
-    let mut encoder = make_encoder(&field, &array, &options)?;
-    for row in 0..rows.num_rows() {
-        let start = parts.bytes.len();
-        encoder.encode(row, &mut parts.bytes);
-        parts.end_part(start);
+
+    /// Whether what is written says itself which rows are taken back.
+    pub fn is_changelog(&self) -> bool {
+        matches!(self.value, PartEncoder::DebeziumJson)
     }
-    Ok(parts)
+
+    pub fn encode(&self, rows: &RecordBatch) -> Result<EncodedRows, ArrowError> {
+        self.encode_changes(rows, None)
+    }
+
+    /// As [`RowEncoder::encode`], of rows some of which take back earlier ones. Only a changelog
+    /// says so; in all others it is for whoever writes the records.
+    pub fn encode_changes(
+        &self,
+        rows: &RecordBatch,
+        retracts: Option<&BooleanArray>,
+    ) -> Result<EncodedRows, ArrowError> {
+        let keys = match self.key_columns[..] {
+            [] => Parts::default(),
+            _ => self.key.encode(&rows.project(&self.key_columns)?)?,
+        };
+        let values = match &self.value_columns {
+            Some(columns) => self.value.encode(&rows.project(columns)?)?,
+            None => self.value.encode(rows)?,
+        };
+        let (values, absent) = match self.is_changelog() {
+            true => debezium_events(&values, &keys, retracts),
+            false => (values, Vec::new()),
+        };
+        Ok(EncodedRows { values, keys, headers: self.header_columns(rows)?, absent })
+    }
+
+    fn header_columns(&self, rows: &RecordBatch) -> Result<Vec<HeaderColumn>, ArrowError> {
+        let header = |(name, column): &(String, usize)| {
+            let column = rows.column(*column);
+            match column.as_any().downcast_ref::<MapArray>() {
+                Some(maps) => Ok(HeaderColumn::Map {
+                    names: plain_text(maps.keys())?,
+                    values: plain_text(maps.values())?,
+                    offsets: maps.value_offsets().to_vec(),
+                }),
+                None => Ok(HeaderColumn::One { name: name.clone(), values: plain_text(column)? }),
+            }
+        };
+        self.headers.iter().map(header).collect()
+    }
+}
+
+impl PartEncoder {
+    fn new(format: &Format, fields: &Fields) -> Result<PartEncoder, FormatError> {
+        Ok(match format {
+            Format::Json => PartEncoder::Json,
+            Format::DebeziumJson => PartEncoder::DebeziumJson,
+            Format::Avro(avro) => PartEncoder::Avro(Box::new(AvroEncoder::new(avro, fields)?)),
+            Format::Protobuf(protobuf) => {
+                PartEncoder::Protobuf(Box::new(ProtobufEncoder::new(protobuf, fields)?))
+            }
+            Format::Csv(options) => {
+                if let Some(field) = fields.iter().find(|field| field.data_type().is_nested()) {
+                    return Err(FormatError::Type {
+                        column: field.name().clone(),
+                        format: "CSV",
+                        data_type: field.data_type().to_string(),
+                    });
+                }
+                PartEncoder::Csv(options.clone())
+            }
+            Format::Raw if fields.len() != 1 => {
+                let reason =
+                    format!("a raw value is one column, and the query has {}", fields.len());
+                return Err(FormatError::Shape(reason));
+            }
+            Format::Raw => PartEncoder::Raw,
+        })
+    }
+
+    fn encode(&self, rows: &RecordBatch) -> Result<Parts, ArrowError> {
+        match self {
+            PartEncoder::Json | PartEncoder::DebeziumJson => json_objects(rows),
+            PartEncoder::Csv(options) => csv_rows(rows, options),
+            PartEncoder::Raw => plain_text(rows.column(0)),
+            PartEncoder::Avro(encoder) => encoder.encode(rows),
+            PartEncoder::Protobuf(encoder) => encoder.encode(rows),
+        }
+    }
+}
+
+/// Rows as events, and which of them have none of their own because the next one tells it.
+fn debezium_events(
+    rows: &Parts,
+    keys: &Parts,
+    retracts: Option<&BooleanArray>,
+) -> (Parts, Vec<bool>) {
+    let count = rows.ranges.len();
+    let retracted = |row: usize| retracts.is_some_and(|retracts| retracts.value(row));
+    let updated = |row: usize| {
+        let keyed = keys.get(row).is_some() && keys.get(row) == keys.get(row + 1);
+        retracted(row) && row + 1 < count && !retracted(row + 1) && keyed
+    };
+    let mut events = Parts::with_rows(count);
+    let mut absent = vec![false; count];
+    for row in 0..count {
+        let of = |row: usize| rows.get(row).unwrap_or(b"null");
+        let (before, after, op): (&[u8], &[u8], &str) = match retracted(row) {
+            true if updated(row) => {
+                absent[row] = true;
+                events.put_null();
+                continue;
+            }
+            true => (of(row), b"null", "d"),
+            false if row > 0 && absent[row - 1] => (of(row - 1), of(row), "u"),
+            false => (b"null", of(row), "c"),
+        };
+        let start = events.bytes.len();
+        for part in [b"{\"before\":", before, b",\"after\":", after, b",\"op\":\""] {
+            events.bytes.extend_from_slice(part);
+        }
+        events.bytes.extend_from_slice(op.as_bytes());
+        events.bytes.extend_from_slice(b"\"}");
+        events.end_part(start);
+    }
+    (events, absent)
 }
 
 /// How values look as plain text: times in ISO 8601, as in JSON.
@@ -235,14 +413,15 @@ fn csv_rows(rows: &RecordBatch, options: &CsvOptions) -> Result<Parts, ArrowErro
 
 fn put_field(out: &mut Vec<u8>, text: &str, null: &str, options: &CsvOptions) {
     let special = [options.delimiter, options.quote, b'\n', b'\r'];
-    let quoted = text == null || text.bytes().any(|byte| special.contains(&byte));
+    let is_special = |byte: u8| special.contains(&byte) || options.escape == Some(byte);
+    let quoted = text == null || text.bytes().any(is_special);
     if !quoted {
         out.extend_from_slice(text.as_bytes());
         return;
     }
     out.push(options.quote);
     for &byte in text.as_bytes() {
-        if byte == options.quote {
+        if byte == options.quote || options.escape == Some(byte) {
             out.push(byte);
         }
         out.push(byte);
@@ -252,6 +431,8 @@ fn put_field(out: &mut Vec<u8>, text: &str, null: &str, options: &CsvOptions) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use arrow::array::{Float64Array, Int64Array, StringArray, TimestampMillisecondArray};
 

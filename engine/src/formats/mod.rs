@@ -6,19 +6,31 @@
 //! ```
 //!
 //! - [`decode`]: which columns a query needs, where each comes from, and putting them together;
-//! - [`json`], [`csv`], [`raw`]: values into columns; [`columns`]: text into typed builders;
-//! - [`encode`]: rows into values and keys.
+//! - [`json`], [`csv`], [`raw`], [`avro`], [`protobuf`], [`debezium`]: what values and keys look
+//!   like, and what becomes of their types; [`framing`]: what stands before Avro and Protobuf;
+//! - [`builders`]: columns of any type, built value by value; [`columns`]: text into columns;
+//!   [`fault`]: what is wrong with a value, and where in the record;
+//! - [`encode`]: rows into values, keys and headers.
 //!
 //! Invariants: nothing is allocated per record, neither on the way in nor on the way out. A
 //! record that cannot be decoded costs its own row and no other: it is named with its reason and
 //! its neighbours are kept, in order. No record, however malformed, panics.
 
+pub mod avro;
+pub mod builders;
 pub mod columns;
 pub mod csv;
+pub mod debezium;
 pub mod decode;
 pub mod encode;
+pub mod fault;
+pub mod framing;
+pub mod infer;
 pub mod json;
+pub mod protobuf;
 pub mod raw;
+#[cfg(test)]
+mod testing;
 
 use thiserror::Error;
 
@@ -33,8 +45,20 @@ pub use encode::{EncodedRows, RowEncoder};
 pub enum DecodeError {
     #[error("not valid JSON: {reason}; the record begins {excerpt}")]
     JsonSyntax { reason: String, excerpt: String },
-    #[error("JSON that does not fit the columns: {reason}; the record begins {excerpt}")]
-    JsonType { reason: String, excerpt: String },
+    #[error("{format} field '{path}' is {found}, not {expected}; the record begins {excerpt}")]
+    Value { format: &'static str, path: String, found: String, expected: String, excerpt: String },
+    #[error("{format}: the record is {found}, not {expected}; it begins {excerpt}")]
+    Row { format: &'static str, found: String, expected: String, excerpt: String },
+    #[error("Confluent's framing is missing: {reason}; the record begins {excerpt}")]
+    Framing { reason: String, excerpt: String },
+    #[error("{format}: {reason} at byte {at} of {length}; the record begins {excerpt}")]
+    Binary { format: &'static str, reason: String, at: usize, length: usize, excerpt: String },
+    #[error("{reason}; the record begins {excerpt}")]
+    Schema { reason: String, excerpt: String },
+    #[error("not a Debezium change event: {reason}; the record begins {excerpt}")]
+    Envelope { reason: String, excerpt: String },
+    #[error("the key: {0}")]
+    Key(Box<DecodeError>),
     #[error("{count} JSON values in one record, where one is expected; it begins {excerpt}")]
     JsonCount { count: usize, excerpt: String },
     #[error("{found} fields, where the source has {expected} columns; the record begins {excerpt}")]
@@ -54,6 +78,8 @@ pub enum DecodeError {
 pub enum FormatError {
     #[error("column '{column}': {format} cannot carry values of type {data_type}")]
     Type { column: String, format: &'static str, data_type: String },
+    #[error("{what} has no field '{column}'")]
+    NoField { column: String, what: &'static str, there: Vec<String> },
     #[error("{0}")]
     Shape(String),
 }

@@ -1,38 +1,75 @@
-//! The value as it is, in a single column. A null value is a row with NULL.
+//! The value as it is, in a single column: text, bytes, or what its text spells. A null value is
+//! a row with NULL.
+//!
+//! Keys are read so unless another format is declared; a key of one column is written so. Text
+//! must be UTF-8; numbers, booleans and times are read as JSON's strings are.
 
-use std::sync::Arc;
+use arrow::array::ArrayRef;
+use arrow::datatypes::FieldRef;
 
-use arrow::array::{
-    ArrayRef, BinaryArray, BinaryViewArray, LargeBinaryArray, LargeStringArray, StringArray,
-    StringViewArray,
-};
-use arrow::datatypes::DataType;
+use super::builders::ColumnBuilder;
+use super::columns::expectation;
+use super::{DecodeError, FormatError, excerpt};
 
-/// A column of `data_type` from byte strings that are known to be valid in it; `None` if it is
-/// no type of text or bytes.
-pub fn bytes_column<'a>(
-    data_type: &DataType,
-    values: impl Iterator<Item = Option<&'a [u8]>>,
-) -> Option<ArrayRef> {
-    // Lossless: text was checked by `invalid_utf8` before it comes here.
-    let text = |value: Option<&'a [u8]>| value.map(|value| str::from_utf8(value).unwrap_or(""));
-    Some(match data_type {
-        DataType::Utf8 => Arc::new(values.map(text).collect::<StringArray>()),
-        DataType::LargeUtf8 => Arc::new(values.map(text).collect::<LargeStringArray>()),
-        DataType::Utf8View => Arc::new(values.map(text).collect::<StringViewArray>()),
-        DataType::Binary => Arc::new(values.collect::<BinaryArray>()),
-        DataType::LargeBinary => Arc::new(values.collect::<LargeBinaryArray>()),
-        DataType::BinaryView => Arc::new(values.collect::<BinaryViewArray>()),
-        _ => return None,
-    })
+/// Each column takes the whole of every value.
+pub struct RawDecoder {
+    columns: Vec<ColumnBuilder>,
 }
 
-/// Where `value` stops being valid in a column of `data_type`; `None` if it is valid.
-pub fn invalid_utf8(data_type: &DataType, value: &[u8]) -> Option<usize> {
-    match data_type {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
-            str::from_utf8(value).err().map(|error| error.valid_up_to())
+impl RawDecoder {
+    pub fn new(fields: &[FieldRef]) -> Result<RawDecoder, FormatError> {
+        let column = |field: &FieldRef| {
+            if field.data_type().is_nested() {
+                return Err(FormatError::Type {
+                    column: field.name().clone(),
+                    format: "raw",
+                    data_type: field.data_type().to_string(),
+                });
+            }
+            ColumnBuilder::new(field, "raw")
+        };
+        Ok(RawDecoder { columns: fields.iter().map(column).collect::<Result<_, _>>()? })
+    }
+
+    /// Takes one value; nothing of it after an error.
+    pub fn append(&mut self, value: Option<&[u8]>) -> Result<(), DecodeError> {
+        for at in 0..self.columns.len() {
+            let column = &mut self.columns[at];
+            let row = column.len();
+            if let Err(error) = put(column, value) {
+                column.truncate(row);
+                self.columns[..at].iter_mut().for_each(|column| column.truncate(row));
+                return Err(error);
+            }
         }
-        _ => None,
+        Ok(())
+    }
+
+    pub fn finish(&mut self) -> Vec<ArrayRef> {
+        self.columns.iter_mut().map(ColumnBuilder::finish).collect()
+    }
+}
+
+fn put(column: &mut ColumnBuilder, value: Option<&[u8]>) -> Result<(), DecodeError> {
+    let name = |column: &ColumnBuilder| column.name().to_owned();
+    let Some(value) = value else {
+        return column.null().map_err(|_| DecodeError::Null { column: name(column) });
+    };
+    if column.is_binary() {
+        return column.bytes(value).map_err(|_| wrong(column, value));
+    }
+    let text = str::from_utf8(value).map_err(|error| {
+        let (at, excerpt) = (error.valid_up_to(), excerpt(value));
+        DecodeError::Utf8 { column: name(column), at, excerpt }
+    })?;
+    column.text(text).map_err(|_| wrong(column, value))
+}
+
+fn wrong(column: &ColumnBuilder, value: &[u8]) -> DecodeError {
+    DecodeError::Field {
+        column: column.name().to_owned(),
+        position: 1,
+        text: excerpt(value),
+        expected: expectation(column.data_type()),
     }
 }

@@ -11,7 +11,7 @@ use super::model::{
     Column, ColumnFrom, Connector, EventTime, Format, OnError, Settings, Source, SourceKind,
     Watermark,
 };
-use crate::formats::RowDecoder;
+use crate::formats::{FormatError, RowDecoder};
 
 /// Something named in the file.
 #[derive(Clone, Debug)]
@@ -64,6 +64,10 @@ pub(crate) struct DraftSink {
     pub partitions: Option<i32>,
     pub format: Format,
     pub key: Vec<Named>,
+    pub key_format: Format,
+    pub value_without_key: bool,
+    /// The name of each header and the column that becomes it.
+    pub headers: Vec<(String, Named)>,
     pub timestamp: Option<Named>,
     pub print: bool,
     /// If declared, what the query's columns must be, in order.
@@ -75,6 +79,7 @@ pub(crate) struct DraftSource {
     pub name: Named,
     pub topic: Option<String>,
     pub format: Format,
+    pub key_format: Format,
     pub columns: Vec<DraftColumn>,
     pub event_time: Option<Named>,
     pub watermark: Watermark,
@@ -90,14 +95,14 @@ pub(crate) struct DraftColumn {
     pub data_type: DataType,
     pub nullable: bool,
     pub from: ColumnFrom,
+    /// Only read, also where queries write the table.
+    pub is_virtual: bool,
 }
 
 impl DraftSource {
     /// `None` where its columns cannot be known.
     pub fn finish(mut self, mistakes: &mut Vec<Diagnostic>) -> Option<Source> {
-        if self.columns.is_empty() {
-            self.add_raw_column(mistakes)?;
-        }
+        self.add_undeclared_columns(mistakes)?;
         let before = mistakes.len();
         self.check_names(mistakes);
         for column in &self.columns {
@@ -110,12 +115,14 @@ impl DraftSource {
             .iter()
             .map(|column| Field::new(&column.name.text, column.data_type.clone(), column.nullable))
             .collect();
+        let columns: Vec<Named> = self.columns.iter().map(|column| column.name.clone()).collect();
         let unknown_types = fields.iter().any(|field| field.data_type().is_null());
         let source = Source {
             topic: self.topic.unwrap_or_else(|| self.name.text.clone()),
             name: self.name.text,
             kind,
             format: self.format,
+            key_format: self.key_format,
             columns: self
                 .columns
                 .into_iter()
@@ -130,15 +137,29 @@ impl DraftSource {
         if mistakes.len() == before && !unknown_types {
             let all: Vec<usize> = (0..source.columns.len()).collect();
             if let Err(error) = RowDecoder::new(&source, &all) {
-                let message = format!("source '{}': {error}", source.name);
-                mistakes.push(Diagnostic::error(message, self.name.span));
+                mistakes.push(format_mistake(&source.name, &error, &columns, self.name.span));
             }
         }
         Some(source)
     }
 
-    fn add_raw_column(&mut self, mistakes: &mut Vec<Diagnostic>) -> Option<()> {
+    /// Where no column of the value is declared, its format may know which there are.
+    fn add_undeclared_columns(&mut self, mistakes: &mut Vec<Diagnostic>) -> Option<()> {
         let name = &self.name;
+        if self.columns.iter().any(|column| column.from == ColumnFrom::Value) {
+            return Some(());
+        }
+        let own = match &self.format {
+            Format::Avro(avro) => Some(avro.columns()),
+            Format::Protobuf(protobuf) => Some(protobuf.columns()),
+            _ => None,
+        };
+        if let Some(own) = own {
+            return self.add_own_columns(own, mistakes);
+        }
+        if !self.columns.is_empty() {
+            return Some(());
+        }
         if self.format != Format::Raw {
             let message = format!("source '{}' has no columns", name.text);
             let help = "name the columns and their types, such as origin = \"text\"";
@@ -151,7 +172,30 @@ impl DraftSource {
             data_type: DataType::Utf8,
             nullable: true,
             from: ColumnFrom::Value,
+            is_virtual: false,
         });
+        Some(())
+    }
+
+    /// The columns that the format's schema says there are.
+    fn add_own_columns(
+        &mut self,
+        own: Result<Vec<Field>, FormatError>,
+        mistakes: &mut Vec<Diagnostic>,
+    ) -> Option<()> {
+        let span = self.name.span.clone();
+        let fields = own.map_err(|error| {
+            let message = format!("source '{}': {error}", self.name.text);
+            let help = "or name the columns that you want, and their types";
+            mistakes.push(Diagnostic::error(message, span.clone()).help(help));
+        });
+        self.columns.extend(fields.ok()?.into_iter().map(|field| DraftColumn {
+            name: Named { text: field.name().clone(), span: span.clone() },
+            data_type: field.data_type().clone(),
+            nullable: field.is_nullable(),
+            from: ColumnFrom::Value,
+            is_virtual: false,
+        }));
         Some(())
     }
 
@@ -215,48 +259,89 @@ impl DraftSource {
     }
 }
 
-fn check_metadata_type(column: &DraftColumn, mistakes: &mut Vec<Diagnostic>) {
-    let (fits, expected) = match (column.from, &column.data_type) {
-        (_, DataType::Null) | (ColumnFrom::Value, _) => return,
-        (ColumnFrom::Key, found) => {
-            (matches!(found, DataType::Utf8 | DataType::Binary), "text or bytea")
+/// A mistake in how the source's format and its columns fit, at the column if it is about one.
+fn format_mistake(
+    source: &str,
+    error: &FormatError,
+    columns: &[Named],
+    source_span: Span,
+) -> Diagnostic {
+    let column = match error {
+        FormatError::NoField { column, .. } | FormatError::Type { column, .. } => Some(column),
+        FormatError::Shape(_) => None,
+    };
+    let column = column.and_then(|name| columns.iter().find(|column| column.text == *name));
+    let span = column.map_or(source_span, |column| column.span.clone());
+    let diagnostic = Diagnostic::error(format!("source '{source}': {error}"), span);
+    match error {
+        FormatError::NoField { column, there, .. } => {
+            diagnostic.did_you_mean(column, there.iter().map(String::as_str))
         }
+        _ => diagnostic,
+    }
+}
+
+fn check_metadata_type(column: &DraftColumn, mistakes: &mut Vec<Diagnostic>) {
+    let (fits, expected) = match (&column.from, &column.data_type) {
+        (_, DataType::Null) | (ColumnFrom::Value | ColumnFrom::Key, _) => return,
         (ColumnFrom::Timestamp, found) => {
             (matches!(found, DataType::Timestamp(..)), "timestamp or timestamptz")
         }
+        (ColumnFrom::Topic, found) => (matches!(found, DataType::Utf8), "text"),
         (ColumnFrom::Partition, found) => (matches!(found, DataType::Int32), "int"),
         (ColumnFrom::Offset, found) => (matches!(found, DataType::Int64), "bigint"),
+        (ColumnFrom::Headers, found) => (is_headers_map(found), "map<text, bytea>"),
+        (ColumnFrom::Header(_), found) => {
+            (matches!(found, DataType::Utf8 | DataType::Binary), "text or bytea")
+        }
     };
     if !fits {
         let message = format!(
             "column '{}' holds the record's {}, whose type is {expected}, not {}",
             column.name.text,
-            metadata_name(column.from),
+            metadata_name(&column.from),
             column.data_type
         );
         mistakes.push(Diagnostic::error(message, column.name.span.clone()));
     }
 }
 
+fn is_headers_map(data_type: &DataType) -> bool {
+    let DataType::Map(entries, _) = data_type else { return false };
+    let DataType::Struct(fields) = entries.data_type() else { return false };
+    let types: Vec<&DataType> = fields.iter().map(|field| field.data_type()).collect();
+    matches!(types[..], [DataType::Utf8, DataType::Utf8 | DataType::Binary])
+}
+
 /// What a column can hold beside fields of the value.
-pub(crate) const METADATA_NAMES: [&str; 4] = ["key", "timestamp", "partition", "offset"];
+pub(crate) const METADATA_NAMES: [&str; 7] =
+    ["key", "timestamp", "topic", "partition", "offset", "headers", "header:NAME"];
 
 pub(crate) fn metadata_column(name: &str) -> Option<ColumnFrom> {
     Some(match name {
         "key" => ColumnFrom::Key,
         "timestamp" => ColumnFrom::Timestamp,
+        "topic" => ColumnFrom::Topic,
         "partition" => ColumnFrom::Partition,
         "offset" => ColumnFrom::Offset,
-        _ => return None,
+        "headers" => ColumnFrom::Headers,
+        other => match other.strip_prefix("header:") {
+            Some(header) if !header.is_empty() => ColumnFrom::Header(header.into()),
+            _ => return None,
+        },
     })
 }
 
-fn metadata_name(from: ColumnFrom) -> &'static str {
-    match from {
+fn metadata_name(from: &ColumnFrom) -> String {
+    let name = match from {
         ColumnFrom::Value => "value",
         ColumnFrom::Key => "key",
         ColumnFrom::Timestamp => "timestamp",
+        ColumnFrom::Topic => "topic",
         ColumnFrom::Partition => "partition",
         ColumnFrom::Offset => "offset",
-    }
+        ColumnFrom::Headers => "headers",
+        ColumnFrom::Header(name) => return format!("header '{name}'"),
+    };
+    name.to_owned()
 }

@@ -12,6 +12,7 @@
 //!   syntax;
 //! - [`sql_file`], [`sql_table`], [`cursor`]: statements;
 //! - [`tokens`]: SQL with places in the file; [`strings`]: such places inside TOML strings;
+//! - [`format_options`]: formats and their options, and the schemas that they name;
 //! - [`draft`]: what both forms become; [`names`], [`duration`]: values that both have.
 //!
 //! Invariants: every mistake has the place where it stands, and all that can be found are found
@@ -23,6 +24,7 @@ mod cursor;
 pub mod diagnostic;
 pub(crate) mod draft;
 pub mod duration;
+pub(crate) mod format_options;
 pub mod load;
 pub mod model;
 mod names;
@@ -36,6 +38,7 @@ mod toml_file;
 mod toml_query;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
+pub use format_options::registered as registered_schemas;
 pub use load::{CheckConnector, load, load_text, load_with};
 pub use model::{
     Column, ColumnFrom, Connector, CsvOptions, Emit, EventTime, Format, LateRows, OnError,

@@ -9,6 +9,8 @@ use arrow::datatypes::SchemaRef;
 use datafusion_expr::LogicalPlan;
 
 use super::diagnostic::Span;
+use crate::formats::avro::AvroFormat;
+use crate::formats::protobuf::ProtobufFormat;
 
 /// A checked pipeline: every name in it resolves, every expression has a type, every query can
 /// run as a stream.
@@ -43,6 +45,9 @@ pub struct Source {
     pub topic: String,
     pub kind: SourceKind,
     pub format: Format,
+    /// How columns of the key are read: [`Format::Raw`] takes the whole key for each, the others
+    /// take the key's fields by the names of the columns.
+    pub key_format: Format,
     /// In declared order; `schema` has one field per column, in the same order.
     pub columns: Vec<Column>,
     pub schema: SchemaRef,
@@ -83,18 +88,24 @@ pub struct Column {
 }
 
 /// Where a column's values come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnFrom {
-    /// A field of the record's value: by name in JSON, by position in CSV, the whole in raw.
+    /// A field of the record's value: by position in CSV, the whole in raw, else by name.
     Value,
-    /// The record's key: Utf8 or Binary.
+    /// The record's key: all of it in raw, else the field of the column's name.
     Key,
     /// The record's timestamp.
     Timestamp,
+    /// The topic: Utf8.
+    Topic,
     /// The partition: Int32.
     Partition,
     /// The offset in the partition: Int64.
     Offset,
+    /// All headers in their order: a map from Utf8 to Binary or Utf8.
+    Headers,
+    /// The last header of this name: Utf8 or Binary; NULL if there is none.
+    Header(Arc<str>),
 }
 
 /// How a record's value becomes columns, and rows become values.
@@ -104,8 +115,14 @@ pub enum Format {
     Json,
     /// One RFC 4180 row per record.
     Csv(CsvOptions),
-    /// The value as it is, in a single Utf8 or Binary column.
+    /// The value as it is, in a single column: text, bytes, or what text can become.
     Raw,
+    /// Avro's binary form, bare or in Confluent's framing.
+    Avro(Arc<AvroFormat>),
+    /// Protocol Buffers, bare or in Confluent's framing.
+    Protobuf(Arc<ProtobufFormat>),
+    /// Debezium's change events in JSON, with or without their schema: a changelog.
+    DebeziumJson,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,11 +135,13 @@ pub struct CsvOptions {
     /// An unquoted field with this text is NULL, beside the empty one where the column is not
     /// text.
     pub null: Option<String>,
+    /// Within quotes, takes the next character as it is, beside the doubled quote.
+    pub escape: Option<u8>,
 }
 
 impl Default for CsvOptions {
     fn default() -> CsvOptions {
-        CsvOptions { delimiter: b',', quote: b'"', header: false, null: None }
+        CsvOptions { delimiter: b',', quote: b'"', header: false, null: None, escape: None }
     }
 }
 
@@ -226,9 +245,17 @@ pub struct Sink {
     /// Partitions if the topic must be created; `None` takes as many as the first input has.
     pub partitions: Option<i32>,
     pub format: Format,
-    /// Columns that make the record key, in the plan's output: one column as its plain text,
-    /// several as a JSON object. Rows with equal keys go to the same partition.
+    /// Columns that make the record key, in the plan's output. Rows with equal keys go to the
+    /// same partition.
     pub key: Vec<usize>,
+    /// How the key is written: in [`Format::Raw`], one column as its plain text, several as a
+    /// JSON object.
+    pub key_format: Format,
+    /// The key's columns are left out of the value.
+    pub value_without_key: bool,
+    /// Names of headers and the columns that become them, which are left out of the value; a
+    /// column of maps becomes as many headers as it has entries.
+    pub headers: Vec<(String, usize)>,
     /// The column whose time becomes the record's timestamp. `None`: the end of the row's window
     /// less 1 ms if it has one, else the event time of the row it was made from.
     pub timestamp: Option<usize>,

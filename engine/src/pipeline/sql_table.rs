@@ -16,11 +16,12 @@ use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, Span};
 use super::draft::{DraftColumn, DraftSink, DraftSource, METADATA_NAMES, Named, metadata_column};
 use super::duration::parse_duration;
-use super::model::{ColumnFrom, CsvOptions, Format, LateRows, OnError, Source, Watermark};
+use super::format_options::{FORMATS, FormatOptions, family, format_named};
+use super::model::{ColumnFrom, Format, LateRows, OnError, Source, Watermark};
 use super::names::check_topic;
-use super::toml_file::{PARTITIONS_LIMIT, format_named, one_byte};
+use super::toml_file::PARTITIONS_LIMIT;
 use crate::plan::context::Catalog;
-use crate::plan::types::sql_type;
+use crate::plan::types::{sql_type, type_syntax};
 use crate::plan::windows::fixed_length_ns;
 
 pub(crate) struct TableStatement {
@@ -143,7 +144,7 @@ impl TableStatement {
     ) -> Result<(), Diagnostic> {
         let name = list.name("a column's name")?;
         let type_span = list.span();
-        let data_type = match list.parse_prefix(|parser| parser.parse_data_type()) {
+        let data_type = match list.parse_prefix(type_syntax) {
             Ok(data_type) => sql_type(data_type, type_span),
             Err(mistake) => Err(mistake),
         };
@@ -154,7 +155,8 @@ impl TableStatement {
                 DataType::Null
             }
         };
-        let mut column = DraftColumn { name, data_type, nullable: true, from: ColumnFrom::Value };
+        let from = ColumnFrom::Value;
+        let mut column = DraftColumn { name, data_type, nullable: true, from, is_virtual: false };
         let read = self.read_column_rest(&mut column, list, mistakes);
         self.columns.push(column);
         read
@@ -182,7 +184,7 @@ impl TableStatement {
                         ColumnFrom::Value
                     }
                 };
-                list.eat_words(&["VIRTUAL"]);
+                column.is_virtual = list.eat_words(&["VIRTUAL"]);
             } else if list.eat_words(&["NOT", "NULL"]) {
                 column.nullable = false;
             } else if list.eat_words(&["PRIMARY", "KEY"]) {
@@ -196,18 +198,22 @@ impl TableStatement {
 
     /// The source that it is, and the sink if queries write it.
     pub fn finish(
-        self,
+        mut self,
         is_sink: bool,
         mistakes: &mut Vec<Diagnostic>,
     ) -> (Option<Source>, Option<DraftSink>) {
-        let mut options = Options { table: &self.name, given: &self.options, asked: Vec::new() };
+        let given = std::mem::take(&mut self.options);
+        let name = self.name.clone();
+        let mut options = Options { table: &name, given: &given, asked: Vec::new() };
         let before = mistakes.len();
         let topic = options.get("topic").unwrap_or_else(|| self.name.clone());
         check_topic(&topic, mistakes);
-        let format = options.format(mistakes);
+        let format = options.format(&["format", "value.format"], Format::Json, mistakes);
+        let key_format = options.format(&["key.format"], Format::Raw, mistakes);
+        self.take_key_fields(&mut options, mistakes);
         let mut sink = None;
         if is_sink {
-            sink = Some(options.sink(&topic, &format, mistakes));
+            sink = Some(options.sink(&topic, &format, &key_format, mistakes));
         }
         let watermark = options.watermark(mistakes);
         let on_error = options.on_error(mistakes);
@@ -216,14 +222,12 @@ impl TableStatement {
             if sink.key.is_empty() {
                 sink.key = self.key.clone().unwrap_or_default();
             }
-            let columns = self.columns.iter().filter(|column| column.from == ColumnFrom::Value);
-            sink.columns =
-                columns.map(|column| (column.name.clone(), column.data_type.clone())).collect();
+            take_written_columns(sink, &self.columns);
         }
         if is_sink && self.columns.is_empty() {
             return (None, sink);
         }
-        if format.is_none() && mistakes.len() > before {
+        if (format.is_none() || key_format.is_none()) && mistakes.len() > before {
             return (None, sink);
         }
         let (event_time, delay) = match self.watermark {
@@ -234,6 +238,7 @@ impl TableStatement {
             name: self.name,
             topic: Some(topic.text),
             format: format.unwrap_or(Format::Json),
+            key_format: key_format.unwrap_or(Format::Raw),
             columns: self.columns,
             event_time,
             watermark: Watermark { delay, ..watermark },
@@ -242,6 +247,45 @@ impl TableStatement {
             span: self.span,
         };
         (source.finish(mistakes), sink)
+    }
+
+    /// Flink's `key.fields`: these columns are read from the key.
+    fn take_key_fields(&mut self, options: &mut Options<'_>, mistakes: &mut Vec<Diagnostic>) {
+        let Some(fields) = options.get("key.fields") else { return };
+        for name in fields.text.split([';', ',']).map(str::trim) {
+            match self.columns.iter_mut().find(|column| column.name.text == name) {
+                Some(column) => column.from = ColumnFrom::Key,
+                None => {
+                    let message = format!("table '{}' has no column '{name}'", self.name.text);
+                    let diagnostic = Diagnostic::error(message, fields.span.clone());
+                    let names = self.columns.iter().map(|column| column.name.text.as_str());
+                    mistakes.push(diagnostic.label("no such column").did_you_mean(name, names));
+                }
+            }
+        }
+    }
+}
+
+/// What a query gives to a table: fields of the value and the key, and metadata that can be
+/// written, unless it is declared VIRTUAL.
+fn take_written_columns(sink: &mut DraftSink, columns: &[DraftColumn]) {
+    let key_given = !sink.key.is_empty();
+    for column in columns.iter().filter(|column| !column.is_virtual) {
+        match &column.from {
+            ColumnFrom::Value => {}
+            ColumnFrom::Key if !key_given => sink.key.push(column.name.clone()),
+            ColumnFrom::Key => {}
+            ColumnFrom::Timestamp if sink.timestamp.is_none() => {
+                sink.timestamp = Some(column.name.clone());
+            }
+            ColumnFrom::Headers => {
+                sink.headers.push((column.name.text.clone(), column.name.clone()));
+            }
+            ColumnFrom::Header(name) => sink.headers.push((name.to_string(), column.name.clone())),
+            ColumnFrom::Timestamp | ColumnFrom::Topic => continue,
+            ColumnFrom::Partition | ColumnFrom::Offset => continue,
+        }
+        sink.columns.push((column.name.clone(), column.data_type.clone()));
     }
 }
 
@@ -281,23 +325,24 @@ fn constant_interval(interval: &ast::Expr) -> Option<Duration> {
 }
 
 /// What only a sink has.
-const SINK_OPTIONS: [&str; 4] = ["key", "partitions", "timestamp", "print"];
+const SINK_OPTIONS: [&str; 6] =
+    ["key", "partitions", "timestamp", "print", "headers", "value.without_key"];
 
 /// The options of WITH, asked for one by one.
 struct Options<'a> {
     table: &'a Named,
     given: &'a [(Named, Named)],
-    asked: Vec<&'static str>,
+    asked: Vec<String>,
 }
 
 impl Options<'_> {
-    fn get(&mut self, key: &'static str) -> Option<Named> {
-        self.asked.push(key);
+    fn get(&mut self, key: &str) -> Option<Named> {
+        self.asked.push(key.to_owned());
         let found = self.given.iter().find(|(given, _)| given.text == key);
         found.map(|(_, value)| value.clone())
     }
 
-    fn boolean(&mut self, key: &'static str, mistakes: &mut Vec<Diagnostic>) -> Option<bool> {
+    fn boolean(&mut self, key: &str, mistakes: &mut Vec<Diagnostic>) -> Option<bool> {
         let value = self.get(key)?;
         match value.text.to_ascii_lowercase().as_str() {
             "true" => Some(true),
@@ -310,7 +355,7 @@ impl Options<'_> {
         }
     }
 
-    fn duration(&mut self, key: &'static str, mistakes: &mut Vec<Diagnostic>) -> Option<Duration> {
+    fn duration(&mut self, key: &str, mistakes: &mut Vec<Diagnostic>) -> Option<Duration> {
         let value = self.get(key)?;
         match parse_duration(&value.text) {
             Ok(duration) => Some(duration),
@@ -322,34 +367,37 @@ impl Options<'_> {
         }
     }
 
-    fn format(&mut self, mistakes: &mut Vec<Diagnostic>) -> Option<Format> {
-        let Some(name) = self.get("format") else { return Some(Format::Json) };
-        let mut csv = CsvOptions::default();
-        // Of an unknown format, these are no further mistakes.
-        if !matches!(name.text.as_str(), "json" | "raw") {
-            csv.header = self.boolean("csv.header", mistakes).unwrap_or(csv.header);
-            csv.null = self.get("csv.null").map(|null| null.text);
-            for (key, what, place) in [
-                ("csv.delimiter", "delimiter", &mut csv.delimiter),
-                ("csv.quote", "quote", &mut csv.quote),
-            ] {
-                let byte = self.get(key).and_then(|text| one_byte(&text, what, mistakes));
-                *place = byte.unwrap_or(*place);
-            }
+    /// The format under the first of `keys` that is given; `None` after a mistake. Its options
+    /// stand beside it, after the same prefix: `key.csv.header` beside `key.format`.
+    fn format(
+        &mut self,
+        keys: &[&'static str],
+        default: Format,
+        mistakes: &mut Vec<Diagnostic>,
+    ) -> Option<Format> {
+        let given: Vec<Named> = keys.iter().filter_map(|key| self.get(key)).collect();
+        if let [_, second, ..] = &given[..] {
+            let message = format!("the format is given twice, by {}", keys.join(" and "));
+            mistakes.push(Diagnostic::error(message, second.span.clone()));
         }
-        format_named(&name, csv, mistakes)
+        let Some(name) = given.into_iter().next() else { return Some(default) };
+        let family = family(&name.text).to_owned();
+        let before = keys.iter().map(|key| key.strip_suffix("format").unwrap_or_default());
+        let prefixes = before.map(|before| format!("{before}{family}.")).collect();
+        format_named(&name, &mut SqlFormat { options: self, prefixes, mistakes })
     }
 
     fn sink(
         &mut self,
         topic: &Named,
         format: &Option<Format>,
+        key_format: &Option<Format>,
         mistakes: &mut Vec<Diagnostic>,
     ) -> DraftSink {
-        let key = self.get("key").map_or_else(Vec::new, |key| {
-            let names = key.text.split(',').map(str::trim);
-            names.map(|name| Named { text: name.to_owned(), span: key.span.clone() }).collect()
-        });
+        let key = self.names("key");
+        let headers = self.names("headers").into_iter();
+        let headers = headers.map(|name| (name.text.clone(), name)).collect();
+        let without_key = self.boolean("value.without_key", mistakes);
         let partitions = self.get("partitions").and_then(|value| {
             let number = value.text.parse::<i32>().ok();
             let number =
@@ -365,10 +413,20 @@ impl Options<'_> {
             partitions,
             format: format.clone().unwrap_or(Format::Json),
             key,
+            key_format: key_format.clone().unwrap_or(Format::Raw),
+            value_without_key: without_key.unwrap_or(false),
+            headers,
             timestamp: self.get("timestamp"),
             print: self.boolean("print", mistakes).unwrap_or(false),
             columns: Vec::new(),
         }
+    }
+
+    /// Names of columns with commas between.
+    fn names(&mut self, key: &str) -> Vec<Named> {
+        let Some(given) = self.get(key) else { return Vec::new() };
+        let names = given.text.split(',').map(str::trim);
+        names.map(|name| Named { text: name.to_owned(), span: given.span.clone() }).collect()
     }
 
     fn watermark(&mut self, mistakes: &mut Vec<Diagnostic>) -> Watermark {
@@ -418,7 +476,7 @@ impl Options<'_> {
 
     fn finish(self, mistakes: &mut Vec<Diagnostic>) {
         for (key, _) in self.given {
-            if self.asked.contains(&key.text.as_str()) {
+            if self.asked.contains(&key.text) {
                 continue;
             }
             if SINK_OPTIONS.contains(&key.text.as_str()) {
@@ -429,8 +487,59 @@ impl Options<'_> {
             }
             let message = format!("unknown option '{}' of table '{}'", key.text, self.table.text);
             let diagnostic = Diagnostic::error(message, key.span.clone());
-            let known = self.asked.iter().copied();
+            let known = self.asked.iter().map(String::as_str);
             mistakes.push(diagnostic.label("not an option here").did_you_mean(&key.text, known));
         }
+    }
+}
+
+/// Options of one format, whose keys begin with one of the prefixes.
+struct SqlFormat<'o, 'a> {
+    options: &'o mut Options<'a>,
+    prefixes: Vec<String>,
+    mistakes: &'o mut Vec<Diagnostic>,
+}
+
+impl SqlFormat<'_, '_> {
+    fn key(&self, key: &str) -> String {
+        let full = |prefix: &String| format!("{prefix}{key}");
+        let given = |full: &String| self.options.given.iter().any(|(key, _)| key.text == *full);
+        let found = self.prefixes.iter().map(full).find(given);
+        found.unwrap_or_else(|| full(&self.prefixes[0]))
+    }
+}
+
+impl FormatOptions for SqlFormat<'_, '_> {
+    fn text(&mut self, key: &'static str) -> Option<Named> {
+        self.options.get(&self.key(key))
+    }
+
+    fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        let key = self.key(key);
+        self.options.boolean(&key, self.mistakes)
+    }
+
+    fn schema_id(&mut self) -> Option<u32> {
+        let value = self.text("schema_id")?;
+        let id = value.text.parse::<u32>().ok().filter(|id| *id <= i32::MAX as u32);
+        if id.is_none() {
+            let message = format!("'{}' is no schema id", value.text);
+            self.mistakes.push(Diagnostic::error(message, value.span).label("not a whole number"));
+        }
+        id
+    }
+
+    fn ignore_rest(&mut self) {
+        let of_formats = FORMATS.map(|format| format!("{}.", family(format)));
+        for (key, _) in self.options.given {
+            let mut named = of_formats.iter().chain(&self.prefixes);
+            if named.any(|prefix| key.text.starts_with(prefix.as_str())) {
+                self.options.asked.push(key.text.clone());
+            }
+        }
+    }
+
+    fn mistakes(&mut self) -> &mut Vec<Diagnostic> {
+        self.mistakes
     }
 }

@@ -98,8 +98,8 @@ commit_interval = 100
             13:12 ["ignore"] 'on_error' cannot be 'ignore' | help: "fail", "skip" or { dead_letter = "topic" }
             15:11 [txt] there is no type 'txt' | not a type | help: did you mean 'text'?
             19:1 [kafka_offset] column 'kafka_offset' holds the record's offset, whose type is bigint, not Int32
-            20:33 ["headers"] a record has no 'headers' | help: there is 'key', 'offset', 'partition' and 'timestamp'
-            22:10 ["xml"] unknown format 'xml' | help: there is 'csv', 'json' and 'raw'
+            20:1 [where] column 'where' holds the record's headers, whose type is map<text, bytea>, not Utf8
+            22:10 ["xml"] unknown format 'xml' | help: there is 'avro', 'avro-confluent', 'csv', 'debezium-json', 'json', 'protobuf', 'protobuf-confluent' and 'raw'
             23:9 [airlines] table 'airlines' needs 'key' | no 'key' in it
             27:8 ["flihgts"] there is no source 'flihgts' | no such source | help: did you mean 'flights'?
             28:25 ["] expected an expression, but the text ends here | not understood from here
@@ -215,12 +215,10 @@ INSERT INTO out2 SELECT origin FROM good WHERE EXISTS (SELECT 1) AND (origin = '
             2:5 ['comit.interval'] there is no setting 'comit.interval' | help: did you mean 'commit.interval'?
             3:23 ['soon'] 'commit.interval': a duration is a number and a unit, such as '90s', '1 hour' or '500ms'
             5:10 [TXT] there is no type 'txt' | not a type | help: did you mean 'text'?
-            6:27 ['headers'] a record has no 'headers' | help: there is 'key', 'offset', 'partition' and 'timestamp'
             7:20 [PRECISON] expected a comma between columns, found 'PRECISON'
             10:30 [time_hour] a watermark is the column less a constant, not 'time_hour + INTERVAL '1' DAY' | help: such as WATERMARK FOR time_hour AS time_hour - INTERVAL '5' SECOND
             12:9 [fromat] unknown option 'fromat' of table 'flights' | not an option here | help: did you mean 'format'?
-            12:40 ['yes'] 'csv.header' must be 'true' or 'false', not 'yes'
-            12:56 ['xml'] unknown format 'xml' | help: there is 'csv', 'json' and 'raw'
+            12:56 ['xml'] unknown format 'xml' | help: there is 'avro', 'avro-confluent', 'csv', 'debezium-json', 'json', 'protobuf', 'protobuf-confluent' and 'raw'
             12:71 ['a b'] 'a b' cannot be the name of a topic: ' ' is not allowed | help: letters, digits, '.', '_' and '-' make a name
             14:26 [print] no query writes table 'good' | help: 'print' is for tables that a query writes
             16:33 ['out'] a second query writes topic 'out' | help: read several sources in one query by UNION ALL, or write another topic

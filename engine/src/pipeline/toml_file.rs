@@ -8,15 +8,12 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::{Draft, DraftColumn, DraftSource, METADATA_NAMES, Named, metadata_column};
-use super::model::{
-    ColumnFrom, Connector, CsvOptions, Format, LateRows, OnError, Settings, Source, Watermark,
-};
+use super::format_options::{FormatOptions, format_named};
+use super::model::{ColumnFrom, Connector, Format, LateRows, OnError, Settings, Source, Watermark};
 use super::names::{check_pipeline, check_topic, name_of_file};
 use super::reader::{Mistakes, Table, Value};
 use super::toml_query::QueryReader;
 use crate::plan::types::parse_type;
-
-pub(crate) const FORMATS: [&str; 3] = ["json", "csv", "raw"];
 
 pub(crate) fn read(file: &Arc<SourceFile>, diagnostics: &mut Vec<Diagnostic>) -> Draft {
     let mut mistakes = Mistakes::new(file);
@@ -175,7 +172,8 @@ fn read_source(
     if topic.is_none() && !table.has("topic") {
         check_topic(&name, &mut mistakes.list);
     }
-    let format = read_format(table.get("format"), mistakes);
+    let format = read_format(table.get("format"), Format::Json, mistakes);
+    let key_format = read_format(table.get("key_format"), Format::Raw, mistakes);
     let columns = read_columns(table.get("columns"), mistakes);
     let event_time = table.get("event_time").and_then(|value| value.string(mistakes));
     let watermark = read_watermark(table.get("watermark"), mistakes);
@@ -193,6 +191,7 @@ fn read_source(
         name,
         topic: topic.map(|topic| topic.text),
         format: format?,
+        key_format: key_format?,
         columns: columns?,
         event_time: event_time.map(|column| column.named()),
         watermark,
@@ -209,67 +208,56 @@ pub(crate) fn read_topic(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Opti
     Some(topic)
 }
 
-/// `None` after a mistake; JSON where nothing is said.
-pub(crate) fn read_format(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Option<Format> {
-    let Some(value) = value else { return Some(Format::Json) };
+/// `None` after a mistake; `default` where nothing is said.
+pub(crate) fn read_format(
+    value: Option<Value<'_>>,
+    default: Format,
+    mistakes: &mut Mistakes,
+) -> Option<Format> {
+    let Some(value) = value else { return Some(default) };
     if let DeValue::String(_) = value.value {
         let name = value.string(mistakes)?.named();
-        return format_named(&name, CsvOptions::default(), &mut mistakes.list);
+        return format_named(&name, &mut TomlFormat { table: None, mistakes });
     }
     let mut table = value.table(mistakes)?;
     let name = table.require("type", mistakes).and_then(|value| value.string(mistakes));
     let name = name?.named();
-    // Of an unknown format, the keys of csv are no further mistakes.
-    let has_options = !matches!(name.text.as_str(), "json" | "raw");
-    let options = if has_options { read_csv(&mut table, mistakes) } else { None };
-    let format = format_named(&name, options.unwrap_or_default(), &mut mistakes.list);
-    table.what = format!("format '{}'", name.text);
-    table.finish(mistakes);
+    let mut options = TomlFormat { table: Some(table), mistakes };
+    let format = format_named(&name, &mut options);
+    if let Some(mut table) = options.table {
+        table.what = format!("format '{}'", name.text);
+        table.finish(mistakes);
+    }
     format
 }
 
-pub(crate) fn format_named(
-    name: &Named,
-    options: CsvOptions,
-    mistakes: &mut Vec<Diagnostic>,
-) -> Option<Format> {
-    match name.text.as_str() {
-        "json" => Some(Format::Json),
-        "csv" => Some(Format::Csv(options)),
-        "raw" => Some(Format::Raw),
-        other => {
-            let message = format!("unknown format '{other}'");
-            let diagnostic = Diagnostic::error(message, name.span.clone());
-            mistakes.push(diagnostic.did_you_mean(other, FORMATS));
-            None
-        }
-    }
+/// The keys beside `type`, if the format is a table.
+struct TomlFormat<'m, 't> {
+    table: Option<Table<'t>>,
+    mistakes: &'m mut Mistakes,
 }
 
-fn read_csv(table: &mut Table<'_>, mistakes: &mut Mistakes) -> Option<CsvOptions> {
-    let mut options = CsvOptions::default();
-    if let Some(header) = table.get("header").and_then(|value| value.boolean(mistakes)) {
-        options.header = header;
+impl FormatOptions for TomlFormat<'_, '_> {
+    fn text(&mut self, key: &'static str) -> Option<Named> {
+        let value = self.table.as_mut()?.get(key)?;
+        value.string(self.mistakes).map(|text| text.named())
     }
-    let null = table.get("null").and_then(|value| value.string(mistakes));
-    options.null = null.map(|null| null.text.to_owned());
-    for (key, place) in [("delimiter", &mut options.delimiter), ("quote", &mut options.quote)] {
-        let Some(text) = table.get(key).and_then(|value| value.string(mistakes)) else { continue };
-        if let Some(byte) = one_byte(&text.named(), key, &mut mistakes.list) {
-            *place = byte;
-        }
-    }
-    Some(options)
-}
 
-pub(crate) fn one_byte(text: &Named, key: &str, mistakes: &mut Vec<Diagnostic>) -> Option<u8> {
-    match text.text.as_bytes() {
-        [byte] if byte.is_ascii() && !matches!(byte, b'\r' | b'\n') => Some(*byte),
-        _ => {
-            let message = format!("the {key} must be one ASCII character");
-            mistakes.push(Diagnostic::error(message, text.span.clone()));
-            None
-        }
+    fn boolean(&mut self, key: &'static str) -> Option<bool> {
+        self.table.as_mut()?.get(key)?.boolean(self.mistakes)
+    }
+
+    fn schema_id(&mut self) -> Option<u32> {
+        let value = self.table.as_mut()?.get("schema_id")?;
+        value.integer(0, i64::from(i32::MAX), self.mistakes).map(|id| id as u32)
+    }
+
+    fn ignore_rest(&mut self) {
+        self.table = None;
+    }
+
+    fn mistakes(&mut self) -> &mut Vec<Diagnostic> {
+        &mut self.mistakes.list
     }
 }
 
@@ -298,7 +286,8 @@ fn read_column(name: Named, value: &Value<'_>, mistakes: &mut Mistakes) -> Draft
         parse_type(text.sql()).map_err(|mistake| mistakes.push(mistake)).ok()
     });
     let (data_type, nullable) = read.unwrap_or((DataType::Null, true));
-    DraftColumn { name, data_type, nullable, from: from.unwrap_or(ColumnFrom::Value) }
+    let from = from.unwrap_or(ColumnFrom::Value);
+    DraftColumn { name, data_type, nullable, from, is_virtual: false }
 }
 
 fn read_from(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<ColumnFrom> {

@@ -131,6 +131,9 @@ fn default_sink(topic: Named) -> DraftSink {
         partitions: None,
         format: Format::Json,
         key: Vec::new(),
+        key_format: Format::Raw,
+        value_without_key: false,
+        headers: Vec::new(),
         timestamp: None,
         print: false,
         columns: Vec::new(),
@@ -151,10 +154,17 @@ fn read_sink(
     }
     let mut table = value.table(mistakes)?;
     sink.topic = read_topic(&mut table, mistakes).unwrap_or(sink.topic);
-    let format = read_format(table.get("format"), mistakes);
+    let format = read_format(table.get("format"), Format::Json, mistakes);
+    let key_format = read_format(table.get("key_format"), Format::Raw, mistakes);
     if let Some(key) = table.get("key").and_then(|key| key.strings(mistakes)) {
         sink.key = key.iter().map(|column| column.named()).collect();
     }
+    if let Some(headers) = table.get("headers").and_then(|headers| headers.strings(mistakes)) {
+        let headers = headers.iter().map(|column| column.named());
+        sink.headers = headers.map(|column| (column.text.clone(), column)).collect();
+    }
+    let without_key = table.get("value_without_key").and_then(|value| value.boolean(mistakes));
+    sink.value_without_key = without_key.unwrap_or(false);
     let timestamp = table.get("timestamp").and_then(|column| column.string(mistakes));
     sink.timestamp = timestamp.map(|column| column.named());
     let partitions = table.get("partitions").and_then(|value| {
@@ -164,5 +174,6 @@ fn read_sink(
     sink.print = table.get("print").and_then(|value| value.boolean(mistakes)).unwrap_or(false);
     table.finish(mistakes);
     sink.format = format?;
+    sink.key_format = key_format?;
     Some(sink)
 }

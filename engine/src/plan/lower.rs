@@ -16,7 +16,7 @@ use super::streamable::{self, Place};
 use super::unique_key::unique_key;
 use super::windows::{WindowError, group_window};
 use super::{errors, event_time, group_windows, joins};
-use crate::formats::RowEncoder;
+use crate::formats::{FormatError, RowEncoder};
 use crate::pipeline::draft::{Draft, DraftQuery, DraftSink, Named};
 use crate::pipeline::{Diagnostic, Emit, Pipeline, Query, Sink, Source};
 use crate::topology::{Topology, TopologyError};
@@ -344,6 +344,10 @@ fn sink(draft: &DraftSink, plan: &LogicalPlan, mistakes: &mut Vec<Diagnostic>) -
     let before = mistakes.len();
     let key: Vec<usize> =
         draft.key.iter().filter_map(|name| output_column(name, plan, mistakes)).collect();
+    let headers = draft.headers.iter();
+    let headers: Vec<(String, usize)> = headers
+        .filter_map(|(name, column)| Some((name.clone(), output_column(column, plan, mistakes)?)))
+        .collect();
     let timestamp = draft.timestamp.as_ref().and_then(|name| {
         let index = output_column(name, plan, mistakes)?;
         let data_type = plan.schema().field(index).data_type();
@@ -357,20 +361,29 @@ fn sink(draft: &DraftSink, plan: &LogicalPlan, mistakes: &mut Vec<Diagnostic>) -
     if mistakes.len() > before {
         return None;
     }
-    let schema = plan.schema().inner();
-    if let Err(error) = RowEncoder::new(&draft.format, schema, &key) {
-        let message = format!("topic '{}': {error}", draft.topic.text);
-        mistakes.push(Diagnostic::error(message, draft.topic.span.clone()));
-        return None;
-    }
-    Some(Sink {
+    let sink = Sink {
         topic: draft.topic.text.clone(),
         partitions: draft.partitions,
         format: draft.format.clone(),
         key,
+        key_format: draft.key_format.clone(),
+        value_without_key: draft.value_without_key,
+        headers,
         timestamp,
         print: draft.print,
-    })
+    };
+    if let Err(error) = RowEncoder::for_sink(&sink, plan.schema().inner()) {
+        let message = format!("topic '{}': {error}", draft.topic.text);
+        let diagnostic = Diagnostic::error(message, draft.topic.span.clone());
+        mistakes.push(match &error {
+            FormatError::NoField { column, there, .. } => {
+                diagnostic.did_you_mean(column, there.iter().map(String::as_str))
+            }
+            _ => diagnostic,
+        });
+        return None;
+    }
+    Some(sink)
 }
 
 fn output_column(

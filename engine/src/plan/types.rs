@@ -1,8 +1,15 @@
 //! Names of SQL types to Arrow types.
+//!
+//! Beside the types that the SQL parser knows there are Flink's `MAP<key, value>`,
+//! `ARRAY<item>` and `ROW<name type, …>` (or `STRUCT<…>`), to any depth.
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Fields};
 use datafusion_sql::sqlparser::ast;
 use datafusion_sql::sqlparser::keywords::Keyword;
+use datafusion_sql::sqlparser::parser::{Parser, ParserError};
+use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::context::Catalog;
 use crate::pipeline::tokens::{Text, parse_text};
@@ -33,7 +40,7 @@ const TYPE_NAMES: [&str; 17] = [
 pub(crate) fn parse_type(text: Text<'_>) -> Result<(DataType, bool), Diagnostic> {
     let span = text.span();
     let parsed = parse_text(text, |parser| {
-        let data_type = parser.parse_data_type()?;
+        let data_type = type_syntax(parser)?;
         let not_null = parser.parse_keywords(&[Keyword::NOT, Keyword::NULL]);
         Ok((data_type, !not_null))
     });
@@ -43,7 +50,103 @@ pub(crate) fn parse_type(text: Text<'_>) -> Result<(DataType, bool), Diagnostic>
     }
 }
 
-pub(crate) fn sql_type(data_type: ast::DataType, span: Span) -> Result<DataType, Diagnostic> {
+/// A type as it is written.
+pub(crate) enum TypeSyntax {
+    Plain(ast::DataType),
+    Array(Box<TypeSyntax>),
+    Map(Box<TypeSyntax>, Box<TypeSyntax>),
+    Row(Vec<(String, TypeSyntax)>),
+}
+
+/// Types within types: what is deeper is a mistake.
+const DEPTH_MAX: usize = 32;
+
+pub(crate) fn type_syntax(parser: &mut Parser<'_>) -> Result<TypeSyntax, ParserError> {
+    let (syntax, closed) = nested_syntax(parser, 0)?;
+    match closed {
+        0 => Ok(syntax),
+        _ => Err(ParserError::ParserError("a '>' too many".to_owned())),
+    }
+}
+
+/// A type, and how many of the `>` that close those around it were read with it: the tokenizer
+/// makes one token of `>>`.
+fn nested_syntax(parser: &mut Parser<'_>, depth: usize) -> Result<(TypeSyntax, u8), ParserError> {
+    let word = parser.peek_token().token.to_string().to_ascii_lowercase();
+    let opens = matches!(parser.peek_nth_token(1).token, Token::Lt | Token::LParen);
+    if depth >= DEPTH_MAX || !opens || !matches!(&*word, "map" | "array" | "row" | "struct") {
+        return Ok((TypeSyntax::Plain(parser.parse_data_type()?), 0));
+    }
+    parser.next_token();
+    let round = parser.next_token().token == Token::LParen;
+    let mut closed = 0;
+    let mut item = |parser: &mut Parser<'_>, last: bool| {
+        let (syntax, closes) = nested_syntax(parser, depth + 1)?;
+        closed = closes;
+        match closes > 0 && !last {
+            true => Err(ParserError::ParserError("a '>' too early".to_owned())),
+            false => Ok(syntax),
+        }
+    };
+    let syntax = match &*word {
+        "map" => {
+            let key = item(parser, false)?;
+            parser.expect_token(&Token::Comma)?;
+            TypeSyntax::Map(Box::new(key), Box::new(item(parser, true)?))
+        }
+        "array" => TypeSyntax::Array(Box::new(item(parser, true)?)),
+        _ => {
+            let mut fields = Vec::new();
+            loop {
+                let name = parser.parse_identifier()?.value;
+                let _ = parser.consume_token(&Token::Colon);
+                fields.push((name, item(parser, true)?));
+                if !parser.consume_token(&Token::Comma) {
+                    break;
+                }
+            }
+            TypeSyntax::Row(fields)
+        }
+    };
+    if closed > 0 {
+        return Ok((syntax, closed - 1));
+    }
+    let closing = if round { Token::RParen } else { Token::Gt };
+    if !round && parser.consume_token(&Token::ShiftRight) {
+        return Ok((syntax, 1));
+    }
+    parser.expect_token(&closing)?;
+    Ok((brackets(parser, syntax)?, 0))
+}
+
+/// `[]` after a type makes an array of it.
+fn brackets(parser: &mut Parser<'_>, mut syntax: TypeSyntax) -> Result<TypeSyntax, ParserError> {
+    while parser.consume_token(&Token::LBracket) {
+        parser.expect_token(&Token::RBracket)?;
+        syntax = TypeSyntax::Array(Box::new(syntax));
+    }
+    Ok(syntax)
+}
+
+pub(crate) fn sql_type(syntax: TypeSyntax, span: Span) -> Result<DataType, Diagnostic> {
+    let below = |syntax: TypeSyntax| sql_type(syntax, span.clone());
+    Ok(match syntax {
+        TypeSyntax::Plain(data_type) => plain_type(data_type, span)?,
+        TypeSyntax::Array(item) => DataType::new_list(below(*item)?, true),
+        TypeSyntax::Map(key, value) => {
+            let key = Field::new("keys", below(*key)?, false);
+            let fields = Fields::from(vec![key, Field::new("values", below(*value)?, true)]);
+            DataType::Map(Arc::new(Field::new("entries", DataType::Struct(fields), false)), false)
+        }
+        TypeSyntax::Row(fields) => {
+            let fields = fields.into_iter();
+            let fields = fields.map(|(name, of)| Ok(Field::new(name, below(of)?, true)));
+            DataType::Struct(fields.collect::<Result<_, Diagnostic>>()?)
+        }
+    })
+}
+
+fn plain_type(data_type: ast::DataType, span: Span) -> Result<DataType, Diagnostic> {
     let spelling = data_type.to_string().to_lowercase();
     let column = ast::ColumnDef { name: ast::Ident::new("type"), data_type, options: Vec::new() };
     match Catalog::new().planner().build_schema(vec![column]) {

@@ -56,7 +56,18 @@ impl Batches {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
     ) {
-        self.building[partition].append(time_ms, key, value);
+        self.append_with_headers(partition, time_ms, key, value, &[]);
+    }
+
+    pub fn append_with_headers(
+        &mut self,
+        partition: usize,
+        time_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, Option<&[u8]>)],
+    ) {
+        self.building[partition].append_with_headers(time_ms, key, value, headers);
         if self.building[partition].size() >= BATCH_BYTES {
             self.end_batch(partition);
         }

@@ -99,12 +99,14 @@ impl Upserts {
 
 impl SinkWriter {
     pub fn new(sink: &Sink, schema: &Schema, updating: bool) -> Result<SinkWriter, FormatError> {
+        let encoder = RowEncoder::for_sink(sink, schema)?;
         Ok(SinkWriter {
-            encoder: RowEncoder::new(&sink.format, schema, &sink.key)?,
+            // A changelog says itself which rows are taken back.
+            upserts: (updating && !encoder.is_changelog()).then(Upserts::default),
+            encoder,
             keyed: !sink.key.is_empty(),
             timestamp: sink.timestamp,
             null_key: null_key(sink, schema),
-            upserts: updating.then(Upserts::default),
             keyless_partition: 0,
             printed: sink.print.then(Vec::new),
         })
@@ -117,12 +119,12 @@ impl SinkWriter {
         now: WallTime,
         batches: &mut Batches,
     ) -> Result<(), ArrowError> {
-        let encoded = self.encoder.encode(&rows.batch)?;
+        let encoded = self.encoder.encode_changes(&rows.batch, rows.retracts.as_ref())?;
         let column: Option<Int64Array> =
             self.timestamp.and_then(|column| times_ms(rows.batch.column(column)));
         let times = column.as_ref().unwrap_or(&rows.event_times_ms);
         let partitions = batches.partitions();
-        for row in 0..encoded.len() {
+        for row in (0..encoded.len()).filter(|row| !encoded.is_absent(*row)) {
             let (key, value) = (encoded.key(row), encoded.value(row));
             let time_ms = if times.is_null(row) { now.0 } else { times.value(row) };
             if let Some(upserts) = &mut self.upserts {
@@ -136,7 +138,8 @@ impl SinkWriter {
             } else {
                 self.keyless_partition
             };
-            batches.append(partition, time_ms, key, value);
+            let headers = encoded.headers(row);
+            batches.append_with_headers(partition, time_ms, key, value, &headers);
         }
         if let Some(printed) = &mut self.printed {
             batches.ready_bytes += rows.batch.get_array_memory_size();

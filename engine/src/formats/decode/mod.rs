@@ -1,51 +1,66 @@
 //! Which columns of a source are wanted, where each comes from, and putting them together.
+//!
+//! Values are decoded first, then the keys of those records that became rows; a record whose key
+//! fails takes its row with it. Metadata is laid beside them last.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, Int32Array, Int64Array, PrimitiveArray, RecordBatch,
-    RecordBatchOptions, TimestampMillisecondArray,
+    Array, ArrayRef, ArrowPrimitiveType, BinaryBuilder, BooleanArray, Int32Array, Int64Array,
+    MapBuilder, MapFieldNames, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray,
+    StringBuilder, TimestampMillisecondArray,
 };
-use arrow::compute::cast;
+use arrow::compute::{cast, filter};
 use arrow::datatypes::{
-    DataType, Field, Fields, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType,
+    DataType, Field, FieldRef, Fields, SchemaRef, TimeUnit, TimestampMicrosecondType,
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
 use broker::record::Record;
 
+use super::avro::AvroDecoder;
 use super::csv::CsvDecoder;
-use super::json::{Indexed, JsonDecoder, into_columns};
-use super::raw::{bytes_column, invalid_utf8};
-use super::{DecodeError, FormatError, Rows, excerpt};
-use crate::pipeline::{ColumnFrom, EventTime, Format, Source};
+use super::debezium::DebeziumDecoder;
+use super::json::{Indexed, JsonDecoder};
+use super::protobuf::ProtobufDecoder;
+use super::raw::RawDecoder;
+use super::{DecodeError, FormatError, Rows};
+use crate::pipeline::{ColumnFrom, EventTime, Format, Source, SourceKind};
 
 /// Turns records of one source into the columns that a query wants.
 pub struct RowDecoder {
     /// The wanted columns, in the order of the projection.
     schema: SchemaRef,
-    values: ValueDecoder,
+    topic: Arc<str>,
+    values: PartDecoder,
+    /// `None` if no column of the key is wanted.
+    keys: Option<PartDecoder>,
     origins: Vec<Origin>,
     event_time: RowTime,
 }
 
-/// How the part of a row that is in the record's value is decoded.
-enum ValueDecoder {
-    /// Field names and their columns, of the wanted ones.
+/// How the part of a row that is in the record's value, or in its key, is decoded.
+enum PartDecoder {
     Json(JsonDecoder),
     Csv(CsvDecoder),
-    /// The whole value in a column of this type.
-    Raw(Field),
+    Raw(RawDecoder),
+    Avro(AvroDecoder),
+    Protobuf(ProtobufDecoder),
+    Debezium(DebeziumDecoder),
 }
 
 /// Where a wanted column comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Origin {
     /// This one of the columns that the value decoder makes.
     Value(usize),
-    Key,
+    /// This one of the columns that the key decoder makes.
+    Key(usize),
     Timestamp,
+    Topic,
     Partition,
     Offset,
+    Headers,
+    Header(Arc<str>),
 }
 
 /// Where a row's event time comes from.
@@ -58,11 +73,12 @@ enum RowTime {
 #[derive(Debug)]
 pub struct DecodedRows {
     pub rows: Rows,
-    /// Which of the records became the rows, if not all did; by index, ascending.
+    /// The record that each row came from, if it is not one row from each; by index, ascending.
     pub kept: Option<Vec<usize>>,
     /// Records that could not be decoded, ascending.
     pub failures: Vec<RecordFailure>,
-    /// Records without a value, which are no rows in JSON and CSV; by index, ascending.
+    /// Records that delete what has their key: those without a value, which are no rows except in
+    /// raw, and Debezium's deletions that do not say what was deleted; by index, ascending.
     pub tombstones: Vec<usize>,
 }
 
@@ -73,6 +89,16 @@ pub struct RecordFailure {
     pub reason: DecodeError,
 }
 
+/// What the values of a batch of records came to.
+#[derive(Default)]
+struct ValueRows {
+    columns: Vec<ArrayRef>,
+    /// The record of each row.
+    kept: Option<Vec<usize>>,
+    retracts: Option<Vec<bool>>,
+    tombstones: Vec<usize>,
+}
+
 impl RowDecoder {
     /// A decoder of the columns of `source` that `projection` lists by index. The column of the
     /// event time is decoded beside them if it is not among them.
@@ -81,19 +107,25 @@ impl RowDecoder {
         if let EventTime::Column(column) = source.event_time {
             needed.push(column);
         }
-        let is_value = |column: &usize| source.columns[*column].from == ColumnFrom::Value;
-        let mut values: Vec<usize> = needed.iter().copied().filter(is_value).collect();
-        values.sort_unstable();
-        values.dedup();
-        let origin = |column: usize| match source.columns[column].from {
-            ColumnFrom::Value => {
-                let at = values.binary_search(&column);
-                Origin::Value(at.expect("all value columns that are needed were collected"))
-            }
-            ColumnFrom::Key => Origin::Key,
+        needed.sort_unstable();
+        needed.dedup();
+        let of = |from: ColumnFrom| -> Vec<usize> {
+            let is_of = |column: &usize| source.columns[*column].from == from;
+            needed.iter().copied().filter(is_of).collect()
+        };
+        let (values, keys) = (of(ColumnFrom::Value), of(ColumnFrom::Key));
+        let place = |among: &[usize], column: usize| {
+            among.binary_search(&column).expect("all columns that are needed were collected")
+        };
+        let origin = |column: usize| match &source.columns[column].from {
+            ColumnFrom::Value => Origin::Value(place(&values, column)),
+            ColumnFrom::Key => Origin::Key(place(&keys, column)),
             ColumnFrom::Timestamp => Origin::Timestamp,
+            ColumnFrom::Topic => Origin::Topic,
             ColumnFrom::Partition => Origin::Partition,
             ColumnFrom::Offset => Origin::Offset,
+            ColumnFrom::Headers => Origin::Headers,
+            ColumnFrom::Header(name) => Origin::Header(Arc::clone(name)),
         };
         let schema = source
             .schema
@@ -101,12 +133,14 @@ impl RowDecoder {
             .map_err(|error| FormatError::Shape(format!("source '{}': {error}", source.name)))?;
         Ok(RowDecoder {
             schema: Arc::new(schema),
+            topic: source.topic.as_str().into(),
             origins: projection.iter().map(|&column| origin(column)).collect(),
             event_time: match source.event_time {
                 EventTime::Record => RowTime::Record,
                 EventTime::Column(column) => RowTime::Column(origin(column)),
             },
             values: value_decoder(source, &values)?,
+            keys: if keys.is_empty() { None } else { Some(key_decoder(source, &keys)?) },
         })
     }
 
@@ -116,101 +150,82 @@ impl RowDecoder {
 
     /// Decodes records of one partition, in order.
     pub fn decode(&mut self, partition: i32, records: &[Record<'_>]) -> DecodedRows {
-        let mut tombstones = Vec::new();
         let mut failed: Vec<(usize, DecodeError)> = Vec::new();
-        let mut headers = Vec::new();
-        let columns = match &mut self.values {
-            ValueDecoder::Json(decoder) => {
-                let values = present(records, &mut tombstones);
-                into_columns(decoder.decode(&values, &mut failed))
-            }
-            ValueDecoder::Csv(decoder) => {
-                let values = present(records, &mut tombstones);
-                let rows = decoder.decode(&values, &mut failed);
-                headers = rows.headers;
-                rows.columns
-            }
-            ValueDecoder::Raw(field) => {
-                vec![raw_column(field, records, &mut failed)]
-            }
-        };
-        let columns = self.check_keys(records, &headers, &tombstones, &mut failed, columns);
-        let kept = kept(records.len(), [&headers, &tombstones], &failed);
-        let rows = self.assemble(partition, records, kept.as_deref(), &columns);
-        let failures =
-            failed.into_iter().map(|(index, reason)| RecordFailure { index, reason }).collect();
-        DecodedRows { rows, kept, failures, tombstones }
+        let mut values = decode_values(&mut self.values, records, &mut failed);
+        let keys = self.decode_keys(records, &mut values, &mut failed);
+        let rows = self.assemble(partition, records, &values, &keys);
+        failed.sort_by_key(|(index, _)| *index);
+        let failures = failed.into_iter();
+        let failures = failures.map(|(index, reason)| RecordFailure { index, reason }).collect();
+        DecodedRows { rows, kept: values.kept, failures, tombstones: values.tombstones }
     }
 
-    /// Fails the rows whose key is not text where a text column wants it.
-    fn check_keys(
-        &self,
+    /// The columns of the rows' keys; rows whose key fails are taken out of `values`.
+    fn decode_keys(
+        &mut self,
         records: &[Record<'_>],
-        headers: &[usize],
-        tombstones: &[usize],
+        values: &mut ValueRows,
         failed: &mut Vec<(usize, DecodeError)>,
-        mut columns: Vec<ArrayRef>,
     ) -> Vec<ArrayRef> {
-        let Some(field) = self.key_field() else { return columns };
-        let rows = kept(records.len(), [headers, tombstones], failed);
-        let mut good = Vec::new();
-        let mut bad = Vec::new();
-        let mut check = |index: usize| {
-            let key = records[index].key;
-            let at = key.and_then(|key| invalid_utf8(field.data_type(), key));
-            good.push(at.is_none());
-            if let (Some(at), Some(key)) = (at, key) {
-                let (column, excerpt) = (field.name().clone(), excerpt(key));
-                bad.push((index, DecodeError::Utf8 { column, at, excerpt }));
+        let Some(decoder) = &mut self.keys else { return Vec::new() };
+        let kept = values.kept.clone().unwrap_or_else(|| (0..records.len()).collect());
+        let mut good = Vec::with_capacity(kept.len());
+        for &index in &kept {
+            let taken = decoder.append(records[index].key);
+            good.push(taken.is_ok());
+            if let Err(error) = taken
+                && failed.last().is_none_or(|(last, _)| *last != index)
+            {
+                failed.push((index, DecodeError::Key(Box::new(error))));
             }
-        };
-        match &rows {
-            Some(rows) => rows.iter().copied().for_each(&mut check),
-            None => (0..records.len()).for_each(&mut check),
         }
-        if !bad.is_empty() {
-            let good = good.into();
-            for column in &mut columns {
-                *column = arrow::compute::filter(column, &good)
-                    .expect("values were decoded for the kept rows");
-            }
-            failed.append(&mut bad);
-            failed.sort_by_key(|(index, _)| *index);
+        let keys = decoder.finish();
+        if !good.contains(&false) {
+            return keys;
         }
-        columns
-    }
-
-    fn key_field(&self) -> Option<&Field> {
-        let at = self.origins.iter().position(|origin| matches!(origin, Origin::Key))?;
-        Some(self.schema.field(at))
+        let mask = BooleanArray::from(good.clone());
+        for column in &mut values.columns {
+            *column = filter(column, &mask).expect("values were decoded for the kept rows");
+        }
+        let mut places = good.iter();
+        let mut is_good = || *places.next().expect("one for each row");
+        values.kept = Some(kept.into_iter().filter(|_| is_good()).collect());
+        if let Some(retracts) = &mut values.retracts {
+            let mut places = good.iter();
+            retracts.retain(|_| *places.next().expect("one for each row"));
+        }
+        keys
     }
 
     fn assemble(
         &self,
         partition: i32,
         records: &[Record<'_>],
-        kept: Option<&[usize]>,
-        values: &[ArrayRef],
+        values: &ValueRows,
+        keys: &[ArrayRef],
     ) -> Rows {
+        let kept = values.kept.as_deref();
         let count = kept.map_or(records.len(), <[usize]>::len);
         let record = |row: usize| &records[kept.map_or(row, |kept| kept[row])];
-        let column = |origin: Origin, data_type: Option<&DataType>| -> ArrayRef {
+        let column = |origin: &Origin, field: Option<&Field>| -> ArrayRef {
             let array: ArrayRef = match origin {
-                Origin::Value(at) => return values[at].clone(),
-                Origin::Key => {
-                    let keys = (0..count).map(|row| record(row).key);
-                    return bytes_column(data_type.unwrap_or(&DataType::Binary), keys)
-                        .expect("a key column is text or bytes: checked with the pipeline");
-                }
+                Origin::Value(at) => return values.columns[*at].clone(),
+                Origin::Key(at) => return keys[*at].clone(),
                 Origin::Timestamp => Arc::new(TimestampMillisecondArray::from_iter_values(
                     (0..count).map(|row| record(row).timestamp_ms),
                 )),
+                Origin::Topic => {
+                    let topic = std::iter::repeat_n(&*self.topic, count);
+                    Arc::new(StringArray::from_iter_values(topic))
+                }
                 Origin::Partition => Arc::new(Int32Array::from_value(partition, count)),
                 Origin::Offset => Arc::new(Int64Array::from_iter_values(
                     (0..count).map(|row| record(row).offset.0),
                 )),
+                Origin::Headers => return all_headers((0..count).map(record), field),
+                Origin::Header(name) => return one_header((0..count).map(record), name, field),
             };
-            match data_type {
+            match field.map(Field::data_type) {
                 Some(data_type) if array.data_type() != data_type => cast(&array, data_type)
                     .expect("a metadata column's type was checked with the pipeline"),
                 _ => array,
@@ -220,9 +235,9 @@ impl RowDecoder {
             .origins
             .iter()
             .zip(self.schema.fields())
-            .map(|(origin, field)| column(*origin, Some(field.data_type())))
+            .map(|(origin, field)| column(origin, Some(field)))
             .collect();
-        let event_times_ms = match self.event_time {
+        let event_times_ms = match &self.event_time {
             RowTime::Record => {
                 Int64Array::from_iter_values((0..count).map(|row| record(row).timestamp_ms))
             }
@@ -232,45 +247,198 @@ impl RowDecoder {
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
             .expect("columns have the types of their fields and one length");
-        Rows::new(batch, event_times_ms)
+        match &values.retracts {
+            Some(retracts) => Rows::changes(batch, event_times_ms, retracts.clone().into()),
+            None => Rows::new(batch, event_times_ms),
+        }
     }
 }
 
-fn value_decoder(source: &Source, wanted: &[usize]) -> Result<ValueDecoder, FormatError> {
-    let field = |column: usize| source.schema.field(column).clone();
+impl PartDecoder {
+    /// Takes one key; a null one is NULL in all its columns.
+    fn append(&mut self, key: Option<&[u8]>) -> Result<(), DecodeError> {
+        let missing = |column: Option<String>| match column {
+            Some(column) => Err(DecodeError::Null { column }),
+            None => Ok(()),
+        };
+        match (self, key) {
+            (PartDecoder::Raw(decoder), key) => decoder.append(key),
+            (PartDecoder::Json(decoder), Some(key)) => decoder.append(key),
+            (PartDecoder::Json(decoder), None) => missing(decoder.rows().null_row()),
+            (PartDecoder::Avro(decoder), Some(key)) => decoder.append(key),
+            (PartDecoder::Avro(decoder), None) => missing(decoder.rows().null_row()),
+            (PartDecoder::Protobuf(decoder), Some(key)) => decoder.append(key),
+            (PartDecoder::Protobuf(decoder), None) => missing(decoder.rows().null_row()),
+            (PartDecoder::Csv(_) | PartDecoder::Debezium(_), _) => {
+                unreachable!("no key is declared in such a format")
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Vec<ArrayRef> {
+        match self {
+            PartDecoder::Raw(decoder) => decoder.finish(),
+            PartDecoder::Json(decoder) => decoder.finish(),
+            PartDecoder::Avro(decoder) => decoder.rows().finish_columns(),
+            PartDecoder::Protobuf(decoder) => decoder.rows().finish_columns(),
+            PartDecoder::Csv(_) | PartDecoder::Debezium(_) => {
+                unreachable!("no key is declared in such a format")
+            }
+        }
+    }
+}
+
+fn decode_values(
+    decoder: &mut PartDecoder,
+    records: &[Record<'_>],
+    failed: &mut Vec<(usize, DecodeError)>,
+) -> ValueRows {
+    if let PartDecoder::Raw(decoder) = decoder {
+        for (index, record) in records.iter().enumerate() {
+            if let Err(error) = decoder.append(record.value) {
+                failed.push((index, error));
+            }
+        }
+        let kept = kept(records.len(), [&[], &[]], failed);
+        return ValueRows { columns: decoder.finish(), kept, ..ValueRows::default() };
+    }
+    let mut tombstones = Vec::new();
+    let values = present(records, &mut tombstones);
+    let mut headers = Vec::new();
+    let columns = match decoder {
+        PartDecoder::Json(decoder) => decoder.decode(&values, failed),
+        PartDecoder::Avro(decoder) => decoder.decode(&values, failed),
+        PartDecoder::Protobuf(decoder) => decoder.decode(&values, failed),
+        PartDecoder::Csv(decoder) => {
+            let rows = decoder.decode(&values, failed);
+            headers = rows.headers;
+            rows.columns
+        }
+        PartDecoder::Debezium(decoder) => {
+            let changes = decoder.decode(&values, failed);
+            tombstones.extend(changes.deletions);
+            tombstones.sort_unstable();
+            return ValueRows {
+                columns: changes.columns,
+                kept: Some(changes.places),
+                retracts: Some(changes.retracts),
+                tombstones,
+            };
+        }
+        PartDecoder::Raw(_) => Vec::new(),
+    };
+    let kept = kept(records.len(), [&headers, &tombstones], failed);
+    ValueRows { columns, kept, retracts: None, tombstones }
+}
+
+/// `wanted` are indices of columns of the value, ascending.
+fn value_decoder(source: &Source, wanted: &[usize]) -> Result<PartDecoder, FormatError> {
+    let field = |column: usize| Arc::clone(&source.schema.fields()[column]);
     let all: Vec<usize> = (0..source.columns.len())
         .filter(|&column| source.columns[column].from == ColumnFrom::Value)
         .collect();
+    let fields: Fields = wanted.iter().map(|&column| field(column)).collect();
     match &source.format {
-        Format::Json => {
-            let fields: Fields = wanted.iter().map(|&column| field(column)).collect();
-            Ok(ValueDecoder::Json(JsonDecoder::new(Arc::new(Schema::new(fields)))?))
-        }
         Format::Csv(options) => {
-            let fields: Vec<Field> = all.iter().map(|&column| field(column)).collect();
+            let fields: Vec<Field> =
+                all.iter().map(|&column| source.schema.field(column).clone()).collect();
             let positions: Vec<usize> =
                 (0..all.len()).filter(|&at| wanted.contains(&all[at])).collect();
-            Ok(ValueDecoder::Csv(CsvDecoder::new(options, &fields, &positions)?))
+            Ok(PartDecoder::Csv(CsvDecoder::new(options, &fields, &positions)?))
+        }
+        Format::Raw if all.len() > 1 => {
+            Err(FormatError::Shape("a raw value is one column".to_owned()))
         }
         Format::Raw => {
-            let field = match all[..] {
-                [column] => field(column),
-                [] => Field::new("value", DataType::Binary, true),
-                _ => {
-                    let reason = "a raw value is one column".to_owned();
-                    return Err(FormatError::Shape(reason));
-                }
-            };
-            if bytes_column(field.data_type(), std::iter::empty()).is_none() {
-                return Err(FormatError::Type {
-                    column: field.name().clone(),
-                    format: "raw",
-                    data_type: field.data_type().to_string(),
-                });
-            }
-            Ok(ValueDecoder::Raw(field))
+            // Checked even where nobody wants it, so that the same records are rows.
+            let value: Vec<FieldRef> = all.iter().map(|&column| field(column)).collect();
+            Ok(PartDecoder::Raw(RawDecoder::new(&value)?))
         }
+        Format::DebeziumJson => {
+            let needs_before = source.kind == SourceKind::Stream;
+            Ok(PartDecoder::Debezium(DebeziumDecoder::new(fields, needs_before)?))
+        }
+        other => structured_decoder(other, fields),
     }
+}
+
+fn structured_decoder(format: &Format, fields: Fields) -> Result<PartDecoder, FormatError> {
+    Ok(match format {
+        Format::Avro(avro) => PartDecoder::Avro(AvroDecoder::new(Arc::clone(avro), fields)?),
+        Format::Protobuf(protobuf) => {
+            PartDecoder::Protobuf(ProtobufDecoder::new(Arc::clone(protobuf), fields)?)
+        }
+        Format::Json => PartDecoder::Json(JsonDecoder::new(fields)?),
+        Format::Csv(_) | Format::DebeziumJson | Format::Raw => {
+            let reason = "a key is raw, json, avro or protobuf";
+            return Err(FormatError::Shape(reason.to_owned()));
+        }
+    })
+}
+
+fn key_decoder(source: &Source, wanted: &[usize]) -> Result<PartDecoder, FormatError> {
+    let fields = wanted.iter().map(|&column| Arc::clone(&source.schema.fields()[column]));
+    match &source.key_format {
+        Format::Raw => {
+            let fields: Vec<FieldRef> = fields.collect();
+            Ok(PartDecoder::Raw(RawDecoder::new(&fields)?))
+        }
+        other => structured_decoder(other, fields.collect()),
+    }
+}
+
+/// The last header of this name in each record.
+fn one_header<'r>(
+    records: impl Iterator<Item = &'r Record<'r>>,
+    name: &str,
+    field: Option<&Field>,
+) -> ArrayRef {
+    let last =
+        |record: &'r Record<'r>| record.headers().filter(|header| header.key == name).last()?.value;
+    if field.is_some_and(|field| *field.data_type() == DataType::Binary) {
+        let values: arrow::array::BinaryArray = records.map(last).collect();
+        return Arc::new(values);
+    }
+    // Nobody promises what a header holds; what is not UTF-8 is shown as far as it can be.
+    let text = |value: &'r [u8]| String::from_utf8_lossy(value);
+    let mut values = StringBuilder::new();
+    records.for_each(|record| values.append_option(last(record).map(text)));
+    Arc::new(values.finish())
+}
+
+/// All headers of each record, as a map of the field's type.
+fn all_headers<'r>(
+    records: impl Iterator<Item = &'r Record<'r>>,
+    field: Option<&Field>,
+) -> ArrayRef {
+    let names = MapFieldNames::default();
+    let mut maps = MapBuilder::new(Some(names), StringBuilder::new(), BinaryBuilder::new());
+    for record in records {
+        for header in record.headers() {
+            maps.keys().append_value(header.key);
+            maps.values().append_option(header.value);
+        }
+        maps.append(true).expect("each key has its value");
+    }
+    let maps = maps.finish();
+    let Some(field) = field else { return Arc::new(maps) };
+    let (DataType::Map(entries, sorted), values) = (field.data_type(), maps.values()) else {
+        return Arc::new(maps);
+    };
+    let DataType::Struct(fields) = entries.data_type() else { return Arc::new(maps) };
+    let values = match fields[1].data_type() {
+        DataType::Utf8 => {
+            let values = values.as_any().downcast_ref::<arrow::array::BinaryArray>();
+            let text = values.expect("built as bytes").iter();
+            let text = text.map(|value| value.map(String::from_utf8_lossy));
+            Arc::new(text.collect::<StringArray>()) as ArrayRef
+        }
+        _ => Arc::clone(values),
+    };
+    let columns = vec![Arc::clone(maps.keys()), values];
+    let built = arrow::array::StructArray::new(fields.clone(), columns, None);
+    let offsets = maps.offsets().clone();
+    Arc::new(arrow::array::MapArray::new(Arc::clone(entries), offsets, built, None, *sorted))
 }
 
 /// The values there are; records without one are noted as tombstones.
@@ -283,27 +451,6 @@ fn present<'a>(records: &[Record<'a>], tombstones: &mut Vec<usize>) -> Vec<Index
         }
     }
     values
-}
-
-fn raw_column(
-    field: &Field,
-    records: &[Record<'_>],
-    failed: &mut Vec<(usize, DecodeError)>,
-) -> ArrayRef {
-    let mut values = Vec::with_capacity(records.len());
-    for (index, record) in records.iter().enumerate() {
-        match record.value {
-            None if !field.is_nullable() => {
-                failed.push((index, DecodeError::Null { column: field.name().clone() }));
-            }
-            Some(value) if let Some(at) = invalid_utf8(field.data_type(), value) => {
-                let (column, excerpt) = (field.name().clone(), excerpt(value));
-                failed.push((index, DecodeError::Utf8 { column, at, excerpt }));
-            }
-            value => values.push(value),
-        }
-    }
-    bytes_column(field.data_type(), values.into_iter()).expect("checked with the format")
 }
 
 /// Indices that are in none of the lists; `None` if that is all of them.

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use arrow::datatypes::Schema;
 use arrow::util::pretty::pretty_format_batches;
 use broker::record::{BatchBuilder, ProducerStamp, Records};
 use expect_test::{Expect, expect};
@@ -18,6 +19,7 @@ fn source(format: Format, columns: &[(&str, DataType, ColumnFrom)], time: EventT
         topic: "flights".to_owned(),
         kind: SourceKind::Stream,
         format,
+        key_format: Format::Raw,
         columns: columns
             .iter()
             .map(|(name, _, from)| Column { name: (*name).to_owned(), from: from.clone() })
@@ -106,8 +108,8 @@ fn columns_come_from_value_key_and_metadata() {
             +-------+-----+----+-------------------------+------+
             times [Some(5000), None]
             kept Some([0, 4]) tombstones [1]
-            2: column 'key': invalid UTF-8 at byte 0 of the record, which begins "�"
-            3: JSON that does not fit the columns: whilst decoding field 'id': failed to parse "x" as Int64; the record begins "{\"id\":\"x\"}"
+            2: the key: column 'key': invalid UTF-8 at byte 0 of the record, which begins "�"
+            3: JSON field 'id' is the text "x", not a whole number of 64 bits; the record begins "{\"id\":\"x\"}"
         "#]],
     );
 }
@@ -170,4 +172,135 @@ fn rows_without_columns_still_count() {
     let decoded = decode(&source, &[], &[(None, Some(b"{}")), (None, Some(b"{}"))]);
     assert_eq!(decoded.rows.batch.num_rows(), 2);
     assert_eq!(decoded.rows.batch.num_columns(), 0);
+}
+
+#[test]
+fn keys_have_a_format_of_their_own() {
+    let columns = [
+        ("id", DataType::Int64, ColumnFrom::Key),
+        ("name", DataType::Utf8, ColumnFrom::Value),
+        ("tenant", DataType::Utf8, ColumnFrom::Key),
+        ("from", DataType::Utf8, ColumnFrom::Topic),
+    ];
+    let source = source(Format::Json, &columns, EventTime::Record);
+    let source = Source { key_format: Format::Json, ..source };
+    let decoded = decode(
+        &source,
+        &[0, 1, 2, 3],
+        &[
+            (Some(br#"{"id":1,"tenant":"a"}"#), Some(br#"{"name":"x"}"#)),
+            (Some(br#"{"id":[]}"#), Some(br#"{"name":"y"}"#)),
+            (None, Some(br#"{"name":"z"}"#)),
+            (Some(b"{"), Some(br#"{"name":"w"}"#)),
+        ],
+    );
+    check(
+        &decoded,
+        expect![[r#"
+        +----+------+--------+---------+
+        | id | name | tenant | from    |
+        +----+------+--------+---------+
+        | 1  | x    | a      | flights |
+        |    | z    |        | flights |
+        +----+------+--------+---------+
+        times [Some(1000), Some(1002)]
+        kept Some([0, 2]) tombstones []
+        1: the key: JSON field 'id' is an array, not a whole number of 64 bits; the record begins "{\"id\":[]}"
+        3: the key: not valid JSON: it ends in the middle; the record begins "{"
+    "#]],
+    );
+}
+
+#[test]
+fn a_plain_key_may_be_a_number() {
+    let columns =
+        [("id", DataType::Int64, ColumnFrom::Key), ("name", DataType::Utf8, ColumnFrom::Value)];
+    let source = source(Format::Json, &columns, EventTime::Record);
+    let values: [(Option<&[u8]>, Option<&[u8]>); 3] =
+        [(Some(b"42"), Some(b"{}")), (Some(b"x"), Some(b"{}")), (None, Some(b"{}"))];
+    check(
+        &decode(&source, &[0, 1], &values),
+        expect![[r#"
+        +----+------+
+        | id | name |
+        +----+------+
+        | 42 |      |
+        |    |      |
+        +----+------+
+        times [Some(1000), Some(1002)]
+        kept Some([0, 2]) tombstones []
+        1: the key: column 'id' (field 1): "x" is not a whole number of 64 bits
+    "#]],
+    );
+}
+
+#[test]
+fn headers_are_columns() {
+    let names = DataType::Struct(
+        vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Utf8, true)]
+            .into(),
+    );
+    let entries = Field::new("entries", names, false);
+    let columns = [
+        ("all", DataType::Map(Arc::new(entries), false), ColumnFrom::Headers),
+        ("trace", DataType::Utf8, ColumnFrom::Header("trace".into())),
+        ("bytes", DataType::Binary, ColumnFrom::Header("trace".into())),
+    ];
+    let source = source(Format::Json, &columns, EventTime::Record);
+    let mut builder = BatchBuilder::default();
+    let headers: [(&str, Option<&[u8]>); 3] =
+        [("trace", Some(b"1")), ("other", None), ("trace", Some(b"2"))];
+    builder.append_with_headers(0, None, Some(b"{}"), &headers);
+    builder.append(1, None, Some(b"{}"));
+    let records: Records = builder.build(ProducerStamp::NONE).records().unwrap();
+    let records: Vec<Record> = records.iter().map(Result::unwrap).collect();
+    let decoded = RowDecoder::new(&source, &[0, 1, 2]).unwrap().decode(0, &records);
+    check(
+        &decoded,
+        expect![[r#"
+        +-------------------------------+-------+-------+
+        | all                           | trace | bytes |
+        +-------------------------------+-------+-------+
+        | {trace: 1, other: , trace: 2} | 2     | 32    |
+        | {}                            |       |       |
+        +-------------------------------+-------+-------+
+        times [Some(0), Some(1)]
+        kept None tombstones []
+    "#]],
+    );
+}
+
+#[test]
+fn changes_are_rows_and_retractions() {
+    let columns = [("id", DataType::Int64, ColumnFrom::Value)];
+    let source = source(Format::DebeziumJson, &columns, EventTime::Record);
+    let decoded = decode(
+        &source,
+        &[0],
+        &[
+            (None, Some(br#"{"before":null,"after":{"id":1},"op":"c"}"#)),
+            (None, Some(br#"{"before":{"id":1},"after":{"id":2},"op":"u"}"#)),
+            (None, Some(br#"{"before":{"id":1},"after":{"id":"x"},"op":"u"}"#)),
+            (None, Some(br#"{"before":{"id":2},"after":null,"op":"d"}"#)),
+            (None, None),
+        ],
+    );
+    let retracts: Vec<bool> = (0..4).map(|row| decoded.rows.is_retraction(row)).collect();
+    assert_eq!(retracts, [false, true, false, true]);
+    check(
+        &decoded,
+        expect![[r#"
+        +----+
+        | id |
+        +----+
+        | 1  |
+        | 1  |
+        | 2  |
+        | 2  |
+        +----+
+        times [Some(1000), Some(1001), Some(1001), Some(1003)]
+        kept Some([0, 1, 1, 3]) tombstones [4]
+        2: JSON field 'id' is the text "x", not a whole number of 64 bits; the record begins "{\"id\":\"x\"}"
+    "#]],
+    );
 }

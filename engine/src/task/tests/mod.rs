@@ -573,7 +573,7 @@ async fn a_record_that_fails_is_named_skipped_or_put_aside() {
     let fetched = world.fetch(&task, &TopicPartition::new("a", 0), 1).unwrap();
     let error = task.process(&fetched, NOW).unwrap_err().to_string();
     assert!(
-        error.starts_with("topic 'a', partition 0, offset 1: JSON that does not fit"),
+        error.starts_with("topic 'a', partition 0, offset 1: JSON field 'n' is the text"),
         "{error}"
     );
 
