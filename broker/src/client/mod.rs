@@ -68,6 +68,12 @@ pub trait Client: Send + Sync + Debug {
         at: OffsetSpec,
     ) -> Result<Vec<Option<Offset>>, ClientError>;
 
+    /// Deletes what lies before these offsets, for good; nothing happens where that is gone
+    /// already. Only of topics that delete (`cleanup.policy`), and none of the broker's own; no
+    /// offset may lie beyond the end ([`ClientError::OffsetOutOfRange`]). If one partition fails,
+    /// others may have been done.
+    async fn delete_records(&self, up_to: &[(TopicPartition, Offset)]) -> Result<(), ClientError>;
+
     /// What a group has committed, one per partition asked for, in the same order. Waits for
     /// transactions that are about to change the answer (KIP-447's `require_stable`).
     async fn committed_offsets(

@@ -55,7 +55,9 @@ macro_rules! all_cases_on {
                 no_partition_starves
                 a_large_record_comes_whole
                 a_record_too_large_is_refused
-                order_holds_without_waiting_for_disks;
+                order_holds_without_waiting_for_disks
+                records_are_deleted_up_to_an_offset
+                what_cannot_be_deleted_is_refused;
             transactions:
                 only_what_is_committed_is_read
                 an_open_transaction_holds_readers_back

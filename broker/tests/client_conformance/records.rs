@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use broker::client::{
     Acks, ClientError, Isolation, NewTopic, OffsetSpec, ProducerOptions, ReaderOptions,
 };
-use broker::ids::Offset;
+use broker::ids::{Offset, TopicPartition};
 use broker::record::Compression;
 
 use crate::harness::{
@@ -285,6 +285,66 @@ pub async fn order_holds_without_waiting_for_disks(client: Subject) {
 }
 
 /// Readers and producers of a broker elsewhere outlive its restart: nothing lost, nothing twice.
+pub async fn records_are_deleted_up_to_an_offset(client: Subject) {
+    let name = topic(&client, "purged", 2).await;
+    let (one, other) = (at(&name, 0), at(&name, 1));
+    write(&client, &one, values(0..10)).await;
+    write(&client, &one, values(10..20)).await;
+    write(&client, &other, values(["kept"])).await;
+    let starts = async || {
+        let both = [one.clone(), other.clone()];
+        let starts = client.list_offsets(&both, OffsetSpec::Earliest).await.unwrap();
+        starts.into_iter().map(|start| start.unwrap().0).collect::<Vec<_>>()
+    };
+
+    client.delete_records(&[]).await.unwrap();
+    // Within a batch, and nothing of the other partition.
+    let up_to = [(one.clone(), Offset(13)), (other.clone(), Offset(0))];
+    client.delete_records(&up_to).await.unwrap();
+    assert_eq!(starts().await, [13, 0]);
+    let caught = read_from(&client, &one, 13, Isolation::ReadCommitted).await;
+    assert!(caught.offsets().into_iter().eq(13..20));
+
+    // What is gone stays gone, and of several offsets the last counts.
+    let up_to = [5, 15, 14].map(|before| (one.clone(), Offset(before)));
+    client.delete_records(&up_to).await.unwrap();
+    assert_eq!(starts().await, [15, 0]);
+
+    // All of it: offsets go on where they were.
+    let up_to = [(one.clone(), Offset(20)), (other.clone(), Offset(1))];
+    client.delete_records(&up_to).await.unwrap();
+    assert_eq!(starts().await, [20, 1]);
+    write(&client, &one, values(["more"])).await;
+    let caught = read_from(&client, &one, 20, Isolation::ReadCommitted).await;
+    assert_eq!((caught.offsets(), caught.values()), (vec![20], vec!["more".to_owned()]));
+}
+
+pub async fn what_cannot_be_deleted_is_refused(client: Subject) {
+    let name = topic(&client, "unpurged", 1).await;
+    let (to, beyond) = (at(&name, 0), at(&name, 1));
+    write(&client, &to, values(0..3)).await;
+    let delete = async |of: &TopicPartition, before| {
+        client.delete_records(&[(of.clone(), Offset(before))]).await
+    };
+    for offset in [4, i64::MAX, -1, -2, i64::MIN] {
+        let (start, end) = (Offset(0), Offset(3));
+        let (partition, offset) = (to.clone(), Offset(offset));
+        let expected = ClientError::OffsetOutOfRange { partition, offset, start, end };
+        assert_eq!(delete(&to, offset.0).await, Err(expected));
+    }
+    assert_eq!(delete(&beyond, 0).await, Err(ClientError::UnknownPartition(beyond.clone())));
+    let nowhere = at(&unique("nowhere"), 0);
+    let unknown = ClientError::UnknownTopic(nowhere.topic.to_string());
+    assert_eq!(delete(&nowhere, 0).await, Err(unknown));
+    assert_eq!(client.topic(&nowhere.topic).await, Ok(None));
+
+    let compacted = NewTopic::new(unique("compacted"), 1).with_config("cleanup.policy", "compact");
+    client.create_topic(&compacted).await.unwrap();
+    let outcome = delete(&at(&compacted.name, 0), 0).await;
+    assert!(matches!(outcome, Err(ClientError::Refused { .. })), "{outcome:?}");
+    assert_eq!(read(&client, &to).await.offsets(), [0, 1, 2]);
+}
+
 #[cfg(feature = "kafka")]
 pub async fn a_broker_that_comes_back_is_gone_on_with() {
     let dir = tempfile::tempdir().unwrap();

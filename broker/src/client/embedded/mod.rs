@@ -22,6 +22,7 @@ use crate::coordinator::groups::{GroupError, StoredOffset};
 use crate::coordinator::transactions::TransactionError;
 use crate::ids::{Offset, TopicPartition};
 use crate::log::{AppendError, Partition, ReadError};
+use crate::topics::is_internal;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -68,6 +69,20 @@ impl Client for EmbeddedClient {
         let look = move || found.iter().map(|partition| offset_at(partition, at)).collect();
         // A lookup by time reads from disk.
         tokio::task::spawn_blocking(look).await.expect("lookups do not panic")
+    }
+
+    async fn delete_records(&self, up_to: &[(TopicPartition, Offset)]) -> Result<(), ClientError> {
+        let found = up_to.iter().map(|(of, before)| Ok((existing(&self.broker, of)?, *before)));
+        let found: Vec<(Arc<Partition>, Offset)> = found.collect::<Result<_, _>>()?;
+        found.iter().try_for_each(|(partition, _)| check_deletable(partition))?;
+        // It syncs checkpoints and deletes files.
+        let delete = move || {
+            found.iter().try_for_each(|(partition, before)| {
+                let deleted = partition.delete_records(*before).map(drop);
+                deleted.map_err(|error| read_error(partition, error))
+            })
+        };
+        tokio::task::spawn_blocking(delete).await.expect("deletion does not panic")
     }
 
     async fn committed_offsets(
@@ -150,6 +165,20 @@ fn existing(broker: &Broker, of: &TopicPartition) -> Result<Arc<Partition>, Clie
         }
         None => Err(ClientError::UnknownPartition(of.clone())),
     }
+}
+
+/// Whether records of this partition may be deleted by their offsets, as DeleteRecords has it.
+fn check_deletable(partition: &Partition) -> Result<(), ClientError> {
+    let reason = if is_internal(&partition.id().topic) {
+        "the topic is the broker's own"
+    } else if !partition.config().cleanup.delete {
+        "the topic is compacted only, and keeps the last record of each key; \
+         add delete to its cleanup.policy"
+    } else {
+        return Ok(());
+    };
+    let what = format!("records of partition {}", partition.id());
+    Err(ClientError::Refused { what, reason: reason.into() })
 }
 
 fn offset_at(partition: &Partition, at: OffsetSpec) -> Result<Option<Offset>, ClientError> {

@@ -191,6 +191,16 @@ impl Client for RemoteClient {
         self.cluster.list_offsets(partitions, at).await
     }
 
+    async fn delete_records(&self, up_to: &[(TopicPartition, Offset)]) -> Result<(), ClientError> {
+        let partitions: Vec<_> = up_to.iter().map(|(partition, _)| partition.clone()).collect();
+        self.cluster.check_partitions(&partitions).await?;
+        // Negative ones would ask for the end.
+        if let Some((partition, offset)) = up_to.iter().find(|(_, offset)| *offset < Offset::ZERO) {
+            return Err(self.cluster.out_of_range(partition, *offset).await);
+        }
+        self.cluster.delete_records(up_to).await
+    }
+
     async fn committed_offsets(
         &self,
         group: &str,
@@ -310,6 +320,43 @@ impl Cluster {
             found.iter().find(|entry| entry.is_of(partition)).and_then(|entry| entry.offset())
         };
         Ok(partitions.iter().map(find).collect())
+    }
+
+    async fn delete_records(&self, up_to: &[(TopicPartition, Offset)]) -> Result<(), ClientError> {
+        // Each partition once: librdkafka refuses more.
+        let mut wanted: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
+        for (partition, offset) in up_to {
+            let before = wanted.entry(partition).or_insert(*offset);
+            *before = (*before).max(*offset);
+        }
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let refused = |error| self.refused("deletion of records".into(), error);
+        let lines: Vec<_> = wanted.iter().map(|(at, before)| ((*at).clone(), *before)).collect();
+        let list = PartitionList::at(&lines).map_err(refused)?;
+        let mut patience = Patience::new();
+        let deleted = loop {
+            let deleted = match self.admin.delete_records(&list).await {
+                Err(error) if patience.lasts(&error).await => continue,
+                outcome => outcome.map_err(refused)?,
+            };
+            match deleted.first_error() {
+                Some(error) if patience.lasts(&error).await => {}
+                _ => break deleted,
+            }
+        };
+        for (partition, before) in lines {
+            let Some(line) = deleted.iter().find(|line| line.is_of(&partition)) else { continue };
+            match line.code {
+                code::NONE => {}
+                code::OFFSET_OUT_OF_RANGE => {
+                    return Err(self.out_of_range(&partition, before).await);
+                }
+                code => return Err(self.of_partition(&partition, NativeError::of(code))),
+            }
+        }
+        Ok(())
     }
 
     /// That an offset is not in the log, with what is.

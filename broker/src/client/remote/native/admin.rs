@@ -194,6 +194,30 @@ impl Admin {
         Ok(found)
     }
 
+    /// Deletes what lies before the offsets in `before`, each partition at most once. Each line of
+    /// the answer says what came of it.
+    pub async fn delete_records(
+        &self,
+        before: &PartitionList,
+    ) -> Result<PartitionList, NativeError> {
+        let op = rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DELETERECORDS;
+        let queue = self.ask(op, |rk, options, queue| {
+            // SAFETY: the order is ours until destroyed here, and copied by the call.
+            unsafe {
+                let mut native = rd_kafka_DeleteRecords_new(before.as_ptr());
+                rd_kafka_DeleteRecords(rk, &mut native, 1, options, queue);
+                rd_kafka_DeleteRecords_destroy(native);
+            }
+            Ok(())
+        })?;
+        let answer = queue.answer().await?;
+        // SAFETY: the event is of this kind, and lives while its results are read.
+        unsafe {
+            let result = rd_kafka_event_DeleteRecords_result(answer.as_ptr());
+            Ok(PartitionList::copied(rd_kafka_DeleteRecords_result_offsets(result)))
+        }
+    }
+
     /// What a group has committed, each partition at most once; fails with
     /// `UNSTABLE_OFFSET_COMMIT` while a transaction is about to change it.
     pub async fn committed(

@@ -35,6 +35,7 @@ pub mod code {
     pub const AUTO_OFFSET_RESET: Code = -140;
 
     pub const NONE: Code = 0;
+    pub const OFFSET_OUT_OF_RANGE: Code = 1;
     pub const UNKNOWN_TOPIC_OR_PART: Code = 3;
     pub const LEADER_NOT_AVAILABLE: Code = 5;
     pub const NOT_LEADER: Code = 6;
