@@ -213,6 +213,43 @@ async fn a_stopped_pipeline_goes_on_where_it_committed() {
     assert_eq!(delays(&world).await.len(), by_group(batch_delays(&pipeline).await).len());
 }
 
+/// Stopped again and again, shared by other numbers of tasks only when it starts anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn several_tasks_share_a_query() {
+    let mut pipeline = flight_delays("flight-delays.toml");
+    pipeline.settings.tasks = 3;
+    // Partitions are not read in step, and nothing is to be late.
+    let mut source = (*pipeline.sources[0]).clone();
+    source.watermark.delay = Duration::from_secs(40 * 24 * 3600);
+    pipeline.sources = vec![Arc::new(source)];
+    let world = World::new().await;
+    world.create("flights", 4).await;
+    let lines = flights();
+    for (index, part) in lines.chunks(lines.len() / 6).enumerate() {
+        world.produce("flights", (index % 4) as i32, part).await;
+        let runtime = world.start(&[&pipeline]);
+        let mut progress = runtime.progress();
+        progress.wait_for(|queries| queries[0].counts.rows_in > 0).await.unwrap();
+        runtime.stop();
+        assert!(!runtime.finished().await.unwrap()[0].complete);
+    }
+    let summary = world.run_to_end(&[&pipeline]).await.unwrap().remove(0);
+    assert!(summary.complete);
+    let batch = by_group(batch_delays(&pipeline).await);
+    assert_eq!(delays(&world).await, batch);
+
+    pipeline.settings.tasks = 2;
+    let refused = world.run_to_end(&[&pipeline]).await.unwrap_err().to_string();
+    assert!(refused.contains("shared by 3 tasks, and is to be by 2"), "{refused}");
+    world.broker.delete_topic("delays-by-hour").await.unwrap();
+    let options = RuntimeOptions { reset_state: true, ..RuntimeOptions::default() };
+    let runtime = world.start_with(&[&pipeline], options);
+    runtime.inputs_complete();
+    let summary = runtime.finished().await.unwrap().remove(0);
+    assert_eq!((summary.counts.rows_in, summary.counts.late), (27_004, 0));
+    assert_eq!(delays(&world).await, batch);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn state_survives_the_broker() {
     let pipeline = flight_delays("flight-delays.toml");

@@ -269,10 +269,15 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// Rows that operators take at a time, at most.
     pub batch_rows_max: usize,
+    /// Tasks that share each query, each with a thread of its own.
+    pub tasks: usize,
 }
+
+/// More tasks than this would have more to say to each other than to do.
+pub const TASKS_LIMIT: usize = 64;
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { commit_interval: Duration::from_millis(100), batch_rows_max: 8192 }
+        Settings { commit_interval: Duration::from_millis(100), batch_rows_max: 8192, tasks: 1 }
     }
 }

@@ -21,7 +21,7 @@ use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::{Draft, DraftEmit, DraftQuery, DraftView, Named};
 use super::duration::parse_duration;
-use super::model::{Connector, Settings};
+use super::model::{Connector, Settings, TASKS_LIMIT};
 use super::names::{check_pipeline, name_of_file};
 use super::sql_table::{TableStatement, read_options, read_table};
 use super::tokens::{Offsets, Text, check_length, file_span, lex};
@@ -215,13 +215,20 @@ impl FileReader<'_> {
                     self.mistakes.push(Diagnostic::error(message, value.span));
                 }
             },
+            "tasks" => match value.text.parse::<usize>() {
+                Ok(tasks) if (1..=TASKS_LIMIT).contains(&tasks) => self.settings.tasks = tasks,
+                _ => {
+                    let message = format!("'{}' must be from 1 to {TASKS_LIMIT}", key.text);
+                    self.mistakes.push(Diagnostic::error(message, value.span));
+                }
+            },
             "pipeline.name" => {
                 check_pipeline(&value, self.mistakes);
                 self.name = value;
             }
             _ => {
                 let message = format!("there is no setting '{}'", key.text);
-                let known = ["commit.interval", "batch.rows.max", "pipeline.name"];
+                let known = ["commit.interval", "batch.rows.max", "tasks", "pipeline.name"];
                 let diagnostic = Diagnostic::error(message, key.span);
                 self.mistakes.push(diagnostic.did_you_mean(&key.text, known));
             }

@@ -9,7 +9,9 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::{Draft, DraftColumn, DraftSource, METADATA_NAMES, Named, metadata_column};
 use super::format_options::{FormatOptions, format_named};
-use super::model::{ColumnFrom, Connector, Format, LateRows, OnError, Settings, Source, Watermark};
+use super::model::{
+    ColumnFrom, Connector, Format, LateRows, OnError, Settings, Source, TASKS_LIMIT, Watermark,
+};
 use super::names::{check_pipeline, check_topic, name_of_file};
 use super::reader::{Mistakes, Table, Value};
 use super::toml_query::QueryReader;
@@ -101,6 +103,10 @@ fn read_settings(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<Settings>
         value.integer(1, BATCH_ROWS_LIMIT as i64, mistakes).map(|rows| rows as usize)
     });
     settings.batch_rows_max = rows.unwrap_or(settings.batch_rows_max);
+    let tasks = table.get("tasks").and_then(|value| {
+        value.integer(1, TASKS_LIMIT as i64, mistakes).map(|tasks| tasks as usize)
+    });
+    settings.tasks = tasks.unwrap_or(settings.tasks);
     table.finish(mistakes);
     Some(settings)
 }

@@ -6,28 +6,34 @@
 //!                                           └─ query ─ …                         ┘
 //! ```
 //!
-//! Each query has a thread of its own, since its work is computing. It commits when something has
+//! Each task of a query has a thread of its own, since its work is computing. It commits when something has
 //! changed and `commit_interval` has passed since the last commit: a row that comes alone is
 //! visible at once, rows that follow share a transaction. One transaction holds outputs, changes
-//! of state and input offsets, under the transactional id `<pipeline>-<query>`: a second instance
-//! of the same query fences the first, and `kill -9` at any moment loses nothing and doubles
+//! of state and input offsets, under a transactional id of the task: a second instance of it
+//! fences the first, and `kill -9` at any moment loses nothing and doubles
 //! nothing.
 //!
 //! - [`topics`]: topics that must be there before anything is read;
-//! - [`restore`]: where a query goes on; [`tables`]: what it joins; [`query`]: its loop.
+//! - [`restore`]: where a task goes on; [`tables`]: what it joins; [`query`]: its loop; [`writer`]: its
+//!   producer; [`reset`]: forgetting all of it; [`progress`]: what all tasks report.
 //!
 //! Names that are kept in the broker: group and transactional id `<pipeline>-<query>`, changelog
-//! topic `<pipeline>-<query>-changelog`. Two queries that read one topic each have their own
+//! topic `<pipeline>-<query>-changelog`. Where N > 1 tasks share a query, it has parts: task T of
+//! part P has the transactional id `<pipeline>-<query>-<P>-<T>of<N>` and partition T of
+//! `<pipeline>-<query>-<P>of<N>-changelog`, and parts meet in `<pipeline>-<query>-<exchange>of<N>-repartition`. Two queries that read one topic each have their own
 //! place in it, hence a group per query.
 //!
 //! Invariants: rows are shown only after their transaction is committed. A query that fails stops
 //! all others, after their last commit. A query whose input another one writes is complete after
 //! that one.
 
+mod progress;
 mod query;
+mod reset;
 mod restore;
 mod tables;
 mod topics;
+mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,7 +52,8 @@ use crate::rows::Rows;
 use crate::state::StateError;
 use crate::task::{Counts, Task, TaskError, TaskSetup};
 use crate::time::{WallTime, Watermark};
-use crate::topology::{Topology, TopologyError};
+use crate::topology::{Topology, TopologyError, split};
+use progress::{Reports, TaskProgress};
 use query::QueryRun;
 
 /// Printed batches that wait to be shown; a reader of them that is slow slows the query.
@@ -106,7 +113,7 @@ pub struct QueryProgress {
 }
 
 /// What a query is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
     /// Waiting for topics and the transactional id.
     Starting,
@@ -171,15 +178,33 @@ pub enum RunError {
          '{id}'; rename one of them"
     )]
     SameName { pipeline: Arc<str>, query: Arc<str>, id: String },
+    #[error(
+        "query '{query}' of pipeline '{pipeline}' was shared by {found} tasks, and is to be by \
+         {tasks}: its state is kept task by task; set tasks = {found}, or start again without the \
+         state with --reset-state"
+    )]
+    OtherTasks { pipeline: Arc<str>, query: Arc<str>, found: String, tasks: usize },
     #[error("query '{query}' panicked; this is a bug in Millstream")]
     Panicked { query: String },
 }
 
-/// A query and what it takes to run it.
+/// A task of a query, and what it takes to run it.
 struct Planned {
     pipeline: Arc<str>,
     query: Arc<str>,
+    /// Of all queries of the run.
+    query_index: usize,
+    /// Of all tasks of the query.
+    task_index: usize,
+    /// Which part of the query, and which task of it.
+    part: usize,
+    task: usize,
+    tasks: usize,
+    /// Any part of the query keeps state.
+    is_stateful: bool,
     topology: Topology,
+    /// What the sink's topic is made like.
+    first_input: Option<String>,
     commit_interval: Duration,
     batch_rows_max: usize,
     sink_partitions: Option<i32>,
@@ -195,14 +220,14 @@ impl Runtime {
     ) -> Result<Runtime, RunError> {
         let planned = plan(&pipelines)?;
         let (complete, completed) = watch::channel(false);
-        let (progress, progress_seen) = watch::channel(planned.iter().map(starting).collect());
+        let (progress, progress_seen) = watch::channel(starting(&planned));
         let (printing, printed) = mpsc::channel(PRINTED_QUEUE_LEN);
         let stop = CancellationToken::new();
         let started = Started {
             client,
             options,
             completed,
-            progress: Arc::new(progress),
+            reports: Arc::new(Reports::new(progress, reported(&planned))),
             printing,
             stop: stop.clone(),
         };
@@ -244,15 +269,31 @@ impl Runtime {
 
 fn plan(pipelines: &[Pipeline]) -> Result<Vec<Planned>, RunError> {
     let mut planned: Vec<Planned> = Vec::new();
-    for pipeline in pipelines {
+    let queries = pipelines.iter().flat_map(|of| of.queries.iter().map(move |query| (of, query)));
+    for (query_index, (pipeline, query)) in queries.enumerate() {
         let name: Arc<str> = pipeline.name.as_str().into();
-        for query in &pipeline.queries {
-            let topology = Topology::new(query, &pipeline.sources)
-                .map_err(|error| RunError::Topology { pipeline: name.clone(), error })?;
+        let topology = Topology::new(query, &pipeline.sources)
+            .map_err(|error| RunError::Topology { pipeline: name.clone(), error })?;
+        let tasks = pipeline.settings.tasks;
+        let id = format!("{name}-{}", query.name);
+        let first_input = topology.inputs.first().map(|input| input.source.topic.clone());
+        let is_stateful = !topology.nodes.is_empty();
+        let parts = split(topology, &id, tasks).into_iter().enumerate();
+        let all = parts.flat_map(|(part, topology)| {
+            (0..tasks).map(move |task| (part, task, topology.clone()))
+        });
+        for (task_index, (part, task, topology)) in all.enumerate() {
             let next = Planned {
                 pipeline: name.clone(),
                 query: query.name.as_str().into(),
+                query_index,
+                task_index,
+                part,
+                task,
+                tasks,
+                is_stateful,
                 topology,
+                first_input: first_input.clone(),
                 commit_interval: pipeline.settings.commit_interval,
                 batch_rows_max: pipeline.settings.batch_rows_max,
                 sink_partitions: query.sink.partitions,
@@ -271,8 +312,11 @@ fn plan(pipelines: &[Pipeline]) -> Result<Vec<Planned>, RunError> {
     Ok(planned)
 }
 
-fn starting(planned: &Planned) -> QueryProgress {
-    QueryProgress {
+/// How all queries stand before any task has said anything.
+fn starting(planned: &[Planned]) -> Vec<QueryProgress> {
+    // The last part is the one that writes the sink.
+    let last_parts = planned.chunk_by(|one, other| one.query_index == other.query_index);
+    let queries = last_parts.filter_map(<[Planned]>::last).map(|planned| QueryProgress {
         pipeline: planned.pipeline.clone(),
         query: planned.query.clone(),
         schema: planned.topology.schema().clone(),
@@ -283,7 +327,17 @@ fn starting(planned: &Planned) -> QueryProgress {
         lag: 0,
         tables: Vec::new(),
         resumed_from: None,
-    }
+    });
+    queries.collect()
+}
+
+fn reported(planned: &[Planned]) -> Vec<Vec<TaskProgress>> {
+    let queries = planned.chunk_by(|one, other| one.query_index == other.query_index);
+    let task = |planned: &Planned| {
+        let Topology { inputs, writes, .. } = &planned.topology;
+        TaskProgress::starting(!inputs.is_empty(), writes.is_none())
+    };
+    queries.map(|tasks| tasks.iter().map(task).collect()).collect()
 }
 
 /// Everything that the queries of a run share.
@@ -291,7 +345,7 @@ struct Started {
     client: Arc<dyn Client>,
     options: RuntimeOptions,
     completed: watch::Receiver<bool>,
-    progress: Arc<watch::Sender<Vec<QueryProgress>>>,
+    reports: Arc<Reports>,
     printing: mpsc::Sender<PrintedRows>,
     stop: CancellationToken,
 }
@@ -304,7 +358,7 @@ impl Started {
         let mut queries = JoinSet::new();
         let written_by = |wanted: &dyn Fn(&str) -> bool| -> Vec<watch::Receiver<bool>> {
             let writers = planned.iter().zip(&done);
-            let writers = writers.filter(|(writer, _)| wanted(&writer.topology.sink.topic));
+            let writers = writers.filter(|(writer, _)| wanted(writer.writes()));
             writers.map(|(_, done)| done.subscribe()).collect()
         };
         let upstreams: Vec<Upstream> = planned
@@ -314,22 +368,24 @@ impl Started {
                 tables: written_by(&|topic| reader.joins(topic)),
             })
             .collect();
-        for (index, ((planned, done), upstream)) in
-            planned.into_iter().zip(done).zip(upstreams).enumerate()
-        {
-            let run = QueryRun::new(index, planned, &self, &partitions, upstream, done);
+        if self.options.reset_state {
+            reset::reset(self.client.as_ref(), &planned, &partitions).await?;
+        }
+        for ((planned, done), upstream) in planned.into_iter().zip(done).zip(upstreams) {
+            let index = planned.query_index;
+            let run = QueryRun::new(planned, &self, &partitions, upstream, done);
             let runtime = tokio::runtime::Handle::current();
             queries.spawn_blocking(move || (index, runtime.block_on(run.run())));
         }
-        let stop = self.stop.clone();
+        let (stop, reports) = (self.stop.clone(), self.reports.clone());
         // What is shown ends when the last query does.
         drop(self);
-        let mut summaries = BTreeMap::new();
+        let mut complete = BTreeMap::new();
         let mut failed = None;
         while let Some(result) = queries.join_next().await {
             match result {
-                Ok((index, Ok(summary))) => {
-                    summaries.insert(index, summary);
+                Ok((index, Ok(is_complete))) => {
+                    *complete.entry(index).or_insert(true) &= is_complete;
                 }
                 Ok((_, Err(error))) => {
                     stop.cancel();
@@ -341,9 +397,13 @@ impl Started {
                 }
             }
         }
+        let summary = |(index, complete)| {
+            let QueryProgress { pipeline, query, counts, watermark, .. } = reports.query(index);
+            QuerySummary { pipeline, query, counts, watermark, complete }
+        };
         match failed {
             Some(error) => Err(error),
-            None => Ok(summaries.into_values().collect()),
+            None => Ok(complete.into_iter().map(summary).collect()),
         }
     }
 }
@@ -357,33 +417,105 @@ struct Upstream {
 impl Planned {
     fn reads(&self, topic: &str) -> bool {
         self.topology.inputs.iter().any(|input| input.source.topic == topic)
+            || self.reads_exchange(topic)
+    }
+
+    fn reads_exchange(&self, topic: &str) -> bool {
+        self.topology.exchanges.iter().any(|input| input.exchange.topic == topic)
     }
 
     fn joins(&self, topic: &str) -> bool {
         self.topology.tables.iter().any(|table| table.source.topic == topic)
     }
 
-    /// What its task is made of, once it is known how many partitions a topic has.
+    /// The topic that it writes, beside dead letters.
+    fn writes(&self) -> &str {
+        match &self.topology.writes {
+            Some(writes) => &writes.exchange.topic,
+            None => &self.topology.sink.topic,
+        }
+    }
+
+    /// Its share of a source's partitions.
+    fn share(&self, partitions: i32) -> Vec<i32> {
+        let (task, tasks) = (self.task as i32, self.tasks as i32);
+        (0..partitions).filter(|partition| partition % tasks == task).collect()
+    }
+
+    /// All partitions that it reads, tables aside.
+    fn reads_of(&self, partitions: &topics::Partitions) -> Vec<TopicPartition> {
+        let mut reads = Vec::new();
+        for input in &self.topology.inputs {
+            let topic: Arc<str> = input.source.topic.as_str().into();
+            let count = partitions.get(&*topic).copied().unwrap_or(1);
+            let own = self.share(count).into_iter();
+            reads.extend(own.map(|at| TopicPartition::new(topic.clone(), at)));
+        }
+        for input in &self.topology.exchanges {
+            reads.push(TopicPartition::new(input.exchange.topic.as_str(), self.task as i32));
+        }
+        reads.sort();
+        reads.dedup();
+        reads
+    }
+
+    /// What it is made of, once it is known how many partitions a topic has.
     fn setup(&self, partitions: impl Fn(&str) -> i32) -> TaskSetup {
         let inputs = self.topology.inputs.iter();
         TaskSetup {
             batch_rows_max: self.batch_rows_max,
-            task: 0,
+            task: self.task,
             input_partitions: inputs
-                .map(|input| (0..partitions(&input.source.topic)).collect())
+                .map(|input| self.share(partitions(&input.source.topic)))
                 .collect(),
             sink_partitions: partitions(&self.topology.sink.topic),
             topology: self.topology.clone(),
         }
     }
 
-    /// Names group and transactional id.
-    fn id(&self) -> String {
+    /// Names the query's group.
+    fn group(&self) -> String {
         format!("{}-{}", self.pipeline, self.query)
     }
 
-    fn changelog(&self) -> String {
-        format!("{}-changelog", self.id())
+    /// The task's transactional id.
+    fn id(&self) -> String {
+        match self.tasks {
+            1 => self.group(),
+            tasks => format!("{}-{}-{}of{tasks}", self.group(), self.part, self.task),
+        }
+    }
+
+    /// State is of as many tasks as wrote it, so that number stands in the name.
+    fn changelog(&self) -> TopicPartition {
+        let topic = match self.tasks {
+            1 => format!("{}-changelog", self.group()),
+            tasks => format!("{}-{}of{tasks}-changelog", self.group(), self.part),
+        };
+        TopicPartition::new(topic, self.task as i32)
+    }
+
+    /// What is committed beside an offset.
+    fn offset_metadata(&self) -> String {
+        match self.tasks {
+            1 => String::new(),
+            tasks => format!("tasks={tasks}"),
+        }
+    }
+
+    fn task_error(&self, error: TaskError) -> RunError {
+        let (pipeline, query) = (self.pipeline.clone(), self.query.clone());
+        RunError::Task { pipeline, query, error }
+    }
+
+    fn state_error(&self, error: StateError) -> RunError {
+        let (pipeline, query) = (self.pipeline.clone(), self.query.clone());
+        RunError::State { pipeline, query, error }
+    }
+
+    fn client_error(&self, doing: &'static str, error: ClientError) -> RunError {
+        let (pipeline, query) = (self.pipeline.clone(), self.query.clone());
+        RunError::Client { pipeline, query, doing, error }
     }
 }
 

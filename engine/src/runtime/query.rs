@@ -1,28 +1,25 @@
-//! One query's loop: reader → task → producer.
+//! The loop of one task of a query: reader → task → producer.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker::client::{
-    Client, ClientError, CommittedOffset, Isolation, OffsetSpec, Producer, ProducerOptions, Reader,
-    ReaderEvent, ReaderOptions, TransactionOffsets,
+    Client, ClientError, Isolation, OffsetSpec, Reader, ReaderEvent, ReaderOptions,
 };
 use broker::ids::{Offset, TopicPartition};
-use broker::record::BatchBuilder;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::progress::Reports;
 use super::restore::{Place, ReadError, places, read_changelog};
 use super::tables::TableReader;
 use super::topics::Partitions;
-use super::{
-    Phase, Planned, PrintedRows, QueryProgress, QuerySummary, ResumedFrom, RunError, Started,
-    Upstream, now,
-};
+use super::writer::Writer;
+use super::{Phase, Planned, PrintedRows, ResumedFrom, RunError, Started, Upstream, now};
 use crate::operators::Kept;
-use crate::state::changelog::{Change, Meta, Restored, StateError};
+use crate::state::changelog::{Meta, StateError};
 use crate::task::{Commit, Task, TaskError};
 use crate::time::Watermark;
 
@@ -30,14 +27,8 @@ use crate::time::Watermark;
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// Output that waits for a commit is committed early beyond this.
 const PENDING_BYTES_MAX: usize = 8 << 20;
-/// Changes of state go out in batches of about this size.
-const CHANGELOG_BATCH_BYTES: usize = 256 << 10;
-/// A transaction lives no longer than a few commit intervals; this is the least that is asked for.
-const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(60);
-
-/// A query, about to run.
+/// A task of a query, about to run.
 pub struct QueryRun {
-    index: usize,
     planned: Planned,
     partitions: Partitions,
     client: Arc<dyn Client>,
@@ -47,7 +38,7 @@ pub struct QueryRun {
     until_end: bool,
     filling: Option<watch::Receiver<BTreeSet<String>>>,
     done: watch::Sender<bool>,
-    progress: Arc<watch::Sender<Vec<QueryProgress>>>,
+    reports: Arc<Reports>,
     printing: mpsc::Sender<PrintedRows>,
     stop: CancellationToken,
 }
@@ -75,17 +66,8 @@ struct Running {
     committed_at: Option<Instant>,
 }
 
-/// The producer, and whether it is in a transaction.
-struct Writer {
-    producer: Box<dyn Producer>,
-    open: bool,
-    group: String,
-    changelog: TopicPartition,
-}
-
 impl QueryRun {
     pub(super) fn new(
-        index: usize,
         planned: Planned,
         shared: &Started,
         partitions: &Partitions,
@@ -93,7 +75,6 @@ impl QueryRun {
         done: watch::Sender<bool>,
     ) -> QueryRun {
         QueryRun {
-            index,
             planned,
             partitions: partitions.clone(),
             client: shared.client.clone(),
@@ -103,66 +84,46 @@ impl QueryRun {
             until_end: shared.options.until_end,
             filling: shared.options.filling.clone(),
             done,
-            progress: shared.progress.clone(),
+            reports: shared.reports.clone(),
             printing: shared.printing.clone(),
             stop: shared.stop.clone(),
         }
     }
 
-    pub async fn run(self) -> Result<QuerySummary, RunError> {
+    /// True when all input was read, false when it was stopped before.
+    pub async fn run(self) -> Result<bool, RunError> {
         let mut running = self.start().await?;
         let result = self.work(&mut running).await;
         if result.is_err() && running.writer.open {
             // The transaction is thrown away with whatever made it fail; if even that fails, the
             // next producer of this id aborts it.
-            let _ = running.writer.producer.abort().await;
+            let _ = running.writer.abort().await;
         }
         let complete = result?;
         self.report(&running, Phase::Finished);
         if complete {
             self.done.send_replace(true);
         }
-        Ok(QuerySummary {
-            pipeline: self.planned.pipeline.clone(),
-            query: self.planned.query.clone(),
-            counts: running.task.counts(),
-            watermark: shown(running.task.watermark()),
-            complete,
-        })
+        Ok(complete)
     }
 
     /// Fences earlier instances, takes up what they left, and opens the inputs.
     async fn start(&self) -> Result<Running, RunError> {
         let setup = self.planned.setup(|topic| self.partitions.get(topic).copied().unwrap_or(1));
         let mut task = Task::new(setup, now()).map_err(|error| self.task_error(error))?;
-        let options = ProducerOptions {
-            transactional_id: Some(self.planned.id()),
-            transaction_timeout: TRANSACTION_TIMEOUT_MIN.max(self.planned.commit_interval * 4),
-            ..ProducerOptions::default()
-        };
-        let producer = self.client.producer(options).await;
-        let producer = producer.map_err(self.client_error("it cannot start to write"))?;
-        let mut writer = Writer {
-            producer,
-            open: false,
-            group: self.planned.id(),
-            changelog: TopicPartition::new(self.planned.changelog(), 0),
-        };
-        let meta = self.restore(&mut task, &mut writer).await?;
+        let writer = Writer::open(self.client.as_ref(), &self.planned).await;
+        let writer = writer.map_err(self.client_error("it cannot start to write"))?;
+        let meta = self.restore(&mut task).await?;
         let tables = self.load_tables(&mut task).await?;
         let places = self.places(meta.as_ref()).await?;
-        if self.reset_state {
-            let offsets = places.iter().map(|place| (place.partition.clone(), place.position.next));
-            let forgotten = writer.commit(offsets.collect()).await;
-            forgotten.map_err(self.client_error("its state cannot be reset"))?;
-        }
         for Place { partition, position, .. } in &places {
             task.start_at(partition, *position, now());
         }
         let assigned = places.iter().map(|place| (place.partition.clone(), place.position.next));
         let reader = self.client.reader(ReaderOptions::partitions(assigned.collect())).await;
         let reader = reader.map_err(self.client_error("it cannot start to read"))?;
-        let resumed: Vec<_> = places.iter().filter(|place| place.resumed).collect();
+        let resumed = places.iter().filter(|place| place.resumed && !self.reset_state);
+        let resumed: Vec<_> = resumed.collect();
         let Kept { windows, groups } = task.kept();
         let resumed_from = (!resumed.is_empty()).then(|| ResumedFrom {
             offsets: resumed
@@ -178,11 +139,7 @@ impl QueryRun {
         Ok(running)
     }
 
-    async fn restore(
-        &self,
-        task: &mut Task,
-        writer: &mut Writer,
-    ) -> Result<Option<Meta>, RunError> {
+    async fn restore(&self, task: &mut Task) -> Result<Option<Meta>, RunError> {
         if !task.is_stateful() {
             return Ok(None);
         }
@@ -197,11 +154,6 @@ impl QueryRun {
                 return Err(self.state_error(error));
             }
         };
-        if self.reset_state {
-            let forgotten = writer.forget(&restored).await;
-            forgotten.map_err(self.client_error("its state cannot be reset"))?;
-            return Ok(None);
-        }
         task.restore(&restored).map_err(|error| self.state_error(error))
     }
 
@@ -245,18 +197,22 @@ impl QueryRun {
     }
 
     async fn places(&self, meta: Option<&Meta>) -> Result<Vec<Place>, RunError> {
-        let mut partitions: Vec<TopicPartition> = Vec::new();
-        for input in &self.planned.topology.inputs {
-            let topic: Arc<str> = input.source.topic.as_str().into();
-            let count = self.partitions.get(&*topic).copied().unwrap_or(1);
-            partitions.extend((0..count).map(|at| TopicPartition::new(topic.clone(), at)));
-        }
-        partitions.sort();
-        partitions.dedup();
+        let partitions = self.planned.reads_of(&self.partitions);
         let client = self.client.as_ref();
-        let places = places(client, &self.planned.id(), partitions, meta, self.reset_state)
+        let places = places(client, &self.planned.group(), partitions, meta, false)
             .await
             .map_err(self.client_error("its place in its inputs cannot be found"))?;
+        let metadata = self.planned.offset_metadata();
+        let is_other = |place: &&Place| place.metadata.as_ref().is_some_and(|of| *of != metadata);
+        if let Some(other) = places.iter().find(is_other).filter(|_| self.planned.is_stateful) {
+            let found = other.metadata.as_deref().and_then(|of| of.strip_prefix("tasks="));
+            return Err(RunError::OtherTasks {
+                pipeline: self.planned.pipeline.clone(),
+                query: self.planned.query.clone(),
+                found: found.unwrap_or("1").to_owned(),
+                tasks: self.planned.tasks,
+            });
+        }
         for Place { partition, position, lost, .. } in &places {
             if position.next > position.end {
                 return Err(RunError::Recreated {
@@ -377,8 +333,8 @@ impl QueryRun {
     }
 
     fn report(&self, running: &Running, phase: Phase) {
-        self.progress.send_modify(|all| {
-            let progress = &mut all[self.index];
+        let Planned { query_index, task_index, .. } = self.planned;
+        self.reports.report(query_index, task_index, |progress| {
             progress.phase = phase;
             progress.counts = running.task.counts();
             progress.watermark = shown(running.task.watermark());
@@ -390,25 +346,20 @@ impl QueryRun {
     }
 
     fn set_phase(&self, phase: Phase) {
-        self.progress.send_modify(|all| all[self.index].phase = phase);
+        let Planned { query_index, task_index, .. } = self.planned;
+        self.reports.report(query_index, task_index, |progress| progress.phase = phase);
     }
 
     fn task_error(&self, error: TaskError) -> RunError {
-        let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
-        RunError::Task { pipeline, query, error }
+        self.planned.task_error(error)
     }
 
     fn state_error(&self, error: StateError) -> RunError {
-        let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
-        RunError::State { pipeline, query, error }
+        self.planned.state_error(error)
     }
 
     fn client_error(&self, doing: &'static str) -> impl Fn(ClientError) -> RunError {
-        let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
-        move |error| {
-            let (pipeline, query) = (pipeline.clone(), query.clone());
-            RunError::Client { pipeline, query, doing, error }
-        }
+        move |error| self.planned.client_error(doing, error)
     }
 }
 
@@ -445,73 +396,5 @@ impl Running {
         self.task.positions().all(|(partition, position)| {
             ends.get(partition).is_none_or(|end| position.next >= *end)
         })
-    }
-}
-
-impl Writer {
-    async fn begin(&mut self) -> Result<(), ClientError> {
-        if !self.open {
-            self.producer.begin().await?;
-            self.open = true;
-        }
-        Ok(())
-    }
-
-    async fn send(
-        &mut self,
-        batches: Vec<(TopicPartition, BatchBuilder)>,
-    ) -> Result<(), ClientError> {
-        for (to, batch) in batches {
-            self.begin().await?;
-            self.producer.send(&to, batch).await?;
-        }
-        Ok(())
-    }
-
-    async fn send_changes(&mut self, changes: &[Change]) -> Result<(), ClientError> {
-        let now = now();
-        let mut batch = BatchBuilder::default();
-        for change in changes {
-            batch.append(now.0, Some(&change.key), change.value.as_deref());
-            if batch.size() >= CHANGELOG_BATCH_BYTES {
-                let full = std::mem::take(&mut batch);
-                self.send(vec![(self.changelog.clone(), full)]).await?;
-            }
-        }
-        if batch.is_empty() {
-            return Ok(());
-        }
-        self.send(vec![(self.changelog.clone(), batch)]).await
-    }
-
-    async fn write(
-        &mut self,
-        outputs: Vec<(TopicPartition, BatchBuilder)>,
-        changes: Vec<Change>,
-        offsets: Vec<(TopicPartition, Offset)>,
-    ) -> Result<(), ClientError> {
-        self.send(outputs).await?;
-        self.send_changes(&changes).await?;
-        self.commit(offsets).await
-    }
-
-    async fn commit(&mut self, offsets: Vec<(TopicPartition, Offset)>) -> Result<(), ClientError> {
-        self.begin().await?;
-        let committed = |offset| CommittedOffset { offset, metadata: String::new() };
-        let offsets = TransactionOffsets {
-            group: self.group.clone(),
-            membership: None,
-            offsets: offsets.into_iter().map(|(at, offset)| (at, committed(offset))).collect(),
-        };
-        self.producer.commit(Some(&offsets)).await?;
-        self.open = false;
-        Ok(())
-    }
-
-    /// Deletes all state, in a transaction that is left open for the offsets.
-    async fn forget(&mut self, restored: &Restored) -> Result<(), ClientError> {
-        let changes: Vec<Change> =
-            restored.keys().map(|key| Change { key: key.to_vec(), value: None }).collect();
-        self.send_changes(&changes).await
     }
 }

@@ -19,14 +19,16 @@ pub enum ReadError {
 }
 
 /// Reads a changelog to its end.
-pub async fn read_changelog(client: &dyn Client, topic: &str) -> Result<Restored, ReadError> {
-    let partition = TopicPartition::new(topic, 0);
-    let (start, end) = bounds(client, &partition).await.map_err(ReadError::Client)?;
+pub async fn read_changelog(
+    client: &dyn Client,
+    partition: &TopicPartition,
+) -> Result<Restored, ReadError> {
+    let (start, end) = bounds(client, partition).await.map_err(ReadError::Client)?;
     let mut restored = Restored::default();
     if start >= end {
         return Ok(restored);
     }
-    let options = ReaderOptions::partitions(vec![(partition, start)]);
+    let options = ReaderOptions::partitions(vec![(partition.clone(), start)]);
     let mut reader = client.reader(options).await.map_err(ReadError::Client)?;
     loop {
         let event = reader.next().await.map_err(ReadError::Client)?;
@@ -65,6 +67,8 @@ pub struct Place {
     pub resumed: bool,
     /// Records that an earlier run had not read and that are gone.
     pub lost: i64,
+    /// What was committed beside the offset, if it counts.
+    pub metadata: Option<String>,
 }
 
 /// Looks up where to go on. `from_start` forgets what earlier runs did.
@@ -78,22 +82,28 @@ pub async fn places(
     let starts = client.list_offsets(&partitions, OffsetSpec::Earliest).await?;
     let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
     let ends = client.list_offsets(&partitions, latest).await?;
-    let committed: Vec<Option<Offset>> = match meta {
+    let committed: Vec<Option<(Offset, Option<String>)>> = match meta {
         _ if from_start => vec![None; partitions.len()],
-        Some(meta) => partitions.iter().map(|partition| meta.offset(partition)).collect(),
+        Some(meta) => {
+            let offset = |partition| Some((meta.offset(partition)?, None));
+            partitions.iter().map(offset).collect()
+        }
         None => {
             let committed = client.committed_offsets(group, &partitions).await?;
-            committed.into_iter().map(|offset| Some(offset?.offset)).collect()
+            let committed = committed.into_iter();
+            committed.map(|offset| offset.map(|at| (at.offset, Some(at.metadata)))).collect()
         }
     };
     let places = partitions.into_iter().zip(starts).zip(ends).zip(committed);
     Ok(places
         .map(|(((partition, start), end), committed)| {
             let start = start.unwrap_or_default();
+            let (committed, metadata) = committed.unzip();
+            let metadata = metadata.flatten();
             let next = committed.unwrap_or(start).max(start);
             let position = Position { next, end: end.unwrap_or(start) };
             let lost = committed.map_or(0, |committed| next.since(committed));
-            Place { partition, position, resumed: committed.is_some(), lost }
+            Place { partition, position, resumed: committed.is_some(), lost, metadata }
         })
         .collect())
 }

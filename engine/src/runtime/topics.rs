@@ -13,6 +13,8 @@ pub type Partitions = BTreeMap<String, i32>;
 
 /// A changelog's segments roll early, so that compaction reaches what closed windows left.
 const CHANGELOG_SEGMENT_BYTES: usize = 16 << 20;
+/// What tasks tell each other is deleted segment by segment.
+const EXCHANGE_SEGMENT_BYTES: usize = 16 << 20;
 /// What comes to one group between two commits is one record, however much an `array_agg` takes.
 const CHANGELOG_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
@@ -35,19 +37,18 @@ pub async fn prepare(client: &dyn Client, planned: &[Planned]) -> Result<Partiti
             let topic = NewTopic { partitions: None, ..NewTopic::new(&*table.source.topic, 1) };
             ensure.topic(topic.with_config("retention.ms", -1)).await?;
         }
-        let first_input = query.topology.inputs.first();
-        let like_input = first_input.and_then(|input| ensure.known.get(&input.source.topic));
-        let partitions = query.sink_partitions.or(like_input.copied()).unwrap_or(1);
-        let sink = NewTopic::new(&*query.topology.sink.topic, partitions);
-        // An answer that is updated is a table: the last row of each key is what counts.
-        ensure
-            .topic(match query.topology.updating {
-                true => sink.with_config("cleanup.policy", "compact"),
-                false => sink,
-            })
-            .await?;
+        match &query.topology.writes {
+            Some(writes) => {
+                // Kept until it is read, however long that takes.
+                let exchange = NewTopic::new(&*writes.exchange.topic, query.tasks as i32)
+                    .with_config("retention.ms", -1)
+                    .with_config("segment.bytes", EXCHANGE_SEGMENT_BYTES);
+                ensure.topic(exchange).await?;
+            }
+            None => ensure.sink(query).await?,
+        }
         if !query.topology.nodes.is_empty() {
-            let changelog = NewTopic::new(query.changelog(), 1)
+            let changelog = NewTopic::new(&*query.changelog().topic, query.tasks as i32)
                 .with_config("cleanup.policy", "compact")
                 .with_config("segment.bytes", CHANGELOG_SEGMENT_BYTES)
                 .with_config("max.message.bytes", CHANGELOG_MESSAGE_BYTES_MAX);
@@ -64,6 +65,19 @@ struct Ensure<'a> {
 }
 
 impl Ensure<'_> {
+    async fn sink(&mut self, query: &Planned) -> Result<(), RunError> {
+        let first_input = query.first_input.as_ref();
+        let like_input = first_input.and_then(|topic| self.known.get(topic));
+        let partitions = query.sink_partitions.or(like_input.copied()).unwrap_or(1);
+        let sink = NewTopic::new(&*query.topology.sink.topic, partitions);
+        // An answer that is updated is a table: the last row of each key is what counts.
+        let sink = match query.topology.updating {
+            true => sink.with_config("cleanup.policy", "compact"),
+            false => sink,
+        };
+        self.topic(sink).await
+    }
+
     async fn topic(&mut self, topic: NewTopic) -> Result<(), RunError> {
         if self.known.contains_key(&topic.name) {
             return Ok(());

@@ -111,7 +111,7 @@ fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
             Port::Sink => Vec::new(),
         };
         let exchange = Arc::new(Exchange {
-            topic: format!("{id}-{number}-repartition"),
+            topic: format!("{id}-{number}of{tasks}-repartition"),
             schema,
             keys,
             writers,
