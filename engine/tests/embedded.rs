@@ -81,6 +81,27 @@ impl World {
         Runtime::start(self.client.clone(), pipelines, options).unwrap()
     }
 
+    /// Waits until a group has committed all of a topic.
+    async fn wait_until_read(&self, group: &str, topic: &str, partitions: i32) {
+        let all: Vec<TopicPartition> =
+            (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
+        let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
+        let ends = self.client.list_offsets(&all, latest).await.unwrap();
+        let is_read = async || {
+            let committed = self.client.committed_offsets(group, &all).await.unwrap();
+            committed.iter().zip(&ends).all(|(committed, end)| {
+                committed.as_ref().map(|at| at.offset).unwrap_or_default() >= end.unwrap()
+            })
+        };
+        let reading = async {
+            while !is_read().await {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let read = tokio::time::timeout(Duration::from_secs(60), reading).await;
+        read.unwrap_or_else(|_| panic!("{group} does not read all of {topic}"));
+    }
+
     async fn run_to_end(&self, pipelines: &[&Pipeline]) -> Result<Vec<QuerySummary>, RunError> {
         let runtime = self.start(pipelines);
         runtime.inputs_complete();
@@ -248,6 +269,53 @@ async fn several_tasks_share_a_query() {
     let summary = runtime.finished().await.unwrap().remove(0);
     assert_eq!((summary.counts.rows_in, summary.counts.late), (27_004, 0));
     assert_eq!(delays(&world).await, batch);
+}
+
+/// Workers come and go while rows do: tasks move with their state, nothing is lost or doubled.
+#[tokio::test(flavor = "multi_thread")]
+async fn workers_share_the_tasks_of_a_query() {
+    let mut pipeline = flight_delays("flight-delays.toml");
+    pipeline.settings.tasks = 4;
+    let mut source = (*pipeline.sources[0]).clone();
+    source.watermark.delay = Duration::from_secs(40 * 24 * 3600);
+    pipeline.sources = vec![Arc::new(source)];
+    let world = World::new().await;
+    world.create("flights", 4).await;
+    let lines = flights();
+    let parts: Vec<&[String]> = lines.chunks(lines.len() / 8 + 1).collect();
+    let shared = RuntimeOptions { shared: true, ..RuntimeOptions::default() };
+    let start = || world.start_with(&[&pipeline], shared.clone());
+    // 1 → 3 → 2 → 1 workers, each number of them for two parts.
+    let mut workers = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        match index {
+            0 => workers.push(start()),
+            2 => workers.extend([start(), start()]),
+            4 | 6 => {
+                workers.remove(0).stop_and_wait().await;
+            }
+            _ => {}
+        }
+        world.produce("flights", (index % 4) as i32, part).await;
+        world.wait_until_read("flight-delays-delays-by-hour", "flights", 4).await;
+    }
+    for worker in workers {
+        worker.stop_and_wait().await;
+    }
+    let summary = world.run_to_end(&[&pipeline]).await.unwrap().remove(0);
+    assert_eq!(summary.counts.rows_in, 0);
+    assert_eq!(delays(&world).await, by_group(batch_delays(&pipeline).await));
+}
+
+trait StopAndWait {
+    async fn stop_and_wait(self);
+}
+
+impl StopAndWait for Runtime {
+    async fn stop_and_wait(self) {
+        self.stop();
+        self.finished().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -164,6 +164,8 @@ impl Session {
         let topics: BTreeSet<String> = sources.map(|one| one.text("topic").to_owned()).collect();
         let filling = watch::Sender::new(topics);
         let options = RuntimeOptions {
+            // Others may run the same files against a cluster; an own broker has one worker.
+            shared: matches!(connection.how, How::Remote(_)) && !args.until_end,
             reset_state: args.reset_state,
             until_end: args.until_end,
             filling: Some(filling.subscribe()),

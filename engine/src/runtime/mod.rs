@@ -6,22 +6,23 @@
 //!                                           └─ query ─ …                         ┘
 //! ```
 //!
-//! Each task of a query has a thread of its own, since its work is computing. It commits when something has
-//! changed and `commit_interval` has passed since the last commit: a row that comes alone is
-//! visible at once, rows that follow share a transaction. One transaction holds outputs, changes
-//! of state and input offsets, under a transactional id of the task: a second instance of it
-//! fences the first, and `kill -9` at any moment loses nothing and doubles
-//! nothing.
+//! Each task of a query has a thread of its own, since its work is computing. It commits when
+//! something has changed and `commit_interval` has passed since the last commit: a row that comes
+//! alone is visible at once, rows that follow share a transaction. One transaction holds outputs,
+//! changes of state and input offsets, under a transactional id of the task: a second instance of
+//! it fences the first, and `kill -9` at any moment loses nothing and doubles nothing.
 //!
 //! - [`topics`]: topics that must be there before anything is read;
-//! - [`restore`]: where a task goes on; [`tables`]: what it joins; [`query`]: its loop; [`writer`]: its
-//!   producer; [`reset`]: forgetting all of it; [`progress`]: what all tasks report.
+//! - [`restore`]: where a task goes on; [`tables`]: what it joins; [`query`]: its loop; [`writer`]:
+//!   its producer; [`reset`]: forgetting all of it;
+//! - [`workers`]: tasks that processes share; [`progress`]: what all tasks report.
 //!
 //! Names that are kept in the broker: group and transactional id `<pipeline>-<query>`, changelog
 //! topic `<pipeline>-<query>-changelog`. Where N > 1 tasks share a query, it has parts: task T of
 //! part P has the transactional id `<pipeline>-<query>-<P>-<T>of<N>` and partition T of
-//! `<pipeline>-<query>-<P>of<N>-changelog`, and parts meet in `<pipeline>-<query>-<exchange>of<N>-repartition`. Two queries that read one topic each have their own
-//! place in it, hence a group per query.
+//! `<pipeline>-<query>-<P>of<N>-changelog`, and parts meet in topics
+//! `<pipeline>-<query>-<exchange>of<N>-repartition`. Two queries that read one topic each have
+//! their own place in it, hence a group per query.
 //!
 //! Invariants: rows are shown only after their transaction is committed. A query that fails stops
 //! all others, after their last commit. A query whose input another one writes is complete after
@@ -33,6 +34,7 @@ mod reset;
 mod restore;
 mod tables;
 mod topics;
+mod workers;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +57,7 @@ use crate::time::{WallTime, Watermark};
 use crate::topology::{Topology, TopologyError, split};
 use progress::{Reports, TaskProgress};
 use query::QueryRun;
+use workers::Worker;
 
 /// Printed batches that wait to be shown; a reader of them that is slow slows the query.
 const PRINTED_QUEUE_LEN: usize = 16;
@@ -67,6 +70,9 @@ pub struct RuntimeOptions {
     /// [`Runtime::inputs_complete`] will be called: tables are then read only when whatever writes
     /// them has finished.
     pub until_end: bool,
+    /// Other processes may run the same pipelines: each takes some of the tasks. Without it,
+    /// whoever starts last runs all of them. Not together with `until_end`.
+    pub shared: bool,
     /// Topics that are still being filled with what was there at the start. Tables in them are
     /// waited for: what is joined with a table before it is there finds nothing.
     pub filling: Option<watch::Receiver<BTreeSet<String>>>,
@@ -124,6 +130,8 @@ pub enum Phase {
     Running,
     /// All its input was there was to read, or it was stopped.
     Finished,
+    /// Other processes have all of its tasks; this one stands by.
+    Elsewhere,
 }
 
 /// Where an earlier run had come to.
@@ -189,6 +197,7 @@ pub enum RunError {
 }
 
 /// A task of a query, and what it takes to run it.
+#[derive(Clone)]
 struct Planned {
     pipeline: Arc<str>,
     query: Arc<str>,
@@ -352,7 +361,8 @@ struct Started {
 
 impl Started {
     async fn run(self, planned: Vec<Planned>) -> Result<Vec<QuerySummary>, RunError> {
-        let partitions = topics::prepare(self.client.as_ref(), &planned).await?;
+        let shared = self.options.shared && !self.options.until_end;
+        let partitions = topics::prepare(self.client.as_ref(), &planned, shared).await?;
         let done: Vec<watch::Sender<bool>> =
             planned.iter().map(|_| watch::channel(false).0).collect();
         let mut queries = JoinSet::new();
@@ -371,9 +381,13 @@ impl Started {
         if self.options.reset_state {
             reset::reset(self.client.as_ref(), &planned, &partitions).await?;
         }
+        if shared {
+            return self.run_shared(planned, partitions).await;
+        }
         for ((planned, done), upstream) in planned.into_iter().zip(done).zip(upstreams) {
             let index = planned.query_index;
-            let run = QueryRun::new(planned, &self, &partitions, upstream, done);
+            let stop = self.stop.clone();
+            let run = QueryRun::new(planned, &self, &partitions, upstream, done, stop);
             let runtime = tokio::runtime::Handle::current();
             queries.spawn_blocking(move || (index, runtime.block_on(run.run())));
         }
@@ -397,10 +411,7 @@ impl Started {
                 }
             }
         }
-        let summary = |(index, complete)| {
-            let QueryProgress { pipeline, query, counts, watermark, .. } = reports.query(index);
-            QuerySummary { pipeline, query, counts, watermark, complete }
-        };
+        let summary = |(index, complete)| QuerySummary::of(reports.query(index), complete);
         match failed {
             Some(error) => Err(error),
             None => Ok(complete.into_iter().map(summary).collect()),
@@ -408,7 +419,58 @@ impl Started {
     }
 }
 
+impl Started {
+    /// Runs what a group gives this process, until it is stopped.
+    async fn run_shared(
+        self,
+        planned: Vec<Planned>,
+        partitions: topics::Partitions,
+    ) -> Result<Vec<QuerySummary>, RunError> {
+        let (stop, reports) = (self.stop.clone(), self.reports.clone());
+        let shared = Arc::new(self);
+        let mut workers = JoinSet::new();
+        let queries = planned.chunk_by(|one, other| one.query_index == other.query_index);
+        for (index, tasks) in queries.enumerate() {
+            let worker = Worker::new(tasks.to_vec(), shared.clone(), partitions.clone());
+            workers.spawn(async move { (index, worker.run().await) });
+        }
+        // What is shown ends when the last worker does.
+        drop(shared);
+        let mut failed = None;
+        let mut summaries = BTreeMap::new();
+        while let Some(ended) = workers.join_next().await {
+            let error = match ended {
+                Ok((index, Ok(()))) => {
+                    let query = reports.query(index);
+                    summaries.insert(index, QuerySummary::of(query, false));
+                    continue;
+                }
+                Ok((_, Err(error))) => error,
+                Err(error) => RunError::Panicked { query: error.to_string() },
+            };
+            stop.cancel();
+            failed.get_or_insert(error);
+        }
+        match failed {
+            Some(error) => Err(error),
+            None => Ok(summaries.into_values().collect()),
+        }
+    }
+
+    fn set_phase(&self, of: &Planned, phase: Phase) {
+        self.reports.report(of.query_index, of.task_index, |progress| progress.phase = phase);
+    }
+}
+
+impl QuerySummary {
+    fn of(progress: QueryProgress, complete: bool) -> QuerySummary {
+        let QueryProgress { pipeline, query, counts, watermark, .. } = progress;
+        QuerySummary { pipeline, query, counts, watermark, complete }
+    }
+}
+
 /// Done, each, when a query of this run that writes what another one reads has finished.
+#[derive(Default)]
 struct Upstream {
     inputs: Vec<watch::Receiver<bool>>,
     tables: Vec<watch::Receiver<bool>>,
@@ -493,6 +555,11 @@ impl Planned {
             tasks => format!("{}-{}of{tasks}-changelog", self.group(), self.part),
         };
         TopicPartition::new(topic, self.task as i32)
+    }
+
+    /// Its partitions are the tasks, where processes share them.
+    fn tasks_topic(&self) -> String {
+        format!("{}-{}-tasks", self.group(), self.tasks)
     }
 
     /// What is committed beside an offset.

@@ -73,6 +73,7 @@ impl QueryRun {
         partitions: &Partitions,
         upstream: Upstream,
         done: watch::Sender<bool>,
+        stop: CancellationToken,
     ) -> QueryRun {
         QueryRun {
             planned,
@@ -86,7 +87,7 @@ impl QueryRun {
             done,
             reports: shared.reports.clone(),
             printing: shared.printing.clone(),
-            stop: shared.stop.clone(),
+            stop,
         }
     }
 
