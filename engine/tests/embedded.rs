@@ -259,6 +259,11 @@ async fn several_tasks_share_a_query() {
     let batch = by_group(batch_delays(&pipeline).await);
     assert_eq!(delays(&world).await, batch);
 
+    let exchange = "flight-delays-delays-by-hour-0of3-repartition";
+    let one = [TopicPartition::new(exchange, 0)];
+    let kept_from = world.client.list_offsets(&one, OffsetSpec::Earliest).await.unwrap();
+    assert!(kept_from[0].unwrap() > Offset::ZERO, "what was read is deleted");
+
     pipeline.settings.tasks = 2;
     let refused = world.run_to_end(&[&pipeline]).await.unwrap_err().to_string();
     assert!(refused.contains("shared by 3 tasks, and is to be by 2"), "{refused}");

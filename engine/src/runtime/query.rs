@@ -25,6 +25,8 @@ use crate::time::Watermark;
 
 /// A tick that is further away is asked for again.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
+/// How often records that only tasks of the query read are deleted.
+const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 /// Output that waits for a commit is committed early beyond this.
 const PENDING_BYTES_MAX: usize = 8 << 20;
 /// A task of a query, about to run.
@@ -64,6 +66,7 @@ struct Running {
     /// Where inputs end, once they are complete.
     ends: Option<BTreeMap<TopicPartition, Offset>>,
     committed_at: Option<Instant>,
+    purged_at: Option<Instant>,
 }
 
 impl QueryRun {
@@ -134,8 +137,16 @@ impl QueryRun {
             windows,
             groups,
         });
-        let running =
-            Running { task, tables, reader, writer, resumed_from, ends: None, committed_at: None };
+        let running = Running {
+            task,
+            tables,
+            reader,
+            writer,
+            resumed_from,
+            ends: None,
+            committed_at: None,
+            purged_at: None,
+        };
         self.report(&running, Phase::Running);
         Ok(running)
     }
@@ -323,6 +334,7 @@ impl QueryRun {
             let written = running.writer.write(outputs, changes, offsets).await;
             written.map_err(self.client_error("committing"))?;
         }
+        self.purge(running).await?;
         self.report(running, Phase::Running);
         let updating = self.planned.topology.updating;
         for rows in printed {
@@ -331,6 +343,23 @@ impl QueryRun {
             let _ = self.printing.send(PrintedRows { pipeline, query, rows, updating }).await;
         }
         Ok(())
+    }
+
+    /// Deletes what other tasks of the query have told this one and will never be read again.
+    async fn purge(&self, running: &mut Running) -> Result<(), RunError> {
+        let exchanges = &self.planned.topology.exchanges;
+        let is_due = running.purged_at.is_none_or(|at| at.elapsed() >= PURGE_INTERVAL);
+        if exchanges.is_empty() || !is_due {
+            return Ok(());
+        }
+        running.purged_at = Some(Instant::now());
+        let read = running.task.positions().filter(|(partition, _)| {
+            exchanges.iter().any(|input| input.exchange.topic == *partition.topic)
+        });
+        let read: Vec<(TopicPartition, Offset)> =
+            read.map(|(partition, position)| (partition.clone(), position.next)).collect();
+        let purged = self.client.delete_records(&read).await;
+        purged.map_err(self.client_error("deleting what was read of other tasks"))
     }
 
     fn report(&self, running: &Running, phase: Phase) {
