@@ -217,7 +217,7 @@ fn run_task(pipeline: &Pipeline, batches: &[RecordBatch]) -> (Took, usize) {
     let mut committed = Instant::now();
     let mut out = 0;
     let mut commit = |task: &mut Task| {
-        let commit = task.commit().expect("state can be encoded");
+        let commit = task.commit(NOW).expect("state can be encoded");
         out += commit.outputs.iter().map(|(_, batch)| batch.len()).sum::<usize>();
     };
     for batches in batches.chunks(FETCH_BATCHES) {
