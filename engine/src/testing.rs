@@ -15,6 +15,7 @@ use crate::pipeline::{
 };
 use crate::plan::optimize::optimize;
 use crate::plan::unique_key::unique_key;
+use crate::plan::window_tables::WindowTables;
 use crate::topology::{Topology, TopologyError};
 
 pub fn span() -> Span {
@@ -65,6 +66,7 @@ pub fn batch_engine(tables: &[(&Source, Vec<RecordBatch>)]) -> SessionContext {
     let config = SessionConfig::new().with_target_partitions(1);
     let mut context = SessionContext::new_with_config(config);
     crate::plan::windows::register(&mut context).unwrap();
+    context.register_relation_planner(Arc::new(WindowTables)).unwrap();
     datafusion_functions_nested::register_all(&mut context).unwrap();
     for (source, rows) in tables {
         let table = MemTable::try_new(source.schema.clone(), vec![rows.clone()]).unwrap();

@@ -81,6 +81,11 @@ pub trait Operator: Send {
     /// nothing, so that a row that fails leaves no trace.
     fn prepare(&self, side: usize, rows: Rows) -> Result<Prepared>;
 
+    /// Which of these rows come too late, so that [`Operator::prepare`] leaves them out.
+    fn late_rows(&self, _side: usize, _rows: &Rows) -> Result<Option<Rows>> {
+        Ok(None)
+    }
+
     /// Takes rows that were prepared since the last call of anything else but `prepare`.
     fn apply(&mut self, side: usize, rows: Prepared, out: &mut Vec<Rows>) -> Result<()>;
 

@@ -180,11 +180,16 @@ impl Default for Watermark {
     }
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum LateRows {
     /// Left out and counted.
     #[default]
     Drop,
+    /// For this long (the allowed lateness, or grace) after a window's end, its answer is kept and
+    /// corrected by rows that come for it; later ones are left out and counted.
+    Update { lateness: Duration },
+    /// Written to this topic, and counted.
+    Topic { topic: String },
 }
 
 /// What to do with a record that cannot be decoded.

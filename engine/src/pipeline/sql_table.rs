@@ -438,17 +438,33 @@ impl Options<'_> {
         ] {
             *place = self.duration(key, mistakes).unwrap_or(*place);
         }
-        if let Some(late) = self.get("watermark.late") {
-            match late.text.as_str() {
-                "drop" => watermark.late = LateRows::Drop,
-                other => {
-                    let message = format!("late rows cannot be treated as '{other}'");
-                    let help = "'drop' leaves them out and counts them";
-                    mistakes.push(Diagnostic::error(message, late.span).help(help));
-                }
+        watermark.late = self.late(mistakes);
+        watermark
+    }
+
+    fn late(&mut self, mistakes: &mut Vec<Diagnostic>) -> LateRows {
+        let topic = self.get("late.topic");
+        if let Some(topic) = &topic {
+            check_topic(topic, mistakes);
+        }
+        let lateness = self.duration("watermark.lateness", mistakes);
+        let late = self.get("watermark.late");
+        match (late.as_ref().map(|late| late.text.as_str()), topic, lateness) {
+            (None | Some("drop"), None, None) => LateRows::Drop,
+            (None | Some("topic"), Some(topic), None) => LateRows::Topic { topic: topic.text },
+            (None | Some("update"), None, Some(lateness)) => LateRows::Update { lateness },
+            (late_text, topic, _) => {
+                let message = match late_text {
+                    Some(text) => format!("late rows cannot be treated as '{text}' here"),
+                    None => "late rows are either put aside or update their window".to_owned(),
+                };
+                let help = "'drop'; 'update' with 'watermark.lateness' = '1 hour'; or 'topic' with \
+                            'late.topic' = 'name'";
+                let place = late.or(topic).unwrap_or_else(|| self.table.clone());
+                mistakes.push(Diagnostic::error(message, place.span).help(help));
+                LateRows::Drop
             }
         }
-        watermark
     }
 
     fn on_error(&mut self, mistakes: &mut Vec<Diagnostic>) -> OnError {

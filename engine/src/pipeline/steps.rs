@@ -7,6 +7,12 @@
 //! { window = { tumble = "1 hour" },     SELECT window_start, window_end, k, count(*) AS n
 //!   group_by = ["k"],                     FROM TUMBLE((…), time, INTERVAL '1 hour')
 //!   aggregate = { n = "count(*)" } }      GROUP BY window_start, window_end, k
+//! { window = { hop = "1 hour",            … FROM HOP((…), time, INTERVAL '10 minutes',
+//!     slide = "10 minutes" }, … }             INTERVAL '1 hour')
+//! { window = { cumulate = "1 day",        … FROM CUMULATE((…), time, INTERVAL '1 hour',
+//!     step = "1 hour" }, … }                  INTERVAL '1 day')
+//! { window = { session = "5 minutes" },   … FROM SESSION((…) PARTITION BY (k), time,
+//!   group_by = ["k"], … }                     INTERVAL '5 minutes')
 //! { join = "t", on = "k = t.k" }        SELECT input.*, t.* EXCEPT (k) FROM (…) AS input
 //!                                         JOIN t ON input.k = t.k
 //! { sql = "SELECT … FROM input" }       WITH input AS (…) SELECT … FROM input
@@ -20,17 +26,19 @@ mod join;
 use std::time::Duration;
 
 use datafusion_sql::sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, GroupByExpr, Ident, Interval, ObjectName, Query,
-    SelectItem, SetExpr, TableFactor, TableFunctionArgs, TableWithJoins,
+    self, Expr, GroupByExpr, Ident, Interval, ObjectName, Query, SelectItem, SetExpr, TableFactor,
+    TableWithJoins,
 };
 use datafusion_sql::sqlparser::parser::Parser;
-use datafusion_sql::sqlparser::tokenizer::{Span as SqlSpan, Token};
+use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::diagnostic::{Diagnostic, Span, quoted_list};
 use super::draft::Named;
 use super::reader::{Mistakes, StringValue, Table, Value};
 use super::tokens::{DIALECT, parse_expr, parse_text, sql_span};
+use crate::plan::group_windows::Window;
 use crate::plan::window_tables::{WINDOW_END, WINDOW_START, named_table};
+use crate::plan::windows::Kind;
 use join::Join;
 
 /// Each step nests the query once more, and what plans it goes down all of them.
@@ -223,20 +231,13 @@ struct Aggregate {
     having: Option<Expr>,
 }
 
-struct Window {
-    time: Ident,
-    size: Expr,
-    offset: Option<Expr>,
-    span: SqlSpan,
-}
-
 impl Aggregate {
     fn read(
         table: &mut Table<'_>,
         event_time: Option<&str>,
         mistakes: &mut Mistakes,
     ) -> Option<Aggregate> {
-        let window = table.get("window").map(|value| Window::read(&value, event_time, mistakes));
+        let window = table.get("window").map(|value| read_window(&value, event_time, mistakes));
         let group_by = table.get("group_by").map(|value| {
             let texts = value.strings(mistakes)?;
             let items: Vec<_> = texts.iter().map(|text| group_item(text, mistakes)).collect();
@@ -256,22 +257,20 @@ impl Aggregate {
         let mut items = Vec::new();
         let relation = match self.window {
             None => input.relation(),
-            Some(window) => {
+            Some(mut window) => {
                 let bounds = [WINDOW_START, WINDOW_END];
                 items.extend(bounds.map(|bound| {
                     let bound = Ident::with_span(window.span, bound);
                     SelectItem::UnnamedExpr(Expr::Identifier(bound))
                 }));
-                window.relation(input)
+                if window.kind == Kind::Session {
+                    window.keys = self.group_by.iter().filter_map(expr_of).cloned().collect();
+                }
+                window.of(input.argument(), None)
             }
         };
         items.extend(self.group_by);
-        let keys = items.iter().filter_map(|item| match item {
-            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
-                Some(expr.clone())
-            }
-            _ => None,
-        });
+        let keys = items.iter().filter_map(expr_of).cloned();
         let group_by = GroupByExpr::Expressions(keys.collect(), Vec::new());
         items.extend(self.aggregates);
         let mut query = select(relation, items);
@@ -303,61 +302,95 @@ fn group_item(text: &StringValue<'_>, mistakes: &mut Mistakes) -> Option<SelectI
     }
 }
 
-impl Window {
-    fn read(
-        value: &Value<'_>,
-        event_time: Option<&str>,
-        mistakes: &mut Mistakes,
-    ) -> Option<Window> {
-        let mut table = value.table(mistakes)?;
-        let span = mistakes.span(&value.range);
-        let size = match table.get("tumble") {
-            Some(size) => Some(size),
-            None => {
-                report_missing_tumble(&mut table, &span, mistakes);
-                None
-            }
-        };
-        let size = size.and_then(|size| interval(&size, mistakes));
-        let offset = table.get("offset").map(|offset| interval(&offset, mistakes));
-        let named = table.get("time").map(|time| time.string(mistakes));
-        table.finish(mistakes);
-        let time = match (named, event_time) {
-            (Some(named), _) => named.map(|time| ident(time.text, &time.span))?,
-            (None, Some(event_time)) => ident(event_time, &span),
-            (None, None) => {
-                let message = "the window has no time to go by: its source has no event time";
-                mistakes.push(Diagnostic::error(message, span).help(
-                    "give the source event_time = \"column\", or a column such as \
-                     ts = { type = \"timestamptz\", from = \"timestamp\" }",
-                ));
-                return None;
-            }
-        };
-        let offset = flatten(offset)?;
-        Some(Window { time, size: size?, offset, span: sql_span(span.start, span.end) })
-    }
-
-    fn relation(self, input: Input) -> TableFactor {
-        let arguments = [input.argument(), Expr::Identifier(self.time), self.size];
-        let arguments = arguments.into_iter().chain(self.offset);
-        let args = arguments.map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)));
-        let mut relation = named_table(ObjectName::from(vec![Ident::new("TUMBLE")]));
-        if let TableFactor::Table { args: of_relation, .. } = &mut relation {
-            *of_relation = Some(TableFunctionArgs { args: args.collect(), settings: None });
-        }
-        relation
+fn expr_of(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
     }
 }
 
-fn report_missing_tumble(table: &mut Table<'_>, span: &Span, mistakes: &mut Mistakes) {
-    let later = ["hop", "cumulate", "session"].into_iter().find(|kind| table.has(kind));
-    let message = match later {
-        Some(kind) => format!("{kind} windows are not there yet"),
-        None => "a window needs 'tumble', its size".to_owned(),
+/// The keys that say a window's lengths, in the order of the function's arguments: `hop` and
+/// `cumulate` are the size, as `tumble` is.
+const WINDOWS: [(Kind, &[&str]); 4] = [
+    (Kind::Tumble, &["tumble"]),
+    (Kind::Hop, &["slide", "hop"]),
+    (Kind::Cumulate, &["step", "cumulate"]),
+    (Kind::Session, &["session"]),
+];
+
+/// `{ tumble = "1 hour" }`, `{ hop = "1 hour", slide = "10 minutes" }`,
+/// `{ cumulate = "1 day", step = "1 hour" }` or `{ session = "30 minutes" }`.
+fn read_window(
+    value: &Value<'_>,
+    event_time: Option<&str>,
+    mistakes: &mut Mistakes,
+) -> Option<Window> {
+    let mut table = value.table(mistakes)?;
+    let span = mistakes.span(&value.range);
+    let named =
+        |(_, keys): &&(Kind, &[&'static str])| keys.last().is_some_and(|key| table.has(key));
+    let lengths = match WINDOWS.iter().find(named) {
+        Some((kind, keys)) => Some((*kind, read_lengths(&mut table, keys, &span, mistakes))),
+        None => {
+            let message = "a window needs 'tumble', 'hop', 'cumulate' or 'session'";
+            let help = "such as window = { tumble = \"1 hour\" }";
+            mistakes.push(Diagnostic::error(message, span.clone()).help(help));
+            for key in ["slide", "step"] {
+                table.has(key);
+            }
+            None
+        }
     };
-    let help = "such as window = { tumble = \"1 hour\" }";
-    mistakes.push(Diagnostic::error(message, span.clone()).help(help));
+    let offset = table.get("offset").map(|offset| (interval(&offset, mistakes), offset.range));
+    let named = table.get("time").map(|time| time.string(mistakes));
+    table.finish(mistakes);
+    let time = match (named, event_time) {
+        (Some(named), _) => named.map(|time| ident(time.text, &time.span))?,
+        (None, Some(event_time)) => ident(event_time, &span),
+        (None, None) => {
+            let message = "the window has no time to go by: its source has no event time";
+            mistakes.push(Diagnostic::error(message, span).help(
+                "give the source event_time = \"column\", or a column such as \
+                 ts = { type = \"timestamptz\", from = \"timestamp\" }",
+            ));
+            return None;
+        }
+    };
+    let (kind, lengths) = lengths?;
+    let mut arguments = vec![Expr::Identifier(time)];
+    arguments.extend(lengths?);
+    if let Some((offset, range)) = offset {
+        if kind == Kind::Session {
+            let span = mistakes.span(&range);
+            mistakes.push(Diagnostic::error("a session has no offset", span));
+        }
+        arguments.push(offset?);
+    }
+    let span = sql_span(span.start, span.end);
+    Some(Window { kind, arguments, keys: Vec::new(), span })
+}
+
+fn read_lengths(
+    table: &mut Table<'_>,
+    keys: &[&'static str],
+    span: &Span,
+    mistakes: &mut Mistakes,
+) -> Option<Vec<Expr>> {
+    let lengths: Vec<Option<Expr>> = keys
+        .iter()
+        .map(|key| match table.get(key) {
+            Some(length) => interval(&length, mistakes),
+            None => {
+                let message = format!("the window needs '{key}'");
+                let help = "hop = \"1 hour\", slide = \"10 minutes\" are windows of an hour, one \
+                            each 10 minutes; cumulate = \"1 day\", step = \"1 hour\" a day's, \
+                            told each hour";
+                mistakes.push(Diagnostic::error(message, span.clone()).help(help));
+                None
+            }
+        })
+        .collect();
+    lengths.into_iter().collect()
 }
 
 /// A duration as the literal that SQL has for it; whole days as days.

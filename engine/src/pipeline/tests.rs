@@ -94,7 +94,7 @@ commit_interval = 100
             10:35 ["yes"] 'header' of 'format' of source 'flights' must be true or false, not a string | not true or false
             10:42 [nul] unknown key 'nul' in format 'csv' | not a key here | help: did you mean 'null'?
             12:23 ["1 fortnight"] 'delay' of 'watermark' of source 'flights': 'fortnight' is no unit of time; there are ms, s, min, h and days | not a duration
-            12:45 ["keep"] late rows cannot be treated as 'keep' | help: "drop" leaves them out and counts them
+            12:45 ["keep"] late rows cannot be treated as 'keep' | help: "drop" leaves them out and counts them, "update" corrects their window, { topic = "name" } puts them aside
             13:12 ["ignore"] 'on_error' cannot be 'ignore' | help: "fail", "skip" or { dead_letter = "topic" }
             15:11 [txt] there is no type 'txt' | not a type | help: did you mean 'text'?
             19:1 [kafka_offset] column 'kafka_offset' holds the record's offset, whose type is bigint, not Int32
@@ -168,7 +168,7 @@ sink = { key = ["orign"], format = "raw" }
             13:81 [lower(dest, 1)] function 'lower' expects 1 arguments but received 2
             14:15 [origin] a condition is true or false, and this is Utf8 | not a condition
             15:15 [dep_delay] there is no column 'dep_delay' here | no such column | help: there is 'a', 'b' and 'origin'
-            18:8 ["windows"] the window goes by 'other_time', and the event time of 'flights' is 'time_hour' | help: window by 'time_hour', or declare 'other_time' as event time
+            21:14 [{ tumble = "1 hour", time = "other_time"] the window goes by 'other_time', and the event time of 'flights' is 'time_hour' | help: window by 'time_hour', or declare 'other_time' as event time
             27:47 [cont] there is no function 'cont' | no such function | help: did you mean 'count'?
             31:67 [flihgts] there is no source or view 'flihgts' | no such source | help: did you mean 'flights'?
             31:84 [1] ORDER BY cannot run as a stream: there is no end at which rows could be sorted | help: leave it out, and sort where the results are read

@@ -15,6 +15,7 @@ use datafusion_sql::sqlparser::tokenizer::{
 };
 
 use super::diagnostic::{Diagnostic, SourceFile, Span};
+use crate::plan::window_tables::PARTITION_BY;
 
 pub(crate) static DIALECT: GenericDialect = GenericDialect {};
 
@@ -281,8 +282,10 @@ fn word_end(text: &str, start: usize) -> usize {
     start + word.max(one)
 }
 
-/// Flink's `TABLE(TUMBLE(TABLE t, …))` to `TUMBLE(t, …)`, which the parser knows.
+/// Flink's `TABLE(TUMBLE(TABLE t, …))` to `TUMBLE(t, …)`, which the parser knows, and
+/// `t PARTITION BY k` to `t, PARTITION_BY => k`.
 fn unwrap_window_tables(tokens: &mut Vec<TokenWithSpan>) {
+    name_partitions(tokens);
     let mut drop = vec![false; tokens.len()];
     for at in 0..tokens.len() {
         if !is_window_call(tokens, at) {
@@ -306,6 +309,36 @@ fn unwrap_window_tables(tokens: &mut Vec<TokenWithSpan>) {
     }
     let mut dropped = drop.into_iter();
     tokens.retain(|_| !dropped.next().unwrap_or(false));
+}
+
+fn name_partitions(tokens: &mut Vec<TokenWithSpan>) {
+    let mut at = 0;
+    while at < tokens.len() {
+        if let Some(by) = partition_by(tokens, at) {
+            tokens[by].token = Token::Comma;
+            tokens[by + 1].token = Token::make_word(PARTITION_BY, None);
+            let arrow = TokenWithSpan { token: Token::RArrow, span: tokens[by + 1].span };
+            tokens.insert(by + 2, arrow);
+        }
+        at += 1;
+    }
+}
+
+/// The place of PARTITION BY among the arguments of the window that is called here.
+fn partition_by(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
+    if !is_window_call(tokens, at) {
+        return None;
+    }
+    let close = closing(tokens, at + 1)?;
+    let mut depth = 0usize;
+    (at + 1..close).find(|&place| {
+        match tokens[place].token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        depth == 1 && is_word(&tokens[place], "PARTITION") && is_word(&tokens[place + 1], "BY")
+    })
 }
 
 fn is_window_call(tokens: &[TokenWithSpan], at: usize) -> bool {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::DataType;
 use toml::de::{DeTable, DeValue};
@@ -324,18 +325,55 @@ fn read_watermark(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Watermar
             *place = duration;
         }
     }
-    if let Some(late) = table.get("late").and_then(|value| value.string(mistakes)) {
-        match late.text {
-            "drop" => watermark.late = LateRows::Drop,
-            other => {
-                let message = format!("late rows cannot be treated as '{other}'");
-                let help = "\"drop\" leaves them out and counts them";
-                mistakes.push(Diagnostic::error(message, late.span).help(help));
-            }
-        }
+    let lateness = table.get("lateness").map(|value| (value.duration(mistakes), value));
+    if let Some(late) = table.get("late") {
+        watermark.late = read_late(&late, lateness.as_ref().map(|(read, _)| *read), mistakes);
+    }
+    if let (Some((_, value)), LateRows::Drop | LateRows::Topic { .. }) = (lateness, &watermark.late)
+    {
+        let span = mistakes.span(&value.range);
+        let message = "'lateness' is for late = \"update\", and rows are not updated here";
+        let help = "'delay' says how long windows wait before they close";
+        mistakes.push(Diagnostic::error(message, span).help(help));
     }
     table.finish(mistakes);
     watermark
+}
+
+/// `lateness` is `None` if there is no such key, and holds nothing if it is wrong.
+fn read_late(
+    value: &Value<'_>,
+    lateness: Option<Option<Duration>>,
+    mistakes: &mut Mistakes,
+) -> LateRows {
+    if let DeValue::Table(_) = value.value {
+        let Some(mut table) = value.table(mistakes) else { return LateRows::Drop };
+        let topic = table.require("topic", mistakes);
+        let topic = topic.and_then(|topic| topic.string(mistakes)).map(|topic| topic.named());
+        table.finish(mistakes);
+        let Some(topic) = topic else { return LateRows::Drop };
+        check_topic(&topic, &mut mistakes.list);
+        return LateRows::Topic { topic: topic.text };
+    }
+    let Some(text) = value.string(mistakes) else { return LateRows::Drop };
+    match text.text {
+        "drop" => LateRows::Drop,
+        "update" => {
+            if lateness.is_none() {
+                let message = "rows that are late by how much are still to update their window?";
+                let help = "add lateness = \"1 hour\"";
+                mistakes.push(Diagnostic::error(message, text.span).help(help));
+            }
+            LateRows::Update { lateness: lateness.flatten().unwrap_or_default() }
+        }
+        other => {
+            let message = format!("late rows cannot be treated as '{other}'");
+            let help = "\"drop\" leaves them out and counts them, \"update\" corrects their \
+                        window, { topic = \"name\" } puts them aside";
+            mistakes.push(Diagnostic::error(message, text.span).help(help));
+            LateRows::Drop
+        }
+    }
 }
 
 fn read_on_error(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> OnError {

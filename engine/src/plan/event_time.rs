@@ -10,15 +10,16 @@ use datafusion_sql::sqlparser::ast::{Query, Spanned, TableFactor, Visit, Visitor
 
 use super::context::SourceTable;
 use super::streamable::Place;
-use super::windows::{GroupWindow, trace, window_time};
+use super::windows::{GroupWindow, trace, window_times};
 use crate::pipeline::{Source, Span};
 
 /// Message and help if a source's rows are put into windows by another time than their own.
 pub(crate) fn check(aggregate: &Aggregate, window: &GroupWindow) -> Option<(String, String)> {
-    let Some((time, input)) = window_time(aggregate, window.start) else {
+    let times = window_times(aggregate, window);
+    if times.is_empty() {
         return Some(not_event_time(&window.time.name));
-    };
-    check_column(&time, input)
+    }
+    times.iter().find_map(|time| check_column(&time.expr, time.input))
 }
 
 fn check_column(time: &Expr, input: &LogicalPlan) -> Option<(String, String)> {

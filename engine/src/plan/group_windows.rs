@@ -5,18 +5,22 @@
 //! SELECT window_start, count(*) FROM TUMBLE(t, ts, i) GROUP BY window_start, window_end
 //! ```
 //!
-//! The time may be left out: `tumble(INTERVAL '1' HOUR)` goes by the event time of the source.
+//! The time may be left out: `tumble(INTERVAL '1' HOUR)` goes by the event time of the source. The
+//! same for `hop(ts, slide, size)`, `cumulate(ts, step, size)` and `session(ts, gap)`; sessions are
+//! those of all else that is grouped by.
 
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident,
-    ObjectName, Query, Select, Spanned, TableFactor, TableFunctionArgs, VisitMut, VisitorMut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArguments,
+    GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, Spanned, TableAlias, TableFactor,
+    TableFunctionArgs, VisitMut, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
 use super::context::Catalog;
-use super::window_tables::{WINDOW_END, WINDOW_START, named_table};
+use super::window_tables::{PARTITION_BY, WINDOW_END, WINDOW_START, named_table};
+use super::windows::Kind;
 
 pub(crate) fn rewrite(query: &Query, catalog: &Catalog) -> Query {
     let mut query = query.clone();
@@ -38,29 +42,85 @@ impl VisitorMut for Selects<'_> {
     }
 }
 
+/// How a window is spelled in GROUP BY, and its bounds elsewhere.
+struct Spelling {
+    kind: Kind,
+    window: &'static str,
+    start: &'static str,
+    end: &'static str,
+}
+
+const SPELLINGS: [Spelling; 4] = [
+    Spelling { kind: Kind::Tumble, window: "tumble", start: "tumble_start", end: "tumble_end" },
+    Spelling { kind: Kind::Hop, window: "hop", start: "hop_start", end: "hop_end" },
+    Spelling {
+        kind: Kind::Cumulate,
+        window: "cumulate",
+        start: "cumulate_start",
+        end: "cumulate_end",
+    },
+    Spelling { kind: Kind::Session, window: "session", start: "session_start", end: "session_end" },
+];
+
 fn rewrite_select(select: &mut Select, catalog: &Catalog) -> Option<()> {
     let GroupByExpr::Expressions(grouped, _) = &mut select.group_by else { return None };
     let [from] = select.from.as_mut_slice() else { return None };
     if !from.joins.is_empty() {
         return None;
     }
-    let at = grouped.iter().position(|expr| called(expr, "tumble").is_some())?;
-    let function = called(&grouped[at], "tumble")?;
+    let (at, spelling) = grouped.iter().enumerate().find_map(|(at, expr)| {
+        let mut all = SPELLINGS.iter();
+        Some((at, all.find(|spelling| called(expr, spelling.window).is_some())?))
+    })?;
+    let function = called(&grouped[at], spelling.window)?;
     let mut arguments = plain_arguments(function)?;
-    if !matches!(arguments.len(), 1..=3) {
-        return None;
-    }
+    let lengths = spelling.kind.lengths();
+    let needed = lengths.iter().filter(|length| **length != "OFFSET").count();
     let span = function.span();
-    if matches!(arguments[0], Expr::Interval(_)) {
+    if matches!(arguments.first()?, Expr::Interval(_)) {
         arguments.insert(0, event_time(&from.relation, catalog, span)?);
     }
-    from.relation = windowed(&from.relation, arguments)?;
+    if !(1 + needed..=1 + lengths.len()).contains(&arguments.len()) {
+        return None;
+    }
+    let mut keys = Vec::new();
+    if spelling.kind == Kind::Session {
+        let others = grouped.iter().enumerate().filter(|(other, _)| *other != at);
+        keys.extend(others.map(|(_, expr)| selected(expr, &select.projection)));
+    }
+    let named = Window { kind: spelling.kind, arguments, keys, span };
+    from.relation = named.over(&from.relation)?;
     let bounds = [WINDOW_START, WINDOW_END];
     grouped.splice(at..=at, bounds.map(|bound| Expr::Identifier(Ident::with_span(span, bound))));
-    let mut bounds = Bounds;
+    let mut bounds = Bounds { spelling };
     let _ = select.projection.visit(&mut bounds);
     let _ = select.having.visit(&mut bounds);
     Some(())
+}
+
+/// What a group expression stands for, if it is the number or the name of something selected.
+fn selected(expr: &Expr, projection: &[SelectItem]) -> Expr {
+    let of = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+            Some(expr.clone())
+        }
+        _ => None,
+    };
+    let named = |name: &Ident| {
+        projection.iter().find(|item| match item {
+            SelectItem::ExprWithAlias { alias, .. } => alias.value == name.value,
+            _ => false,
+        })
+    };
+    let found = match expr {
+        Expr::Value(value) => {
+            let number = value.to_string().parse::<usize>().ok();
+            number.and_then(|number| projection.get(number.checked_sub(1)?)).and_then(of)
+        }
+        Expr::Identifier(name) => named(name).and_then(of),
+        _ => None,
+    };
+    found.unwrap_or_else(|| expr.clone())
 }
 
 fn called<'a>(expr: &'a Expr, name: &str) -> Option<&'a Function> {
@@ -89,36 +149,65 @@ fn event_time(relation: &TableFactor, catalog: &Catalog, span: SqlSpan) -> Optio
     Some(Expr::Identifier(Ident::with_span(span, column.name.clone())))
 }
 
-fn windowed(relation: &TableFactor, arguments: Vec<Expr>) -> Option<TableFactor> {
-    let (table, alias) = match relation {
-        TableFactor::Table { name, alias, args: None, .. } => {
-            let parts: Option<Vec<Ident>> =
-                name.0.iter().map(|part| part.as_ident().cloned()).collect();
-            (Expr::CompoundIdentifier(parts?), alias)
-        }
-        TableFactor::Derived { lateral: false, subquery, alias, .. } => {
-            (Expr::Subquery(subquery.clone()), alias)
-        }
-        _ => return None,
-    };
-    let arguments = std::iter::once(table).chain(arguments);
-    let args = arguments.map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
-    let mut call = named_table(ObjectName::from(vec![Ident::new("TUMBLE")]));
-    if let TableFactor::Table { args: of_call, alias: of_call_alias, .. } = &mut call {
-        *of_call = Some(TableFunctionArgs { args, settings: None });
-        of_call_alias.clone_from(alias);
+/// A window as FROM has it.
+pub(crate) struct Window {
+    pub kind: Kind,
+    /// The time, and what comes after it.
+    pub arguments: Vec<Expr>,
+    /// What sessions are partitioned by.
+    pub keys: Vec<Expr>,
+    pub span: SqlSpan,
+}
+
+impl Window {
+    fn over(self, relation: &TableFactor) -> Option<TableFactor> {
+        let (table, alias) = match relation {
+            TableFactor::Table { name, alias, args: None, .. } => {
+                let parts: Option<Vec<Ident>> =
+                    name.0.iter().map(|part| part.as_ident().cloned()).collect();
+                (Expr::CompoundIdentifier(parts?), alias)
+            }
+            TableFactor::Derived { lateral: false, subquery, alias, .. } => {
+                (Expr::Subquery(subquery.clone()), alias)
+            }
+            _ => return None,
+        };
+        Some(self.of(table, alias.clone()))
     }
-    Some(call)
+
+    /// The call of the window table function.
+    pub fn of(self, table: Expr, alias: Option<TableAlias>) -> TableFactor {
+        let Window { kind, arguments, keys, span } = self;
+        let unnamed = |expr: Expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+        let mut args = vec![unnamed(table)];
+        if !keys.is_empty() {
+            args.push(FunctionArg::Named {
+                name: Ident::with_span(span, PARTITION_BY),
+                arg: FunctionArgExpr::Expr(Expr::Tuple(keys)),
+                operator: FunctionArgOperator::RightArrow,
+            });
+        }
+        args.extend(arguments.into_iter().map(unnamed));
+        let mut call = named_table(ObjectName::from(vec![Ident::with_span(span, kind.name())]));
+        if let TableFactor::Table { args: of_call, alias: of_call_alias, .. } = &mut call {
+            *of_call = Some(TableFunctionArgs { args, settings: None });
+            *of_call_alias = alias;
+        }
+        call
+    }
 }
 
 /// `tumble_start(…)` to `window_start`, and the same for the end.
-struct Bounds;
+struct Bounds {
+    spelling: &'static Spelling,
+}
 
 impl VisitorMut for Bounds {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        for (name, bound) in [("tumble_start", WINDOW_START), ("tumble_end", WINDOW_END)] {
+        let Spelling { start, end, .. } = self.spelling;
+        for (name, bound) in [(start, WINDOW_START), (end, WINDOW_END)] {
             if let Some(function) = called(expr, name) {
                 *expr = Expr::Identifier(Ident::with_span(function.span(), bound));
                 break;

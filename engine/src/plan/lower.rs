@@ -14,7 +14,7 @@ use super::order::in_order;
 use super::probe::Probe;
 use super::streamable::{self, Place};
 use super::unique_key::unique_key;
-use super::windows::{WindowError, group_window};
+use super::windows::{WindowError, check_sessions, group_window};
 use super::{errors, event_time, group_windows, joins};
 use crate::formats::{FormatError, RowEncoder};
 use crate::pipeline::draft::{Draft, DraftQuery, DraftSink, Named};
@@ -317,6 +317,7 @@ fn check_aggregates(
         }
         Ok::<_, DataFusionError>(TreeNodeRecursion::Continue)
     });
+    let mut wrong_before = false;
     for aggregate in &aggregates {
         let mistake = match group_window(aggregate) {
             Ok(Some(window)) => event_time::check(aggregate, &window),
@@ -326,14 +327,25 @@ fn check_aggregates(
         if let Some((message, help)) = mistake {
             let span = event_time::window_span(query, place).unwrap_or(place.query.clone());
             mistakes.push(Diagnostic::error(message, span).help(help));
+            wrong_before = true;
         }
+    }
+    if let (false, Err(error)) = (wrong_before, check_sessions(plan)) {
+        let span = event_time::window_span(query, place).unwrap_or(place.query.clone());
+        mistakes.push(Diagnostic::error(error.to_string(), span).help(help_for(&error)));
     }
 }
 
 fn help_for(error: &WindowError) -> &'static str {
     match error {
-        WindowError::Several => "group by the window_start and window_end of one TUMBLE(…)",
-        WindowError::EndWithoutStart => "GROUP BY window_start, window_end",
+        WindowError::Several => "group by the window_start and window_end of one window",
+        WindowError::SessionKeys => {
+            "group by window_start, window_end and the columns of PARTITION BY, and no others"
+        }
+        WindowError::SessionBound => {
+            "group by window_start, window_end and what the sessions are partitioned by; use the \
+             bounds in a query around that"
+        }
         WindowError::TimeComputed(_) => "declare the column that it is made from as event time",
         WindowError::Across => "go by its window_end, or take a multiple of its size",
         WindowError::Size(_) => "such as INTERVAL '1' HOUR",

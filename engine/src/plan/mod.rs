@@ -10,14 +10,14 @@
 //!
 //! - [`lower`]: the way from draft to pipeline; [`order`]: queries after those they read from;
 //! - [`context`]: sources, views and functions by name; [`types`]: SQL types;
-//! - [`window_tables`]: `TUMBLE(…)` in FROM; [`group_windows`]: `GROUP BY tumble(…)`; [`windows`]:
-//!   their scalar functions, and which window an aggregate groups by; [`event_time`]: whether that
-//!   goes by the event time of its source;
+//! - [`window_tables`]: `TUMBLE(…)`, `HOP(…)`, `CUMULATE(…)` and `SESSION(…)` in FROM;
+//!   [`group_windows`]: `GROUP BY tumble(…)`; [`windows`]: their scalar functions, and which window
+//!   an aggregate groups by; [`event_time`]: whether that goes by the event time of its source;
 //! - [`joins`]: whether a stream meets tables and nothing else;
 //! - [`unique_key`]: what tells the rows of an answer apart;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
 //!   [`errors`]: what the planner says, as diagnostics;
-//! - [`optimize`]: the rewrites that hold for streams.
+//! - [`optimize`]: the rewrites that hold for streams; [`grouping_sets`]: ROLLUP and its like.
 //!
 //! Invariants: TOML and SQL come here in the same syntax, so there is one way to lower a query.
 //! A plan's leaves are scans of sources by name. The same file gives the same plan, always. A plan
@@ -26,7 +26,8 @@
 pub(crate) mod context;
 mod errors;
 mod event_time;
-mod group_windows;
+pub(crate) mod group_windows;
+mod grouping_sets;
 mod joins;
 pub(crate) mod lower;
 pub(crate) mod optimize;

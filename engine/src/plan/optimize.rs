@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use datafusion_common::Result;
 use datafusion_expr::LogicalPlan;
+use datafusion_optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion_optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
@@ -19,10 +20,15 @@ use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion_optimizer::{Analyzer, Optimizer, OptimizerContext};
 
 use super::context::options;
+use super::grouping_sets::ExpandGroupingSets;
 
 pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let options = Arc::new(options());
-    let analyzer = Analyzer::with_rules(vec![Arc::new(TypeCoercion::new())]);
+    let analyzer = Analyzer::with_rules(vec![
+        Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(ExpandGroupingSets),
+        Arc::new(TypeCoercion::new()),
+    ]);
     let plan = analyzer.execute_and_check(plan, &options, |_, _| {})?;
     let optimizer = Optimizer::with_rules(vec![
         Arc::new(OptimizeUnions::new()),

@@ -5,6 +5,7 @@ use datafusion_common::JoinType;
 use datafusion_expr::{Distinct, Expr, Filter, LogicalPlan};
 
 use super::context::SourceTable;
+use super::windows::{GroupWindow, Shape, group_window};
 use crate::operators::top_n::ranked::Rank;
 use crate::pipeline::SourceKind;
 use crate::topology::ranking::RankFilter;
@@ -40,6 +41,20 @@ fn unique_keys(plan: &LogicalPlan) -> Vec<Vec<usize>> {
             };
             let keys = unique_keys(&projection.input).into_iter();
             keys.filter_map(|key| key.into_iter().map(place_of).collect()).collect()
+        }
+        // One bound of a window tells it apart as well as both, unless several start together.
+        LogicalPlan::Aggregate(aggregate) => {
+            let all: Vec<usize> = (0..aggregate.group_expr.len()).collect();
+            let mut keys = vec![all.clone()];
+            if let Ok(Some(GroupWindow { start: Some(start), end: Some(end), shape, .. })) =
+                group_window(aggregate)
+            {
+                keys.push(all.iter().copied().filter(|at| *at != start).collect());
+                if !matches!(shape, Shape::Cumulate { .. }) {
+                    keys.push(all.into_iter().filter(|at| *at != end).collect());
+                }
+            }
+            keys
         }
         other => only_key(other).into_iter().collect(),
     }

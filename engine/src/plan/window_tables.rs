@@ -1,13 +1,23 @@
-//! `TUMBLE(…)` in FROM to a projection that adds `window_start` and `window_end`.
+//! `TUMBLE(…)`, `HOP(…)`, `CUMULATE(…)` and `SESSION(…)` in FROM to projections that add
+//! `window_start` and `window_end`.
 //!
-//! Both spellings come here: `TUMBLE(t, ts, INTERVAL '1' HOUR [, offset])`, and Flink's
-//! `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), …))`, from which the tokens that the parser does not
-//! know are already gone. Arguments may be named as in Flink: DATA, TIMECOL, SIZE, OFFSET.
+//! ```text
+//! TUMBLE(t, ts, size [, offset])
+//! HOP(t, ts, slide, size [, offset])
+//! CUMULATE(t, ts, step, size [, offset])
+//! SESSION(t [PARTITION BY k, …], ts, gap)
+//! ```
+//!
+//! Both spellings come here, this one and Flink's `TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), …))`, from
+//! which the tokens that the parser does not know are already gone. Arguments may be named as in
+//! Flink: DATA, TIMECOL, SIZE, SLIDE, STEP, GAP, OFFSET; PARTITION BY comes as an argument, too.
 
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion_common::{DFSchema, DataFusionError, Result, ScalarValue, plan_datafusion_err};
+use datafusion_common::{
+    Column, DFSchema, DataFusionError, Result, ScalarValue, UnnestOptions, plan_datafusion_err,
+};
 use datafusion_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
@@ -18,8 +28,7 @@ use datafusion_sql::sqlparser::ast::{
 
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
-use super::windows;
-use crate::pipeline::tokens::WINDOW_TABLES;
+use super::windows::{Bound, Kind, WindowColumns};
 
 pub const WINDOW_START: &str = "window_start";
 pub const WINDOW_END: &str = "window_end";
@@ -47,9 +56,58 @@ impl RelationPlanner for WindowTables {
 
 /// A call of a window table function, as it stands in FROM.
 pub(crate) struct WindowCall<'a> {
+    pub kind: Kind,
     name: &'a ObjectName,
     args: &'a [FunctionArg],
     pub alias: Option<&'a ast::TableAlias>,
+}
+
+/// The name that PARTITION BY has as an argument.
+pub const PARTITION_BY: &str = "PARTITION_BY";
+
+impl Kind {
+    fn named(name: &str) -> Option<Kind> {
+        [Kind::Tumble, Kind::Hop, Kind::Cumulate, Kind::Session]
+            .into_iter()
+            .find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Tumble => "TUMBLE",
+            Kind::Hop => "HOP",
+            Kind::Cumulate => "CUMULATE",
+            Kind::Session => "SESSION",
+        }
+    }
+
+    /// What comes after the table and its time.
+    pub fn lengths(self) -> &'static [&'static str] {
+        match self {
+            Kind::Tumble => &["SIZE", "OFFSET"],
+            Kind::Hop => &["SLIDE", "SIZE", "OFFSET"],
+            Kind::Cumulate => &["STEP", "SIZE", "OFFSET"],
+            Kind::Session => &["GAP"],
+        }
+    }
+
+    fn help(self) -> &'static str {
+        match self {
+            Kind::Tumble => "such as TUMBLE(flights, time_hour, INTERVAL '1' HOUR)",
+            Kind::Hop => {
+                "such as HOP(flights, time_hour, INTERVAL '1' HOUR, INTERVAL '1' DAY): the slide, \
+                 then the size"
+            }
+            Kind::Cumulate => {
+                "such as CUMULATE(flights, time_hour, INTERVAL '1' HOUR, INTERVAL '1' DAY): the \
+                 step, then the size"
+            }
+            Kind::Session => {
+                "such as SESSION(flights PARTITION BY carrier, time_hour, INTERVAL '1' HOUR): the \
+                 gap"
+            }
+        }
+    }
 }
 
 impl<'a> WindowCall<'a> {
@@ -57,11 +115,8 @@ impl<'a> WindowCall<'a> {
         let TableFactor::Table { name, alias, args: Some(args), .. } = relation else {
             return None;
         };
-        let called = name.0.last()?.as_ident()?;
-        WINDOW_TABLES
-            .iter()
-            .any(|window| called.value.eq_ignore_ascii_case(window))
-            .then_some(WindowCall { name, args: &args.args, alias: alias.as_ref() })
+        let kind = Kind::named(&name.0.last()?.as_ident()?.value)?;
+        Some(WindowCall { kind, name, args: &args.args, alias: alias.as_ref() })
     }
 
     pub fn span(&self) -> SqlSpan {
@@ -80,48 +135,89 @@ impl<'a> WindowCall<'a> {
     }
 
     pub fn arguments(&self) -> Result<Arguments> {
-        let called = self.name.to_string().to_ascii_uppercase();
-        if called != "TUMBLE" {
-            return Err(error(
-                format!("{called} windows are not there yet"),
-                self.name.span(),
-                Some("TUMBLE(table, time, INTERVAL '1' HOUR) works"),
-            ));
-        }
-        let mut places: [Option<ast::Expr>; 4] = [const { None }; 4];
-        for (position, arg) in self.args.iter().enumerate() {
-            let (place, expr) = self.place(position, arg)?;
+        let kind = self.kind;
+        let lengths = kind.lengths();
+        let mut keys = Vec::new();
+        let mut places: Vec<Option<ast::Expr>> = vec![None; 2 + lengths.len()];
+        let mut unnamed = 0;
+        for arg in self.args {
+            if let Some(by) = partition_by(arg) {
+                keys = by;
+                continue;
+            }
+            let (place, expr) = self.place(&mut unnamed, arg)?;
             places[place] = Some(expr);
         }
-        let [Some(data), Some(time), Some(size), offset] = places else {
-            return Err(error(
-                "TUMBLE takes a table, its time and a size".to_owned(),
-                self.name.span(),
-                Some("such as TUMBLE(flights, time_hour, INTERVAL '1' HOUR)"),
-            ));
-        };
-        Ok(Arguments { data, time: without_descriptor(time), size, offset })
+        let mut places = places.into_iter();
+        let (data, time) = (places.next().flatten(), places.next().flatten());
+        // An offset may be left out.
+        let given: Vec<ast::Expr> = places.by_ref().map_while(|given| given).collect();
+        let needed = lengths.iter().filter(|length| **length != "OFFSET").count();
+        let (Some(data), Some(time)) = (data, time) else { return Err(self.incomplete()) };
+        if given.len() < needed || places.any(|given| given.is_some()) {
+            return Err(self.incomplete());
+        }
+        if !keys.is_empty() && kind != Kind::Session {
+            let message = format!("PARTITION BY means nothing to {}", kind.name());
+            return Err(error(message, keys[0].span(), Some("leave it out, and group by it")));
+        }
+        Ok(Arguments { kind, data, time: without_descriptor(time), lengths: given, keys })
     }
 
-    fn place(&self, position: usize, arg: &FunctionArg) -> Result<(usize, ast::Expr)> {
+    fn incomplete(&self) -> DataFusionError {
+        let lengths = self.kind.lengths();
+        let needed = lengths.iter().filter(|length| **length != "OFFSET");
+        let needed: Vec<String> =
+            needed.map(|length| format!("a {}", length.to_ascii_lowercase())).collect();
+        let message =
+            format!("{} takes a table, its time and {}", self.kind.name(), needed.join(" and "));
+        error(message, self.name.span(), Some(self.kind.help()))
+    }
+
+    fn place(&self, unnamed: &mut usize, arg: &FunctionArg) -> Result<(usize, ast::Expr)> {
         let (place, expr) = match arg {
-            FunctionArg::Unnamed(expr) => (Some(position), expr),
-            FunctionArg::Named { name, arg, .. } => (place_named(&name.value), arg),
-            FunctionArg::ExprNamed { name, arg, .. } => (place_named(&name.to_string()), arg),
+            FunctionArg::Unnamed(expr) => {
+                *unnamed += 1;
+                (Some(*unnamed - 1), expr)
+            }
+            FunctionArg::Named { name, arg, .. } => (self.place_named(&name.value), arg),
+            FunctionArg::ExprNamed { name, arg, .. } => (self.place_named(&name.to_string()), arg),
         };
         match (place, expr) {
-            (Some(place @ 0..=3), FunctionArgExpr::Expr(expr)) => Ok((place, expr.clone())),
+            (Some(place), FunctionArgExpr::Expr(expr)) if place < 2 + self.kind.lengths().len() => {
+                Ok((place, expr.clone()))
+            }
             _ => Err(error(
-                format!("TUMBLE does not take '{arg}' here"),
+                format!("{} does not take '{arg}' here", self.kind.name()),
                 arg.span(),
-                Some("it takes a table, its time, a size and perhaps an offset"),
+                Some(self.kind.help()),
             )),
         }
     }
+
+    fn place_named(&self, name: &str) -> Option<usize> {
+        let mut names = ["DATA", "TIMECOL"].iter().chain(self.kind.lengths());
+        names.position(|known| name.eq_ignore_ascii_case(known))
+    }
 }
 
-fn place_named(name: &str) -> Option<usize> {
-    ["DATA", "TIMECOL", "SIZE", "OFFSET"].iter().position(|known| name.eq_ignore_ascii_case(known))
+/// The columns of PARTITION BY, if the argument is that.
+fn partition_by(arg: &FunctionArg) -> Option<Vec<ast::Expr>> {
+    let (name, FunctionArgExpr::Expr(by)) = (match arg {
+        FunctionArg::Named { name, arg, .. } => (name.value.clone(), arg),
+        FunctionArg::ExprNamed { name, arg, .. } => (name.to_string(), arg),
+        FunctionArg::Unnamed(_) => return None,
+    }) else {
+        return None;
+    };
+    if !name.eq_ignore_ascii_case(PARTITION_BY) {
+        return None;
+    }
+    Some(match by {
+        ast::Expr::Tuple(all) => all.clone(),
+        ast::Expr::Nested(only) => vec![(**only).clone()],
+        only => vec![only.clone()],
+    })
 }
 
 fn without_descriptor(time: ast::Expr) -> ast::Expr {
@@ -137,12 +233,15 @@ fn without_descriptor(time: ast::Expr) -> ast::Expr {
     }
 }
 
-/// What TUMBLE was given.
+/// What a window table function was given.
 pub(crate) struct Arguments {
+    kind: Kind,
     data: ast::Expr,
     pub time: ast::Expr,
-    pub size: ast::Expr,
-    pub offset: Option<ast::Expr>,
+    /// Its size and whatever else there is of it.
+    lengths: Vec<ast::Expr>,
+    /// What sessions are told apart by, beside their times.
+    pub keys: Vec<ast::Expr>,
 }
 
 impl Arguments {
@@ -160,7 +259,8 @@ impl Arguments {
                 });
             }
             other => {
-                let message = format!("the first argument of TUMBLE is a table, not '{other}'");
+                let message =
+                    format!("the first argument of {} is a table, not '{other}'", self.kind.name());
                 return Err(error(message, other.span(), None));
             }
         };
@@ -176,7 +276,7 @@ impl Arguments {
         for name in [WINDOW_START, WINDOW_END] {
             if schema.has_column_with_unqualified_name(name) {
                 return Err(error(
-                    format!("the table given to TUMBLE has a column {name} already"),
+                    format!("the table given to {} has a column {name} already", self.kind.name()),
                     self.data.span(),
                     Some("rename it in a query between"),
                 ));
@@ -184,12 +284,32 @@ impl Arguments {
         }
         let time = context.sql_to_expr(self.time.clone(), &schema)?;
         self.check_time(&time.get_type(schema.as_ref())?)?;
-        let args = self.constants(time, context)?;
-        let [start, end] = windows::functions();
+        let keys = self.keys.iter().map(|key| context.sql_to_expr(key.clone(), &schema));
+        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let empty = DFSchema::empty();
+        let constants = self.checked_constants(|given| context.sql_to_expr(given, &empty))?;
+        let window = WindowColumns::new(self.kind, time, constants, keys);
         let mut columns: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
-        columns.push(start.call(args.clone()).alias(WINDOW_START));
-        columns.push(end.call(args).alias(WINDOW_END));
-        LogicalPlanBuilder::from(input).project(columns)?.build()
+        let mut plan = LogicalPlanBuilder::from(input);
+        let mut element = None;
+        if let Some((list, bound)) = window.list.clone() {
+            let name = match bound {
+                Bound::Start => WINDOW_START,
+                Bound::End => WINDOW_END,
+            };
+            let listed = columns.iter().cloned().chain([list.alias(name)]);
+            let column = Column::new_unqualified(name);
+            // A row that lies in no window does not come out.
+            let options = UnnestOptions::new().with_preserve_nulls(false);
+            plan = plan
+                .project(listed.collect::<Vec<_>>())?
+                .unnest_column_with_options(column.clone(), options)?;
+            element = Some(Expr::Column(column));
+        }
+        let [start, end] = window.bounds(element);
+        columns.push(start.alias(WINDOW_START));
+        columns.push(end.alias(WINDOW_END));
+        plan.project(columns)?.build()
     }
 
     pub fn check_time(&self, time_type: &DataType) -> Result<()> {
@@ -200,14 +320,6 @@ impl Arguments {
         Err(error(message, self.time.span(), None))
     }
 
-    /// The arguments of the scalar functions.
-    fn constants(&self, time: Expr, context: &mut dyn RelationPlannerContext) -> Result<Vec<Expr>> {
-        let empty = DFSchema::empty();
-        let mut args = vec![time];
-        args.extend(self.checked_constants(|given| context.sql_to_expr(given, &empty))?);
-        Ok(args)
-    }
-
     /// Size and offset, planned by `plan` and found to be constants that make a window.
     pub fn checked_constants(
         &self,
@@ -215,7 +327,7 @@ impl Arguments {
     ) -> Result<Vec<Expr>> {
         let mut args = Vec::new();
         let mut values = Vec::new();
-        for given in std::iter::once(&self.size).chain(&self.offset) {
+        for given in &self.lengths {
             let constant = plan(given.clone())?;
             let Expr::Literal(value, _) = &constant else {
                 let message = format!("a window's size must be a constant, not '{given}'");
@@ -225,9 +337,10 @@ impl Arguments {
             args.push(constant);
         }
         let values: Vec<&ScalarValue> = values.iter().collect();
-        match windows::size_and_offset(&values) {
+        let span = || self.lengths.first().map_or(self.time.span(), Spanned::span);
+        match self.kind.shape(&values) {
             Ok(_) => Ok(args),
-            Err(message) => Err(error(message, self.size.span(), Some(SIZE_HELP))),
+            Err(message) => Err(error(message, span(), Some(SIZE_HELP))),
         }
     }
 }

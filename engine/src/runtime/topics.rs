@@ -6,7 +6,7 @@ use std::sync::Arc;
 use broker::client::{Client, ClientError, NewTopic, TopicInfo};
 
 use super::{Planned, RunError};
-use crate::pipeline::OnError;
+use crate::pipeline::{LateRows, OnError};
 
 /// Partitions of every topic that the queries use.
 pub type Partitions = BTreeMap<String, i32>;
@@ -19,7 +19,8 @@ const EXCHANGE_SEGMENT_BYTES: usize = 16 << 20;
 const CHANGELOG_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Creates what is missing: sources with the broker's default of partitions, sinks with as many
-/// as they ask for or as the query's first input has, dead letters and changelogs with one.
+/// as they ask for or as the query's first input has, dead letters, late rows and changelogs with
+/// one.
 pub async fn prepare(
     client: &dyn Client,
     planned: &[Planned],
@@ -33,6 +34,9 @@ pub async fn prepare(
             let topic = NewTopic { partitions: None, ..NewTopic::new(&*input.source.topic, 1) };
             ensure.topic(topic).await?;
             if let OnError::DeadLetter { topic } = &input.source.on_error {
+                ensure.topic(NewTopic::new(topic, 1)).await?;
+            }
+            if let LateRows::Topic { topic } = &input.source.watermark.late {
                 ensure.topic(NewTopic::new(topic, 1)).await?;
             }
         }

@@ -21,6 +21,16 @@
 //!        closed    empty
 //! ```
 //!
+//! A session aggregate's, in which sessions stand for windows, known by an id (a time in steps of
+//! its column's type):
+//!
+//! ```text
+//! key    group     1 u8, session id i64, run u32, group key (arrow-row)
+//!        session   3 u8, session id i64, group key
+//! value  group     accumulator states (arrow-row)
+//!        session   first time i64, last time i64, told u8: came out before the watermark was there
+//! ```
+//!
 //! All numbers are big endian. A null value deletes, as in any compacted topic.
 //!
 //! **Runs.** What came to a group since the last commit is a state of its own, a run; states of

@@ -2,6 +2,7 @@
 //! changelog.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 
 /// A part of a group's state: see the module above.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +40,35 @@ impl WindowStore {
                 groups.insert(key.into(), vec![run]);
             }
         }
+    }
+
+    /// Groups of windows that start after the one and no later than the other time, in order.
+    pub fn places(&self, after_ms: Option<i64>, last_start_ms: i64) -> Vec<(i64, Box<[u8]>)> {
+        if after_ms.is_some_and(|after_ms| after_ms >= last_start_ms) {
+            return Vec::new();
+        }
+        let after = after_ms.map_or(Bound::Unbounded, Bound::Excluded);
+        let windows = self.windows.range((after, Bound::Included(last_start_ms)));
+        let mut places: Vec<_> = windows
+            .flat_map(|(start_ms, groups)| groups.keys().map(|key| (*start_ms, key.clone())))
+            .collect();
+        places.sort_unstable();
+        places
+    }
+
+    /// Takes in windows that [`WindowStore::take_up_to`] gave.
+    pub fn put_back(&mut self, windows: BTreeMap<i64, WindowGroups>) {
+        self.windows.extend(windows);
+    }
+
+    /// Takes out all runs of a group.
+    pub fn take(&mut self, window_start_ms: i64, key: &[u8]) -> Vec<Run> {
+        let Some(groups) = self.windows.get_mut(&window_start_ms) else { return Vec::new() };
+        let runs = groups.remove(key).unwrap_or_default();
+        if groups.is_empty() {
+            self.windows.remove(&window_start_ms);
+        }
+        runs
     }
 
     /// Takes up one run as the changelog has it, whatever the order.

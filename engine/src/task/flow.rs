@@ -13,7 +13,11 @@ use crate::topology::Port;
 /// Rows for which nothing can fail any more on their way to a port.
 pub(super) enum Ready {
     ForSink(Rows),
-    ForNode(Prepared),
+    ForNode {
+        rows: Prepared,
+        /// Rows that came too late, if they are to be written somewhere.
+        late: Option<Rows>,
+    },
 }
 
 /// What rows came to.
@@ -62,21 +66,35 @@ impl Task {
         let rows = stage.apply(rows, self.tables.all())?;
         Ok(match to {
             Port::Sink => Ready::ForSink(rows),
-            Port::Node { node, side } => Ready::ForNode(self.operators[node].prepare(side, rows)?),
+            Port::Node { node, side } => {
+                let operator = &self.operators[node];
+                if self.topology.late_topic.is_none() {
+                    return Ok(Ready::ForNode { rows: operator.prepare(side, rows)?, late: None });
+                }
+                let prepared = operator.prepare(side, rows.clone())?;
+                let late = match prepared.late {
+                    0 => None,
+                    _ => operator.late_rows(side, &rows)?,
+                };
+                Ready::ForNode { rows: prepared, late }
+            }
         })
     }
 
     /// Takes rows where they go, and what comes of them further on.
     pub(super) fn take(&mut self, to: Port, ready: Ready, now: WallTime) -> Result<(), TaskError> {
         match (to, ready) {
-            (Port::Node { node, side }, Ready::ForNode(rows)) => {
+            (Port::Node { node, side }, Ready::ForNode { rows, late }) => {
+                if let Some(late) = late {
+                    self.write_late(&late, now)?;
+                }
                 self.counts.late += rows.late as u64;
                 self.counts.untimed += rows.untimed as u64;
                 self.drive(node, now, |operator, out| operator.apply(side, rows, out))
             }
             (_, Ready::ForSink(rows)) => self.write(&rows, now),
             // What was prepared for a node goes there.
-            (Port::Sink, Ready::ForNode(_)) => Ok(()),
+            (Port::Sink, Ready::ForNode { .. }) => Ok(()),
         }
     }
 
@@ -134,6 +152,15 @@ impl Task {
         self.counts.rows_out += rows.len() as u64;
         let written = self.output.write(rows, now);
         written.map_err(TaskError::evaluate("a row cannot be encoded"))
+    }
+
+    /// Writes rows that came too late where the file says.
+    fn write_late(&mut self, rows: &Rows, now: WallTime) -> Result<(), TaskError> {
+        let Some(topic) = self.topology.late_topic.clone() else { return Ok(()) };
+        self.dirty = true;
+        let (query, watermark) = (&self.topology.query, self.watermark.to_string());
+        let written = self.output.write_late(&topic, rows, query, &watermark, now);
+        written.map_err(TaskError::evaluate("a late row cannot be encoded"))
     }
 
     /// Moves the watermark to where the clocks let it.

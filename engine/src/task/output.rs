@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::Array;
 use arrow::datatypes::Schema;
 use broker::ids::TopicPartition;
 use broker::record::{BatchBuilder, Record};
-use datafusion_common::Result as Evaluates;
+use datafusion_common::{Result as Evaluates, exec_datafusion_err};
 
 use super::exchange::ExchangeWriter;
 use super::sink::SinkWriter;
-use crate::formats::{FormatError, Rows};
-use crate::pipeline::Sink;
+use crate::formats::{FormatError, RowEncoder, Rows};
+use crate::pipeline::{Format, Sink};
 use crate::time::{Progress, WallTime, Watermark};
 
 /// A batch that has grown to this goes out; one row more always fits in.
@@ -21,6 +22,7 @@ const BATCH_BYTES: usize = 256 << 10;
 pub struct Output {
     batches: Batches,
     target: Target,
+    /// Records that failed and rows that came too late, by topic.
     dead_letters: BTreeMap<Arc<str>, BatchBuilder>,
 }
 
@@ -163,6 +165,35 @@ impl Output {
             self.batches.ready_bytes += batch.size();
             self.batches.ready.push((TopicPartition::new(letter.topic.clone(), 0), batch));
         }
+    }
+
+    /// Writes rows that came too late for their window as JSON, as that window would have taken
+    /// them, with headers that say which query that is and how far its watermark was.
+    pub fn write_late(
+        &mut self,
+        topic: &Arc<str>,
+        rows: &Rows,
+        query: &str,
+        watermark: &str,
+        now: WallTime,
+    ) -> Evaluates<()> {
+        let encoder = RowEncoder::new(&Format::Json, &rows.batch.schema(), &[]);
+        let encoder = encoder.map_err(|error| exec_datafusion_err!("{error}"))?;
+        let encoded = encoder.encode(&rows.batch)?;
+        let headers = [("millstream.late.query", query), ("millstream.late.watermark", watermark)];
+        let headers = headers.map(|(key, value)| (key, Some(value.as_bytes())));
+        for row in 0..encoded.len() {
+            let times = &rows.event_times_ms;
+            let time_ms = if times.is_null(row) { now.0 } else { times.value(row) };
+            let builder = self.dead_letters.entry(topic.clone()).or_default();
+            builder.append_with_headers(time_ms, None, encoded.value(row), &headers);
+            if builder.size() >= BATCH_BYTES {
+                let batch = std::mem::take(builder);
+                self.batches.ready_bytes += batch.size();
+                self.batches.ready.push((TopicPartition::new(topic.clone(), 0), batch));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the next part of the query has yet to hear of the watermark.

@@ -22,6 +22,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion_common::{DFSchema, DataFusionError};
@@ -35,13 +36,15 @@ use thiserror::Error;
 
 use crate::operators::aggregate::AggregateCall;
 use crate::operators::aggregate::retracting::RetractingSpec;
+use crate::operators::aggregate::session::SessionSpec;
 use crate::operators::aggregate::updating::UpdatingSpec;
 use crate::operators::aggregate::window::WindowSpec;
+use crate::operators::aggregate::window_updates::WindowUpdatesSpec;
 use crate::operators::filter_project::{Stage, Step};
 use crate::operators::unnest::Unnest;
 use crate::operators::{OperatorSpec, reason};
-use crate::pipeline::{Query, Sink, Source, SourceKind};
-use crate::plan::windows::{WindowError, group_window};
+use crate::pipeline::{Emit, LateRows, Query, Sink, Source, SourceKind};
+use crate::plan::windows::{GroupWindow, Shape, WindowError, group_window};
 
 mod flow;
 mod join;
@@ -71,6 +74,8 @@ pub struct Topology {
     pub sink: Sink,
     /// Where rows go instead, if this is a part of a query that another part follows.
     pub writes: Option<Writes>,
+    /// Where rows go that come too late for their window, if not nowhere.
+    pub late_topic: Option<Arc<str>>,
 }
 
 /// One scan of a source.
@@ -139,8 +144,20 @@ pub enum TopologyError {
     Expression { query: String, reason: String },
 }
 
+/// When a window is told more than once.
+#[derive(Clone, Copy)]
+struct Updates {
+    /// Before it ends.
+    early: bool,
+    /// For late rows after its end.
+    grace_ms: i64,
+}
+
 struct Lowering<'a> {
     query: &'a str,
+    emit: Emit,
+    /// No aggregate follows what is being lowered.
+    outermost: bool,
     sources: &'a [Arc<Source>],
     built: Builder,
     props: ExecutionProps,
@@ -152,6 +169,8 @@ impl Topology {
     pub fn new(query: &Query, sources: &[Arc<Source>]) -> Result<Topology, TopologyError> {
         let mut lowering = Lowering {
             query: &query.name,
+            emit: query.emit,
+            outermost: true,
             sources,
             built: Builder::default(),
             props: ExecutionProps::new(),
@@ -162,7 +181,23 @@ impl Topology {
         let Builder { inputs, tables, nodes } = lowering.built;
         let (query, sink) = (query.name.clone(), query.sink.clone());
         let (exchanges, writes) = (Vec::new(), None);
-        Ok(Topology { query, inputs, exchanges, tables, nodes, schema, updating, sink, writes })
+        let late_topic =
+            inputs.iter().find_map(|input: &Input| match &input.source.watermark.late {
+                LateRows::Topic { topic } => Some(topic.as_str().into()),
+                LateRows::Drop | LateRows::Update { .. } => None,
+            });
+        Ok(Topology {
+            query,
+            inputs,
+            exchanges,
+            tables,
+            nodes,
+            schema,
+            updating,
+            sink,
+            writes,
+            late_topic,
+        })
     }
 
     /// Of the rows that go to the sink.
@@ -252,9 +287,15 @@ impl Lowering<'_> {
     }
 
     fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Flow, TopologyError> {
-        let flow = self.lower(&aggregate.input)?;
         let window = group_window(aggregate)
             .map_err(|error| TopologyError::Window { query: self.query.to_owned(), error })?;
+        let outermost = std::mem::replace(&mut self.outermost, false);
+        let updates = match &window {
+            Some(window) if outermost => self.updates(window, &aggregate.input)?,
+            _ => None,
+        };
+        let flow = self.lower(&aggregate.input)?;
+        self.outermost = outermost;
         let input_schema = aggregate.input.schema();
         let group = self.exprs(&aggregate.group_expr, input_schema)?;
         let calls = aggregate
@@ -267,14 +308,67 @@ impl Lowering<'_> {
             return Ok(self.updating_aggregate(flow, group, calls, schema));
         };
         self.check_not_updating(&flow, "a window over rows that are taken back")?;
-        let time = schema.field(window.start).data_type().clone();
-        if !matches!(time, DataType::Timestamp(_, _)) {
-            let reason = format!("the window's start is a {time}, not a timestamp");
-            return Err(self.wrong(reason));
+        let spec: Result<Arc<dyn OperatorSpec>, _> = match window.shape {
+            Shape::Session { .. } => SessionSpec::new(group, &window, calls, schema)
+                .map(|spec| Arc::new(spec) as Arc<dyn OperatorSpec>),
+            _ => WindowSpec::new(group, &window, calls, schema).map(|spec| match updates {
+                None => Arc::new(spec) as Arc<dyn OperatorSpec>,
+                Some(Updates { early, grace_ms }) => {
+                    Arc::new(WindowUpdatesSpec::new(spec, early, grace_ms))
+                }
+            }),
+        };
+        let spec = spec.map_err(|error| self.expression_error(error))?;
+        let changes = if updates.is_some() { Changes::Updating } else { Changes::Final };
+        Ok(self.built.node(vec![flow], spec, changes))
+    }
+
+    /// Whether and when a window that nothing else follows is told more than once.
+    fn updates(
+        &self,
+        window: &GroupWindow,
+        input: &LogicalPlan,
+    ) -> Result<Option<Updates>, TopologyError> {
+        let early = self.emit == Emit::Changes;
+        let mut lateness = Duration::ZERO;
+        for source in self.sources_of(input) {
+            if let LateRows::Update { lateness: of_source } = source.watermark.late {
+                lateness = lateness.max(of_source);
+            }
         }
-        let spec = WindowSpec::new(group, &window, calls, schema)
-            .map_err(|error| self.expression_error(error))?;
-        Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Final))
+        if !early && lateness.is_zero() {
+            return Ok(None);
+        }
+        if let Shape::Session { .. } = window.shape {
+            return Err(match early {
+                true => self.unsupported(
+                    "EMIT CHANGES of a session",
+                    "it is told once it is over, and not yet before",
+                    "leave out EMIT, or use TUMBLE, HOP or CUMULATE",
+                ),
+                false => self.unsupported(
+                    "a session that late rows update",
+                    "it is told once it is over, and not yet corrected",
+                    "let the source's late rows be dropped or go to a topic, and its watermark \
+                     wait longer",
+                ),
+            });
+        }
+        let grace_ms = i64::try_from(lateness.as_millis()).unwrap_or(i64::MAX);
+        Ok(Some(Updates { early, grace_ms }))
+    }
+
+    fn sources_of(&self, plan: &LogicalPlan) -> Vec<&Arc<Source>> {
+        let mut sources = Vec::new();
+        let mut below = vec![plan];
+        while let Some(plan) = below.pop() {
+            if let LogicalPlan::TableScan(scan) = plan {
+                let name = scan.table_name.table();
+                sources.extend(self.sources.iter().find(|source| source.name == name));
+            }
+            below.extend(plan.inputs().into_iter().rev());
+        }
+        sources
     }
 
     /// Rows that are alike come out once.

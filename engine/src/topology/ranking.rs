@@ -323,13 +323,15 @@ pub(crate) fn partition_window(input: &LogicalPlan, partition: &[Expr]) -> Optio
     let input = Arc::new(input.clone());
     let grouped = Aggregate::try_new(input, partition.to_vec(), Vec::new()).ok()?;
     let window = group_window(&grouped).ok()??;
-    let (place, is_start) = match window.end {
-        Some(end) => (end, false),
-        None => (window.start, true),
+    let (place, is_start) = match (window.start, window.end) {
+        (_, Some(end)) => (end, false),
+        (Some(start), None) => (start, true),
+        (None, None) => return None,
     };
-    (window.size_ns % NS_PER_MS == 0).then_some(PartitionWindow {
+    let size_ns = window.shape.size_ns();
+    (size_ns % NS_PER_MS == 0).then_some(PartitionWindow {
         place,
         is_start,
-        size_ms: window.size_ns / NS_PER_MS,
+        size_ms: size_ns / NS_PER_MS,
     })
 }

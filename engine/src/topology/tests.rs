@@ -57,6 +57,43 @@ async fn a_window_aggregate_with_having() {
 }
 
 #[tokio::test]
+async fn windows_that_overlap_copy_rows() {
+    check(
+        "SELECT window_start, window_end, key, count(*) AS c
+         FROM HOP((SELECT * FROM a), ts, INTERVAL '2 minutes', INTERVAL '5 minutes')
+         GROUP BY window_start, window_end, key",
+        expect![[r#"
+            query q
+            input a [ts, key]
+              project key@1, window_start = hop_starts(ts@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 120000000000 }, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 300000000000 })
+              unnest @1
+              project key@0, window_start@1, window_end = hop_end(window_start@1, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 300000000000 })
+            aggregate per window of 300000 ms, start window_start@1
+              key key = key@0
+              count(Int64(1)) = count(1)
+              project window_start@0, window_end@1, key@2, c = count(Int64(1))@3
+            sink out"#]],
+    )
+    .await;
+    check(
+        "SELECT window_start, window_end, count(*) AS c
+         FROM CUMULATE((SELECT * FROM a), ts, INTERVAL '1 hour', INTERVAL '1 day')
+         GROUP BY window_start, window_end",
+        expect![[r#"
+            query q
+            input a [ts]
+              project window_end = cumulate_ends(ts@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }, IntervalMonthDayNano { months: 0, days: 1, nanoseconds: 0 })
+              unnest @0
+              project window_start = cumulate_start(window_end@0, IntervalMonthDayNano { months: 0, days: 1, nanoseconds: 0 }), window_end@0
+            aggregate per window, end window_end@1
+              count(Int64(1)) = count(1)
+              project window_start@0, window_end@1, c = count(Int64(1))@2
+            sink out"#]],
+    )
+    .await;
+}
+
+#[tokio::test]
 async fn a_list_is_taken_apart() {
     check(
         "SELECT key, unnest(range(n)) AS e FROM a WHERE n < 10",

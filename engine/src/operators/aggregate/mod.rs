@@ -2,14 +2,21 @@
 //!
 //! - [`spec`]: what to group by and compute; [`accumulated`]: groups with their accumulators;
 //!   [`runs`]: those that are new beside those that were committed;
-//! - [`window`]: groups of a window, told once when it closes; [`updating`]: groups without one,
-//!   told whenever they change; [`retracting`]: the same of rows that may be taken back.
+//! - [`window`]: groups of a window, told once when it closes; [`window_updates`]: the same, told
+//!   before that or corrected after it; [`closed`]: which windows take no more rows;
+//! - [`session`]: groups of a session, which [`sessions`] finds, told once when it is over;
+//! - [`updating`]: groups without a window, told whenever they change; [`retracting`]: the same of
+//!   rows that may be taken back.
 
 mod accumulated;
+mod closed;
 pub mod retracting;
 mod runs;
+pub mod session;
+mod sessions;
 mod spec;
 pub mod updating;
 pub mod window;
+pub mod window_updates;
 
 pub use spec::{AggregateCall, AggregateSpec};

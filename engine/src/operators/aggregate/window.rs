@@ -1,6 +1,7 @@
 //! Groups per window, written once when the window closes.
 //!
-//! The rule: a row belongs to the group of its key in the window of its event time. Every group
+//! The rule: a row belongs to the group of its key in the window that its columns name: the window
+//! of its event time, or of the several that it was copied for. Every group
 //! of a window comes out once, in order of window and then of key (ascending, NULL first), when
 //! the watermark has passed the window's end; rows that come for it afterwards are late: left out
 //! and counted. So are rows without an event time, which belong to no window.
@@ -11,7 +12,9 @@
 //! close:  committed + new of closing windows ─ merge → evaluate → rows
 //! ```
 //!
-use std::collections::BTreeSet;
+//! A window is known by one of its bounds: by its start, or, where several start together
+//! (CUMULATE), by its end. Code and state call that its start, which it mostly is.
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -19,17 +22,18 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMillisecondArray,
 };
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
 use datafusion_common::{Result, exec_datafusion_err, plan_err};
 use datafusion_physical_expr::PhysicalExpr;
 
 use super::accumulated::Groups;
+use super::closed::{CLOSED, ClosedWindows};
 use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::formats::decode::times_ms;
 use crate::operators::filter_project::evaluate;
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
-use crate::plan::windows::GroupWindow;
+use crate::plan::windows::{GroupWindow, Shape};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
 use crate::time::Watermark;
@@ -42,29 +46,44 @@ const NS_PER_MS: i64 = 1_000_000;
 /// What to group by, a window among it, and what to compute.
 #[derive(Debug)]
 pub struct WindowSpec {
-    aggregate: Arc<AggregateSpec>,
-    /// Which group expression is the window's start, and which its end.
-    start: usize,
-    end: Option<usize>,
-    size_ms: i64,
+    pub(super) aggregate: Arc<AggregateSpec>,
+    /// The group expression that tells windows apart, and their order: a bound of theirs.
+    pub(super) bound: usize,
+    /// How long after that bound a window ends.
+    pub(super) reach_ms: i64,
+    /// The group expression that is the other bound, and how it is found.
+    other: Option<(usize, OtherBound)>,
+}
+
+/// A bound of a window by the other one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OtherBound {
+    /// The end, so long after the start.
+    After { ms: i64 },
+    /// The start of the one in a row of windows, each `size_ms` long, that the end lies in.
+    Cumulated { size_ms: i64, offset_ms: i64 },
+}
+
+impl OtherBound {
+    fn of(self, bound_ms: i64) -> i64 {
+        match self {
+            OtherBound::After { ms } => bound_ms.saturating_add(ms),
+            OtherBound::Cumulated { size_ms, offset_ms } => {
+                let last_ms = bound_ms.saturating_sub(1);
+                last_ms.saturating_sub(last_ms.wrapping_sub(offset_ms).rem_euclid(size_ms))
+            }
+        }
+    }
 }
 
 /// The operator.
 pub struct WindowAggregate {
     spec: Arc<WindowSpec>,
-    id: StateId,
     groups: GroupState,
-    closed_up_to: Watermark,
-    /// Starts of windows that end later and are closed all the same.
-    closed_beyond: BTreeSet<i64>,
-    /// `closed_beyond` as of the last commit.
-    committed_beyond: BTreeSet<i64>,
+    closed: ClosedWindows,
     /// Keys in the changelog whose windows have closed since the last commit.
     obsolete: Vec<Vec<u8>>,
 }
-
-/// What the first byte of an entry's key is, beside [`GROUP`].
-const CLOSED: u8 = 2;
 
 impl WindowSpec {
     pub fn new(
@@ -73,24 +92,104 @@ impl WindowSpec {
         calls: Vec<AggregateCall>,
         schema: SchemaRef,
     ) -> Result<WindowSpec> {
-        if window.size_ns % NS_PER_MS != 0 || window.offset_ns % NS_PER_MS != 0 {
+        let time_type = |index: usize| schema.field(index).data_type().clone();
+        for bound in [window.start, window.end].into_iter().flatten() {
+            if !matches!(time_type(bound), DataType::Timestamp(_, _)) {
+                return plan_err!("a window's bound is {}, not a timestamp", time_type(bound));
+            }
+        }
+        if !window.shape.fits(TimeUnit::Millisecond) {
             return plan_err!("windows begin and end at whole milliseconds");
         }
-        let is_key = |index: &usize| *index != window.start && Some(*index) != window.end;
+        let size_ms = window.shape.size_ns() / NS_PER_MS;
+        let (bound, reach_ms, other) = match (window.start, window.end, window.shape) {
+            // Several of these start together.
+            (start, Some(end), Shape::Cumulate { offset_ns, .. }) => {
+                let offset_ms = offset_ns / NS_PER_MS;
+                (end, 0, start.map(|start| (start, OtherBound::Cumulated { size_ms, offset_ms })))
+            }
+            (Some(start), end, _) => {
+                (start, size_ms, end.map(|end| (end, OtherBound::After { ms: size_ms })))
+            }
+            (None, Some(end), _) => (end, 0, None),
+            (None, None, _) => return plan_err!("a window has a start or an end"),
+        };
+        let is_key = |index: &usize| Some(*index) != window.start && Some(*index) != window.end;
         let keys = (0..group.len()).filter(is_key).collect();
-        Ok(WindowSpec {
-            aggregate: Arc::new(AggregateSpec { group, keys, calls, schema }),
-            start: window.start,
-            end: window.end,
-            size_ms: window.size_ns / NS_PER_MS,
+        let aggregate = Arc::new(AggregateSpec { group, keys, calls, schema });
+        Ok(WindowSpec { aggregate, bound, reach_ms, other })
+    }
+
+    /// Finds windows, keys and arguments of rows, and leaves out those whose window is not open.
+    pub(super) fn prepare(
+        &self,
+        rows: Rows,
+        groups: &GroupState,
+        is_open: impl Fn(i64) -> bool,
+    ) -> Result<Prepared> {
+        let starts = self.window_starts(&rows.batch)?;
+        let untimed = starts.null_count();
+        let late = starts.iter().flatten().filter(|&start| !is_open(start)).count();
+        let (rows, starts) = match untimed + late {
+            0 => (rows, starts),
+            _ => {
+                let open: BooleanArray =
+                    starts.iter().map(|start| Some(start.is_some_and(&is_open))).collect();
+                let starts = starts.iter().flatten().filter(|&start| is_open(start)).collect();
+                (rows.filter(&open)?, starts)
+            }
+        };
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(starts)];
+        self.aggregate.arguments(&rows.batch, &mut columns)?;
+        let keys = self.aggregate.key_rows(&rows.batch, groups.key_codec.as_ref())?;
+        Ok(Prepared { rows, columns, keys, late, untimed })
+    }
+
+    /// Rows whose window is not open.
+    pub(super) fn late_rows(&self, rows: &Rows, is_open: impl Fn(i64) -> bool) -> Result<Rows> {
+        let starts = self.window_starts(&rows.batch)?;
+        let late = starts.iter().map(|start| Some(start.is_some_and(|start| !is_open(start))));
+        rows.filter(&late.collect())
+    }
+
+    fn window_starts(&self, batch: &RecordBatch) -> Result<Int64Array> {
+        let starts = evaluate(batch, self.aggregate.group[self.bound].as_ref())?;
+        times_ms(&starts).ok_or_else(|| {
+            exec_datafusion_err!("a window's bound is {}, not a timestamp", starts.data_type())
         })
+    }
+
+    /// The columns of group expressions, for groups by window and key.
+    pub(super) fn group_columns<'k>(
+        &self,
+        groups: &GroupState,
+        of: impl Iterator<Item = (i64, &'k [u8])> + Clone,
+    ) -> Result<Vec<ArrayRef>> {
+        let fields = self.aggregate.schema.fields();
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.aggregate.group.len()];
+        let bounds = of.clone().map(|(bound_ms, _)| bound_ms);
+        if let Some((index, other)) = self.other {
+            let others = bounds.clone().map(|bound_ms| other.of(bound_ms));
+            columns[index] = Some(times_from_ms(others, fields[index].data_type())?);
+        }
+        let bound = self.bound;
+        columns[bound] = Some(times_from_ms(bounds, fields[bound].data_type())?);
+        let keys = groups.key_columns(of.map(|(_, key)| key))?;
+        for (&index, column) in self.aggregate.keys.iter().zip(keys) {
+            columns[index] = Some(column);
+        }
+        Ok(columns.into_iter().flatten().collect())
     }
 }
 
 impl fmt::Display for WindowSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let start = &self.aggregate.group[self.start];
-        write!(f, "aggregate per window of {} ms, start {start}{}", self.size_ms, self.aggregate)
+        let bound = &self.aggregate.group[self.bound];
+        match self.reach_ms {
+            0 => write!(f, "aggregate per window, end {bound}")?,
+            size_ms => write!(f, "aggregate per window of {size_ms} ms, start {bound}")?,
+        }
+        write!(f, "{}", self.aggregate)
     }
 }
 
@@ -104,18 +203,15 @@ impl OperatorSpec for WindowSpec {
     fn distribution(&self, _side: usize) -> Distribution {
         let group = &self.aggregate.group;
         match self.aggregate.keys.is_empty() {
-            true => Distribution::by([group[self.start].clone()]),
+            true => Distribution::by([group[self.bound].clone()]),
             false => Distribution::by(self.aggregate.keys.iter().map(|&key| group[key].clone())),
         }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
         Ok(Box::new(WindowAggregate {
-            id,
             groups: GroupState::new(self.aggregate.clone(), id)?,
-            closed_up_to: Watermark::MIN,
-            closed_beyond: BTreeSet::new(),
-            committed_beyond: BTreeSet::new(),
+            closed: ClosedWindows::new(id, self.reach_ms),
             obsolete: Vec::new(),
             spec: self,
         }))
@@ -123,38 +219,11 @@ impl OperatorSpec for WindowSpec {
 }
 
 impl WindowAggregate {
-    fn window_starts(&self, batch: &RecordBatch) -> Result<Int64Array> {
-        let starts = evaluate(batch, self.spec.aggregate.group[self.spec.start].as_ref())?;
-        times_ms(&starts).ok_or_else(|| {
-            exec_datafusion_err!("a window's start is {}, not a timestamp", starts.data_type())
-        })
-    }
-
-    fn prepare_open(
-        &self,
-        rows: Rows,
-        window_starts_ms: Int64Array,
-        late: usize,
-        untimed: usize,
-    ) -> Result<Prepared> {
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(window_starts_ms)];
-        let spec = &self.spec.aggregate;
-        spec.arguments(&rows.batch, &mut columns)?;
-        let keys = spec.key_rows(&rows.batch, self.groups.key_codec.as_ref())?;
-        Ok(Prepared { rows, columns, keys, late, untimed })
-    }
-
     fn span_ms(&self) -> Option<(i64, i64)> {
         match (self.groups.new.span_ms, self.groups.committed.span_ms()) {
             (Some(new), Some(old)) => Some((new.0.min(old.0), new.1.max(old.1))),
             (new, old) => new.or(old),
         }
-    }
-
-    fn close_up_to(&mut self, watermark: Watermark) {
-        self.closed_up_to = self.closed_up_to.max(watermark);
-        let first_open = self.closed_up_to.0.saturating_sub(self.spec.size_ms).saturating_add(1);
-        self.closed_beyond = self.closed_beyond.split_off(&first_open);
     }
 
     /// The start of the latest open window that starts no later than `bound_ms`.
@@ -181,7 +250,7 @@ impl WindowAggregate {
         let columns = self.evaluate(&mut closing, &order)?;
         let batch = RecordBatch::try_new(self.spec.aggregate.schema.clone(), columns)?;
         let last_ms = |&group: &usize| {
-            closing.table.window_start_ms(group).saturating_add(self.spec.size_ms - 1)
+            closing.table.window_start_ms(group).saturating_add(self.spec.reach_ms - 1)
         };
         let event_times_ms = order.iter().map(last_ms).collect::<Vec<_>>().into();
         Ok(Some(Rows::new(batch, event_times_ms)))
@@ -228,54 +297,23 @@ impl WindowAggregate {
 
     /// The output columns of `groups` in the order of `order`.
     fn evaluate(&self, groups: &mut Groups, order: &[usize]) -> Result<Vec<ArrayRef>> {
-        let fields = self.spec.aggregate.schema.fields();
-        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.spec.aggregate.group.len()];
-        let starts = order.iter().map(|&group| groups.table.window_start_ms(group));
-        let time_type = fields[self.spec.start].data_type();
-        if let Some(end) = self.spec.end {
-            let ends = starts.clone().map(|start| start.saturating_add(self.spec.size_ms));
-            columns[end] = Some(times_from_ms(ends, fields[end].data_type())?);
-        }
-        columns[self.spec.start] = Some(times_from_ms(starts, time_type)?);
-        let keys = order.iter().map(|&group| groups.table.key(group));
-        for (&index, column) in self.spec.aggregate.keys.iter().zip(self.groups.key_columns(keys)?)
-        {
-            columns[index] = Some(column);
-        }
-        let mut columns: Vec<ArrayRef> = columns.into_iter().flatten().collect();
+        let of = order
+            .iter()
+            .map(|&group| (groups.table.window_start_ms(group), groups.table.key(group)));
+        let mut columns = self.spec.group_columns(&self.groups, of)?;
         columns.extend(GroupState::answers(groups, order)?);
         Ok(columns)
-    }
-
-    /// Notes which windows beyond the watermark are closed.
-    fn commit_closed(&mut self, changes: &mut Vec<Change>) {
-        let key = |start: &i64| self.id.key(&[&[CLOSED], &start.to_be_bytes()]);
-        let gone = self.committed_beyond.difference(&self.closed_beyond);
-        changes.extend(gone.map(|start| Change { key: key(start), value: None }));
-        let new = self.closed_beyond.difference(&self.committed_beyond);
-        changes.extend(new.map(|start| Change { key: key(start), value: Some(Vec::new()) }));
-        self.committed_beyond.clone_from(&self.closed_beyond);
     }
 }
 
 impl Operator for WindowAggregate {
-    /// Finds windows, keys and arguments of rows.
     fn prepare(&self, _side: usize, rows: Rows) -> Result<Prepared> {
-        let starts = self.window_starts(&rows.batch)?;
-        let is_open = |start: i64| {
-            start.saturating_add(self.spec.size_ms) > self.closed_up_to.0
-                && (self.closed_beyond.is_empty() || !self.closed_beyond.contains(&start))
-        };
-        let untimed = starts.null_count();
-        let late = starts.iter().flatten().filter(|&start| !is_open(start)).count();
-        if untimed + late == 0 {
-            return self.prepare_open(rows, starts, 0, 0);
-        }
-        let open: BooleanArray =
-            starts.iter().map(|start| Some(start.is_some_and(is_open))).collect();
-        let rows = rows.filter(&open)?;
-        let starts = starts.iter().flatten().filter(|&start| is_open(start)).collect();
-        self.prepare_open(rows, starts, late, untimed)
+        self.spec.prepare(rows, &self.groups, |start_ms| self.closed.is_open(start_ms, 0))
+    }
+
+    fn late_rows(&self, _side: usize, rows: &Rows) -> Result<Option<Rows>> {
+        let late = self.spec.late_rows(rows, |start_ms| self.closed.is_open(start_ms, 0))?;
+        Ok(Some(late))
     }
 
     fn apply(&mut self, _side: usize, rows: Prepared, _out: &mut Vec<Rows>) -> Result<()> {
@@ -288,9 +326,9 @@ impl Operator for WindowAggregate {
     }
 
     fn advance(&mut self, watermark: Watermark, out: &mut Vec<Rows>) -> Result<()> {
-        if watermark > self.closed_up_to {
-            self.close_up_to(watermark);
-            out.extend(self.take_groups(watermark.0.saturating_sub(self.spec.size_ms))?);
+        if watermark > self.closed.up_to {
+            self.closed.close_up_to(watermark);
+            out.extend(self.take_groups(watermark.0.saturating_sub(self.spec.reach_ms))?);
         }
         Ok(())
     }
@@ -299,14 +337,14 @@ impl Operator for WindowAggregate {
     /// by one as closed, so that no clock that is wrong by years makes all that follows late.
     fn finish(&mut self, bound_ms: i64, out: &mut Vec<Rows>) -> Result<()> {
         let beyond: Vec<i64> = self.starts_beyond(bound_ms);
-        self.closed_beyond.extend(beyond);
+        self.closed.close_beyond(beyond);
         out.extend(self.take_groups(i64::MAX)?);
         Ok(())
     }
 
     fn releases_at(&self, bound_ms: i64) -> Option<Watermark> {
         let last = self.latest_start_ms(bound_ms)?;
-        Some(Watermark(last.saturating_add(self.spec.size_ms)))
+        Some(Watermark(last.saturating_add(self.spec.reach_ms)))
     }
 
     fn earliest_ms(&self) -> Option<i64> {
@@ -317,7 +355,7 @@ impl Operator for WindowAggregate {
         let obsolete = std::mem::take(&mut self.obsolete);
         changes.extend(obsolete.into_iter().map(|key| Change { key, value: None }));
         self.groups.commit(changes)?;
-        self.commit_closed(changes);
+        self.closed.commit(changes);
         Ok(())
     }
 
@@ -325,18 +363,13 @@ impl Operator for WindowAggregate {
         let damaged = || StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"));
         match key.split_first().ok_or_else(damaged)? {
             (&GROUP, rest) => self.groups.restore(rest, value),
-            (&CLOSED, rest) => {
-                let start_ms = i64::from_be_bytes(rest.try_into().map_err(|_| damaged())?);
-                self.closed_beyond.insert(start_ms);
-                self.committed_beyond.insert(start_ms);
-                Ok(())
-            }
+            (&CLOSED, rest) => self.closed.restore(rest),
             _ => Err(damaged()),
         }
     }
 
     fn restored(&mut self, watermark: Watermark) -> Result<()> {
-        self.closed_up_to = watermark;
+        self.closed.up_to = watermark;
         Ok(())
     }
 

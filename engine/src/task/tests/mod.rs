@@ -19,6 +19,7 @@ mod joins;
 mod lists;
 mod ranking;
 mod split;
+mod windows;
 
 const NOW: WallTime = WallTime(10_000_000);
 

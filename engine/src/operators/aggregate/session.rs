@@ -1,0 +1,464 @@
+//! Groups per session, written once when the session is over.
+//!
+//! The rule: rows of one key belong to one session if none of them is further than the gap from
+//! the next. A session begins with its first row and ends the gap after its last; a row exactly at
+//! its end still extends it, so it is over when the watermark has passed its end. What a session
+//! is depends on the times of its rows, not on the order in which they come: a row between two
+//! sessions makes them one. A row that comes so late that a session of its own would be over joins
+//! one that is open, or is left out and counted.
+//!
+//! ```text
+//! rows → prepare (times, keys, arguments; which are late) → apply: sessions, accumulators  (new)
+//! settle: new ─ with what sessions absorbed ─ state() → store, changelog             (committed)
+//! over:   settle, then the runs of sessions that are over ─ merge → evaluate → rows
+//! ```
+//!
+//! Groups lie in the store under the id of their session, a time within it that does not change
+//! while it grows in both directions.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::{cast, not};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
+use datafusion_common::{Result, exec_datafusion_err, plan_err};
+use datafusion_physical_expr::PhysicalExpr;
+
+use super::accumulated::Groups;
+use super::runs::{GROUP, GroupState};
+use super::sessions::{OfKey, Over, Placed, Session, Sessions, place};
+use super::spec::{AggregateCall, AggregateSpec};
+use crate::operators::filter_project::evaluate;
+use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
+use crate::plan::windows::{GroupWindow, Shape, unit_ns};
+use crate::rows::Rows;
+use crate::state::changelog::{Change, StateError, StateId};
+use crate::time::Watermark;
+
+#[cfg(test)]
+mod tests;
+
+const NS_PER_MS: i64 = 1_000_000;
+
+/// What the first byte of an entry's key is, beside [`GROUP`].
+const SESSION: u8 = 3;
+
+/// What to group by, a session among it, and what to compute.
+#[derive(Debug)]
+pub struct SessionSpec {
+    aggregate: Arc<AggregateSpec>,
+    /// Which group expressions are the session's bounds: of a row, those of a session of its own.
+    start: Option<usize>,
+    end: Option<usize>,
+    /// In steps of `unit`, as all times here.
+    gap: i64,
+    unit: TimeUnit,
+}
+
+/// The operator.
+pub struct SessionAggregate {
+    spec: Arc<SessionSpec>,
+    id: StateId,
+    sessions: Sessions,
+    groups: GroupState,
+    /// Ids of sessions that are part of another since groups were last settled, with their keys.
+    absorbed: Vec<(Box<[u8]>, i64)>,
+    closed_up_to: Watermark,
+    /// Changes of state since the last commit.
+    changes: Vec<Change>,
+}
+
+impl SessionSpec {
+    pub fn new(
+        group: Vec<Arc<dyn PhysicalExpr>>,
+        window: &GroupWindow,
+        calls: Vec<AggregateCall>,
+        schema: SchemaRef,
+    ) -> Result<SessionSpec> {
+        let Shape::Session { gap_ns } = window.shape else {
+            return plan_err!("these windows are no sessions");
+        };
+        let Some(bound) = window.start.or(window.end) else {
+            return plan_err!("a session has a start or an end");
+        };
+        let DataType::Timestamp(unit, _) = *schema.field(bound).data_type() else {
+            return plan_err!("a session's bound is no timestamp");
+        };
+        if !window.shape.fits(unit) {
+            return plan_err!("the gap of a session is whole steps of its time");
+        }
+        let is_key = |index: &usize| Some(*index) != window.start && Some(*index) != window.end;
+        let keys = (0..group.len()).filter(is_key).collect();
+        Ok(SessionSpec {
+            aggregate: Arc::new(AggregateSpec { group, keys, calls, schema }),
+            start: window.start,
+            end: window.end,
+            gap: gap_ns / unit_ns(unit),
+            unit,
+        })
+    }
+
+    fn ms(&self, time: i64) -> i64 {
+        let ns = i128::from(time) * i128::from(unit_ns(self.unit));
+        let ms = ns.div_euclid(i128::from(NS_PER_MS));
+        ms.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+    }
+
+    fn end_ms(&self, last: i64) -> i64 {
+        self.ms(last.saturating_add(self.gap))
+    }
+
+    /// Whether nothing that is waited for can extend a session with this last time.
+    fn is_over(&self, last: i64, watermark: Watermark) -> bool {
+        self.end_ms(last) < watermark.0
+    }
+
+    fn times(&self, batch: &RecordBatch) -> Result<Int64Array> {
+        let Some(bound) = self.start.or(self.end) else {
+            return Err(exec_datafusion_err!("a session has a start or an end"));
+        };
+        let times = evaluate(batch, self.aggregate.group[bound].as_ref())?;
+        let times = cast(&times, &DataType::Int64)?;
+        let times = times.as_primitive::<Int64Type>();
+        Ok(match self.start {
+            Some(_) => times.clone(),
+            None => times.unary(|end| end.saturating_sub(self.gap)),
+        })
+    }
+}
+
+impl fmt::Display for SessionSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bound = self.start.or(self.end).unwrap_or_default();
+        let bound = &self.aggregate.group[bound];
+        write!(f, "aggregate per session, gap {} {:?}s, {bound}", self.gap, self.unit)?;
+        write!(f, "{}", self.aggregate)
+    }
+}
+
+impl OperatorSpec for SessionSpec {
+    fn schema(&self) -> &SchemaRef {
+        &self.aggregate.schema
+    }
+
+    fn distribution(&self, _side: usize) -> Distribution {
+        let group = &self.aggregate.group;
+        Distribution::by(self.aggregate.keys.iter().map(|&key| group[key].clone()))
+    }
+
+    fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(SessionAggregate {
+            id,
+            sessions: Sessions::default(),
+            groups: GroupState::new(self.aggregate.clone(), id)?,
+            absorbed: Vec::new(),
+            closed_up_to: Watermark::MIN,
+            changes: Vec::new(),
+            spec: self,
+        }))
+    }
+}
+
+impl SessionAggregate {
+    /// Which rows are not late. Rows are tried on a copy of the sessions of their keys, where there
+    /// is a doubt at all.
+    fn on_time(&self, times: &Int64Array, keys: Option<&arrow_row::Rows>) -> Option<BooleanArray> {
+        let spec = &self.spec;
+        let too_late = |time: i64| spec.is_over(time, self.closed_up_to);
+        let doubtful = |time: i64| too_late(time) || self.sessions.any_told();
+        if !times.iter().flatten().any(doubtful) {
+            return None;
+        }
+        let key = |row: usize| keys.map_or(&[][..], |keys| keys.row(row).data());
+        let mut tried: HashMap<&[u8], OfKey> = HashMap::new();
+        for row in (0..times.len()).filter(|&row| doubtful(times.value(row))) {
+            let of_key = self.sessions.of_key(key(row)).cloned();
+            tried.entry(key(row)).or_insert_with(|| of_key.unwrap_or_default());
+        }
+        let on_time = (0..times.len()).map(|row| match tried.get_mut(key(row)) {
+            Some(of_key) => {
+                let time = times.value(row);
+                Some(place(of_key, time, spec.gap, too_late(time)) != Placed::Late)
+            }
+            None => Some(true),
+        });
+        let on_time: BooleanArray = on_time.collect();
+        (on_time.true_count() < times.len()).then_some(on_time)
+    }
+
+    /// Rows that have a time, their times, and how many others there are.
+    fn timed(&self, rows: Rows) -> Result<(Rows, Int64Array, usize)> {
+        let times = self.spec.times(&rows.batch)?;
+        let untimed = times.null_count();
+        if untimed == 0 {
+            return Ok((rows, times, 0));
+        }
+        let timed: BooleanArray = times.iter().map(|time| Some(time.is_some())).collect();
+        Ok((rows.filter(&timed)?, times.iter().flatten().collect(), untimed))
+    }
+
+    /// Takes what is new into the committed state, each group under its session's id.
+    fn settle(&mut self) -> Result<()> {
+        self.unite()?;
+        let table = &self.groups.new.table;
+        for group in 0..table.len() {
+            let (id, key) = (table.window_start_ms(group), table.key(group));
+            if let Some((first, session)) = self.sessions.find(key, id) {
+                self.changes.push(self.put(key, first, session));
+            }
+        }
+        self.groups.commit(&mut self.changes)
+    }
+
+    /// Brings groups of sessions that became one together.
+    fn unite(&mut self) -> Result<()> {
+        let absorbed = std::mem::take(&mut self.absorbed);
+        if absorbed.is_empty() {
+            return Ok(());
+        }
+        let spec = self.groups.spec.clone();
+        let empty = Groups::new(&spec)?;
+        let mut new = std::mem::replace(&mut self.groups.new, empty);
+        let states = new.states()?;
+        let survivor = |sessions: &Sessions, key: &[u8], id: i64| {
+            sessions.find(key, id).map_or(id, |(_, session)| session.id)
+        };
+        // What is merged in one go must have something of every group that is there by then: so
+        // each part makes its groups right before it is merged.
+        let mut united = std::mem::take(&mut self.groups.new.table);
+        let (mut of_runs, mut runs) = (Vec::new(), Vec::new());
+        for (key, id) in &absorbed {
+            for run in self.groups.committed.take(*id, key) {
+                of_runs.push(united.group(survivor(&self.sessions, key, *id), key));
+                let key = self.groups.group_key(*id, run.number, key);
+                self.changes.push(Change { key, value: None });
+                runs.push(run.state);
+            }
+            self.changes.push(Change { key: self.session_key(key, *id), value: None });
+        }
+        self.groups.new.table = united;
+        if !of_runs.is_empty() {
+            let runs: Vec<&[u8]> = runs.iter().map(AsRef::as_ref).collect();
+            let states = self.groups.decode(&runs)?;
+            self.groups.new.merge(&spec, &states, &of_runs)?;
+        }
+        let united = &mut self.groups.new.table;
+        let of_new: Vec<usize> = (0..new.table.len())
+            .map(|group| {
+                let (id, key) = (new.table.window_start_ms(group), new.table.key(group));
+                united.group(survivor(&self.sessions, key, id), key)
+            })
+            .collect();
+        if !of_new.is_empty() {
+            self.groups.new.merge(&spec, &states, &of_new)?;
+        }
+        Ok(())
+    }
+
+    /// What sessions that are over come to, in their order.
+    fn answers(&mut self, over: Vec<Over>) -> Result<Option<Rows>> {
+        let over: Vec<Over> = over.into_iter().filter(|over| !over.told).collect();
+        if over.is_empty() {
+            return Ok(None);
+        }
+        let spec = self.spec.clone();
+        let mut groups = Groups::new(&spec.aggregate)?;
+        let (mut of_runs, mut runs) = (Vec::new(), Vec::new());
+        for Over { key, id, .. } in &over {
+            let group = groups.table.group(*id, key);
+            for run in self.groups.committed.take(*id, key) {
+                of_runs.push(group);
+                let key = self.groups.group_key(*id, run.number, key);
+                self.changes.push(Change { key, value: None });
+                runs.push(run.state);
+            }
+        }
+        let runs: Vec<&[u8]> = runs.iter().map(AsRef::as_ref).collect();
+        groups.merge(&spec.aggregate, &self.groups.decode(&runs)?, &of_runs)?;
+        let order: Vec<usize> = (0..over.len()).collect();
+        let columns = self.columns(&over, &mut groups, &order)?;
+        let batch = RecordBatch::try_new(spec.aggregate.schema.clone(), columns)?;
+        let ends_ms: Int64Array = over.iter().map(|over| Some(spec.end_ms(over.last))).collect();
+        Ok(Some(Rows::new(batch, ends_ms)))
+    }
+
+    fn columns(
+        &self,
+        over: &[Over],
+        groups: &mut Groups,
+        order: &[usize],
+    ) -> Result<Vec<ArrayRef>> {
+        let spec = &self.spec;
+        let fields = spec.aggregate.schema.fields();
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; spec.aggregate.group.len()];
+        let firsts = || over.iter().map(|over| over.first);
+        let ends = || over.iter().map(|over| over.last.saturating_add(spec.gap));
+        if let Some(start) = spec.start {
+            let firsts = Int64Array::from_iter_values(firsts());
+            columns[start] = Some(cast(&firsts, fields[start].data_type())?);
+        }
+        if let Some(end) = spec.end {
+            let ends = Int64Array::from_iter_values(ends());
+            columns[end] = Some(cast(&ends, fields[end].data_type())?);
+        }
+        let keys = self.groups.key_columns(over.iter().map(|over| &*over.key))?;
+        for (&index, column) in spec.aggregate.keys.iter().zip(keys) {
+            columns[index] = Some(column);
+        }
+        let mut columns: Vec<ArrayRef> = columns.into_iter().flatten().collect();
+        columns.extend(GroupState::answers(groups, order)?);
+        Ok(columns)
+    }
+
+    fn session_key(&self, key: &[u8], id: i64) -> Vec<u8> {
+        self.id.key(&[&[SESSION], &id.to_be_bytes(), key])
+    }
+
+    fn put(&self, key: &[u8], first: i64, session: Session) -> Change {
+        let Session { id, last, told } = session;
+        let mut value = Vec::with_capacity(17);
+        value.extend(first.to_be_bytes());
+        value.extend(last.to_be_bytes());
+        value.push(u8::from(told));
+        Change { key: self.session_key(key, id), value: Some(value) }
+    }
+
+    fn restore_session(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        let (id, key) = key.split_first_chunk()?;
+        let (first, rest) = value.split_first_chunk()?;
+        let (last, rest) = rest.split_first_chunk()?;
+        let told = match rest {
+            [0] => false,
+            [1] => true,
+            _ => return None,
+        };
+        let (id, last) = (i64::from_be_bytes(*id), i64::from_be_bytes(*last));
+        self.sessions.restore(key, i64::from_be_bytes(*first), Session { id, last, told });
+        Some(())
+    }
+}
+
+impl Operator for SessionAggregate {
+    fn prepare(&self, _side: usize, rows: Rows) -> Result<Prepared> {
+        let (rows, times, untimed) = self.timed(rows)?;
+        let aggregate = &self.spec.aggregate;
+        let keys = aggregate.key_rows(&rows.batch, self.groups.key_codec.as_ref())?;
+        let Some(on_time) = self.on_time(&times, keys.as_ref()) else {
+            let mut columns: Vec<ArrayRef> = vec![Arc::new(times)];
+            aggregate.arguments(&rows.batch, &mut columns)?;
+            return Ok(Prepared { rows, columns, keys, late: 0, untimed });
+        };
+        let late = on_time.len() - on_time.true_count();
+        let rows = rows.filter(&on_time)?;
+        let times: Int64Array = times
+            .iter()
+            .zip(&on_time)
+            .filter(|(_, on_time)| *on_time == Some(true))
+            .map(|(time, _)| time)
+            .collect();
+        let keys = aggregate.key_rows(&rows.batch, self.groups.key_codec.as_ref())?;
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(times)];
+        aggregate.arguments(&rows.batch, &mut columns)?;
+        Ok(Prepared { rows, columns, keys, late, untimed })
+    }
+
+    fn late_rows(&self, _side: usize, rows: &Rows) -> Result<Option<Rows>> {
+        let (rows, times, _) = self.timed(rows.clone())?;
+        let codec = self.groups.key_codec.as_ref();
+        let keys = self.spec.aggregate.key_rows(&rows.batch, codec)?;
+        let Some(on_time) = self.on_time(&times, keys.as_ref()) else { return Ok(None) };
+        Ok(Some(rows.filter(&not(&on_time)?)?))
+    }
+
+    fn apply(&mut self, _side: usize, rows: Prepared, _out: &mut Vec<Rows>) -> Result<()> {
+        let Prepared { columns, keys, .. } = rows;
+        let times = columns[0].as_primitive::<Int64Type>().values();
+        if times.is_empty() {
+            return Ok(());
+        }
+        let mut ids = Vec::with_capacity(times.len());
+        for (row, &time) in times.iter().enumerate() {
+            let key = keys.as_ref().map_or(&[][..], |keys| keys.row(row).data());
+            // What is late was left out before.
+            ids.push(match self.sessions.place(key, time, self.spec.gap, false) {
+                Placed::New | Placed::Late => time,
+                Placed::Joined(id) => id,
+                Placed::Merged { id, absorbed } => {
+                    self.absorbed.push((key.into(), absorbed));
+                    id
+                }
+            });
+        }
+        self.groups.new.take(&self.spec.aggregate, &ids, keys.as_ref(), &columns[1..])
+    }
+
+    fn advance(&mut self, watermark: Watermark, out: &mut Vec<Rows>) -> Result<()> {
+        if watermark <= self.closed_up_to {
+            return Ok(());
+        }
+        self.closed_up_to = watermark;
+        let spec = self.spec.clone();
+        let any_due = self.sessions.earliest().is_some_and(|last| spec.is_over(last, watermark));
+        if !any_due {
+            return Ok(());
+        }
+        self.settle()?;
+        let over = self.sessions.take_over(|last| spec.is_over(last, watermark));
+        for Over { key, id, .. } in &over {
+            let change = Change { key: self.session_key(key, *id), value: None };
+            self.changes.push(change);
+        }
+        out.extend(self.answers(over)?);
+        Ok(())
+    }
+
+    /// Sessions that begin beyond the watermark stay as told, so that no row comes to them later.
+    fn finish(&mut self, _bound_ms: i64, out: &mut Vec<Rows>) -> Result<()> {
+        self.settle()?;
+        let over = self.sessions.tell_all();
+        for Over { first, key, id, last, .. } in &over {
+            let session = Session { id: *id, last: *last, told: true };
+            let change = self.put(key, *first, session);
+            self.changes.push(change);
+        }
+        out.extend(self.answers(over)?);
+        Ok(())
+    }
+
+    fn releases_at(&self, bound_ms: i64) -> Option<Watermark> {
+        let spec = &self.spec;
+        let begun = self.sessions.spans().filter(|(first, _)| spec.ms(*first) <= bound_ms);
+        let end_ms = begun.map(|(_, last)| spec.end_ms(last)).max()?;
+        Some(Watermark(end_ms.saturating_add(1)))
+    }
+
+    fn earliest_ms(&self) -> Option<i64> {
+        self.sessions.earliest().map(|last| self.spec.ms(last))
+    }
+
+    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+        self.settle()?;
+        changes.append(&mut self.changes);
+        Ok(())
+    }
+
+    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        let damaged = || StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"));
+        match key.split_first().ok_or_else(damaged)? {
+            (&GROUP, rest) => self.groups.restore(rest, value),
+            (&SESSION, rest) => self.restore_session(rest, value).ok_or_else(damaged),
+            _ => Err(damaged()),
+        }
+    }
+
+    fn restored(&mut self, watermark: Watermark) -> Result<()> {
+        self.closed_up_to = watermark;
+        Ok(())
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { windows: self.sessions.len(), groups: self.groups.committed.groups() }
+    }
+}

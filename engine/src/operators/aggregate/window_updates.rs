@@ -1,0 +1,314 @@
+//! Groups per window, told whenever they change: before their window closes, after it, or both.
+//!
+//! The rule: what has come out for a window, less what was taken back, is what batch SQL answers
+//! over the rows that came for it so far. With `early`, that holds from a window's first row on;
+//! else from its end on. A window takes rows for the grace after its end (rows that come then
+//! would be late without it); after that what was told stands, and its state is gone.
+//!
+//! Changes are told together, before each commit and before a window's state goes; a group that
+//! answers as it was told does not come out. The old row and the new one are computed from what is
+//! committed before and after, as in [`updating`](super::updating).
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, BooleanArray, Int64Array, new_null_array};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow_row::RowConverter;
+use datafusion_common::Result;
+
+use super::accumulated::Groups;
+use super::closed::{CLOSED, ClosedWindows};
+use super::runs::{GROUP, GroupState};
+use super::updating::{Standing, answer_codec, told};
+use super::window::WindowSpec;
+use crate::formats::decode::times_ms;
+use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
+use crate::rows::Rows;
+use crate::state::changelog::{Change, StateError, StateId};
+use crate::time::Watermark;
+
+/// Groups that are told together: bounds the memory that telling takes.
+const TOLD_MAX: usize = 8192;
+
+/// Windows, and when their groups are told.
+#[derive(Debug)]
+pub struct WindowUpdatesSpec {
+    window: Arc<WindowSpec>,
+    /// Groups are told from the first row on, not only from the window's end.
+    early: bool,
+    /// How long after its end a window takes rows.
+    grace_ms: i64,
+}
+
+/// A group by its window and key.
+type Place = (i64, Box<[u8]>);
+
+/// The operator.
+pub struct WindowUpdates {
+    spec: Arc<WindowUpdatesSpec>,
+    groups: GroupState,
+    closed: ClosedWindows,
+    /// Tells answers apart; `None` if nothing is computed.
+    answer_codec: Option<RowConverter>,
+    /// Changes of state since the last commit.
+    changes: Vec<Change>,
+}
+
+impl WindowUpdatesSpec {
+    pub fn new(window: WindowSpec, early: bool, grace_ms: i64) -> WindowUpdatesSpec {
+        WindowUpdatesSpec { window: Arc::new(window), early, grace_ms }
+    }
+}
+
+impl fmt::Display for WindowUpdatesSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.window)?;
+        if self.early {
+            write!(f, "\n  told as it changes")?;
+        }
+        match self.grace_ms {
+            0 => Ok(()),
+            grace_ms => write!(f, "\n  late rows for {grace_ms} ms"),
+        }
+    }
+}
+
+impl OperatorSpec for WindowUpdatesSpec {
+    fn schema(&self) -> &SchemaRef {
+        self.window.schema()
+    }
+
+    fn distribution(&self, side: usize) -> Distribution {
+        self.window.distribution(side)
+    }
+
+    fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
+        let aggregate = &self.window.aggregate;
+        Ok(Box::new(WindowUpdates {
+            groups: GroupState::new(aggregate.clone(), id)?,
+            closed: ClosedWindows::new(id, self.window.reach_ms),
+            answer_codec: answer_codec(aggregate)?,
+            changes: Vec::new(),
+            spec: self,
+        }))
+    }
+}
+
+impl WindowUpdates {
+    fn end_ms(&self, start_ms: i64) -> i64 {
+        start_ms.saturating_add(self.spec.window.reach_ms)
+    }
+
+    /// The latest start of windows that end by then.
+    fn last_start_ms(&self, end_ms: i64) -> i64 {
+        end_ms.saturating_sub(self.spec.window.reach_ms)
+    }
+
+    /// How groups stand by what is committed.
+    fn standing(&self, places: &[Place]) -> Result<Standing> {
+        let spec = &self.groups.spec;
+        let (mut of_group, mut runs) = (Vec::new(), Vec::new());
+        let mut present = Vec::with_capacity(places.len());
+        for (group, (start_ms, key)) in places.iter().enumerate() {
+            let kept = self.groups.committed.runs(*start_ms, key);
+            present.push(!kept.is_empty());
+            for run in kept {
+                of_group.push(group);
+                runs.push(run.state.as_ref());
+            }
+        }
+        let present = BooleanArray::from(present);
+        if runs.is_empty() {
+            return Ok(self.absent(places.len()));
+        }
+        let mut groups = Groups::new(spec)?;
+        groups.merge_into(spec, &self.groups.decode(&runs)?, &of_group, places.len())?;
+        let order: Vec<usize> = (0..places.len()).collect();
+        Ok(Standing { present, answers: GroupState::answers(&mut groups, &order)? })
+    }
+
+    /// How groups stand that have not been told.
+    fn absent(&self, count: usize) -> Standing {
+        let spec = &self.groups.spec;
+        let types = spec.schema.fields()[spec.group.len()..].iter();
+        let nothing = |of: &DataType| new_null_array(of, count);
+        let answers = types.map(|field| nothing(field.data_type())).collect();
+        Standing { present: BooleanArray::from(vec![false; count]), answers }
+    }
+
+    fn tell(
+        &self,
+        places: &[Place],
+        before: &Standing,
+        after: &Standing,
+        out: &mut Vec<Rows>,
+    ) -> Result<()> {
+        let window = &self.spec.window;
+        let of = places.iter().map(|(start_ms, key)| (*start_ms, key.as_ref()));
+        let columns = window.group_columns(&self.groups, of)?;
+        let rows = told(window.schema(), &columns, self.answer_codec.as_ref(), before, after)?;
+        let bounds = times_ms(rows.batch.column(window.bound));
+        let last_ms = |bound_ms: i64| self.end_ms(bound_ms).saturating_sub(1);
+        let event_times_ms: Option<Int64Array> = bounds.map(|bounds| bounds.unary(last_ms));
+        out.push(match event_times_ms {
+            Some(event_times_ms) => Rows { event_times_ms, ..rows },
+            None => rows,
+        });
+        Ok(())
+    }
+
+    /// Takes what is new into the committed state, and tells what of it is to be told.
+    fn settle(&mut self, out: &mut Vec<Rows>) -> Result<()> {
+        let table = &self.groups.new.table;
+        if table.is_empty() {
+            return Ok(());
+        }
+        let told_now =
+            |start_ms: i64| self.spec.early || self.end_ms(start_ms) <= self.closed.up_to.0;
+        let new = table.sorted().into_iter().map(|at| (table.window_start_ms(at), table.key(at)));
+        let places: Vec<Place> = new
+            .filter(|(start_ms, _)| told_now(*start_ms))
+            .map(|(start_ms, key)| (start_ms, key.into()))
+            .collect();
+        let parts = || places.chunks(TOLD_MAX);
+        let before = parts().map(|part| self.standing(part)).collect::<Result<Vec<_>>>()?;
+        self.groups.commit(&mut self.changes)?;
+        for (part, before) in parts().zip(before) {
+            let after = self.standing(part)?;
+            self.tell(part, &before, &after, out)?;
+        }
+        Ok(())
+    }
+
+    /// Tells all groups of windows that start within these bounds, for the first time.
+    fn tell_all(
+        &self,
+        after_ms: Option<i64>,
+        last_start_ms: i64,
+        out: &mut Vec<Rows>,
+    ) -> Result<()> {
+        let places = self.groups.committed.places(after_ms, last_start_ms);
+        for part in places.chunks(TOLD_MAX) {
+            let (before, after) = (self.absent(part.len()), self.standing(part)?);
+            self.tell(part, &before, &after, out)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets windows that start no later than that.
+    fn forget(&mut self, last_start_ms: i64) {
+        for (start_ms, window) in self.groups.committed.take_up_to(last_start_ms) {
+            for (key, runs) in window {
+                let keys = runs.iter().map(|run| self.groups.group_key(start_ms, run.number, &key));
+                self.changes.extend(keys.map(|key| Change { key, value: None }));
+            }
+        }
+    }
+
+    fn starts_ms(&self) -> impl Iterator<Item = i64> {
+        let new = self.groups.new.table.window_starts_ms().iter().copied();
+        new.chain(self.groups.committed.starts_ms())
+    }
+
+    /// Starts of windows that have not ended.
+    fn unended_ms(&self) -> impl Iterator<Item = i64> {
+        self.starts_ms().filter(|start_ms| self.end_ms(*start_ms) > self.closed.up_to.0)
+    }
+}
+
+impl Operator for WindowUpdates {
+    fn prepare(&self, _side: usize, rows: Rows) -> Result<Prepared> {
+        let grace_ms = self.spec.grace_ms;
+        let is_open = |start_ms| self.closed.is_open(start_ms, grace_ms);
+        self.spec.window.prepare(rows, &self.groups, is_open)
+    }
+
+    fn late_rows(&self, _side: usize, rows: &Rows) -> Result<Option<Rows>> {
+        let grace_ms = self.spec.grace_ms;
+        let is_open = |start_ms| self.closed.is_open(start_ms, grace_ms);
+        Ok(Some(self.spec.window.late_rows(rows, is_open)?))
+    }
+
+    fn apply(&mut self, _side: usize, rows: Prepared, _out: &mut Vec<Rows>) -> Result<()> {
+        let Prepared { columns, keys, .. } = rows;
+        let starts = columns[0].as_primitive::<Int64Type>().values();
+        if starts.is_empty() {
+            return Ok(());
+        }
+        let aggregate = self.spec.window.aggregate.clone();
+        self.groups.new.take(&aggregate, starts, keys.as_ref(), &columns[1..])
+    }
+
+    fn advance(&mut self, watermark: Watermark, out: &mut Vec<Rows>) -> Result<()> {
+        let before = self.closed.up_to;
+        if watermark <= before {
+            return Ok(());
+        }
+        let ended = self.last_start_ms(watermark.0);
+        let over = ended.saturating_sub(self.spec.grace_ms);
+        let ends_any = self.unended_ms().any(|start_ms| start_ms <= ended);
+        if ends_any || self.starts_ms().any(|start_ms| start_ms <= over) {
+            self.settle(out)?;
+            if !self.spec.early {
+                let told = (before > Watermark::MIN).then(|| self.last_start_ms(before.0));
+                self.tell_all(told, ended, out)?;
+            }
+            self.forget(over);
+        }
+        self.closed.close_up_to(watermark);
+        Ok(())
+    }
+
+    /// Windows that start later than `bound_ms` do not move the watermark: they are remembered one
+    /// by one as closed, and take no late rows.
+    fn finish(&mut self, _bound_ms: i64, out: &mut Vec<Rows>) -> Result<()> {
+        self.settle(out)?;
+        let beyond: Vec<i64> = self.unended_ms().collect();
+        let Some(&first) = beyond.iter().min() else { return Ok(()) };
+        if !self.spec.early {
+            self.tell_all(Some(first.saturating_sub(1)), i64::MAX, out)?;
+        }
+        let kept = self.groups.committed.take_up_to(first.saturating_sub(1));
+        self.forget(i64::MAX);
+        self.groups.committed.put_back(kept);
+        self.closed.close_beyond(beyond);
+        Ok(())
+    }
+
+    fn releases_at(&self, bound_ms: i64) -> Option<Watermark> {
+        let last = self.unended_ms().filter(|start_ms| *start_ms <= bound_ms).max()?;
+        Some(Watermark(self.end_ms(last)))
+    }
+
+    fn earliest_ms(&self) -> Option<i64> {
+        self.unended_ms().min()
+    }
+
+    fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
+        self.settle(out)
+    }
+
+    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+        changes.append(&mut self.changes);
+        self.closed.commit(changes);
+        Ok(())
+    }
+
+    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        match key.split_first() {
+            Some((&GROUP, rest)) => self.groups.restore(rest, value),
+            Some((&CLOSED, rest)) => self.closed.restore(rest),
+            _ => Err(StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"))),
+        }
+    }
+
+    fn restored(&mut self, watermark: Watermark) -> Result<()> {
+        self.closed.up_to = watermark;
+        Ok(())
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { windows: self.groups.committed.windows(), groups: self.groups.committed.groups() }
+    }
+}

@@ -1,0 +1,90 @@
+//! Where a column of a plan comes from.
+
+use datafusion_common::Column;
+use datafusion_expr::expr::Unnest;
+use datafusion_expr::{Expr, JoinType, LogicalPlan, Window};
+
+/// An expression and the plan that its columns belong to.
+pub(crate) struct Traced<'a> {
+    pub expr: Expr,
+    pub input: &'a LogicalPlan,
+    /// It is what an aggregate in between groups by.
+    pub aggregated: bool,
+}
+
+/// Follows a column through renaming, filtering and joining to where it is made: an expression
+/// that computes it, the element of a list ([`Expr::Unnest`]), or the column of a scan, an
+/// aggregate or another plan that does more than pass it on.
+pub(crate) fn trace<'a>(expr: &Expr, input: &'a LogicalPlan) -> Traced<'a> {
+    let mut at = Traced { expr: expr.clone(), input, aggregated: false };
+    loop {
+        at = match at.expr {
+            Expr::Alias(alias) => Traced { expr: *alias.expr, ..at },
+            Expr::Column(ref column) => match definition(column, at.input) {
+                Some((expr, input)) => {
+                    let aggregates = matches!(at.input, LogicalPlan::Aggregate(_));
+                    Traced { expr, input, aggregated: at.aggregated || aggregates }
+                }
+                None => return at,
+            },
+            _ => return at,
+        };
+    }
+}
+
+/// One step down; `None` where the plan makes the column itself.
+fn definition<'a>(column: &Column, plan: &'a LogicalPlan) -> Option<(Expr, &'a LogicalPlan)> {
+    let index = plan.schema().maybe_index_of_column(column)?;
+    let passed_on = |input: &'a LogicalPlan, index: usize| {
+        Some((Expr::Column(input.schema().columns().swap_remove(index)), input))
+    };
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            Some((projection.expr[index].clone(), &*projection.input))
+        }
+        LogicalPlan::Aggregate(aggregate) => {
+            let expr = aggregate.group_expr.get(index)?.clone();
+            Some((expr, &*aggregate.input))
+        }
+        LogicalPlan::Unnest(unnest) => {
+            let from = *unnest.dependency_indices.get(index)?;
+            let mut lists = unnest.list_type_columns.iter().filter(|(list, _)| *list == from);
+            match (lists.next(), lists.next()) {
+                (None, _) if unnest.struct_type_columns.contains(&from) => None,
+                (None, _) => passed_on(&unnest.input, from),
+                (Some((_, list)), None) if list.depth == 1 => {
+                    let (list, input) = passed_on(&unnest.input, from)?;
+                    Some((Expr::Unnest(Unnest::new(list)), input))
+                }
+                _ => None,
+            }
+        }
+        LogicalPlan::SubqueryAlias(alias) => passed_on(&alias.input, index),
+        LogicalPlan::Filter(filter) => passed_on(&filter.input, index),
+        // Rows that are partitioned by a window come out when it has closed.
+        LogicalPlan::Window(window) if partitioned_by(window, column) => {
+            passed_on(&window.input, index)
+        }
+        LogicalPlan::Join(join) if matches!(join.join_type, JoinType::Inner | JoinType::Left) => {
+            let left_columns = join.left.schema().fields().len();
+            match index.checked_sub(left_columns) {
+                None => passed_on(&join.left, index),
+                // An outer join's right side may be missing: its columns are not as they were.
+                Some(_) if join.join_type == JoinType::Left => None,
+                Some(index) => passed_on(&join.right, index),
+            }
+        }
+        _ => None,
+    }
+}
+
+fn partitioned_by(window: &Window, column: &Column) -> bool {
+    let by = |expr: &Expr| match expr {
+        Expr::WindowFunction(function) => {
+            let mut partition = function.params.partition_by.iter();
+            partition.any(|key| matches!(key, Expr::Column(key) if key == column))
+        }
+        _ => false,
+    };
+    window.window_expr.iter().all(by)
+}
