@@ -3,6 +3,8 @@
 //!
 //! - [`filter_project`]: rows in, rows out, nothing remembered;
 //! - [`lookup_join`]: rows of a stream in, with rows of a table out;
+//! - [`interval_join`]: rows of two streams in, those that are near in time out together.
+//!   [`sides`] beneath it puts pairs together;
 //! - [`unnest`]: lists in, a row per element out;
 //! - [`aggregate`]: rows in, groups out: when their window closes, or whenever they change.
 //!   [`groups`] beneath it finds the group of each row; what groups hold lives in [`crate::state`];
@@ -37,8 +39,10 @@ use crate::time::Watermark;
 pub mod aggregate;
 pub mod filter_project;
 pub mod groups;
+pub mod interval_join;
 pub mod lookup_join;
 pub mod ordered_rows;
+pub mod sides;
 pub mod top_n;
 pub mod unnest;
 
@@ -88,6 +92,12 @@ pub trait Operator: Send {
 
     /// Takes rows that were prepared since the last call of anything else but `prepare`.
     fn apply(&mut self, side: usize, rows: Prepared, out: &mut Vec<Rows>) -> Result<()>;
+
+    /// Brings out more of what the last call had to bring out, where that is too much to be held at
+    /// once. Whether there may be more still.
+    fn go_on(&mut self, _out: &mut Vec<Rows>) -> Result<bool> {
+        Ok(false)
+    }
 
     /// No row before `watermark` is waited for any more. It never moves back.
     fn advance(&mut self, watermark: Watermark, out: &mut Vec<Rows>) -> Result<()>;

@@ -1,146 +1,254 @@
-//! Which relations meet: a stream may be joined with tables, by columns that are equal.
+//! When rows of two streams may meet: what a join's condition says of their times. And where a
+//! join stands in the text.
 
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
-use datafusion_common::JoinType;
-use datafusion_expr::{Join, LogicalPlan};
-use datafusion_sql::sqlparser::ast::{Query, Select, Spanned, TableFactor, Visit, Visitor};
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion_common::ScalarValue;
+use datafusion_expr::expr::{Between, BinaryExpr, Cast};
+use datafusion_expr::utils::split_conjunction;
+use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan, Operator, TableScan};
+use datafusion_sql::sqlparser::ast::{Query, Select, Spanned, Visit, Visitor};
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
-use super::context::SourceTable;
 use super::streamable::Place;
-use crate::pipeline::{Diagnostic, SourceKind};
+use super::windows::{Bound, Shape, Traced, fixed_length_ns, trace, window_bound};
+use crate::pipeline::{Source, Span};
 
-/// What a part of a plan gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Gives {
-    /// Rows that are added.
-    Stream,
-    /// Rows that are replaced and deleted; the name of the table.
-    Table(String),
+const NS_PER_MS: i128 = 1_000_000;
+
+/// How near in time rows of both sides must be to meet.
+#[derive(Debug)]
+pub(crate) struct TimeBounds {
+    /// What is compared, over the columns of each side.
+    pub times: [Expr; 2],
+    /// For each side the least and the most that the event time of a row is after that.
+    pub event_after_ms: [(i64, i64); 2],
+    /// The least and the most that the right time is after the left one.
+    pub within_ms: (i64, i64),
 }
 
-/// Says what cannot run as a stream: tables by themselves, and joins other than of a stream with a
-/// table.
-pub(crate) fn check(
-    plan: &LogicalPlan,
-    query: &Query,
-    place: &Place<'_>,
-    mistakes: &mut Vec<Diagnostic>,
-) {
-    let mut check = Check { found: Vec::new() };
-    if let Gives::Table(name) = check.plan(plan) {
-        check.alone(&name);
+/// The source that a scan reads.
+pub(crate) type SourceOf<'a> = &'a dyn Fn(&TableScan) -> Option<Arc<Source>>;
+
+/// The bounds that a join's condition sets, if it sets them on both ends and by event time.
+pub(crate) fn time_bounds(join: &Join, source_of: SourceOf<'_>) -> Option<TimeBounds> {
+    let mut bounds = Bounds { join, found: Vec::new() };
+    for (left, right) in &join.on {
+        bounds.compare(left, Operator::Eq, right);
     }
-    let relations = Relations::of(query);
-    for (message, help, at) in check.found {
-        let span = match at {
-            At::Join => only(&relations.joined),
-            At::Table(name) => {
-                let named = relations.named.iter().filter(|(other, _)| *other == name);
-                only(&named.map(|(_, span)| *span).collect::<Vec<_>>())
+    for condition in join.filter.iter().flat_map(|filter| split_conjunction(filter)) {
+        match condition {
+            Expr::Between(Between { expr, negated: false, low, high }) => {
+                bounds.compare(expr, Operator::GtEq, low);
+                bounds.compare(expr, Operator::LtEq, high);
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => bounds.compare(left, *op, right),
+            _ => {}
+        }
+    }
+    bounds.found.into_iter().find_map(|found| found.complete(join, source_of))
+}
+
+struct Bounds<'a> {
+    join: &'a Join,
+    found: Vec<Found>,
+}
+
+/// What is said of a time on the left and one on the right.
+struct Found {
+    times: [Expr; 2],
+    /// How much later the right one is.
+    least_ns: Option<i128>,
+    most_ns: Option<i128>,
+}
+
+impl Found {
+    fn complete(self, join: &Join, source_of: SourceOf<'_>) -> Option<TimeBounds> {
+        let [left, right] = &self.times;
+        let event_after_ms = [
+            event_after_ms(left, &join.left, source_of)?,
+            event_after_ms(right, &join.right, source_of)?,
+        ];
+        // What is rounded down to ms may differ by one more.
+        let rounded = !is_ms(left, &join.left) || !is_ms(right, &join.right);
+        let (least, most) = (self.least_ns?, self.most_ns?);
+        let least_ms = least.div_euclid(NS_PER_MS) - i128::from(rounded);
+        let most_ms = -(-most).div_euclid(NS_PER_MS) + i128::from(rounded);
+        let within_ms = (i64::try_from(least_ms).ok()?, i64::try_from(most_ms).ok()?);
+        Some(TimeBounds { times: self.times, event_after_ms, within_ms })
+    }
+}
+
+fn is_ms(time: &Expr, plan: &LogicalPlan) -> bool {
+    use TimeUnit::{Millisecond, Second};
+    let time = time.get_type(plan.schema());
+    matches!(time, Ok(DataType::Timestamp(Second | Millisecond, _)))
+}
+
+impl Bounds<'_> {
+    /// Takes note of a comparison, if it is one of times on both sides and constants.
+    fn compare(&mut self, left: &Expr, op: Operator, right: &Expr) {
+        let mut sum = Sum::default();
+        if sum.add(left, 1).and_then(|()| sum.add(right, -1)).is_none() {
+            return;
+        }
+        let [(first, first_sign), (second, _)] = &sum.times[..] else { return };
+        if sum.times[0].1 == sum.times[1].1 {
+            return;
+        }
+        let of = |expr: &Expr, side: &LogicalPlan| {
+            let columns = expr.column_refs();
+            !columns.is_empty() && columns.iter().all(|column| side.schema().has_column(column))
+        };
+        let (join, offset) = (self.join, sum.offset_ns);
+        // `times + offset op 0`, as a statement of right - left.
+        let (times, right_sign) = if of(first, &join.left) && of(second, &join.right) {
+            ([first.clone(), second.clone()], -first_sign)
+        } else if of(first, &join.right) && of(second, &join.left) {
+            ([second.clone(), first.clone()], *first_sign)
+        } else {
+            return;
+        };
+        let (op, bound) = if right_sign > 0 { (Some(op), -offset) } else { (op.swap(), offset) };
+        let at = match self.found.iter().position(|found| found.times == times) {
+            Some(at) => at,
+            None => {
+                self.found.push(Found { times, least_ns: None, most_ns: None });
+                self.found.len() - 1
             }
         };
-        let span = span.map_or(place.query.clone(), |span| place.at(span));
-        mistakes.push(Diagnostic::error(message, span).help(help));
+        let Found { least_ns, most_ns, .. } = &mut self.found[at];
+        if matches!(op, Some(Operator::Gt | Operator::GtEq | Operator::Eq)) {
+            *least_ns = Some(least_ns.map_or(bound, |least| least.max(bound)));
+        }
+        if matches!(op, Some(Operator::Lt | Operator::LtEq | Operator::Eq)) {
+            *most_ns = Some(most_ns.map_or(bound, |most| most.min(bound)));
+        }
     }
 }
 
-/// Where a mistake is, as far as the plan tells.
-enum At {
-    Join,
-    Table(String),
+/// Times that are added or taken away, and constants.
+#[derive(Default)]
+struct Sum {
+    times: Vec<(Expr, i128)>,
+    offset_ns: i128,
 }
 
-struct Check {
-    found: Vec<(String, &'static str, At)>,
-}
-
-impl Check {
-    fn plan(&mut self, plan: &LogicalPlan) -> Gives {
-        match plan {
-            LogicalPlan::TableScan(scan) => match scan.source.downcast_ref::<SourceTable>() {
-                Some(SourceTable(source)) if source.kind != SourceKind::Stream => {
-                    Gives::Table(source.name.clone())
+impl Sum {
+    fn add(&mut self, expr: &Expr, sign: i128) -> Option<()> {
+        match expr {
+            Expr::Alias(alias) => self.add(&alias.expr, sign),
+            // Between types of time a cast changes nothing but the unit; zones are UTC.
+            Expr::Cast(Cast { expr, field }) => match field.data_type() {
+                DataType::Timestamp(..) | DataType::Duration(_) | DataType::Interval(_) => {
+                    self.add(expr, sign)
                 }
-                _ => Gives::Stream,
+                _ => None,
             },
-            LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
-                self.plan(plan.inputs()[0])
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus, right }) => {
+                self.add(left, sign)?;
+                self.add(right, sign)
             }
-            LogicalPlan::Join(join) => self.join(join),
-            _ => {
-                for input in plan.inputs() {
-                    if let Gives::Table(name) = self.plan(input) {
-                        self.alone(&name);
-                    }
-                }
-                Gives::Stream
+            Expr::BinaryExpr(BinaryExpr { left, op: Operator::Minus, right }) => {
+                self.add(left, sign)?;
+                self.add(right, -sign)
+            }
+            Expr::Literal(constant, _) => {
+                self.offset_ns += sign * length_ns(constant)?;
+                Some(())
+            }
+            time => {
+                self.times.push((time.clone(), sign));
+                (self.times.len() <= 2).then_some(())
             }
         }
-    }
-
-    fn alone(&mut self, name: &str) {
-        let message = format!(
-            "'{name}' is a table: its rows are replaced and deleted, and cannot be read as a stream"
-        );
-        let help = "join a stream with it, or declare it without a key to read its records";
-        self.found.push((message, help, At::Table(name.to_owned())));
-    }
-
-    fn join(&mut self, join: &Join) -> Gives {
-        let sides = (self.plan(&join.left), self.plan(&join.right));
-        let table_first = match sides {
-            (Gives::Stream, Gives::Table(_)) => false,
-            (Gives::Table(_), Gives::Stream) => true,
-            (Gives::Stream, Gives::Stream) => {
-                let message = "a join of two streams is not there yet";
-                let help = "declare one of them as a table, with its key: the latest row of each \
-                            key is then what the other meets";
-                self.found.push((message.to_owned(), help, At::Join));
-                return Gives::Stream;
-            }
-            (Gives::Table(_), Gives::Table(_)) => {
-                let message = "a join of two tables is not there yet";
-                let help = "join a stream with each of them";
-                self.found.push((message.to_owned(), help, At::Join));
-                return Gives::Stream;
-            }
-        };
-        let keeps_stream = match join.join_type {
-            JoinType::Inner => true,
-            JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti => !table_first,
-            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti => table_first,
-            _ => false,
-        };
-        if !keeps_stream {
-            let message = "rows of a table that nothing meets can never come out: there is no end \
-                           at which that is known";
-            let help = "keep the rows of the stream: stream LEFT JOIN table, or an inner join";
-            self.found.push((message.to_owned(), help, At::Join));
-        } else if join.on.is_empty() {
-            let message = "a join needs columns that are equal: else every row meets every other";
-            let help = "such as JOIN airports ON flights.dest = airports.faa";
-            self.found.push((message.to_owned(), help, At::Join));
-        }
-        Gives::Stream
     }
 }
 
-/// Relations as they stand in the query.
+fn length_ns(constant: &ScalarValue) -> Option<i128> {
+    const NS_PER_S: i128 = 1000 * NS_PER_MS;
+    Some(match constant {
+        ScalarValue::DurationSecond(Some(length)) => i128::from(*length) * NS_PER_S,
+        ScalarValue::DurationMillisecond(Some(length)) => i128::from(*length) * NS_PER_MS,
+        ScalarValue::DurationMicrosecond(Some(length)) => i128::from(*length) * 1000,
+        ScalarValue::DurationNanosecond(Some(length)) => i128::from(*length),
+        ScalarValue::IntervalDayTime(Some(interval)) => {
+            let of_days = i128::from(interval.days) * 86_400 * NS_PER_S;
+            of_days + i128::from(interval.milliseconds) * NS_PER_MS
+        }
+        other => fixed_length_ns(other, "distance").ok()?.into(),
+    })
+}
+
+/// The least and the most that the event time of a row is after `time`, if that is the event time
+/// of a source, or the bound of a window over one.
+fn event_after_ms(time: &Expr, plan: &LogicalPlan, source_of: SourceOf<'_>) -> Option<(i64, i64)> {
+    let traced = trace(time, plan);
+    if let Some(window) = window_bound(&traced) {
+        let by_event_time =
+            |time: &Traced<'_>| event_after_ms(&time.expr, time.input, source_of) == Some((0, 0));
+        let after_ms = event_after_bound_ms(window.bound, window.shape, traced.aggregated);
+        return after_ms.filter(|_| window.times.iter().all(by_event_time));
+    }
+    match (&traced.expr, traced.input) {
+        (Expr::Column(_), _) if traced.aggregated => None,
+        (Expr::Column(column), LogicalPlan::TableScan(scan)) => {
+            let source = source_of(scan)?;
+            let event_time = source.event_time_column()?;
+            (source.columns[event_time].name == column.name).then_some((0, 0))
+        }
+        (Expr::Column(column), LogicalPlan::Union(union)) => {
+            let index = union.schema.maybe_index_of_column(column)?;
+            let mut all: Option<(i64, i64)> = None;
+            for input in &union.inputs {
+                let column = input.schema().columns().into_iter().nth(index)?;
+                let (least, most) = event_after_ms(&Expr::Column(column), input, source_of)?;
+                let before = all.unwrap_or((least, most));
+                all = Some((before.0.min(least), before.1.max(most)));
+            }
+            all
+        }
+        _ => None,
+    }
+}
+
+/// The least and the most that an event time is after the bound of its window: that of a group, which
+/// comes out at the end of it, or of any row in it.
+fn event_after_bound_ms(bound: Bound, shape: Shape, aggregated: bool) -> Option<(i64, i64)> {
+    let ms = |length_ns: i64| length_ns / NS_PER_MS as i64;
+    let (shortest_ms, size_ms) = match shape {
+        Shape::Tumble { size_ns, .. } | Shape::Hop { size_ns, .. } => (ms(size_ns), ms(size_ns)),
+        Shape::Cumulate { step_ns, size_ns, .. } => (ms(step_ns), ms(size_ns)),
+        // How long a session lasts is not known.
+        Shape::Session { .. } => {
+            return (bound == Bound::End && aggregated).then_some((-1, -1));
+        }
+    };
+    Some(match (bound, aggregated) {
+        (Bound::Start, true) => (shortest_ms - 1, size_ms - 1),
+        (Bound::Start, false) => (0, size_ms - 1),
+        (Bound::End, true) => (-1, -1),
+        (Bound::End, false) => (-size_ms, -1),
+    })
+}
+
+/// Where the query's only join stands, or else the query.
+pub(crate) fn join_span(query: &Query, place: &Place<'_>) -> Span {
+    let mut relations = Relations::default();
+    let _ = query.visit(&mut relations);
+    match relations.joined.as_slice() {
+        // A place is named only where there is no doubt.
+        [only] => place.at(*only),
+        _ => place.query.clone(),
+    }
+}
+
+/// What is joined to something before it.
 #[derive(Default)]
 struct Relations {
-    /// What is joined to something before it.
     joined: Vec<SqlSpan>,
-    named: Vec<(String, SqlSpan)>,
-}
-
-impl Relations {
-    fn of(query: &Query) -> Relations {
-        let mut relations = Relations::default();
-        let _ = query.visit(&mut relations);
-        relations
-    }
 }
 
 impl Visitor for Relations {
@@ -152,22 +260,5 @@ impl Visitor for Relations {
         let listed = select.from.iter().skip(1);
         self.joined.extend(listed.map(|from| from.relation.span()));
         ControlFlow::Continue(())
-    }
-
-    fn pre_visit_table_factor(&mut self, relation: &TableFactor) -> ControlFlow<()> {
-        if let TableFactor::Table { name, .. } = relation
-            && let Some(ident) = name.0.last().and_then(|part| part.as_ident())
-        {
-            self.named.push((ident.value.clone(), ident.span));
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// A place is named only where there is no doubt.
-fn only(spans: &[SqlSpan]) -> Option<SqlSpan> {
-    match spans {
-        [only] => Some(*only),
-        _ => None,
     }
 }

@@ -153,7 +153,6 @@ fn finish(
             return None;
         }
     };
-    joins::check(&plan, &draft.query, place, mistakes);
     check_aggregates(&plan, &draft.query, place, mistakes);
     let sink = sink(&draft.sink, &plan, mistakes);
     if mistakes.len() > before {
@@ -165,7 +164,7 @@ fn finish(
     let topology = match Topology::new(&query, sources) {
         Ok(topology) => topology,
         Err(error) => {
-            mistakes.push(refused(error, place));
+            mistakes.push(refused(error, &draft.query, place));
             return None;
         }
     };
@@ -188,11 +187,14 @@ fn finish(
 }
 
 /// What the topology says of a plan that cannot run.
-fn refused(error: TopologyError, place: &Place<'_>) -> Diagnostic {
+fn refused(error: TopologyError, query: &ast::Query, place: &Place<'_>) -> Diagnostic {
     let at = place.query.clone();
     match error {
         TopologyError::Unsupported { what, reason, help, .. } => {
             Diagnostic::error(format!("{what} cannot run as a stream: {reason}"), at).help(help)
+        }
+        TopologyError::Join { message, help, .. } => {
+            Diagnostic::error(message, joins::join_span(query, place)).help(help)
         }
         TopologyError::Window { error, .. } => {
             let help = help_for(&error);

@@ -13,7 +13,7 @@
 //! - [`window_tables`]: `TUMBLE(…)`, `HOP(…)`, `CUMULATE(…)` and `SESSION(…)` in FROM;
 //!   [`group_windows`]: `GROUP BY tumble(…)`; [`windows`]: their scalar functions, and which window
 //!   an aggregate groups by; [`event_time`]: whether that goes by the event time of its source;
-//! - [`joins`]: whether a stream meets tables and nothing else;
+//! - [`joins`]: how near in time the rows of two streams must be to meet;
 //! - [`unique_key`]: what tells the rows of an answer apart;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
 //!   [`errors`]: what the planner says, as diagnostics;
@@ -28,7 +28,7 @@ mod errors;
 mod event_time;
 pub(crate) mod group_windows;
 mod grouping_sets;
-mod joins;
+pub(crate) mod joins;
 pub(crate) mod lower;
 pub(crate) mod optimize;
 mod order;

@@ -404,11 +404,11 @@ fn tables_are_not_streams_and_joins_have_a_stream_and_a_table() {
     let said: Vec<String> = all.iter().map(|sql| format!("{sql}\n  {}", of(sql))).collect();
     expect![[r#"
         SELECT * FROM airlines
-          'airlines' is a table: its rows are replaced and deleted, and cannot be read as a stream [airlines]
+          a table by itself cannot run as a stream: its rows are replaced and deleted ["o"]
         SELECT name FROM airlines UNION ALL SELECT carrier FROM flights
-          'airlines' is a table: its rows are replaced and deleted, and cannot be read as a stream [airlines]
+          a table by itself cannot run as a stream: its rows are replaced and deleted ["o"]
         SELECT f.number FROM flights AS f JOIN flights AS g ON f.number = g.number
-          a join of two streams is not there yet [flights AS g]
+          rows of two streams that may meet at any time would have to be kept for ever [flights AS g]
         SELECT a.name FROM airlines AS a JOIN airlines AS b ON a.name = b.name
           a join of two tables is not there yet [airlines AS b]
         SELECT number FROM flights JOIN airlines ON number > 3

@@ -276,6 +276,20 @@ fn window_call<'a>(traced: &Traced<'a>) -> Result<Option<WindowCall<'a>>, Window
     }
 }
 
+/// A bound of a window, and what the window is made from.
+pub(crate) struct WindowBound<'a> {
+    pub bound: Bound,
+    pub shape: Shape,
+    /// One for each branch of a union.
+    pub times: Vec<Traced<'a>>,
+}
+
+/// Whether an expression is the bound of a window.
+pub(crate) fn window_bound<'a>(traced: &Traced<'a>) -> Option<WindowBound<'a>> {
+    let WindowCall { bound, shape, times, .. } = window_call(traced).ok()??;
+    Some(WindowBound { bound, shape, times })
+}
+
 fn role(call: &ScalarFunction) -> Option<Role> {
     Some(call.func.inner().downcast_ref::<WindowFunction>()?.role)
 }

@@ -108,7 +108,14 @@ impl Task {
         let mut out = Vec::new();
         let done = what(self.operators[node].as_mut(), &mut out);
         done.map_err(TaskError::evaluate("an operator"))?;
-        out.into_iter().try_for_each(|rows| self.pass_on(node, rows, now))
+        loop {
+            out.drain(..).try_for_each(|rows| self.pass_on(node, rows, now))?;
+            let more = self.operators[node].go_on(&mut out);
+            let more = more.map_err(TaskError::evaluate("an operator"))?;
+            if !more && out.is_empty() {
+                return Ok(());
+            }
+        }
     }
 
     /// Rows of an operator through the stage after it.
@@ -178,6 +185,7 @@ impl Task {
         }
         self.watermark = watermark;
         (0..self.operators.len()).try_for_each(|node| {
+            let watermark = self.topology.nodes[node].behind(watermark);
             self.drive(node, now, |operator, out| operator.advance(watermark, out))
         })
     }
@@ -187,6 +195,7 @@ impl Task {
     fn release(&mut self, bound_ms: i64, now: WallTime) -> Result<(), TaskError> {
         for node in 0..self.operators.len() {
             if let Some(at) = self.operators[node].releases_at(bound_ms) {
+                let at = Watermark(at.0.saturating_add(self.topology.nodes[node].lag_ms));
                 self.advance(at, now)?;
             }
         }

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! There is one watermark for all operators of a task: the least of all its inputs. What one of
-//! them brings out when the watermark comes to W is no earlier than W was before, so W holds
-//! behind it as well.
+//! them brings out when the watermark comes to W is no earlier than W was before, so W holds behind
+//! it as well. A join of streams is the exception: it brings out rows that have waited for others,
+//! and operators behind it are told of a watermark that lags by as much.
 //!
 //! - [`flow`]: how rows go from one operator to the next; [`output`]: into topics, that of the
 //!   [`sink`] or an [`exchange`] with other tasks; [`tables`]: what joins look rows up in.
@@ -225,7 +226,7 @@ impl Task {
                 operator.restore(key, value)?;
             }
             operator
-                .restored(self.watermark)
+                .restored(node.behind(self.watermark))
                 .map_err(|error| StateError::Damaged(reason(error)))?;
         }
         for (input, clock) in self.topology.inputs.iter().zip(&mut self.clocks) {

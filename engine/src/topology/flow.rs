@@ -23,6 +23,8 @@ pub struct Flow {
     pub schema: SchemaRef,
     /// Rows may be taken back.
     pub updating: bool,
+    /// How much older than the watermark of the task rows may be that come from operators.
+    pub lag_ms: i64,
 }
 
 /// What has nowhere to go yet.
@@ -47,8 +49,9 @@ impl Flow {
     /// Rows of all of these.
     pub fn union(schema: SchemaRef, flows: Vec<Flow>) -> Flow {
         let updating = flows.iter().any(|flow| flow.updating);
+        let lag_ms = flows.iter().map(|flow| flow.lag_ms).max().unwrap_or(0);
         let ends = flows.into_iter().flat_map(|flow| flow.ends).collect();
-        Flow { ends, schema, updating }
+        Flow { ends, schema, updating, lag_ms }
     }
 }
 
@@ -56,7 +59,8 @@ impl Builder {
     pub fn input(&mut self, input: Input) -> Flow {
         let schema = input.stage.schema().clone();
         self.inputs.push(input);
-        Flow { ends: vec![End::Input(self.inputs.len() - 1)], schema, updating: false }
+        let ends = vec![End::Input(self.inputs.len() - 1)];
+        Flow { ends, schema, updating: false, lag_ms: 0 }
     }
 
     /// The number of a table that joins may name.
@@ -89,6 +93,7 @@ impl Builder {
         let node = self.nodes.len();
         let mut fingerprint = operator.to_string();
         let mut updating = changes == Changes::Updating;
+        let lag_ms = flows.iter().map(|flow| flow.lag_ms).max().unwrap_or(0);
         for (side, flow) in flows.into_iter().enumerate() {
             updating |= flow.updating && changes == Changes::AsInput;
             for end in flow.ends {
@@ -114,8 +119,8 @@ impl Builder {
         }
         let schema = operator.schema().clone();
         let stage = crate::operators::filter_project::Stage::new(schema.clone());
-        self.nodes.push(Node { operator, stage, to: Port::Sink, fingerprint });
-        Flow { ends: vec![End::Node(node)], schema, updating }
+        self.nodes.push(Node { operator, stage, to: Port::Sink, lag_ms, fingerprint });
+        Flow { ends: vec![End::Node(node)], schema, updating, lag_ms }
     }
 
     /// Adds to a node's fingerprint what comes before it.

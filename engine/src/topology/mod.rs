@@ -45,6 +45,7 @@ use crate::operators::unnest::Unnest;
 use crate::operators::{OperatorSpec, reason};
 use crate::pipeline::{Emit, LateRows, Query, Sink, Source, SourceKind};
 use crate::plan::windows::{GroupWindow, Shape, WindowError, group_window};
+use crate::time::Watermark;
 
 mod flow;
 mod join;
@@ -101,9 +102,19 @@ pub struct Node {
     pub operator: Arc<dyn OperatorSpec>,
     pub stage: Stage,
     pub to: Port,
+    /// How far its watermark is behind that of the task: rows that come in are older than that by
+    /// no more.
+    pub lag_ms: i64,
     /// All that its state depends on: the operator and everything before it. Steps after it and
     /// the sink may change freely.
     pub fingerprint: String,
+}
+
+impl Node {
+    /// What the task's watermark is for this node.
+    pub fn behind(&self, watermark: Watermark) -> Watermark {
+        Watermark(watermark.0.saturating_sub(self.lag_ms))
+    }
 }
 
 /// Where rows go.
@@ -136,6 +147,8 @@ pub struct TableInput {
 pub enum TopologyError {
     #[error("query '{query}': {what} cannot run as a stream: {reason}; {help}")]
     Unsupported { query: String, what: String, reason: &'static str, help: &'static str },
+    #[error("query '{query}': {message}; {help}")]
+    Join { query: String, message: String, help: &'static str },
     #[error("query '{query}': source '{name}' is not declared")]
     UnknownSource { query: String, name: String },
     #[error("query '{query}': {error}")]

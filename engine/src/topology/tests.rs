@@ -153,7 +153,7 @@ async fn what_never_ends_is_refused() {
         LIMIT cannot run as a stream: a stream has no end at which its first rows are all there are; leave it out
         DISTINCT ON without an order cannot run as a stream: which row of each key is the first is not said; add ORDER BY with the key, and then what decides, such as the event time
         a rank without an order cannot run as a stream: which rows are the first is not said; add ORDER BY to OVER (…)
-        a join of two streams cannot run as a stream: it is not there yet; declare one of them as a table, with its key
+        rows of two streams that may meet at any time would have to be kept for ever; say how near in time they are, such as AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1 hour', by the event time of both; or join windows, by equal window_start and window_end; or declare one of them as a table
         OVER (…) cannot run as a stream: window functions over rows are not there yet; use an aggregate over TUMBLE(…)
         ORDER BY within nth_value is not there yet; leave it out
     "#]].assert_eq(&refusals);
