@@ -1,4 +1,4 @@
-//! Streams joined with tables, by the real binary.
+//! Streams joined with tables and with each other, by the real binary.
 
 mod fixture;
 
@@ -12,8 +12,10 @@ use fixture::{ROOT, Running, stdout, succeed};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 6] = [
     "pipelines/carrier-delays.toml",
+    "pipelines/weather-delays.toml",
+    "examples/data/weather-2013-01.csv",
     "examples/data/flights-2013-01.csv",
     "examples/data/airlines.csv",
     "examples/data/airports.csv",
@@ -31,30 +33,23 @@ fn place() -> TempDir {
 }
 
 /// What batch DataFusion answers over the same files.
-fn by_batch(dir: &Path) -> Vec<Value> {
+fn by_batch(dir: &Path, names: &[&str], sql: &str) -> Vec<Value> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let batches = runtime.block_on(async {
         let context =
             SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
-        for name in ["flights", "airlines", "airports"] {
-            let file = if name == "flights" { "flights-2013-01" } else { name };
+        for name in names {
+            let monthly = matches!(*name, "flights" | "weather");
+            let file = if monthly { format!("{name}-2013-01") } else { (*name).to_owned() };
             let text = dir.join(format!("examples/data/{file}.csv"));
             // DataFusion's CSV reader has no token for NULL but the empty field.
             let plain = dir.join(format!("{name}.csv"));
             let text = fs::read_to_string(text).unwrap().replace(",NA", ",");
             fs::write(&plain, text).unwrap();
             let path = plain.to_str().unwrap();
-            context.register_csv(name, path, CsvReadOptions::new()).await.unwrap();
+            context.register_csv(*name, path, CsvReadOptions::new()).await.unwrap();
         }
-        let day = "date_trunc('day', arrow_cast(time_hour, 'Timestamp(Second, Some(\"+00:00\"))'))";
-        let sql = format!(
-            "SELECT {day} AS window_start, {day} + INTERVAL '1 day' AS window_end,
-                    airlines.name AS airline, tzone AS zone, count(*) AS flights,
-                    avg(dep_delay) AS mean_delay
-             FROM flights JOIN airlines ON flights.carrier = airlines.carrier
-             LEFT JOIN airports ON dest = faa GROUP BY 1, 2, 3, 4"
-        );
-        context.sql(&sql).await.unwrap().collect().await.unwrap()
+        context.sql(sql).await.unwrap().collect().await.unwrap()
     });
     let mut json = Vec::new();
     for batch in &batches {
@@ -65,17 +60,33 @@ fn by_batch(dir: &Path) -> Vec<Value> {
     rows(&String::from_utf8(json).unwrap())
 }
 
+/// The day of a flight.
+const DAY: &str =
+    "date_trunc('day', arrow_cast(flights.time_hour, 'Timestamp(Second, Some(\"+00:00\"))'))";
+
+fn carriers_by_batch(dir: &Path) -> Vec<Value> {
+    let sql = format!(
+        "SELECT {DAY} AS window_start, {DAY} + INTERVAL '1 day' AS window_end,
+                airlines.name AS airline, tzone AS zone, count(*) AS flights,
+                avg(dep_delay) AS mean_delay
+         FROM flights JOIN airlines ON flights.carrier = airlines.carrier
+         LEFT JOIN airports ON dest = faa GROUP BY 1, 2, 3, 4"
+    );
+    by_batch(dir, &["flights", "airlines", "airports"], &sql)
+}
+
 /// Rows in one order, with delays as near as sums of floats are in any order.
 fn rows(lines: &str) -> Vec<Value> {
     let mut rows: Vec<Value> = lines
         .lines()
         .map(|line| {
             let mut row: Value = serde_json::from_str(line).unwrap();
-            let mean = row["mean_delay"].as_f64();
-            row["mean_delay"] = mean.map_or(Value::Null, |mean| format!("{mean:.9}").into());
+            let fields = row.as_object_mut().unwrap();
+            for (_, mean) in fields.iter_mut().filter(|(name, _)| name.contains("delay")) {
+                *mean = mean.as_f64().map_or(Value::Null, |mean| format!("{mean:.9}").into());
+            }
             // A batch writer may leave out what is NULL.
-            let zone = row["zone"].take();
-            row["zone"] = zone;
+            fields.retain(|_, value| !value.is_null());
             row
         })
         .collect();
@@ -97,7 +108,7 @@ const RUN: [&str; 7] = [
 fn the_answer_until_the_end_is_that_of_batch_sql() {
     let dir = place();
     let output = succeed(dir.path(), &[&RUN[..], &["--until-end"]].concat());
-    let expected = by_batch(dir.path());
+    let expected = carriers_by_batch(dir.path());
     assert!(expected.len() > 1_000, "{}", expected.len());
     assert_eq!(rows(&stdout(&output)), expected);
     let said = String::from_utf8(output.stderr).unwrap();
@@ -146,4 +157,24 @@ fn a_row_that_replaces_another_counts_for_what_comes_after_and_after_a_restart()
     let output = stdout(&succeed(dir.path(), &[&RUN[..], &["--until-end"]].concat()));
     let after: Vec<&str> = output.lines().filter(|line| line.contains("\"2014-01-01T")).collect();
     assert!(matches!(after[..], [only] if only.contains("Renamed Air Lines")), "{after:?}");
+}
+
+#[test]
+fn streams_joined_by_time_answer_as_batch_sql_does() {
+    let dir = place();
+    let run = ["run", "pipelines/weather-delays.toml", "--until-end", "--listen", "127.0.0.1:0"];
+    let output = succeed(dir.path(), &[&run[..], &["--data-dir", "data", "--json"]].concat());
+    let sql = format!(
+        "SELECT {DAY} AS window_start, {DAY} + INTERVAL '1 day' AS window_end,
+                flights.origin, count(*) AS flights, count(visib) AS measured,
+                avg(dep_delay) AS mean_delay,
+                avg(dep_delay) FILTER (WHERE visib < 3) AS delay_in_fog,
+                avg(dep_delay) FILTER (WHERE wind_speed > 25) AS delay_in_wind
+         FROM flights LEFT JOIN weather
+         ON flights.origin = weather.origin AND flights.time_hour = weather.time_hour
+         GROUP BY 1, 2, 3"
+    );
+    let expected = by_batch(dir.path(), &["flights", "weather"], &sql);
+    assert!(expected.len() >= 93, "{}", expected.len());
+    assert_eq!(rows(&stdout(&output)), expected);
 }

@@ -67,6 +67,7 @@ pub fn batch_engine(tables: &[(&Source, Vec<RecordBatch>)]) -> SessionContext {
     let mut context = SessionContext::new_with_config(config);
     crate::plan::windows::register(&mut context).unwrap();
     context.register_relation_planner(Arc::new(WindowTables)).unwrap();
+    context.register_udf(crate::plan::as_of::function().as_ref().clone());
     datafusion_functions_nested::register_all(&mut context).unwrap();
     for (source, rows) in tables {
         let table = MemTable::try_new(source.schema.clone(), vec![rows.clone()]).unwrap();

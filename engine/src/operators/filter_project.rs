@@ -61,6 +61,10 @@ impl Stage {
         }
     }
 
+    pub fn into_steps(self) -> Vec<Step> {
+        self.steps
+    }
+
     /// Whether rows meet that table here.
     pub fn joins(&self, table: usize) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Join(join) if join.table == table))

@@ -4,7 +4,10 @@
 //! - [`filter_project`]: rows in, rows out, nothing remembered;
 //! - [`lookup_join`]: rows of a stream in, with rows of a table out;
 //! - [`interval_join`]: rows of two streams in, those that are near in time out together.
-//!   [`sides`] beneath it puts pairs together;
+//!   [`updating_join`]: the same of tables, whenever they change. [`sides`] beneath both puts
+//!   pairs together;
+//! - [`temporal_join`]: rows of a stream in, with rows of a table as they were at that time out;
+//! - [`normalize`]: records of a table in, changes of its rows out;
 //! - [`unnest`]: lists in, a row per element out;
 //! - [`aggregate`]: rows in, groups out: when their window closes, or whenever they change.
 //!   [`groups`] beneath it finds the group of each row; what groups hold lives in [`crate::state`];
@@ -41,10 +44,13 @@ pub mod filter_project;
 pub mod groups;
 pub mod interval_join;
 pub mod lookup_join;
+pub mod normalize;
 pub mod ordered_rows;
 pub mod sides;
+pub mod temporal_join;
 pub mod top_n;
 pub mod unnest;
+pub mod updating_join;
 
 /// What an operator is to do: part of a topology, shared by its tasks. Its `Display` says all that
 /// its state depends on, beside the rows that come in.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use datafusion_sql::sqlparser::ast;
 use datafusion_sql::sqlparser::dialect::GenericDialect;
+use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{
     Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer,
@@ -192,6 +193,7 @@ pub(crate) fn parse_prefix<T>(
 ) -> Result<(T, usize), Diagnostic> {
     check_length(file, &tokens)?;
     unwrap_window_tables(&mut tokens);
+    move_system_times(&mut tokens);
     tokens.push(TokenWithSpan { token: Token::EOF, span: sql_span(end, end) });
     let mut parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens);
     let read = read(&mut parser).map_err(|error| syntax_error(file, end, error))?;
@@ -339,6 +341,47 @@ fn partition_by(tokens: &[TokenWithSpan], at: usize) -> Option<usize> {
         }
         depth == 1 && is_word(&tokens[place], "PARTITION") && is_word(&tokens[place + 1], "BY")
     })
+}
+
+/// `t FOR SYSTEM_TIME AS OF s.ts AS x` to `t AS x WITH (s.ts)`, which the parser knows.
+fn move_system_times(tokens: &mut Vec<TokenWithSpan>) {
+    const WORDS: [&str; 4] = ["FOR", "SYSTEM_TIME", "AS", "OF"];
+    let is_here = |tokens: &[TokenWithSpan], at: usize| {
+        let found = tokens.get(at..at + WORDS.len());
+        found.is_some_and(|found| found.iter().zip(WORDS).all(|(token, word)| is_word(token, word)))
+    };
+    let is_name = |token: Option<&TokenWithSpan>| {
+        token.is_some_and(|token| matches!(token.token, Token::Word(_)))
+    };
+    let mut at = 0;
+    while at < tokens.len() {
+        if !is_here(tokens, at) || !is_name(tokens.get(at + WORDS.len())) {
+            at += 1;
+            continue;
+        }
+        let mut end = at + WORDS.len() + 1;
+        while tokens.get(end).is_some_and(|token| token.token == Token::Period)
+            && is_name(tokens.get(end + 1))
+        {
+            end += 2;
+        }
+        let time: Vec<TokenWithSpan> = tokens.drain(at..end).skip(WORDS.len()).collect();
+        let span = time[0].span;
+        let sign = |token: Token| TokenWithSpan { token, span };
+        let keyword = |token: &TokenWithSpan| match &token.token {
+            Token::Word(word) => word.quote_style.is_none() && word.keyword != Keyword::NoKeyword,
+            _ => true,
+        };
+        if tokens.get(at).is_some_and(|token| is_word(token, "AS")) {
+            at += 2;
+        } else if tokens.get(at).is_some_and(|token| !keyword(token)) {
+            at += 1;
+        }
+        let at_end = at.min(tokens.len());
+        let opening = [sign(Token::make_keyword("WITH")), sign(Token::LParen)];
+        let hint = opening.into_iter().chain(time).chain([sign(Token::RParen)]);
+        tokens.splice(at_end..at_end, hint);
+    }
 }
 
 fn is_window_call(tokens: &[TokenWithSpan], at: usize) -> bool {

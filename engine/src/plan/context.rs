@@ -14,7 +14,7 @@ use datafusion_expr::{
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 
 use super::window_tables::WindowTables;
-use super::windows;
+use super::{as_of, windows};
 use crate::pipeline::Source;
 
 /// A source as the leaf of a plan.
@@ -120,7 +120,7 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
     let built_in = datafusion_functions::all_default_functions()
         .into_iter()
         .chain(datafusion_functions_nested::all_default_nested_functions());
-    for function in built_in.chain(windows::functions()) {
+    for function in built_in.chain(windows::functions()).chain([as_of::function()]) {
         for name in std::iter::once(function.name()).chain(all(function.aliases())) {
             scalar.insert(name.to_owned(), Arc::clone(&function));
         }

@@ -184,7 +184,11 @@ fn length_ns(constant: &ScalarValue) -> Option<i128> {
 
 /// The least and the most that the event time of a row is after `time`, if that is the event time
 /// of a source, or the bound of a window over one.
-fn event_after_ms(time: &Expr, plan: &LogicalPlan, source_of: SourceOf<'_>) -> Option<(i64, i64)> {
+pub(crate) fn event_after_ms(
+    time: &Expr,
+    plan: &LogicalPlan,
+    source_of: SourceOf<'_>,
+) -> Option<(i64, i64)> {
     let traced = trace(time, plan);
     if let Some(window) = window_bound(&traced) {
         let by_event_time =
@@ -214,8 +218,8 @@ fn event_after_ms(time: &Expr, plan: &LogicalPlan, source_of: SourceOf<'_>) -> O
     }
 }
 
-/// The least and the most that an event time is after the bound of its window: that of a group, which
-/// comes out at the end of it, or of any row in it.
+/// The least and the most that an event time is after the bound of its window: that of a group,
+/// which comes out at the end of it, or of any row in it.
 fn event_after_bound_ms(bound: Bound, shape: Shape, aggregated: bool) -> Option<(i64, i64)> {
     let ms = |length_ns: i64| length_ns / NS_PER_MS as i64;
     let (shortest_ms, size_ms) = match shape {

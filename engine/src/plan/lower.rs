@@ -15,7 +15,7 @@ use super::probe::Probe;
 use super::streamable::{self, Place};
 use super::unique_key::unique_key;
 use super::windows::{WindowError, check_sessions, group_window};
-use super::{errors, event_time, group_windows, joins};
+use super::{as_of, errors, event_time, group_windows, joins};
 use crate::formats::{FormatError, RowEncoder};
 use crate::pipeline::draft::{Draft, DraftQuery, DraftSink, Named};
 use crate::pipeline::{Diagnostic, Emit, Pipeline, Query, Sink, Source};
@@ -104,7 +104,7 @@ impl Planning<'_> {
             mistakes.push(mistake);
             return None;
         }
-        let query = &group_windows::rewrite(query, catalog);
+        let query = &as_of::rewrite(group_windows::rewrite(query, catalog), catalog);
         let before = mistakes.len();
         streamable::check(query, place, mistakes);
         let planner = catalog.planner();

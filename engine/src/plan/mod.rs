@@ -13,7 +13,8 @@
 //! - [`window_tables`]: `TUMBLE(…)`, `HOP(…)`, `CUMULATE(…)` and `SESSION(…)` in FROM;
 //!   [`group_windows`]: `GROUP BY tumble(…)`; [`windows`]: their scalar functions, and which window
 //!   an aggregate groups by; [`event_time`]: whether that goes by the event time of its source;
-//! - [`joins`]: how near in time the rows of two streams must be to meet;
+//! - [`joins`]: how near in time the rows of two streams must be to meet; [`as_of`]: tables as they
+//!   were at a time;
 //! - [`unique_key`]: what tells the rows of an answer apart;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
 //!   [`errors`]: what the planner says, as diagnostics;
@@ -23,6 +24,7 @@
 //! A plan's leaves are scans of sources by name. The same file gives the same plan, always. A plan
 //! means to a batch engine what it means here.
 
+pub(crate) mod as_of;
 pub(crate) mod context;
 mod errors;
 mod event_time;

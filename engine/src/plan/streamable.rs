@@ -173,9 +173,8 @@ impl Check<'_> {
     fn body(&mut self, body: &SetExpr) {
         let mut body = body;
         while let SetExpr::SetOperation { left, right, op, .. } = body {
-            if *op != SetOperator::Union {
-                let message = format!("{op} is not there yet");
-                self.refuse(right.span(), &message, "use UNION ALL, or a filter");
+            if *op == SetOperator::Minus {
+                self.refuse(right.span(), "MINUS is called EXCEPT here", "write EXCEPT");
             }
             self.part(right);
             body = left;
@@ -233,17 +232,14 @@ impl Check<'_> {
         match expr {
             Expr::Subquery(query) if self.windowed.contains(&std::ptr::from_ref(&**query)) => {}
             Expr::Subquery(query) => self.subquery(query.span()),
-            Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } => {
-                self.subquery(subquery.span());
-            }
             Expr::Function(function) => self.function(function),
             _ => {}
         }
     }
 
     fn subquery(&mut self, span: SqlSpan) {
-        let message = "a query within an expression cannot run as a stream yet";
-        self.refuse(span, message, "write its rows to a topic by a query of its own");
+        let message = "a query that stands for a value cannot run as a stream yet";
+        self.refuse(span, message, "join with it: CROSS JOIN (SELECT max(…) … FROM …)");
     }
 
     fn function(&mut self, function: &Function) {
@@ -272,6 +268,13 @@ impl Visitor for Check<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, relation: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { with_hints, .. } = relation
+            && let Some(hint) = with_hints.first()
+        {
+            let message = "FOR SYSTEM_TIME AS OF goes with the join of a stream with a table";
+            let help = "such as trips JOIN rates FOR SYSTEM_TIME AS OF trips.at ON …";
+            self.refuse(hint.span(), message, help);
+        }
         let call = WindowCall::of(relation);
         if let Some(call) = call {
             self.windowed.extend(call.query().map(std::ptr::from_ref));

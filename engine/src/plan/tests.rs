@@ -384,15 +384,29 @@ sql = "SELECT number, name FROM flights AS f, airlines AS a WHERE f.carrier = a.
 }
 
 #[test]
-fn tables_are_not_streams_and_joins_have_a_stream_and_a_table() {
+fn joins_that_would_keep_rows_for_ever_are_refused() {
     let of = |sql: &str| {
         joined(&format!("[[queries]]\nname = \"o\"\nsql = \"{sql}\"\n")).unwrap_err().join("\n")
     };
     let all = [
-        "SELECT * FROM airlines",
         "SELECT name FROM airlines UNION ALL SELECT carrier FROM flights",
         "SELECT f.number FROM flights AS f JOIN flights AS g ON f.number = g.number",
         "SELECT a.name FROM airlines AS a JOIN airlines AS b ON a.name = b.name",
+        "SELECT f.number FROM flights AS f JOIN flights AS g ON f.number = g.number AND f.at < g.at",
+        "SELECT f.number FROM flights AS f LEFT JOIN (SELECT carrier, count(*) AS c FROM flights \
+         GROUP BY carrier) AS g ON f.carrier = g.carrier",
+        "SELECT number FROM flights WHERE carrier IN (SELECT carrier FROM flights WHERE number = '1')",
+        "SELECT number FROM flights WHERE carrier NOT IN (SELECT carrier FROM airlines)",
+        "SELECT number, (SELECT max(number) FROM flights) AS most FROM flights",
+        "SELECT a.name FROM airlines AS a CROSS JOIN airlines AS b",
+        "SELECT number FROM flights FOR SYSTEM_TIME AS OF at",
+        "SELECT f.number FROM flights AS f JOIN airlines FOR SYSTEM_TIME AS OF f.at USING (carrier)",
+        "SELECT f.number FROM flights AS f JOIN airlines FOR SYSTEM_TIME AS OF f.at AS a \
+         ON f.number = a.name",
+        "SELECT f.number FROM flights AS f JOIN airlines FOR SYSTEM_TIME AS OF now() AS a \
+         ON f.carrier = a.carrier",
+        "SELECT f.number FROM flights AS f RIGHT JOIN airlines FOR SYSTEM_TIME AS OF f.at AS a \
+         ON f.carrier = a.carrier",
         "SELECT number FROM flights JOIN airlines ON number > 3",
         "SELECT number FROM flights CROSS JOIN airlines",
         "SELECT number FROM flights RIGHT JOIN airlines USING (carrier)",
@@ -403,14 +417,34 @@ fn tables_are_not_streams_and_joins_have_a_stream_and_a_table() {
     ];
     let said: Vec<String> = all.iter().map(|sql| format!("{sql}\n  {}", of(sql))).collect();
     expect![[r#"
-        SELECT * FROM airlines
-          a table by itself cannot run as a stream: its rows are replaced and deleted ["o"]
         SELECT name FROM airlines UNION ALL SELECT carrier FROM flights
-          a table by itself cannot run as a stream: its rows are replaced and deleted ["o"]
+          rows of this answer are replaced, and nothing says by which key ["o"]
         SELECT f.number FROM flights AS f JOIN flights AS g ON f.number = g.number
           rows of two streams that may meet at any time would have to be kept for ever [flights AS g]
         SELECT a.name FROM airlines AS a JOIN airlines AS b ON a.name = b.name
-          a join of two tables is not there yet [airlines AS b]
+          rows of this answer are replaced, and nothing says by which key ["o"]
+        SELECT f.number FROM flights AS f JOIN flights AS g ON f.number = g.number AND f.at < g.at
+          rows of two streams that may meet at any time would have to be kept for ever [flights AS g]
+        SELECT f.number FROM flights AS f LEFT JOIN (SELECT carrier, count(*) AS c FROM flights GROUP BY carrier) AS g ON f.carrier = g.carrier
+          a stream cannot be joined with an answer that keeps changing: its rows would have to be kept for ever [SELECT carrier, count(*) AS c FROM flights GROUP BY carrier) AS g]
+        SELECT number FROM flights WHERE carrier IN (SELECT carrier FROM flights WHERE number = '1')
+          rows of two streams that may meet at any time would have to be kept for ever ["o"]
+        SELECT number FROM flights WHERE carrier NOT IN (SELECT carrier FROM airlines)
+          NOT IN has no answer once the other side has a NULL, so nothing would ever be certain ["o"]
+        SELECT number, (SELECT max(number) FROM flights) AS most FROM flights
+          a query that stands for a value cannot run as a stream yet [SELECT max(number) FROM flights]
+        SELECT a.name FROM airlines AS a CROSS JOIN airlines AS b
+          a join needs columns that are equal: else every row meets every other [airlines AS b]
+        SELECT number FROM flights FOR SYSTEM_TIME AS OF at
+          FOR SYSTEM_TIME AS OF goes with the join of a stream with a table [at]
+        SELECT f.number FROM flights AS f JOIN airlines FOR SYSTEM_TIME AS OF f.at USING (carrier)
+          FOR SYSTEM_TIME AS OF goes with the join of a stream with a table [f.at]
+        SELECT f.number FROM flights AS f JOIN airlines FOR SYSTEM_TIME AS OF f.at AS a ON f.number = a.name
+          a table as it was is found by its whole key [airlines FOR SYSTEM_TIME AS OF f.at AS a]
+        SELECT f.number FROM flights AS f JOIN airlines FOR SYSTEM_TIME AS OF now() AS a ON f.carrier = a.carrier
+          expected the end, found '(' [(]
+        SELECT f.number FROM flights AS f RIGHT JOIN airlines FOR SYSTEM_TIME AS OF f.at AS a ON f.carrier = a.carrier
+          a join with a table as it was keeps rows of the stream only [airlines FOR SYSTEM_TIME AS OF f.at AS a]
         SELECT number FROM flights JOIN airlines ON number > 3
           a join needs columns that are equal: else every row meets every other [airlines]
         SELECT number FROM flights CROSS JOIN airlines
@@ -447,4 +481,88 @@ steps = [
         'outer' is no type of join ["outer"]
         expected an expression, but the text ends here ["]"#]]
     .assert_eq(&said.unwrap_err().join("\n"));
+}
+
+#[test]
+fn a_step_sees_a_table_as_it_was_as_sql_does() {
+    let step = joined(
+        r#"
+[[queries]]
+name = "o"
+from = "flights"
+steps = [{ join = "airlines", on = "carrier = airlines.carrier", as_of = "at", type = "left" }]
+"#,
+    );
+    let sql = joined(
+        r#"
+[[queries]]
+name = "o"
+sql = """SELECT input.*, airlines.name FROM flights AS input
+         LEFT JOIN airlines FOR SYSTEM_TIME AS OF input.at ON (input.carrier = airlines.carrier)"""
+"#,
+    );
+    assert_eq!(step, sql);
+    expect![[r#"
+        Projection: input.carrier, input.number, input.at, airlines.name
+          Left Join: input.carrier = airlines.carrier Filter: system_time_as_of(input.at, airlines.carrier)
+            SubqueryAlias: input
+              TableScan: flights projection=[carrier, number, at]
+            TableScan: airlines projection=[carrier, name]"#]].assert_eq(&sql.unwrap());
+}
+
+#[test]
+fn subqueries_and_set_operations_are_joins() {
+    let of = |sql: &str| joined(&format!("[[queries]]\nname = \"o\"\nsql = \"{sql}\"\n"));
+    let all = [
+        "SELECT number FROM flights WHERE carrier IN (SELECT carrier FROM airlines WHERE name > 'A')",
+        "SELECT f.number FROM flights AS f WHERE NOT EXISTS \
+         (SELECT 1 FROM airlines AS a WHERE a.carrier = f.carrier)",
+        "SELECT carrier FROM airlines EXCEPT SELECT carrier FROM flights",
+        "SELECT f.number FROM flights AS f, flights AS g WHERE f.carrier = g.carrier \
+         AND g.at BETWEEN f.at AND f.at + INTERVAL '1 hour'",
+    ];
+    let said = all.map(|sql| format!("{sql}\n{}", of(sql).unwrap_or_else(|said| said.join("\n"))));
+    expect![[r#"
+        SELECT number FROM flights WHERE carrier IN (SELECT carrier FROM airlines WHERE name > 'A')
+        Projection: flights.number
+          LeftSemi Join: flights.carrier = __correlated_sq_1.carrier
+            TableScan: flights projection=[carrier, number]
+            SubqueryAlias: __correlated_sq_1
+              Projection: airlines.carrier
+                Filter: airlines.name > Utf8("A")
+                  TableScan: airlines projection=[carrier, name]
+        SELECT f.number FROM flights AS f WHERE NOT EXISTS (SELECT 1 FROM airlines AS a WHERE a.carrier = f.carrier)
+        Projection: f.number
+          LeftAnti Join: f.carrier = __correlated_sq_1.carrier
+            SubqueryAlias: f
+              TableScan: flights projection=[carrier, number]
+            SubqueryAlias: __correlated_sq_1
+              SubqueryAlias: a
+                TableScan: airlines projection=[carrier]
+        SELECT carrier FROM airlines EXCEPT SELECT carrier FROM flights
+        LeftAnti Join: airlines.carrier = flights.carrier
+          Distinct:
+            TableScan: airlines projection=[carrier]
+          TableScan: flights projection=[carrier]
+        SELECT f.number FROM flights AS f, flights AS g WHERE f.carrier = g.carrier AND g.at BETWEEN f.at AND f.at + INTERVAL '1 hour'
+        Projection: f.number
+          Inner Join: f.carrier = g.carrier Filter: g.at >= f.at AND g.at <= f.at + IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")
+            SubqueryAlias: f
+              TableScan: flights projection=[carrier, number, at]
+            SubqueryAlias: g
+              TableScan: flights projection=[carrier, at]"#]].assert_eq(&said.join("\n"));
+}
+
+#[test]
+fn weather_delays_joins_two_streams_by_their_event_times() {
+    let pipeline = load_one("pipelines/weather-delays.toml");
+    expect![[r#"
+        Projection: window_start, window_end, input.origin, count(Int64(1)) AS count(*) AS flights, count(visibility) AS measured, avg(input.dep_delay) AS mean_delay, avg(input.dep_delay) FILTER (WHERE visibility < Int64(3)) AS delay_in_fog, avg(input.dep_delay) FILTER (WHERE wind > Int64(25)) AS delay_in_wind
+          Aggregate: groupBy=[[window_start, window_end, input.origin]], aggr=[[count(Int64(1)), count(visibility), avg(input.dep_delay), avg(input.dep_delay) FILTER (WHERE visibility < Float64(3)) AS avg(input.dep_delay) FILTER (WHERE visibility < Int64(3)), avg(input.dep_delay) FILTER (WHERE wind > Float64(25)) AS avg(input.dep_delay) FILTER (WHERE wind > Int64(25))]]
+            Projection: input.dep_delay, input.origin, weather.visib AS visibility, weather.wind_speed AS wind, tumble_start(input.time_hour, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 1, nanoseconds: 0 }")) AS window_start, tumble_end(input.time_hour, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 1, nanoseconds: 0 }")) AS window_end
+              Left Join: input.origin = weather.origin, input.time_hour = weather.time_hour
+                SubqueryAlias: input
+                  TableScan: flights projection=[dep_delay, origin, time_hour]
+                TableScan: weather projection=[origin, wind_speed, visib, time_hour]"#]]
+    .assert_eq(&pipeline.queries[0].plan.display_indent().to_string());
 }

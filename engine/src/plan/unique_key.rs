@@ -85,6 +85,26 @@ fn only_key(plan: &LogicalPlan) -> Option<Vec<usize>> {
                 return Some(right);
             }
             let before = join.left.schema().fields().len();
+            // Where each row meets one at most, its own key is enough.
+            let finds = |key: &[usize], plan: &LogicalPlan, side: usize| {
+                let columns = plan.schema().columns();
+                key.iter().all(|&key| {
+                    join.on.iter().any(|on| {
+                        let of_side = if side == 0 { &on.0 } else { &on.1 };
+                        matches!(of_side, Expr::Column(column) if *column == columns[key])
+                    })
+                })
+            };
+            if matches!(join.join_type, JoinType::Inner | JoinType::Left)
+                && finds(&right, &join.right, 1)
+            {
+                return Some(left);
+            }
+            if matches!(join.join_type, JoinType::Inner | JoinType::Right)
+                && finds(&left, &join.left, 0)
+            {
+                return Some(right.into_iter().map(|key| before + key).collect());
+            }
             Some(left.into_iter().chain(right.into_iter().map(|key| before + key)).collect())
         }
         LogicalPlan::TableScan(scan) => {

@@ -27,6 +27,7 @@
 
 mod exchange;
 mod flow;
+mod keyed;
 pub mod output;
 mod sink;
 mod tables;
@@ -40,7 +41,7 @@ use broker::record::{BatchBuilder, BatchError, Record, Records};
 use datafusion_common::DataFusionError;
 use thiserror::Error;
 
-use crate::formats::{DecodedRows, FormatError, RowDecoder};
+use crate::formats::{FormatError, RowDecoder};
 use crate::operators::filter_project::Stage;
 use crate::operators::{Kept, Operator, reason};
 use crate::pipeline::OnError;
@@ -49,6 +50,7 @@ use crate::state::changelog::{Change, Meta, Restored, StateError, StateId};
 use crate::time::{ExchangeClock, Progress, SourceClock, WallTime, Watermark, idle_at, progress};
 use crate::topology::{Input, Topology};
 use exchange::{ExchangeReader, ExchangeWriter};
+use keyed::keyed_rows;
 use output::{DeadLetter, Output};
 use tables::Tables;
 
@@ -400,18 +402,26 @@ impl Task {
                 continue;
             }
             let partition = chunk.from.partition;
-            let decoded = self.decoders[input].decode(partition, chunk.records);
-            let DecodedRows { rows, kept, failures, tombstones } = decoded;
-            for failure in failures {
+            let mut decoded = self.decoders[input].decode(partition, chunk.records);
+            for failure in std::mem::take(&mut decoded.failures) {
                 let record = &chunk.records[failure.index];
                 self.fail(input, chunk, record, "decode", failure.reason.to_string())?;
             }
-            self.counts.tombstones += tombstones.len() as u64;
-            self.counts.rows_in += rows.batch.num_rows() as u64;
-            let future = self.clocks[input].observe(partition, &rows.event_times_ms, now);
+            self.counts.tombstones += decoded.tombstones.len() as u64;
+            self.counts.rows_in += decoded.rows.batch.num_rows() as u64;
+            let times = &decoded.rows.event_times_ms;
+            let future = self.clocks[input].observe(partition, times, now);
             self.counts.future += future as u64;
             let topology = self.topology.clone();
-            let Input { stage, to, .. } = &topology.inputs[input];
+            let Input { stage, to, by_key, .. } = &topology.inputs[input];
+            let (rows, kept) = match by_key {
+                true => {
+                    let keyed = keyed_rows(&decoded, chunk.records, stage.schema());
+                    let keyed = keyed.map_err(TaskError::evaluate("a table"))?;
+                    (keyed.rows, Some(keyed.records))
+                }
+                false => (decoded.rows, decoded.kept),
+            };
             let evaluated = self.evaluate(stage, *to, rows);
             for (row, reason) in evaluated.failed {
                 let index = kept.as_ref().map_or(row, |kept| kept[row]);

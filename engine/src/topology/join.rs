@@ -1,34 +1,208 @@
-//! Joins: of a stream with a table, and of two streams.
+//! Joins: of a stream with a table, of two streams, and of two tables.
 
 use std::sync::Arc;
 
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::{JoinType, NullEquality};
-use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan, TableScan};
+use datafusion_expr::utils::{conjunction, split_conjunction};
+use datafusion_expr::{Distinct, Expr, ExprSchemable, Filter, Join, LogicalPlan, TableScan};
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::Column;
 
 use super::flow::Changes;
-use super::{Flow, Input, Lowering, TableInput, TopologyError};
-use crate::operators::filter_project::Step;
+use super::{Flow, Input, Lowering, Port, TableInput, TopologyError};
+use crate::operators::aggregate::updating::UpdatingSpec;
+use crate::operators::filter_project::{Stage, Step};
 use crate::operators::interval_join::{IntervalSpec, SideTime};
 use crate::operators::lookup_join::{LookupJoin, LookupKind, PairFilter};
+use crate::operators::normalize::{NormalizeSpec, schema_of_records};
 use crate::operators::sides::{Role, Side, Sides};
+use crate::operators::temporal_join::TemporalSpec;
+use crate::operators::updating_join::UpdatingJoinSpec;
 use crate::pipeline::{Source, SourceKind};
-use crate::plan::joins::time_bounds;
+use crate::plan::as_of;
+use crate::plan::joins::{event_after_ms, time_bounds};
+use crate::plan::windows::trace;
 
 impl Lowering<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<Flow, TopologyError> {
+        let conditions = join.filter.iter().flat_map(|filter| split_conjunction(filter));
+        if let Some(time) = conditions.clone().find_map(as_of::time_of) {
+            let rest = conditions.filter(|condition| as_of::time_of(condition).is_none());
+            let rest: Vec<&Expr> = rest.collect();
+            return self.temporal_join(join, time, &rest);
+        }
         let tables = (self.table(&join.left), self.table(&join.right));
+        if join.null_aware {
+            let message = "NOT IN has no answer once the other side has a NULL, so nothing would \
+                           ever be certain";
+            let help = "say NOT EXISTS (SELECT … WHERE other.column = this.column)";
+            return Err(self.no_join(message.to_owned(), help));
+        }
         let (stream, table_first) = match tables {
-            (None, None) => return self.join_of_streams(join),
-            (Some(_), Some(_)) => {
-                let message = "a join of two tables is not there yet".to_owned();
-                return Err(self.no_join(message, "join a stream with each of them"));
-            }
             (None, Some(_)) => (&join.left, false),
             (Some(_), None) => (&join.right, true),
+            _ => {
+                let (left, right) = (self.lower(&join.left)?, self.lower(&join.right)?);
+                return self.join_of_kept(join, left, right);
+            }
         };
         let flow = self.lower(stream)?;
-        self.lookup(join, flow, table_first)
+        if !is_table(&flow, stream) {
+            return self.lookup(join, flow, table_first);
+        }
+        // What is looked up must not have changed when a row is taken back.
+        let table = self.lower(if table_first { &join.left } else { &join.right })?;
+        let (left, right) = if table_first { (table, flow) } else { (flow, table) };
+        self.join_of_kept(join, left, right)
+    }
+
+    /// Both sides are kept: as long as their times say, or as long as they are there.
+    fn join_of_kept(
+        &mut self,
+        join: &Join,
+        left: Flow,
+        right: Flow,
+    ) -> Result<Flow, TopologyError> {
+        match (is_table(&left, &join.left), is_table(&right, &join.right)) {
+            (true, true) => self.join_of_tables(join, left, right),
+            (false, false) => self.join_of_streams(join, left, right),
+            tables if is_about_keys(join, tables) => self.join_with_keys(join, left, right),
+            _ => {
+                let message = "a stream cannot be joined with an answer that keeps changing: its \
+                               rows would have to be kept for ever";
+                let help = "write that answer to a topic with a query of its own, declare the \
+                            topic as a table, and join the stream with it as it stands";
+                Err(self.no_join(message.to_owned(), help))
+            }
+        }
+    }
+
+    /// A stream that meets a table as it was.
+    fn temporal_join(
+        &mut self,
+        join: &Join,
+        time: &Expr,
+        rest: &[&Expr],
+    ) -> Result<Flow, TopologyError> {
+        let refuse = |message: &str, help| Err(self.no_join(message.to_owned(), help));
+        let help = "such as FROM trips JOIN rates FOR SYSTEM_TIME AS OF trips.at ON trips.city = \
+                    rates.city";
+        if self.table(&join.right).is_none() {
+            return refuse("FOR SYSTEM_TIME AS OF is for a table of its own, with a key", help);
+        }
+        if !matches!(join.join_type, JoinType::Inner | JoinType::Left) {
+            return refuse("a join with a table as it was keeps rows of the stream only", help);
+        }
+        let sources = self.sources;
+        let source_of = |scan: &TableScan| source_of(sources, scan);
+        if event_after_ms(time, &join.left, &source_of) != Some((0, 0)) {
+            return refuse("a table is seen as of the event time of the stream", help);
+        }
+        let Input { source, mut projection, stage, .. } = self.table_stage(&join.right)?;
+        let SourceKind::Table { key } = &source.kind else {
+            return refuse("FOR SYSTEM_TIME AS OF is for a table of its own, with a key", help);
+        };
+        let mut rest: Vec<Expr> = rest.iter().map(|&condition| condition.clone()).collect();
+        let mut found: Vec<Option<(Expr, Expr)>> = vec![None; key.len()];
+        for (left, right) in &join.on {
+            let column = traced_column(right, &join.right);
+            let names = |part: &usize| column.as_ref() == Some(&source.columns[*part].name);
+            match key.iter().position(names).filter(|&part| found[part].is_none()) {
+                Some(part) => {
+                    self.check_types(left, &join.left, right, &join.right)?;
+                    found[part] = Some((left.clone(), right.clone()));
+                }
+                None => rest.push(left.clone().eq(right.clone())),
+            }
+        }
+        let Some(on) = found.into_iter().collect::<Option<Vec<_>>>() else {
+            return refuse("a table as it was is found by its whole key", help);
+        };
+        let join = Join { on, filter: conjunction(rest), ..join.clone() };
+        let version: Vec<usize> = (0..projection.len()).collect();
+        projection.extend(key);
+        let (decoded, version) = self.records_of(&source, &projection, &version)?;
+        let flow = self.lower(&join.left)?;
+        self.check_not_updating(
+            &flow,
+            "a join of rows that are taken back with a table as it was",
+        )?;
+        let sides = Arc::new(self.sides(&join)?);
+        let records = Stage::new(decoded);
+        let input = Input { source, projection, stage: records, to: Port::Sink, by_key: true };
+        let table = self.built.input(input);
+        let spec = TemporalSpec { sides, version, stage };
+        Ok(self.built.node(vec![flow, table], Arc::new(spec), Changes::Final))
+    }
+
+    /// What a filter keeps. The optimiser says of each side what it is told of both, also of the
+    /// time at which a table is seen: there it means nothing.
+    pub(super) fn kept_by(&self, filter: &Filter) -> Result<Option<Step>, TopologyError> {
+        let conditions = split_conjunction(&filter.predicate).into_iter();
+        let conditions = conditions.filter(|condition| as_of::time_of(condition).is_none());
+        let Some(predicate) = conjunction(conditions.cloned()) else { return Ok(None) };
+        Ok(Some(Step::Filter(self.expr(&predicate, filter.input.schema())?)))
+    }
+
+    /// What records of a table come as, and the rows that they hold.
+    fn records_of(
+        &self,
+        source: &Source,
+        projection: &[usize],
+        wanted: &[usize],
+    ) -> Result<(SchemaRef, SchemaRef), TopologyError> {
+        let decoded = source.schema.project(projection);
+        let records = schema_of_records(&decoded.map_err(|error| self.wrong(error.to_string()))?);
+        let rows = records.project(wanted).map_err(|error| self.wrong(error.to_string()))?;
+        Ok((records, Arc::new(rows)))
+    }
+
+    /// A table, and a stream that only says which keys there are: each of them is kept once.
+    fn join_with_keys(
+        &mut self,
+        join: &Join,
+        left: Flow,
+        right: Flow,
+    ) -> Result<Flow, TopologyError> {
+        let mut sides = self.sides(join)?;
+        let witness = usize::from(sides.roles[1] == Role::Witness);
+        let Side { schema, keys } = &mut sides.of[witness];
+        let field = |(at, key): (usize, &Arc<dyn PhysicalExpr>)| {
+            let data_type = key.data_type(schema).map_err(|error| self.expression_error(error))?;
+            Ok(Field::new(format!("key{at}"), data_type, true))
+        };
+        let fields = keys.iter().enumerate().map(field).collect::<Result<Vec<_>, _>>()?;
+        let found: SchemaRef = Arc::new(Schema::new(fields));
+        let column = |at: usize| Arc::new(Column::new(found.field(at).name(), at));
+        let columns: Vec<Arc<dyn PhysicalExpr>> =
+            (0..keys.len()).map(|at| column(at) as Arc<dyn PhysicalExpr>).collect();
+        let exprs = std::mem::replace(keys, columns.clone());
+        *schema = found.clone();
+        let mut flows = [left, right];
+        flows.rotate_left(witness);
+        let [stream, table] = flows;
+        let stream = self.built.push(stream, Step::Project { exprs, schema: found.clone() });
+        let distinct = UpdatingSpec::new(columns, Vec::new(), found);
+        let stream = self.built.node(vec![stream], Arc::new(distinct), Changes::Final);
+        let mut flows = [stream, table];
+        flows.rotate_right(witness);
+        let spec = UpdatingJoinSpec { sides: Arc::new(sides) };
+        Ok(self.built.node(flows.into(), Arc::new(spec), Changes::Updating))
+    }
+
+    fn join_of_tables(
+        &mut self,
+        join: &Join,
+        left: Flow,
+        right: Flow,
+    ) -> Result<Flow, TopologyError> {
+        let of_one_row = |plan: &LogicalPlan| plan.max_rows() == Some(1);
+        if !of_one_row(&join.left) && !of_one_row(&join.right) {
+            self.check_keyed(join)?;
+        }
+        let spec = UpdatingJoinSpec { sides: Arc::new(self.sides(join)?) };
+        Ok(self.built.node(vec![left, right], Arc::new(spec), Changes::Updating))
     }
 
     /// A stream that meets a table as it stands.
@@ -68,13 +242,14 @@ impl Lowering<'_> {
         Ok(self.built.push(flow, Step::Join(Arc::new(step))))
     }
 
-    fn join_of_streams(&mut self, join: &Join) -> Result<Flow, TopologyError> {
-        let (left, right) = (self.lower(&join.left)?, self.lower(&join.right)?);
+    fn join_of_streams(
+        &mut self,
+        join: &Join,
+        left: Flow,
+        right: Flow,
+    ) -> Result<Flow, TopologyError> {
         let sources = self.sources;
-        let source_of = |scan: &TableScan| {
-            let name = scan.table_name.table();
-            sources.iter().find(|source| source.name == name).cloned()
-        };
+        let source_of = |scan: &TableScan| source_of(sources, scan);
         let Some(bounds) = time_bounds(join, &source_of) else {
             let message = "rows of two streams that may meet at any time would have to be kept \
                            for ever";
@@ -83,12 +258,6 @@ impl Lowering<'_> {
                         window_start and window_end; or declare one of them as a table";
             return Err(self.no_join(message.to_owned(), help));
         };
-        if left.updating || right.updating {
-            let message = "rows that are taken back cannot be joined by time yet".to_owned();
-            let help = "write them to a topic with a query of their own, and declare that as a \
-                        table";
-            return Err(self.no_join(message, help));
-        }
         let sides = Arc::new(self.sides(join)?);
         let time = |side: usize, of: &LogicalPlan, flow: &Flow| {
             let (least, most) = bounds.event_after_ms[side];
@@ -142,6 +311,34 @@ impl Lowering<'_> {
 
     fn no_join(&self, message: String, help: &'static str) -> TopologyError {
         TopologyError::Join { query: self.query.to_owned(), message, help }
+    }
+
+    /// Rows that replace each other by key.
+    pub(super) fn table_by_itself(
+        &mut self,
+        source: &Arc<Source>,
+        scan: &TableScan,
+        key: &[usize],
+    ) -> Result<Flow, TopologyError> {
+        let Input { mut projection, stage, .. } = self.scan_of(source, scan)?;
+        let wanted: Vec<usize> = (0..projection.len()).collect();
+        projection.extend(key);
+        let (schema, rows) = self.records_of(source, &projection, &wanted)?;
+        let input = Input {
+            source: source.clone(),
+            projection,
+            stage: Stage::new(schema),
+            to: Port::Sink,
+            by_key: true,
+        };
+        let flow = self.built.input(input);
+        let key = key.iter().map(|&column| source.columns[column].name.clone()).collect();
+        let spec = NormalizeSpec { schema: rows, key };
+        let mut flow = self.built.node(vec![flow], Arc::new(spec), Changes::Updating);
+        for step in stage.into_steps() {
+            flow = self.built.push(flow, step);
+        }
+        Ok(flow)
     }
 
     /// The planner has made both sides of one type.
@@ -209,8 +406,9 @@ impl Lowering<'_> {
             }
             LogicalPlan::Filter(filter) => {
                 let mut input = self.table_stage(&filter.input)?;
-                let predicate = self.expr(&filter.predicate, filter.input.schema())?;
-                input.stage.push(Step::Filter(predicate));
+                if let Some(step) = self.kept_by(filter)? {
+                    input.stage.push(step);
+                }
                 Ok(input)
             }
             other => {
@@ -218,6 +416,43 @@ impl Lowering<'_> {
                 self.scan_of(source, scan)
             }
         }
+    }
+}
+
+/// Whether one side only says by its keys which rows of the other come out, and that is a table.
+fn is_about_keys(join: &Join, (left, right): (bool, bool)) -> bool {
+    let other_is_table = match join.join_type {
+        JoinType::LeftSemi | JoinType::LeftAnti => left,
+        JoinType::RightSemi | JoinType::RightAnti => right,
+        _ => false,
+    };
+    other_is_table && !join.on.is_empty() && join.filter.is_none()
+}
+
+fn source_of(sources: &[Arc<Source>], scan: &TableScan) -> Option<Arc<Source>> {
+    let name = scan.table_name.table();
+    sources.iter().find(|source| source.name == name).cloned()
+}
+
+/// The column of a scan that an expression is, however it was renamed.
+fn traced_column(expr: &Expr, plan: &LogicalPlan) -> Option<String> {
+    let traced = trace(expr, plan);
+    match (traced.expr, traced.input) {
+        (Expr::Column(column), LogicalPlan::TableScan(_)) => Some(column.name),
+        _ => None,
+    }
+}
+
+/// Whether rows are kept as long as they are there, rather than going by: what has a key bounds
+/// them.
+fn is_table(flow: &Flow, plan: &LogicalPlan) -> bool {
+    match plan {
+        _ if flow.updating => true,
+        LogicalPlan::Distinct(Distinct::All(_)) => true,
+        LogicalPlan::Projection(_) | LogicalPlan::Filter(_) | LogicalPlan::SubqueryAlias(_) => {
+            plan.inputs().into_iter().all(|input| is_table(flow, input))
+        }
+        _ => false,
     }
 }
 

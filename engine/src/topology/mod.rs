@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion_common::{DFSchema, DataFusionError};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
@@ -87,6 +87,9 @@ pub struct Input {
     pub projection: Vec<usize>,
     pub stage: Stage,
     pub to: Port,
+    /// Its records replace and delete rows: they come with their keys, those that delete too (see
+    /// [`normalize`](crate::operators::normalize)).
+    pub by_key: bool,
 }
 
 /// Rows that come from other parts of the query.
@@ -267,12 +270,8 @@ impl Lowering<'_> {
         let source = self.sources.iter().find(|source| source.name == name).ok_or_else(|| {
             TopologyError::UnknownSource { query: self.query.to_owned(), name: name.to_owned() }
         })?;
-        if let SourceKind::Table { .. } = source.kind {
-            return Err(self.unsupported(
-                "a table by itself",
-                "its rows are replaced and deleted",
-                "join a stream with it, or declare it without a key to read its records",
-            ));
+        if let SourceKind::Table { key } = &source.kind {
+            return self.table_by_itself(source, scan, key);
         }
         let input = self.scan_of(source, scan)?;
         Ok(self.built.input(input))
@@ -296,7 +295,7 @@ impl Lowering<'_> {
         for filter in &scan.filters {
             stage.push(Step::Filter(self.expr(filter, &scan.projected_schema)?));
         }
-        Ok(Input { source: source.clone(), projection, stage, to: Port::Sink })
+        Ok(Input { source: source.clone(), projection, stage, to: Port::Sink, by_key: false })
     }
 
     fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Flow, TopologyError> {
@@ -573,7 +572,8 @@ impl fmt::Display for Input {
             .iter()
             .map(|&column| self.source.columns[column].name.as_str())
             .collect();
-        write!(f, "input {} [{}]{}", self.source.topic, columns.join(", "), self.stage)
+        let what = if self.by_key { "input by key" } else { "input" };
+        write!(f, "{what} {} [{}]{}", self.source.topic, columns.join(", "), self.stage)
     }
 }
 

@@ -185,8 +185,10 @@ impl Lowering<'_> {
             return self.ranked(&ranked, true);
         }
         let flow = self.lower(&filter.input)?;
-        let predicate = self.expr(&filter.predicate, filter.input.schema())?;
-        Ok(self.built.push(flow, Step::Filter(predicate)))
+        Ok(match self.kept_by(filter)? {
+            Some(step) => self.built.push(flow, step),
+            None => flow,
+        })
     }
 
     fn ranked(&mut self, filter: &RankFilter<'_>, numbered: bool) -> Result<Flow, TopologyError> {

@@ -1,3 +1,4 @@
+use arrow::datatypes::DataType;
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -277,4 +278,87 @@ async fn the_first_rows_of_each_window() {
             sink out"#]],
     )
     .await;
+}
+
+fn tables() -> [Source; 2] {
+    ["l", "r"].map(|name| {
+        let columns = [("id", DataType::Int64), ("key", DataType::Utf8), ("n", DataType::Int64)];
+        Source { kind: SourceKind::Table { key: vec![0] }, ..source(name, Format::Json, &columns) }
+    })
+}
+
+#[tokio::test]
+async fn joins_of_streams_are_bounded_in_time() {
+    check(
+        "SELECT a.key, b.x, a.n FROM a FULL JOIN b ON a.key = b.x AND n > 3
+         AND a.ts BETWEEN b.at - INTERVAL '5 seconds' AND b.at + INTERVAL '1 minute'",
+        expect![[r#"
+            query q
+            input a [ts, key, n]
+            with
+            input b [at, x]
+            full join by key@1 = x@1 where n@2 > 3 AND ts@0 >= at@3 - IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 5000000000 } AND ts@0 <= at@3 + IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 60000000000 }
+              at@0 - ts@0 from -60000 to 5000 ms, rows kept for 5000 and 60000 ms
+              project key@1, x@4, n@2
+            sink out"#]],
+    )
+    .await;
+    check(
+        "SELECT x.key, x.c FROM
+         (SELECT tumble_start(ts, INTERVAL '10 seconds') AS w, key, count(*) AS c FROM a GROUP BY 1, 2)
+         AS x LEFT SEMI JOIN b ON x.w = tumble_start(b.at, INTERVAL '10 seconds')",
+        expect![[r#"
+            query q
+            input a [ts, key]
+            aggregate per window of 10000 ms, start tumble_start(ts@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 10000000000 })
+              key key = key@1
+              count(Int64(1)) = count(1)
+              project w = tumble_start(a.ts,IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 10000000000 }"))@0, key@1, c = count(Int64(1))@2
+            with
+            input b [at]
+            semi join by w@0 = tumble_start(at@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 10000000000 })
+              tumble_start(at@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 10000000000 }) - w@0 from 0 to 0 ms, rows kept for 9999 and 9999 ms
+              project key@1, c@2
+            sink out"#]],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn joins_of_tables_keep_both_whole() {
+    let [l, r] = tables();
+    let sql = "SELECT l.id, r.key FROM l LEFT JOIN r ON l.n = r.id AND l.key < r.key WHERE l.n > 1";
+    let topology = topology(sql, &[&l, &r]).await.unwrap();
+    expect![[r#"
+        query q
+        input by key l [id, key, n, id]
+        latest row by id
+          filter n@2 > 1
+        with
+        input by key r [id, key, id]
+        latest row by id
+          filter id@0 > 1
+        updating left join by n@2 = id@0 where key@1 < key@4
+          project id@0, key@4
+        sink out, updating"#]]
+    .assert_eq(&topology.to_string());
+}
+
+#[tokio::test]
+async fn a_table_as_it_was_goes_through_its_filter_afterwards() {
+    let (a, [_, r]) = (events("a"), tables());
+    let sql = "SELECT a.n, upper(r.key) AS k FROM a JOIN r ON a.n = r.id AND a.key = r.key
+               AND system_time_as_of(a.ts, r.id) WHERE r.n > 3";
+    let topology = topology(sql, &[&a, &r]).await.unwrap();
+    expect![[r#"
+        query q
+        input a [ts, key, n]
+        with
+        input by key r [id, key, n, id]
+        join by n@2 = id@0 where key@1 = key@4 as of event time
+          filter n@2 > 3
+          project id@0, key@1
+          project n@2, k = upper(key@4)
+        sink out"#]]
+    .assert_eq(&topology.to_string());
 }

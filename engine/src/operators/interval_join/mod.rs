@@ -40,7 +40,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::filter_project::evaluate;
 use super::sides::{Codecs, Encoded, Half, PAIRS_MAX, Role, Sides, later};
-use super::{Kept, Operator, OperatorSpec, Prepared};
+use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::formats::decode::times_ms;
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
@@ -95,6 +95,10 @@ impl fmt::Display for IntervalSpec {
 impl OperatorSpec for IntervalSpec {
     fn schema(&self) -> &SchemaRef {
         &self.sides.schema
+    }
+
+    fn distribution(&self, side: usize) -> Distribution {
+        Distribution::by(self.sides.of[side].keys.iter().cloned())
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

@@ -1,5 +1,5 @@
 //! `{ join = "airlines", on = "carrier = airlines.carrier" }`: the rows so far, with those of a
-//! table.
+//! table or another stream. `as_of = "time"`: with those that the table had at that time.
 
 use std::ops::ControlFlow;
 
@@ -15,12 +15,14 @@ use crate::pipeline::draft::Named;
 use crate::pipeline::reader::{Mistakes, Table};
 use crate::plan::window_tables::named_table;
 
-const KINDS: [&str; 4] = ["inner", "left", "semi", "anti"];
+const KINDS: [&str; 6] = ["inner", "left", "right", "full", "semi", "anti"];
 
 pub(super) struct Join {
     table: Named,
     on: Expr,
     kind: &'static str,
+    /// The time at which the table is looked at.
+    as_of: Option<Expr>,
     /// Columns that the table adds; `None` for all of them.
     columns: Option<Vec<SelectItem>>,
 }
@@ -30,6 +32,7 @@ impl Join {
         let name = table.get("join").and_then(|name| name.string(mistakes));
         let on = table.require("on", mistakes).and_then(|on| expression(&on, mistakes));
         let added = table.get("columns").map(|added| columns(Some(added), mistakes));
+        let as_of = table.get("as_of").map(|time| expression(&time, mistakes));
         let kind = match table.get("type") {
             None => Some("inner"),
             Some(kind) => kind.string(mistakes).and_then(|kind| {
@@ -42,10 +45,11 @@ impl Join {
                 known
             }),
         };
-        let mut join =
-            Join { table: name?.named(), on: on?, kind: kind?, columns: flatten(added)? };
+        let (as_of, columns) = (flatten(as_of)?, flatten(added)?);
+        let mut join = Join { table: name?.named(), on: on?, kind: kind?, as_of, columns };
         let mut bare = BareNames;
         let _ = VisitMut::visit(&mut join.on, &mut bare);
+        let _ = VisitMut::visit(&mut join.as_of, &mut bare);
         let _ = VisitMut::visit(&mut join.columns, &mut bare);
         Some(join)
     }
@@ -60,18 +64,25 @@ impl Join {
                 // What is equal to a column that is there already says nothing new.
                 let mut compared = Compared { table: &table.value, columns: Vec::new() };
                 let _ = Visit::visit(&self.on, &mut compared);
-                let columns = compared.columns;
+                // Where the other side may be missing, it does.
+                let both = !matches!(self.kind, "right" | "full");
+                let columns = if both { compared.columns } else { Vec::new() };
                 items.push(all_of(table.clone(), columns));
             }
         }
         let on = JoinConstraint::On(self.on);
         let join_operator = match self.kind {
             "left" => JoinOperator::LeftOuter(on),
+            "right" => JoinOperator::RightOuter(on),
+            "full" => JoinOperator::FullOuter(on),
             "semi" => JoinOperator::LeftSemi(on),
             "anti" => JoinOperator::LeftAnti(on),
             _ => JoinOperator::Inner(on),
         };
-        let relation = named_table(ObjectName::from(vec![table]));
+        let mut relation = named_table(ObjectName::from(vec![table]));
+        if let TableFactor::Table { with_hints, .. } = &mut relation {
+            with_hints.extend(self.as_of);
+        }
         let join = ast::Join { relation, global: false, join_operator };
         let mut left = input.relation();
         if let TableFactor::Table { alias, .. } | TableFactor::Derived { alias, .. } = &mut left {

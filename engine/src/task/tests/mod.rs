@@ -20,6 +20,8 @@ mod joins;
 mod lists;
 mod ranking;
 mod split;
+mod table_joins;
+mod temporal_joins;
 mod windows;
 
 const NOW: WallTime = WallTime(10_000_000);

@@ -158,6 +158,9 @@ impl Cluster {
 }
 
 const QUERIES: &[&str] = &[
+    "SELECT l.n AS l, r.n AS r FROM a AS l LEFT JOIN a AS r ON l.key = r.key AND l.n < r.n
+     AND r.ts BETWEEN l.ts AND l.ts + INTERVAL '15 seconds'",
+    "SELECT key, n FROM a WHERE n > 0 EXCEPT SELECT key, n FROM a WHERE n % 2 = 0",
     "SELECT key, n FROM a WHERE n > 0",
     "SELECT tumble_start(ts, INTERVAL '10 seconds') AS w, key, count(*) AS c, sum(n) AS s FROM a
      GROUP BY 1, 2",

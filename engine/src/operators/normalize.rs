@@ -1,0 +1,258 @@
+//! The records of a table as changes of its rows.
+//!
+//! The rule: what has come out, less what was taken back, is the last row of each key. A record
+//! with a new row takes the old one of its key back, if that differs; a record without a value
+//! takes back the row that a record of the same key has brought. Nothing is told of what stays as
+//! it is. A change event that says which row is gone takes back the one of that key.
+//!
+//! Rows come in with their table's key, the key of their record, and whether that had no value (see
+//! [`schema_of_records`]).
+//!
+//! ```text
+//! key    row         1 u8, table's key (arrow-row)
+//!        record key  2 u8, the record's key
+//! value  row         has an event time u8, event_time_ms i64, row (arrow-row)
+//!        record key  table's key (arrow-row)
+//! ```
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion_common::Result;
+
+use super::sides::{RowCodec, decode_time, encode_time};
+use super::{Kept, Operator, OperatorSpec, Prepared};
+use crate::rows::Rows;
+use crate::state::changelog::{Change, StateError, StateId};
+use crate::time::Watermark;
+
+const ROW: u8 = 1;
+const RECORD_KEY: u8 = 2;
+
+type Bytes = Box<[u8]>;
+
+/// Which rows replace each other.
+#[derive(Debug)]
+pub struct NormalizeSpec {
+    /// The columns that are wanted: the first ones of those that come in.
+    pub schema: SchemaRef,
+    /// What the columns of the key are called: they follow.
+    pub key: Vec<String>,
+}
+
+/// Of rows that come in: wanted columns and key as they were decoded, the key of the record, and
+/// whether the row is gone. Where that has a record's key, nothing else is known.
+pub fn schema_of_records(decoded: &Schema) -> SchemaRef {
+    let fields = decoded.fields().iter();
+    let mut fields: Vec<Field> =
+        fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    fields.push(Field::new("record_key", DataType::Binary, true));
+    fields.push(Field::new("is_deletion", DataType::Boolean, false));
+    Arc::new(Schema::new(fields))
+}
+
+impl fmt::Display for NormalizeSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "latest row by {}", self.key.join(", "))
+    }
+}
+
+impl OperatorSpec for NormalizeSpec {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
+        Ok(Box::new(Normalize {
+            rows: RowCodec::of_rows(&self.schema)?,
+            latest: HashMap::new(),
+            by_record_key: HashMap::new(),
+            changed: BTreeSet::new(),
+            changed_record_keys: BTreeSet::new(),
+            id,
+            spec: self,
+        }))
+    }
+}
+
+/// The operator.
+pub struct Normalize {
+    spec: Arc<NormalizeSpec>,
+    id: StateId,
+    rows: RowCodec,
+    latest: HashMap<Bytes, Latest>,
+    /// The table's key of what a record's key has brought.
+    by_record_key: HashMap<Bytes, Bytes>,
+    /// Keys whose row has changed since the last commit.
+    changed: BTreeSet<Bytes>,
+    changed_record_keys: BTreeSet<Bytes>,
+}
+
+#[derive(Clone, Debug)]
+struct Latest {
+    row: Arc<[u8]>,
+    event_time_ms: Option<i64>,
+}
+
+/// Rows to come out.
+#[derive(Default)]
+struct Told {
+    rows: Vec<Latest>,
+    retracts: Vec<bool>,
+}
+
+impl Told {
+    fn push(&mut self, row: Latest, retracts: bool) {
+        self.rows.push(row);
+        self.retracts.push(retracts);
+    }
+}
+
+impl Normalize {
+    fn columns<'r>(&self, rows: &'r Rows) -> (&'r [ArrayRef], &'r [ArrayRef]) {
+        let columns = rows.batch.columns();
+        let (wanted, rest) = columns.split_at(self.spec.schema.fields().len());
+        (wanted, &rest[..self.spec.key.len()])
+    }
+
+    fn upsert(&mut self, key: &[u8], record_key: Option<&[u8]>, row: Latest, told: &mut Told) {
+        if let Some(record_key) = record_key
+            && self.by_record_key.get(record_key).is_none_or(|known| **known != *key)
+        {
+            self.by_record_key.insert(record_key.into(), key.into());
+            self.changed_record_keys.insert(record_key.into());
+        }
+        match self.latest.get_mut(key) {
+            Some(latest) if latest.row == row.row => return,
+            Some(latest) => told.push(std::mem::replace(latest, row.clone()), true),
+            None => {
+                self.latest.insert(key.into(), row.clone());
+            }
+        }
+        self.changed.insert(key.into());
+        told.push(row, false);
+    }
+
+    fn delete_by_record_key(&mut self, record_key: &[u8], told: &mut Told) {
+        let Some(key) = self.by_record_key.remove(record_key) else { return };
+        self.changed_record_keys.insert(record_key.into());
+        self.delete(&key, told);
+    }
+
+    fn delete(&mut self, key: &[u8], told: &mut Told) {
+        if let Some(gone) = self.latest.remove(key) {
+            told.push(gone, true);
+            self.changed.insert(key.into());
+        }
+    }
+
+    fn rows(&self, told: Told) -> Result<Rows> {
+        let bytes: Vec<Option<&[u8]>> =
+            told.rows.iter().map(|row| Some(row.row.as_ref())).collect();
+        let schema = &self.spec.schema;
+        let columns = self.rows.decode(&bytes, schema)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(bytes.len()));
+        let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+        let times = told.rows.iter().map(|row| row.event_time_ms).collect();
+        Ok(Rows::changes(batch, times, BooleanArray::from(told.retracts)))
+    }
+
+    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
+        match key.split_first()? {
+            (&ROW, key) => {
+                let (event_time_ms, row) = decode_time(value)?;
+                self.latest.insert(key.into(), Latest { row: row.into(), event_time_ms });
+            }
+            (&RECORD_KEY, record_key) => {
+                self.by_record_key.insert(record_key.into(), value.into());
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+impl Operator for Normalize {
+    fn prepare(&self, _side: usize, rows: Rows) -> Result<Prepared> {
+        Ok(Prepared { rows, columns: Vec::new(), keys: None, late: 0, untimed: 0 })
+    }
+
+    fn apply(&mut self, _side: usize, rows: Prepared, out: &mut Vec<Rows>) -> Result<()> {
+        let rows = rows.rows;
+        let (wanted, key) = self.columns(&rows);
+        let types = key.iter().map(|column| column.data_type());
+        let keys = RowCodec::new(types)?.encode(key)?;
+        let wanted = self.rows.encode(wanted)?;
+        let at = rows.batch.num_columns() - 2;
+        let record_keys = rows.batch.column(at).as_binary::<i32>();
+        let deletes = rows.batch.column(at + 1).as_boolean();
+        let mut told = Told::default();
+        for row in 0..rows.len() {
+            let record_key = record_keys.is_valid(row).then(|| record_keys.value(row));
+            if deletes.value(row) {
+                match record_key {
+                    Some(record_key) => self.delete_by_record_key(record_key, &mut told),
+                    None => self.delete(keys.row(row), &mut told),
+                }
+                continue;
+            }
+            let times = &rows.event_times_ms;
+            let event_time_ms = times.is_valid(row).then(|| times.value(row));
+            let latest = Latest { row: wanted.row(row).into(), event_time_ms };
+            self.upsert(keys.row(row), record_key, latest, &mut told);
+        }
+        if !told.rows.is_empty() {
+            out.push(self.rows(told)?);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, _watermark: Watermark, _out: &mut Vec<Rows>) -> Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _bound_ms: i64, _out: &mut Vec<Rows>) -> Result<()> {
+        Ok(())
+    }
+
+    fn releases_at(&self, _bound_ms: i64) -> Option<Watermark> {
+        None
+    }
+
+    fn earliest_ms(&self) -> Option<i64> {
+        None
+    }
+
+    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+        for key in std::mem::take(&mut self.changed) {
+            let value = self.latest.get(&key).map(|latest| {
+                let mut value = Vec::with_capacity(9 + latest.row.len());
+                encode_time(latest.event_time_ms, &mut value);
+                value.extend_from_slice(&latest.row);
+                value
+            });
+            changes.push(Change { key: self.id.key(&[&[ROW], &key]), value });
+        }
+        for record_key in std::mem::take(&mut self.changed_record_keys) {
+            let value = self.by_record_key.get(&record_key).map(|key| key.to_vec());
+            changes.push(Change { key: self.id.key(&[&[RECORD_KEY], &record_key]), value });
+        }
+        Ok(())
+    }
+
+    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+        let damaged = || StateError::Damaged(format!("a table's entry at key {key:02x?}"));
+        self.restore_entry(key, value).ok_or_else(damaged)
+    }
+
+    fn restored(&mut self, _watermark: Watermark) -> Result<()> {
+        Ok(())
+    }
+
+    fn kept(&self) -> Kept {
+        Kept { windows: 0, groups: self.latest.len() }
+    }
+}

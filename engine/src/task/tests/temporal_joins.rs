@@ -1,0 +1,128 @@
+//! Joins with a table as it was, beside what each row should have met.
+
+use arrow::datatypes::DataType;
+
+use super::*;
+use crate::pipeline::SourceKind;
+use crate::testing::{source, timestamp};
+
+#[derive(Clone, Debug)]
+struct Rate {
+    at: i64,
+    key: String,
+    rate: i64,
+}
+
+/// `at`, `key`, `rate`: with `at` as its event time.
+fn rates() -> Source {
+    let columns = [("at", timestamp()), ("key", DataType::Utf8), ("rate", DataType::Int64)];
+    Source { kind: SourceKind::Table { key: vec![1] }, ..source("rates", Format::Json, &columns) }
+}
+
+fn logs() -> impl Strategy<Value = (Vec<Vec<Event>>, Vec<Vec<Rate>>)> {
+    let rate =
+        (0..100_000i64, "[ab]{0,1}", 0..9i64).prop_map(|(at, key, rate)| Rate { at, key, rate });
+    let events = (prop::collection::vec(event(), 1..40), 1..6usize);
+    let rates = (prop::collection::vec(rate, 1..20), 1..6usize);
+    (events, rates).prop_map(|((mut events, one), (mut rates, other))| {
+        events.sort_by_key(|event| event.time);
+        rates.sort_by_key(|rate| rate.at);
+        // Which of two of one time and key is the last is a matter of the topic, not of time.
+        rates.dedup_by_key(|rate| rate.at);
+        let events = events.chunks(one).map(<[Event]>::to_vec).collect();
+        (events, rates.chunks(other).map(<[Rate]>::to_vec).collect())
+    })
+}
+
+fn log(batches: &[Vec<Rate>]) -> Vec<LogBatch> {
+    let mut log: Vec<LogBatch> = Vec::new();
+    for batch in batches {
+        let mut builder = BatchBuilder::default();
+        for Rate { at, key, rate } in batch {
+            // A rate of 0 deletes.
+            let value = serde_json::json!({"at": at, "key": key, "rate": rate}).to_string();
+            let value = (*rate > 0).then_some(value.as_bytes());
+            builder.append(*at, Some(key.as_bytes()), value);
+        }
+        let base = log.last().map_or(Offset::ZERO, LogBatch::next_offset);
+        log.push(builder.build(ProducerStamp::NONE).stamped(base, LeaderEpoch(0)));
+    }
+    log
+}
+
+/// What the rule says, row by row.
+fn expected(events: &[Event], rates: &[Rate], outer: bool) -> Vec<Value> {
+    let mut rows = Vec::new();
+    for event in events {
+        let known = rates
+            .iter()
+            .rev()
+            .find(|rate| rate.at <= event.time && Some(&rate.key) == event.key.as_ref());
+        let met = known.map(|rate| rate.rate).filter(|&rate| rate > 1);
+        let met = met.filter(|&rate| event.n.is_some_and(|n| n < rate));
+        if outer || met.is_some() {
+            rows.push(serde_json::json!({"ts_ms": event.time, "n": event.n, "rate": met}));
+        }
+    }
+    rows
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_meet_the_table_as_it_was(
+        (events_log, rates_log) in logs(),
+        steps in prop::collection::vec((0..2usize, 1..3usize, fate()), 0..40),
+        outer in any::<bool>(),
+    ) {
+        let kind = if outer { "LEFT JOIN" } else { "JOIN" };
+        let sql = format!(
+            "SELECT arrow_cast(a.ts, 'Int64') AS ts_ms, a.n, r.rate FROM a
+             {kind} (SELECT * FROM rates WHERE rate > 1) AS r
+             ON a.key = r.key AND a.n < r.rate AND system_time_as_of(a.ts, r.key)"
+        );
+        let (left, right) = (events("a"), rates());
+        block_on(async {
+            let mut world = World::new(topology(&sql, &[&left, &right]).await.unwrap());
+            for batch in &events_log {
+                let values: Vec<String> = batch.iter().map(Event::json).collect();
+                world.produce("a", 0, &values);
+            }
+            world.inputs.insert(TopicPartition::new("rates", 0), log(&rates_log));
+            walk(&mut world, &steps);
+            let task = world.run_to_end();
+            assert_eq!(task.counts().late, 0);
+            let (events, rates) = (events_log.concat(), rates_log.concat());
+            assert_same(world.out(), &expected(&events, &rates, outer));
+        });
+    }
+}
+
+#[tokio::test]
+async fn versions_are_kept_as_long_as_they_may_be_met() {
+    let sql = "SELECT a.n, r.rate FROM a JOIN rates AS r
+               ON a.key = r.key AND system_time_as_of(a.ts, r.key)";
+    let mut world = World::new(topology(sql, &[&events("a"), &rates()]).await.unwrap());
+    let rate = |at, rate| Rate { at, key: "x".to_owned(), rate };
+    let rates = [vec![rate(10, 1), rate(20, 2), rate(30, 3)], vec![rate(100, 4)]];
+    world.inputs.insert(TopicPartition::new("rates", 0), log(&rates));
+    let event = |time| Event { time, key: Some("x".to_owned()), n: Some(time) }.json();
+    world.produce("a", 0, &[event(5), event(25), event(30)]);
+    world.produce("a", 0, &[event(60), event(2)]);
+    let mut task = world.start();
+    let mut seen = Vec::new();
+    for topic in ["rates", "a", "a", "rates"] {
+        let fetched = world.fetch(&task, &TopicPartition::new(topic, 0), 1).unwrap();
+        task.process(&fetched, NOW).unwrap();
+        world.write(task.commit(NOW).unwrap());
+        seen.push((world.out().len(), task.kept().groups));
+    }
+    // 25 comes when both are past it; then 30 and, once the table is past 60 too, all.
+    assert_eq!(seen, [(0, 3), (1, 2 + 1), (1, 2 + 2), (2, 2 + 1)]);
+    assert_eq!(task.counts().late, 1);
+    task.finish(NOW).unwrap();
+    world.write(task.commit(NOW).unwrap());
+    let rows: Vec<String> = world.out().iter().map(Value::to_string).collect();
+    assert_eq!(rows, [r#"{"n":25,"rate":2}"#, r#"{"n":30,"rate":3}"#, r#"{"n":60,"rate":3}"#]);
+}
