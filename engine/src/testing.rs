@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_expr::LogicalPlan;
+use datafusion_expr::registry::FunctionRegistry;
 
 use crate::pipeline::{
     Column, ColumnFrom, Emit, EventTime, Format, LateRows, OnError, Query, Sink, Source,
@@ -68,6 +69,13 @@ pub fn batch_engine(tables: &[(&Source, Vec<RecordBatch>)]) -> SessionContext {
     crate::plan::windows::register(&mut context).unwrap();
     context.register_relation_planner(Arc::new(WindowTables)).unwrap();
     context.register_udf(crate::plan::as_of::function().as_ref().clone());
+    for function in crate::plan::json::functions() {
+        context.register_udf(function.as_ref().clone());
+    }
+    for planner in crate::plan::context::expr_planners() {
+        FunctionRegistry::register_expr_planner(&mut context, planner).unwrap();
+    }
+    context.register_udwf(crate::plan::first_within::function().as_ref().clone());
     datafusion_functions_nested::register_all(&mut context).unwrap();
     for (source, rows) in tables {
         let table = MemTable::try_new(source.schema.clone(), vec![rows.clone()]).unwrap();

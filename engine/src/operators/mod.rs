@@ -46,6 +46,7 @@ pub mod interval_join;
 pub mod lookup_join;
 pub mod normalize;
 pub mod ordered_rows;
+pub mod over;
 pub mod sides;
 pub mod temporal_join;
 pub mod top_n;

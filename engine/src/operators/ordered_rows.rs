@@ -22,6 +22,7 @@ use arrow_row::{RowConverter, SortField};
 use datafusion_common::{Result, exec_err, plan_err};
 use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
+use super::Distribution;
 use super::filter_project::evaluate;
 use crate::state::changelog::{Change, StateError, StateId};
 
@@ -117,6 +118,13 @@ impl<'a> EncodedRows<'a> {
             order: self.orders.value(row),
             row: self.rows.value(row),
         }
+    }
+}
+
+impl Ordering {
+    /// Rows of one partition have to meet.
+    pub fn distribution(&self) -> Distribution {
+        Distribution::by(self.partition.iter().cloned())
     }
 }
 

@@ -37,7 +37,7 @@ pub fn load_with(
     let mut files = Vec::new();
     let mut mistakes = Vec::new();
     for path in paths {
-        match read(path) {
+        match read_text(path) {
             Ok(text) => {
                 files.push(Arc::new(SourceFile { path: path.clone(), text }));
             }
@@ -85,7 +85,7 @@ fn check_files(
     if diagnostics.has_errors() { Err(diagnostics) } else { Ok((pipelines, diagnostics.0)) }
 }
 
-fn read(path: &Path) -> Result<String, Diagnostic> {
+pub(super) fn read_text(path: &Path) -> Result<String, Diagnostic> {
     let cannot = |reason: String| {
         Diagnostic::error_without_place(format!("cannot read {}: {reason}", path.display()))
     };
@@ -137,7 +137,10 @@ fn check_file(
         }
     }
     // In the order of the file; those at one place in the order in which they were found.
-    own.sort_by_key(|mistake| mistake.span.as_ref().map(|span| span.start));
+    own.sort_by_key(|mistake| {
+        let span = mistake.span.as_ref();
+        span.map(|span| (span.file.path != file.path, span.file.path.clone(), span.start))
+    });
     own.dedup();
     let failed = own.iter().any(|mistake| mistake.severity == Severity::Error);
     mistakes.append(&mut own);

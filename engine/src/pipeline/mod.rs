@@ -13,6 +13,7 @@
 //! - [`sql_file`], [`sql_table`], [`cursor`]: statements;
 //! - [`tokens`]: SQL with places in the file; [`strings`]: such places inside TOML strings;
 //! - [`format_options`]: formats and their options, and the schemas that they name;
+//! - [`variables`]: what the environment says, in values of both;
 //! - [`draft`]: what both forms become; [`names`], [`duration`]: values that both have.
 //!
 //! Invariants: every mistake has the place where it stands, and all that can be found are found
@@ -36,6 +37,7 @@ mod strings;
 pub(crate) mod tokens;
 mod toml_file;
 mod toml_query;
+mod variables;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
 pub use format_options::registered as registered_schemas;

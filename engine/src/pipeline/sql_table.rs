@@ -20,6 +20,7 @@ use super::format_options::{FORMATS, FormatOptions, family, format_named};
 use super::model::{ColumnFrom, Format, LateRows, OnError, Source, Watermark};
 use super::names::check_topic;
 use super::toml_file::PARTITIONS_LIMIT;
+use super::variables;
 use crate::plan::context::Catalog;
 use crate::plan::types::{sql_type, type_syntax};
 use crate::plan::windows::fixed_length_ns;
@@ -105,7 +106,9 @@ pub(crate) fn read_options(
 fn read_option(list: &mut Cursor<'_>) -> Result<(Named, Named), Diagnostic> {
     let key = list.key()?;
     list.expect(&Token::Eq, "after the key")?;
-    Ok((key, list.value("a value")?))
+    let Named { text, span } = list.value("a value")?;
+    let text = variables::expand(&text, &variables::of_process, || span.clone())?.into_owned();
+    Ok((key, Named { text, span }))
 }
 
 impl TableStatement {

@@ -13,8 +13,12 @@
 //!     step = "1 hour" }, … }                  INTERVAL '1 day')
 //! { window = { session = "5 minutes" },   … FROM SESSION((…) PARTITION BY (k), time,
 //!   group_by = ["k"], … }                     INTERVAL '5 minutes')
+//! { flat_map = { b = "bs" } }           SELECT *, unnest(bs) AS b FROM (…)
+//! { dedup = ["k"], keep = "first" }     SELECT * FROM (…) QUALIFY row_number() OVER (
+//!                                         PARTITION BY k ORDER BY time) = 1
 //! { join = "t", on = "k = t.k" }        SELECT input.*, t.* EXCEPT (k) FROM (…) AS input
 //!                                         JOIN t ON input.k = t.k
+//! { key_by = ["k"] }                    (the sink's key; the last step)
 //! { sql = "SELECT … FROM input" }       WITH input AS (…) SELECT … FROM input
 //! ```
 //!
@@ -22,6 +26,7 @@
 //! source directly: such a query is to the planner what a person would have written as SQL.
 
 mod join;
+mod rows;
 
 use std::time::Duration;
 
@@ -40,11 +45,13 @@ use crate::plan::group_windows::Window;
 use crate::plan::window_tables::{WINDOW_END, WINDOW_START, named_table};
 use crate::plan::windows::Kind;
 use join::Join;
+use rows::Dedup;
 
 /// Each step nests the query once more, and what plans it goes down all of them.
 const STEPS_MAX: usize = 50;
 
-const KINDS: [&str; 7] = ["filter", "map", "add", "window", "aggregate", "join", "sql"];
+const KINDS: [&str; 10] =
+    ["filter", "map", "add", "flat_map", "window", "aggregate", "join", "dedup", "key_by", "sql"];
 
 /// What a step calls the rows so far, where it has to name them.
 const INPUT: &str = "input";
@@ -77,6 +84,8 @@ impl Input {
 /// What the steps make.
 pub(crate) struct StepsQuery {
     pub query: Box<Query>,
+    /// What the rows are keyed by, if the last step says so.
+    pub key: Vec<Named>,
     /// A step, or a part of one, has mistakes and was left out.
     pub incomplete: bool,
 }
@@ -98,9 +107,17 @@ pub(crate) fn query_of_steps(
     let mut input = Input::Source(ident(&from.text, &from.span));
     // After a step whose columns cannot be known, the others are read but not put together.
     let mut known = true;
-    for step in steps {
+    let mut key = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
         let read = step.table(mistakes).map(|table| read_step(table, event_time, mistakes));
         match read.unwrap_or(Read::Unknown) {
+            Read::Key(names) if at + 1 == steps.len() => key = names,
+            Read::Key(_) => {
+                let message = "'key_by' is the last step: it says what the rows are written by";
+                let span = mistakes.span(&step.range);
+                let help = "leave it out: rows find each other by what later steps group by";
+                mistakes.push(Diagnostic::error(message, span).help(help));
+            }
             Read::Step(step) if known => input = Input::Steps(step.apply(input)),
             Read::Step(_) | Read::LeftOut => {}
             Read::Unknown => known = false,
@@ -110,7 +127,7 @@ pub(crate) fn query_of_steps(
         Input::Source(_) => select_from(input, vec![wildcard()]),
         Input::Steps(query) => query,
     };
-    Some(StepsQuery { query, incomplete: mistakes.list.len() > before })
+    Some(StepsQuery { query, key, incomplete: mistakes.list.len() > before })
 }
 
 enum Read {
@@ -119,6 +136,8 @@ enum Read {
     LeftOut,
     /// It has mistakes that leave its columns unknown.
     Unknown,
+    /// It changes nothing but what the rows are keyed by.
+    Key(Vec<Named>),
 }
 
 impl From<Option<Step>> for Read {
@@ -133,6 +152,7 @@ enum Step {
     Add(Vec<SelectItem>),
     Aggregate(Box<Aggregate>),
     Join(Box<Join>),
+    Dedup(Box<Dedup>),
     Sql(Box<Query>),
 }
 
@@ -147,12 +167,22 @@ fn read_step(mut table: Table<'_>, event_time: Option<&str>, mistakes: &mut Mist
         }
         Some("map") => columns(table.get("map"), mistakes).map(Step::Map).into(),
         Some("add") => columns(table.get("add"), mistakes).map(Step::Add).into(),
+        Some("flat_map") => rows::flat_map(table.get("flat_map"), mistakes).map(Step::Add).into(),
         Some("window" | "aggregate") => {
             let read = Aggregate::read(&mut table, event_time, mistakes);
             read.map(|read| Step::Aggregate(Box::new(read))).into()
         }
         Some("join") => {
             Join::read(&mut table, mistakes).map(|read| Step::Join(Box::new(read))).into()
+        }
+        Some("dedup") => match Dedup::read(&mut table, event_time, mistakes) {
+            Some(read) => Read::Step(Box::new(Step::Dedup(Box::new(read)))),
+            None => Read::LeftOut,
+        },
+        Some("key_by") => {
+            let names = table.get("key_by").and_then(|names| names.strings(mistakes));
+            let names = names.unwrap_or_default();
+            Read::Key(names.iter().map(StringValue::named).collect())
         }
         Some("sql") => table
             .get("sql")
@@ -193,6 +223,7 @@ impl Step {
             }
             Step::Aggregate(aggregate) => aggregate.apply(input),
             Step::Join(join) => join.apply(input),
+            Step::Dedup(dedup) => dedup.apply(input),
             Step::Sql(query) => with_input(query, input),
         }
     }
@@ -309,6 +340,28 @@ fn expr_of(item: &SelectItem) -> Option<&Expr> {
     }
 }
 
+/// The column that a step goes by in time.
+fn time_of_step(
+    named: Option<Value<'_>>,
+    event_time: Option<&str>,
+    what: &str,
+    span: &Span,
+    mistakes: &mut Mistakes,
+) -> Option<Ident> {
+    match (named, event_time) {
+        (Some(named), _) => named.string(mistakes).map(|time| ident(time.text, &time.span)),
+        (None, Some(event_time)) => Some(ident(event_time, span)),
+        (None, None) => {
+            let message = format!("{what} has no time to go by: its source has no event time");
+            mistakes.push(Diagnostic::error(message, span.clone()).help(
+                "give the source event_time = \"column\", or a column such as \
+                 ts = { type = \"timestamptz\", from = \"timestamp\" }",
+            ));
+            None
+        }
+    }
+}
+
 /// The keys that say a window's lengths, in the order of the function's arguments: `hop` and
 /// `cumulate` are the size, as `tumble` is.
 const WINDOWS: [(Kind, &[&str]); 4] = [
@@ -342,20 +395,9 @@ fn read_window(
         }
     };
     let offset = table.get("offset").map(|offset| (interval(&offset, mistakes), offset.range));
-    let named = table.get("time").map(|time| time.string(mistakes));
+    let time = time_of_step(table.get("time"), event_time, "the window", &span, mistakes);
     table.finish(mistakes);
-    let time = match (named, event_time) {
-        (Some(named), _) => named.map(|time| ident(time.text, &time.span))?,
-        (None, Some(event_time)) => ident(event_time, &span),
-        (None, None) => {
-            let message = "the window has no time to go by: its source has no event time";
-            mistakes.push(Diagnostic::error(message, span).help(
-                "give the source event_time = \"column\", or a column such as \
-                 ts = { type = \"timestamptz\", from = \"timestamp\" }",
-            ));
-            return None;
-        }
-    };
+    let time = time?;
     let (kind, lengths) = lengths?;
     let mut arguments = vec![Expr::Identifier(time)];
     arguments.extend(lengths?);

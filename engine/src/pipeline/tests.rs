@@ -172,7 +172,6 @@ sink = { key = ["orign"], format = "raw" }
             27:47 [cont] there is no function 'cont' | no such function | help: did you mean 'count'?
             31:67 [flihgts] there is no source or view 'flihgts' | no such source | help: did you mean 'flights'?
             31:84 [1] ORDER BY cannot run as a stream: there is no end at which rows could be sorted | help: leave it out, and sort where the results are read
-            31:92 [5] LIMIT cannot run as a stream: a stream has no end, and no first rows | help: leave it out, and limit where the results are read
             32:8 ["windows"] a second query writes topic 'windows' | help: read several sources in one query by UNION ALL, or write another topic
             36:17 ["orign"] the query gives no column 'orign' | no such column | help: did you mean 'origin'?
         "#]],
@@ -501,4 +500,52 @@ proptest! {
             prop_assert!(bug.is_none(), "{bug:?}");
         }
     }
+}
+
+/// The environment that tests run in has `CARGO_MANIFEST_DIR` and no `MILLSTREAM_NOT_SET`.
+#[test]
+fn values_may_come_from_the_environment_and_files_from_elsewhere() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    write(
+        "common.toml",
+        "[sources.trips]\ntopic = \"trips-${MILLSTREAM_NOT_SET:-today}\"\n\
+         columns = { id = \"int\" }\n\
+         [connectors.files]\nhome = \"${CARGO_MANIFEST_DIR}/x\"\n\
+         \"connector.class\" = \"FileSource\"\n",
+    );
+    let main = "include = [\"common.toml\"]\n[[queries]]\nname = \"o\"\nfrom = \"trips\"\n";
+    let (pipelines, _) = load(&[write("main.toml", main)]).unwrap();
+    assert_eq!(pipelines[0].sources[0].topic, "trips-today");
+    let home = &pipelines[0].connectors[0].properties["home"];
+    assert_eq!(*home, format!("{}/x", env!("CARGO_MANIFEST_DIR")));
+    let sql = write(
+        "main.sql",
+        "CREATE TABLE t (id INT) WITH (topic = 'trips-${MILLSTREAM_NOT_SET:-sql}');
+         CREATE TABLE o; INSERT INTO o SELECT id FROM t;",
+    );
+    assert_eq!(load(&[sql]).unwrap().0[0].sources[0].topic, "trips-sql");
+
+    write("broken.toml", "[sources.trips]\ncolumns = { id = \"imt\" }\n[[queries]]\n");
+    let bad = "include = [\"common.toml\", \"broken.toml\", \"none.toml\"]\n\
+               [connectors.c]\npassword = \"${MILLSTREAM_NOT_SET}\"\nuser = \"${1}\"\n";
+    let mistakes = load(&[write("bad.toml", bad)]).unwrap_err();
+    let said = mistakes.0.iter().map(|mistake| {
+        let span = mistake.span.as_ref().unwrap();
+        let file = span.file.path.file_name().unwrap().to_str().unwrap();
+        let message = mistake.message.replace(directory.path().to_str().unwrap(), "");
+        format!("{file} [{}] {message}", &span.file.text[span.start..span.end])
+    });
+    expect![[r#"
+        bad.toml ["none.toml"] cannot read /none.toml: there is no such file
+        bad.toml ["${MILLSTREAM_NOT_SET}"] the environment variable 'MILLSTREAM_NOT_SET' is not set
+        bad.toml ["${1}"] '1' is no name of an environment variable
+        broken.toml [trips] a second source or table 'trips'
+        broken.toml [imt] there is no type 'imt'
+        broken.toml [queries] unknown key 'queries' in an included file"#]]
+    .assert_eq(&said.collect::<Vec<_>>().join("\n"));
 }

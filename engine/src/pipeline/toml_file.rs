@@ -1,40 +1,63 @@
 //! The TOML form of a pipeline: tables and keys to a draft.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::DataType;
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::{Draft, DraftColumn, DraftSource, METADATA_NAMES, Named, metadata_column};
 use super::format_options::{FormatOptions, format_named};
+use super::load::read_text;
 use super::model::{
     ColumnFrom, Connector, Format, LateRows, OnError, Settings, Source, TASKS_LIMIT, Watermark,
 };
 use super::names::{check_pipeline, check_topic, name_of_file};
-use super::reader::{Mistakes, Table, Value};
+use super::reader::{Mistakes, StringValue, Table, Value};
 use super::toml_query::QueryReader;
+use super::variables;
 use crate::plan::types::parse_type;
 
 pub(crate) fn read(file: &Arc<SourceFile>, diagnostics: &mut Vec<Diagnostic>) -> Draft {
     let mut mistakes = Mistakes::new(file);
-    let (document, errors) = DeTable::parse_recoverable(&file.text);
+    let document = parse(file, &mut mistakes);
+    let table = Table::new(document.get_ref(), document.span(), "the file");
+    let draft = read_document(table, &mut mistakes, diagnostics);
+    diagnostics.append(&mut mistakes.list);
+    draft
+}
+
+/// With the variables of the environment filled in.
+fn parse<'t>(file: &'t SourceFile, mistakes: &mut Mistakes) -> Spanned<DeTable<'t>> {
+    let (mut document, errors) = DeTable::parse_recoverable(&file.text);
     for error in errors {
         let range = error.span().unwrap_or(0..0);
         let span = mistakes.span(&range);
         let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
         mistakes.push(Diagnostic::error(message, span).label("not TOML from here"));
     }
-    let whole = document.span();
-    let table = Table::new(document.get_ref(), whole, "the file");
-    let draft = read_document(table, &mut mistakes);
-    diagnostics.append(&mut mistakes.list);
-    draft
+    variables::expand_table(document.get_mut(), &variables::of_process, mistakes);
+    document
 }
 
-fn read_document(mut table: Table<'_>, mistakes: &mut Mistakes) -> Draft {
+/// What a file declares for queries to use.
+#[derive(Default)]
+struct Declared {
+    connectors: Vec<Connector>,
+    sources: Vec<Arc<Source>>,
+    /// Sources and tables that cannot be used, their mistakes being reported.
+    broken: Vec<String>,
+}
+
+fn read_document(
+    mut table: Table<'_>,
+    mistakes: &mut Mistakes,
+    diagnostics: &mut Vec<Diagnostic>,
+) -> Draft {
     let file = Arc::clone(&mistakes.file);
     let name = table.get("name").and_then(|name| name.string(mistakes)).map(|name| name.named());
     if let Some(name) = &name {
@@ -43,26 +66,13 @@ fn read_document(mut table: Table<'_>, mistakes: &mut Mistakes) -> Draft {
     let span = Span { file: Arc::clone(&file), start: 0, end: 0 };
     let name = name.unwrap_or_else(|| Named { text: name_of_file(&file.path), span });
     let settings = table.get("settings").and_then(|settings| read_settings(&settings, mistakes));
-    let connectors = named_tables(&mut table, "connectors", "connector", mistakes);
-    let connectors =
-        connectors.into_iter().map(|(name, table)| read_connector(name, table, mistakes));
-    let connectors = connectors.collect();
-    let mut broken = Vec::new();
-    let mut sources: Vec<Arc<Source>> = Vec::new();
-    for (list, what) in [("sources", "source"), ("tables", "table")] {
-        for (name, table) in named_tables(&mut table, list, what, mistakes) {
-            if sources.iter().any(|source| source.name == name.text) || broken.contains(&name.text)
-            {
-                let message = format!("'{}' is a source and a table", name.text);
-                let help = "give one of them another name";
-                mistakes.push(Diagnostic::error(message, name.span.clone()).help(help));
-            }
-            match read_source(name.clone(), table, what == "table", mistakes) {
-                Some(source) => sources.push(Arc::new(source)),
-                None => broken.push(name.text),
-            }
-        }
+    let mut declared = Declared::default();
+    let included = table.get("include").and_then(|include| include.strings(mistakes));
+    for path in included.unwrap_or_default() {
+        read_included(&path, &mut declared, mistakes, diagnostics);
     }
+    declared.read(&mut table, mistakes);
+    let Declared { connectors, sources, broken } = declared;
     let mut queries = Vec::new();
     if let Some(list) = table.get("queries").and_then(|queries| queries.array(mistakes)) {
         for query in list {
@@ -73,6 +83,78 @@ fn read_document(mut table: Table<'_>, mistakes: &mut Mistakes) -> Draft {
     table.finish(mistakes);
     let settings = settings.unwrap_or_default();
     Draft { file, name, connectors, sources, views: Vec::new(), queries, broken, settings }
+}
+
+/// A file that declares sources, tables and connectors, beside the one that includes it.
+fn read_included(
+    path: &StringValue<'_>,
+    declared: &mut Declared,
+    mistakes: &mut Mistakes,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    let directory = mistakes.file.path.parent().unwrap_or(Path::new("."));
+    let path_of_file = directory.join(path.text);
+    let text = match read_text(&path_of_file) {
+        Ok(text) => text,
+        Err(mistake) => {
+            mistakes.push(Diagnostic { span: Some(path.span.clone()), ..mistake });
+            return;
+        }
+    };
+    let file = Arc::new(SourceFile { path: path_of_file, text });
+    let mut of_file = Mistakes::new(&file);
+    let document = parse(&file, &mut of_file);
+    let mut table = Table::new(document.get_ref(), document.span(), "an included file");
+    declared.read(&mut table, &mut of_file);
+    table.finish(&mut of_file);
+    diagnostics.append(&mut of_file.list);
+}
+
+impl Declared {
+    fn read(&mut self, table: &mut Table<'_>, mistakes: &mut Mistakes) {
+        for (name, table) in named_tables(table, "connectors", "connector", mistakes) {
+            let first = self.connectors.iter().find(|connector| connector.name == name.text);
+            if let Some(first) = first {
+                mistakes.push(second("connector", &name, &first.span));
+            }
+            self.connectors.push(read_connector(name, table, mistakes));
+        }
+        for (list, what) in [("sources", "source"), ("tables", "table")] {
+            for (name, table) in named_tables(table, list, what, mistakes) {
+                self.read_source(name, table, what == "table", mistakes);
+            }
+        }
+    }
+
+    fn read_source(
+        &mut self,
+        name: Named,
+        table: Table<'_>,
+        is_table: bool,
+        mistakes: &mut Mistakes,
+    ) {
+        let first = self.sources.iter().find(|source| source.name == name.text);
+        match first {
+            Some(first) if first.span.file.path != name.span.file.path => {
+                mistakes.push(second("source or table", &name, &first.span));
+            }
+            None if !self.broken.contains(&name.text) => {}
+            _ => {
+                let message = format!("'{}' is a source and a table", name.text);
+                let help = "give one of them another name";
+                mistakes.push(Diagnostic::error(message, name.span.clone()).help(help));
+            }
+        }
+        match read_source(name.clone(), table, is_table, mistakes) {
+            Some(source) => self.sources.push(Arc::new(source)),
+            None => self.broken.push(name.text),
+        }
+    }
+}
+
+fn second(what: &str, name: &Named, first: &Span) -> Diagnostic {
+    let message = format!("a second {what} '{}'", name.text);
+    Diagnostic::error(message, name.span.clone()).help(format!("the first is at {first}"))
 }
 
 /// The tables under `[list.NAME]`.

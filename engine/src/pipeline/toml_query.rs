@@ -45,7 +45,7 @@ impl QueryReader<'_> {
             (Some(sql), None) => sql.string(mistakes).and_then(|text| {
                 let parsed = parse_text(text.sql(), |parser| parser.parse_query());
                 let query = parsed.map_err(|mistake| mistakes.push(mistake)).ok()?;
-                Some(StepsQuery { query, incomplete: false })
+                Some(StepsQuery { query, key: Vec::new(), incomplete: false })
             }),
             (None, Some(from)) => self.read_steps(&from, table.get("steps"), mistakes),
             (sql, _) => {
@@ -62,10 +62,19 @@ impl QueryReader<'_> {
         table.has("steps");
         let span = mistakes.span(&value.range);
         table.finish(mistakes);
-        let StepsQuery { query, incomplete } = query?;
+        let StepsQuery { query, key, incomplete } = query?;
         // Without a sink that can be read, the query is still looked at.
         let incomplete = incomplete || sink.is_none();
-        let sink = sink.unwrap_or_else(|| default_sink(name.clone()));
+        let mut sink = sink.unwrap_or_else(|| default_sink(name.clone()));
+        match key.first() {
+            Some(named) if !sink.key.is_empty() => {
+                let message = "the sink has a key already";
+                let help = "leave out 'key' or the step";
+                mistakes.push(Diagnostic::error(message, named.span.clone()).help(help));
+            }
+            Some(_) => sink.key = key,
+            None => {}
+        }
         Some(DraftQuery { name, query, incomplete, sink, emit, span })
     }
 

@@ -14,7 +14,7 @@ use datafusion_expr::{
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 
 use super::window_tables::WindowTables;
-use super::{as_of, windows};
+use super::{as_of, first_within, json, windows};
 use crate::pipeline::Source;
 
 /// A source as the leaf of a plan.
@@ -95,8 +95,9 @@ pub(crate) fn options() -> ConfigOptions {
     options
 }
 
-fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
+pub(crate) fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
     vec![
+        Arc::new(json::JsonOperators),
         Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
         Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
         Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
@@ -120,7 +121,8 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
     let built_in = datafusion_functions::all_default_functions()
         .into_iter()
         .chain(datafusion_functions_nested::all_default_nested_functions());
-    for function in built_in.chain(windows::functions()).chain([as_of::function()]) {
+    let ours = windows::functions().chain(json::functions()).chain([as_of::function()]);
+    for function in built_in.chain(ours) {
         for name in std::iter::once(function.name()).chain(all(function.aliases())) {
             scalar.insert(name.to_owned(), Arc::clone(&function));
         }
@@ -138,7 +140,8 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
         }
     }
     let mut window = HashMap::new();
-    for function in datafusion_functions_window::all_default_window_functions() {
+    let built_in = datafusion_functions_window::all_default_window_functions();
+    for function in built_in.into_iter().chain([first_within::function()]) {
         for name in std::iter::once(function.name()).chain(all(function.aliases())) {
             window.insert(name.to_owned(), Arc::clone(&function));
         }
@@ -148,6 +151,12 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
 
 fn all(names: &[String]) -> impl Iterator<Item = &str> {
     names.iter().map(String::as_str)
+}
+
+/// What a row's expressions may call.
+#[cfg(test)]
+pub(crate) fn scalar_functions() -> impl Iterator<Item = &'static Arc<ScalarUDF>> {
+    FUNCTIONS.scalar.values()
 }
 
 /// Every function's name, for "did you mean".

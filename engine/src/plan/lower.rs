@@ -15,7 +15,7 @@ use super::probe::Probe;
 use super::streamable::{self, Place};
 use super::unique_key::unique_key;
 use super::windows::{WindowError, check_sessions, group_window};
-use super::{as_of, errors, event_time, group_windows, joins};
+use super::{as_of, errors, event_time, group_windows, joins, unnest_tables};
 use crate::formats::{FormatError, RowEncoder};
 use crate::pipeline::draft::{Draft, DraftQuery, DraftSink, Named};
 use crate::pipeline::{Diagnostic, Emit, Pipeline, Query, Sink, Source};
@@ -104,7 +104,9 @@ impl Planning<'_> {
             mistakes.push(mistake);
             return None;
         }
-        let query = &as_of::rewrite(group_windows::rewrite(query, catalog), catalog);
+        let mut query = query.clone();
+        unnest_tables::rewrite(&mut query);
+        let query = &as_of::rewrite(group_windows::rewrite(&query, catalog), catalog);
         let before = mistakes.len();
         streamable::check(query, place, mistakes);
         let planner = catalog.planner();
@@ -188,7 +190,8 @@ fn finish(
 
 /// What the topology says of a plan that cannot run.
 fn refused(error: TopologyError, query: &ast::Query, place: &Place<'_>) -> Diagnostic {
-    let at = place.query.clone();
+    // Where rows are looked at beside others, that is mostly what cannot be done.
+    let at = streamable::over_span(query, place).unwrap_or(place.query.clone());
     match error {
         TopologyError::Unsupported { what, reason, help, .. } => {
             Diagnostic::error(format!("{what} cannot run as a stream: {reason}"), at).help(help)

@@ -15,6 +15,9 @@
 //!   an aggregate groups by; [`event_time`]: whether that goes by the event time of its source;
 //! - [`joins`]: how near in time the rows of two streams must be to meet; [`as_of`]: tables as they
 //!   were at a time;
+//! - [`json`]: JSON in text columns, by path;
+//! - [`first_within`]: a window function of ours, for rows without their doubles;
+//! - [`unnest_tables`]: `UNNEST(…)` in FROM;
 //! - [`unique_key`]: what tells the rows of an answer apart;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
 //!   [`errors`]: what the planner says, as diagnostics;
@@ -28,9 +31,11 @@ pub(crate) mod as_of;
 pub(crate) mod context;
 mod errors;
 mod event_time;
+pub mod first_within;
 pub(crate) mod group_windows;
 mod grouping_sets;
 pub(crate) mod joins;
+pub mod json;
 pub(crate) mod lower;
 pub(crate) mod optimize;
 mod order;
@@ -38,6 +43,7 @@ mod probe;
 mod streamable;
 pub(crate) mod types;
 pub(crate) mod unique_key;
+mod unnest_tables;
 pub mod window_tables;
 pub mod windows;
 

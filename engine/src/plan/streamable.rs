@@ -13,7 +13,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
-use super::window_tables::WindowCall;
+use super::window_tables::{WINDOW_END, WINDOW_START, WindowCall};
 use crate::pipeline::tokens::file_span;
 use crate::pipeline::{Diagnostic, SourceFile, Span};
 
@@ -143,17 +143,20 @@ impl Check<'_> {
             let message = "WITH RECURSIVE cannot run as a stream: its rows feed on themselves";
             self.refuse(with.span(), message, "write the steps one by one");
         }
-        if let Some(order_by) = query.order_by.as_ref().filter(|_| !is_distinct_on(query)) {
+        let order_by = query.order_by.as_ref().filter(|_| !is_distinct_on(query));
+        if let Some(order_by) = order_by {
             let message =
                 "ORDER BY cannot run as a stream: there is no end at which rows could be sorted";
-            let help = "leave it out, and sort where the results are read";
-            self.refuse(order_by.span(), message, help);
+            let help = ranked_instead(query)
+                .unwrap_or("leave it out, and sort where the results are read".to_owned());
+            self.refuse(order_by.span(), message, &help);
         }
         let limit = query.limit_clause.as_ref().map(|limit| match limit {
             LimitClause::LimitOffset { limit: Some(limit), .. } => limit.span(),
             LimitClause::LimitOffset { .. } => SqlSpan::empty(),
             LimitClause::OffsetCommaLimit { limit, .. } => limit.span(),
         });
+        let limit = limit.filter(|_| order_by.is_none());
         if let Some(limit) = limit.or(query.fetch.as_ref().map(|fetch| fetch.span())) {
             let message = "LIMIT cannot run as a stream: a stream has no end, and no first rows";
             self.refuse(limit, message, "leave it out, and limit where the results are read");
@@ -292,4 +295,50 @@ impl Visitor for Check<'_> {
 fn is_distinct_on(query: &Query) -> bool {
     let SetExpr::Select(select) = query.body.as_ref() else { return false };
     matches!(select.distinct, Some(Distinct::On(_)))
+}
+
+/// `ORDER BY x LIMIT 3` as the query that a stream can answer.
+fn ranked_instead(query: &Query) -> Option<String> {
+    let SetExpr::Select(select) = query.body.as_ref() else { return None };
+    let LimitClause::LimitOffset { limit: Some(limit), offset: None, .. } =
+        query.limit_clause.as_ref()?
+    else {
+        return None;
+    };
+    let order = query.order_by.as_ref()?.to_string();
+    let GroupByExpr::Expressions(grouped, _) = &select.group_by else { return None };
+    let bounds = [WINDOW_START, WINDOW_END];
+    let is_bound = |expr: &&Expr| match expr {
+        Expr::Identifier(name) => bounds.contains(&name.value.as_str()),
+        _ => false,
+    };
+    let windows: Vec<String> = grouped.iter().filter(is_bound).map(ToString::to_string).collect();
+    let (what, partition) = match windows.is_empty() {
+        true => ("the first rows so far, replaced whenever they change", String::new()),
+        false => ("the first rows of each window", format!("PARTITION BY {} ", windows.join(", "))),
+    };
+    Some(format!("{what}: {select} QUALIFY ROW_NUMBER() OVER ({partition}{order}) <= {limit}"))
+}
+
+/// Where the query's only function over a window of rows stands.
+pub(crate) fn over_span(query: &Query, place: &Place<'_>) -> Option<Span> {
+    struct Calls(Vec<SqlSpan>);
+    impl Visitor for Calls {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Function(function) if function.over.is_some() => {
+                    self.0.push(function.span());
+                }
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut calls = Calls(Vec::new());
+    let _ = query.visit(&mut calls);
+    match calls.0.as_slice() {
+        [only] => Some(place.at(*only)),
+        _ => None,
+    }
 }

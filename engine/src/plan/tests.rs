@@ -566,3 +566,152 @@ fn weather_delays_joins_two_streams_by_their_event_times() {
                 TableScan: weather projection=[origin, wind_speed, visib, time_hour]"#]]
     .assert_eq(&pipeline.queries[0].plan.display_indent().to_string());
 }
+
+const WITH_LISTS: &str = "
+[sources.trips]
+columns = { id = \"text\", city = \"text\", tags = \"text[]\", at = \"timestamptz\" }
+event_time = \"at\"
+";
+
+fn stepped(query: &str) -> Result<String, String> {
+    let text = format!("{WITH_LISTS}[[queries]]\nname = \"o\"\n{query}\n");
+    match load_text(PathBuf::from("steps.toml"), text) {
+        Ok((pipeline, _)) => Ok(pipeline.queries[0].plan.display_indent().to_string()),
+        Err(mistakes) => {
+            let at = |mistake: &crate::pipeline::Diagnostic| {
+                let span = mistake.span.as_ref().unwrap();
+                format!("{} [{}]", mistake.message, &span.file.text[span.start..span.end])
+            };
+            Err(mistakes.0.iter().map(at).collect::<Vec<_>>().join("\n"))
+        }
+    }
+}
+
+#[test]
+fn steps_about_rows_are_the_sql_that_one_would_write() {
+    let over = "OVER (PARTITION BY id, city ORDER BY at";
+    for (step, sql) in [
+        (
+            "{ dedup = [\"id\", \"city\"] }",
+            format!("SELECT * FROM trips QUALIFY row_number() {over}) = 1"),
+        ),
+        (
+            "{ dedup = [\"id\", \"city\"], keep = \"last\" }",
+            format!("SELECT * FROM trips QUALIFY row_number() {over} DESC) = 1"),
+        ),
+        (
+            "{ dedup = [\"id\", \"city\"], within = \"1 hour\" }",
+            format!("SELECT * FROM trips QUALIFY first_within(at, INTERVAL '1 hour') {over})"),
+        ),
+        (
+            "{ flat_map = { tag = \"tags\" } }",
+            "SELECT *, unnest(tags) AS tag FROM trips".to_owned(),
+        ),
+        ("{ key_by = \"city\" }", "SELECT * FROM trips".to_owned()),
+    ] {
+        let by_step = stepped(&format!("from = \"trips\"\nsteps = [{step}]")).unwrap();
+        let by_sql = stepped(&format!("sql = \"{sql}\"")).unwrap();
+        assert_eq!(by_step, by_sql);
+    }
+}
+
+#[test]
+fn steps_about_rows_tell_their_mistakes() {
+    let steps = "from = \"trips\"
+steps = [
+  { key_by = \"id\" },
+  { dedup = [] },
+  { dedup = \"id\", keep = \"frist\" },
+  { dedup = \"id\", keep = \"last\", within = \"1h\" },
+  { dedup = \"idd\" },
+  { flat_map = { tag = \"tags +\" } },
+]";
+    expect![[r#"
+        there is no column 'idd' here ["o"]
+        'key_by' is the last step: it says what the rows are written by [{ key_by = "id" }]
+        'dedup' names no column by which rows are alike [{ dedup = [] }]
+        'frist' says nothing about which row to keep ["frist"]
+        'within' goes with the first row, not with the last ["1h"]
+        expected an expression, but the text ends here ["]"#]]
+    .assert_eq(&stepped(steps).unwrap_err());
+}
+
+#[test]
+fn what_no_stream_can_rank_is_refused_with_what_it_can() {
+    let queries = [
+        "SELECT id FROM trips ORDER BY km DESC LIMIT 3",
+        "SELECT window_start, city, sum(km) AS total FROM TUMBLE(trips, at, INTERVAL '1' HOUR)
+         GROUP BY window_start, window_end, city ORDER BY total DESC LIMIT 3",
+        "SELECT id, row_number() OVER (PARTITION BY city ORDER BY km) AS rn FROM trips",
+        "SELECT id, sum(km) OVER (PARTITION BY city) AS s FROM trips",
+        "SELECT id, lag(km) OVER (ORDER BY at DESC) AS before FROM trips",
+        "SELECT id, ntile(4) OVER (ORDER BY at) AS part FROM trips",
+        "SELECT id, median(km) OVER (ORDER BY at) AS middle FROM trips",
+        "SELECT id, sum(km) OVER (ORDER BY at ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)
+         AS s FROM trips",
+        "SELECT city, lag(c) OVER (ORDER BY city) FROM (
+           SELECT city, count(*) AS c FROM trips GROUP BY city)",
+        "SELECT DISTINCT ON (city) city, km FROM trips",
+        "SELECT id, row_nunber() OVER (PARTITION BY city ORDER BY at) AS rn FROM trips",
+    ];
+    let said: Vec<String> = queries
+        .iter()
+        .map(|query| {
+            let text = format!("{SOURCES}\nCREATE TABLE o; INSERT INTO o {query};");
+            let mistakes = load_text(PathBuf::from("plans.sql"), text).unwrap_err();
+            let lines = mistakes.0.iter().map(|mistake| {
+                let span = mistake.span.as_ref().expect("a place");
+                let at = &span.file.text[span.start..span.end];
+                let help = mistake.help.as_deref().unwrap_or("-");
+                format!("[{at}] {}\n  {help}", mistake.message)
+            });
+            lines.collect::<Vec<_>>().join("\n")
+        })
+        .collect();
+    expect![[r#"
+        [km] ORDER BY cannot run as a stream: there is no end at which rows could be sorted
+          the first rows so far, replaced whenever they change: SELECT id FROM trips QUALIFY ROW_NUMBER() OVER (ORDER BY km DESC) <= 3
+        [total] ORDER BY cannot run as a stream: there is no end at which rows could be sorted
+          the first rows of each window: SELECT window_start, city, sum(km) AS total FROM TUMBLE(trips, at, INTERVAL '1' HOUR) GROUP BY window_start, window_end, city QUALIFY ROW_NUMBER() OVER (PARTITION BY window_start, window_end ORDER BY total DESC) <= 3
+        [row_number] OVER (… ORDER BY …) cannot run as a stream: rows can only be put beside those before them in the order in which they become known, which is that of the event time
+          write ORDER BY with the event-time column first, ascending; to keep the first rows by anything else, number them with ROW_NUMBER() and filter: WHERE rn <= 10
+        [sum(km)] OVER (…) cannot run as a stream: without ORDER BY it looks at the whole partition, which never ends
+          write ORDER BY with the event-time column first, ascending; to keep the first rows by anything else, number them with ROW_NUMBER() and filter: WHERE rn <= 10
+        [lag(km)] OVER (… ORDER BY …) cannot run as a stream: rows can only be put beside those before them in the order in which they become known, which is that of the event time
+          write ORDER BY with the event-time column first, ascending; to keep the first rows by anything else, number them with ROW_NUMBER() and filter: WHERE rn <= 10
+        [ntile(4)] NTILE, PERCENT_RANK or CUME_DIST cannot run as a stream: it needs to know how many rows the whole partition has
+          use ROW_NUMBER() or RANK()
+        [median(km)] this aggregate from the first row on cannot run as a stream: what it remembers grows with every row
+          bound its frame: ROWS BETWEEN 100 PRECEDING AND CURRENT ROW, or RANGE BETWEEN INTERVAL '1' HOUR PRECEDING AND CURRENT ROW
+        [sum(km)] a frame up to UNBOUNDED FOLLOWING cannot run as a stream: it would wait for all rows that are still to come
+          end it at CURRENT ROW, or at a time: RANGE … AND INTERVAL '1' HOUR FOLLOWING
+        [lag(c)] OVER (…) cannot run as a stream: rows that come in are taken back, and those beside them would change with them
+          group by a window, whose rows are final, or keep the first rows of each key
+        [o] DISTINCT ON without an order cannot run as a stream: which row of each key is the first is not said
+          add ORDER BY with the key, and then what decides, such as the event time
+        [row_nunber] there is no function 'row_nunber'
+          did you mean 'row_number'?"#]].assert_eq(&said.join("\n"));
+}
+
+#[test]
+fn lists_are_taken_apart_in_from_as_in_select() {
+    let by_select = [
+        "SELECT id, tag FROM (SELECT *, unnest(tags) AS tag FROM trips) WHERE tag <> 'x'",
+        "SELECT trips.id, tag, place FROM (SELECT *, unnest(tags) AS tag,
+           unnest(generate_series(1, array_length(tags))) AS place FROM trips)",
+    ]
+    .map(|sql| stepped(&format!("sql = \"\"\"{sql}\"\"\"")).unwrap());
+    for (at, sql) in [
+        (0, "SELECT id, tag FROM trips CROSS JOIN UNNEST(tags) AS u(tag) WHERE tag <> 'x'"),
+        (0, "SELECT trips.id, u.tag FROM trips, UNNEST(trips.tags) AS u(tag) WHERE u.tag <> 'x'"),
+        (0, "SELECT id, tag FROM trips JOIN UNNEST(tags) AS tag ON TRUE WHERE tag <> 'x'"),
+        (
+            1,
+            "SELECT trips.id, u.tag, place FROM trips
+             CROSS JOIN UNNEST(tags) WITH ORDINALITY AS u(tag, place)",
+        ),
+    ] {
+        let plan = stepped(&format!("sql = \"\"\"{sql}\"\"\""));
+        assert_eq!(plan.as_deref(), Ok(by_select[at].as_str()), "{sql}");
+    }
+}

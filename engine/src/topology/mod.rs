@@ -18,7 +18,8 @@
 //! fingerprint changes exactly when state that was kept under it no longer fits.
 //!
 //! - [`flow`]: a topology as it grows; [`join`]: a stream that meets a table; [`ranking`]: the
-//!   first rows of many; [`split`]: a topology shared by several tasks.
+//!   first rows of many; [`over`]: rows beside those before them; [`split`]: a topology shared by
+//!   several tasks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ use crate::time::Watermark;
 
 mod flow;
 mod join;
+pub(crate) mod over;
 pub(crate) mod ranking;
 mod split;
 
@@ -253,6 +255,7 @@ impl Lowering<'_> {
                 Ok(Flow::union(schema.clone(), flows))
             }
             LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Window(window) => self.over(window),
             LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
             LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input),
             LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct),
@@ -466,11 +469,6 @@ impl Lowering<'_> {
                 "LIMIT",
                 "a stream has no end at which its first rows are all there are",
                 "leave it out",
-            ),
-            LogicalPlan::Window(_) => (
-                "OVER (…)",
-                "window functions over rows are not there yet",
-                "use an aggregate over TUMBLE(…)",
             ),
             LogicalPlan::Values(_) | LogicalPlan::EmptyRelation(_) => {
                 ("a query without a source", "nothing ever comes", "add FROM with a source")

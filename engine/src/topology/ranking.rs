@@ -27,7 +27,7 @@ use crate::operators::ordered_rows::Ordering;
 use crate::operators::top_n::ranked::{Rank, Top};
 use crate::operators::top_n::updating::TopNSpec;
 use crate::operators::top_n::windowed::{PartitionWindow, WindowTopNSpec};
-use crate::plan::windows::group_window;
+use crate::plan::windows::{Shape, group_window};
 
 /// A filter by rank, right above the ranks.
 pub(crate) struct RankFilter<'p> {
@@ -262,6 +262,9 @@ impl Lowering<'_> {
         }
         let flow = self.lower(ranking.input)?;
         let ordering = self.ordering(ranking.input, ranking.partition, ranking.order)?;
+        if !flow.updating && self.sorts_by_event_time(ranking.order, ranking.input) {
+            return Ok(self.first_by_time(flow, ordering, ranking.rank, ranking.limit));
+        }
         let top = Top {
             ordering: Arc::new(ordering),
             rank: ranking.rank,
@@ -327,8 +330,9 @@ pub(crate) fn partition_window(input: &LogicalPlan, partition: &[Expr]) -> Optio
     let window = group_window(&grouped).ok()??;
     let (place, is_start) = match (window.start, window.end) {
         (_, Some(end)) => (end, false),
-        (Some(start), None) => (start, true),
-        (None, None) => return None,
+        // Where a session ends is not told by where it begins.
+        (Some(start), None) if !matches!(window.shape, Shape::Session { .. }) => (start, true),
+        _ => return None,
     };
     let size_ns = window.shape.size_ns();
     (size_ns % NS_PER_MS == 0).then_some(PartitionWindow {

@@ -141,7 +141,7 @@ async fn what_never_ends_is_refused() {
         "SELECT DISTINCT ON (key) key, n FROM a",
         "SELECT key, n FROM a QUALIFY row_number() OVER (PARTITION BY key) = 1",
         "SELECT a.n FROM a JOIN b ON a.key = b.x",
-        "SELECT row_number() OVER (PARTITION BY key ORDER BY ts) FROM a",
+        "SELECT row_number() OVER (PARTITION BY key ORDER BY n) FROM a",
         "SELECT tumble_start(ts, INTERVAL '1 hour'), nth_value(n, 2 ORDER BY n) FROM a GROUP BY 1",
     ] {
         let (a, b) = sources();
@@ -155,7 +155,7 @@ async fn what_never_ends_is_refused() {
         DISTINCT ON without an order cannot run as a stream: which row of each key is the first is not said; add ORDER BY with the key, and then what decides, such as the event time
         a rank without an order cannot run as a stream: which rows are the first is not said; add ORDER BY to OVER (…)
         rows of two streams that may meet at any time would have to be kept for ever; say how near in time they are, such as AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1 hour', by the event time of both; or join windows, by equal window_start and window_end; or declare one of them as a table
-        OVER (…) cannot run as a stream: window functions over rows are not there yet; use an aggregate over TUMBLE(…)
+        OVER (… ORDER BY …) cannot run as a stream: rows can only be put beside those before them in the order in which they become known, which is that of the event time; write ORDER BY with the event-time column first, ascending; to keep the first rows by anything else, number them with ROW_NUMBER() and filter: WHERE rn <= 10
         ORDER BY within nth_value is not there yet; leave it out
     "#]].assert_eq(&refusals);
 }
@@ -361,4 +361,45 @@ async fn a_table_as_it_was_goes_through_its_filter_afterwards() {
           project n@2, k = upper(key@4)
         sink out"#]]
     .assert_eq(&topology.to_string());
+}
+
+#[tokio::test]
+async fn rows_beside_rows() {
+    check(
+        "SELECT ts, lag(n) OVER (PARTITION BY key ORDER BY ts) AS before,
+                rank() OVER (PARTITION BY key ORDER BY ts) AS r,
+                max(n) FILTER (WHERE n > 0) OVER (PARTITION BY key ORDER BY ts RANGE BETWEEN
+                INTERVAL '5' SECOND PRECEDING AND CURRENT ROW) AS most
+         FROM a",
+        expect![[r#"
+            query q
+            input a [ts, key, n]
+            over
+              key key@1
+              order ts@0 ASC NULLS LAST
+              keeps ts, key, n
+              lag(a.n) PARTITION BY [a.key] ORDER BY [a.ts ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW = n@2 -1 rows on
+              rank() PARTITION BY [a.key] ORDER BY [a.ts ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW = rank()
+              max(a.n) FILTER (WHERE a.n > Int64(0)) PARTITION BY [a.key] ORDER BY [a.ts ASC NULLS LAST] RANGE BETWEEN 5 SECOND PRECEDING AND CURRENT ROW = max(n@2) where n@2 > 0 from -5000000000 to 0 ns
+              project ts@0, before = lag(a.n) PARTITION BY [a.key] ORDER BY [a.ts ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW@3, r = rank() PARTITION BY [a.key] ORDER BY [a.ts ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW@4, most = max(a.n) FILTER (WHERE a.n > Int64(0)) PARTITION BY [a.key] ORDER BY [a.ts ASC NULLS LAST] RANGE BETWEEN 5 SECOND PRECEDING AND CURRENT ROW@5
+            sink out"#]],
+    )
+    .await;
+    check(
+        "SELECT key, n FROM a QUALIFY row_number() OVER (PARTITION BY key ORDER BY ts) = 1",
+        expect![[r#"
+            query q
+            input a [ts, key, n]
+            over
+              key key@1
+              order ts@0 ASC NULLS LAST
+              keeps ts, key, n
+              row_number = row_number()
+              row_number up to 1
+              filter row_number@3 <= 1
+              project key@1, n@2, row_number() PARTITION BY [a.key] ORDER BY [a.ts ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW = NULL
+              project key@0, n@1
+            sink out"#]],
+    )
+    .await;
 }

@@ -29,12 +29,12 @@ pub struct AggregateSpec {
 /// One aggregate function with its arguments.
 #[derive(Debug)]
 pub struct AggregateCall {
-    pub(super) function: Arc<AggregateFunctionExpr>,
+    pub function: Arc<AggregateFunctionExpr>,
     /// Arguments, then what the function orders by.
-    pub(super) args: Vec<Arc<dyn PhysicalExpr>>,
-    pub(super) arg_types: Vec<DataType>,
-    pub(super) filter: Option<Arc<dyn PhysicalExpr>>,
-    pub(super) state_fields: Vec<FieldRef>,
+    pub args: Vec<Arc<dyn PhysicalExpr>>,
+    pub arg_types: Vec<DataType>,
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    pub state_fields: Vec<FieldRef>,
 }
 
 impl AggregateSpec {

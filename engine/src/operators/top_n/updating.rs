@@ -15,7 +15,7 @@ use datafusion_common::Result;
 
 use super::ranked::{Ranked, Top};
 use crate::operators::ordered_rows::{EncodedRows, OrderedRows, ROW, RowCodec};
-use crate::operators::{Kept, Operator, OperatorSpec, Prepared};
+use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
 use crate::time::Watermark;
@@ -44,6 +44,10 @@ impl fmt::Display for TopNSpec {
 impl OperatorSpec for TopNSpec {
     fn schema(&self) -> &SchemaRef {
         &self.0.schema
+    }
+
+    fn distribution(&self, _side: usize) -> Distribution {
+        self.0.ordering.distribution()
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

@@ -18,7 +18,7 @@ use super::ranked::Top;
 use crate::formats::decode::times_ms;
 use crate::operators::filter_project::evaluate;
 use crate::operators::ordered_rows::{EncodedRows, OrderedRows, ROW, RowCodec};
-use crate::operators::{Kept, Operator, OperatorSpec, Prepared};
+use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
 use crate::time::Watermark;
@@ -70,6 +70,10 @@ impl fmt::Display for WindowTopNSpec {
 impl OperatorSpec for WindowTopNSpec {
     fn schema(&self) -> &SchemaRef {
         &self.top.schema
+    }
+
+    fn distribution(&self, _side: usize) -> Distribution {
+        self.top.ordering.distribution()
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

@@ -2,7 +2,9 @@
 
 use datafusion_common::Column;
 use datafusion_expr::expr::Unnest;
-use datafusion_expr::{Expr, JoinType, LogicalPlan, Window};
+use datafusion_expr::{Expr, JoinType, LogicalPlan, SortExpr, Window};
+
+use crate::topology::over::comes_promptly;
 
 /// An expression and the plan that its columns belong to.
 pub(crate) struct Traced<'a> {
@@ -61,8 +63,11 @@ fn definition<'a>(column: &Column, plan: &'a LogicalPlan) -> Option<(Expr, &'a L
         }
         LogicalPlan::SubqueryAlias(alias) => passed_on(&alias.input, index),
         LogicalPlan::Filter(filter) => passed_on(&filter.input, index),
-        // Rows that are partitioned by a window come out when it has closed.
-        LogicalPlan::Window(window) if partitioned_by(window, column) => {
+        // Rows that are partitioned by a window come out when it has closed; those beside which
+        // others are looked at, when the watermark has passed them.
+        LogicalPlan::Window(window)
+            if partitioned_by(window, column) || sorted_by(window, column) =>
+        {
             passed_on(&window.input, index)
         }
         LogicalPlan::Join(join) if matches!(join.join_type, JoinType::Inner | JoinType::Left) => {
@@ -76,6 +81,19 @@ fn definition<'a>(column: &Column, plan: &'a LogicalPlan) -> Option<(Expr, &'a L
         }
         _ => None,
     }
+}
+
+fn sorted_by(window: &Window, column: &Column) -> bool {
+    let by = |expr: &Expr| match expr {
+        Expr::WindowFunction(function) => {
+            let first = function.params.order_by.first();
+            let is_column =
+                |by: &SortExpr| by.asc && matches!(&by.expr, Expr::Column(by) if by == column);
+            comes_promptly(function) && first.is_some_and(is_column)
+        }
+        _ => false,
+    };
+    window.window_expr.iter().all(by)
 }
 
 fn partitioned_by(window: &Window, column: &Column) -> bool {

@@ -15,6 +15,7 @@ use crate::pipeline::{Format, OnError, Source};
 use crate::testing::{batch_engine, events, topology};
 
 mod aggregates;
+mod functions;
 mod interval_joins;
 mod joins;
 mod lists;

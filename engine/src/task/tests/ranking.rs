@@ -119,3 +119,118 @@ proptest! {
         });
     }
 }
+
+/// Events of which many have the same time.
+fn close_logs() -> impl Strategy<Value = Vec<Vec<Vec<Event>>>> {
+    let key = prop::option::weighted(0.9, "[ab]?");
+    let event = (0..60i64, key, prop::option::weighted(0.9, -5..50i64))
+        .prop_map(|(time, key, n)| Event { time: time * 500, key, n });
+    prop::collection::vec(prop::collection::vec(prop::collection::vec(event, 1..12), 0..6), 1..4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rows_beside_rows_equal_batch_sql_through_crashes(logs in close_logs(), steps in steps()) {
+        let source = patient(events("a"));
+        let by_all = "PARTITION BY key ORDER BY ts, n";
+        let by_time = "PARTITION BY key ORDER BY ts";
+        let sqls = [
+            format!(
+                "SELECT ts, key, n, row_number() OVER ({by_all}) AS rn, rank() OVER ({by_all}) AS r,
+                        dense_rank() OVER ({by_all}) AS d, lag(n) OVER ({by_all}) AS before,
+                        lag(n, 2, -1) OVER ({by_all}) AS two_before,
+                        first_value(n) OVER ({by_all}) AS first,
+                        first_value(n) IGNORE NULLS OVER (
+                          {by_all} ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS first_of_3,
+                        last_value(n) OVER (
+                          {by_all} ROWS BETWEEN 3 PRECEDING AND 1 PRECEDING) AS last_before,
+                        sum(n) OVER ({by_all} ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS s
+                 FROM a"
+            ),
+            format!(
+                "SELECT ts, key, n, count(*) OVER ({by_time}) AS rows, sum(n) OVER ({by_time}) AS s,
+                        avg(n) FILTER (WHERE n > 3) OVER ({by_time}) AS mean,
+                        max(n) OVER ({by_time} RANGE BETWEEN INTERVAL '3' SECOND PRECEDING
+                                                AND CURRENT ROW) AS most,
+                        count(DISTINCT n) OVER ({by_time} RANGE BETWEEN INTERVAL '5' SECOND
+                                                PRECEDING AND INTERVAL '1' SECOND PRECEDING) AS c,
+                        median(n) OVER ({by_time} RANGE BETWEEN CURRENT ROW
+                                                AND INTERVAL '2.5' SECOND FOLLOWING) AS middle
+                 FROM a"
+            ),
+            format!(
+                "SELECT ts, key, n, lead(n) OVER ({by_all}) AS next,
+                        lead(n, 3, 0) OVER ({by_all}) AS third,
+                        min(n) OVER ({by_all} ROWS BETWEEN 1 PRECEDING AND 2 FOLLOWING) AS least,
+                        rank() OVER ({by_all}) AS r
+                 FROM a WHERE n IS NOT NULL"
+            ),
+            format!(
+                "SELECT ts, key, n, sum(n) OVER (ORDER BY ts) AS s,
+                        sum(n) OVER (ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+                          - sum(n) OVER (ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING
+                          AND CURRENT ROW) AS nothing,
+                        first_within(ts, INTERVAL '4' SECOND) OVER (PARTITION BY key ORDER BY ts)
+                          AS first
+                 FROM a WHERE n = 3"
+            ),
+        ];
+        block_on(async {
+            for sql in sqls {
+                let world = walked(&sql, &source, &logs, &steps).await;
+                assert!(!world.topology.updating, "{sql}");
+                assert_same(world.out(), &batch_answer(&sql, &source, &all(&logs)).await);
+            }
+        });
+    }
+
+    #[test]
+    fn rows_without_their_doubles_equal_batch_sql_through_crashes(
+        logs in close_logs(), steps in steps(), limit in 1..3,
+    ) {
+        let source = patient(events("a"));
+        let first = format!(
+            "SELECT ts, key, n FROM a
+             QUALIFY row_number() OVER (PARTITION BY key ORDER BY ts, n) <= {limit}"
+        );
+        let sqls = [
+            first.clone(),
+            "SELECT DISTINCT ON (key) key, ts FROM a ORDER BY key, ts, n".to_owned(),
+            "SELECT ts, key FROM a QUALIFY rank() OVER (PARTITION BY key ORDER BY ts) = 1".to_owned(),
+            "SELECT ts, key FROM a QUALIFY first_within(ts, INTERVAL '4' SECOND)
+               OVER (PARTITION BY key ORDER BY ts)".to_owned(),
+            // A window of first rows: these come out in time.
+            format!(
+                "SELECT {WINDOW} AS ws, count(*) AS c, sum(n) AS s FROM ({first}) GROUP BY {WINDOW}"
+            ),
+            // The windows before a window.
+            format!(
+                "SELECT ws, key, c, c - lag(c) OVER (PARTITION BY key ORDER BY ws) AS more
+                 FROM (SELECT {WINDOW} AS ws, key, count(*) AS c FROM a GROUP BY 1, 2)"
+            ),
+        ];
+        block_on(async {
+            for sql in sqls {
+                let world = walked(&sql, &source, &logs, &steps).await;
+                assert!(!world.topology.updating, "{sql}");
+                assert_same(world.out(), &batch_answer(&sql, &source, &all(&logs)).await);
+            }
+        });
+    }
+
+    /// The last row of each key is told anew whenever a later one comes.
+    #[test]
+    fn the_last_row_of_each_key_folds_to_batch_sql_through_crashes(
+        logs in close_logs(), steps in steps(),
+    ) {
+        let source = events("a");
+        let sql = "SELECT key, n, ts FROM a
+                   QUALIFY row_number() OVER (PARTITION BY key ORDER BY ts DESC, n) = 1";
+        block_on(async {
+            let world = walked(sql, &source, &logs, &steps).await;
+            assert_same(&world.answer(), &batch_answer(sql, &source, &all(&logs)).await);
+        });
+    }
+}

@@ -1,0 +1,315 @@
+//! JSON in text columns, by path.
+//!
+//! | call | gives |
+//! |---|---|
+//! | `json_value(j, '$.a[0].b')` | the scalar there as text; NULL for an object or array |
+//! | `json_query(j, '$.a')` | what is there as JSON text |
+//! | `json_exists(j, '$.a')` | whether something is there, `null` included |
+//! | `json_length(j [, path])` | elements of the array or fields of the object there |
+//! | `json_get_str(j, 'a', 0)`, `…_int`, `…_float`, `…_bool`, `…_json` | that, if it is such |
+//! | `j -> 'a'`, `j -> 0` | as `json_get_json` |
+//! | `j ->> 'a'` | its text: a string without quotes, all else as JSON text; NULL for `null` |
+//!
+//! A path is `$`, then any of `.name`, `["name"]` and `[0]`; a negative index counts from the end.
+//! Text that is no JSON, and a path that leads nowhere, give NULL (`false` for `json_exists`).
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
+use arrow::datatypes::{DataType, Int64Type};
+use datafusion_common::{DFSchema, Result, exec_err, plan_err};
+use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion_expr::{
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion_sql::sqlparser::ast::BinaryOperator;
+use serde_json::Value;
+
+/// For any registry that plans or runs our queries.
+pub fn functions() -> Vec<Arc<ScalarUDF>> {
+    KINDS.into_iter().map(|kind| Arc::new(ScalarUDF::from(Json::new(kind)))).collect()
+}
+
+const KINDS: [Kind; 10] = [
+    Kind::Value,
+    Kind::Query,
+    Kind::Exists,
+    Kind::Length,
+    Kind::GetStr,
+    Kind::GetInt,
+    Kind::GetFloat,
+    Kind::GetBool,
+    Kind::GetJson,
+    Kind::GetText,
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Value,
+    Query,
+    Exists,
+    Length,
+    GetStr,
+    GetInt,
+    GetFloat,
+    GetBool,
+    GetJson,
+    /// `->>`.
+    GetText,
+}
+
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Value => "json_value",
+            Kind::Query => "json_query",
+            Kind::Exists => "json_exists",
+            Kind::Length => "json_length",
+            Kind::GetStr => "json_get_str",
+            Kind::GetInt => "json_get_int",
+            Kind::GetFloat => "json_get_float",
+            Kind::GetBool => "json_get_bool",
+            Kind::GetJson => "json_get_json",
+            Kind::GetText => "json_get_text",
+        }
+    }
+
+    /// Whether it takes one path, rather than a key or index for each level.
+    fn takes_path(self) -> bool {
+        matches!(self, Kind::Value | Kind::Query | Kind::Exists | Kind::Length)
+    }
+
+    fn result(self) -> DataType {
+        match self {
+            Kind::Exists | Kind::GetBool => DataType::Boolean,
+            Kind::Length | Kind::GetInt => DataType::Int64,
+            Kind::GetFloat => DataType::Float64,
+            _ => DataType::Utf8,
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Json {
+    kind: Kind,
+    signature: Signature,
+}
+
+impl Json {
+    fn new(kind: Kind) -> Json {
+        Json { kind, signature: Signature::user_defined(Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for Json {
+    fn name(&self) -> &str {
+        self.kind.name()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let name = self.name();
+        let text = |of: &DataType| match of {
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => {
+                Some(DataType::Utf8)
+            }
+            _ => None,
+        };
+        let key = |of: &DataType| match of {
+            of if of.is_integer() && !self.kind.takes_path() => Some(DataType::Int64),
+            of => text(of),
+        };
+        let count_fits = match self.kind {
+            Kind::Length => (1..=2).contains(&types.len()),
+            kind if kind.takes_path() => types.len() == 2,
+            _ => types.len() >= 2,
+        };
+        let coerced = types.split_first().filter(|_| count_fits).and_then(|(json, path)| {
+            let path = path.iter().map(key).collect::<Option<Vec<_>>>()?;
+            Some(std::iter::once(text(json)?).chain(path).collect())
+        });
+        match coerced {
+            Some(coerced) => Ok(coerced),
+            None if self.kind.takes_path() => {
+                plan_err!("{name} takes JSON as text and a path, such as '$.a[0]'")
+            }
+            None => plan_err!("{name} takes JSON as text, and names of fields or indices"),
+        }
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(self.kind.result())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = args.number_rows;
+        // A path that is the same for all rows is read once.
+        let constant = args.args[1..].iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let arrays: Vec<ArrayRef> =
+            args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<_>>()?;
+        let (json, path) = (arrays[0].as_string::<i32>(), &arrays[1..]);
+        let same = if constant && rows > 0 { Some(self.path(path, 0)?) } else { None };
+        let found = (0..rows).map(|row| {
+            let path = match &same {
+                Some(path) => path.clone(),
+                None => self.path(path, row)?,
+            };
+            let (Some(path), true) = (path, json.is_valid(row)) else { return Ok(None) };
+            let value: Option<Value> = serde_json::from_str(json.value(row)).ok();
+            Ok(value.and_then(|value| follow(value, &path)))
+        });
+        let found: Vec<Option<Value>> = found.collect::<Result<_>>()?;
+        Ok(ColumnarValue::Array(self.column(found)))
+    }
+}
+
+impl Json {
+    /// `None` if a part of it is NULL.
+    fn path(&self, path: &[ArrayRef], row: usize) -> Result<Option<Vec<Step>>> {
+        if path.iter().any(|part| part.is_null(row)) {
+            return Ok(None);
+        }
+        if self.kind.takes_path() {
+            let Some(path) = path.first() else { return Ok(Some(Vec::new())) };
+            return parse_path(path.as_string::<i32>().value(row)).map(Some);
+        }
+        let steps = path.iter().map(|part| match part.data_type() {
+            DataType::Int64 => Step::Index(part.as_primitive::<Int64Type>().value(row)),
+            _ => Step::Key(part.as_string::<i32>().value(row).to_owned()),
+        });
+        Ok(Some(steps.collect()))
+    }
+
+    fn column(&self, found: Vec<Option<Value>>) -> ArrayRef {
+        let found = found.into_iter();
+        match self.kind {
+            Kind::Exists => Arc::new(BooleanArray::from_iter(found.map(|at| Some(at.is_some())))),
+            Kind::GetBool => {
+                Arc::new(BooleanArray::from_iter(found.map(|at| at.and_then(|at| at.as_bool()))))
+            }
+            Kind::GetInt => {
+                Arc::new(Int64Array::from_iter(found.map(|at| at.and_then(|at| at.as_i64()))))
+            }
+            Kind::GetFloat => {
+                Arc::new(Float64Array::from_iter(found.map(|at| at.and_then(|at| at.as_f64()))))
+            }
+            Kind::Length => Arc::new(Int64Array::from_iter(found.map(|at| match at? {
+                Value::Array(items) => i64::try_from(items.len()).ok(),
+                Value::Object(fields) => i64::try_from(fields.len()).ok(),
+                _ => None,
+            }))),
+            _ => Arc::new(StringArray::from_iter(found.map(|at| self.text(at?)))),
+        }
+    }
+
+    fn text(&self, value: Value) -> Option<String> {
+        match (self.kind, value) {
+            (Kind::Query | Kind::GetJson, value) => Some(value.to_string()),
+            (_, Value::Null) => None,
+            (_, Value::String(text)) => Some(text),
+            (Kind::GetStr, _) => None,
+            (Kind::Value, Value::Array(_) | Value::Object(_)) => None,
+            (_, value) => Some(value.to_string()),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Step {
+    Key(String),
+    Index(i64),
+}
+
+fn follow(value: Value, path: &[Step]) -> Option<Value> {
+    path.iter().try_fold(value, |value, step| match (step, value) {
+        (Step::Key(key), Value::Object(mut fields)) => fields.remove(key),
+        (Step::Index(index), Value::Array(mut items)) => {
+            let place = match usize::try_from(*index) {
+                Ok(place) => place,
+                Err(_) => items.len().checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?,
+            };
+            (place < items.len()).then(|| items.swap_remove(place))
+        }
+        _ => None,
+    })
+}
+
+fn parse_path(path: &str) -> Result<Vec<Step>> {
+    let wrong = || exec_err!("'{path}' is no JSON path: write $.name[0][\"other name\"]");
+    let Some(mut rest) = path.trim().strip_prefix('$') else { return wrong() };
+    let mut steps = Vec::new();
+    while !rest.is_empty() {
+        if let Some(after) = rest.strip_prefix('.') {
+            let end = after.find(['.', '[']).unwrap_or(after.len());
+            let (name, next) = after.split_at(end);
+            if name.is_empty() {
+                return wrong();
+            }
+            steps.push(Step::Key(name.to_owned()));
+            rest = next;
+            continue;
+        }
+        let quoted = ["\"", "'"].into_iter().find_map(|quote| {
+            let inside = rest.strip_prefix('[')?.strip_prefix(quote)?;
+            inside.split_once(&format!("{quote}]"))
+        });
+        if let Some((name, next)) = quoted {
+            steps.push(Step::Key(name.to_owned()));
+            rest = next;
+            continue;
+        }
+        let index = rest.strip_prefix('[').and_then(|inside| inside.split_once(']'));
+        let Some((Ok(index), next)) = index.map(|(index, next)| (index.trim().parse(), next))
+        else {
+            return wrong();
+        };
+        steps.push(Step::Index(index));
+        rest = next;
+    }
+    Ok(steps)
+}
+
+/// `->` and `->>`.
+#[derive(Debug)]
+pub struct JsonOperators;
+
+impl ExprPlanner for JsonOperators {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        _schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let kind = match expr.op {
+            BinaryOperator::Arrow => Kind::GetJson,
+            BinaryOperator::LongArrow => Kind::GetText,
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        let function = ScalarUDF::from(Json::new(kind));
+        let call: Expr = function.call(vec![expr.left, expr.right]);
+        Ok(PlannerResult::Planned(call))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_somewhere() {
+        let json: Value = serde_json::from_str(r#"{"a":[{"b c":1},"x"],"n":null}"#).unwrap();
+        let at = |path: &str| follow(json.clone(), &parse_path(path).unwrap());
+        assert_eq!(at("$"), Some(json.clone()));
+        assert_eq!(at("$.a[0][\"b c\"]"), Some(1.into()));
+        assert_eq!(at("$['a'][-1]"), Some("x".into()));
+        assert_eq!(at("$.n"), Some(Value::Null));
+        for nowhere in ["$.b", "$.a.b", "$.a[2]", "$.a[-3]", "$[0]"] {
+            assert_eq!(at(nowhere), None, "{nowhere}");
+        }
+        for wrong in ["a", "$a", "$.", "$[", "$[x]", "$..a", ""] {
+            assert!(parse_path(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! Functions over windows of rows: what DataFusion plans them as, to what the operator computes.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion_common::{Column as PlanColumn, ScalarValue};
+use datafusion_expr::expr::{
+    AggregateFunction, NullTreatment, WindowFunction, WindowFunctionParams,
+};
+use datafusion_expr::{
+    AggregateUDF, Expr, LogicalPlan, Operator, SortExpr, Window, WindowFrame, WindowFrameBound,
+    WindowFrameUnits, WindowFunctionDefinition,
+};
+use datafusion_functions_aggregate::first_last::{first_value_udaf, last_value_udaf};
+use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
+
+use super::ranking::{rank_of, window_function};
+use super::{Changes, Flow, Lowering, TopologyError};
+use crate::operators::filter_project::Step;
+use crate::operators::ordered_rows::Ordering;
+use crate::operators::over::OverSpec;
+use crate::operators::over::calls::OverCall;
+use crate::operators::over::frame::{Frame, Units};
+use crate::operators::top_n::ranked::Rank;
+use crate::plan::first_within::FIRST_WITHIN;
+use crate::plan::windows::{Shape, fixed_length_ns, group_window};
+
+const BY_EVENT_TIME: &str = "write ORDER BY with the event-time column first, ascending; to keep \
+                             the first rows by anything else, number them with ROW_NUMBER() and \
+                             filter: WHERE rn <= 10";
+
+impl Lowering<'_> {
+    pub(super) fn over(&mut self, window: &Window) -> Result<Flow, TopologyError> {
+        let functions: Vec<&WindowFunction> =
+            window.window_expr.iter().filter_map(window_function).collect();
+        let Some(WindowFunctionParams { partition_by, order_by, .. }) =
+            functions.first().map(|function| &function.params)
+        else {
+            return Err(self.wrong("a window function is missing".to_owned()));
+        };
+        let same = |function: &&WindowFunction| {
+            function.params.partition_by == *partition_by && function.params.order_by == *order_by
+        };
+        if !functions.iter().all(same) {
+            return Err(self.unsupported(
+                "one step with several OVER (…)",
+                "they sort rows in different ways",
+                "compute one of them in a query around the other",
+            ));
+        }
+        let flow = self.lower(&window.input)?;
+        self.check_over(&flow, order_by, &window.input)?;
+        let mut calls = Vec::new();
+        for expr in &window.window_expr {
+            calls.push(self.over_call(expr, &window.input, order_by)?);
+        }
+        let ordering = self.ordering(&window.input, partition_by, order_by)?;
+        let spec = OverSpec::new(ordering, calls, None, window.schema.inner().clone());
+        Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Final))
+    }
+
+    fn check_over(
+        &self,
+        flow: &Flow,
+        order: &[SortExpr],
+        input: &LogicalPlan,
+    ) -> Result<(), TopologyError> {
+        if order.is_empty() {
+            let reason = "without ORDER BY it looks at the whole partition, which never ends";
+            return Err(self.unsupported("OVER (…)", reason, BY_EVENT_TIME));
+        }
+        if flow.updating {
+            return Err(self.unsupported(
+                "OVER (…)",
+                "rows that come in are taken back, and those beside them would change with them",
+                "group by a window, whose rows are final, or keep the first rows of each key",
+            ));
+        }
+        if !self.sorts_by_event_time(order, input) {
+            let reason = "rows can only be put beside those before them in the order in which \
+                          they become known, which is that of the event time";
+            return Err(self.unsupported("OVER (… ORDER BY …)", reason, BY_EVENT_TIME));
+        }
+        Ok(())
+    }
+
+    /// Whether rows are sorted by the event time, the earliest first.
+    pub(super) fn sorts_by_event_time(&self, order: &[SortExpr], input: &LogicalPlan) -> bool {
+        order.first().is_some_and(|first| match &first.expr {
+            Expr::Column(column) => first.asc && self.is_event_time(column, input),
+            _ => false,
+        })
+    }
+
+    /// Whether rows come in the order of this column, as far as the watermark says.
+    fn is_event_time(&self, column: &PlanColumn, plan: &LogicalPlan) -> bool {
+        let Some(index) = plan.schema().maybe_index_of_column(column) else { return false };
+        let below = |input: &LogicalPlan| {
+            let column = input.schema().columns().into_iter().nth(index);
+            column.is_some_and(|column| self.is_event_time(&column, input))
+        };
+        match plan {
+            LogicalPlan::TableScan(scan) => {
+                let name = scan.table_name.table();
+                let source = self.sources.iter().find(|source| source.name == name);
+                let event_time = source
+                    .and_then(|source| Some(&source.columns[source.event_time_column()?].name));
+                event_time == Some(&column.name)
+            }
+            LogicalPlan::SubqueryAlias(alias) => below(&alias.input),
+            LogicalPlan::Filter(filter) => below(&filter.input),
+            LogicalPlan::Projection(projection) => {
+                let mut expr = &projection.expr[index];
+                while let Expr::Alias(alias) = expr {
+                    expr = &alias.expr;
+                }
+                let input = &projection.input;
+                matches!(expr, Expr::Column(column) if self.is_event_time(column, input))
+            }
+            LogicalPlan::Union(union) => union.inputs.iter().all(|input| below(input)),
+            // The bounds of a window are in the order in which windows close.
+            LogicalPlan::Aggregate(aggregate) => {
+                let window = group_window(aggregate).ok().flatten();
+                window.is_some_and(|window| {
+                    let is_start = window.start == Some(index)
+                        && matches!(window.shape, Shape::Tumble { .. } | Shape::Hop { .. });
+                    is_start || window.end == Some(index)
+                })
+            }
+            LogicalPlan::Window(window) if index < window.input.schema().fields().len() => {
+                let by_time = window.window_expr.iter().filter_map(window_function).all(|of| {
+                    comes_promptly(of)
+                        && self.sorts_by_event_time(&of.params.order_by, &window.input)
+                });
+                by_time && below(&window.input)
+            }
+            _ => false,
+        }
+    }
+
+    /// The first rows by event time are known once the watermark has passed them.
+    pub(super) fn first_by_time(
+        &mut self,
+        flow: Flow,
+        ordering: Ordering,
+        rank: Rank,
+        limit: u64,
+    ) -> Flow {
+        let columns = ordering.schema.fields().len();
+        let name = rank.to_string();
+        let ranked = Field::new(&name, DataType::UInt64, false);
+        let fields = ordering.schema.fields().iter().cloned();
+        let fields: Vec<_> = fields.chain([Arc::new(ranked)]).collect();
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let calls = vec![OverCall::Rank(rank)];
+        let spec = OverSpec::new(ordering, calls, Some((rank, limit)), schema);
+        let flow = self.built.node(vec![flow], Arc::new(spec), Changes::Final);
+        let limit = Literal::new(ScalarValue::UInt64(Some(limit)));
+        let rank = Arc::new(Column::new(&name, columns));
+        let within = BinaryExpr::new(rank, Operator::LtEq, Arc::new(limit));
+        self.built.push(flow, Step::Filter(Arc::new(within)))
+    }
+
+    fn over_call(
+        &self,
+        expr: &Expr,
+        input: &LogicalPlan,
+        order: &[SortExpr],
+    ) -> Result<OverCall, TopologyError> {
+        let Some(WindowFunction { fun, params }) = window_function(expr) else {
+            return Err(self.wrong(format!("{expr} is no window function")));
+        };
+        if let Some(rank) = rank_of(expr) {
+            return Ok(OverCall::Rank(rank));
+        }
+        match fun {
+            WindowFunctionDefinition::AggregateUDF(function) => {
+                self.over_aggregate(function.clone(), params, input)
+            }
+            WindowFunctionDefinition::WindowUDF(function) => match function.name() {
+                "lag" => self.shift(params, input, -1),
+                "lead" => self.shift(params, input, 1),
+                "first_value" => self.over_aggregate(first_value_udaf(), params, input),
+                "last_value" => self.over_aggregate(last_value_udaf(), params, input),
+                FIRST_WITHIN => self.first_within(params, order),
+                "ntile" | "percent_rank" | "cume_dist" => Err(self.unsupported(
+                    "NTILE, PERCENT_RANK or CUME_DIST",
+                    "it needs to know how many rows the whole partition has",
+                    "use ROW_NUMBER() or RANK()",
+                )),
+                _ => Err(self.unsupported(
+                    "this window function",
+                    "it is not there yet",
+                    "use FIRST_VALUE, LAST_VALUE, LAG, LEAD, ROW_NUMBER, RANK, DENSE_RANK or an \
+                     aggregate",
+                )),
+            },
+        }
+    }
+
+    fn shift(
+        &self,
+        params: &WindowFunctionParams,
+        input: &LogicalPlan,
+        direction: i64,
+    ) -> Result<OverCall, TopologyError> {
+        if params.null_treatment == Some(NullTreatment::IgnoreNulls) {
+            return Err(self.unsupported(
+                "IGNORE NULLS of LAG and LEAD",
+                "how many rows must be kept for it has no bound",
+                "filter the rows that are NULL in a query before",
+            ));
+        }
+        let by = match params.args.get(1).map(literal) {
+            None => 1,
+            Some(Some(by)) => by,
+            Some(None) => {
+                return Err(self.wrong("LAG and LEAD take a constant number of rows".to_owned()));
+            }
+        };
+        let schema = input.schema();
+        let default = match params.args.get(2) {
+            Some(Expr::Literal(value, _)) if value.is_null() => None,
+            Some(default) => Some(self.expr(default, schema)?),
+            None => None,
+        };
+        let value = self.expr(&params.args[0], schema)?;
+        let by = by.checked_mul(direction).unwrap_or(i64::MAX);
+        Ok(OverCall::Shift { value, by, default })
+    }
+
+    fn over_aggregate(
+        &self,
+        function: Arc<AggregateUDF>,
+        params: &WindowFunctionParams,
+        input: &LogicalPlan,
+    ) -> Result<OverCall, TopologyError> {
+        let frame = self.frame(&params.window_frame)?;
+        let call = AggregateFunction::new_udf(
+            function,
+            params.args.clone(),
+            params.distinct,
+            params.filter.clone(),
+            Vec::new(),
+            params.null_treatment,
+        );
+        let call = self.aggregate_call(&Expr::AggregateFunction(call), input.schema())?;
+        let grows = |data_type: &DataType| data_type.is_nested();
+        let grows = call.state_fields.iter().any(|field| grows(field.data_type()));
+        if frame.start.is_none() && grows {
+            return Err(self.unsupported(
+                "this aggregate from the first row on",
+                "what it remembers grows with every row",
+                "bound its frame: ROWS BETWEEN 100 PRECEDING AND CURRENT ROW, or RANGE BETWEEN \
+                 INTERVAL '1' HOUR PRECEDING AND CURRENT ROW",
+            ));
+        }
+        Ok(OverCall::Aggregate { call, frame })
+    }
+
+    fn first_within(
+        &self,
+        params: &WindowFunctionParams,
+        order: &[SortExpr],
+    ) -> Result<OverCall, TopologyError> {
+        let by_time = order.first().map(|by| &by.expr) == params.args.first();
+        match params.args.get(1) {
+            Some(Expr::Literal(within, _)) if by_time => {
+                let within_ns =
+                    fixed_length_ns(within, "length").map_err(|reason| self.wrong(reason))?;
+                Ok(OverCall::FirstWithin { within_ns })
+            }
+            _ => Err(self.wrong(format!(
+                "{FIRST_WITHIN} takes the time that rows are sorted by, and a constant interval"
+            ))),
+        }
+    }
+
+    fn frame(&self, frame: &WindowFrame) -> Result<Frame, TopologyError> {
+        let units = match frame.units {
+            WindowFrameUnits::Rows => Units::Rows,
+            WindowFrameUnits::Range => Units::Time,
+            WindowFrameUnits::Groups => {
+                return Err(self.unsupported(
+                    "a frame of GROUPS",
+                    "it is not there yet",
+                    "use ROWS or RANGE",
+                ));
+            }
+        };
+        let start = self.frame_bound(&frame.start_bound, units)?;
+        let Some(end) = self.frame_bound(&frame.end_bound, units)? else {
+            return Err(self.unsupported(
+                "a frame up to UNBOUNDED FOLLOWING",
+                "it would wait for all rows that are still to come",
+                "end it at CURRENT ROW, or at a time: RANGE … AND INTERVAL '1' HOUR FOLLOWING",
+            ));
+        };
+        if start.is_none() && end != 0 {
+            return Err(self.unsupported(
+                "a frame from UNBOUNDED PRECEDING to elsewhere than CURRENT ROW",
+                "it is not there yet",
+                "end it at CURRENT ROW, or bound its start",
+            ));
+        }
+        Ok(Frame { units, start, end })
+    }
+
+    /// So far after the row; `None` if there is no bound.
+    fn frame_bound(
+        &self,
+        bound: &WindowFrameBound,
+        units: Units,
+    ) -> Result<Option<i64>, TopologyError> {
+        let (value, sign) = match bound {
+            WindowFrameBound::CurrentRow => return Ok(Some(0)),
+            WindowFrameBound::Preceding(value) => (value, -1),
+            WindowFrameBound::Following(value) => (value, 1),
+        };
+        if value.is_null() {
+            return Ok(None);
+        }
+        let distance = match units {
+            Units::Rows => literal_value(value)
+                .ok_or_else(|| self.wrong(format!("a frame of {value} rows is none")))?,
+            Units::Time => fixed_length_ns(value, "frame").map_err(|reason| self.wrong(reason))?,
+        };
+        Ok(Some(distance.saturating_mul(sign)))
+    }
+}
+
+fn literal(expr: &Expr) -> Option<i64> {
+    match expr {
+        Expr::Literal(value, _) => literal_value(value),
+        _ => None,
+    }
+}
+
+fn literal_value(value: &ScalarValue) -> Option<i64> {
+    match value.cast_to(&DataType::Int64).ok()? {
+        ScalarValue::Int64(value) => value,
+        _ => None,
+    }
+}
+
+/// Whether rows come out as soon as the watermark has passed them: none is waited for.
+pub(crate) fn comes_promptly(function: &WindowFunction) -> bool {
+    let is_ahead = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::Following(_) => true,
+        WindowFrameBound::Preceding(_) | WindowFrameBound::CurrentRow => false,
+    };
+    let WindowFunctionParams { args, window_frame, .. } = &function.params;
+    let shifts_ahead = match function.fun.name() {
+        "lead" => args.get(1).is_none_or(|by| literal(by).is_none_or(|by| by > 0)),
+        "lag" => args.get(1).is_some_and(|by| literal(by).is_none_or(|by| by < 0)),
+        _ => false,
+    };
+    let framed = matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_))
+        || matches!(function.fun.name(), "first_value" | "last_value");
+    !shifts_ahead && !(framed && is_ahead(&window_frame.end_bound))
+}
