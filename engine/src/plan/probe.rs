@@ -103,7 +103,7 @@ impl<'a> Probe<'a> {
         for item in &select.projection {
             self.item(item, &scope, &schema, &mut columns);
         }
-        // GROUP BY and HAVING may name what is selected.
+        // GROUP BY, HAVING and QUALIFY may name what is selected.
         let mut named = scope.clone();
         for (relation, field) in &columns {
             if relation.is_none() && !scope.iter().any(|(_, other)| other.name() == field.name()) {
@@ -119,8 +119,8 @@ impl<'a> Probe<'a> {
                 }
             }
         }
-        if let Some(having) = &select.having {
-            self.condition(having, &named);
+        for condition in select.having.iter().chain(&select.qualify) {
+            self.condition(condition, &named);
         }
         Some(columns)
     }

@@ -627,11 +627,11 @@ steps = [
   { flat_map = { tag = \"tags +\" } },
 ]";
     expect![[r#"
-        there is no column 'idd' here ["o"]
         'key_by' is the last step: it says what the rows are written by [{ key_by = "id" }]
         'dedup' names no column by which rows are alike [{ dedup = [] }]
         'frist' says nothing about which row to keep ["frist"]
         'within' goes with the first row, not with the last ["1h"]
+        there is no column 'idd' here [idd]
         expected an expression, but the text ends here ["]"#]]
     .assert_eq(&stepped(steps).unwrap_err());
 }
