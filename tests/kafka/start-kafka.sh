@@ -72,7 +72,8 @@ PROPERTIES
 }
 
 cluster_id() {
-    head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-22
+    # One that begins with a dash would be taken for an option.
+    head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-22 | sed 's/^-/A/'
 }
 
 run() {
