@@ -610,6 +610,8 @@ fn links_run_under_kafkas_names() {
     succeed(dir.path(), &["links", "bin"]);
     // Once more: what is there already is left alone.
     succeed(dir.path(), &["links", "bin"]);
+    let acls = Command::new(dir.path().join("bin/kafka-acls.sh")).output().unwrap();
+    assert_eq!(acls.status.code(), Some(1), "not here, but linked to say why");
     for name in ["kafka-topics", "kafka-topics.sh", "kafka-consumer-groups.sh"] {
         let output =
             Command::new(dir.path().join("bin").join(name)).arg("--help").output().unwrap();
@@ -701,6 +703,8 @@ fn commands_that_are_not_here_say_why() {
             "kafka-acls.sh --list",
             "kafka-leader-election --election-type preferred --all-topic-partitions",
             "kafka-storage format -t some-id -c server.properties --standalone",
+            "kafka-topic --list",
+            "kafka-brew",
             "kafka-consumer-groups --validate-regex a{1,2}",
             "kafka-consumer-groups --validate-regex a(",
         ],
@@ -713,6 +717,14 @@ fn commands_that_are_not_here_say_why() {
             => 1
             $ kafka-storage format -t some-id -c server.properties --standalone
             Nothing has to be formatted: kafka-server-start makes its data directory.
+            $ kafka-topic --list
+            error: there is no command 'kafka-topic'
+              help: did you mean `kafka-topics`?
+            => 2
+            $ kafka-brew
+            error: there is no command 'kafka-brew'
+              help: `millstream links DIR` links all that there are into a directory
+            => 2
             $ kafka-consumer-groups --validate-regex a{1,2}
             The regular expression `a{1,2}` is valid.
             $ kafka-consumer-groups --validate-regex a(

@@ -8,12 +8,12 @@ mod group;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use fixture::{ROOT, Running, succeed, tools};
+use fixture::{ROOT, Running, finish, succeed, tools};
 use tempfile::tempdir;
 
 /// Runs a client to its end; what it printed.
 fn client(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().unwrap();
+    let output = finish(command.stdin(Stdio::null()));
     let printed = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {printed}\n{errors}");

@@ -3,6 +3,8 @@
 mod fixture;
 
 use std::fs;
+use std::net::TcpListener;
+use std::thread;
 
 use expect_test::expect;
 use fixture::{Running, fail, millstream, stdout, succeed, succeed_with};
@@ -189,6 +191,7 @@ fn what_is_not_there_is_told_with_what_to_do() {
             fail(dir.path(), &[&words[..], &["--bootstrap-server", &address]].concat(), status);
         format!("$ {line}\n{error}")
     };
+    succeed(dir.path(), &["topics", "create", "nine", "--bootstrap-server", &address]);
     let shown = [
         told("topics alter t --partitions 3", 1),
         told("topics alter t", 2),
@@ -198,6 +201,7 @@ fn what_is_not_there_is_told_with_what_to_do() {
         told("configs alter --topic t", 2),
         told("records offsets t", 1),
         told("records delete t --before end", 1),
+        told("records delete nine --before 3", 1),
         told("transactions describe t", 1),
     ];
     expect![[r#"
@@ -225,6 +229,9 @@ fn what_is_not_there_is_told_with_what_to_do() {
         $ records delete t --before end
         error: topic 't' does not exist
           help: `millstream topics list` shows which there are
+        $ records delete nine --before 3
+        error: partition nine-0 ends at offset 0, before 3
+          help: nothing was deleted; `--before end` deletes all records
         $ transactions describe t
         error: transactional id 't': there is no such transactional id
     "#]]
@@ -363,4 +370,61 @@ fn a_transactional_id_is_terminated_and_one_that_is_not_there_is_not_created() {
     assert_eq!(String::from_utf8(none.stderr).unwrap(), "no hanging transactions\n");
     let told = fail(dir.path(), &args("transactions hanging nope"), 1);
     assert!(told.contains("topic 'nope' does not exist"), "{told}");
+}
+
+/// It accepts connections, as a port behind a wrong address may, and that is all: commands wait for
+/// a bounded time, and Ctrl-C ends them before that.
+#[test]
+fn a_server_that_never_answers_keeps_nobody() {
+    let dir = tempdir().unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let to = ["--bootstrap-server", address.as_str()];
+    let path = dir.path();
+    let commands = [
+        &["topics", "list"][..],
+        &["produce", "t"],
+        &["consume", "t", "--group", "g"],
+        &["kafka-topics", "--list"],
+        &["kafka-console-producer", "--topic", "t"],
+        &["kafka-console-consumer", "--topic", "t"],
+    ];
+    thread::scope(|scope| {
+        for command in commands {
+            scope.spawn(move || {
+                let told = fail(path, &[command, &to].concat(), 1);
+                assert!(told.contains("it accepts connections but does not answer"), "{told}");
+            });
+        }
+    });
+    for command in commands {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap().to_string();
+        let to = ["--bootstrap-server", address.as_str()];
+        let running = Running::start(dir.path(), &[command, &to].concat());
+        silent.accept().unwrap();
+        assert_eq!(running.interrupt().0, Some(130), "{command:?}");
+    }
+}
+
+#[test]
+fn a_consumer_that_is_stopped_ends_as_others_do() {
+    let dir = tempdir().unwrap();
+    let (_broker, address) = Running::broker(dir.path());
+    let to = ["--bootstrap-server", address.as_str()];
+    succeed_with(dir.path(), &[&["produce", "t"], &to[..]].concat(), "one\n");
+    for line in [
+        "consume t",
+        "consume t --group ours",
+        "kafka-console-consumer --topic t --from-beginning",
+        "kafka-console-consumer --topic t --from-beginning --group theirs",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mut running = Running::start(dir.path(), &[&words[..], &to].concat());
+        running.wait_stdout("one");
+        let (status, _, told) = running.interrupt();
+        let told_of =
+            if line.starts_with("kafka") { "Processed a total of 1 messages" } else { "" };
+        assert_eq!((status, told.concat().as_str()), (Some(130), told_of), "{line}");
+    }
 }

@@ -12,6 +12,8 @@ pub enum Failure {
     Running { message: String, help: Option<String> },
     /// It was asked for something that makes no sense: status 2, nothing started.
     Usage { message: String, help: Option<String> },
+    /// A signal ended it before it was done: the status that shells know it by, and no word.
+    Stopped { status: u8 },
     /// The pipeline files have mistakes: status 2, nothing started.
     Pipeline(Diagnostics),
 }
@@ -31,7 +33,7 @@ impl Failure {
         match self {
             Failure::Running { message, .. } => Failure::Running { message, help },
             Failure::Usage { message, .. } => Failure::Usage { message, help },
-            Failure::Pipeline(diagnostics) => Failure::Pipeline(diagnostics),
+            other @ (Failure::Stopped { .. } | Failure::Pipeline(_)) => other,
         }
     }
 
@@ -39,6 +41,7 @@ impl Failure {
         match self {
             Failure::Running { .. } => 1,
             Failure::Usage { .. } | Failure::Pipeline(_) => 2,
+            Failure::Stopped { status } => *status,
         }
     }
 
@@ -47,6 +50,7 @@ impl Failure {
             Failure::Running { message, help } | Failure::Usage { message, help } => {
                 render::diagnostics::print_error(message, help.as_deref());
             }
+            Failure::Stopped { .. } => {}
             Failure::Pipeline(diagnostics) => render::diagnostics::print(diagnostics),
         }
     }

@@ -36,6 +36,9 @@ pub fn links(args: &LinksArgs) -> Result<(), Failure> {
         made += 1;
     }
     let dir = args.dir.display();
-    eprintln!("made {made} links in {dir}, from kafka-topics to zookeeper-server-start.sh");
+    eprintln!(
+        "made {made} links in {dir}: Kafka's commands, with and without .sh; those that are not here \
+         say why"
+    );
     Ok(())
 }

@@ -24,6 +24,7 @@ mod transactions;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::{Args, Parser, Subcommand};
 use tokio_util::sync::CancellationToken;
@@ -107,6 +108,10 @@ pub fn main() -> ExitCode {
         start_logs();
         return classic::main(command, given);
     }
+    if let Some(failure) = words.get(1).and_then(|word| classic::misspelled(word)) {
+        failure.print();
+        return ExitCode::from(failure.exit_status());
+    }
     let cli = Cli::parse();
     start_logs();
     let done = match cli.command {
@@ -137,18 +142,43 @@ async fn run(command: Command, stop: CancellationToken) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(args, stop).await,
         Command::Broker(args) => broker::broker(args, stop).await,
-        Command::Topics(args) => topics::topics(args).await,
         Command::Produce(args) => produce::produce(args, stop).await,
         Command::Consume(args) => consume::consume(args, stop).await,
+        command => unless_stopped(&stop, look_after(command)).await,
+    }
+}
+
+/// Commands that ask or order something and end.
+async fn look_after(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Topics(args) => topics::topics(args).await,
         Command::Groups(args) => groups::groups(args).await,
         Command::Configs(args) => configs::configs(args).await,
         Command::Records(args) => records::records(args).await,
         Command::Transactions(args) => transactions::transactions(args).await,
         Command::Cluster(args) => cluster::cluster(args).await,
-        Command::Check(args) => check::check(&args),
-        Command::Links(args) => links::links(&args),
+        command => unreachable!("{command:?} is run elsewhere"),
     }
 }
+
+/// Done, or stopped by a signal where that may be done anywhere.
+async fn unless_stopped<T, E: From<Failure>>(
+    stop: &CancellationToken,
+    act: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    match stop.run_until_cancelled(act).await {
+        Some(done) => done,
+        None => Err(stopped().into()),
+    }
+}
+
+/// What a command fails with that a signal has ended.
+fn stopped() -> Failure {
+    Failure::Stopped { status: STOPPED_STATUS.load(Ordering::Relaxed) }
+}
+
+/// 128 and the number of the signal that came; Ctrl-C unless it was another.
+static STOPPED_STATUS: AtomicU8 = AtomicU8::new(130);
 
 fn in_runtime<T, E: From<Failure>>(
     act: impl AsyncFnOnce(CancellationToken) -> Result<T, E>,
@@ -167,32 +197,53 @@ fn in_runtime<T, E: From<Failure>>(
 fn stop_on_signal() -> CancellationToken {
     let stop = CancellationToken::new();
     let on_signal = stop.clone();
+    // From here on, not from whenever the task first runs.
+    let mut signals = Signals::listen();
     tokio::spawn(async move {
-        next_signal().await;
+        signals.next().await;
         on_signal.cancel();
-        next_signal().await;
+        signals.next().await;
         eprintln!("stopped at once; what was not committed will be done again");
         std::process::exit(130);
     });
     stop
 }
 
+/// Ctrl-C and SIGTERM. Where the system lets nobody listen to them they end the process.
 #[cfg(unix)]
-async fn next_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+struct Signals(Option<[tokio::signal::unix::Signal; 2]>);
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Signals {
+        use tokio::signal::unix::{SignalKind, signal};
+        let interrupt = signal(SignalKind::interrupt());
+        let terminate = signal(SignalKind::terminate());
+        Signals(interrupt.ok().zip(terminate.ok()).map(|(one, other)| [one, other]))
+    }
+
+    async fn next(&mut self) {
+        let Some([interrupt, terminate]) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => STOPPED_STATUS.store(143, Ordering::Relaxed),
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn next_signal() {
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending().await
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Signals {
+        Signals
+    }
+
+    async fn next(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 

@@ -3,15 +3,22 @@
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
 
 use crate::fixture::{ROOT, run_with};
 
-const CLASSES: [(&str, &str); 10] = [
+/// Longer than a command may take, and fetching Kafka before the first.
+const ANSWER_TIME: Duration = Duration::from_secs(300);
+
+const CLASSES: [(&str, &str); 11] = [
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
     ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
     ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
     ("kafka-consumer-groups", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
+    ("kafka-groups", "org.apache.kafka.tools.GroupsCommand"),
     ("kafka-configs", "kafka.admin.ConfigCommand"),
     ("kafka-get-offsets", "org.apache.kafka.tools.GetOffsetShell"),
     ("kafka-delete-records", "org.apache.kafka.tools.DeleteRecordsCommand"),
@@ -32,7 +39,7 @@ pub struct Done {
 pub struct Java {
     process: Child,
     input: ChildStdin,
-    output: BufReader<ChildStdout>,
+    answers: Receiver<String>,
 }
 
 impl Java {
@@ -52,7 +59,15 @@ impl Java {
             .unwrap();
         let input = process.stdin.take().unwrap();
         let output = BufReader::new(process.stdout.take().unwrap());
-        Some(Java { process, input, output })
+        let (sender, answers) = channel();
+        thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Some(Java { process, input, answers })
     }
 
     pub fn run(&mut self, words: &[&str], input: &str) -> Done {
@@ -60,11 +75,9 @@ impl Java {
         let all = [&[*class], &words[1..], &[input]].concat();
         let line: Vec<String> = all.iter().map(|word| hexadecimal(word)).collect();
         writeln!(self.input, "{}", line.join(" ")).unwrap();
-        let mut answer = || {
-            let mut line = String::new();
-            self.output.read_line(&mut line).unwrap();
-            assert!(line.ends_with('\n'), "{words:?}: the process ended");
-            line.trim_end().to_owned()
+        let answer = || {
+            let answer = self.answers.recv_timeout(ANSWER_TIME);
+            answer.unwrap_or_else(|error| panic!("{words:?}: no answer: {error}"))
         };
         let status = answer().parse().unwrap();
         Done { status, stdout: text(&answer()), stderr: text(&answer()) }

@@ -57,7 +57,12 @@ const ABSENT: &[(&str, &str)] = &[
 
 /// A command that is not here, by its name.
 pub fn find(name: &str) -> Option<&'static str> {
-    ABSENT.iter().map(|(absent, _)| *absent).find(|absent| *absent == name)
+    names().find(|absent| *absent == name)
+}
+
+/// All of them.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ABSENT.iter().map(|(name, _)| *name)
 }
 
 /// Tells why.

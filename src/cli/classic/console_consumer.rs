@@ -8,12 +8,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::options::{Given, Tool, flag, value};
 use super::{Error, check_security, properties};
-use crate::cli::Failure;
 use crate::cli::connection;
 use crate::cli::consume::print::{BytesAs, Format, Printer};
 use crate::cli::consume::{Ended, Origin, Reading, Start, matching, read};
 use crate::cli::patterns::Pattern;
 use crate::cli::properties::Properties;
+use crate::cli::{Failure, stopped, unless_stopped};
 
 pub const TOOL: Tool = Tool {
     name: "kafka-console-consumer",
@@ -78,10 +78,10 @@ pub async fn run(given: &Given, stop: CancellationToken) -> Result<(), Error> {
         idle_timeout: given.parsed("timeout-ms")?.map(Duration::from_millis),
         until_end: false,
     };
-    let connection = connection::open(&super::broker(given)?).await?;
+    let broker = super::broker(given)?;
+    let connection = unless_stopped(&stop, connection::open(&broker)).await?;
     let client = connection.client.as_ref();
     let done = async {
-        let ended = Ended { records: 0, idle: false };
         let waiting = match (given.value("topic"), &reading.include) {
             (Some(topic), _) => wait_for(client, &reading, &stop, Wanted::Topic(topic)).await?,
             (None, Some(pattern)) => {
@@ -91,7 +91,10 @@ pub async fn run(given: &Given, stop: CancellationToken) -> Result<(), Error> {
         };
         match waiting {
             Some(topics) => reading.topics = topics,
-            None => return Ok(ended),
+            None => {
+                let stopped = stop.is_cancelled();
+                return Ok(Ended { records: 0, idle: !stopped, stopped });
+            }
         }
         read(client, &reading, &printer, stop.clone()).await
     };
@@ -102,7 +105,10 @@ pub async fn run(given: &Given, stop: CancellationToken) -> Result<(), Error> {
     }
     let ended = done?;
     eprintln!("Processed a total of {} messages", ended.records);
-    Ok(())
+    match ended.stopped {
+        true => Err(stopped().into()),
+        false => Ok(()),
+    }
 }
 
 /// What is waited for.

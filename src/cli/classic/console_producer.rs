@@ -6,11 +6,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::options::{Given, Tool, flag, maybe, value};
 use super::{Error, check_security, properties};
-use crate::cli::Failure;
 use crate::cli::connection;
 use crate::cli::produce::line::{LineError, LineForm};
 use crate::cli::produce::{BATCH_BYTES, Lines, ProduceError, write};
 use crate::cli::properties::Properties;
+use crate::cli::{Failure, unless_stopped};
 
 pub const TOOL: Tool = Tool {
     name: "kafka-console-producer",
@@ -68,7 +68,8 @@ pub async fn run(given: &Given, stop: CancellationToken) -> Result<(), Error> {
         acks: acks(given, &producer)?,
         batch_bytes: batch_bytes(given, &producer)?,
     };
-    let connection = connection::open(&super::broker(given)?).await?;
+    let broker = super::broker(given)?;
+    let connection = unless_stopped(&stop, connection::open(&broker)).await?;
     let done = write(connection.client.as_ref(), &lines, stop).await;
     connection.close().await;
     match done {

@@ -36,6 +36,12 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// `classic` as `Classic`.
+pub fn capitalized(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(char::to_uppercase).into_iter().flatten().chain(letters).collect()
+}
+
 /// The exception that Kafka's clients make of a code, with its package.
 pub fn exception(code: ErrorCode) -> String {
     let name = match code {

@@ -24,6 +24,7 @@ mod consumer_groups;
 mod delete_records;
 mod dump_log;
 mod get_offsets;
+mod groups;
 mod java;
 mod log_dirs;
 pub mod options;
@@ -51,6 +52,7 @@ const TOOLS: &[&Tool] = &[
     &console_producer::TOOL,
     &console_consumer::TOOL,
     &consumer_groups::TOOL,
+    &groups::TOOL,
     &configs::TOOL,
     &get_offsets::TOOL,
     &delete_records::TOOL,
@@ -103,9 +105,24 @@ impl From<ClientError> for Error {
     }
 }
 
-/// Names of all commands, for links and help.
+/// Names of all commands, for links and advice; those that are not here say why.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    TOOLS.iter().map(|tool| tool.name)
+    TOOLS.iter().map(|tool| tool.name).chain(absent::names())
+}
+
+/// What to say to a word that looks like the name of one of Kafka's commands and is none.
+pub fn misspelled(word: &str) -> Option<Failure> {
+    let name = word.strip_suffix(".sh").unwrap_or(word);
+    if !["kafka-", "zookeeper-"].iter().any(|start| name.starts_with(start)) {
+        return None;
+    }
+    let distance = |known: &str| strsim::damerau_levenshtein(name, known);
+    let near = names().map(|known| (distance(known), known)).min();
+    let wrong = Failure::usage(format!("there is no command '{word}'"));
+    Some(match near.filter(|(distance, known)| *distance <= known.len() / 4) {
+        Some((_, known)) => wrong.with_help(format!("did you mean `{known}`?")),
+        None => wrong.with_help("`millstream links DIR` links all that there are into a directory"),
+    })
 }
 
 /// A command of Kafka's.
@@ -141,6 +158,9 @@ fn run_tool(tool: &'static Tool, words: &[String]) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(Error::Failure(failure @ Failure::Stopped { .. })) => {
+            ExitCode::from(failure.exit_status())
+        }
         Err(Error::Failure(failure)) => {
             failure.print();
             ExitCode::from(1)
@@ -173,10 +193,19 @@ fn parse(tool: &Tool, words: &[String]) -> Result<Option<Given>, Error> {
 
 async fn run(tool: &'static Tool, given: &Given, stop: CancellationToken) -> Result<(), Error> {
     match tool.name {
+        "kafka-console-producer" => console_producer::run(given, stop).await,
+        "kafka-console-consumer" => console_consumer::run(given, stop).await,
+        "kafka-server-start" => server::start(given, stop).await,
+        _ => super::unless_stopped(&stop, look_after(tool, given)).await,
+    }
+}
+
+/// Commands that ask or order something and end.
+async fn look_after(tool: &'static Tool, given: &Given) -> Result<(), Error> {
+    match tool.name {
         "kafka-topics" => topics::run(given).await?,
-        "kafka-console-producer" => console_producer::run(given, stop).await?,
-        "kafka-console-consumer" => console_consumer::run(given, stop).await?,
         "kafka-consumer-groups" => consumer_groups::run(given).await?,
+        "kafka-groups" => groups::run(given).await?,
         "kafka-configs" => configs::run(given).await?,
         "kafka-get-offsets" => get_offsets::run(given).await?,
         "kafka-delete-records" => delete_records::run(given).await?,
@@ -186,7 +215,6 @@ async fn run(tool: &'static Tool, given: &Given, stop: CancellationToken) -> Res
         "kafka-broker-api-versions" => broker_api_versions::run(given).await?,
         "kafka-cluster" => cluster::run(given).await?,
         "kafka-storage" => storage::run(given)?,
-        "kafka-server-start" => server::start(given, stop).await?,
         "kafka-server-stop" => server::stop(given)?,
         "zookeeper-server-start" | "zookeeper-server-stop" => server::no_zookeeper(tool.name),
         name => unreachable!("{name} is in the table of commands but not here"),

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use self::print::{Format, Printer};
 use super::patterns::Pattern;
 use super::stdout::reader_gone;
-use super::{BrokerChoice, Failure, connection};
+use super::{BrokerChoice, Failure, connection, stopped, unless_stopped};
 
 /// How often to look for topics that have come into being.
 pub const TOPICS_INTERVAL: Duration = Duration::from_secs(1);
@@ -121,6 +121,8 @@ pub struct Ended {
     pub records: u64,
     /// Because nothing came in time.
     pub idle: bool,
+    /// Because it was told to.
+    pub stopped: bool,
 }
 
 pub async fn consume(args: ConsumeArgs, stop: CancellationToken) -> Result<(), Failure> {
@@ -147,10 +149,13 @@ pub async fn consume(args: ConsumeArgs, stop: CancellationToken) -> Result<(), F
         true => Printer::Json,
         false => Printer::Text(Format { key: args.print_key, ..Format::default() }),
     };
-    let connection = connection::open(&args.broker).await?;
+    let connection = unless_stopped(&stop, connection::open(&args.broker)).await?;
     let done = read(connection.client.as_ref(), &reading, &printer, stop).await;
     connection.close().await;
-    done.map(drop)
+    match done?.stopped {
+        true => Err(stopped()),
+        false => Ok(()),
+    }
 }
 
 /// Prints what is read until it ends or is told to stop.
@@ -166,7 +171,7 @@ pub async fn read(
         printer,
         topics: reading.topics.clone(),
         places: BTreeMap::new(),
-        ended: Ended { records: 0, idle: false },
+        ended: Ended { records: 0, idle: false, stopped: false },
     };
     match printing.run(client, stop).await {
         Ok(()) => {}
@@ -274,7 +279,11 @@ impl<W: Write> Printing<'_, W> {
         client: &dyn Client,
         stop: CancellationToken,
     ) -> Result<(), ConsumeError> {
-        let (mut reader, mut open) = self.open(client).await?;
+        let Some(opened) = stop.run_until_cancelled(self.open(client)).await else {
+            self.ended.stopped = true;
+            return Ok(());
+        };
+        let (mut reader, mut open) = opened?;
         if self.reading.max_messages == Some(0) {
             return Ok(());
         }
@@ -285,7 +294,10 @@ impl<W: Write> Printing<'_, W> {
         while !(self.reading.until_end && open.is_empty()) {
             let event = tokio::select! {
                 event = reader.next() => event?,
-                () = stop.cancelled() => return Ok(()),
+                () = stop.cancelled() => {
+                    self.ended.stopped = true;
+                    return Ok(());
+                }
                 // Without more records to print nothing else would tell.
                 () = &mut reader_gone => return Ok(()),
                 // No broker tells when a topic has been created.

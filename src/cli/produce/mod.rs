@@ -15,7 +15,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio_util::sync::CancellationToken;
 
 use self::line::{LineError, LineForm};
-use super::{BrokerChoice, Failure, connection};
+use super::{BrokerChoice, Failure, connection, unless_stopped};
 use crate::render::table::plural;
 
 #[derive(Debug, Args)]
@@ -95,7 +95,7 @@ pub async fn produce(args: ProduceArgs, stop: CancellationToken) -> Result<(), F
         acks: Acks::All,
         batch_bytes: BATCH_BYTES,
     };
-    let connection = connection::open(&args.broker).await?;
+    let connection = unless_stopped(&stop, connection::open(&args.broker)).await?;
     let done = write(connection.client.as_ref(), &lines, stop).await;
     connection.close().await;
     match done {

@@ -143,10 +143,30 @@ async fn delete(
             )));
         }
     }
+    check_ends(admin, &partitions, before).await?;
     let wanted: Vec<_> = partitions.into_iter().map(|of| (of, before)).collect();
     let left = admin.delete_records(&wanted).await?;
     for ((of, _), left) in wanted.iter().zip(left) {
         eprintln!("partition {of} begins at offset {} now", left?);
+    }
+    Ok(())
+}
+
+/// Nothing is deleted anywhere if one of the partitions ends before.
+async fn check_ends(
+    admin: &Admin,
+    partitions: &[TopicPartition],
+    before: Offset,
+) -> Result<(), Failure> {
+    let ends = admin.list_offsets(partitions, OffsetAt::Latest, Isolation::ReadUncommitted).await?;
+    for (of, end) in partitions.iter().zip(ends) {
+        if let Some(end) = end?
+            && before > end
+        {
+            let beyond = format!("partition {of} ends at offset {end}, before {before}");
+            return Err(Failure::running(beyond)
+                .with_help("nothing was deleted; `--before end` deletes all records"));
+        }
     }
     Ok(())
 }

@@ -166,13 +166,9 @@ async fn listed(admin: &Admin) -> Result<Vec<GroupListing>, Error> {
     Ok(groups)
 }
 
-/// `classic` as `Classic`; what old brokers do not tell is unknown.
-fn capitalized(word: &str) -> String {
-    let mut letters = word.chars();
-    match letters.next() {
-        None => "Unknown".to_owned(),
-        Some(first) => first.to_uppercase().chain(letters).collect(),
-    }
+/// What old brokers do not tell is unknown.
+fn known(word: &str) -> String {
+    java::capitalized(if word.is_empty() { "unknown" } else { word })
 }
 
 async fn list(admin: &Admin, given: &Given) -> Result<(), Error> {
@@ -212,7 +208,7 @@ async fn list(admin: &Admin, given: &Given) -> Result<(), Error> {
         line("GROUP", "TYPE", "STATE");
     }
     for group in &groups {
-        line(&group.id, &capitalized(&group.kind), &capitalized(&group.state));
+        line(&group.id, &known(&group.kind), &known(&group.state));
     }
     Ok(print(&text)?)
 }
