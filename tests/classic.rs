@@ -476,8 +476,8 @@ fn configs_are_described_and_altered() {
             Completed updating config for topic t.
             $ kafka-configs --describe --entity-type topics --entity-name t
             Dynamic configs for topic t are:
-              cleanup.policy=compact,delete sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:cleanup.policy=compact,delete, DEFAULT_CONFIG:cleanup.policy=delete}
-              retention.ms=5000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=5000, DEFAULT_CONFIG:retention.ms=604800000}
+              cleanup.policy=compact,delete sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:cleanup.policy=compact,delete, DEFAULT_CONFIG:log.cleanup.policy=delete}
+              retention.ms=5000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=5000}
             $ kafka-configs --alter --topic t --delete-config cleanup.policy
             Completed updating config for topic t.
             $ kafka-configs --alter --topic t --delete-config cleanup.policy
@@ -486,7 +486,7 @@ fn configs_are_described_and_altered() {
             => 1
             $ kafka-configs --describe --topic t
             Dynamic configs for topic t are:
-              retention.ms=5000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=5000, DEFAULT_CONFIG:retention.ms=604800000}
+              retention.ms=5000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=5000}
             $ kafka-configs --describe --topic nope
             The topic 'nope' doesn't exist and doesn't have dynamic config.
             $ kafka-configs --describe --entity-type users

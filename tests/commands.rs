@@ -402,7 +402,7 @@ fn a_server_that_never_answers_keeps_nobody() {
         let address = silent.local_addr().unwrap().to_string();
         let to = ["--bootstrap-server", address.as_str()];
         let running = Running::start(dir.path(), &[command, &to].concat());
-        silent.accept().unwrap();
+        let _held = silent.accept().unwrap();
         assert_eq!(running.interrupt().0, Some(130), "{command:?}");
     }
 }
