@@ -25,7 +25,12 @@ impl Place {
         let dir = tempdir().unwrap();
         fs::create_dir_all(dir.path().join("examples/data")).unwrap();
         fs::create_dir_all(dir.path().join("pipelines")).unwrap();
-        for file in ["pipelines/flight-delays.toml", "pipelines/flight-delays.sql", FLIGHTS] {
+        for file in [
+            "pipelines/flight-delays.toml",
+            "pipelines/flight-delays.sql",
+            "pipelines/aircraft-days.sql",
+            FLIGHTS,
+        ] {
             fs::copy(Path::new(ROOT).join(file), dir.path().join(file)).unwrap();
         }
         Place { dir }
@@ -325,4 +330,76 @@ fn a_line_that_is_too_long_is_an_error_with_its_place() {
     for wanted in ["in.csv", "line"] {
         assert!(said.contains(wanted), "no {wanted} in\n{said}");
     }
+}
+
+/// `2013-01-01T10:00:00Z` in hours of January.
+fn hour_of(time: &str) -> i64 {
+    let number = |at: std::ops::Range<usize>| time[at].parse::<i64>().unwrap();
+    (number(5..7) - 1) * 31 * 24 + (number(8..10) - 1) * 24 + number(11..13)
+}
+
+#[test]
+fn hops_and_sessions_of_flights_are_those_of_a_loop_over_the_file() {
+    let place = Place::new();
+    let output =
+        succeed(place.path(), &[&["run", "pipelines/aircraft-days.sql"], &UNTIL_END[..]].concat());
+    let text = fs::read_to_string(place.flights()).unwrap();
+    let flights: Vec<Vec<&str>> =
+        text.lines().skip(1).map(|line| line.split(',').collect()).collect();
+    let mut hops: BTreeMap<(i64, String), i64> = BTreeMap::new();
+    let mut of_aircraft: BTreeMap<String, Vec<(i64, &str)>> = BTreeMap::new();
+    for flight in &flights {
+        let (tailnum, origin, dest, hour) =
+            (flight[11], flight[12], flight[13], hour_of(flight[18]));
+        (0..6).for_each(|back| *hops.entry((hour - back, origin.to_owned())).or_default() += 1);
+        if tailnum != "NA" {
+            of_aircraft.entry(tailnum.to_owned()).or_default().push((hour, dest));
+        }
+    }
+    let mut days = std::collections::BTreeSet::new();
+    for (tailnum, mut flights) in of_aircraft {
+        flights.sort_unstable();
+        for day in flights.chunk_by(|before, after| after.0 <= before.0 + 10) {
+            let places: std::collections::BTreeSet<&str> =
+                day.iter().map(|(_, dest)| *dest).collect();
+            if day.len() > 2 {
+                let (first, last) = (day[0].0, day[day.len() - 1].0);
+                days.insert((
+                    first,
+                    last + 10,
+                    tailnum.clone(),
+                    day.len() as i64,
+                    places.len() as i64,
+                ));
+            }
+        }
+    }
+    let read = |lines: &str| -> Vec<Value> {
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let hour = |row: &Value, name: &str| hour_of(row[name].as_str().unwrap());
+    let found = read(&stdout(&output));
+    let of_days = found.iter().filter(|row| row.get("tailnum").is_some()).map(|row| {
+        let number = |name: &str| row[name].as_i64().unwrap();
+        let tailnum = row["tailnum"].as_str().unwrap().to_owned();
+        (
+            hour(row, "window_start"),
+            hour(row, "window_end"),
+            tailnum,
+            number("flights"),
+            number("places"),
+        )
+    });
+    let of_days: Vec<_> = of_days.collect();
+    assert!(days.len() > 300, "{}", days.len());
+    assert_eq!(of_days.len(), days.len());
+    assert_eq!(of_days.into_iter().collect::<std::collections::BTreeSet<_>>(), days);
+    let topic = ["consume", "six-hours", "--until-end", "--data-dir", "data"];
+    let mut of_hops = BTreeMap::new();
+    for row in read(&stdout(&succeed(place.path(), &topic))) {
+        let key = (hour(&row, "window_start"), row["origin"].as_str().unwrap().to_owned());
+        assert_eq!(hour(&row, "window_end"), key.0 + 6);
+        assert!(of_hops.insert(key, row["flights"].as_i64().unwrap()).is_none(), "{row} twice");
+    }
+    assert_eq!(of_hops, hops);
 }

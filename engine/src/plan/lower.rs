@@ -172,7 +172,7 @@ fn finish(
     };
     if let Some(emit) = draft.emit.filter(|emit| !emit.changes && topology.updating) {
         let message = "this answer is never final: its rows change whenever more come";
-        let help = "leave out EMIT, or group by a window";
+        let help = "leave out EMIT; or group by a window, and let no late rows update it";
         mistakes.push(Diagnostic::error(message, emit.span).help(help));
         return None;
     }

@@ -228,6 +228,9 @@ impl<'a> Probe<'a> {
         if let Err(error) = arguments.check_time(&time) {
             self.report(&error, call.span());
         }
+        for key in &arguments.keys {
+            self.expr(key, &schema);
+        }
         for bound in [WINDOW_START, WINDOW_END] {
             columns.push((None, Arc::new(Field::new(bound, time.clone(), true))));
         }

@@ -214,3 +214,92 @@ fn windows_say_what_is_wrong_with_them() {
         SESSION does not take 'INTERVAL '1000000000 nanoseconds'' here"#]]
     .assert_eq(&said.join("\n"));
 }
+
+/// How late rows are treated, or what is wrong with that, in TOML and in SQL.
+fn late(toml: &str, sql: &str) -> String {
+    let toml = format!(
+        "[sources.trips]\ncolumns = {{ at = \"timestamp(3)\" }}\nevent_time = \"at\"\n\
+         watermark = {{ {toml} }}\n[[queries]]\nname = \"o\"\nfrom = \"trips\"\n\
+         steps = [{{ window = {{ tumble = \"1 hour\" }}, aggregate = {{ n = \"count(*)\" }} }}]\n"
+    );
+    let sql = format!(
+        "CREATE TABLE trips (at TIMESTAMP(3), WATERMARK FOR at AS at) WITH ({sql}); CREATE TABLE o;
+         INSERT INTO o SELECT window_start, window_end, count(*) AS n
+         FROM TUMBLE(trips, at, INTERVAL '1' HOUR) GROUP BY window_start, window_end;"
+    );
+    let of = |path: &str, text: String| match load_text(PathBuf::from(path), text) {
+        Ok((pipeline, _)) => {
+            let key = &pipeline.queries[0].sink.key;
+            format!("{:?}, key {key:?}", pipeline.sources[0].watermark.late)
+        }
+        Err(mistakes) => {
+            let said = mistakes.0.iter().map(|mistake| {
+                let span = mistake.span.as_ref().map(|of| &of.file.text[of.start..of.end]);
+                format!("[{}] {}", span.unwrap_or_default(), mistake.message)
+            });
+            said.collect::<Vec<_>>().join("; ")
+        }
+    };
+    format!("{}\n{}", of("late.toml", toml), of("late.sql", sql))
+}
+
+#[test]
+fn late_rows_are_treated_as_the_file_says() {
+    let said = [
+        late("late = \"drop\"", "'watermark.late' = 'drop'"),
+        late(
+            "late = \"update\", lateness = \"1 hour\"",
+            "'watermark.late' = 'update', 'watermark.lateness' = '1 hour'",
+        ),
+        late("late = { topic = \"late-trips\" }", "'late.topic' = 'late-trips'"),
+        late("late = \"update\"", "'watermark.late' = 'update'"),
+        late("lateness = \"1 hour\"", "'watermark.late' = 'topic'"),
+        late(
+            "late = { topic = \"a b\" }, lateness = \"1 hour\"",
+            "'late.topic' = 'a', 'watermark.lateness' = '1 hour'",
+        ),
+        late("late = { topc = \"a\" }", "'watermark.late' = 'keep'"),
+    ];
+    expect![[r#"
+        Drop, key []
+        Drop, key []
+        Update { lateness: 3600s }, key [0, 1]
+        Update { lateness: 3600s }, key [0, 1]
+        Topic { topic: "late-trips" }, key []
+        Topic { topic: "late-trips" }, key []
+        ["update"] rows that are late by how much are still to update their window?
+        ['update'] late rows cannot be treated as 'update' here
+        ["1 hour"] 'lateness' is for late = "update", and rows are not updated here
+        ['topic'] late rows cannot be treated as 'topic' here
+        ["a b"] 'a b' cannot be the name of a topic: ' ' is not allowed; ["1 hour"] 'lateness' is for late = "update", and rows are not updated here
+        ['a'] late rows are either put aside or update their window
+        [{ topc = "a" }] 'late' of 'watermark' of source 'trips' needs 'topic'; [topc] unknown key 'topc' in 'late' of 'watermark' of source 'trips'
+        ['keep'] late rows cannot be treated as 'keep' here"#]].assert_eq(&said.join("\n"));
+}
+
+#[test]
+fn sessions_are_not_told_early() {
+    let text = format!(
+        "{TRIPS}INSERT INTO o SELECT window_start, city, count(*) AS n
+         FROM SESSION(trips PARTITION BY city, at, INTERVAL '1' HOUR)
+         GROUP BY window_start, city EMIT CHANGES;"
+    );
+    let mistakes = load_text(PathBuf::from("o.sql"), text).unwrap_err();
+    expect!["EMIT CHANGES of a session cannot run as a stream: it is told once it is over, and not yet before"].assert_eq(&mistakes.0[0].message);
+}
+
+#[test]
+fn a_rollup_is_an_aggregate_over_copies() {
+    let plan = planned(
+        "SELECT window_start, window_end, city, grouping(city) AS all_cities, sum(km) AS km
+         FROM TUMBLE(trips, at, INTERVAL '1' HOUR)
+         GROUP BY window_start, window_end, ROLLUP(city)",
+    );
+    expect![[r#"
+        Projection: __grouped_0 AS window_start, __grouped_1 AS window_end, __grouped_2 AS city, CAST(__grouping_id & UInt8(1) AS Int32) AS all_cities, sum(trips.km) AS km
+          Aggregate: groupBy=[[__grouped_0, __grouped_1, __grouped_2, __grouping_id]], aggr=[[sum(trips.km)]]
+            Projection: trips.km, __grouping_id, window_start AS __grouped_0, window_end AS __grouped_1, CASE WHEN __grouping_id = UInt8(0) THEN trips.city END AS __grouped_2
+              Unnest: lists[__grouping_id|depth=1] structs[]
+                Projection: trips.city, trips.km, tumble_start(trips.at, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_start, tumble_end(trips.at, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_end, List([1, 0]) AS __grouping_id
+                  TableScan: trips projection=[city, km, at]"#]].assert_eq(&plan);
+}

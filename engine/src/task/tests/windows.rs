@@ -315,3 +315,52 @@ proptest! {
         });
     }
 }
+
+/// `cargo test --release -- --ignored --nocapture speed_of_windows`
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn speed_of_windows() {
+    use crate::state::changelog::StateId;
+    let source = events("a");
+    let all: Vec<Event> = (0..8192i64)
+        .map(|at| Event { time: at, key: Some(format!("key {}", at % 100)), n: Some(at) })
+        .collect();
+    let batch = table(&source, &all);
+    for window in [
+        "TUMBLE((SELECT * FROM a), ts, INTERVAL '1 hour')",
+        "HOP((SELECT * FROM a), ts, INTERVAL '10 minutes', INTERVAL '1 hour')",
+        "HOP((SELECT * FROM a), ts, INTERVAL '1 minute', INTERVAL '1 hour')",
+        "CUMULATE((SELECT * FROM a), ts, INTERVAL '1 hour', INTERVAL '1 day')",
+        "SESSION((SELECT * FROM a), ts, INTERVAL '1 minute', key)",
+    ] {
+        let sql = match window.starts_with("SESSION") {
+            true => SESSIONS.replace("median(n)", "avg(n)"),
+            false => format!(
+                "SELECT window_start, window_end, key, count(*) AS c, sum(n) AS s FROM {window}
+                 GROUP BY window_start, window_end, key"
+            ),
+        };
+        let topology = topology(&sql, &[&source]).await.unwrap();
+        let (input, node) = (&topology.inputs[0], &topology.nodes[0]);
+        let mut operator = node.operator.clone().start(StateId::of("q")).unwrap();
+        let projected = batch.project(&input.projection).unwrap();
+        let (mut rows, mut out) = (0, Vec::new());
+        let started = std::time::Instant::now();
+        for at in 0..100i64 {
+            let times: Int64Array = (0..8192i64).map(|row| Some(at * 8192 + row)).collect();
+            let times_of_batch: TimestampMillisecondArray = times.iter().collect();
+            let mut columns = projected.columns().to_vec();
+            columns[0] = Arc::new(times_of_batch);
+            let moved = RecordBatch::try_new(projected.schema(), columns).unwrap();
+            let staged = input.stage.apply(Rows::new(moved, times), &[]).unwrap();
+            let prepared = operator.prepare(0, staged).unwrap();
+            operator.apply(0, prepared, &mut out).unwrap();
+            operator.advance(Watermark(at * 8192), &mut out).unwrap();
+            rows += 8192;
+        }
+        operator.advance(Watermark(i64::MAX - 1), &mut out).unwrap();
+        let per_row = started.elapsed().as_nanos() / rows;
+        let answers: usize = out.iter().map(Rows::len).sum();
+        println!("{per_row} ns a row, {answers} answers: {window}");
+    }
+}
