@@ -37,7 +37,7 @@ use thiserror::Error;
 
 use crate::operators::aggregate::AggregateCall;
 use crate::operators::aggregate::retracting::RetractingSpec;
-use crate::operators::aggregate::session::SessionSpec;
+use crate::operators::aggregate::session::{SessionSpec, Telling};
 use crate::operators::aggregate::updating::UpdatingSpec;
 use crate::operators::aggregate::window::WindowSpec;
 use crate::operators::aggregate::window_updates::WindowUpdatesSpec;
@@ -45,7 +45,7 @@ use crate::operators::filter_project::{Stage, Step};
 use crate::operators::unnest::Unnest;
 use crate::operators::{OperatorSpec, reason};
 use crate::pipeline::{Emit, LateRows, Query, Sink, Source, SourceKind};
-use crate::plan::windows::{GroupWindow, Shape, WindowError, group_window};
+use crate::plan::windows::{Shape, WindowError, group_window};
 use crate::time::Watermark;
 
 mod flow;
@@ -160,15 +160,6 @@ pub enum TopologyError {
     Window { query: String, error: WindowError },
     #[error("query '{query}': {reason}")]
     Expression { query: String, reason: String },
-}
-
-/// When a window is told more than once.
-#[derive(Clone, Copy)]
-struct Updates {
-    /// Before it ends.
-    early: bool,
-    /// For late rows after its end.
-    grace_ms: i64,
 }
 
 struct Lowering<'a> {
@@ -306,7 +297,7 @@ impl Lowering<'_> {
             .map_err(|error| TopologyError::Window { query: self.query.to_owned(), error })?;
         let outermost = std::mem::replace(&mut self.outermost, false);
         let updates = match &window {
-            Some(window) if outermost => self.updates(window, &aggregate.input)?,
+            Some(_) if outermost => self.updates(&aggregate.input)?,
             _ => None,
         };
         let flow = self.lower(&aggregate.input)?;
@@ -325,10 +316,10 @@ impl Lowering<'_> {
         self.check_not_updating(&flow, "a window over rows that are taken back")?;
         let spec: Result<Arc<dyn OperatorSpec>, _> = match window.shape {
             Shape::Session { .. } => SessionSpec::new(group, &window, calls, schema)
-                .map(|spec| Arc::new(spec) as Arc<dyn OperatorSpec>),
+                .map(|spec| Arc::new(spec.telling(updates)) as Arc<dyn OperatorSpec>),
             _ => WindowSpec::new(group, &window, calls, schema).map(|spec| match updates {
                 None => Arc::new(spec) as Arc<dyn OperatorSpec>,
-                Some(Updates { early, grace_ms }) => {
+                Some(Telling { early, grace_ms }) => {
                     Arc::new(WindowUpdatesSpec::new(spec, early, grace_ms))
                 }
             }),
@@ -339,11 +330,7 @@ impl Lowering<'_> {
     }
 
     /// Whether and when a window that nothing else follows is told more than once.
-    fn updates(
-        &self,
-        window: &GroupWindow,
-        input: &LogicalPlan,
-    ) -> Result<Option<Updates>, TopologyError> {
+    fn updates(&self, input: &LogicalPlan) -> Result<Option<Telling>, TopologyError> {
         let early = self.emit == Emit::Changes;
         let mut lateness = Duration::ZERO;
         for source in self.sources_of(input) {
@@ -354,23 +341,8 @@ impl Lowering<'_> {
         if !early && lateness.is_zero() {
             return Ok(None);
         }
-        if let Shape::Session { .. } = window.shape {
-            return Err(match early {
-                true => self.unsupported(
-                    "EMIT CHANGES of a session",
-                    "it is told once it is over, and not yet before",
-                    "leave out EMIT, or use TUMBLE, HOP or CUMULATE",
-                ),
-                false => self.unsupported(
-                    "a session that late rows update",
-                    "it is told once it is over, and not yet corrected",
-                    "let the source's late rows be dropped or go to a topic, and its watermark \
-                     wait longer",
-                ),
-            });
-        }
         let grace_ms = i64::try_from(lateness.as_millis()).unwrap_or(i64::MAX);
-        Ok(Some(Updates { early, grace_ms }))
+        Ok(Some(Telling { early, grace_ms }))
     }
 
     fn sources_of(&self, plan: &LogicalPlan) -> Vec<&Arc<Source>> {

@@ -37,6 +37,11 @@ use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
 use crate::time::Watermark;
 
+mod telling;
+
+use telling::Settled;
+pub use telling::Telling;
+
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +60,8 @@ pub struct SessionSpec {
     /// In steps of `unit`, as all times here.
     gap: i64,
     unit: TimeUnit,
+    /// `None`: once, when they are over.
+    telling: Option<Telling>,
 }
 
 /// The operator.
@@ -63,6 +70,8 @@ pub struct SessionAggregate {
     id: StateId,
     sessions: Sessions,
     groups: GroupState,
+    /// Sessions as they were told, if they are told more than once.
+    settled: Settled,
     /// Ids of sessions that are part of another since groups were last settled, with their keys.
     absorbed: Vec<(Box<[u8]>, i64)>,
     closed_up_to: Watermark,
@@ -97,7 +106,25 @@ impl SessionSpec {
             end: window.end,
             gap: gap_ns / unit_ns(unit),
             unit,
+            telling: None,
         })
+    }
+
+    pub fn telling(self, telling: Option<Telling>) -> SessionSpec {
+        SessionSpec { telling, ..self }
+    }
+
+    /// The watermark that rows must not be far behind to begin a session of their own.
+    fn taken_from(&self, watermark: Watermark) -> Watermark {
+        let grace_ms = self.telling.map_or(0, |telling| telling.grace_ms);
+        Watermark(watermark.0.saturating_sub(grace_ms))
+    }
+
+    /// Sessions are over whose last time is before this.
+    fn over_before(&self, watermark: Watermark) -> i64 {
+        let (ns, unit_ns) = (i128::from(watermark.0) * i128::from(NS_PER_MS), unit_ns(self.unit));
+        let first = -(-ns).div_euclid(i128::from(unit_ns)) - i128::from(self.gap);
+        first.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
     }
 
     fn ms(&self, time: i64) -> i64 {
@@ -134,6 +161,13 @@ impl fmt::Display for SessionSpec {
         let bound = self.start.or(self.end).unwrap_or_default();
         let bound = &self.aggregate.group[bound];
         write!(f, "aggregate per session, gap {} {:?}s, {bound}", self.gap, self.unit)?;
+        match self.telling {
+            None => {}
+            Some(Telling { early, grace_ms }) => {
+                let early = if early { ", told as it changes" } else { "" };
+                write!(f, "{early}, late rows for {grace_ms} ms")?;
+            }
+        }
         write!(f, "{}", self.aggregate)
     }
 }
@@ -153,6 +187,7 @@ impl OperatorSpec for SessionSpec {
             id,
             sessions: Sessions::default(),
             groups: GroupState::new(self.aggregate.clone(), id)?,
+            settled: Settled::default(),
             absorbed: Vec::new(),
             closed_up_to: Watermark::MIN,
             changes: Vec::new(),
@@ -166,7 +201,8 @@ impl SessionAggregate {
     /// is a doubt at all.
     fn on_time(&self, times: &Int64Array, keys: Option<&arrow_row::Rows>) -> Option<BooleanArray> {
         let spec = &self.spec;
-        let too_late = |time: i64| spec.is_over(time, self.closed_up_to);
+        let taken_from = spec.taken_from(self.closed_up_to);
+        let too_late = |time: i64| spec.is_over(time, taken_from);
         let doubtful = |time: i64| too_late(time) || self.sessions.any_told();
         if !times.iter().flatten().any(doubtful) {
             return None;
@@ -260,25 +296,43 @@ impl SessionAggregate {
     /// What sessions that are over come to, in their order.
     fn answers(&mut self, over: Vec<Over>) -> Result<Option<Rows>> {
         let over: Vec<Over> = over.into_iter().filter(|over| !over.told).collect();
+        let rows = self.rows_of(&over)?;
+        self.forget_runs(&over);
+        Ok(rows)
+    }
+
+    fn forget_runs(&mut self, over: &[Over]) {
+        for Over { key, id, .. } in over {
+            for run in self.groups.committed.take(*id, key) {
+                let key = self.groups.group_key(*id, run.number, key);
+                self.changes.push(Change { key, value: None });
+            }
+        }
+    }
+
+    fn forget_session(&mut self, over: &Over) {
+        let change = Change { key: self.session_key(&over.key, over.id), value: None };
+        self.changes.push(change);
+    }
+
+    /// What sessions come to by what is committed.
+    fn rows_of(&self, over: &[Over]) -> Result<Option<Rows>> {
         if over.is_empty() {
             return Ok(None);
         }
         let spec = self.spec.clone();
         let mut groups = Groups::new(&spec.aggregate)?;
         let (mut of_runs, mut runs) = (Vec::new(), Vec::new());
-        for Over { key, id, .. } in &over {
+        for Over { key, id, .. } in over {
             let group = groups.table.group(*id, key);
-            for run in self.groups.committed.take(*id, key) {
+            for run in self.groups.committed.runs(*id, key) {
                 of_runs.push(group);
-                let key = self.groups.group_key(*id, run.number, key);
-                self.changes.push(Change { key, value: None });
-                runs.push(run.state);
+                runs.push(run.state.as_ref());
             }
         }
-        let runs: Vec<&[u8]> = runs.iter().map(AsRef::as_ref).collect();
         groups.merge(&spec.aggregate, &self.groups.decode(&runs)?, &of_runs)?;
         let order: Vec<usize> = (0..over.len()).collect();
-        let columns = self.columns(&over, &mut groups, &order)?;
+        let columns = self.columns(over, &mut groups, &order)?;
         let batch = RecordBatch::try_new(spec.aggregate.schema.clone(), columns)?;
         let ends_ms: Int64Array = over.iter().map(|over| Some(spec.end_ms(over.last))).collect();
         Ok(Some(Rows::new(batch, ends_ms)))
@@ -335,7 +389,11 @@ impl SessionAggregate {
             _ => return None,
         };
         let (id, last) = (i64::from_be_bytes(*id), i64::from_be_bytes(*last));
-        self.sessions.restore(key, i64::from_be_bytes(*first), Session { id, last, told });
+        let first = i64::from_be_bytes(*first);
+        self.sessions.restore(key, first, Session { id, last, told });
+        if self.spec.telling.is_some() && !told {
+            self.settled.put((key.into(), id), first, last);
+        }
         Some(())
     }
 }
@@ -398,6 +456,9 @@ impl Operator for SessionAggregate {
         if watermark <= self.closed_up_to {
             return Ok(());
         }
+        if let Some(telling) = self.spec.telling {
+            return self.advance_telling(telling, watermark, out);
+        }
         self.closed_up_to = watermark;
         let spec = self.spec.clone();
         let any_due = self.sessions.earliest().is_some_and(|last| spec.is_over(last, watermark));
@@ -406,25 +467,35 @@ impl Operator for SessionAggregate {
         }
         self.settle()?;
         let over = self.sessions.take_over(|last| spec.is_over(last, watermark));
-        for Over { key, id, .. } in &over {
-            let change = Change { key: self.session_key(key, *id), value: None };
-            self.changes.push(change);
-        }
+        over.iter().for_each(|over| self.forget_session(over));
         out.extend(self.answers(over)?);
         Ok(())
     }
 
     /// Sessions that begin beyond the watermark stay as told, so that no row comes to them later.
     fn finish(&mut self, _bound_ms: i64, out: &mut Vec<Rows>) -> Result<()> {
-        self.settle()?;
+        match self.spec.telling {
+            Some(telling) => self.finish_telling(telling, out)?,
+            None => self.settle()?,
+        }
         let over = self.sessions.tell_all();
         for Over { first, key, id, last, .. } in &over {
             let session = Session { id: *id, last: *last, told: true };
             let change = self.put(key, *first, session);
             self.changes.push(change);
         }
-        out.extend(self.answers(over)?);
+        match self.spec.telling {
+            Some(_) => self.forget_runs(&over),
+            None => out.extend(self.answers(over)?),
+        }
         Ok(())
+    }
+
+    fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
+        match self.spec.telling {
+            Some(telling) => self.settle_and_tell(telling, out),
+            None => Ok(()),
+        }
     }
 
     fn releases_at(&self, bound_ms: i64) -> Option<Watermark> {
