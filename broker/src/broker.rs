@@ -13,6 +13,7 @@
 
 mod changes;
 pub(crate) mod coordinators;
+mod dynamic;
 mod jobs;
 pub(crate) mod state_log;
 
@@ -31,19 +32,20 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::coordinators::Coordinators;
+pub use self::dynamic::{DynamicConfigError, Scope, is_dynamic};
 pub use crate::coordinator::groups::GroupConfig;
 use crate::coordinator::groups::GroupService;
 pub use crate::coordinator::transactions::TransactionConfig;
 use crate::coordinator::transactions::TransactionService;
-use crate::data_dir::{DataDirError, DataDirLock, Meta, load_meta};
+use crate::data_dir::{self, DataDirError, DataDirLock, Meta, load_meta};
 use crate::ids::{LeaderEpoch, TopicPartition};
 use crate::log::disk::{Disk, OsDisk};
 pub use crate::log::{Cut, LogOpenError, RecoveryReport, StorageError};
-use crate::log::{Partition, PartitionOptions};
+use crate::log::{OpenFiles, Partition, PartitionOptions};
 use crate::metrics::{self, Metrics};
 use crate::topics::{
-    Catalog, CatalogError, ConfigError, TopicConfig, TopicNameError, TopicRecord, config,
-    is_internal,
+    Catalog, CatalogError, ConfigError, DynamicConfigs, TopicConfig, TopicNameError, TopicRecord,
+    config, is_internal,
 };
 
 /// More partitions per topic than this are a mistake: each costs files.
@@ -67,6 +69,12 @@ pub struct BrokerConfig {
     pub cleaner_enabled: bool,
     /// `log.cleaner.backoff.ms`: how often compacted topics are looked at.
     pub cleaner_backoff: Duration,
+    /// `log.cleaner.io.max.bytes.per.second`: of reading and writing together; a change takes
+    /// effect at once.
+    pub cleaner_bytes_per_second_max: f64,
+    /// `producer.id.expiration.ms`: after such a silence a producer is forgotten, and a retry of
+    /// its last batches no longer recognised.
+    pub producer_id_expiration_ms: i64,
     /// `log.cleaner.dedupe.buffer.size`: what compaction takes to know the latest record of each
     /// key. Less memory means more passes.
     pub cleaner_dedupe_bytes: usize,
@@ -85,6 +93,8 @@ impl BrokerConfig {
             retention_check_interval: Duration::from_secs(300),
             cleaner_enabled: true,
             cleaner_backoff: Duration::from_secs(15),
+            cleaner_bytes_per_second_max: f64::MAX,
+            producer_id_expiration_ms: 24 * 60 * 60 * 1000,
             cleaner_dedupe_bytes: 128 << 20,
             groups: GroupConfig::default(),
             transactions: TransactionConfig::default(),
@@ -214,6 +224,8 @@ pub struct Broker {
     lock: Mutex<Option<DataDirLock>>,
     address: Mutex<Option<String>>,
     coordinators: OnceLock<Coordinators>,
+    open_files: Arc<OpenFiles>,
+    dynamic: RwLock<DynamicConfigs>,
     /// How long fsyncs of records take.
     fsyncs: Histogram,
     metrics: OnceLock<Metrics>,
@@ -247,10 +259,12 @@ impl Broker {
         runtime: Handle,
     ) -> Result<Arc<Broker>, OpenError> {
         config::check(&config.topic_defaults).map_err(OpenError::Defaults)?;
+        data_dir::allow_open_files();
         let lock = DataDirLock::acquire(&config.data_dir)?;
         let meta = load_meta(&*disk, &config.data_dir, config.node_id)?;
         let catalog = Catalog::open(disk.clone(), &config.data_dir)?;
         let records: Vec<TopicRecord> = catalog.topics().cloned().collect();
+        let dynamic = RwLock::new(catalog.dynamic().clone());
         let mut broker = Broker {
             config,
             meta,
@@ -266,6 +280,8 @@ impl Broker {
             lock: Mutex::new(Some(lock)),
             address: Mutex::default(),
             coordinators: OnceLock::new(),
+            open_files: Arc::default(),
+            dynamic,
             fsyncs: metrics::durations(),
             metrics: OnceLock::new(),
         };
@@ -319,7 +335,7 @@ impl Broker {
     }
 
     fn topic_config(&self, record: &TopicRecord) -> Result<TopicConfig, OpenError> {
-        TopicConfig::new(record.configs.clone(), self.config.topic_defaults.clone())
+        TopicConfig::new(record.configs.clone(), self.topic_defaults())
             .map_err(|source| OpenError::Config { topic: record.name.clone(), source })
     }
 
@@ -333,10 +349,11 @@ impl Broker {
             partition: TopicPartition::new(record.name.as_str(), number),
             topic_id: record.id,
             dir: self.config.data_dir.join(record.dir_name(number)),
-            config: config.log_config(),
+            config: self.log_config(config),
             disk: self.disk.clone(),
             runtime: Some(self.runtime.clone()),
             fsyncs: Some(self.fsyncs.clone()),
+            open_files: self.open_files.clone(),
             epoch: LeaderEpoch(self.meta.starts),
             now_ms: now_ms(),
         })

@@ -11,8 +11,11 @@
 //! The lock is the operating system's, on the open file, so it ends with the process however the
 //! process ends. What is written into the file only tells a second process whom to join.
 
+use std::ffi::CString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -120,6 +123,51 @@ fn read_holder(file: &File) -> io::Result<(Option<u32>, Option<String>)> {
     Ok((pid, address))
 }
 
+/// The volume that a directory lies on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Volume {
+    pub total_bytes: u64,
+    /// To this process, which does not get what is reserved.
+    pub usable_bytes: u64,
+}
+
+/// Asks the system about the volume that `dir` lies on.
+// The types of the fields differ among systems.
+#[allow(clippy::unnecessary_cast)]
+pub(crate) fn volume(dir: &Path) -> io::Result<Volume> {
+    let path = CString::new(dir.as_os_str().as_bytes())?;
+    let mut found = MaybeUninit::<libc::statvfs>::uninit();
+    // SAFETY: the path ends with its zero byte, and the answer is read only once it was given.
+    let found = unsafe {
+        if libc::statvfs(path.as_ptr(), found.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        found.assume_init()
+    };
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize as u64);
+    let (total_bytes, usable_bytes) = (bytes(found.f_blocks as u64), bytes(found.f_bavail as u64));
+    Ok(Volume { total_bytes, usable_bytes })
+}
+
+/// Lets this process have as many files open as it may at most. Each partition that is written to
+/// has one open, and each client another; what a process has from the start is often 1,024.
+pub(crate) fn allow_open_files() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointers are valid for the calls.
+    let raised = unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) != 0 {
+            false
+        } else {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &limit) == 0
+        }
+    };
+    if !raised {
+        let error = io::Error::last_os_error();
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
 /// Reads who this broker is, or decides it for a new directory.
 pub(crate) fn load_meta(disk: &dyn Disk, dir: &Path, node_id: i32) -> Result<Meta, DataDirError> {
     let path = dir.join(META);
@@ -171,6 +219,14 @@ fn store_meta(disk: &dyn Disk, path: &Path, meta: &Meta) -> Result<(), StorageEr
 mod tests {
     use super::*;
     use crate::log::disk::OsDisk;
+
+    #[test]
+    fn the_volume_has_a_size() {
+        let Volume { total_bytes, usable_bytes } = volume(&std::env::temp_dir()).unwrap();
+        assert!(total_bytes > 0 && usable_bytes <= total_bytes);
+        let error = volume(Path::new("/no/such/directory")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_second_broker_learns_whom_to_join() {

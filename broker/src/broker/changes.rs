@@ -121,12 +121,12 @@ impl Broker {
         let name = name.to_owned();
         self.change(move |broker, catalog| {
             let topic = broker.topic(&name).ok_or_else(|| TopicError::Unknown(name.clone()))?;
-            let config = TopicConfig::new(configs.clone(), broker.config.topic_defaults.clone())?;
+            let config = TopicConfig::new(configs.clone(), broker.topic_defaults())?;
             let record = catalog.get(&name).expect("a topic is in the catalog");
             let record = TopicRecord { configs, ..record.clone() };
             catalog.put(record.clone())?;
             for partition in topic.partitions() {
-                partition.set_config(config.log_config());
+                partition.set_config(broker.log_config(&config));
             }
             Ok(broker.show(&record, config, topic.partitions.clone()))
         })
@@ -134,15 +134,15 @@ impl Broker {
     }
 
     /// Runs a change of topics off the async threads, one at a time.
-    async fn change<T: Send + 'static>(
+    pub(super) async fn change<T: Send + 'static, E: From<TopicError> + Send + 'static>(
         self: &Arc<Self>,
-        change: impl FnOnce(&Arc<Broker>, &mut Catalog) -> Result<T, TopicError> + Send + 'static,
-    ) -> Result<T, TopicError> {
+        change: impl FnOnce(&Arc<Broker>, &mut Catalog) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         let broker = self.clone();
         let run = move || {
             let mut catalog = broker.catalog.lock().unwrap_or_else(PoisonError::into_inner);
             if broker.is_shutting_down() {
-                return Err(TopicError::ShuttingDown);
+                return Err(TopicError::ShuttingDown.into());
             }
             change(&broker, &mut catalog)
         };
@@ -164,7 +164,7 @@ impl Broker {
         record: &TopicRecord,
         mut partitions: Vec<Arc<Partition>>,
     ) -> Result<Arc<Topic>, TopicError> {
-        let config = TopicConfig::new(record.configs.clone(), self.config.topic_defaults.clone())?;
+        let config = TopicConfig::new(record.configs.clone(), self.topic_defaults())?;
         for number in partitions.len() as i32..record.partitions {
             partitions.push(self.open_partition(record, &config, number)?);
         }
@@ -173,7 +173,7 @@ impl Broker {
         Ok(self.show(record, config, partitions))
     }
 
-    fn show(
+    pub(super) fn show(
         &self,
         record: &TopicRecord,
         config: TopicConfig,

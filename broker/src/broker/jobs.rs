@@ -1,15 +1,16 @@
 //! What a broker does by itself, now and then: retention, flushes by time, compaction.
 
+use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Broker, now_ms};
 use crate::ids::TopicPartition;
-use crate::log::{CompactOptions, Dirt, Partition, StorageError};
+use crate::log::{CompactOptions, Dirt, Pace, Partition, ReadError, StorageError};
 
 /// How often `flush.ms` is looked at.
 const FLUSH_CHECK_INTERVAL: Duration = Duration::from_millis(100);
@@ -64,12 +65,23 @@ impl Broker {
     /// memory of one is what they share.
     pub(super) fn compact_logs(&self, stop: &CancellationToken) {
         let mut failed: HashSet<TopicPartition> = HashSet::new();
+        let (began, pace) = (Instant::now(), Cell::new(Pace::default()));
+        let moved = |bytes: usize| {
+            let mut now = pace.get();
+            let pause = now.after(bytes, self.cleaner_bytes_per_second_max(), began.elapsed());
+            pace.set(now);
+            if !pause.is_zero() {
+                let pause = tokio::time::sleep(pause);
+                _ = self.runtime.block_on(stop.run_until_cancelled(pause));
+            }
+        };
         while !stop.is_cancelled() {
             let Some(partition) = self.most_urgent(&failed) else { return };
             let options = CompactOptions {
                 now_ms: now_ms(),
-                memory_bytes_max: self.config.cleaner_dedupe_bytes,
+                memory_bytes_max: self.cleaner_dedupe_bytes(),
                 stop: &|| stop.is_cancelled(),
+                moved: &moved,
             };
             match partition.compact(options) {
                 Ok(Some(done)) => tracing::info!(partition = %partition.id(), end = %done.end,
@@ -78,11 +90,7 @@ impl Broker {
                     "compacted"),
                 // Something else has changed the log meanwhile; the next round looks again.
                 Ok(None) => _ = failed.insert(partition.id().clone()),
-                Err(error) => {
-                    tracing::warn!(partition = %partition.id(), %error,
-                        "cannot compact the log; it is as it was");
-                    failed.insert(partition.id().clone());
-                }
+                Err(error) => leave_alone(&partition, &error),
             }
         }
     }
@@ -94,7 +102,7 @@ impl Broker {
         let dirty = dirty.filter_map(|partition| match partition.dirt(now_ms()) {
             Ok(dirt) => Some((partition, dirt?)),
             Err(error) => {
-                tracing::warn!(partition = %partition.id(), %error, "cannot look at the log");
+                leave_alone(partition, &error);
                 None
             }
         });
@@ -105,6 +113,13 @@ impl Broker {
             .max_by(|(_, one), (_, other)| by_need(one, other))
             .map(|(partition, _)| partition.clone())
     }
+}
+
+/// The log has marked itself; said once.
+fn leave_alone(partition: &Partition, error: &ReadError) {
+    tracing::error!(partition = %partition.id(), %error,
+        "cannot compact the log; it is as it was, and grows. Look at its disk and files, then \
+         restart the broker, which tries again");
 }
 
 fn enforce_retention(partition: &Partition) -> Result<(), StorageError> {

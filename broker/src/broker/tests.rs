@@ -1,5 +1,6 @@
 //! Topics and partitions through restarts, orderly and not.
 
+mod cleaner;
 mod compacted;
 mod power_cuts;
 

@@ -29,6 +29,9 @@ pub struct LogConfig {
     /// [`LogConfig::waits_for_sync`].
     pub flush_messages: Option<i64>,
     pub flush_ms: Option<i64>,
+    /// `producer.id.expiration.ms`, of the broker: producers that are silent for longer are
+    /// forgotten.
+    pub producer_expiration_ms: i64,
 }
 
 /// `cleanup.policy`.
@@ -83,6 +86,7 @@ impl Default for LogConfig {
             compression: None,
             flush_messages: None,
             flush_ms: None,
+            producer_expiration_ms: DAY_MS,
         }
     }
 }

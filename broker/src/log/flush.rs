@@ -13,7 +13,7 @@ use super::error::{Doing, StorageError};
 use super::partition::{Partition, Visible, Writer, locked};
 use super::recovery::Sealed;
 use super::segment::{Segment, file_name};
-use super::snapshot;
+use super::{checksums, snapshot};
 use crate::ids::Offset;
 
 impl Partition {
@@ -141,7 +141,10 @@ impl Partition {
             done.segment.close();
             self.writer().recovery_point = done.end;
         }
-        let stored = self.store_epochs().and_then(|()| self.store_checkpoint(None));
+        let stored = self
+            .store_epochs()
+            .and_then(|()| self.store_index_checksums())
+            .and_then(|()| self.store_checkpoint(None));
         if let Err(error) = stored {
             tracing::warn!(partition = %self.id, %error, "cannot move the recovery point");
         }
@@ -158,6 +161,13 @@ impl Partition {
             (writer.start, writer.recovery_point, writer.cleaned)
         };
         LogCheckpoint { start, recovery_point, cleaned, clean }.store(&*self.disk, &self.dir)
+    }
+
+    /// What is not known of an index costs a walk through its segment, nothing else.
+    pub(super) fn store_index_checksums(&self) -> Result<(), StorageError> {
+        let segments = self.segments();
+        let known = segments.iter().filter_map(|one| Some((one.base, one.checksums()?)));
+        checksums::store(&*self.disk, &self.dir, known)
     }
 
     /// Recovery finds the epochs of what it scans; those below the recovery point must be on disk
@@ -188,6 +198,7 @@ impl Partition {
         };
         active.write_indexes()?;
         self.store_epochs()?;
+        self.store_index_checksums()?;
         let path = self.dir.join(file_name(end, "snapshot"));
         self.disk.replace(&path, &snapshot).doing(&path, "write snapshot")?;
         self.sync_dir()?;

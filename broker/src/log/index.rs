@@ -17,6 +17,7 @@
 use std::io::IoSlice;
 use std::path::Path;
 
+use super::checksums::IndexChecksums;
 use super::disk::Disk;
 use super::error::{Doing, StorageError};
 use super::header::BatchHeader;
@@ -131,7 +132,13 @@ impl Growing {
         bytes
     }
 
-    /// What was written by the three functions above.
+    /// Of what the three functions above write.
+    pub fn checksums(&self) -> IndexChecksums {
+        let (offsets, times) = (self.encode_offsets(), self.encode_times());
+        IndexChecksums::of(&offsets, &times, &self.encode_aborted())
+    }
+
+    /// What was written by those functions.
     pub fn decode(base: Offset, offsets: &[u8], times: &[u8], aborted: &[u8]) -> Growing {
         let times: Vec<TimeEntry> = times.chunks_exact(TIME_ENTRY_LEN).map(time_entry).collect();
         Growing {

@@ -13,9 +13,6 @@ use super::partition::{Partition, Writer, locked};
 use super::segment::Segment;
 use crate::ids::{Offset, ProducerEpoch, ProducerId};
 
-/// `producer.id.expiration.ms`
-const PRODUCER_SILENCE_MS: i64 = super::config::DAY_MS;
-
 /// What retention took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retained {
@@ -45,9 +42,10 @@ impl Partition {
     pub fn enforce_retention(&self, now_ms: i64) -> Result<Retained, StorageError> {
         let config = self.config();
         let _no_maintenance = locked(&self.maintenance);
+        self.write_rebuilt_indexes()?;
         let (aged, closed) = {
             let mut writer = self.writer();
-            writer.producers.expire(now_ms, PRODUCER_SILENCE_MS);
+            writer.producers.expire(now_ms, config.producer_expiration_ms);
             (Aged::of(&writer), writer.closed)
         };
         if closed {
@@ -66,6 +64,28 @@ impl Partition {
             }
         }
         self.delete_first(writer, count)
+    }
+
+    /// Replaces index files that were found damaged.
+    fn write_rebuilt_indexes(&self) -> Result<(), StorageError> {
+        let recovery_point = {
+            let writer = self.writer();
+            if writer.closed || writer.offline.is_some() {
+                return Ok(());
+            }
+            writer.recovery_point
+        };
+        let segments = self.segments();
+        let mut written = false;
+        for pair in segments.windows(2) {
+            // Later ones are yet to be sealed.
+            if pair[1].base <= recovery_point && pair[0].awaits_indexes() {
+                pair[0].write_indexes()?;
+                pair[0].close();
+                written = true;
+            }
+        }
+        if written { self.store_index_checksums() } else { Ok(()) }
     }
 
     /// Moves the log start up to `before`, for good: it is on disk when this returns. Records

@@ -8,19 +8,21 @@
 //!   00000000000000000000.txnindex    aborted transactions, if any         │ segment is sealed
 //!   00000000000000004711.snapshot    producers' state up to that offset   ┘ or the log closed
 //!   leader-epoch-checkpoint          which epoch began where
+//!   index-checksums                  of the index files (ours)
 //!   log-checkpoint                   start, recovery point, compacted up to, orderly end (ours)
 //!   partition.metadata               the topic's id
 //! ```
 //!
 //! - [`partition`]: a log in use, and its locks; [`append`]: the writer; [`flush`]: fsync and what
-//!   waits for it; [`read`]: offsets and times to bytes;
+//!   waits for it; [`read`]: offsets and times to bytes, [`open_files`] for it;
 //! - [`maintenance`]: retention and deletion; [`compaction`]: of each key the latest record stays;
 //! - [`recovery`]: from a directory to a log, by way of [`scan`] after an unclean stop;
 //! - [`validate`]: checks before appending; [`producers`]: idempotence and open transactions,
 //!   [`snapshot`] its file;
 //! - [`segment`]: a file and its indexes ([`index`]); [`header`]: a batch's numbers;
-//!   [`checkpoint`]: the small files; [`disk`]: the seam to storage;
-//!   [`traffic`]: counts; [`dump`]: for those who look into files; [`config`], [`error`].
+//!   [`checkpoint`]: the small files; [`checksums`]: whether indexes are as they were written;
+//!   [`disk`]: the seam to storage; [`traffic`]: counts; [`dump`]: for those who look into files;
+//!   [`config`], [`error`].
 //!   In tests `simulation` is a disk that loses power, fails and fills up.
 //!
 //! Invariants: offsets never go back, not after deletion nor after a crash. A batch is visible
@@ -30,6 +32,7 @@
 
 mod append;
 mod checkpoint;
+mod checksums;
 mod compaction;
 mod config;
 pub(crate) mod disk;
@@ -39,6 +42,7 @@ mod flush;
 mod header;
 mod index;
 mod maintenance;
+mod open_files;
 mod partition;
 mod producers;
 mod read;
@@ -53,10 +57,11 @@ mod validate;
 
 pub use append::{AppendOptions, Appended, Origin};
 pub use checkpoint::encode_id;
-pub use compaction::{CompactOptions, Dirt};
+pub use compaction::{CompactOptions, Dirt, Pace};
 pub use config::{Cleanup, Compaction, LogConfig};
 pub use error::{AppendError, LogOpenError, ReadError, StorageError};
 pub use index::AbortedTransaction;
+pub use open_files::OpenFiles;
 pub use partition::{Partition, PartitionOptions, Subscription, Visible};
 pub use read::{LogSlice, ReadOptions, TimestampOffset};
 pub use scan::{Cut, RecoveryReport};

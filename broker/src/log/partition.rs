@@ -25,8 +25,9 @@ use super::checkpoint::{Epochs, create_metadata};
 use super::config::LogConfig;
 use super::disk::Disk;
 use super::error::{LogOpenError, StorageError};
+use super::open_files::OpenFiles;
 use super::producers::Producers;
-use super::read::{OpenFiles, PositionCache};
+use super::read::PositionCache;
 use super::recovery::{Loaded, Sealed, load};
 use super::scan::RecoveryReport;
 use super::segment::Segment;
@@ -47,6 +48,8 @@ pub struct PartitionOptions {
     pub runtime: Option<Handle>,
     /// How long each fsync of records takes, in seconds.
     pub fsyncs: Option<Histogram>,
+    /// Shared by all logs whose open files are to be bounded together.
+    pub open_files: Arc<OpenFiles>,
     /// Of what is appended from now on, unless the log has had a later one. It is durable before
     /// the log is opened, so no record of an earlier start can have it.
     pub epoch: LeaderEpoch,
@@ -88,7 +91,9 @@ pub struct Partition {
     pub(super) flush: Mutex<FlushState>,
     pub(super) synced: watch::Sender<Synced>,
     pub(super) positions: PositionCache,
-    pub(super) open_files: OpenFiles,
+    pub(super) open_files: Arc<OpenFiles>,
+    /// Compaction has failed here, and would again.
+    pub(super) uncleanable: AtomicBool,
     pub(super) traffic: Traffic,
     pub(super) fsyncs: Option<Histogram>,
     report: Option<RecoveryReport>,
@@ -205,7 +210,8 @@ impl Partition {
             flush: Mutex::default(),
             synced: watch::Sender::new(Synced { offset: synced, failed: None }),
             positions: PositionCache::default(),
-            open_files: OpenFiles::default(),
+            open_files: options.open_files,
+            uncleanable: AtomicBool::new(false),
             traffic: Traffic::default(),
             fsyncs,
             report: loaded.report,

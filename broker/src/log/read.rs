@@ -1,6 +1,5 @@
 //! Reading: which bytes, up to where, and what a reader must know beside them.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -79,28 +78,6 @@ impl PositionCache {
     }
 }
 
-/// The sealed segments that were read last; the files of others are closed.
-#[derive(Debug, Default)]
-pub(super) struct OpenFiles(Mutex<VecDeque<Arc<Segment>>>);
-
-/// Sealed segments of one log whose files stay open; readers at different places each have one.
-pub(super) const OPEN_SEALED_MAX: usize = 4;
-
-impl OpenFiles {
-    fn was_read(&self, segment: &Arc<Segment>) {
-        let mut open = locked(&self.0);
-        if open.iter().any(|other| other.id == segment.id) {
-            return;
-        }
-        open.push_back(segment.clone());
-        if open.len() > OPEN_SEALED_MAX {
-            let oldest = open.pop_front().expect("it has more than none");
-            drop(open);
-            oldest.close();
-        }
-    }
-}
-
 impl Partition {
     /// Reads from `from` on, as far as `options.isolation` sees, within one segment.
     pub fn read(&self, from: Offset, options: ReadOptions) -> Result<LogSlice, ReadError> {
@@ -154,7 +131,10 @@ impl Partition {
                 break;
             }
             // Compaction can leave a segment whose last records are gone: then on to the next.
-            let Some(position) = self.position(segment, from)? else { continue };
+            let Some(position) = self.position(segment, from)? else {
+                self.was_read(segments, segment);
+                continue;
+            };
             let Some((records, next)) = read_batches(segment, position, end, options)? else {
                 break;
             };

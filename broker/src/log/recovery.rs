@@ -18,7 +18,7 @@ use super::error::{Doing, LogOpenError, StorageError};
 use super::producers::Producers;
 use super::scan::{Cut, RecoveryReport, ScanOptions, scan};
 use super::segment::{Segment, file_name};
-use super::{compaction, snapshot};
+use super::{checksums, compaction, snapshot};
 use crate::ids::{LeaderEpoch, Offset};
 
 const SNAPSHOT_BYTES_MAX: u64 = 1 << 30;
@@ -66,6 +66,10 @@ pub(super) fn load(
     let files = Files::list(disk, dir)?;
     files.remove_leftovers(&**disk, dir)?;
     let segments = files.segments(disk, dir)?;
+    let known = checksums::load(&**disk, dir);
+    for segment in &segments {
+        segment.expect_indexes(known.get(&segment.base).copied());
+    }
     let epoch = epochs.latest().unwrap_or_default().max(epoch);
     let loader = Loader { disk, dir, config, checkpoint, epoch, files };
     let mut loaded = if segments.is_empty() {
@@ -372,7 +376,11 @@ impl Loader<'_> {
         for offset in &self.files.snapshots {
             if *offset != end && !segments.iter().any(|segment| segment.base == *offset) {
                 let path = self.dir.join(file_name(*offset, "snapshot"));
-                self.disk.remove_file(&path).doing(&path, "delete")?;
+                match self.disk.remove_file(&path) {
+                    // It went with its segment, which lay beyond a cut.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => removed.doing(&path, "delete")?,
+                }
             }
         }
         Ok(())

@@ -45,6 +45,8 @@ pub(super) struct Scanned {
     pub len: u64,
     /// The offset after the last good batch.
     pub end: Offset,
+    /// Batches that ended transactions.
+    pub markers: u64,
     /// Why it ends before the file does.
     pub fault: Option<String>,
 }
@@ -64,6 +66,7 @@ pub(super) fn scan(
         good: 0,
         len,
         end: options.expected,
+        markers: 0,
         fault: None,
     };
     let mut window = Window::new(file, &path, len);
@@ -79,6 +82,7 @@ pub(super) fn scan(
                 if header.base_offset >= options.producers_from {
                     replay(&header, bytes, producers, &mut scanned.growing);
                 }
+                scanned.markers += u64::from(header.is_control());
                 if scanned.epochs.last().is_none_or(|(latest, _)| *latest < header.epoch) {
                     scanned.epochs.push((header.epoch, header.base_offset));
                 }

@@ -7,17 +7,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::checksums::IndexChecksums;
 use super::disk::{Disk, DiskFile};
 use super::error::{Doing, StorageError};
 use super::header::{self, BatchHeader};
 use super::index::{self, AbortedTransaction, Growing};
-use crate::ids::Offset;
+use super::scan::{ScanOptions, scan};
+use super::snapshot;
+use crate::ids::{LeaderEpoch, Offset};
 use crate::record::{BatchError, HEADER_LEN, RecordBatch};
 
 /// How much is read at once to find a batch between two index entries.
 const PROBE_LEN: usize = 16 << 10;
 /// The largest index file that is taken for one: 4 GiB of log at one entry per 61-byte batch.
 const INDEX_BYTES_MAX: u64 = 1 << 30;
+/// `index.interval.bytes`, where indexes are made anew.
+const REBUILT_INTERVAL_BYTES: u32 = 4096;
 
 /// Why a segment cannot be read.
 #[derive(Debug)]
@@ -63,12 +68,30 @@ enum Indexes {
     /// In memory; the files are missing or older.
     Growing(Growing),
     /// In the files; what was asked for often is remembered.
-    Written { largest: Option<Option<(i64, Offset)>>, aborted: Option<Arc<[AbortedTransaction]>> },
+    Written {
+        largest: Option<Option<(i64, Offset)>>,
+        aborted: Option<Arc<[AbortedTransaction]>>,
+        /// Of the files, as far as that is known.
+        checksums: Option<IndexChecksums>,
+        /// The files have been found to be as they were written.
+        checked: bool,
+    },
 }
 
 /// `00000000000000000042.log`.
 pub(super) fn file_name(base: Offset, extension: &str) -> String {
     format!("{:020}.{extension}", base.0)
+}
+
+impl Indexes {
+    fn written(growing: &mut Growing, checksums: IndexChecksums) -> Indexes {
+        Indexes::Written {
+            largest: Some(growing.largest),
+            aborted: Some(std::mem::take(&mut growing.aborted).into()),
+            checksums: Some(checksums),
+            checked: true,
+        }
+    }
 }
 
 impl Segment {
@@ -88,7 +111,7 @@ impl Segment {
         Ok(segment)
     }
 
-    /// A segment as it lies on disk, its index files trusted.
+    /// A segment as it lies on disk.
     pub fn existing(
         disk: Arc<dyn Disk>,
         dir: Arc<Path>,
@@ -105,7 +128,12 @@ impl Segment {
             disk,
             file: Mutex::new(None),
             size: AtomicU64::new(size),
-            indexes: Mutex::new(Indexes::Written { largest: None, aborted: None }),
+            indexes: Mutex::new(Indexes::Written {
+                largest: None,
+                aborted: None,
+                checksums: None,
+                checked: false,
+            }),
             retired: AtomicBool::new(false),
         }
     }
@@ -122,12 +150,31 @@ impl Segment {
     pub fn settle(&self) {
         let mut indexes = self.indexes();
         if let Indexes::Growing(growing) = &mut *indexes {
-            let aborted = std::mem::take(&mut growing.aborted);
-            let largest = Some(growing.largest);
-            *indexes = Indexes::Written { largest, aborted: Some(aborted.into()) };
+            let checksums = growing.checksums();
+            *indexes = Indexes::written(growing, checksums);
         }
         drop(indexes);
         self.close();
+    }
+
+    /// What its index files were when they were written, if that is known.
+    pub fn expect_indexes(&self, expected: Option<IndexChecksums>) {
+        if let Indexes::Written { checksums, .. } = &mut *self.indexes() {
+            *checksums = expected;
+        }
+    }
+
+    /// Whether its indexes are only in memory.
+    pub fn awaits_indexes(&self) -> bool {
+        matches!(&*self.indexes(), Indexes::Growing(_))
+    }
+
+    /// What is to be expected of its index files.
+    pub fn checksums(&self) -> Option<IndexChecksums> {
+        match &*self.indexes() {
+            Indexes::Written { checksums, .. } => *checksums,
+            Indexes::Growing(_) => None,
+        }
     }
 
     /// Closes the file until somebody reads again. Not while its records are only in memory: an
@@ -216,7 +263,7 @@ impl Segment {
 
     /// Makes the indexes ready to grow; says how many entries the offset index has.
     pub fn prepare(&self) -> Result<usize, StorageError> {
-        let mut indexes = self.indexes();
+        let mut indexes = self.checked_indexes()?;
         match &*indexes {
             Indexes::Growing(growing) => Ok(growing.offsets.len()),
             Indexes::Written { .. } => {
@@ -245,14 +292,105 @@ impl Segment {
     }
 
     fn load_indexes(&self) -> Result<Growing, StorageError> {
+        let [offsets, times, aborted] = self.read_indexes()?;
+        Ok(Growing::decode(self.base, &offsets, &times, &aborted))
+    }
+
+    /// The index files as they are; one that is not there, or cannot be one, is empty.
+    fn read_indexes(&self) -> Result<[Vec<u8>; 3], StorageError> {
         let read = |extension| {
             let path = self.path(extension);
             match self.disk.read(&path, INDEX_BYTES_MAX) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::InvalidData
+                    ) =>
+                {
+                    Ok(Vec::new())
+                }
                 read => read.doing(&path, "read index"),
             }
         };
-        Ok(Growing::decode(self.base, &read("index")?, &read("timeindex")?, &read("txnindex")?))
+        let files = [read("index")?, read("timeindex")?, read("txnindex")?];
+        // What is missing under a name must not be taken from a segment that is gone.
+        self.still_own(files)
+    }
+
+    /// The indexes, once their files are known to be what was written: damaged ones are made anew.
+    fn checked_indexes(&self) -> Result<MutexGuard<'_, Indexes>, StorageError> {
+        let mut indexes = self.indexes();
+        if let Indexes::Written { checksums, checked, .. } = &mut *indexes
+            && !*checked
+        {
+            let [offsets, times, aborted] = self.read_indexes()?;
+            if *checksums == Some(IndexChecksums::of(&offsets, &times, &aborted)) {
+                *checked = true;
+            } else {
+                *indexes = self.rebuild_indexes()?;
+            }
+        }
+        Ok(indexes)
+    }
+
+    /// Makes the indexes anew from the records.
+    fn rebuild_indexes(&self) -> Result<Indexes, StorageError> {
+        tracing::warn!(segment = %self.path("log").display(),
+            "its indexes are damaged, or from another program; making them anew from the records");
+        let growing = self.index_records()?;
+        // The segment may be losing its names; maintenance, which knows, writes the files.
+        self.still_own(Indexes::Growing(growing))
+    }
+
+    fn index_records(&self) -> Result<Growing, StorageError> {
+        let refuse = |reason: String| {
+            let reason = io::Error::new(io::ErrorKind::InvalidData, reason);
+            Err(StorageError::new(&self.path("log"), "make its indexes anew", reason))
+        };
+        let path = self.path("snapshot");
+        let snapshot = match self.disk.read(&path, INDEX_BYTES_MAX) {
+            Ok(bytes) => snapshot::decode(&bytes),
+            Err(_) => None,
+        };
+        // Nothing was open before the first record of all.
+        let begins_log = self.base == Offset::ZERO;
+        let producers_known = snapshot.is_some() || begins_log;
+        let options = ScanOptions {
+            expected: self.base,
+            producers_from: self.base,
+            verify_checksums: true,
+            contiguous: false,
+            epoch_max: LeaderEpoch(i32::MAX),
+            index_interval_bytes: REBUILT_INTERVAL_BYTES,
+        };
+        let mut scanned = scan(self, &mut snapshot.unwrap_or_default(), options)?;
+        if let Some(reason) = scanned.fault {
+            return refuse(format!("at position {}: {reason}", scanned.good));
+        }
+        if scanned.markers > 0 && !producers_known {
+            return refuse(format!(
+                "{} is damaged too, so nobody knows which transactions were open; \
+                 delete {} and restart the broker, which then reads the log from its beginning",
+                path.display(),
+                self.path("index").display()
+            ));
+        }
+        scanned.growing.add_largest_time(self.base);
+        Ok(scanned.growing)
+    }
+
+    fn write_index_files(&self, growing: &Growing) -> Result<IndexChecksums, StorageError> {
+        let (offsets, times) = (growing.encode_offsets(), growing.encode_times());
+        let aborted = growing.encode_aborted();
+        let disk = &*self.disk;
+        index::write(disk, &self.path("index"), &offsets)?;
+        index::write(disk, &self.path("timeindex"), &times)?;
+        let path = self.path("txnindex");
+        // Most segments have no aborted transaction, and Kafka then has no file.
+        if !aborted.is_empty() || disk.metadata(&path).is_ok() {
+            index::write(disk, &path, &aborted)?;
+        }
+        Ok(IndexChecksums::of(&offsets, &times, &aborted))
     }
 
     /// Replaces the indexes by those that a scan has found, and the size likewise.
@@ -270,23 +408,14 @@ impl Segment {
             }
             Indexes::Written { .. } => return Ok(()),
         };
-        let disk = &*self.disk;
-        index::write(disk, &self.path("index"), &growing.encode_offsets())?;
-        index::write(disk, &self.path("timeindex"), &growing.encode_times())?;
-        let path = self.path("txnindex");
-        // Most segments have no aborted transaction, and Kafka then has no file.
-        if !growing.aborted.is_empty() || disk.metadata(&path).is_ok() {
-            index::write(disk, &path, &growing.encode_aborted())?;
-        }
-        let aborted = std::mem::take(&mut growing.aborted);
+        let checksums = self.write_index_files(&growing)?;
         let mut indexes = self.indexes();
         // The writer may have gone on meanwhile; then the files are behind again.
         let unchanged = matches!(&*indexes, Indexes::Growing(now)
             if now.largest == growing.largest && now.offsets.len() == growing.offsets.len()
-                && now.aborted.len() == aborted.len());
+                && now.aborted.len() == growing.aborted.len());
         if unchanged {
-            *indexes =
-                Indexes::Written { largest: Some(growing.largest), aborted: Some(aborted.into()) };
+            *indexes = Indexes::written(&mut growing, checksums);
         }
         Ok(())
     }
@@ -382,7 +511,7 @@ impl Segment {
         &self,
         timestamp_ms: i64,
     ) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
-        let offset = match &*self.indexes() {
+        let offset = match &*self.checked_indexes()? {
             Indexes::Growing(growing) => Some(growing.offset_before(self.base, timestamp_ms)),
             Indexes::Written { .. } => None,
         };
@@ -399,7 +528,7 @@ impl Segment {
 
     /// The largest timestamp in this segment and the last offset of the batch that holds it.
     pub fn largest_timestamp(&self) -> Result<Option<(i64, Offset)>, StorageError> {
-        match &mut *self.indexes() {
+        match &mut *self.checked_indexes()? {
             Indexes::Growing(growing) => Ok(growing.largest),
             Indexes::Written { largest: Some(largest), .. } => Ok(*largest),
             Indexes::Written { largest, .. } => {
@@ -415,7 +544,7 @@ impl Segment {
 
     /// Bytes of its larger index.
     pub fn index_bytes(&self) -> Result<u64, StorageError> {
-        if let Indexes::Growing(growing) = &*self.indexes() {
+        if let Indexes::Growing(growing) = &*self.checked_indexes()? {
             let offsets = growing.offsets.len() * index::OFFSET_ENTRY_LEN;
             return Ok(offsets.max(growing.times.len() * index::TIME_ENTRY_LEN) as u64);
         }
@@ -435,7 +564,7 @@ impl Segment {
 
     /// Transactions whose abort marker lies in this segment, in order of their ends.
     pub fn aborted(&self) -> Result<Arc<[AbortedTransaction]>, StorageError> {
-        match &mut *self.indexes() {
+        match &mut *self.checked_indexes()? {
             Indexes::Growing(growing) => Ok(growing.aborted.as_slice().into()),
             Indexes::Written { aborted: Some(aborted), .. } => Ok(aborted.clone()),
             Indexes::Written { aborted, .. } => {
@@ -454,7 +583,7 @@ impl Segment {
     }
 
     fn position_before(&self, offset: Offset) -> Result<u64, StorageError> {
-        if let Indexes::Growing(growing) = &*self.indexes() {
+        if let Indexes::Growing(growing) = &*self.checked_indexes()? {
             return Ok(growing.position_before(self.base, offset));
         }
         let position = index::find_position(&*self.disk, &self.path("index"), self.base, offset)?;

@@ -108,7 +108,11 @@ fn partitions(topics: &[Arc<Topic>], encoder: &mut DescriptorEncoder) -> fmt::Re
     let starts = all().map(|one| (labels(one.id()), one.visible().log_start.0));
     gauges(encoder, ("partition_start_offset", "The first offset that is kept"), starts)?;
     let ends = all().map(|one| (labels(one.id()), one.visible().high_watermark.0));
-    gauges(encoder, ("partition_end_offset", "One past the last record that is visible"), ends)
+    gauges(encoder, ("partition_end_offset", "One past the last record that is visible"), ends)?;
+    let uncleanable = all().filter(|one| one.is_uncleanable()).count() as i64;
+    let help = "Partitions whose compaction has failed, and is not tried before a restart";
+    let name = "uncleanable_partitions";
+    encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&uncleanable)
 }
 
 fn lag(topics: &[Arc<Topic>], commits: &[Commits], encoder: &mut DescriptorEncoder) -> fmt::Result {

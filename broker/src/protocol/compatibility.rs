@@ -34,7 +34,7 @@ fn note(api: ApiKey) -> &'static str {
             "transactions v1 and v2 (KIP-890)"
         }
         ApiKey::WriteTxnMarkers => "to end transactions that hang",
-        ApiKey::AlterConfigs | ApiKey::IncrementalAlterConfigs => "of topics",
+        ApiKey::AlterConfigs | ApiKey::IncrementalAlterConfigs => "of topics and brokers",
         _ => "",
     }
 }

@@ -3,8 +3,11 @@
 //! ```json
 //! {"version":1,
 //!  "topics":[{"name":"flights","id":"…","partitions":3,"configs":{"retention.ms":"-1"}}],
-//!  "deleting":[{"name":"old","id":"…","partitions":1}]}
+//!  "deleting":[{"name":"old","id":"…","partitions":1}],
+//!  "brokers":{"of_cluster":{"log.retention.ms":"1000"}}}
 //! ```
+//!
+//! Beside the topics, it has what was set for brokers while they ran.
 //!
 //! A deletion first moves the topic to `deleting`, which is the moment at which it is gone; then
 //! its directories are renamed out of the way and removed, which a restart finishes if need be.
@@ -52,6 +55,16 @@ impl TopicRecord {
     }
 }
 
+/// What was set for all brokers while they ran, and for this one, which goes before; by the names
+/// that settings of brokers have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DynamicConfigs {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub of_cluster: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub of_node: BTreeMap<String, String>,
+}
+
 /// Why the catalog cannot be read or written.
 #[derive(Clone, Debug, Error)]
 pub enum CatalogError {
@@ -73,6 +86,8 @@ struct Contents {
     topics: Vec<TopicRecord>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     deleting: Vec<TopicRecord>,
+    #[serde(default)]
+    brokers: DynamicConfigs,
 }
 
 #[derive(Deserialize)]
@@ -87,20 +102,21 @@ pub struct Catalog {
     dir: PathBuf,
     topics: BTreeMap<String, TopicRecord>,
     deleting: Vec<TopicRecord>,
+    brokers: DynamicConfigs,
 }
 
 impl Catalog {
     /// Reads the catalog in `dir`, and finishes deletions that were interrupted.
     pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<Catalog, CatalogError> {
         let path = dir.join(FILE);
-        let contents = match disk.read(&path, FILE_BYTES_MAX) {
+        let Contents { topics, deleting, brokers, .. } = match disk.read(&path, FILE_BYTES_MAX) {
             Ok(bytes) => parse(&path, &bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Contents::default(),
             Err(error) => return Err(StorageError::new(&path, "read topics", error).into()),
         };
-        let topics = contents.topics.into_iter().map(|topic| (topic.name.clone(), topic));
-        let deleting = contents.deleting;
-        let mut catalog = Catalog { disk, dir: dir.to_owned(), topics: topics.collect(), deleting };
+        let topics = topics.into_iter().map(|topic| (topic.name.clone(), topic));
+        let (dir, topics) = (dir.to_owned(), topics.collect());
+        let mut catalog = Catalog { disk, dir, topics, deleting, brokers };
         catalog.set_aside()?;
         catalog.finish_deletions()?;
         Ok(catalog)
@@ -112,6 +128,17 @@ impl Catalog {
 
     pub fn get(&self, name: &str) -> Option<&TopicRecord> {
         self.topics.get(name)
+    }
+
+    /// The broker's settings that were changed while it ran.
+    pub fn dynamic(&self) -> &DynamicConfigs {
+        &self.brokers
+    }
+
+    /// Replaces them; they are durable when this returns.
+    pub fn put_dynamic(&mut self, brokers: DynamicConfigs) -> Result<(), CatalogError> {
+        let before = std::mem::replace(&mut self.brokers, brokers);
+        self.store().inspect_err(|_| self.brokers = before)
     }
 
     /// Adds a topic, or replaces what is known of it; it is durable when this returns.
@@ -184,6 +211,7 @@ impl Catalog {
             version: VERSION,
             topics: self.topics.values().cloned().collect(),
             deleting: self.deleting.clone(),
+            brokers: self.brokers.clone(),
         };
         let json = serde_json::to_vec_pretty(&contents).expect("strings and numbers are JSON");
         let path = self.dir.join(FILE);

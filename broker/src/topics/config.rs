@@ -229,12 +229,19 @@ impl ConfigDefinition {
         Some(BrokerSynonym { name, has_default })
     }
 
+    /// The topic config that the broker's config of this name is the default of.
+    pub fn of_broker(name: &str) -> Option<&'static ConfigDefinition> {
+        DEFINITIONS
+            .iter()
+            .find(|one| one.broker_synonym().is_some_and(|synonym| synonym.name == name))
+    }
+
     pub fn find(name: &str) -> Option<&'static ConfigDefinition> {
         let found = DEFINITIONS.binary_search_by(|definition| definition.name.cmp(name));
         found.ok().map(|index| &DEFINITIONS[index])
     }
 
-    fn check(&self, value: &str) -> Result<(), ConfigError> {
+    pub fn check(&self, value: &str) -> Result<(), ConfigError> {
         let good = match self.kind {
             ConfigKind::Int { min, max } | ConfigKind::Long { min, max } => {
                 value.trim().parse().is_ok_and(|number: i64| (min..=max).contains(&number))
@@ -298,13 +305,43 @@ pub fn check(configs: &BTreeMap<String, String>) -> Result<(), ConfigError> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopicConfig {
     own: BTreeMap<String, String>,
-    broker: BTreeMap<String, String>,
+    broker: TopicDefaults,
+}
+
+/// What the broker has for topics that set nothing themselves, the first winning.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicDefaults {
+    /// Changed for this node while it runs.
+    pub of_node: BTreeMap<String, String>,
+    /// Changed for all brokers.
+    pub of_cluster: BTreeMap<String, String>,
+    /// Given when the broker was started.
+    pub given: BTreeMap<String, String>,
+}
+
+impl TopicDefaults {
+    /// A config's values, the one that holds first.
+    pub fn get(&self, name: &str) -> impl Iterator<Item = (&str, ConfigSource)> {
+        let layers = [
+            (&self.of_node, ConfigSource::Node),
+            (&self.of_cluster, ConfigSource::Cluster),
+            (&self.given, ConfigSource::Broker),
+        ];
+        layers
+            .into_iter()
+            .filter_map(move |(layer, source)| Some((layer.get(name)?.trim(), source)))
+    }
 }
 
 /// Who has set a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConfigSource {
     Topic,
+    /// For this node, while it runs.
+    Node,
+    /// For all brokers, while they run.
+    Cluster,
+    /// For the broker, when it was started.
     Broker,
     Default,
 }
@@ -312,10 +349,12 @@ pub enum ConfigSource {
 impl TopicConfig {
     pub fn new(
         own: BTreeMap<String, String>,
-        broker: BTreeMap<String, String>,
+        broker: TopicDefaults,
     ) -> Result<TopicConfig, ConfigError> {
         check(&own)?;
-        check(&broker)?;
+        for layer in [&broker.of_node, &broker.of_cluster, &broker.given] {
+            check(layer)?;
+        }
         let config = TopicConfig { own, broker };
         let (name, max_name) = ("min.compaction.lag.ms", "max.compaction.lag.ms");
         let (lag_ms, max_ms) = (config.number(name), config.number(max_name));
@@ -333,18 +372,16 @@ impl TopicConfig {
     }
 
     /// What was set for all topics.
-    pub fn of_broker(&self) -> &BTreeMap<String, String> {
+    pub fn of_broker(&self) -> &TopicDefaults {
         &self.broker
     }
 
     /// A config's value and who has set it.
     pub fn get(&self, definition: &'static ConfigDefinition) -> (&str, ConfigSource) {
         let own = self.own.get(definition.name).map(|value| (value, ConfigSource::Topic));
-        let broker = || self.broker.get(definition.name).map(|value| (value, ConfigSource::Broker));
-        match own.or_else(broker) {
-            Some((value, source)) => (value.trim(), source),
-            None => (definition.default, ConfigSource::Default),
-        }
+        let own = own.map(|(value, source)| (value.trim(), source));
+        let broker = || self.broker.get(definition.name).next();
+        own.or_else(broker).unwrap_or((definition.default, ConfigSource::Default))
     }
 
     fn value(&self, name: &str) -> (&str, ConfigSource) {
@@ -394,6 +431,7 @@ impl TopicConfig {
             compression: self.value("compression.type").0.parse().ok(),
             flush_messages: self.number_if_set("flush.messages"),
             flush_ms: self.number_if_set("flush.ms"),
+            ..LogConfig::default()
         }
     }
 }
@@ -419,13 +457,18 @@ mod tests {
     fn a_topics_value_goes_before_the_brokers() {
         let own = configs(&[("retention.ms", "-1"), ("cleanup.policy", "compact, delete")]);
         let broker = configs(&[("retention.ms", "5"), ("flush.messages", "7")]);
+        let of_cluster = configs(&[("flush.messages", "8"), ("segment.jitter.ms", "9")]);
+        let of_node = configs(&[("segment.jitter.ms", "10"), ("retention.ms", "6")]);
+        let broker = TopicDefaults { of_node, of_cluster, given: broker };
         let config = TopicConfig::new(own, broker).unwrap();
         let log = config.log_config();
-        assert_eq!((log.retention_ms, log.flush_messages, log.flush_ms), (None, Some(7), None));
+        assert_eq!((log.retention_ms, log.flush_messages, log.flush_ms), (None, Some(8), None));
+        assert_eq!(log.segment_jitter_ms, 10);
         assert_eq!(log.cleanup, Cleanup { delete: true, compact: true });
         let source = |name| config.value(name).1;
         assert_eq!(source("retention.ms"), ConfigSource::Topic);
-        assert_eq!(source("flush.messages"), ConfigSource::Broker);
+        assert_eq!(source("flush.messages"), ConfigSource::Cluster);
+        assert_eq!(source("segment.jitter.ms"), ConfigSource::Node);
         assert_eq!(source("segment.ms"), ConfigSource::Default);
     }
 
@@ -449,7 +492,7 @@ mod tests {
         assert!(good(throttled, "0:1, 12:3") && good(throttled, "*") && good(throttled, ""));
         assert!(!good(throttled, "0") && !good(throttled, "0:1,"));
         let own = configs(&[("min.compaction.lag.ms", "2"), ("max.compaction.lag.ms", "1")]);
-        let error = TopicConfig::new(own, BTreeMap::new()).unwrap_err().to_string();
+        let error = TopicConfig::new(own, TopicDefaults::default()).unwrap_err().to_string();
         expect_test::expect![
             "invalid value '2' for topic config 'min.compaction.lag.ms': expected no more than \
              max.compaction.lag.ms, which is 1"

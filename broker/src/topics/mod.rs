@@ -9,8 +9,10 @@ pub mod catalog;
 pub mod config;
 pub mod name;
 
-pub use catalog::{Catalog, CatalogError, TopicRecord};
-pub use config::{ConfigDefinition, ConfigError, ConfigKind, DEFINITIONS, TopicConfig};
+pub use catalog::{Catalog, CatalogError, DynamicConfigs, TopicRecord};
+pub use config::{
+    ConfigDefinition, ConfigError, ConfigKind, DEFINITIONS, TopicConfig, TopicDefaults,
+};
 pub use name::TopicNameError;
 
 /// Kafka's name for the topic that keeps groups and committed offsets.

@@ -42,6 +42,7 @@ parity! {
     topics_are_created_and_changed_alike = topics::changing;
     topics_are_looked_at_alike = topics::looking;
     records_are_written_and_deleted_alike = topics::records;
+    brokers_are_configured_alike = topics::broker_configs;
     fetches_are_answered_alike = fetching::fetches;
     transactions_of_version_1_go_alike = transactions::version_1;
     transactions_of_version_2_go_alike = transactions::version_2;

@@ -199,6 +199,75 @@ async fn configs(script: &mut Script, name: &str) {
     }
 }
 
+/// Settings of all brokers, which are back as they were when it ends: others use that Kafka, too.
+pub async fn broker_configs(script: &mut Script) {
+    use k44_incremental_alter_configs::*;
+    let alter = |changes: &[(&str, i8, Option<&str>)]| {
+        let config = |(name, config_operation, value): &(&str, i8, Option<&str>)| AlterableConfig {
+            name: (*name).to_owned(),
+            config_operation: *config_operation,
+            value: value.map(str::to_owned),
+        };
+        let configs = changes.iter().map(config).collect();
+        let resource = AlterConfigsResource { resource_type: 4, configs, ..Default::default() };
+        IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false }
+    };
+    let (rate, jitter) = ("log.cleaner.io.max.bytes.per.second", "log.roll.jitter.ms");
+    for changes in [
+        &[("node.id", 0, Some("7"))][..],
+        &[("log.retention.hours", 0, Some("7"))],
+        &[("log.retention.ms", 0, Some("soon"))],
+        &[("log.retention.ms", 0, None)],
+        &[("log.segment.bytes", 0, Some("1"))],
+        &[(rate, 0, Some("fast"))],
+        &[(rate, 0, Some("1e9")), (rate, 0, Some("1e9"))],
+        &[(rate, 2, Some("1"))],
+        &[(rate, 0, Some("1000000000")), (jitter, 0, Some("7"))],
+    ] {
+        let Response::IncrementalAlterConfigs(response) =
+            script.ask_quietly(1, alter(changes)).await
+        else {
+            panic!()
+        };
+        let code = response.responses[0].error_code;
+        script.note(format!("alter {changes:?}"), format!("{code:?}"));
+    }
+    described(script, rate, true).await;
+    described(script, jitter, true).await;
+    script.ask(1, alter(&[(rate, 1, None), (jitter, 1, None)])).await;
+    described(script, rate, false).await;
+}
+
+/// What is said of a setting of all brokers, once it is set or no longer so: Kafka's broker hears
+/// of it from its controller.
+async fn described(script: &mut Script, name: &str, is_set: bool) {
+    use k32_describe_configs::*;
+    let request = DescribeConfigsRequest {
+        resources: vec![DescribeConfigsResource {
+            resource_type: 4,
+            resource_name: String::new(),
+            configuration_keys: Some(vec![name.to_owned()]),
+        }],
+        include_synonyms: true,
+        include_documentation: false,
+    };
+    for _ in 0..200 {
+        let Response::DescribeConfigs(found) = script.ask_quietly(4, request.clone()).await else {
+            panic!()
+        };
+        if is_set != found.results[0].configs.is_empty() {
+            let found = &found.results[0];
+            script.note(
+                format!("describe {name}"),
+                format!("{:?}", (found.error_code, &found.configs)),
+            );
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("{name} set: {is_set}, and never described so");
+}
+
 pub async fn looking(script: &mut Script) {
     use k02_list_offsets::*;
     let name = script.topic("t", 2).await;

@@ -308,6 +308,9 @@ async fn the_log_directory_tells_sizes() {
         let topic = &response.results[0].topics[0];
         let sizes: Vec<_> = topic.partitions.iter().map(|one| one.partition_size).collect();
         assert_eq!(sizes, [size, 0]);
+        let (total, usable) = (response.results[0].total_bytes, response.results[0].usable_bytes);
+        assert_eq!((total > 0, usable > 0), (version >= 4, version >= 4), "{total} {usable}");
+        assert!(usable <= total);
         let one = DescribeLogDirsRequest {
             topics: Some(vec![DescribableLogDirTopic {
                 topic: "t".to_owned(),

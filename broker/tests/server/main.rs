@@ -2,6 +2,7 @@
 //! that of kafka-protocol.
 
 mod admin;
+mod broker_configs;
 mod creating;
 mod fetching;
 mod floods;

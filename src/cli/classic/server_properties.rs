@@ -254,6 +254,7 @@ fn coordinators(properties: &Properties, broker: &mut BrokerConfig) -> Result<()
     set(properties, "group.min.session.timeout.ms", &mut groups.session_timeout_ms_min)?;
     set(properties, "group.max.session.timeout.ms", &mut groups.session_timeout_ms_max)?;
     set(properties, "group.initial.rebalance.delay.ms", &mut groups.initial_rebalance_delay_ms)?;
+    set(properties, "group.max.size", &mut groups.members_max)?;
     set(properties, "offset.metadata.max.bytes", &mut groups.offset_metadata_bytes_max)?;
     if let Some(minutes) = number::<i64>(properties, "offsets.retention.minutes")? {
         groups.offsets_retention_ms = minutes.saturating_mul(60_000);
@@ -268,6 +269,12 @@ fn coordinators(properties: &Properties, broker: &mut BrokerConfig) -> Result<()
         broker.cleaner_backoff = Duration::from_millis(ms.max(1));
     }
     set(properties, "log.cleaner.dedupe.buffer.size", &mut broker.cleaner_dedupe_bytes)?;
+    if let Some(rate) = number::<f64>(properties, "log.cleaner.io.max.bytes.per.second")?
+        && rate > 0.0
+    {
+        broker.cleaner_bytes_per_second_max = rate;
+    }
+    set(properties, "producer.id.expiration.ms", &mut broker.producer_id_expiration_ms)?;
     if let Some(enabled) = properties.get("log.cleaner.enable") {
         broker.cleaner_enabled = enabled.trim().eq_ignore_ascii_case("true");
     }

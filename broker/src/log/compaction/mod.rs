@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - [`plan`]: what is dirty, and how segments are grouped; [`filter`]: what remains of a batch;
-//!   [`offset_map`]: where each key was last; [`swap`]: replacing files. Here: the rim.
+//!   [`offset_map`]: where each key was last; [`swap`]: replacing files; [`pace`]: how fast. Here:
+//!   the rim.
 //!
 //! Invariants: only segments that are sealed, on disk and below the last stable offset are
 //! touched, so recovery never scans them. A record goes only if one that replaces it is on disk.
@@ -17,6 +18,7 @@
 
 mod filter;
 mod offset_map;
+mod pace;
 mod plan;
 mod swap;
 
@@ -24,11 +26,13 @@ use std::io::IoSlice;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
 use self::filter::{Aborted, Fate, Filter, LastOfProducer};
 use self::offset_map::OffsetMap;
+pub use self::pace::Pace;
 pub use self::plan::Dirt;
 use self::plan::SealedSegment;
 use self::swap::Swap;
@@ -57,6 +61,8 @@ pub struct CompactOptions<'a> {
     pub memory_bytes_max: usize,
     /// Asked now and then; once it says so, the pass ends where it is.
     pub stop: &'a dyn Fn() -> bool,
+    /// Told of all bytes that were read or written; it may pause.
+    pub moved: &'a dyn Fn(usize),
 }
 
 /// What a pass has done.
@@ -93,13 +99,17 @@ impl Partition {
     /// What there is to compact, if the topic's settings ask for it by now.
     pub fn dirt(&self, now_ms: i64) -> Result<Option<Dirt>, ReadError> {
         let config = self.config();
-        if !config.cleanup.compact || self.offline().is_some() || self.is_closed() {
+        let unfit = self.is_uncleanable() || self.offline().is_some() || self.is_closed();
+        if !config.cleanup.compact || unfit {
             return Ok(None);
         }
         match self.look_at_dirt(&self.segments(), &config, now_ms) {
             Ok(dirt) => Ok(dirt.filter(|dirt| dirt.is_enough(&config))),
             Err(error) if error.is_gone() => Ok(None),
-            Err(error) => Err(self.read_error(error)),
+            Err(error) => {
+                self.uncleanable.store(true, Ordering::Relaxed);
+                Err(self.read_error(error))
+            }
         }
     }
 
@@ -138,8 +148,17 @@ impl Partition {
         match self.compact_once(options) {
             Ok(compacted) => Ok(compacted),
             Err(Halt::Stopped) => Ok(None),
-            Err(Halt::Failed(error)) => Err(self.read_error(error)),
+            Err(Halt::Failed(error)) => {
+                self.uncleanable.store(true, Ordering::Relaxed);
+                Err(self.read_error(error))
+            }
         }
+    }
+
+    /// Whether compaction has failed here. It would fail again, so the log is left alone until it
+    /// is opened anew.
+    pub fn is_uncleanable(&self) -> bool {
+        self.uncleanable.load(Ordering::Relaxed)
     }
 
     fn compact_once(&self, options: CompactOptions<'_>) -> Result<Option<Compacted>, Halt> {
@@ -162,6 +181,7 @@ impl Partition {
             compacted.bytes_after += pass.replace(group)?;
         }
         self.writer().cleaned = compacted.end;
+        self.store_index_checksums()?;
         self.store_checkpoint(None)?;
         Ok(Some(compacted))
     }
@@ -308,6 +328,7 @@ impl<'a> Pass<'a> {
             }
             let (header, bytes) = window.batch(position)?.map_err(damaged(segment.base))?;
             position += header.size as u64;
+            (self.options.moved)(header.size);
             let batch = RecordBatch::parse(Bytes::copy_from_slice(bytes));
             let batch = batch.map_err(damaged(header.base_offset))?;
             if each(self, &batch).map_err(damaged(header.base_offset))?.is_break() {
@@ -358,7 +379,9 @@ impl<'a> Pass<'a> {
         let (base, interval) = (group[0].base, self.index_interval_bytes);
         let mut new = Rewritten { file, growing: Growing::default(), bytes: 0, changed: false };
         let mut pending = Vec::new();
+        let moved = self.options.moved;
         let write = |file: &dyn DiskFile, pending: &mut Vec<u8>| {
+            moved(pending.len());
             let written = file.append(&mut [IoSlice::new(pending)]);
             pending.clear();
             written.doing(path, "write records")

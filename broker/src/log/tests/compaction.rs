@@ -1,6 +1,8 @@
 //! Compaction against a model: the list of all records ever appended, and how their transactions
 //! ended. Whatever was compacted, a reader must end up with the model's latest value of each key.
 
+mod damage;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
@@ -283,6 +285,7 @@ fn compact(log: &Partition, model: &Model, keys_max: usize) -> Option<()> {
         now_ms: model.now_ms,
         memory_bytes_max: (keys_max * 10).div_ceil(9) * 24,
         stop: &|| false,
+        moved: &|_| {},
     };
     let Some(done) = log.compact(options).ok()? else {
         return log.offline().is_none().then_some(());
@@ -482,8 +485,12 @@ fn readers_and_the_writer_go_on_while_segments_are_replaced() {
         let cleaner = scope.spawn(|| {
             while !ended() {
                 log.flush_blocking().unwrap();
-                let options =
-                    CompactOptions { now_ms: NOW_MS, memory_bytes_max: 100 * 24, stop: &|| false };
+                let options = CompactOptions {
+                    now_ms: NOW_MS,
+                    memory_bytes_max: 100 * 24,
+                    stop: &|| false,
+                    moved: &|_| {},
+                };
                 if log.compact(options).unwrap().is_some() {
                     passes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 }
@@ -547,7 +554,13 @@ fn keyed(offset: i64, key: &[u8], value: Option<&[u8]>) -> Bytes {
 
 fn compact_at(log: &Partition, now_ms: i64) -> Option<super::super::compaction::Compacted> {
     log.flush_blocking().unwrap();
-    log.compact(CompactOptions { now_ms, memory_bytes_max: 1 << 20, stop: &|| false }).unwrap()
+    log.compact(CompactOptions {
+        now_ms,
+        memory_bytes_max: 1 << 20,
+        stop: &|| false,
+        moved: &|_| {},
+    })
+    .unwrap()
 }
 
 /// Every batch, with its delete horizon.
@@ -664,8 +677,14 @@ fn a_full_or_failing_disk_leaves_the_log_as_it_was() {
         found.map(|found| (found.key, found.offset)).collect::<BTreeMap<u8, i64>>()
     };
     let before = latest();
-    let compact =
-        || log.compact(CompactOptions { now_ms: NOW_MS, memory_bytes_max: 1000, stop: &|| false });
+    let compact = || {
+        log.compact(CompactOptions {
+            now_ms: NOW_MS,
+            memory_bytes_max: 1000,
+            stop: &|| false,
+            moved: &|_| {},
+        })
+    };
     for room in [0, 100, 150] {
         disk.set_room(Some(room));
         compact().unwrap_err();
@@ -677,9 +696,14 @@ fn a_full_or_failing_disk_leaves_the_log_as_it_was() {
     assert!(strays.iter().all(|name| !name.ends_with(".cleaned")), "{strays:?}");
     assert_eq!(log.offline().map(|error| error.to_string()), None);
     assert!(
-        log.compact(CompactOptions { now_ms: NOW_MS, memory_bytes_max: 1000, stop: &|| true })
-            .unwrap()
-            .is_none()
+        log.compact(CompactOptions {
+            now_ms: NOW_MS,
+            memory_bytes_max: 1000,
+            stop: &|| true,
+            moved: &|_| {}
+        })
+        .unwrap()
+        .is_none()
     );
     assert_eq!(latest(), before);
     assert!(compact().unwrap().unwrap().bytes_after < 1_000);

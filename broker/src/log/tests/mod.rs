@@ -33,6 +33,7 @@ fn options(disk: Arc<dyn Disk>, dir: &Path, config: LogConfig) -> PartitionOptio
         disk,
         fsyncs: None,
         runtime: None,
+        open_files: Arc::default(),
         epoch: crate::ids::LeaderEpoch(0),
         now_ms: NOW_MS,
     }

@@ -56,24 +56,50 @@ fn a_time_finds_the_exact_record() {
     check(&open(dir.path(), small_segments()));
 }
 
-/// Each segment that was ever read kept its file open.
+/// Each segment that was ever read kept its file open, later four of each log: a thousand logs
+/// took more file descriptors than a process has.
 #[test]
-fn few_files_stay_open_however_many_segments_are_read() {
+fn few_files_stay_open_however_many_segments_of_however_many_logs_are_read() {
+    const OPEN_MAX: usize = 8;
     let dir = tempfile::tempdir().unwrap();
-    let log = open(dir.path(), small_segments());
-    for number in 0..200 {
-        append(&log, numbered(number, 1, ProducerStamp::NONE));
+    let open_files = Arc::new(OpenFiles::new(OPEN_MAX));
+    let logs: Vec<Arc<Partition>> = (0..20)
+        .map(|number| {
+            let options = options(Arc::new(OsDisk), dir.path(), small_segments());
+            let dir = dir.path().join(format!("t-{number}"));
+            let options = PartitionOptions { dir, open_files: open_files.clone(), ..options };
+            Partition::open(options).unwrap()
+        })
+        .collect();
+    let open_of =
+        |log: &Arc<Partition>| log.segments().iter().filter(|segment| segment.is_open()).count();
+    for log in &logs {
+        for number in 0..60 {
+            append(log, numbered(number, 1, ProducerStamp::NONE));
+        }
+        assert_eq!(open_of(log), log.segments().len(), "what is not synced stays open");
+        log.flush_blocking().unwrap();
+        assert_eq!(open_of(log), 1);
     }
-    let open_files = || log.segments().iter().filter(|segment| segment.is_open()).count();
-    assert_eq!(open_files(), log.segments().len(), "what is not synced stays open");
-    log.flush_blocking().unwrap();
-    assert_eq!(open_files(), 1);
-    let values = read_values(&log, Offset(0), Isolation::ReadCommitted);
-    assert_eq!(values, expected_values(0..200));
-    assert_eq!(open_files(), 1 + super::super::read::OPEN_SEALED_MAX);
-    for number in 0..200 {
+    let open = || logs.iter().map(open_of).sum::<usize>();
+    for log in &logs {
+        assert_eq!(read_values(log, Offset(0), Isolation::ReadCommitted), expected_values(0..60));
+        assert!(open() <= logs.len() + OPEN_MAX);
+    }
+    assert_eq!(open(), logs.len() + OPEN_MAX, "the last one of each is written to");
+    for number in 0..60 {
+        let log = &logs[number as usize % logs.len()];
         log.offset_at_timestamp(NOW_MS + number, Isolation::ReadCommitted).unwrap().unwrap();
-        assert!(open_files() <= 2 + super::super::read::OPEN_SEALED_MAX);
+        assert!(open() <= logs.len() + OPEN_MAX + 1);
+    }
+    // One that is read again and again stays.
+    let often = logs[0].segments()[0].clone();
+    for log in &logs[1..] {
+        logs[0].positions.clear();
+        logs[0].read(Offset(0), read_options(Isolation::ReadCommitted, 1)).unwrap();
+        read_values(log, Offset(often.size() as i64 % 40), Isolation::ReadCommitted);
+        logs[0].read(Offset(0), read_options(Isolation::ReadCommitted, 1)).unwrap();
+        assert!(often.is_open());
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Call;
 use super::k32_describe_configs::{BROKER, GROUP, TOPIC, check_node};
+use crate::broker::{DynamicConfigError, Scope};
 use crate::protocol::ErrorCode;
 use crate::topics::{ConfigDefinition, ConfigKind, TopicConfig, config};
 
@@ -89,13 +90,7 @@ async fn alter(
 ) -> Result<(), Refused> {
     match resource_type {
         TOPIC => {}
-        BROKER => {
-            if !name.is_empty() {
-                check_node(call, name)?;
-            }
-            let why = "the broker's own settings are given when it starts".to_owned();
-            return Err((ErrorCode::INVALID_REQUEST, why));
-        }
+        BROKER => return alter_broker(call, name, validate_only, change).await,
         GROUP if !name.is_empty() => {
             let why = format!("there are no configs of groups here, so none of '{name}'");
             return Err((ErrorCode::INVALID_CONFIG, why));
@@ -125,6 +120,33 @@ async fn alter(
     Ok(())
 }
 
+/// Changes what is set for this node, or without a name for all.
+async fn alter_broker(
+    call: &Call,
+    name: &str,
+    validate_only: bool,
+    change: impl FnOnce(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refused>,
+) -> Result<(), Refused> {
+    let scope = if name.is_empty() { Scope::Cluster } else { Scope::Node };
+    if scope == Scope::Node {
+        check_node(call, name)?;
+    }
+    let _one_at_a_time = call.shared.config_changes.lock().await;
+    let broker = call.broker();
+    let configs = change(scope.of(&broker.dynamic_configs()))?;
+    let refused = |error: DynamicConfigError| match error {
+        DynamicConfigError::Topics(error) => (ErrorCode(error.code()), error.to_string()),
+        // Kafka's code here, although the request is well-formed (KAFKA-13609).
+        error => (ErrorCode::INVALID_REQUEST, error.to_string()),
+    };
+    if validate_only {
+        return broker.check_dynamic_configs(scope, &configs).map_err(refused);
+    }
+    broker.set_dynamic_configs(scope, configs).await.map_err(refused)?;
+    tracing::info!(?scope, "changed the configs of the broker");
+    Ok(())
+}
+
 fn changed(
     mut own: BTreeMap<String, String>,
     configs: Vec<ConfigChange>,
@@ -140,9 +162,10 @@ fn changed(
             SET => value,
             APPEND | SUBTRACT => {
                 let definition = ConfigDefinition::find(&name)
+                    .or_else(|| ConfigDefinition::of_broker(&name))
                     .filter(|definition| matches!(definition.kind, ConfigKind::List(_)));
                 let not_a_list =
-                    || (ErrorCode::INVALID_CONFIG, format!("topic config '{name}' is no list"));
+                    || (ErrorCode::INVALID_CONFIG, format!("config '{name}' is no list"));
                 let before = definition.ok_or_else(not_a_list)?.default;
                 let before = own.get(&name).map_or(before, String::as_str);
                 merged(before, &value, operation == APPEND)

@@ -1,4 +1,11 @@
 //! ApiVersions: the table of APIs, and the features.
+//!
+//! Of the features that Kafka 4.1 names, clients go by one: producers take transactions of version
+//! 2 where `transaction.version` is finalized at 2 (KIP-890), and that is served. The others are
+//! left out, since each would promise what is not here: `metadata.version` and `kraft.version` a
+//! quorum of controllers whose log has that form, `group.version`, `share.version` and
+//! `streams.version` the newer group protocols (clients look for those APIs, too),
+//! `eligible.leader.replicas.version` replicas. A feature that is not named counts as level 0.
 
 use super::Call;
 use crate::coordinator::transactions::Protocol;

@@ -54,8 +54,7 @@ async fn create(
     let refused = |error: crate::broker::TopicError| (ErrorCode(error.code()), error.to_string());
     if validate_only {
         broker.check_topic(&new).map_err(refused)?;
-        let defaults = broker.config().topic_defaults.clone();
-        let config = TopicConfig::new(new.configs, defaults)
+        let config = TopicConfig::new(new.configs, broker.topic_defaults())
             .map_err(|error| (ErrorCode::INVALID_CONFIG, error.to_string()))?;
         let partitions = new.partitions.unwrap_or(broker.config().partitions_default);
         return Ok(result(new.name, partitions, &config));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Call;
-use crate::broker::BrokerConfig;
+use crate::broker::{BrokerConfig, is_dynamic};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k32_describe_configs::*;
 use crate::server::ServerConfig;
@@ -20,6 +20,8 @@ pub const GROUP: i8 = 32;
 /// Kafka's numbers for who has set a value.
 mod source {
     pub const TOPIC: i8 = 1;
+    pub const DYNAMIC_BROKER: i8 = 2;
+    pub const DYNAMIC_DEFAULT_BROKER: i8 = 3;
     pub const STATIC_BROKER: i8 = 4;
     pub const DEFAULT: i8 = 5;
 }
@@ -83,13 +85,18 @@ pub struct Entry<'a> {
 pub fn of_topic(config: &TopicConfig) -> impl Iterator<Item = Entry<'_>> {
     DEFINITIONS.iter().map(move |definition| {
         let (value, source) = config.get(definition);
-        let source = match source {
-            ConfigSource::Topic => source::TOPIC,
-            ConfigSource::Broker => source::STATIC_BROKER,
-            ConfigSource::Default => source::DEFAULT,
-        };
-        Entry { definition, value: value.to_owned(), source, config }
+        Entry { definition, value: value.to_owned(), source: number(source), config }
     })
+}
+
+fn number(source: ConfigSource) -> i8 {
+    match source {
+        ConfigSource::Topic => source::TOPIC,
+        ConfigSource::Node => source::DYNAMIC_BROKER,
+        ConfigSource::Cluster => source::DYNAMIC_DEFAULT_BROKER,
+        ConfigSource::Broker => source::STATIC_BROKER,
+        ConfigSource::Default => source::DEFAULT,
+    }
 }
 
 fn topic(
@@ -123,9 +130,9 @@ fn synonyms(entry: &Entry<'_>) -> Vec<DescribeConfigsSynonym> {
     };
     let own = entry.config.own().get(name).map(|value| synonym(name, value, source::TOPIC));
     let broker = entry.definition.broker_synonym();
-    let set = broker.and_then(|broker| {
-        let value = entry.config.of_broker().get(name)?;
-        Some(synonym(broker.name, value, source::STATIC_BROKER))
+    let set = broker.into_iter().flat_map(|broker| {
+        let values = entry.config.of_broker().get(name);
+        values.map(move |(value, source)| synonym(broker.name, value, number(source)))
     });
     let default = broker
         .filter(|broker| broker.has_default)
@@ -173,54 +180,76 @@ fn type_of(kind: ConfigKind) -> i8 {
     }
 }
 
-/// The broker's own settings that have names in Kafka; they hold while it runs. Without a name:
-/// those that were changed for all brokers while they run, of which there are none.
+/// The broker's own settings that have names in Kafka. Without a name: those that were changed for
+/// all brokers while they run.
 fn broker(
     call: &Call,
     name: &str,
     request: &DescribeConfigsRequest,
 ) -> Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)> {
+    let (broker, server) = (call.broker(), &call.shared.config);
+    let dynamic = broker.dynamic_configs();
+    let settings = settings(broker.config(), server);
     if name.is_empty() {
-        return Ok(Vec::new());
+        let set = settings.into_iter().filter_map(|(name, config_type, _)| {
+            let value = dynamic.of_cluster.get(name)?.clone();
+            let values = vec![(value, source::DYNAMIC_DEFAULT_BROKER)];
+            Some(described(name, config_type, values, request))
+        });
+        return Ok(sorted(set.collect()));
     }
     check_node(call, name)?;
-    let (broker, server) = (call.broker(), &call.shared.config);
-    let settings = settings(broker.config(), server);
     let defaults = self::settings(&BrokerConfig::new(""), &ServerConfig::new(""));
-    let describe = |(name, config_type, value): Setting, default: Option<String>| {
-        let is_default = default.as_ref() == Some(&value);
-        let config_source = if is_default { source::DEFAULT } else { source::STATIC_BROKER };
-        let mut synonyms = Vec::new();
-        if request.include_synonyms {
-            let name = || name.to_owned();
-            if !is_default {
-                let (value, source) = (Some(value.clone()), source::STATIC_BROKER);
-                synonyms.push(DescribeConfigsSynonym { name: name(), value, source });
-            }
-            let source = source::DEFAULT;
-            synonyms.extend(default.map(|default| DescribeConfigsSynonym {
-                name: name(),
-                value: Some(default),
-                source,
-            }));
+    let describe = |(name, config_type, given): Setting, default: Option<String>| {
+        let mut values = Vec::new();
+        let changed = [
+            (&dynamic.of_node, source::DYNAMIC_BROKER),
+            (&dynamic.of_cluster, source::DYNAMIC_DEFAULT_BROKER),
+        ];
+        for (layer, source) in changed {
+            values.extend(layer.get(name).map(|value| (value.clone(), source)));
         }
-        DescribeConfigsResourceResult {
-            name: name.to_owned(),
-            value: Some(value),
-            read_only: true,
-            config_source,
-            is_sensitive: false,
-            synonyms,
-            config_type,
-            documentation: None,
+        if default.as_ref() != Some(&given) {
+            values.push((given, source::STATIC_BROKER));
         }
+        values.extend(default.map(|default| (default, source::DEFAULT)));
+        described(name, config_type, values, request)
     };
     let with_defaults = settings.into_iter().zip(defaults);
     let own = identity(call).into_iter().map(|setting| describe(setting, None));
     let set = with_defaults.map(|(setting, (_, _, default))| describe(setting, Some(default)));
-    let mut all: Vec<DescribeConfigsResourceResult> = own.chain(set).collect();
+    Ok(sorted(own.chain(set).collect()))
+}
+
+fn sorted(mut all: Vec<DescribeConfigsResourceResult>) -> Vec<DescribeConfigsResourceResult> {
     all.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(all)
+    all
+}
+
+/// A setting of the broker with its values, the one that holds first.
+fn described(
+    name: &str,
+    config_type: i8,
+    values: Vec<(String, i8)>,
+    request: &DescribeConfigsRequest,
+) -> DescribeConfigsResourceResult {
+    let (value, config_source) = values.first().cloned().unwrap_or_default();
+    let synonym = |(value, source)| DescribeConfigsSynonym {
+        name: name.to_owned(),
+        value: Some(value),
+        source,
+    };
+    let synonyms = values.into_iter().map(synonym).filter(|_| request.include_synonyms);
+    DescribeConfigsResourceResult {
+        name: name.to_owned(),
+        value: Some(value),
+        read_only: !is_dynamic(name),
+        config_source,
+        is_sensitive: false,
+        synonyms: synonyms.collect(),
+        config_type,
+        documentation: None,
+    }
 }
 
 /// A setting by Kafka's name, with the number of its type.
@@ -249,10 +278,16 @@ fn settings(broker: &BrokerConfig, server: &ServerConfig) -> Vec<Setting> {
         ("fetch.max.bytes", INT, server.fetch_bytes_max.to_string()),
         ("log.cleaner.backoff.ms", LONG, ms(broker.cleaner_backoff)),
         ("log.cleaner.dedupe.buffer.size", LONG, broker.cleaner_dedupe_bytes.to_string()),
+        (
+            "log.cleaner.io.max.bytes.per.second",
+            DOUBLE,
+            java_double(broker.cleaner_bytes_per_second_max),
+        ),
         ("log.cleaner.enable", BOOLEAN, broker.cleaner_enabled.to_string()),
         ("log.retention.check.interval.ms", LONG, ms(broker.retention_check_interval)),
         ("max.connections", INT, server.connections_max.to_string()),
         ("num.partitions", INT, broker.partitions_default.to_string()),
+        ("producer.id.expiration.ms", INT, broker.producer_id_expiration_ms.to_string()),
         ("socket.request.max.bytes", INT, server.produce_bytes_max.to_string()),
     ];
     settings.extend(coordinators(broker));
@@ -264,6 +299,11 @@ fn settings(broker: &BrokerConfig, server: &ServerConfig) -> Vec<Setting> {
         Some((name, type_of(definition.kind), value.to_owned()))
     }));
     settings
+}
+
+/// As Java writes it, where that matters: all its digits would be 309.
+fn java_double(number: f64) -> String {
+    if number == f64::MAX { "1.7976931348623157E308".to_owned() } else { number.to_string() }
 }
 
 fn coordinators(broker: &BrokerConfig) -> Vec<Setting> {

@@ -1,7 +1,11 @@
 //! DescribeLogDirs: there is one, the data directory.
 
-use super::Call;
+use std::path::Path;
+
+use super::{Call, blocking};
+use crate::data_dir::{self, Volume};
 use crate::log::Partition;
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::k35_describe_log_dirs::*;
 
 pub async fn handle(call: &Call, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
@@ -24,8 +28,29 @@ pub async fn handle(call: &Call, request: DescribeLogDirsRequest) -> DescribeLog
     let dir = &broker.config().data_dir;
     // Kafka's paths are absolute.
     let log_dir = std::path::absolute(dir).unwrap_or_else(|_| dir.clone()).display().to_string();
-    let result = DescribeLogDirsResult { log_dir, topics, ..DescribeLogDirsResult::default() };
+    let (total_bytes, usable_bytes) = {
+        let dir = dir.clone();
+        // A volume that is far away may take its time.
+        blocking(move || volume(&dir)).await
+    };
+    let error_code = ErrorCode::NONE;
+    let result = DescribeLogDirsResult { error_code, log_dir, topics, total_bytes, usable_bytes };
     DescribeLogDirsResponse { results: vec![result], ..DescribeLogDirsResponse::default() }
+}
+
+/// How large the volume with the data directory is, and how much of it can still be written
+/// (KIP-827); −1 where the system does not tell.
+fn volume(dir: &Path) -> (i64, i64) {
+    match data_dir::volume(dir) {
+        Ok(Volume { total_bytes, usable_bytes }) => {
+            let bytes = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+            (bytes(total_bytes), bytes(usable_bytes))
+        }
+        Err(error) => {
+            tracing::debug!(dir = %dir.display(), %error, "cannot tell the volume's size");
+            (-1, -1)
+        }
+    }
 }
 
 fn describe(partition: &Partition) -> DescribeLogDirsPartition {
