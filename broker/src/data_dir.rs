@@ -114,6 +114,15 @@ impl DataDirLock {
     }
 }
 
+impl Drop for DataDirLock {
+    /// Not by closing the file alone: a process that is being started still has it for a moment.
+    fn drop(&mut self) {
+        if let Err(error) = self.file.unlock() {
+            tracing::warn!(path = %self.path.display(), %error, "cannot unlock");
+        }
+    }
+}
+
 fn read_holder(file: &File) -> io::Result<(Option<u32>, Option<String>)> {
     let mut text = String::new();
     file.take(LOCK_BYTES_MAX).read_to_string(&mut text)?;
@@ -226,6 +235,17 @@ mod tests {
         assert!(total_bytes > 0 && usable_bytes <= total_bytes);
         let error = volume(Path::new("/no/such/directory")).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+
+    /// A test that opened the directory again at once found it locked, by its own process, while
+    /// another test was starting a program: between fork and exec that has all files too.
+    #[test]
+    fn nobody_keeps_the_lock_of_one_that_let_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = DataDirLock::acquire(dir.path()).unwrap();
+        let _inherited = lock.file.try_clone().unwrap();
+        drop(lock);
+        DataDirLock::acquire(dir.path()).unwrap();
     }
 
     #[test]

@@ -72,10 +72,17 @@ fn each_version(decode: fn(&[u8]) -> bool) {
                 input.extend(random.bytes(200));
                 decode(&input)
             }));
-            // Nothing but zeros and a tail: the least that could be meant.
+            // Nothing but zeros, or a header of zeros and empty lists in the compact form: the least
+            // that could be meant.
+            let len = 2 + seed as usize % 100;
             let mut input = vec![key as u8, version];
-            input.resize(2 + seed as usize % 100, 0);
+            input.resize(len, 0);
             decoded += u64::from(decode(&input));
+            if let Some(body) = input[2..].split_last_mut().and_then(|(_, body)| body.get_mut(7..))
+            {
+                body.fill(1);
+                decoded += u64::from(decode(&input));
+            }
         }
         assert!(decoded > 0, "not one input got through the decoder of {api}");
     }

@@ -1,7 +1,20 @@
 //! Damaged files of a log that was compacted and closed in order: whatever is asked of it then has
 //! the same answer as before, or is refused; never another.
+//!
+//! `MILLSTREAM_ROUNDS=1000000` damages every byte of every file, which takes a while.
 
 use super::*;
+
+/// How many bytes of a file are damaged in an ordinary run.
+const ROUNDS: usize = 7;
+
+/// Which bytes of a range are damaged: its ends and some between, spread evenly.
+fn damaged_bytes(range: std::ops::Range<usize>) -> impl Iterator<Item = usize> {
+    let given = std::env::var("MILLSTREAM_ROUNDS").ok();
+    let rounds = given.map_or(ROUNDS, |text| text.parse().expect("MILLSTREAM_ROUNDS is a number"));
+    let step = range.len().div_ceil(rounds).max(1);
+    range.clone().step_by(step).chain(range.last().filter(|_| step > 1))
+}
 
 /// A disk with a log that was compacted in part, with transactions of both ends in all of it.
 fn closed_log() -> (SimulatedDisk, Model) {
@@ -90,7 +103,7 @@ fn a_damaged_index_or_snapshot_changes_no_answer() {
                 disk.damage(&path, contents);
                 check(disk, format!("{} {what}", path.display()))
             };
-            for at in 0..whole.len() {
+            for at in damaged_bytes(0..whole.len()) {
                 with(whole[..at].to_vec(), &format!("cut at {at}"));
                 let mut flipped = whole.clone();
                 flipped[at] ^= 1 << (at % 8);
@@ -141,4 +154,46 @@ fn what_cannot_be_rebuilt_is_refused_and_a_restart_heals_it() {
     assert!(error.to_string().contains(&format!("delete {}", index.display())), "{error}");
     disk.remove_file(&index).unwrap();
     assert_eq!(answers(&open_on(&disk).unwrap()).unwrap(), expected);
+}
+
+/// As [`crashes::every_byte_of_the_last_batch_is_cut_and_flipped`], but of a segment that
+/// compaction has written, which recovery reads only if it lacks an index.
+#[test]
+fn every_byte_of_the_last_compacted_batch_is_cut_and_flipped() {
+    let (disk, model) = closed_log();
+    let log = open_on(&disk.copy()).unwrap();
+    let all = read_all(&log, Isolation::ReadUncommitted);
+    let cleaned = log.writer().cleaned;
+    let segments = log.segments();
+    let pair = segments.windows(2).rfind(|pair| pair[1].base <= cleaned && pair[0].size() > 0);
+    let segment = &pair.expect("some of it was compacted")[0];
+    let (path, index) = (segment.path("log"), segment.path("index"));
+    let whole = disk.contents(&path);
+    let batches = RecordBatch::split_all(whole.clone().into()).unwrap();
+    let last = batches.last().unwrap();
+    assert!(model.records.iter().any(|record| record.offset < last.base_offset().0));
+    let kept = whole.len() - last.size();
+    let before = all.iter().filter(|found| found.offset < last.base_offset().0);
+    let before: Vec<Found> = before.cloned().collect();
+    let check = |damaged: Vec<u8>, what: String| {
+        let disk = disk.copy();
+        disk.remove_file(&index).unwrap();
+        disk.damage(&path, damaged);
+        let log = open_on(&disk).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let found = read_all(&log, Isolation::ReadUncommitted);
+        assert_eq!(found, before, "what follows a cut is not served: {what}");
+        let report = log.recovery_report().unwrap();
+        assert_eq!(report.cuts[0].position, kept as u64, "{what}");
+    };
+    for at in damaged_bytes(kept + 1..whole.len()) {
+        check(whole[..at].to_vec(), format!("cut at {at}"));
+    }
+    // The base offset lies outside of the checksum, and gaps are lawful here.
+    for at in damaged_bytes(kept + 8..whole.len()) {
+        for bit in 0..8 {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << bit;
+            check(flipped, format!("bit {bit} of byte {}", at - kept));
+        }
+    }
 }
