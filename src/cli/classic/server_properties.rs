@@ -363,9 +363,14 @@ mod tests {
     fn groups_transactions_and_the_cleaner_are_set() {
         let server = read(
             "group.min.session.timeout.ms=7\noffsets.retention.minutes=2\n\
-             transaction.max.timeout.ms=9\nlog.cleaner.enable=false\nlog.cleaner.backoff.ms=5\n",
+             transaction.max.timeout.ms=9\nlog.cleaner.enable=false\nlog.cleaner.backoff.ms=5\n\
+             log.cleaner.io.max.bytes.per.second=1.5E6\nproducer.id.expiration.ms=11\n\
+             group.max.size=3\n",
         )
         .unwrap();
+        assert_eq!(server.broker.cleaner_bytes_per_second_max, 1_500_000.0);
+        assert_eq!(server.broker.producer_id_expiration_ms, 11);
+        assert_eq!(server.broker.groups.members_max, 3);
         assert_eq!(server.broker.groups.session_timeout_ms_min, 7);
         assert_eq!(server.broker.groups.offsets_retention_ms, 120_000);
         assert_eq!(server.broker.transactions.timeout_ms_max, 9);
