@@ -292,6 +292,7 @@ fn every_command_has_help_with_an_example() {
     let commands = [
         "run",
         "check",
+        "test",
         "broker",
         "topics",
         "produce",

@@ -9,6 +9,7 @@
 //! - [`pipeline`]: the file, and what a checked one says; [`plan`]: its queries as plans;
 //! - [`topology`]: what runs a plan, or why it cannot run as a stream;
 //! - [`task`]: one query at work, as a pure state machine; [`runtime`]: broker, clock and threads;
+//! - [`rehearsal`]: a pipeline's tests, run in memory;
 //! - [`formats`]: records to columns and back; [`rows`]: what goes on between them, and the rule of
 //!   changes; [`operators`]: what happens to it;
 //! - [`state`]: what is remembered, and its changelog; [`time`]: watermarks.
@@ -22,6 +23,7 @@ pub mod formats;
 pub mod operators;
 pub mod pipeline;
 pub mod plan;
+pub mod rehearsal;
 pub mod rows;
 pub mod runtime;
 pub mod state;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failure;
-use super::run::load;
+use super::run::load_each;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -20,7 +20,7 @@ pub struct CheckArgs {
 }
 
 pub fn check(args: &CheckArgs) -> Result<(), Failure> {
-    for (pipeline, connectors) in load(&args.files)? {
+    for (pipeline, connectors) in load_each(&args.files)? {
         let queries = pipeline.queries.len();
         eprintln!(
             "{}: no mistakes; {} connector{}, {} quer{}",

@@ -18,6 +18,7 @@ mod records;
 mod run;
 mod stdout;
 mod stored;
+mod test;
 mod topics;
 mod transactions;
 
@@ -59,6 +60,8 @@ enum Command {
     Run(run::RunArgs),
     /// Find every mistake in pipeline files, starting nothing
     Check(check::CheckArgs),
+    /// Run the tests of pipeline files, in memory
+    Test(test::TestArgs),
     /// Run the broker alone, for any Kafka client
     Broker(broker::BrokerArgs),
     /// List, create, describe, alter and delete topics, and infer what they hold
@@ -117,6 +120,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Check(args) => check::check(&args),
         Command::Links(args) => links::links(&args),
+        Command::Test(args) => test::test(&args),
         command => in_runtime(async |stop| run(command, stop).await),
     };
     match done {

@@ -55,9 +55,22 @@ pub struct RunArgs {
     reset_state: bool,
 }
 
-/// Checked pipelines, each with its connectors; every mistake of all files otherwise.
-pub fn load(files: &[PathBuf]) -> Result<Vec<(Pipeline, Vec<ConnectorConfig>)>, Failure> {
-    let loaded = engine::pipeline::load_with(files, connector_mistakes);
+/// A checked pipeline with its connectors.
+pub type Loaded = (Pipeline, Vec<ConnectorConfig>);
+
+/// Checked pipelines that are to run together; every mistake of all files otherwise.
+fn load(files: &[PathBuf]) -> Result<Vec<Loaded>, Failure> {
+    configured(engine::pipeline::load_with(files, connector_mistakes))
+}
+
+/// Checked pipelines, each for itself; every mistake of all files otherwise.
+pub fn load_each(files: &[PathBuf]) -> Result<Vec<Loaded>, Failure> {
+    configured(engine::pipeline::load_each(files, connector_mistakes))
+}
+
+fn configured(
+    loaded: Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics>,
+) -> Result<Vec<Loaded>, Failure> {
     let (pipelines, warnings) = loaded.map_err(Failure::Pipeline)?;
     if !warnings.is_empty() {
         diagnostics::print(&Diagnostics(warnings));
@@ -156,7 +169,7 @@ impl Session {
         args: &RunArgs,
         connection: &Connection,
         metrics: Option<String>,
-        loaded: Vec<(Pipeline, Vec<ConnectorConfig>)>,
+        loaded: Vec<Loaded>,
     ) -> Result<Session, Failure> {
         announce(args, connection, metrics.as_deref(), &loaded);
         let (pipelines, configs): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
@@ -360,12 +373,7 @@ fn reading(connectors: &[ConnectorStatus], queries: &[QueryProgress]) -> Option<
 }
 
 /// The checklist: what is at work and where to look.
-fn announce(
-    args: &RunArgs,
-    connection: &Connection,
-    metrics: Option<&str>,
-    loaded: &[(Pipeline, Vec<ConnectorConfig>)],
-) {
+fn announce(args: &RunArgs, connection: &Connection, metrics: Option<&str>, loaded: &[Loaded]) {
     let names: Vec<_> = loaded.iter().map(|(pipeline, _)| pipeline.name.as_str()).collect();
     eprintln!("millstream {} · {}", env!("CARGO_PKG_VERSION"), names.join(", "));
     let dir = args.broker.data_dir.display();

@@ -1,9 +1,11 @@
 //! What people see.
 //!
 //! - [`diagnostics`]: mistakes with file, line, caret and help;
+//! - [`cases`]: what became of tests of pipelines;
 //! - [`table`]: rows as an aligned table; [`rows`]: rows of a query, as table or JSON lines;
 //! - [`status`]: the checklist at the start and the progress while an input catches up.
 
+pub mod cases;
 pub mod diagnostics;
 pub mod rows;
 pub mod status;

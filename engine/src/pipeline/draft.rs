@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_sql::sqlparser::ast;
 
+use super::cases::Case;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::model::{
     Column, ColumnFrom, Connector, EventTime, Format, OnError, Settings, Source, SourceKind,
@@ -31,6 +32,7 @@ pub(crate) struct Draft {
     /// read them cannot be judged.
     pub broken: Vec<String>,
     pub settings: Settings,
+    pub cases: Vec<Case>,
 }
 
 pub(crate) struct DraftView {

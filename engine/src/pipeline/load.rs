@@ -1,6 +1,6 @@
 //! Files to pipelines: read, checked by themselves, then with each other.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
 use super::model::{Connector, Pipeline};
-use super::{sql_file, toml_file};
+use super::{cases, sql_file, toml_file};
 use crate::plan::lower::lower;
 use crate::topology::Topology;
 
@@ -34,9 +34,34 @@ pub fn load_with(
     paths: &[PathBuf],
     check_connector: CheckConnector,
 ) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
+    load_files(paths, check_connector, check_together)
+}
+
+/// As [`load_with`], for files that do not have to run together.
+pub fn load_each(
+    paths: &[PathBuf],
+    check_connector: CheckConnector,
+) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
+    load_files(paths, check_connector, |_, _| {})
+}
+
+/// Finds what is wrong with pipelines beside each other.
+type CheckTogether = fn(&[Pipeline], &mut Vec<Diagnostic>);
+
+fn load_files(
+    paths: &[PathBuf],
+    check_connector: CheckConnector,
+    check_together: CheckTogether,
+) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
     let mut files = Vec::new();
     let mut mistakes = Vec::new();
+    let mut seen = BTreeSet::new();
     for path in paths {
+        // The tests of a pipeline stand for it.
+        let path = &cases::pipeline_of(path).unwrap_or_else(|| path.clone());
+        if !seen.insert(path.clone()) && cases::beside(path).is_some() {
+            continue;
+        }
         match read_text(path) {
             Ok(text) => {
                 files.push(Arc::new(SourceFile { path: path.clone(), text }));
@@ -44,13 +69,14 @@ pub fn load_with(
             Err(mistake) => mistakes.push(mistake),
         }
     }
-    check_files(files, mistakes, check_connector)
+    check_files(files, mistakes, check_connector, check_together)
 }
 
 /// As [`load`], for a file that is in memory already.
 pub fn load_text(path: PathBuf, text: String) -> Result<(Pipeline, Vec<Diagnostic>), Diagnostics> {
     let file = Arc::new(SourceFile { path, text });
-    let (mut pipelines, warnings) = check_files(vec![file], Vec::new(), |_, _| Vec::new())?;
+    let (mut pipelines, warnings) =
+        check_files(vec![file], Vec::new(), |_, _| Vec::new(), |_, _| {})?;
     let pipeline = pipelines.pop().expect("one file without mistakes is one pipeline");
     Ok((pipeline, warnings))
 }
@@ -59,6 +85,7 @@ fn check_files(
     files: Vec<Arc<SourceFile>>,
     mut mistakes: Vec<Diagnostic>,
     check_connector: CheckConnector,
+    check_together: CheckTogether,
 ) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
     let thread = std::thread::Builder::new().name("plan".to_owned()).stack_size(STACK_BYTES);
     let planning = thread.spawn(move || {
@@ -114,7 +141,7 @@ fn check_file(
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Pipeline> {
     let mut own = Vec::new();
-    let draft = match file.path.extension().and_then(|extension| extension.to_str()) {
+    let mut draft = match file.path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => toml_file::read(file, &mut own),
         Some("sql") => sql_file::read(file, &mut own),
         _ => {
@@ -124,6 +151,15 @@ fn check_file(
             return None;
         }
     };
+    if let Some(path) = cases::beside(&file.path).filter(|path| path.exists()) {
+        match read_text(&path) {
+            Ok(text) => {
+                let file = Arc::new(SourceFile { path, text });
+                draft.cases = cases::read_file(&file, &mut own);
+            }
+            Err(mistake) => own.push(mistake),
+        }
+    }
     let base = file.path.parent().unwrap_or(Path::new("."));
     for connector in &draft.connectors {
         own.extend(check_connector(connector, base));
@@ -135,6 +171,9 @@ fn check_file(
         if let Err(error) = Topology::new(query, &sources.collect::<Vec<_>>()) {
             own.push(Diagnostic::error(error.to_string(), query.span.clone()));
         }
+    }
+    if let Some(pipeline) = &pipeline {
+        cases::check(pipeline, &mut own);
     }
     // In the order of the file; those at one place in the order in which they were found.
     own.sort_by_key(|mistake| {

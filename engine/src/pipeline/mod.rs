@@ -12,6 +12,7 @@
 //!   syntax;
 //! - [`sql_file`], [`sql_table`], [`cursor`]: statements;
 //! - [`tokens`]: SQL with places in the file; [`strings`]: such places inside TOML strings;
+//! - [`cases`]: tests of a pipeline, in its file;
 //! - [`format_options`]: formats and their options, and the schemas that they name;
 //! - [`variables`]: what the environment says, in values of both;
 //! - [`draft`]: what both forms become; [`names`], [`duration`]: values that both have.
@@ -21,6 +22,7 @@
 //! whatever is in it, panics or takes more time than its length is worth. Nothing is created or
 //! started here.
 
+pub mod cases;
 mod cursor;
 pub mod diagnostic;
 pub(crate) mod draft;
@@ -41,7 +43,7 @@ mod variables;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
 pub use format_options::registered as registered_schemas;
-pub use load::{CheckConnector, load, load_text, load_with};
+pub use load::{CheckConnector, load, load_each, load_text, load_with};
 pub use model::{
     Column, ColumnFrom, Connector, CsvOptions, Emit, EventTime, Format, LateRows, OnError,
     Pipeline, Query, Settings, Sink, Source, SourceKind, Watermark,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use datafusion_expr::LogicalPlan;
 
+use super::cases::Case;
 use super::diagnostic::Span;
 use crate::formats::avro::AvroFormat;
 use crate::formats::protobuf::ProtobufFormat;
@@ -25,6 +26,8 @@ pub struct Pipeline {
     /// In an order in which each query comes after those whose output it reads.
     pub queries: Vec<Query>,
     pub settings: Settings,
+    /// Its tests.
+    pub cases: Vec<Case>,
 }
 
 /// A connector as declared: properties in Kafka Connect's keys, for `connectors` to check.

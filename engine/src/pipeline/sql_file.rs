@@ -282,6 +282,7 @@ impl FileReader<'_> {
             queries,
             broken: self.broken,
             settings: self.settings,
+            cases: Vec::new(),
         }
     }
 }

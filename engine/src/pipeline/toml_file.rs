@@ -9,6 +9,7 @@ use arrow::datatypes::DataType;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::cases;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::{Draft, DraftColumn, DraftSource, METADATA_NAMES, Named, metadata_column};
 use super::format_options::{FormatOptions, format_named};
@@ -80,9 +81,10 @@ fn read_document(
             queries.extend(reader.read(&query, mistakes));
         }
     }
+    let cases = cases::read(table.get("tests"), mistakes);
     table.finish(mistakes);
-    let settings = settings.unwrap_or_default();
-    Draft { file, name, connectors, sources, views: Vec::new(), queries, broken, settings }
+    let (settings, views) = (settings.unwrap_or_default(), Vec::new());
+    Draft { file, name, connectors, sources, views, queries, broken, settings, cases }
 }
 
 /// A file that declares sources, tables and connectors, beside the one that includes it.

@@ -61,6 +61,7 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipe
         sources: draft.sources,
         queries,
         settings: draft.settings,
+        cases: draft.cases,
     })
 }
 
