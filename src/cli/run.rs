@@ -17,7 +17,7 @@ use connectors::{
     WorkerOptions,
 };
 use engine::pipeline::{Connector, Diagnostic, Diagnostics, Pipeline, Severity};
-use engine::runtime::{PrintedRows, QueryProgress, Runtime, RuntimeOptions};
+use engine::runtime::{Phase, PrintedRows, QueryProgress, Runtime, RuntimeOptions};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -182,6 +182,7 @@ impl Session {
             reset_state: args.reset_state,
             until_end: args.until_end,
             filling: Some(filling.subscribe()),
+            state_dir: Some(args.broker.data_dir.join("state")),
         };
         let mut runtime = Runtime::start(connection.client.clone(), pipelines, options)
             .map_err(Failure::running)?;
@@ -284,7 +285,6 @@ impl Session {
     fn tell_started(&mut self) -> bool {
         let queries = self.queries.borrow_and_update();
         if queries.iter().any(|query| {
-            use engine::runtime::Phase;
             matches!(query.phase, Phase::Starting | Phase::Restoring | Phase::LoadingTables)
         }) {
             return false;
@@ -360,6 +360,15 @@ fn reading(connectors: &[ConnectorStatus], queries: &[QueryProgress]) -> Option<
             done: source.bytes,
             total: source.total_bytes,
             unit: Unit::Bytes,
+        });
+    }
+    let restores = |query: &&QueryProgress| query.phase == Phase::Restoring && query.restored.1 > 0;
+    if let Some(query) = queries.iter().find(restores) {
+        return Some(Reading {
+            phase: format!("query '{}' takes up its state", query.query),
+            done: query.restored.0,
+            total: Some(query.restored.1),
+            unit: Unit::Records,
         });
     }
     let query = queries.iter().find(|query| query.lag > 0)?;

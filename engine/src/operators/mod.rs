@@ -37,6 +37,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use crate::formats::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::map::StateMap;
 use crate::time::Watermark;
 
 pub mod aggregate;
@@ -124,17 +125,41 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// What has changed since the last commit.
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()>;
+    /// What has changed since the last commit, beside what is in its maps (see [`commit`]).
+    fn commit(&mut self, _changes: &mut Vec<Change>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Where it keeps what may outgrow memory.
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        Vec::new()
+    }
+
+    /// Whether [`Operator::restore`] takes entries as they were written: several times, or gone
+    /// later (`None`). The others are given what is left of them, in the order of their keys.
+    fn restores_in_place(&self) -> bool {
+        false
+    }
 
     /// Takes up what earlier commits left under `key`, which is what [`StateId::key`] was given.
-    /// Entries come in the order of their keys.
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError>;
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError>;
 
     /// All was restored, and the watermark had come so far.
     fn restored(&mut self, watermark: Watermark) -> Result<()>;
 
     fn kept(&self) -> Kept;
+}
+
+/// All that has changed in an operator since the last commit: for the changelog, and for the disk
+/// beside it.
+pub fn commit(
+    operator: &mut dyn Operator,
+    logged: &mut Vec<Change>,
+    derived: &mut Vec<Change>,
+) -> Result<()> {
+    operator.commit(logged)?;
+    operator.maps().into_iter().for_each(|map| map.take_changes(logged, derived));
+    Ok(())
 }
 
 /// Rows that were looked at and not yet taken.

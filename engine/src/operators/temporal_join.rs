@@ -425,7 +425,8 @@ impl Operator for TemporalJoin {
         Ok(())
     }
 
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+        let value = value.unwrap_or_default();
         let damaged = || StateError::Damaged(format!("a join's entry at key {key:02x?}"));
         self.restore_entry(key, value).ok_or_else(damaged)
     }

@@ -32,6 +32,7 @@ pub mod load;
 pub mod model;
 mod names;
 mod reader;
+pub mod size;
 mod sql_file;
 mod sql_table;
 mod steps;

@@ -279,6 +279,8 @@ pub struct Settings {
     pub batch_rows_max: usize,
     /// Tasks that share each query, each with a thread of its own.
     pub tasks: usize,
+    /// Memory that the state of all queries may take, in bytes; what is more goes to disk.
+    pub state_memory: usize,
 }
 
 /// More tasks than this would have more to say to each other than to do.
@@ -286,6 +288,11 @@ pub const TASKS_LIMIT: usize = 64;
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { commit_interval: Duration::from_millis(100), batch_rows_max: 8192, tasks: 1 }
+        Settings {
+            commit_interval: Duration::from_millis(100),
+            batch_rows_max: 8192,
+            tasks: 1,
+            state_memory: 512 << 20,
+        }
     }
 }

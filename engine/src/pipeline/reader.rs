@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::Named;
 use super::duration::parse_duration;
+use super::size::parse_size;
 use super::strings::value_offsets;
 use super::tokens::{Offsets, Text};
 
@@ -158,6 +159,23 @@ impl<'t> Value<'t> {
     }
 
     /// One string or a list of them.
+    /// Bytes.
+    pub fn size(&self, mistakes: &mut Mistakes) -> Option<usize> {
+        let DeValue::String(_) = self.value else {
+            self.expected("a size such as \"512MB\" or \"2GiB\"", mistakes);
+            return None;
+        };
+        let string = self.string(mistakes)?;
+        match parse_size(string.text) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
+                let message = format!("{}: {error}", self.what);
+                mistakes.push(Diagnostic::error(message, string.span).label("not a size"));
+                None
+            }
+        }
+    }
+
     pub fn strings(&self, mistakes: &mut Mistakes) -> Option<Vec<StringValue<'t>>> {
         match self.value {
             DeValue::String(_) => Some(vec![self.string(mistakes)?]),

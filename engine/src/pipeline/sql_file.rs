@@ -23,6 +23,7 @@ use super::draft::{Draft, DraftEmit, DraftQuery, DraftView, Named};
 use super::duration::parse_duration;
 use super::model::{Connector, Settings, TASKS_LIMIT};
 use super::names::{check_pipeline, name_of_file};
+use super::size::parse_size;
 use super::sql_table::{TableStatement, read_options, read_table};
 use super::tokens::{Offsets, Text, check_length, file_span, lex};
 use super::toml_file::BATCH_ROWS_LIMIT;
@@ -212,6 +213,13 @@ impl FileReader<'_> {
                 }
                 _ => {
                     let message = format!("'{}' must be from 1 to {BATCH_ROWS_LIMIT}", key.text);
+                    self.mistakes.push(Diagnostic::error(message, value.span));
+                }
+            },
+            "state.memory" => match parse_size(&value.text) {
+                Ok(bytes) => self.settings.state_memory = bytes,
+                Err(error) => {
+                    let message = format!("'{}': {error}", key.text);
                     self.mistakes.push(Diagnostic::error(message, value.span));
                 }
             },

@@ -192,6 +192,8 @@ fn read_settings(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<Settings>
         value.integer(1, TASKS_LIMIT as i64, mistakes).map(|tasks| tasks as usize)
     });
     settings.tasks = tasks.unwrap_or(settings.tasks);
+    let memory = table.get("state_memory").and_then(|value| value.size(mistakes));
+    settings.state_memory = memory.unwrap_or(settings.state_memory);
     table.finish(mistakes);
     Some(settings)
 }

@@ -13,7 +13,7 @@
 //! it fences the first, and `kill -9` at any moment loses nothing and doubles nothing.
 //!
 //! - [`topics`]: topics that must be there before anything is read;
-//! - [`restore`]: where a task goes on; [`tables`]: what it joins; [`query`]: its loop; [`writer`]:
+//! - [`restore`]: where a task goes on; [`snapshots`]: its state on disk; [`tables`]: what it joins; [`query`]: its loop; [`writer`]:
 //!   its producer; [`reset`]: forgetting all of it;
 //! - [`workers`]: tasks that processes share; [`progress`]: what all tasks report.
 //!
@@ -32,12 +32,14 @@ mod progress;
 mod query;
 mod reset;
 mod restore;
+mod snapshots;
 mod tables;
 mod topics;
 mod workers;
 mod writer;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -57,6 +59,7 @@ use crate::time::{WallTime, Watermark};
 use crate::topology::{Topology, TopologyError, split};
 use progress::{Reports, TaskProgress};
 use query::QueryRun;
+use snapshots::SharedStateDir;
 use workers::Worker;
 
 /// Printed batches that wait to be shown; a reader of them that is slow slows the query.
@@ -73,6 +76,8 @@ pub struct RuntimeOptions {
     /// Other processes may run the same pipelines: each takes some of the tasks. Without it,
     /// whoever starts last runs all of them. Not together with `until_end`.
     pub shared: bool,
+    /// Where state goes that is too large for memory; without it, all of it stays in memory.
+    pub state_dir: Option<PathBuf>,
     /// Topics that are still being filled with what was there at the start. Tables in them are
     /// waited for: what is joined with a table before it is there finds nothing.
     pub filling: Option<watch::Receiver<BTreeSet<String>>>,
@@ -116,6 +121,8 @@ pub struct QueryProgress {
     /// Each table that it joins, and how many rows that has.
     pub tables: Vec<(String, u64)>,
     pub resumed_from: Option<ResumedFrom>,
+    /// While it restores its state: records that were read back, and how many there are.
+    pub restored: (u64, u64),
 }
 
 /// What a query is doing.
@@ -216,6 +223,8 @@ struct Planned {
     first_input: Option<String>,
     commit_interval: Duration,
     batch_rows_max: usize,
+    /// What its state may take of memory.
+    state_bytes_max: usize,
     sink_partitions: Option<i32>,
 }
 
@@ -228,6 +237,10 @@ impl Runtime {
         options: RuntimeOptions,
     ) -> Result<Runtime, RunError> {
         let planned = plan(&pipelines)?;
+        let state_memory: usize =
+            pipelines.iter().map(|pipeline| pipeline.settings.state_memory).sum();
+        let state_dir = options.state_dir.clone();
+        let state_dir = state_dir.map(|path| SharedStateDir::new(path, state_memory as u64 / 2));
         let (complete, completed) = watch::channel(false);
         let (progress, progress_seen) = watch::channel(starting(&planned));
         let (printing, printed) = mpsc::channel(PRINTED_QUEUE_LEN);
@@ -235,6 +248,7 @@ impl Runtime {
         let started = Started {
             client,
             options,
+            state_dir: state_dir.map(Arc::new),
             completed,
             reports: Arc::new(Reports::new(progress, reported(&planned))),
             printing,
@@ -305,6 +319,7 @@ fn plan(pipelines: &[Pipeline]) -> Result<Vec<Planned>, RunError> {
                 first_input: first_input.clone(),
                 commit_interval: pipeline.settings.commit_interval,
                 batch_rows_max: pipeline.settings.batch_rows_max,
+                state_bytes_max: 0,
                 sink_partitions: query.sink.partitions,
             };
             if planned.iter().any(|other| other.id() == next.id()) {
@@ -318,7 +333,22 @@ fn plan(pipelines: &[Pipeline]) -> Result<Vec<Planned>, RunError> {
             planned.push(next);
         }
     }
+    share_memory(pipelines, &mut planned);
     Ok(planned)
+}
+
+/// Half of what a pipeline's state may take of memory is for what its tasks hold, the other half
+/// for reading from disk.
+fn share_memory(pipelines: &[Pipeline], planned: &mut [Planned]) {
+    for pipeline in pipelines {
+        let is_own = |planned: &&mut Planned| {
+            *planned.pipeline == *pipeline.name && !planned.topology.nodes.is_empty()
+        };
+        let tasks = planned.iter_mut().filter(is_own).count().max(1);
+        for task in planned.iter_mut().filter(is_own) {
+            task.state_bytes_max = pipeline.settings.state_memory / 2 / tasks;
+        }
+    }
 }
 
 /// How all queries stand before any task has said anything.
@@ -336,6 +366,7 @@ fn starting(planned: &[Planned]) -> Vec<QueryProgress> {
         lag: 0,
         tables: Vec::new(),
         resumed_from: None,
+        restored: (0, 0),
     });
     queries.collect()
 }
@@ -353,6 +384,7 @@ fn reported(planned: &[Planned]) -> Vec<Vec<TaskProgress>> {
 struct Started {
     client: Arc<dyn Client>,
     options: RuntimeOptions,
+    state_dir: Option<Arc<SharedStateDir>>,
     completed: watch::Receiver<bool>,
     reports: Arc<Reports>,
     printing: mpsc::Sender<PrintedRows>,

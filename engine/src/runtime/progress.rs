@@ -17,6 +17,8 @@ pub struct TaskProgress {
     pub lag: u64,
     pub tables: Vec<(String, u64)>,
     pub resumed_from: Option<ResumedFrom>,
+    /// Records of its changelog that were read back, and how many there are.
+    pub restored: (u64, u64),
     /// It reads records, and not only what other tasks of the query give.
     pub is_first: bool,
     /// Its rows are those of the query.
@@ -32,6 +34,7 @@ impl TaskProgress {
             lag: 0,
             tables: Vec::new(),
             resumed_from: None,
+            restored: (0, 0),
             is_first,
             is_last,
         }
@@ -73,6 +76,7 @@ fn together(query: &mut QueryProgress, tasks: &[TaskProgress]) {
     query.counts = Counts::default();
     query.lag = tasks.iter().map(|task| task.lag).sum();
     query.tables.clear();
+    query.restored = (0, 0);
     let mut resumed = ResumedFrom { offsets: Vec::new(), windows: 0, groups: 0 };
     let mut watermarks = Vec::new();
     for task in tasks {
@@ -87,6 +91,8 @@ fn together(query: &mut QueryProgress, tasks: &[TaskProgress]) {
         counts.tombstones += tombstones;
         counts.skipped += skipped;
         counts.dead_lettered += dead_lettered;
+        query.restored.0 += task.restored.0;
+        query.restored.1 += task.restored.1;
         if query.tables.is_empty() {
             query.tables.clone_from(&task.tables);
         }

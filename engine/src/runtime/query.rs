@@ -13,13 +13,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::progress::Reports;
-use super::restore::{Place, ReadError, places, read_changelog};
+use super::restore::{Place, places};
+use super::snapshots::{RestoreError, Restored, SharedStateDir, Snapshots};
 use super::tables::TableReader;
 use super::topics::Partitions;
 use super::writer::Writer;
 use super::{Phase, Planned, PrintedRows, ResumedFrom, RunError, Started, Upstream, now};
 use crate::operators::Kept;
-use crate::state::changelog::{Meta, StateError};
+use crate::state::changelog::Meta;
 use crate::task::{Commit, Task, TaskError};
 use crate::time::Watermark;
 
@@ -35,6 +36,7 @@ pub struct QueryRun {
     partitions: Partitions,
     client: Arc<dyn Client>,
     reset_state: bool,
+    state_dir: Option<Arc<SharedStateDir>>,
     completed: watch::Receiver<bool>,
     upstream: Upstream,
     until_end: bool,
@@ -62,6 +64,7 @@ struct Running {
     tables: Option<TableReader>,
     reader: Box<dyn Reader>,
     writer: Writer,
+    snapshots: Snapshots,
     resumed_from: Option<ResumedFrom>,
     /// Where inputs end, once they are complete.
     ends: Option<BTreeMap<TopicPartition, Offset>>,
@@ -83,6 +86,7 @@ impl QueryRun {
             partitions: partitions.clone(),
             client: shared.client.clone(),
             reset_state: shared.options.reset_state,
+            state_dir: shared.state_dir.clone(),
             completed: shared.completed.clone(),
             upstream,
             until_end: shared.options.until_end,
@@ -104,6 +108,9 @@ impl QueryRun {
             let _ = running.writer.abort().await;
         }
         let complete = result?;
+        let Running { task, snapshots, .. } = &mut running;
+        let written = snapshots.checkpoint(self.client.as_ref(), task).await;
+        written.map_err(|error| self.restore_error(error))?;
         self.report(&running, Phase::Finished);
         if complete {
             self.done.send_replace(true);
@@ -113,11 +120,9 @@ impl QueryRun {
 
     /// Fences earlier instances, takes up what they left, and opens the inputs.
     async fn start(&self) -> Result<Running, RunError> {
-        let setup = self.planned.setup(|topic| self.partitions.get(topic).copied().unwrap_or(1));
-        let mut task = Task::new(setup, now()).map_err(|error| self.task_error(error))?;
         let writer = Writer::open(self.client.as_ref(), &self.planned).await;
         let writer = writer.map_err(self.client_error("it cannot start to write"))?;
-        let meta = self.restore(&mut task).await?;
+        let (mut task, meta, snapshots) = self.restored().await?;
         let tables = self.load_tables(&mut task).await?;
         let places = self.places(meta.as_ref()).await?;
         for Place { partition, position, .. } in &places {
@@ -142,6 +147,7 @@ impl QueryRun {
             tables,
             reader,
             writer,
+            snapshots,
             resumed_from,
             ends: None,
             committed_at: None,
@@ -151,22 +157,28 @@ impl QueryRun {
         Ok(running)
     }
 
-    async fn restore(&self, task: &mut Task) -> Result<Option<Meta>, RunError> {
-        if !task.is_stateful() {
-            return Ok(None);
+    /// A task with the state that the last commit left.
+    async fn restored(&self) -> Result<(Task, Option<Meta>, Snapshots), RunError> {
+        let Planned { state_bytes_max, .. } = self.planned;
+        let (name, changelog) = (self.planned.id(), self.planned.changelog());
+        let mut snapshots =
+            Snapshots::new(self.state_dir.clone(), name, changelog, state_bytes_max);
+        loop {
+            let partitions = |topic: &str| self.partitions.get(topic).copied().unwrap_or(1);
+            let task = Task::new(self.planned.setup(partitions), now());
+            let mut task = task.map_err(|error| self.task_error(error))?;
+            task.begin_state(uuid::Uuid::new_v4().to_string());
+            if !task.is_stateful() {
+                return Ok((task, None, snapshots));
+            }
+            self.set_phase(Phase::Restoring);
+            let progress = |read, total| self.report_restoring(read, total);
+            let restored = snapshots.restore(self.client.as_ref(), &mut task, progress).await;
+            match restored.map_err(|error| self.restore_error(error))? {
+                Restored::From(meta) => return Ok((task, meta, snapshots)),
+                Restored::Stale => {}
+            }
         }
-        self.set_phase(Phase::Restoring);
-        let restored = match read_changelog(self.client.as_ref(), &self.planned.changelog()).await {
-            Ok(restored) => restored,
-            Err(ReadError::Client(error)) => {
-                return Err(self.client_error("its changelog cannot be read")(error));
-            }
-            Err(ReadError::Batch(error)) => {
-                let error = StateError::Damaged(error.to_string());
-                return Err(self.state_error(error));
-            }
-        };
-        task.restore(&restored).map_err(|error| self.state_error(error))
     }
 
     /// Reads the tables that are joined to their ends, once whatever fills them has done so.
@@ -293,6 +305,7 @@ impl QueryRun {
             }
             if running.task.is_dirty() && self.commit_at(running) <= Instant::now()
                 || running.task.pending_bytes() >= PENDING_BYTES_MAX
+                || running.snapshots.wants_commit(&mut running.task)
             {
                 self.commit(running).await?;
             }
@@ -328,11 +341,14 @@ impl QueryRun {
 
     async fn commit(&self, running: &mut Running) -> Result<(), RunError> {
         let commit = running.task.commit(now()).map_err(|error| self.task_error(error))?;
-        let Commit { outputs, changes, offsets, printed } = commit;
+        let Commit { outputs, changes, derived, offsets, printed } = commit;
         running.committed_at = Some(Instant::now());
         if !offsets.is_empty() {
-            let written = running.writer.write(outputs, changes, offsets).await;
+            let written = running.writer.write(outputs, &changes, offsets).await;
             written.map_err(self.client_error("committing"))?;
+            let Running { task, snapshots, .. } = &mut *running;
+            let kept = snapshots.committed(self.client.as_ref(), task, &changes, &derived).await;
+            kept.map_err(|error| self.restore_error(error))?;
         }
         self.purge(running).await?;
         self.report(running, Phase::Running);
@@ -375,6 +391,11 @@ impl QueryRun {
         });
     }
 
+    fn report_restoring(&self, read: u64, total: u64) {
+        let Planned { query_index, task_index, .. } = self.planned;
+        self.reports.report(query_index, task_index, |progress| progress.restored = (read, total));
+    }
+
     fn set_phase(&self, phase: Phase) {
         let Planned { query_index, task_index, .. } = self.planned;
         self.reports.report(query_index, task_index, |progress| progress.phase = phase);
@@ -384,8 +405,11 @@ impl QueryRun {
         self.planned.task_error(error)
     }
 
-    fn state_error(&self, error: StateError) -> RunError {
-        self.planned.state_error(error)
+    fn restore_error(&self, error: RestoreError) -> RunError {
+        match error {
+            RestoreError::Client(error) => self.client_error("its changelog cannot be read")(error),
+            RestoreError::State(error) => self.planned.state_error(error),
+        }
     }
 
     fn client_error(&self, doing: &'static str) -> impl Fn(ClientError) -> RunError {

@@ -80,11 +80,11 @@ impl Writer {
     pub async fn write(
         &mut self,
         outputs: Vec<(TopicPartition, BatchBuilder)>,
-        changes: Vec<Change>,
+        changes: &[Change],
         offsets: Vec<(TopicPartition, Offset)>,
     ) -> Result<(), ClientError> {
         self.send(outputs).await?;
-        self.send_changes(&changes).await?;
+        self.send_changes(changes).await?;
         self.commit(offsets).await
     }
 

@@ -7,13 +7,16 @@ use broker::ids::{Offset, TopicPartition};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::disk::DiskError;
 use crate::time::Watermark;
 
 /// The layout that is written, and the only one that is read.
-pub const LAYOUT: u8 = 2;
+pub const LAYOUT: u8 = 3;
 
 const KIND_META: u8 = 0;
 const KIND_OPERATOR: u8 = 1;
+/// Of the meta record.
+pub const META_KEY: [u8; 2] = [LAYOUT, KIND_META];
 /// Layout, kind, operator.
 const OPERATOR_KEY_HEADER_LEN: usize = 1 + 1 + 8;
 
@@ -26,7 +29,7 @@ pub struct Change {
 }
 
 /// Why kept state cannot be taken up.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error)]
 pub enum StateError {
     #[error(
         "its state has layout {found}, and this version reads {LAYOUT}: it was written by \
@@ -42,6 +45,8 @@ pub enum StateError {
          kept for:\n{kept_for}\n  now:\n{now}"
     )]
     Changed { entries: usize, kept_for: String, now: String },
+    #[error(transparent)]
+    Disk(#[from] DiskError),
 }
 
 /// What an operator's state is found by: it changes exactly when state that was kept under it no
@@ -56,6 +61,18 @@ impl StateId {
         StateId(fingerprint.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
         }))
+    }
+
+    /// The operator that a key of the changelog is of, and what it calls the entry.
+    pub fn split(key: &[u8]) -> Option<(StateId, &[u8])> {
+        let rest = key.strip_prefix(&[LAYOUT, KIND_OPERATOR])?;
+        let (id, own) = rest.split_first_chunk()?;
+        Some((StateId(u64::from_be_bytes(*id)), own))
+    }
+
+    /// What [`StateId`] prints, read back.
+    pub fn parse(text: &str) -> Option<StateId> {
+        u64::from_str_radix(text, 16).ok().map(StateId)
     }
 
     /// The changelog's key of an entry that the operator calls by `parts`, one after the other.
@@ -80,6 +97,9 @@ impl fmt::Display for StateId {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
     layout: u64,
+    /// Names the state: one that was begun anew has another name, though all else be equal.
+    #[serde(default)]
+    pub state: String,
     /// By [`StateId`]: what the state of each operator depends on.
     pub operators: BTreeMap<String, String>,
     /// No row before this was waited for any more.
@@ -96,9 +116,10 @@ pub struct Meta {
 }
 
 impl Meta {
-    pub fn new(operators: BTreeMap<String, String>, watermark: Watermark) -> Meta {
+    pub fn new(state: &str, operators: BTreeMap<String, String>, watermark: Watermark) -> Meta {
         Meta {
             layout: LAYOUT.into(),
+            state: state.to_owned(),
             operators,
             watermark_ms: watermark.0,
             latest_ms: BTreeMap::new(),
@@ -115,10 +136,10 @@ impl Meta {
 
     pub fn change(&self) -> Change {
         let value = serde_json::to_vec(self).expect("maps with text and number keys are JSON");
-        Change { key: vec![LAYOUT, KIND_META], value: Some(value) }
+        Change { key: META_KEY.to_vec(), value: Some(value) }
     }
 
-    fn parse(value: &[u8]) -> Result<Meta, StateError> {
+    pub fn parse(value: &[u8]) -> Result<Meta, StateError> {
         /// What every layout has.
         #[derive(Deserialize)]
         struct Header {
@@ -170,7 +191,7 @@ impl Restored {
             let found = key.first().copied().unwrap_or_default().into();
             return Err(StateError::Layout { found });
         }
-        let meta = self.entries.get([LAYOUT, KIND_META].as_slice());
+        let meta = self.entries.get(META_KEY.as_slice());
         let meta = meta.ok_or_else(|| StateError::Damaged("its meta record is missing".into()))?;
         let meta = Meta::parse(meta)?;
         let is_gone = |(id, of): &(&String, &String)| operators.get(*id) != Some(*of);
@@ -207,8 +228,7 @@ impl Restored {
 
     fn entries_of_id(&self, id: &str) -> impl Iterator<Item = (&[u8], &[u8])> {
         // An id that is no number has no entries.
-        let id = u64::from_str_radix(id, 16).ok().map(StateId);
-        id.into_iter().flat_map(|id| self.entries_of(id))
+        StateId::parse(id).into_iter().flat_map(|id| self.entries_of(id))
     }
 
     fn entries_with(&self, prefix: Vec<u8>) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -235,7 +255,7 @@ mod tests {
     }
 
     fn meta(of: &[&str]) -> Meta {
-        let mut meta = Meta::new(operators(of), Watermark(42));
+        let mut meta = Meta::new("one", operators(of), Watermark(42));
         meta.latest_ms.insert("flights".to_owned(), BTreeMap::from([(0, 7), (1, -3)]));
         meta.offsets.insert("flights".to_owned(), BTreeMap::from([(0, 3)]));
         meta
@@ -262,7 +282,7 @@ mod tests {
         assert_eq!(restored.meta(&of).unwrap(), Some(meta(&["sum", "join"])));
         let entries: Vec<_> = restored.entries_of(StateId::of("sum")).collect();
         assert_eq!(entries, [(&b"a"[..], &b""[..]), (b"c", b"one")]);
-        assert_eq!(Restored::default().meta(&of), Ok(None));
+        assert!(matches!(Restored::default().meta(&of), Ok(None)));
         let offset = |partition| meta(&[]).offset(&TopicPartition::new("flights", partition));
         assert_eq!((offset(0), offset(1)), (Some(Offset(3)), None));
     }
@@ -287,7 +307,8 @@ mod tests {
     fn other_layouts_and_damaged_state_are_refused() {
         let of = operators(&["sum"]);
         let newer = Change { key: vec![LAYOUT + 1, 0], value: Some(vec![]) };
-        assert_eq!(restored(&[newer]).meta(&of), Err(StateError::Layout { found: 3 }));
+        let error = restored(&[newer]).meta(&of).unwrap_err();
+        assert!(matches!(error, StateError::Layout { found: 4 }), "{error}");
         let mut changed = meta(&["sum"]).change();
         changed.value = Some(br#"{"layout":1,"other":1}"#.to_vec());
         let error = restored(&[changed]).meta(&of).unwrap_err();

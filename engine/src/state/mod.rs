@@ -46,7 +46,8 @@
 //! guessed at. Nothing is read back that was not written by a commit.
 
 pub mod changelog;
+pub mod disk;
+pub mod map;
 pub mod store;
 
 pub use changelog::{Change, Meta, StateError, StateId};
-pub use store::{Run, WindowStore};

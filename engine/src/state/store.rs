@@ -1,116 +1,225 @@
-//! The groups of open windows as they were committed: in memory, the same bytes as in the
-//! changelog.
+//! The groups of open windows as they were committed: the same bytes as in the changelog.
+//!
+//! ```text
+//! runs     window i64, group key, run u32 → accumulator states     (logged)
+//! windows  window i64 → how many groups it has u64                 (made from the runs)
+//! ```
+//!
+//! Windows are written so that their bytes are in the order of time, see [`time_key`]. A group's
+//! key never begins another's (arrow-row), so the runs of a group lie together.
 
-use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+use std::sync::Arc;
+
+use super::changelog::StateId;
+use super::disk::DiskError;
+use super::map::{Bytes, Range, StateMap};
+
+/// What a run's key begins with in the changelog.
+pub const GROUP: u8 = 1;
+/// The same for how many groups a window has, which the changelog does not have.
+const WINDOW: u8 = 0x81;
+
+const TIME_LEN: usize = 8;
+const RUN_LEN: usize = 4;
 
 /// A part of a group's state: see the module above.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     pub number: u32,
     /// Accumulator states, as the changelog has them after its own header.
-    pub state: Box<[u8]>,
+    pub state: Bytes,
 }
 
-/// Groups of one window, each with its runs in order.
-pub type WindowGroups = HashMap<Box<[u8]>, Vec<Run>>;
+/// A group of a window, with its runs in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredGroup {
+    pub window_start_ms: i64,
+    pub key: Box<[u8]>,
+    pub runs: Vec<Run>,
+}
 
 /// Committed state by window and group.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct WindowStore {
-    windows: BTreeMap<i64, WindowGroups>,
+    runs: StateMap,
+    windows: StateMap,
+}
+
+/// Bytes that are in the order of times.
+pub fn time_key(time: i64) -> [u8; TIME_LEN] {
+    (time ^ i64::MIN).to_be_bytes()
+}
+
+/// The time at the beginning of a key, and the rest.
+pub fn split_time(key: &[u8]) -> Option<(i64, &[u8])> {
+    let (time, rest) = key.split_first_chunk::<TIME_LEN>()?;
+    Some((i64::from_be_bytes(*time) ^ i64::MIN, rest))
+}
+
+fn place(window_start_ms: i64, key: &[u8]) -> Vec<u8> {
+    [&time_key(window_start_ms)[..], key].concat()
+}
+
+/// Window, group and number of a run.
+fn split_run(key: &[u8]) -> Option<(i64, &[u8], u32)> {
+    let (window_start_ms, rest) = split_time(key)?;
+    let (key, number) = rest.split_last_chunk::<RUN_LEN>()?;
+    Some((window_start_ms, key, u32::from_be_bytes(*number)))
 }
 
 impl WindowStore {
-    pub fn runs(&self, window_start_ms: i64, key: &[u8]) -> &[Run] {
-        let groups = self.windows.get(&window_start_ms);
-        groups.and_then(|groups| groups.get(key)).map_or(&[], Vec::as_slice)
-    }
-
-    /// Replaces all runs of a group from `run.number` on by `run`.
-    pub fn put(&mut self, window_start_ms: i64, key: &[u8], run: Run) {
-        let groups = self.windows.entry(window_start_ms).or_default();
-        match groups.get_mut(key) {
-            Some(runs) => {
-                let from = runs.partition_point(|other| other.number < run.number);
-                runs.truncate(from);
-                runs.push(run);
-            }
-            None => {
-                groups.insert(key.into(), vec![run]);
-            }
+    pub fn new(id: StateId) -> WindowStore {
+        WindowStore {
+            runs: StateMap::new(id.key(&[&[GROUP]]), true),
+            windows: StateMap::new(id.key(&[&[WINDOW]]), false),
         }
     }
 
-    /// Groups of windows that start after the one and no later than the other time, in order.
-    pub fn places(&self, after_ms: Option<i64>, last_start_ms: i64) -> Vec<(i64, Box<[u8]>)> {
-        if after_ms.is_some_and(|after_ms| after_ms >= last_start_ms) {
-            return Vec::new();
-        }
-        let after = after_ms.map_or(Bound::Unbounded, Bound::Excluded);
-        let windows = self.windows.range((after, Bound::Included(last_start_ms)));
-        let mut places: Vec<_> = windows
-            .flat_map(|(start_ms, groups)| groups.keys().map(|key| (*start_ms, key.clone())))
-            .collect();
-        places.sort_unstable();
-        places
+    pub fn maps(&mut self) -> [&mut StateMap; 2] {
+        [&mut self.runs, &mut self.windows]
     }
 
-    /// Takes in windows that [`WindowStore::take_up_to`] gave.
-    pub fn put_back(&mut self, windows: BTreeMap<i64, WindowGroups>) {
-        self.windows.extend(windows);
+    pub fn runs(&self, window_start_ms: i64, key: &[u8]) -> Result<Vec<Run>, DiskError> {
+        let place = place(window_start_ms, key);
+        let runs = self.runs.with_prefix(&place, None).map(|entry| {
+            let (key, state) = entry?;
+            let number = split_run(&key).map_or(0, |(_, _, number)| number);
+            Ok(Run { number, state })
+        });
+        runs.collect()
+    }
+
+    /// Puts a run in the place of the one of its number.
+    pub fn put(&mut self, window_start_ms: i64, key: &[u8], run: Run) -> Result<(), DiskError> {
+        let mut place = place(window_start_ms, key);
+        place.extend_from_slice(&run.number.to_be_bytes());
+        let was_there = self.runs.put(&place, run.state)?;
+        if run.number == 0 && !was_there {
+            self.count(window_start_ms, 1)?;
+        }
+        Ok(())
+    }
+
+    pub fn remove(&mut self, window_start_ms: i64, key: &[u8], run: u32) -> Result<(), DiskError> {
+        let mut place = place(window_start_ms, key);
+        place.extend_from_slice(&run.to_be_bytes());
+        let was_there = self.runs.remove(&place)?;
+        if run == 0 && was_there {
+            self.count(window_start_ms, -1)?;
+        }
+        Ok(())
+    }
+
+    pub fn remove_group(&mut self, group: &StoredGroup) -> Result<(), DiskError> {
+        let StoredGroup { window_start_ms, key, runs } = group;
+        runs.iter().try_for_each(|run| self.remove(*window_start_ms, key, run.number))
     }
 
     /// Takes out all runs of a group.
-    pub fn take(&mut self, window_start_ms: i64, key: &[u8]) -> Vec<Run> {
-        let Some(groups) = self.windows.get_mut(&window_start_ms) else { return Vec::new() };
-        let runs = groups.remove(key).unwrap_or_default();
-        if groups.is_empty() {
-            self.windows.remove(&window_start_ms);
+    pub fn take(&mut self, window_start_ms: i64, key: &[u8]) -> Result<Vec<Run>, DiskError> {
+        let runs = self.runs(window_start_ms, key)?;
+        runs.iter().try_for_each(|run| self.remove(window_start_ms, key, run.number))?;
+        Ok(runs)
+    }
+
+    /// Up to `max` groups of windows that start no later than that, behind the one of `after`; in
+    /// the order of windows and keys.
+    pub fn groups_up_to(
+        &self,
+        last_start_ms: i64,
+        after: Option<(i64, &[u8])>,
+        max: usize,
+    ) -> Result<Vec<StoredGroup>, DiskError> {
+        let after = after.map(|(window_start_ms, key)| {
+            let mut last_run = place(window_start_ms, key);
+            last_run.extend_from_slice(&u32::MAX.to_be_bytes());
+            last_run
+        });
+        let from = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let end = last_start_ms.checked_add(1).map(time_key);
+        let to = end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(&end[..]));
+        let mut groups: Vec<StoredGroup> = Vec::new();
+        for entry in self.runs.range(from, to) {
+            let (key, state) = entry?;
+            let Some((window_start_ms, key, number)) = split_run(&key) else { continue };
+            let run = Run { number, state };
+            let is_full = groups.len() == max;
+            match groups.last_mut() {
+                Some(last) if last.window_start_ms == window_start_ms && *last.key == *key => {
+                    last.runs.push(run);
+                }
+                _ if is_full => break,
+                _ => groups.push(StoredGroup { window_start_ms, key: key.into(), runs: vec![run] }),
+            }
         }
-        runs
+        Ok(groups)
     }
 
-    /// Takes up one run as the changelog has it, whatever the order.
-    pub fn restore(&mut self, window_start_ms: i64, key: &[u8], run: Run) {
-        let groups = self.windows.entry(window_start_ms).or_default();
-        let runs = groups.entry(key.into()).or_default();
-        match runs.binary_search_by_key(&run.number, |other| other.number) {
-            Ok(at) => runs[at] = run,
-            Err(at) => runs.insert(at, run),
-        }
+    /// Takes up a run as the changelog has it, or learns that it has gone; the first byte of the
+    /// key is left out.
+    pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Option<Result<(), DiskError>> {
+        let (window_start_ms, key, number) = split_run(key)?;
+        Some(match value {
+            Some(state) => {
+                let run = Run { number, state: Arc::from(state) };
+                self.put(window_start_ms, key, run)
+            }
+            None => self.remove(window_start_ms, key, number),
+        })
     }
 
-    /// The start of the earliest window and of the latest.
-    pub fn span_ms(&self) -> Option<(i64, i64)> {
-        let (first, _) = self.windows.first_key_value()?;
-        let (last, _) = self.windows.last_key_value()?;
-        Some((*first, *last))
+    /// The starts of all windows, in order, and how many groups each has.
+    pub fn windows(&self) -> impl Iterator<Item = Result<(i64, u64), DiskError>> {
+        windows_of(self.windows.range(Bound::Unbounded, Bound::Unbounded))
     }
 
+    /// The start of the first window.
+    pub fn first_ms(&self) -> Result<Option<i64>, DiskError> {
+        Ok(self.windows().next().transpose()?.map(|(start_ms, _)| start_ms))
+    }
+
+    /// The same, as far as they can be read: whoever reads from a disk that fails next is told.
     pub fn starts_ms(&self) -> impl Iterator<Item = i64> {
-        self.windows.keys().copied()
+        self.windows().map_while(Result::ok).map(|(start_ms, _)| start_ms)
     }
 
-    /// The start of the latest window that starts no later than `bound_ms`.
-    pub fn latest_start_ms(&self, bound_ms: i64) -> Option<i64> {
-        self.windows.range(..=bound_ms).next_back().map(|(start, _)| *start)
+    /// How many groups there are in windows that start no later than that.
+    pub fn groups_until(&self, last_start_ms: i64) -> Result<u64, DiskError> {
+        let until = self.windows().take_while(|window| {
+            window.as_ref().map_or(true, |(start_ms, _)| *start_ms <= last_start_ms)
+        });
+        until.map(|window| Ok(window?.1)).sum()
     }
 
-    /// Takes out all windows that start no later than `last_start_ms`.
-    pub fn take_up_to(&mut self, last_start_ms: i64) -> BTreeMap<i64, WindowGroups> {
-        let later = match last_start_ms.checked_add(1) {
-            Some(next) => self.windows.split_off(&next),
-            None => BTreeMap::new(),
+    /// How many windows and groups there are, as far as can be told.
+    pub fn kept(&self) -> (usize, usize) {
+        let mut kept = (0, 0);
+        for (_, groups) in self.windows().map_while(Result::ok) {
+            kept.0 += 1;
+            kept.1 += usize::try_from(groups).unwrap_or(usize::MAX);
+        }
+        kept
+    }
+
+    fn count(&mut self, window_start_ms: i64, change: i64) -> Result<(), DiskError> {
+        let key = time_key(window_start_ms);
+        let before = self.windows.get(&key)?.map_or(0, |count| count_of(&count));
+        match before.saturating_add_signed(change) {
+            0 => self.windows.remove(&key)?,
+            count => self.windows.put(&key, Arc::from(&count.to_be_bytes()[..]))?,
         };
-        std::mem::replace(&mut self.windows, later)
+        Ok(())
     }
+}
 
-    pub fn windows(&self) -> usize {
-        self.windows.len()
-    }
+fn windows_of(entries: Range<'_>) -> impl Iterator<Item = Result<(i64, u64), DiskError>> {
+    entries.filter_map(|entry| match entry {
+        Ok((key, count)) => Some(Ok((split_time(&key)?.0, count_of(&count)))),
+        Err(error) => Some(Err(error)),
+    })
+}
 
-    pub fn groups(&self) -> usize {
-        self.windows.values().map(HashMap::len).sum()
-    }
+fn count_of(value: &[u8]) -> u64 {
+    value.try_into().map_or(0, u64::from_be_bytes)
 }

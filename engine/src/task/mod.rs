@@ -14,6 +14,7 @@
 //! it as well. A join of streams is the exception: it brings out rows that have waited for others,
 //! and operators behind it are told of a watermark that lags by as much.
 //!
+//! - [`restoring`]: taking up what the last commit left.
 //! - [`flow`]: how rows go from one operator to the next; [`output`]: into topics, that of the
 //!   [`sink`] or an [`exchange`] with other tasks; [`tables`]: what joins look rows up in.
 //!
@@ -29,6 +30,7 @@ mod exchange;
 mod flow;
 mod keyed;
 pub mod output;
+mod restoring;
 mod sink;
 mod tables;
 
@@ -43,15 +45,18 @@ use thiserror::Error;
 
 use crate::formats::{FormatError, RowDecoder};
 use crate::operators::filter_project::Stage;
-use crate::operators::{Kept, Operator, reason};
+use crate::operators::{self, Kept, Operator, reason};
 use crate::pipeline::OnError;
 use crate::rows::Rows;
-use crate::state::changelog::{Change, Meta, Restored, StateError, StateId};
+use crate::state::changelog::{Change, Meta, StateError, StateId};
+use crate::state::disk::{DiskError, DiskState};
+use crate::state::map::StateMap;
 use crate::time::{ExchangeClock, Progress, SourceClock, WallTime, Watermark, idle_at, progress};
 use crate::topology::{Input, Topology};
 use exchange::{ExchangeReader, ExchangeWriter};
 use keyed::keyed_rows;
 use output::{DeadLetter, Output};
+pub use restoring::Restoring;
 use tables::Tables;
 
 #[cfg(test)]
@@ -69,6 +74,9 @@ pub struct TaskSetup {
     pub input_partitions: Vec<Vec<i32>>,
     pub sink_partitions: i32,
 }
+
+/// Entries that go to disk together.
+const SPILLED_MAX: usize = 65_536;
 
 /// A query at work.
 pub struct Task {
@@ -91,6 +99,8 @@ pub struct Task {
     counts: Counts,
     /// Something has changed since the last commit.
     dirty: bool,
+    /// Names the state, see [`Meta::state`].
+    state: String,
 }
 
 /// How far a partition has been read.
@@ -127,6 +137,8 @@ pub struct Counts {
 pub struct Commit {
     pub outputs: Vec<(TopicPartition, BatchBuilder)>,
     pub changes: Vec<Change>,
+    /// Changes that the changelog does not have: for the disk alone.
+    pub derived: Vec<Change>,
     /// The next record to read of each partition.
     pub offsets: Vec<(TopicPartition, Offset)>,
     /// Rows to show once the transaction is committed.
@@ -211,6 +223,7 @@ impl Task {
             positions,
             counts: Counts::default(),
             dirty: false,
+            state: String::new(),
         })
     }
 
@@ -219,31 +232,46 @@ impl Task {
         !self.operators.is_empty()
     }
 
-    /// Takes up what the last commit left, if there was one: it says where to go on reading.
-    pub fn restore(&mut self, restored: &Restored) -> Result<Option<Meta>, StateError> {
-        let Some(meta) = restored.meta(&self.kept_by())? else { return Ok(None) };
-        self.watermark = Watermark(meta.watermark_ms);
-        for (node, operator) in self.topology.nodes.iter().zip(&mut self.operators) {
-            for (key, value) in restored.entries_of(StateId::of(&node.fingerprint)) {
-                operator.restore(key, value)?;
+    /// What a state that begins now is called.
+    pub fn begin_state(&mut self, name: String) {
+        self.state = name;
+    }
+
+    /// What its state is called.
+    pub fn state(&self) -> &str {
+        &self.state
+    }
+
+    /// All that operators keep in maps.
+    fn maps(&mut self) -> impl Iterator<Item = &mut StateMap> {
+        self.operators.iter_mut().flat_map(|operator| operator.maps())
+    }
+
+    /// Whether all that operators keep is in maps.
+    pub fn is_all_in_maps(&self) -> bool {
+        self.operators.iter().all(|operator| operator.restores_in_place())
+    }
+
+    /// Roughly how much memory the maps take.
+    pub fn state_bytes(&mut self) -> usize {
+        self.maps().map(|map| map.bytes()).sum()
+    }
+
+    /// Puts an empty disk beneath the maps, and fills it.
+    pub fn spill(&mut self, disk: &DiskState) -> Result<(), DiskError> {
+        for map in self.maps() {
+            let mut entries = map.spill(disk.clone()).peekable();
+            while entries.peek().is_some() {
+                let some: Vec<Change> = entries.by_ref().take(SPILLED_MAX).collect();
+                disk.apply(some.iter())?;
             }
-            operator
-                .restored(node.behind(self.watermark))
-                .map_err(|error| StateError::Damaged(reason(error)))?;
         }
-        for (input, clock) in self.topology.inputs.iter().zip(&mut self.clocks) {
-            let latest_ms = meta.latest_ms.get(&input.source.name);
-            for (partition, latest_ms) in latest_ms.into_iter().flatten() {
-                clock.restore(*partition, *latest_ms);
-            }
-        }
-        for (reader, clock) in self.exchanges.iter().zip(&mut self.exchange_clocks) {
-            let told = meta.told_ms.get(reader.topic()).into_iter().flatten();
-            for (writer, told) in told.enumerate() {
-                clock.tell(writer, told.map(Watermark));
-            }
-        }
-        Ok(Some(meta))
+        Ok(())
+    }
+
+    /// All that was committed is on disk: memory is given back.
+    pub fn evict(&mut self) {
+        self.maps().for_each(StateMap::evict);
     }
 
     /// What the state of each operator depends on, by its id.
@@ -499,16 +527,17 @@ impl Task {
         self.dirty = false;
         let taken = self.output.take_all(self.watermark, self.progress, now);
         let (outputs, printed) = taken.map_err(TaskError::evaluate("an exchange"))?;
-        let mut changes = Vec::new();
+        let (mut changes, mut derived) = (Vec::new(), Vec::new());
         for operator in &mut self.operators {
-            operator.commit(&mut changes).map_err(TaskError::evaluate("an operator's state"))?;
+            let committed = operators::commit(operator.as_mut(), &mut changes, &mut derived);
+            committed.map_err(TaskError::evaluate("an operator's state"))?;
         }
         if self.is_stateful() {
-            let meta = Meta::new(self.kept_by(), self.watermark);
+            let meta = Meta::new(&self.state, self.kept_by(), self.watermark);
             changes.push(self.with_places(meta).change());
         }
         let offsets = self.positions.iter().map(|(partition, at)| (partition.clone(), at.next));
-        Ok(Commit { outputs, changes, offsets: offsets.collect(), printed })
+        Ok(Commit { outputs, changes, offsets: offsets.collect(), derived, printed })
     }
 
     /// With clocks and offsets.

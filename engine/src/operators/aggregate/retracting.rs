@@ -488,7 +488,8 @@ impl Operator for RetractingAggregate {
         Ok(())
     }
 
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+        let value = value.unwrap_or_default();
         let restored = match key.split_first() {
             Some((&GROUP, key)) => self.parse_group(value).map(|group| {
                 self.groups.insert(key.into(), group);

@@ -14,11 +14,10 @@ use datafusion_expr::EmitTo;
 
 use super::accumulated::{Groups, take_states};
 use super::spec::AggregateSpec;
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::map::Bytes;
+pub use crate::state::store::GROUP;
 use crate::state::store::{Run, WindowStore};
-
-/// What the first byte of a run's key is in the changelog.
-pub const GROUP: u8 = 1;
 
 /// Runs are not merged beyond this, so that no record of the changelog outgrows what a topic
 /// takes (`max.message.bytes` is 1 MiB by default).
@@ -31,7 +30,6 @@ pub struct GroupState {
     pub key_codec: Option<RowConverter>,
     /// Of all states of all calls; `None` if there are none.
     state_codec: Option<RowConverter>,
-    id: StateId,
     pub new: Groups,
     pub committed: WindowStore,
 }
@@ -44,9 +42,8 @@ impl GroupState {
         Ok(GroupState {
             key_codec: AggregateSpec::codec(keys)?,
             state_codec: AggregateSpec::codec(states.map(|field| field.data_type()))?,
-            id,
             new: Groups::new(&spec)?,
-            committed: WindowStore::default(),
+            committed: WindowStore::new(id),
             spec,
         })
     }
@@ -69,7 +66,7 @@ impl GroupState {
     }
 
     /// Takes what is new into the committed state.
-    pub fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
+    pub fn commit(&mut self) -> Result<()> {
         if self.new.table.is_empty() {
             return Ok(());
         }
@@ -80,12 +77,12 @@ impl GroupState {
             let (window_start_ms, key) =
                 (self.new.table.window_start_ms(group), self.new.table.key(group));
             let state = encoded.as_ref().map_or(&[][..], |rows| rows.row(group).data());
-            let runs = self.committed.runs(window_start_ms, key);
-            let kept = runs_to_keep(runs, state.len());
+            let runs = self.committed.runs(window_start_ms, key)?;
+            let kept = runs_to_keep(&runs, state.len());
             if kept == runs.len() {
                 let number = runs.last().map_or(0, |run| run.number + 1);
                 let run = Run { number, state: state.into() };
-                changes.push(self.put(group, run));
+                self.committed.put(window_start_ms, key, run)?;
                 continue;
             }
             for run in &runs[kept..] {
@@ -93,22 +90,16 @@ impl GroupState {
                 merging.runs.push(run.state.clone());
             }
             for run in &runs[kept + 1..] {
-                let key = self.group_key(window_start_ms, run.number, key);
-                changes.push(Change { key, value: None });
+                self.committed.remove(window_start_ms, key, run.number)?;
             }
             merging.of.push((group, runs[kept].number));
         }
-        self.merge_runs(merging, &states, changes)?;
+        self.merge_runs(merging, &states)?;
         self.new.clear(&self.spec)
     }
 
     /// Merges committed runs with what is new of the same groups.
-    fn merge_runs(
-        &mut self,
-        merging: Merging,
-        states: &[Vec<ArrayRef>],
-        changes: &mut Vec<Change>,
-    ) -> Result<()> {
+    fn merge_runs(&mut self, merging: Merging, states: &[Vec<ArrayRef>]) -> Result<()> {
         if merging.of.is_empty() {
             return Ok(());
         }
@@ -123,35 +114,16 @@ impl GroupState {
         for (at, (group, number)) in merging.of.iter().enumerate() {
             let state = encoded.as_ref().map_or(&[][..], |rows| rows.row(at).data());
             let run = Run { number: *number, state: state.into() };
-            changes.push(self.put(*group, run));
+            let table = &self.new.table;
+            self.committed.put(table.window_start_ms(*group), table.key(*group), run)?;
         }
         Ok(())
     }
 
-    fn put(&mut self, group: usize, run: Run) -> Change {
-        let (window_start_ms, key) =
-            (self.new.table.window_start_ms(group), self.new.table.key(group));
-        let change = Change {
-            key: self.group_key(window_start_ms, run.number, key),
-            value: Some(run.state.to_vec()),
-        };
-        self.committed.put(window_start_ms, key, run);
-        change
-    }
-
     /// Takes up what [`GroupState::commit`] has written, the first byte of the key left out.
-    pub fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
         let damaged = || StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"));
-        let (start, rest) = key.split_first_chunk().ok_or_else(damaged)?;
-        let (number, key) = rest.split_first_chunk().ok_or_else(damaged)?;
-        let run = Run { number: u32::from_be_bytes(*number), state: value.into() };
-        self.committed.restore(i64::from_be_bytes(*start), key, run);
-        Ok(())
-    }
-
-    /// The changelog's key of a group's run.
-    pub fn group_key(&self, window_start_ms: i64, run: u32, key: &[u8]) -> Vec<u8> {
-        self.id.key(&[&[GROUP], &window_start_ms.to_be_bytes(), &run.to_be_bytes(), key])
+        Ok(self.committed.restore(key, value).ok_or_else(damaged)??)
     }
 
     fn encode(&self, states: &[Vec<ArrayRef>]) -> Result<Option<KeyRows>> {
@@ -185,7 +157,7 @@ struct Merging {
     /// The group, and the number that the merged run gets.
     of: Vec<(usize, u32)>,
     /// Runs to merge, each with its place in `of`.
-    runs: Vec<Box<[u8]>>,
+    runs: Vec<Bytes>,
     groups: Vec<usize>,
 }
 

@@ -35,6 +35,7 @@ use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::plan::windows::{GroupWindow, Shape, unit_ns};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::map::StateMap;
 use crate::time::Watermark;
 
 mod telling;
@@ -245,7 +246,7 @@ impl SessionAggregate {
                 self.changes.push(self.put(key, first, session));
             }
         }
-        self.groups.commit(&mut self.changes)
+        self.groups.commit()
     }
 
     /// Brings groups of sessions that became one together.
@@ -266,10 +267,8 @@ impl SessionAggregate {
         let mut united = std::mem::take(&mut self.groups.new.table);
         let (mut of_runs, mut runs) = (Vec::new(), Vec::new());
         for (key, id) in &absorbed {
-            for run in self.groups.committed.take(*id, key) {
+            for run in self.groups.committed.take(*id, key)? {
                 of_runs.push(united.group(survivor(&self.sessions, key, *id), key));
-                let key = self.groups.group_key(*id, run.number, key);
-                self.changes.push(Change { key, value: None });
                 runs.push(run.state);
             }
             self.changes.push(Change { key: self.session_key(key, *id), value: None });
@@ -297,17 +296,15 @@ impl SessionAggregate {
     fn answers(&mut self, over: Vec<Over>) -> Result<Option<Rows>> {
         let over: Vec<Over> = over.into_iter().filter(|over| !over.told).collect();
         let rows = self.rows_of(&over)?;
-        self.forget_runs(&over);
+        self.forget_runs(&over)?;
         Ok(rows)
     }
 
-    fn forget_runs(&mut self, over: &[Over]) {
+    fn forget_runs(&mut self, over: &[Over]) -> Result<()> {
         for Over { key, id, .. } in over {
-            for run in self.groups.committed.take(*id, key) {
-                let key = self.groups.group_key(*id, run.number, key);
-                self.changes.push(Change { key, value: None });
-            }
+            self.groups.committed.take(*id, key)?;
         }
+        Ok(())
     }
 
     fn forget_session(&mut self, over: &Over) {
@@ -325,11 +322,12 @@ impl SessionAggregate {
         let (mut of_runs, mut runs) = (Vec::new(), Vec::new());
         for Over { key, id, .. } in over {
             let group = groups.table.group(*id, key);
-            for run in self.groups.committed.runs(*id, key) {
+            for run in self.groups.committed.runs(*id, key)? {
                 of_runs.push(group);
-                runs.push(run.state.as_ref());
+                runs.push(run.state);
             }
         }
+        let runs: Vec<&[u8]> = runs.iter().map(AsRef::as_ref).collect();
         groups.merge(&spec.aggregate, &self.groups.decode(&runs)?, &of_runs)?;
         let order: Vec<usize> = (0..over.len()).collect();
         let columns = self.columns(over, &mut groups, &order)?;
@@ -485,7 +483,7 @@ impl Operator for SessionAggregate {
             self.changes.push(change);
         }
         match self.spec.telling {
-            Some(_) => self.forget_runs(&over),
+            Some(_) => self.forget_runs(&over)?,
             None => out.extend(self.answers(over)?),
         }
         Ok(())
@@ -515,11 +513,18 @@ impl Operator for SessionAggregate {
         Ok(())
     }
 
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        self.groups.committed.maps().into()
+    }
+
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
         let damaged = || StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"));
         match key.split_first().ok_or_else(damaged)? {
             (&GROUP, rest) => self.groups.restore(rest, value),
-            (&SESSION, rest) => self.restore_session(rest, value).ok_or_else(damaged),
+            (&SESSION, rest) => {
+                let value = value.unwrap_or_default();
+                self.restore_session(rest, value).ok_or_else(damaged)
+            }
             _ => Err(damaged()),
         }
     }
@@ -530,6 +535,6 @@ impl Operator for SessionAggregate {
     }
 
     fn kept(&self) -> Kept {
-        Kept { windows: self.sessions.len(), groups: self.groups.committed.groups() }
+        Kept { windows: self.sessions.len(), groups: self.groups.committed.kept().1 }
     }
 }

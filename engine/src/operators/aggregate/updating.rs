@@ -29,7 +29,8 @@ use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::map::StateMap;
 use crate::time::Watermark;
 
 /// Where groups without a window lie.
@@ -48,8 +49,6 @@ pub struct UpdatingAggregate {
     groups: GroupState,
     /// Tells answers apart; `None` if nothing is computed.
     answer_codec: Option<RowConverter>,
-    /// Changes of state since the last commit.
-    changes: Vec<Change>,
 }
 
 impl UpdatingSpec {
@@ -82,7 +81,6 @@ impl OperatorSpec for UpdatingSpec {
         Ok(Box::new(UpdatingAggregate {
             answer_codec: answer_codec(&self.aggregate)?,
             groups: GroupState::new(self.aggregate.clone(), id)?,
-            changes: Vec::new(),
         }))
     }
 }
@@ -158,11 +156,11 @@ impl UpdatingAggregate {
         let (mut of_group, mut runs) = (Vec::new(), Vec::new());
         let mut present = Vec::with_capacity(keys.len());
         for (group, key) in keys.iter().enumerate() {
-            let kept = self.groups.committed.runs(NO_WINDOW, key);
+            let kept = self.groups.committed.runs(NO_WINDOW, key)?;
             present.push(!kept.is_empty());
             for run in kept {
                 of_group.push(group);
-                runs.push(run.state.as_ref());
+                runs.push(run.state);
             }
         }
         let present = BooleanArray::from(present);
@@ -174,6 +172,7 @@ impl UpdatingAggregate {
             let answers = types.map(|field| nothing(field.data_type())).collect();
             return Ok(Standing { present, answers });
         }
+        let runs: Vec<&[u8]> = runs.iter().map(AsRef::as_ref).collect();
         groups.merge_into(spec, &self.groups.decode(&runs)?, &of_group, keys.len())?;
         let order: Vec<usize> = (0..keys.len()).collect();
         Ok(Standing { present, answers: GroupState::answers(&mut groups, &order)? })
@@ -220,7 +219,7 @@ impl Operator for UpdatingAggregate {
             table.sorted().into_iter().map(|group| table.key(group).into()).collect();
         let parts = || keys.chunks(TOLD_MAX);
         let before = parts().map(|keys| self.standing(keys)).collect::<Result<Vec<_>>>()?;
-        self.groups.commit(&mut self.changes)?;
+        self.groups.commit()?;
         for (keys, before) in parts().zip(before) {
             let after = self.standing(keys)?;
             let columns = self.groups.key_columns(keys.iter().map(AsRef::as_ref))?;
@@ -231,12 +230,15 @@ impl Operator for UpdatingAggregate {
         Ok(())
     }
 
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        changes.append(&mut self.changes);
-        Ok(())
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        self.groups.committed.maps().into()
     }
 
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn restores_in_place(&self) -> bool {
+        true
+    }
+
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
         match key.split_first() {
             Some((&GROUP, rest)) => self.groups.restore(rest, value),
             _ => Err(StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"))),
@@ -248,6 +250,6 @@ impl Operator for UpdatingAggregate {
     }
 
     fn kept(&self) -> Kept {
-        Kept { windows: 0, groups: self.groups.committed.groups() }
+        Kept { windows: 0, groups: self.groups.committed.kept().1 }
     }
 }

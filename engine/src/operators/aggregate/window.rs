@@ -36,12 +36,17 @@ use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::plan::windows::{GroupWindow, Shape};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::map::StateMap;
 use crate::time::Watermark;
 
 #[cfg(test)]
 mod tests;
 
 const NS_PER_MS: i64 = 1_000_000;
+/// Committed groups of closing windows that are held at once; of more than that, the second
+/// number at a time.
+const CLOSED_TOGETHER_MAX: u64 = 65_536;
+const TAKEN_MAX: usize = 8192;
 
 /// What to group by, a window among it, and what to compute.
 #[derive(Debug)]
@@ -81,8 +86,8 @@ pub struct WindowAggregate {
     spec: Arc<WindowSpec>,
     groups: GroupState,
     closed: ClosedWindows,
-    /// Keys in the changelog whose windows have closed since the last commit.
-    obsolete: Vec<Vec<u8>>,
+    /// Windows that start no later than this are on their way out.
+    closing: Option<i64>,
 }
 
 impl WindowSpec {
@@ -212,75 +217,71 @@ impl OperatorSpec for WindowSpec {
         Ok(Box::new(WindowAggregate {
             groups: GroupState::new(self.aggregate.clone(), id)?,
             closed: ClosedWindows::new(id, self.reach_ms),
-            obsolete: Vec::new(),
+            closing: None,
             spec: self,
         }))
     }
 }
 
 impl WindowAggregate {
-    fn span_ms(&self) -> Option<(i64, i64)> {
-        match (self.groups.new.span_ms, self.groups.committed.span_ms()) {
-            (Some(new), Some(old)) => Some((new.0.min(old.0), new.1.max(old.1))),
-            (new, old) => new.or(old),
+    /// The start of the earliest open window.
+    fn first_start_ms(&self) -> Result<Option<i64>> {
+        let new = self.groups.new.span_ms.map(|(first, _)| first);
+        let committed = self.groups.committed.first_ms()?;
+        Ok([new, committed].into_iter().flatten().min())
+    }
+
+    /// The start of every open window, some perhaps several times.
+    fn starts_ms(&self) -> impl Iterator<Item = i64> {
+        let new = self.groups.new.table.window_starts_ms().iter().copied();
+        new.chain(self.groups.committed.starts_ms())
+    }
+
+    /// Takes out the groups of all windows that start no later than `last_start_ms`, as rows: those
+    /// that are too many to be held together are left to [`Operator::go_on`].
+    fn take_groups(&mut self, last_start_ms: i64, out: &mut Vec<Rows>) -> Result<()> {
+        if self.first_start_ms()?.is_none_or(|first| first > last_start_ms) {
+            return Ok(());
         }
-    }
-
-    /// The start of the latest open window that starts no later than `bound_ms`.
-    fn latest_start_ms(&self, bound_ms: i64) -> Option<i64> {
-        let new = self.groups.new.table.window_starts_ms().iter().copied();
-        new.filter(|start| *start <= bound_ms)
-            .max()
-            .max(self.groups.committed.latest_start_ms(bound_ms))
-    }
-
-    fn starts_beyond(&self, bound_ms: i64) -> Vec<i64> {
-        let new = self.groups.new.table.window_starts_ms().iter().copied();
-        let all = new.chain(self.groups.committed.starts_ms());
-        all.filter(|start| *start > bound_ms).collect()
-    }
-
-    /// Takes out the groups of all windows that start no later than `last_start_ms`, as rows.
-    fn take_groups(&mut self, last_start_ms: i64) -> Result<Option<Rows>> {
-        if self.span_ms().is_none_or(|(first, _)| first > last_start_ms) {
-            return Ok(None);
+        if self.groups.committed.groups_until(last_start_ms)? > CLOSED_TOGETHER_MAX {
+            self.groups.commit()?;
+            self.closing = Some(last_start_ms);
+            return Ok(());
         }
         let mut closing = self.take_closing(last_start_ms)?;
+        out.push(self.rows_of(&mut closing)?);
+        Ok(())
+    }
+
+    /// Takes out the next ones of many committed groups; false if there are no more.
+    fn take_next(&mut self, last_start_ms: i64, out: &mut Vec<Rows>) -> Result<bool> {
+        let mut closing = Groups::new(&self.spec.aggregate)?;
+        if !self.take_committed(last_start_ms, TAKEN_MAX, &mut closing)? {
+            return Ok(false);
+        }
+        out.push(self.rows_of(&mut closing)?);
+        Ok(true)
+    }
+
+    fn rows_of(&self, closing: &mut Groups) -> Result<Rows> {
         let order = closing.table.sorted();
-        let columns = self.evaluate(&mut closing, &order)?;
+        let columns = self.evaluate(closing, &order)?;
         let batch = RecordBatch::try_new(self.spec.aggregate.schema.clone(), columns)?;
         let last_ms = |&group: &usize| {
             closing.table.window_start_ms(group).saturating_add(self.spec.reach_ms - 1)
         };
         let event_times_ms = order.iter().map(last_ms).collect::<Vec<_>>().into();
-        Ok(Some(Rows::new(batch, event_times_ms)))
+        Ok(Rows::new(batch, event_times_ms))
     }
 
     /// Takes out the groups of all windows that start no later than `last_start_ms`, whole:
     /// committed runs in their order, then what is new.
     fn take_closing(&mut self, last_start_ms: i64) -> Result<Groups> {
-        let committed = self.groups.committed.take_up_to(last_start_ms);
-        let all_new_close = self.groups.new.span_ms.is_none_or(|(_, last)| last <= last_start_ms);
-        if committed.is_empty() && all_new_close {
-            let empty = Groups::new(&self.spec.aggregate)?;
-            return Ok(std::mem::replace(&mut self.groups.new, empty));
-        }
         let mut closing = Groups::new(&self.spec.aggregate)?;
-        let mut groups = Vec::new();
-        let mut runs = Vec::new();
-        for (window_start_ms, window) in &committed {
-            for (key, group_runs) in window {
-                let group = closing.table.group(*window_start_ms, key);
-                for run in group_runs {
-                    groups.push(group);
-                    runs.push(run.state.as_ref());
-                    self.obsolete.push(self.groups.group_key(*window_start_ms, run.number, key));
-                }
-            }
-        }
-        if !runs.is_empty() {
-            let states = self.groups.decode(&runs)?;
-            closing.merge(&self.spec.aggregate, &states, &groups)?;
+        let any_committed = self.take_committed(last_start_ms, usize::MAX, &mut closing)?;
+        let all_new_close = self.groups.new.span_ms.is_none_or(|(_, last)| last <= last_start_ms);
+        if !any_committed && all_new_close {
+            return Ok(std::mem::replace(&mut self.groups.new, closing));
         }
         if self.groups.new.table.is_empty() {
             return Ok(closing);
@@ -293,6 +294,31 @@ impl WindowAggregate {
         closing.absorb(&self.spec.aggregate, &new.table, &states, &close)?;
         self.groups.new.absorb(&self.spec.aggregate, &new.table, &states, &keep)?;
         Ok(closing)
+    }
+
+    /// Takes out up to `max` committed groups of such windows, in their order; false if there are
+    /// none.
+    fn take_committed(
+        &mut self,
+        last_start_ms: i64,
+        max: usize,
+        closing: &mut Groups,
+    ) -> Result<bool> {
+        let committed = self.groups.committed.groups_up_to(last_start_ms, None, max)?;
+        let (mut groups, mut runs) = (Vec::new(), Vec::new());
+        for stored in &committed {
+            let group = closing.table.group(stored.window_start_ms, &stored.key);
+            for run in &stored.runs {
+                groups.push(group);
+                runs.push(run.state.as_ref());
+            }
+            self.groups.committed.remove_group(stored)?;
+        }
+        if !runs.is_empty() {
+            let states = self.groups.decode(&runs)?;
+            closing.merge(&self.spec.aggregate, &states, &groups)?;
+        }
+        Ok(!committed.is_empty())
     }
 
     /// The output columns of `groups` in the order of `order`.
@@ -325,10 +351,17 @@ impl Operator for WindowAggregate {
         self.groups.new.take(&self.spec.aggregate, starts, keys.as_ref(), &columns[1..])
     }
 
+    fn go_on(&mut self, out: &mut Vec<Rows>) -> Result<bool> {
+        let Some(last_start_ms) = self.closing else { return Ok(false) };
+        let any = self.take_next(last_start_ms, out)?;
+        self.closing = self.closing.filter(|_| any);
+        Ok(any)
+    }
+
     fn advance(&mut self, watermark: Watermark, out: &mut Vec<Rows>) -> Result<()> {
         if watermark > self.closed.up_to {
-            self.closed.close_up_to(watermark);
-            out.extend(self.take_groups(watermark.0.saturating_sub(self.spec.reach_ms))?);
+            self.closed.close_up_to(watermark)?;
+            self.take_groups(watermark.0.saturating_sub(self.spec.reach_ms), out)?;
         }
         Ok(())
     }
@@ -336,45 +369,51 @@ impl Operator for WindowAggregate {
     /// Windows that start later than `bound_ms` do not move the watermark: they are remembered one
     /// by one as closed, so that no clock that is wrong by years makes all that follows late.
     fn finish(&mut self, bound_ms: i64, out: &mut Vec<Rows>) -> Result<()> {
-        let beyond: Vec<i64> = self.starts_beyond(bound_ms);
-        self.closed.close_beyond(beyond);
-        out.extend(self.take_groups(i64::MAX)?);
-        Ok(())
+        let beyond: Vec<i64> = self.starts_ms().filter(|start| *start > bound_ms).collect();
+        self.closed.close_beyond(beyond)?;
+        self.take_groups(i64::MAX, out)
     }
 
     fn releases_at(&self, bound_ms: i64) -> Option<Watermark> {
-        let last = self.latest_start_ms(bound_ms)?;
+        let last = self.starts_ms().filter(|start| *start <= bound_ms).max()?;
         Some(Watermark(last.saturating_add(self.spec.reach_ms)))
     }
 
     fn earliest_ms(&self) -> Option<i64> {
-        Some(self.span_ms()?.0)
+        // A disk that fails says so to whoever reads from it next.
+        self.first_start_ms().ok().flatten()
     }
 
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        let obsolete = std::mem::take(&mut self.obsolete);
-        changes.extend(obsolete.into_iter().map(|key| Change { key, value: None }));
-        self.groups.commit(changes)?;
-        self.closed.commit(changes);
-        Ok(())
+    fn commit(&mut self, _changes: &mut Vec<Change>) -> Result<()> {
+        self.groups.commit()
     }
 
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        let mut maps: Vec<&mut StateMap> = self.groups.committed.maps().into();
+        maps.push(self.closed.map());
+        maps
+    }
+
+    fn restores_in_place(&self) -> bool {
+        true
+    }
+
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
         let damaged = || StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"));
         match key.split_first().ok_or_else(damaged)? {
             (&GROUP, rest) => self.groups.restore(rest, value),
-            (&CLOSED, rest) => self.closed.restore(rest),
+            (&CLOSED, rest) => self.closed.restore(rest, value),
             _ => Err(damaged()),
         }
     }
 
     fn restored(&mut self, watermark: Watermark) -> Result<()> {
-        self.closed.up_to = watermark;
-        Ok(())
+        Ok(self.closed.restored(watermark)?)
     }
 
     fn kept(&self) -> Kept {
-        Kept { windows: self.groups.committed.windows(), groups: self.groups.committed.groups() }
+        let (windows, groups) = self.groups.committed.kept();
+        Kept { windows, groups }
     }
 }
 

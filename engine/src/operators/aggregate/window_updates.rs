@@ -25,7 +25,8 @@ use super::window::WindowSpec;
 use crate::formats::decode::times_ms;
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::map::StateMap;
 use crate::time::Watermark;
 
 /// Groups that are told together: bounds the memory that telling takes.
@@ -41,6 +42,9 @@ pub struct WindowUpdatesSpec {
     grace_ms: i64,
 }
 
+/// No group's key is behind it: those of arrow-row do not begin like that.
+const LAST_KEY: &[u8] = &[u8::MAX; 16];
+
 /// A group by its window and key.
 type Place = (i64, Box<[u8]>);
 
@@ -51,8 +55,6 @@ pub struct WindowUpdates {
     closed: ClosedWindows,
     /// Tells answers apart; `None` if nothing is computed.
     answer_codec: Option<RowConverter>,
-    /// Changes of state since the last commit.
-    changes: Vec<Change>,
 }
 
 impl WindowUpdatesSpec {
@@ -89,7 +91,6 @@ impl OperatorSpec for WindowUpdatesSpec {
             groups: GroupState::new(aggregate.clone(), id)?,
             closed: ClosedWindows::new(id, self.window.reach_ms),
             answer_codec: answer_codec(aggregate)?,
-            changes: Vec::new(),
             spec: self,
         }))
     }
@@ -111,11 +112,11 @@ impl WindowUpdates {
         let (mut of_group, mut runs) = (Vec::new(), Vec::new());
         let mut present = Vec::with_capacity(places.len());
         for (group, (start_ms, key)) in places.iter().enumerate() {
-            let kept = self.groups.committed.runs(*start_ms, key);
+            let kept = self.groups.committed.runs(*start_ms, key)?;
             present.push(!kept.is_empty());
             for run in kept {
                 of_group.push(group);
-                runs.push(run.state.as_ref());
+                runs.push(run.state);
             }
         }
         let present = BooleanArray::from(present);
@@ -123,6 +124,7 @@ impl WindowUpdates {
             return Ok(self.absent(places.len()));
         }
         let mut groups = Groups::new(spec)?;
+        let runs: Vec<&[u8]> = runs.iter().map(AsRef::as_ref).collect();
         groups.merge_into(spec, &self.groups.decode(&runs)?, &of_group, places.len())?;
         let order: Vec<usize> = (0..places.len()).collect();
         Ok(Standing { present, answers: GroupState::answers(&mut groups, &order)? })
@@ -173,7 +175,7 @@ impl WindowUpdates {
             .collect();
         let parts = || places.chunks(TOLD_MAX);
         let before = parts().map(|part| self.standing(part)).collect::<Result<Vec<_>>>()?;
-        self.groups.commit(&mut self.changes)?;
+        self.groups.commit()?;
         for (part, before) in parts().zip(before) {
             let after = self.standing(part)?;
             self.tell(part, &before, &after, out)?;
@@ -188,20 +190,33 @@ impl WindowUpdates {
         last_start_ms: i64,
         out: &mut Vec<Rows>,
     ) -> Result<()> {
-        let places = self.groups.committed.places(after_ms, last_start_ms);
-        for part in places.chunks(TOLD_MAX) {
-            let (before, after) = (self.absent(part.len()), self.standing(part)?);
-            self.tell(part, &before, &after, out)?;
+        // No key is behind this one, so all groups of the window are passed over.
+        let mut last = after_ms.map(|after_ms| (after_ms, LAST_KEY.into()));
+        loop {
+            let after = last.as_ref().map(|(start_ms, key): &Place| (*start_ms, &**key));
+            let groups = self.groups.committed.groups_up_to(last_start_ms, after, TOLD_MAX)?;
+            let places: Vec<Place> =
+                groups.into_iter().map(|group| (group.window_start_ms, group.key)).collect();
+            let (before, after) = (self.absent(places.len()), self.standing(&places)?);
+            self.tell(&places, &before, &after, out)?;
+            match places.into_iter().next_back() {
+                Some(place) => last = Some(place),
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// Forgets windows that start no later than that.
-    fn forget(&mut self, last_start_ms: i64) {
-        for (start_ms, window) in self.groups.committed.take_up_to(last_start_ms) {
-            for (key, runs) in window {
-                let keys = runs.iter().map(|run| self.groups.group_key(start_ms, run.number, &key));
-                self.changes.extend(keys.map(|key| Change { key, value: None }));
+    fn forget(&mut self, after_ms: Option<i64>, last_start_ms: i64) -> Result<()> {
+        let committed = &mut self.groups.committed;
+        let after = after_ms.map(|after_ms| (after_ms, LAST_KEY));
+        loop {
+            let groups = committed.groups_up_to(last_start_ms, after, TOLD_MAX)?;
+            for group in &groups {
+                committed.remove_group(group)?;
+            }
+            if groups.len() < TOLD_MAX {
+                return Ok(());
             }
         }
     }
@@ -254,9 +269,9 @@ impl Operator for WindowUpdates {
                 let told = (before > Watermark::MIN).then(|| self.last_start_ms(before.0));
                 self.tell_all(told, ended, out)?;
             }
-            self.forget(over);
+            self.forget(None, over)?;
         }
-        self.closed.close_up_to(watermark);
+        self.closed.close_up_to(watermark)?;
         Ok(())
     }
 
@@ -269,10 +284,8 @@ impl Operator for WindowUpdates {
         if !self.spec.early {
             self.tell_all(Some(first.saturating_sub(1)), i64::MAX, out)?;
         }
-        let kept = self.groups.committed.take_up_to(first.saturating_sub(1));
-        self.forget(i64::MAX);
-        self.groups.committed.put_back(kept);
-        self.closed.close_beyond(beyond);
+        self.forget(Some(first.saturating_sub(1)), i64::MAX)?;
+        self.closed.close_beyond(beyond)?;
         Ok(())
     }
 
@@ -289,26 +302,30 @@ impl Operator for WindowUpdates {
         self.settle(out)
     }
 
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        changes.append(&mut self.changes);
-        self.closed.commit(changes);
-        Ok(())
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        let mut maps: Vec<&mut StateMap> = self.groups.committed.maps().into();
+        maps.push(self.closed.map());
+        maps
     }
 
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn restores_in_place(&self) -> bool {
+        true
+    }
+
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
         match key.split_first() {
             Some((&GROUP, rest)) => self.groups.restore(rest, value),
-            Some((&CLOSED, rest)) => self.closed.restore(rest),
+            Some((&CLOSED, rest)) => self.closed.restore(rest, value),
             _ => Err(StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"))),
         }
     }
 
     fn restored(&mut self, watermark: Watermark) -> Result<()> {
-        self.closed.up_to = watermark;
-        Ok(())
+        Ok(self.closed.restored(watermark)?)
     }
 
     fn kept(&self) -> Kept {
-        Kept { windows: self.groups.committed.windows(), groups: self.groups.committed.groups() }
+        let (windows, groups) = self.groups.committed.kept();
+        Kept { windows, groups }
     }
 }

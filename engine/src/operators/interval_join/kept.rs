@@ -4,70 +4,111 @@
 //! rows       key, time_ms, number → row          (one key's rows lie together, by time)
 //! by_time    time_ms, number → where in `rows`   (what goes next)
 //! waiting    time_ms, number                     (what comes out when it goes)
+//! next       the number of the next row
 //! ```
 //!
-//! The changelog has the same entries, see [`super`].
+//! The changelog has the rows, see [`super`]; the others are made from them.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::operators::sides::{decode_time, encode_time};
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::disk::DiskError;
+use crate::state::map::{Bytes, StateMap};
+use crate::state::store::{split_time, time_key};
 
 /// Where a row is: its key, its time, how many came before it.
-pub type Place = Arc<[u8]>;
+pub type Place = Bytes;
 
 /// What an entry's key begins with in the changelog, before the side.
 const ROW: u8 = 1;
+/// The same for what the changelog does not have.
+const BY_TIME: u8 = 0x81;
+const WAITING: u8 = 0x82;
+const NEXT: u8 = 0x83;
 /// Time and number.
 const PLACE_TAIL_LEN: usize = 16;
+/// Whether it has met any, and its event time.
+const ROW_HEADER_LEN: usize = 1 + 1 + 8;
 
-#[derive(Debug)]
+/// A row as the changelog has it.
+#[derive(Clone, Debug)]
 pub struct KeptRow {
-    pub row: Arc<[u8]>,
-    pub event_time_ms: Option<i64>,
-    pub matched: bool,
-    /// It is in the changelog.
-    committed: bool,
+    value: Bytes,
 }
 
-#[derive(Debug, Default)]
+impl KeptRow {
+    fn new(row: &[u8], event_time_ms: Option<i64>, matched: bool) -> KeptRow {
+        let mut value = Vec::with_capacity(ROW_HEADER_LEN + row.len());
+        value.push(u8::from(matched));
+        encode_time(event_time_ms, &mut value);
+        value.extend_from_slice(row);
+        KeptRow { value: value.into() }
+    }
+
+    fn parse(value: Bytes) -> Option<KeptRow> {
+        (value.len() >= ROW_HEADER_LEN).then_some(KeptRow { value })
+    }
+
+    pub fn row(&self) -> &[u8] {
+        &self.value[ROW_HEADER_LEN..]
+    }
+
+    pub fn matched(&self) -> bool {
+        self.value[0] != 0
+    }
+
+    pub fn event_time_ms(&self) -> Option<i64> {
+        decode_time(&self.value[1..]).and_then(|(time_ms, _)| time_ms)
+    }
+}
+
+#[derive(Debug)]
 pub struct KeptRows {
-    side: u8,
     /// Whether rows that have met none come out when they go.
     keeps_unmatched: bool,
-    rows: BTreeMap<Place, KeptRow>,
-    by_time: BTreeMap<(i64, u64), Place>,
-    waiting: BTreeSet<(i64, u64)>,
+    rows: StateMap,
+    by_time: StateMap,
+    waiting: StateMap,
+    next: StateMap,
     next_number: u64,
-    changed: BTreeSet<Place>,
-    gone: Vec<Place>,
 }
 
 fn place(key: &[u8], time_ms: i64, number: u64) -> Vec<u8> {
     let mut place = Vec::with_capacity(key.len() + PLACE_TAIL_LEN);
     place.extend_from_slice(key);
-    // So that bytes are in the order of times.
-    place.extend_from_slice(&(time_ms ^ i64::MIN).to_be_bytes());
-    place.extend_from_slice(&number.to_be_bytes());
+    place.extend_from_slice(&tail(time_ms, number));
     place
 }
 
-/// Time and number of a place.
-fn tail(place: &[u8]) -> Option<(i64, u64)> {
-    let (rest, number) = place.split_last_chunk::<8>()?;
-    let (_, time_ms) = rest.split_last_chunk::<8>()?;
-    Some((i64::from_be_bytes(*time_ms) ^ i64::MIN, u64::from_be_bytes(*number)))
+/// Time and number, in bytes of that order.
+fn tail(time_ms: i64, number: u64) -> [u8; PLACE_TAIL_LEN] {
+    let mut tail = [0; PLACE_TAIL_LEN];
+    tail[..8].copy_from_slice(&time_key(time_ms));
+    tail[8..].copy_from_slice(&number.to_be_bytes());
+    tail
 }
 
 impl KeptRows {
-    pub fn new(side: u8, keeps_unmatched: bool) -> KeptRows {
-        KeptRows { side, keeps_unmatched, ..KeptRows::default() }
+    pub fn new(id: StateId, side: u8, keeps_unmatched: bool) -> KeptRows {
+        let map = |tag: u8| StateMap::new(id.key(&[&[tag, side]]), tag == ROW);
+        KeptRows {
+            keeps_unmatched,
+            rows: map(ROW),
+            by_time: map(BY_TIME),
+            waiting: map(WAITING),
+            next: map(NEXT),
+            next_number: 0,
+        }
+    }
+
+    pub fn maps(&mut self) -> [&mut StateMap; 4] {
+        [&mut self.rows, &mut self.by_time, &mut self.waiting, &mut self.next]
     }
 
     pub fn len(&self) -> usize {
-        self.rows.len()
+        self.rows.len() as usize
     }
 
     /// Rows of a key from one time to another (both included), in the order of their times; only
@@ -77,126 +118,135 @@ impl KeptRows {
         key: &[u8],
         (from_ms, to_ms): (i64, i64),
         after: Option<&Place>,
-    ) -> impl Iterator<Item = (&Place, &KeptRow)> {
+    ) -> impl Iterator<Item = Result<(Place, KeptRow), DiskError>> {
         let first = place(key, from_ms, 0);
         let last = place(key, to_ms, u64::MAX);
         let from = match after {
             Some(after) => Bound::Excluded(&after[..]),
             None => Bound::Included(&first[..]),
         };
-        let range = (from_ms <= to_ms)
-            .then(|| self.rows.range::<[u8], _>((from, Bound::Included(&last[..]))));
-        range.into_iter().flatten()
+        let range = self.rows.range(from, Bound::Included(&last));
+        range.filter_map(|entry| match entry {
+            Ok((place, value)) => Some(Ok((place, KeptRow::parse(value)?))),
+            Err(error) => Some(Err(error)),
+        })
     }
 
     pub fn put(
         &mut self,
         key: &[u8],
         time_ms: i64,
-        row: Arc<[u8]>,
+        row: &[u8],
         event_time_ms: Option<i64>,
         matched: bool,
-    ) {
-        let number = self.next_number;
-        self.next_number += 1;
-        let place: Place = place(key, time_ms, number).into();
-        self.changed.insert(place.clone());
-        let row = KeptRow { row, event_time_ms, matched, committed: false };
-        self.insert(place, (time_ms, number), row);
+    ) -> Result<(), DiskError> {
+        let place = place(key, time_ms, self.next_number);
+        self.insert(&place, KeptRow::new(row, event_time_ms, matched))
     }
 
-    fn insert(&mut self, place: Place, at: (i64, u64), row: KeptRow) {
-        if self.keeps_unmatched && !row.matched {
-            self.waiting.insert(at);
+    fn insert(&mut self, place: &[u8], row: KeptRow) -> Result<(), DiskError> {
+        let at = &place[place.len() - PLACE_TAIL_LEN..];
+        if self.keeps_unmatched {
+            match row.matched() {
+                false => self.waiting.put(at, Arc::from(&[][..]))?,
+                true => self.waiting.remove(at)?,
+            };
         }
-        self.by_time.insert(at, place.clone());
-        self.rows.insert(place, row);
+        self.by_time.put(at, place.into())?;
+        self.rows.put(place, row.value)?;
+        let number = at.last_chunk().map_or(0, |number| u64::from_be_bytes(*number));
+        if number >= self.next_number {
+            self.next_number = number + 1;
+            self.next.put(&[], Arc::from(&self.next_number.to_be_bytes()[..]))?;
+        }
+        Ok(())
     }
 
-    /// A row has met one. Whether it is the first.
-    pub fn matched(&mut self, place: &Place) -> bool {
-        let Some(row) = self.rows.get_mut(place) else { return false };
-        if std::mem::replace(&mut row.matched, true) {
-            return false;
+    /// A row has met one.
+    pub fn matched(&mut self, place: &Place) -> Result<(), DiskError> {
+        let Some(row) = self.rows.get(place)?.and_then(KeptRow::parse) else { return Ok(()) };
+        if !row.matched() {
+            self.insert(place, KeptRow::new(row.row(), row.event_time_ms(), true))?;
         }
-        self.changed.insert(place.clone());
-        if let Some(at) = tail(place) {
-            self.waiting.remove(&at);
-        }
-        true
+        Ok(())
     }
 
-    pub fn remove(&mut self, place: &Place) -> Option<KeptRow> {
-        let row = self.rows.remove(place)?;
-        if let Some(at) = tail(place) {
-            self.by_time.remove(&at);
-            self.waiting.remove(&at);
-        }
-        self.changed.remove(place);
-        if row.committed {
-            self.gone.push(place.clone());
-        }
-        Some(row)
+    pub fn remove(&mut self, place: &[u8]) -> Result<Option<KeptRow>, DiskError> {
+        let Some(row) = self.rows.get(place)? else { return Ok(None) };
+        self.rows.remove(place)?;
+        let at = &place[place.len() - PLACE_TAIL_LEN..];
+        self.by_time.remove(at)?;
+        self.waiting.remove(at)?;
+        Ok(KeptRow::parse(row))
     }
 
-    /// Takes out the first row, if its time is before this.
-    pub fn pop_before(&mut self, time_ms: i64) -> Option<KeptRow> {
-        let (&(first_ms, _), place) = self.by_time.first_key_value()?;
-        if first_ms >= time_ms {
-            return None;
-        }
-        let place = place.clone();
-        self.remove(&place)
+    /// Takes out up to `max` of the first rows, with times before this.
+    pub fn take_before(&mut self, time_ms: i64, max: usize) -> Result<Vec<KeptRow>, DiskError> {
+        let end = tail(time_ms, 0);
+        let due = self.by_time.range(Bound::Unbounded, Bound::Excluded(&end));
+        let due: Vec<Place> =
+            due.take(max).map(|entry| Ok(entry?.1)).collect::<Result<_, DiskError>>()?;
+        self.take(due)
     }
 
-    /// Takes out the first of the rows that come out when they go.
-    pub fn pop_waiting(&mut self) -> Option<KeptRow> {
-        let place = self.by_time.get(self.waiting.first()?)?.clone();
-        self.remove(&place)
+    /// Takes out up to `max` of the first rows that come out when they go.
+    pub fn take_waiting(&mut self, max: usize) -> Result<Vec<KeptRow>, DiskError> {
+        let mut places = Vec::new();
+        for entry in self.waiting.range(Bound::Unbounded, Bound::Unbounded).take(max) {
+            places.extend(self.by_time.get(&entry?.0)?);
+        }
+        self.take(places)
+    }
+
+    fn take(&mut self, places: Vec<Place>) -> Result<Vec<KeptRow>, DiskError> {
+        let mut rows = Vec::with_capacity(places.len());
+        for place in places {
+            rows.extend(self.remove(&place)?);
+        }
+        Ok(rows)
     }
 
     /// The latest time of a row that waits, no later than this.
     pub fn last_waiting_ms(&self, bound_ms: i64) -> Option<i64> {
-        self.waiting.range(..=(bound_ms, u64::MAX)).next_back().map(|(time_ms, _)| *time_ms)
+        // Of no row: numbers do not come to that. A disk that fails says so when it is read next.
+        let last = self.waiting.last_before(&tail(bound_ms, u64::MAX)).ok().flatten()?;
+        Some(split_time(&last)?.0)
     }
 
     pub fn first_waiting_ms(&self) -> Option<i64> {
-        self.waiting.first().map(|(time_ms, _)| *time_ms)
+        let (first, _) = self.waiting.first().ok().flatten()?;
+        Some(split_time(&first)?.0)
     }
 
-    pub fn commit(&mut self, id: StateId, changes: &mut Vec<Change>) {
-        let key = |place: &Place| id.key(&[&[ROW, self.side], place]);
-        changes.extend(self.gone.iter().map(|place| Change { key: key(place), value: None }));
-        for place in &self.changed {
-            let Some(row) = self.rows.get_mut(place) else { continue };
-            row.committed = true;
-            let mut value = Vec::with_capacity(10 + row.row.len());
-            value.push(u8::from(row.matched));
-            encode_time(row.event_time_ms, &mut value);
-            value.extend_from_slice(&row.row);
-            changes.push(Change { key: id.key(&[&[ROW, self.side], place]), value: Some(value) });
+    fn restore(&mut self, place: &[u8], value: Option<&[u8]>) -> Option<Result<(), DiskError>> {
+        if place.len() < PLACE_TAIL_LEN {
+            return None;
         }
-        self.gone.clear();
-        self.changed.clear();
+        Some(match value {
+            Some(value) => self.insert(place, KeptRow::parse(value.into())?),
+            None => self.remove(place).map(|_| ()),
+        })
     }
 
-    fn restore(&mut self, place: &[u8], value: &[u8]) -> Option<()> {
-        let (&matched, rest) = value.split_first()?;
-        let (event_time_ms, row) = decode_time(rest)?;
-        let at = tail(place)?;
-        self.next_number = self.next_number.max(at.1 + 1);
-        let row =
-            KeptRow { row: row.into(), event_time_ms, matched: matched != 0, committed: true };
-        self.insert(place.into(), at, row);
-        Some(())
+    /// All was restored.
+    pub fn restored(&mut self) -> Result<(), DiskError> {
+        let next = self.next.get(&[])?;
+        let next = next.and_then(|next| next[..].try_into().ok()).map(u64::from_be_bytes);
+        self.next_number = self.next_number.max(next.unwrap_or_default());
+        Ok(())
     }
 }
 
 /// Gives an entry of the changelog to the side that it is of.
-pub fn restore(sides: &mut [KeptRows; 2], key: &[u8], value: &[u8]) -> Result<(), StateError> {
+pub fn restore(
+    sides: &mut [KeptRows; 2],
+    key: &[u8],
+    value: Option<&[u8]>,
+) -> Result<(), StateError> {
     let restored = match key {
         [ROW, side @ 0..=1, place @ ..] => sides[usize::from(*side)].restore(place, value),
         _ => None,
     };
-    restored.ok_or_else(|| StateError::Damaged(format!("a join's entry at key {key:02x?}")))
+    let damaged = || StateError::Damaged(format!("a join's entry at key {key:02x?}"));
+    Ok(restored.ok_or_else(damaged)??)
 }

@@ -43,9 +43,10 @@ use super::sides::{Codecs, Encoded, Half, PAIRS_MAX, Role, Sides, later};
 use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::formats::decode::times_ms;
 use crate::rows::Rows;
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::map::StateMap;
 use crate::time::Watermark;
-use kept::{KeptRows, Place};
+use kept::{KeptRow, KeptRows, Place};
 
 /// Which rows meet, and when.
 #[derive(Debug)]
@@ -102,15 +103,16 @@ impl OperatorSpec for IntervalSpec {
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
-        let kept =
-            |side: u8| KeptRows::new(side, self.sides.roles[usize::from(side)].keeps_unmatched());
+        let kept = |side: u8| {
+            let role = self.sides.roles[usize::from(side)];
+            KeptRows::new(id, side, role.keeps_unmatched())
+        };
         Ok(Box::new(IntervalJoin {
             codecs: Codecs::new(self.sides.clone())?,
             kept: [kept(0), kept(1)],
             watermark: Watermark::MIN,
             arriving: None,
             ending: false,
-            id,
             spec: self,
         }))
     }
@@ -119,7 +121,6 @@ impl OperatorSpec for IntervalSpec {
 /// The operator.
 pub struct IntervalJoin {
     spec: Arc<IntervalSpec>,
-    id: StateId,
     codecs: Codecs,
     kept: [KeptRows; 2],
     watermark: Watermark,
@@ -149,20 +150,19 @@ struct Candidate {
     /// The arriving row's index.
     row: usize,
     place: Place,
-    kept: Arc<[u8]>,
-    event_time_ms: Option<i64>,
+    kept: KeptRow,
 }
 
 /// Rows to come out: what arrived, with what was kept.
 #[derive(Default)]
 struct Lines {
     arrived: Vec<Option<u64>>,
-    kept: Vec<Option<Arc<[u8]>>>,
+    kept: Vec<Option<KeptRow>>,
     event_times_ms: Vec<Option<i64>>,
 }
 
 impl Lines {
-    fn push(&mut self, arrived: Option<usize>, kept: Option<Arc<[u8]>>, time_ms: Option<i64>) {
+    fn push(&mut self, arrived: Option<usize>, kept: Option<KeptRow>, time_ms: Option<i64>) {
         self.arrived.push(arrived.map(|row| row as u64));
         self.kept.push(kept);
         self.event_times_ms.push(time_ms);
@@ -192,7 +192,7 @@ impl IntervalJoin {
     }
 
     /// The next rows that may meet, a bounded number of them.
-    fn candidates(&self, arriving: &mut Arriving) -> Vec<Candidate> {
+    fn candidates(&self, arriving: &mut Arriving) -> Result<Vec<Candidate>> {
         let mut found = Vec::new();
         let others = &self.kept[1 - arriving.side];
         let last = arriving.rows.len().min(arriving.at + PAIRS_MAX);
@@ -201,19 +201,19 @@ impl IntervalJoin {
             if let Some(time_ms) = arriving.time_ms(row) {
                 let between = self.partners_ms(arriving.side, time_ms);
                 let (key, after) = (arriving.keys.row(row), arriving.after.take());
-                for (place, kept) in others.between(key, between, after.as_ref()) {
+                for kept in others.between(key, between, after.as_ref()) {
+                    let (place, kept) = kept?;
                     if found.len() == PAIRS_MAX {
                         arriving.after = found.last().map(|last: &Candidate| last.place.clone());
-                        return found;
+                        return Ok(found);
                     }
-                    let (place, event_time_ms) = (place.clone(), kept.event_time_ms);
-                    found.push(Candidate { row, place, kept: kept.row.clone(), event_time_ms });
+                    found.push(Candidate { row, place, kept });
                 }
             }
             arriving.at += 1;
             arriving.after = None;
         }
-        found
+        Ok(found)
     }
 
     fn halves<'a>(side: usize, arrived: Half<'a>, kept: Half<'a>) -> [Half<'a>; 2] {
@@ -225,7 +225,7 @@ impl IntervalJoin {
             return Ok(None);
         }
         let rows: Vec<_> = found.iter().map(|pair| Some(pair.row as u64)).collect();
-        let kept: Vec<_> = found.iter().map(|pair| Some(pair.kept.as_ref())).collect();
+        let kept: Vec<_> = found.iter().map(|pair| Some(pair.kept.row())).collect();
         let (arrived, kept) = (Half::Arrived(&of.rows.batch, &rows), Half::Kept(&kept));
         self.codecs.passing(found.len(), Self::halves(of.side, arrived, kept))
     }
@@ -233,7 +233,7 @@ impl IntervalJoin {
     /// Lets the next rows that arrive meet those that are kept.
     fn meet(&mut self, mut arriving: Arriving, out: &mut Vec<Rows>) -> Result<()> {
         let first = arriving.at;
-        let found = self.candidates(&mut arriving);
+        let found = self.candidates(&mut arriving)?;
         let passing = self.passing(&arriving, &found)?;
         let passes = |pair: usize| passing.as_ref().is_none_or(|mask| mask.value(pair));
         let mut lines = Lines::default();
@@ -241,11 +241,11 @@ impl IntervalJoin {
         for row in first..arriving.rows.len().min(arriving.at + 1) {
             while let Some((index, pair)) = pairs.next_if(|(_, pair)| pair.row == row) {
                 if passes(index) {
-                    self.pair(&mut arriving, pair, &mut lines);
+                    self.pair(&mut arriving, pair, &mut lines)?;
                 }
             }
             if row < arriving.at {
-                self.settle(&mut arriving, row, &mut lines);
+                self.settle(&mut arriving, row, &mut lines)?;
             }
         }
         self.emit(arriving.side, Some(&arriving.rows), lines, out)?;
@@ -256,38 +256,39 @@ impl IntervalJoin {
     }
 
     /// Two rows meet.
-    fn pair(&mut self, arriving: &mut Arriving, pair: Candidate, lines: &mut Lines) {
+    fn pair(&mut self, arriving: &mut Arriving, pair: Candidate, lines: &mut Lines) -> Result<()> {
         let (own, other) =
             (self.spec.sides.roles[arriving.side], self.spec.sides.roles[1 - arriving.side]);
         let first = !std::mem::replace(&mut arriving.matched[pair.row], true);
         let time_ms = arriving.event_time_ms(pair.row);
         if own.pairs() {
-            lines.push(Some(pair.row), Some(pair.kept.clone()), later(time_ms, pair.event_time_ms));
+            let time_ms = later(time_ms, pair.kept.event_time_ms());
+            lines.push(Some(pair.row), Some(pair.kept.clone()), time_ms);
         } else if own == Role::Semi && first {
             lines.push(Some(pair.row), None, time_ms);
         }
         let others = &mut self.kept[1 - arriving.side];
         match other {
-            Role::Outer => {
-                others.matched(&pair.place);
-            }
+            Role::Outer => others.matched(&pair.place)?,
             // What has met one is done, and another of the same batch may have been the first.
-            Role::Semi if others.remove(&pair.place).is_some() => {
-                lines.push(None, Some(pair.kept), pair.event_time_ms);
+            Role::Semi if others.remove(&pair.place)?.is_some() => {
+                let time_ms = pair.kept.event_time_ms();
+                lines.push(None, Some(pair.kept), time_ms);
             }
             Role::Anti => {
-                others.remove(&pair.place);
+                others.remove(&pair.place)?;
             }
             _ => {}
         }
+        Ok(())
     }
 
     /// A row has met all that are there: it waits for those to come, or is done.
-    fn settle(&mut self, arriving: &mut Arriving, row: usize, lines: &mut Lines) {
+    fn settle(&mut self, arriving: &mut Arriving, row: usize, lines: &mut Lines) -> Result<()> {
         let (side, matched) = (arriving.side, arriving.matched[row]);
         let role = self.spec.sides.roles[side];
         if matched && matches!(role, Role::Semi | Role::Anti) {
-            return;
+            return Ok(());
         }
         let event_time_ms = arriving.event_time_ms(row);
         let waits_for = arriving
@@ -296,13 +297,14 @@ impl IntervalJoin {
         match waits_for {
             Some(time_ms) => {
                 let (key, bytes) = (arriving.keys.row(row), arriving.encoded.row(row));
-                self.kept[side].put(key, time_ms, bytes.into(), event_time_ms, matched);
+                self.kept[side].put(key, time_ms, bytes, event_time_ms, matched)?;
             }
             None if role.keeps_unmatched() && !matched => {
                 lines.push(Some(row), None, event_time_ms);
             }
             None => {}
         }
+        Ok(())
     }
 
     /// Lets go of the next rows that nothing can meet any more. Whether there were any.
@@ -310,16 +312,16 @@ impl IntervalJoin {
         let before_ms = self.watermark.0.saturating_sub(self.spec.reach_ms(side));
         let keeps_unmatched = self.spec.sides.roles[side].keeps_unmatched();
         let mut lines = Lines::default();
-        let mut any = false;
-        for _ in 0..PAIRS_MAX {
-            let kept = &mut self.kept[side];
-            let row = kept
-                .pop_before(before_ms)
-                .or_else(|| if self.ending { kept.pop_waiting() } else { None });
-            let Some(row) = row else { break };
-            any = true;
-            if keeps_unmatched && !row.matched {
-                lines.push(None, Some(row.row), row.event_time_ms);
+        let kept = &mut self.kept[side];
+        let mut rows = kept.take_before(before_ms, PAIRS_MAX)?;
+        if self.ending && rows.is_empty() {
+            rows = kept.take_waiting(PAIRS_MAX)?;
+        }
+        let any = !rows.is_empty();
+        for row in rows {
+            if keeps_unmatched && !row.matched() {
+                let time_ms = row.event_time_ms();
+                lines.push(None, Some(row), time_ms);
             }
         }
         self.emit(1 - side, None, lines, out)?;
@@ -342,7 +344,8 @@ impl IntervalJoin {
             Some(rows) => Half::Arrived(&rows.batch, &lines.arrived),
             None => Half::Kept(&nothing),
         };
-        let kept: Vec<Option<&[u8]>> = lines.kept.iter().map(Option::as_deref).collect();
+        let kept: Vec<Option<&[u8]>> =
+            lines.kept.iter().map(|kept| kept.as_ref().map(KeptRow::row)).collect();
         let halves = Self::halves(side, arrived, Half::Kept(&kept));
         out.push(self.codecs.rows(halves, lines.event_times_ms.into(), None)?);
         Ok(())
@@ -421,18 +424,21 @@ impl Operator for IntervalJoin {
         self.kept.iter().filter_map(KeptRows::first_waiting_ms).min()
     }
 
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        self.kept.iter_mut().for_each(|kept| kept.commit(self.id, changes));
-        Ok(())
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        self.kept.iter_mut().flat_map(KeptRows::maps).collect()
     }
 
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn restores_in_place(&self) -> bool {
+        true
+    }
+
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
         kept::restore(&mut self.kept, key, value)
     }
 
     fn restored(&mut self, watermark: Watermark) -> Result<()> {
         self.watermark = watermark;
-        Ok(())
+        Ok(self.kept.iter_mut().try_for_each(KeptRows::restored)?)
     }
 
     fn kept(&self) -> Kept {

@@ -156,7 +156,8 @@ impl Operator for TopN {
         Ok(())
     }
 
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+        let value = value.unwrap_or_default();
         match key.split_first() {
             Some((&ROW, rest)) => self.rows.restore(rest, value),
             _ => Err(StateError::Damaged(format!("a ranked row's entry at key {key:02x?}"))),

@@ -203,7 +203,8 @@ impl Operator for WindowTopN {
         Ok(())
     }
 
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
+        let value = value.unwrap_or_default();
         let damaged = || StateError::Damaged(format!("a ranked row's entry at key {key:02x?}"));
         match key.split_first().ok_or_else(damaged)? {
             (&ROW, rest) => self.rows.restore(rest, value),

@@ -7,17 +7,17 @@
 //! A key's bytes never begin another key's (arrow-row), so all rows of a key are those that begin
 //! with it. The changelog has the same entries, see [`super`].
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
 use std::sync::Arc;
 
 use datafusion_common::{Result, exec_err};
 
 use crate::operators::sides::{decode_time, encode_time};
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::disk::DiskError;
+use crate::state::map::{Bytes, StateMap};
 
 /// A row behind its key.
-pub type Place = Arc<[u8]>;
+pub type Place = Bytes;
 
 /// What an entry's key begins with in the changelog, before the side.
 const ROW: u8 = 1;
@@ -32,107 +32,129 @@ pub struct KeptRow {
     pub event_time_ms: Option<i64>,
 }
 
-#[derive(Debug, Default)]
-pub struct KeptRows {
-    side: u8,
-    rows: BTreeMap<Place, KeptRow>,
-    changed: BTreeSet<Place>,
-}
-
-impl KeptRows {
-    pub fn new(side: u8) -> KeptRows {
-        KeptRows { side, ..KeptRows::default() }
+impl KeptRow {
+    fn encode(self) -> Bytes {
+        let mut value = Vec::with_capacity(4 + 4 + 8 + 9);
+        value.extend_from_slice(&self.key_len.to_be_bytes());
+        value.extend_from_slice(&self.count.to_be_bytes());
+        value.extend_from_slice(&self.matches.to_be_bytes());
+        encode_time(self.event_time_ms, &mut value);
+        value.into()
     }
 
-    pub fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    /// Rows of a key; only those behind `after`, if there is one.
-    pub fn of<'k>(
-        &'k self,
-        key: &'k [u8],
-        after: Option<&Place>,
-    ) -> impl Iterator<Item = (&'k Place, &'k KeptRow)> {
-        let from = match after {
-            Some(after) => Bound::Excluded(&after[..]),
-            None => Bound::Included(key),
-        };
-        let from = self.rows.range::<[u8], _>((from, Bound::Unbounded));
-        from.take_while(move |(place, _)| place.starts_with(key))
-    }
-
-    /// A row comes once more.
-    pub fn add(&mut self, key: &[u8], row: &[u8], event_time_ms: Option<i64>, matches: u64) {
-        let place: Place = [key, row].concat().into();
-        let kept = self.rows.entry(place.clone()).or_insert(KeptRow {
-            key_len: key.len() as u32,
-            count: 0,
-            matches,
-            event_time_ms,
-        });
-        kept.count += 1;
-        self.changed.insert(place);
-    }
-
-    /// A row is taken back once.
-    pub fn take_back(&mut self, key: &[u8], row: &[u8]) -> Result<()> {
-        let place: Place = [key, row].concat().into();
-        let Some(kept) = self.rows.get_mut(&place) else {
-            return exec_err!("a join is told of a row that goes, and that never came");
-        };
-        kept.count -= 1;
-        if kept.count == 0 {
-            self.rows.remove(&place);
-        }
-        self.changed.insert(place);
-        Ok(())
-    }
-
-    /// A row meets one more, or one less. How many it has met before.
-    pub fn meets(&mut self, place: &Place, less: bool) -> u64 {
-        let Some(kept) = self.rows.get_mut(place) else { return 0 };
-        let before = kept.matches;
-        kept.matches = if less { before.saturating_sub(1) } else { before + 1 };
-        self.changed.insert(place.clone());
-        before
-    }
-
-    pub fn commit(&mut self, id: StateId, changes: &mut Vec<Change>) {
-        for place in std::mem::take(&mut self.changed) {
-            let value = self.rows.get(&place).map(|kept| {
-                let mut value = Vec::with_capacity(4 + 4 + 8 + 9);
-                value.extend_from_slice(&kept.key_len.to_be_bytes());
-                value.extend_from_slice(&kept.count.to_be_bytes());
-                value.extend_from_slice(&kept.matches.to_be_bytes());
-                encode_time(kept.event_time_ms, &mut value);
-                value
-            });
-            changes.push(Change { key: id.key(&[&[ROW, self.side], &place]), value });
-        }
-    }
-
-    fn restore(&mut self, place: &[u8], value: &[u8]) -> Option<()> {
+    fn decode(place: &[u8], value: &[u8]) -> Option<KeptRow> {
         let (key_len, rest) = value.split_first_chunk::<4>()?;
         let (count, rest) = rest.split_first_chunk::<4>()?;
         let (matches, rest) = rest.split_first_chunk::<8>()?;
         let (event_time_ms, _) = decode_time(rest)?;
-        let kept = KeptRow {
-            key_len: u32::from_be_bytes(*key_len),
+        let key_len = u32::from_be_bytes(*key_len);
+        (key_len as usize <= place.len()).then_some(KeptRow {
+            key_len,
             count: u32::from_be_bytes(*count),
             matches: u64::from_be_bytes(*matches),
             event_time_ms,
+        })
+    }
+}
+
+#[derive(Debug)]
+pub struct KeptRows {
+    rows: StateMap,
+}
+
+impl KeptRows {
+    pub fn new(id: StateId, side: u8) -> KeptRows {
+        KeptRows { rows: StateMap::new(id.key(&[&[ROW, side]]), true) }
+    }
+
+    pub fn map(&mut self) -> &mut StateMap {
+        &mut self.rows
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows.len() as usize
+    }
+
+    /// Rows of a key; only those behind `after`, if there is one.
+    pub fn of(
+        &self,
+        key: &[u8],
+        after: Option<&Place>,
+    ) -> impl Iterator<Item = Result<(Place, KeptRow), DiskError>> {
+        let entries = self.rows.with_prefix(key, after.map(AsRef::as_ref));
+        entries.filter_map(|entry| match entry {
+            // What is in the map was encoded here, or checked when it was restored.
+            Ok((place, value)) => KeptRow::decode(&place, &value).map(|kept| Ok((place, kept))),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    fn get(&self, place: &[u8]) -> Result<Option<KeptRow>, DiskError> {
+        let value = self.rows.get(place)?;
+        Ok(value.and_then(|value| KeptRow::decode(place, &value)))
+    }
+
+    /// A row comes once more.
+    pub fn add(
+        &mut self,
+        key: &[u8],
+        row: &[u8],
+        event_time_ms: Option<i64>,
+        matches: u64,
+    ) -> Result<()> {
+        let place = [key, row].concat();
+        let key_len = key.len() as u32;
+        let there = self.get(&place)?;
+        let there = there.unwrap_or(KeptRow { key_len, count: 0, matches, event_time_ms });
+        let kept = KeptRow { count: there.count + 1, ..there };
+        self.rows.put(&place, kept.encode())?;
+        Ok(())
+    }
+
+    /// A row is taken back once.
+    pub fn take_back(&mut self, key: &[u8], row: &[u8]) -> Result<()> {
+        let place = [key, row].concat();
+        let Some(kept) = self.get(&place)? else {
+            return exec_err!("a join is told of a row that goes, and that never came");
         };
-        (kept.key_len as usize <= place.len()).then(|| self.rows.insert(place.into(), kept))?;
-        Some(())
+        match kept.count {
+            0 | 1 => self.rows.remove(&place)?,
+            count => self.rows.put(&place, KeptRow { count: count - 1, ..kept }.encode())?,
+        };
+        Ok(())
+    }
+
+    /// A row meets one more, or one less. How many it has met before.
+    pub fn meets(&mut self, place: &Place, less: bool) -> Result<u64> {
+        let Some(kept) = self.get(place)? else { return Ok(0) };
+        let before = kept.matches;
+        let matches = if less { before.saturating_sub(1) } else { before + 1 };
+        self.rows.put(place, KeptRow { matches, ..kept }.encode())?;
+        Ok(before)
+    }
+
+    fn restore(&mut self, place: &[u8], value: Option<&[u8]>) -> Option<Result<(), DiskError>> {
+        let changed = match value {
+            Some(value) => {
+                KeptRow::decode(place, value)?;
+                self.rows.put(place, Arc::from(value))
+            }
+            None => self.rows.remove(place),
+        };
+        Some(changed.map(|_| ()))
     }
 }
 
 /// Gives an entry of the changelog to the side that it is of.
-pub fn restore(sides: &mut [KeptRows; 2], key: &[u8], value: &[u8]) -> Result<(), StateError> {
+pub fn restore(
+    sides: &mut [KeptRows; 2],
+    key: &[u8],
+    value: Option<&[u8]>,
+) -> Result<(), StateError> {
     let restored = match key {
         [ROW, side @ 0..=1, place @ ..] => sides[usize::from(*side)].restore(place, value),
         _ => None,
     };
-    restored.ok_or_else(|| StateError::Damaged(format!("a join's entry at key {key:02x?}")))
+    let damaged = || StateError::Damaged(format!("a join's entry at key {key:02x?}"));
+    Ok(restored.ok_or_else(damaged)??)
 }

@@ -28,7 +28,8 @@ use datafusion_common::Result;
 use super::sides::{Codecs, Encoded, Half, PAIRS_MAX, Role, Sides, later};
 use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::map::StateMap;
 use crate::time::Watermark;
 use kept::{KeptRow, KeptRows, Place};
 
@@ -56,16 +57,14 @@ impl OperatorSpec for UpdatingJoinSpec {
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
         Ok(Box::new(UpdatingJoin {
             codecs: Codecs::new(self.sides.clone())?,
-            kept: [KeptRows::new(0), KeptRows::new(1)],
+            kept: [KeptRows::new(id, 0), KeptRows::new(id, 1)],
             arriving: None,
-            id,
         }))
     }
 }
 
 /// The operator.
 pub struct UpdatingJoin {
-    id: StateId,
     codecs: Codecs,
     kept: [KeptRows; 2],
     /// Rows that are on their way in.
@@ -155,7 +154,7 @@ impl UpdatingJoin {
     }
 
     /// The next rows that may meet, a bounded number of them; and up to which row they are all.
-    fn candidates(&self, arriving: &Arriving) -> (Vec<Candidate>, usize, Option<Place>) {
+    fn candidates(&self, arriving: &Arriving) -> Result<(Vec<Candidate>, usize, Option<Place>)> {
         let mut found: Vec<Candidate> = Vec::new();
         let others = &self.kept[1 - arriving.side];
         let last = arriving.rows.len().min(arriving.at + PAIRS_MAX);
@@ -165,16 +164,17 @@ impl UpdatingJoin {
             if !arriving.may_meet(row) {
                 continue;
             }
-            for (place, kept) in others.of(arriving.keys.row(row), after.as_ref()) {
+            for kept in others.of(arriving.keys.row(row), after.as_ref()) {
+                let (place, kept) = kept?;
                 if found.len() == PAIRS_MAX {
                     let last = found.last().filter(|last| last.row == row);
                     let last = last.map(|last| last.place.clone());
-                    return (found, row, last);
+                    return Ok((found, row, last));
                 }
-                found.push(Candidate { row, place: place.clone(), kept: *kept });
+                found.push(Candidate { row, place, kept });
             }
         }
-        (found, last, None)
+        Ok((found, last, None))
     }
 
     fn halves<'a>(side: usize, arrived: Half<'a>, kept: Half<'a>) -> [Half<'a>; 2] {
@@ -194,7 +194,7 @@ impl UpdatingJoin {
 
     /// Lets the next rows that arrive meet those that are kept.
     fn meet(&mut self, mut arriving: Arriving, out: &mut Vec<Rows>) -> Result<()> {
-        let (found, done, after) = self.candidates(&arriving);
+        let (found, done, after) = self.candidates(&arriving)?;
         let passing = self.passing(&arriving, &found)?;
         let passes = |pair: usize| passing.as_ref().is_none_or(|mask| mask.value(pair));
         let mut lines = Lines::default();
@@ -202,7 +202,7 @@ impl UpdatingJoin {
         for row in arriving.at..arriving.rows.len().min(done + 1) {
             while let Some((index, pair)) = pairs.next_if(|(_, pair)| pair.row == row) {
                 if passes(index) {
-                    self.pair(&mut arriving, &pair, &mut lines);
+                    self.pair(&mut arriving, &pair, &mut lines)?;
                 }
             }
             if row < done {
@@ -218,14 +218,14 @@ impl UpdatingJoin {
     }
 
     /// Two rows meet, or meet no longer.
-    fn pair(&mut self, arriving: &mut Arriving, pair: &Candidate, lines: &mut Lines) {
+    fn pair(&mut self, arriving: &mut Arriving, pair: &Candidate, lines: &mut Lines) -> Result<()> {
         let goes = arriving.rows.is_retraction(pair.row);
         let time_ms = arriving.event_time_ms(pair.row);
         let (own, other) = (self.role(arriving.side), self.role(1 - arriving.side));
         arriving.met += u64::from(pair.kept.count);
         let mut turns = false;
         if other.counts_matches() {
-            let before = self.kept[1 - arriving.side].meets(&pair.place, goes);
+            let before = self.kept[1 - arriving.side].meets(&pair.place, goes)?;
             turns = before == u64::from(goes);
         }
         // Alone it goes before the pair comes, and comes after the pair went.
@@ -241,6 +241,7 @@ impl UpdatingJoin {
         if turns && matches!(other, Role::Semi | Role::Anti) {
             lines.kept(pair, goes == (other == Role::Semi));
         }
+        Ok(())
     }
 
     /// A row has met all that it meets.
@@ -264,8 +265,7 @@ impl UpdatingJoin {
         if goes {
             return self.kept[side].take_back(key, bytes);
         }
-        self.kept[side].add(key, bytes, time_ms, met);
-        Ok(())
+        self.kept[side].add(key, bytes, time_ms, met)
     }
 
     fn emit(&self, arriving: &Arriving, lines: Lines, out: &mut Vec<Rows>) -> Result<()> {
@@ -327,12 +327,15 @@ impl Operator for UpdatingJoin {
         None
     }
 
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        self.kept.iter_mut().for_each(|kept| kept.commit(self.id, changes));
-        Ok(())
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        self.kept.iter_mut().map(KeptRows::map).collect()
     }
 
-    fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
+    fn restores_in_place(&self) -> bool {
+        true
+    }
+
+    fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
         kept::restore(&mut self.kept, key, value)
     }
 

@@ -62,11 +62,7 @@ impl Cluster {
         let mut started = Task::new(setup, NOW).unwrap();
         let nothing = Default::default();
         let (changelog, offsets) = self.committed.get(&(part, task)).unwrap_or(&nothing);
-        let mut restored = Restored::default();
-        for change in changelog {
-            restored.apply(Some(&change.key), change.value.as_deref());
-        }
-        started.restore(&restored).unwrap();
+        Disk::default().restore(&mut started, changelog);
         for partition in partitions {
             let next = offsets.get(&partition).copied().unwrap_or_default();
             let position = Position { next, end: self.end(&partition) };

@@ -132,7 +132,7 @@ impl SessionAggregate {
             self.forget_session(over);
             self.settled.remove(&(over.key.as_ref().into(), over.id));
         }
-        self.forget_runs(&over);
+        self.forget_runs(&over)?;
         Ok(())
     }
 

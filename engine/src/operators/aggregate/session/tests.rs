@@ -2,6 +2,7 @@ use arrow::array::{StringArray, TimestampMillisecondArray};
 use arrow::util::display::array_value_to_string;
 
 use super::*;
+use crate::operators::commit;
 use crate::testing::{events, topology};
 
 async fn operator() -> Box<dyn Operator> {
@@ -87,9 +88,9 @@ async fn sessions_that_become_one_bring_what_they_have_through_a_restart() {
     let mut first = operator().await;
     let mut changes = Vec::new();
     add(&mut first, &[(Some(0), "x", 1), (Some(20), "x", 2), (Some(40), "x", 4)]);
-    first.commit(&mut changes).unwrap();
+    commit(first.as_mut(), &mut changes, &mut Vec::new()).unwrap();
     add(&mut first, &[(Some(10), "x", 8)]);
-    first.commit(&mut changes).unwrap();
+    commit(first.as_mut(), &mut changes, &mut Vec::new()).unwrap();
     let mut kept = std::collections::BTreeMap::new();
     for Change { key, value } in changes {
         match value {
@@ -102,13 +103,14 @@ async fn sessions_that_become_one_bring_what_they_have_through_a_restart() {
     let mut second = operator().await;
     let prefix = StateId::of("q").key(&[]).len();
     for (key, value) in &kept {
-        second.restore(&key[prefix..], value).unwrap();
+        second.restore(&key[prefix..], Some(value)).unwrap();
     }
+    commit(second.as_mut(), &mut Vec::new(), &mut Vec::new()).unwrap();
     second.restored(Watermark(5)).unwrap();
     add(&mut second, &[(Some(30), "x", 16)]);
     assert_eq!(advance(&mut second, 51), ["0-50 x 31 @ 50"]);
     let mut changes = Vec::new();
-    second.commit(&mut changes).unwrap();
+    commit(second.as_mut(), &mut changes, &mut Vec::new()).unwrap();
     changes.iter().filter(|change| change.value.is_none()).for_each(|change| {
         kept.remove(&change.key);
     });

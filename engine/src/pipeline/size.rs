@@ -1,0 +1,61 @@
+//! Sizes as people write them: `512MB`, `2 GiB`.
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SizeError {
+    #[error("a size is a number and a unit, such as '512MB' or '2GiB'")]
+    Shape,
+    #[error("'{0}' is no unit of size; there are B, kB, MB, GB, TB and KiB, MiB, GiB, TiB")]
+    Unit(String),
+    #[error("at least 16MB are needed")]
+    TooSmall,
+    #[error("this size is too large")]
+    TooLarge,
+}
+
+const LEAST: usize = 16_000_000;
+
+/// Bytes.
+pub fn parse_size(text: &str) -> Result<usize, SizeError> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    if number.is_empty() {
+        return Err(SizeError::Shape);
+    }
+    let unit = unit.trim();
+    let unit_bytes: usize = match unit.to_ascii_lowercase().as_str() {
+        "" => return Err(SizeError::Shape),
+        "b" => 1,
+        "kb" => 1_000,
+        "kib" => 1 << 10,
+        "mb" => 1_000_000,
+        "mib" => 1 << 20,
+        "gb" => 1_000_000_000,
+        "gib" => 1 << 30,
+        "tb" => 1_000_000_000_000,
+        "tib" => 1 << 40,
+        _ => return Err(SizeError::Unit(unit.to_owned())),
+    };
+    let number = number.parse::<usize>().map_err(|_| SizeError::TooLarge)?;
+    match number.checked_mul(unit_bytes).ok_or(SizeError::TooLarge)? {
+        bytes if bytes < LEAST => Err(SizeError::TooSmall),
+        bytes => Ok(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_numbers_with_units() {
+        assert_eq!(parse_size("512MB"), Ok(512_000_000));
+        assert_eq!(parse_size(" 2 GiB "), Ok(2 << 30));
+        assert_eq!(parse_size("16777216b"), Ok(16 << 20));
+        assert_eq!(parse_size("64"), Err(SizeError::Shape));
+        assert_eq!(parse_size("many MB"), Err(SizeError::Shape));
+        assert_eq!(parse_size("1 MB"), Err(SizeError::TooSmall));
+        assert_eq!(parse_size("5 MX"), Err(SizeError::Unit("MX".to_owned())));
+        assert_eq!(parse_size("99999999999999 TB"), Err(SizeError::TooLarge));
+    }
+}

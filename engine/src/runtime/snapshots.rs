@@ -1,0 +1,303 @@
+//! A task's state on disk: what does not fit in memory, and where a restart begins.
+//!
+//! State stays in memory alone while there is little of it. Beyond [`DISK_FROM_BYTES`], commits are
+//! written to the state directory as well, after their transaction; beyond what the pipeline allows
+//! (`state_memory`), memory keeps what is being changed and the disk has the rest.
+//!
+//! A restart takes up what it finds there, and the records of the changelog behind its checkpoint.
+//! What cannot be right is thrown away and made anew from the changelog: a snapshot of another
+//! state, one beyond the changelog's end, and one so old that the changelog may have forgotten
+//! what was deleted since.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use broker::client::{Client, ClientError, Isolation, OffsetSpec, ReaderEvent, ReaderOptions};
+use broker::ids::{Offset, TopicPartition};
+use broker::record::BatchError;
+use tokio::time::Instant;
+
+use super::now;
+use crate::state::StateError;
+use crate::state::changelog::{Change, Meta};
+use crate::state::disk::{Checkpoint, DiskError, DiskState, StateDir};
+use crate::task::{Restoring, Task};
+
+/// State that is smaller is read from the changelog in no time.
+const DISK_FROM_BYTES: usize = 32 << 20;
+/// How often a checkpoint is written.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
+/// A snapshot is good for half the time that the changelog remembers deletions
+/// (`delete.retention.ms`, 24 hours).
+const CHECKPOINT_AGE_MAX_MS: i64 = 12 * 3600 * 1000;
+
+/// Processes that use one data directory at a time.
+const PROCESSES_MAX: usize = 16;
+
+/// The state directory of a process, opened when it is first needed.
+#[derive(Debug)]
+pub struct SharedStateDir {
+    path: PathBuf,
+    cache_bytes: u64,
+    opened: Mutex<Option<StateDir>>,
+}
+
+impl SharedStateDir {
+    pub fn new(path: PathBuf, cache_bytes: u64) -> SharedStateDir {
+        SharedStateDir { path, cache_bytes, opened: Mutex::new(None) }
+    }
+
+    fn get(&self) -> Result<StateDir, DiskError> {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(dir) = &*opened {
+            return Ok(dir.clone());
+        }
+        // Another process may run the same pipelines beside this one: each has a directory of its
+        // own, and which one does not matter.
+        let mut path = self.path.clone();
+        for number in 2..=PROCESSES_MAX {
+            match StateDir::open(&path, self.cache_bytes) {
+                Err(DiskError::Locked { .. }) => path = self.numbered(number),
+                dir => return Ok(opened.insert(dir?).clone()),
+            }
+        }
+        let dir = StateDir::open(&path, self.cache_bytes)?;
+        Ok(opened.insert(dir).clone())
+    }
+
+    /// `state`, `state-2`, `state-3` …
+    fn numbered(&self, number: usize) -> PathBuf {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        self.path.with_file_name(format!("{name}-{number}"))
+    }
+
+    /// Whether any run has needed it.
+    fn exists(&self) -> bool {
+        self.path.is_dir()
+    }
+}
+
+/// What may go wrong in taking up state.
+#[derive(Debug)]
+pub enum RestoreError {
+    Client(ClientError),
+    State(StateError),
+}
+
+impl From<ClientError> for RestoreError {
+    fn from(error: ClientError) -> RestoreError {
+        RestoreError::Client(error)
+    }
+}
+
+impl From<StateError> for RestoreError {
+    fn from(error: StateError) -> RestoreError {
+        RestoreError::State(error)
+    }
+}
+
+impl From<DiskError> for RestoreError {
+    fn from(error: DiskError) -> RestoreError {
+        RestoreError::State(error.into())
+    }
+}
+
+impl From<BatchError> for RestoreError {
+    fn from(error: BatchError) -> RestoreError {
+        RestoreError::State(StateError::Damaged(error.to_string()))
+    }
+}
+
+/// What came of restoring.
+pub enum Restored {
+    /// Where to go on, if there was any state.
+    From(Option<Meta>),
+    /// The snapshot is of another state and was deleted: a new task is to try again.
+    Stale,
+}
+
+/// The snapshot of one task.
+pub struct Snapshots {
+    dir: Option<Arc<SharedStateDir>>,
+    name: String,
+    changelog: TopicPartition,
+    /// What the task's state may take of memory.
+    bytes_max: usize,
+    disk: Option<DiskState>,
+    checkpoint_at: Instant,
+}
+
+impl Snapshots {
+    pub fn new(
+        dir: Option<Arc<SharedStateDir>>,
+        name: String,
+        changelog: TopicPartition,
+        bytes_max: usize,
+    ) -> Snapshots {
+        let checkpoint_at = Instant::now() + CHECKPOINT_INTERVAL;
+        Snapshots { dir, name, changelog, bytes_max, disk: None, checkpoint_at }
+    }
+
+    /// Takes up the task's state, and says how many of how many records have been read.
+    pub async fn restore(
+        &mut self,
+        client: &dyn Client,
+        task: &mut Task,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Restored, RestoreError> {
+        let (start, end) = bounds(client, &self.changelog).await?;
+        let found = self.found(start, end)?;
+        let mut restoring = Restoring::new(task, self.bytes_max);
+        let mut from = start;
+        let mut expected = None;
+        if let Some((disk, checkpoint)) = found
+            && let Some(state) = restoring.open(&disk)?
+            && state == checkpoint.state
+        {
+            (from, expected) = (Offset(checkpoint.next).max(start), Some(state));
+        }
+        self.read(client, &mut restoring, from, end, &mut progress).await?;
+        let (meta, disk) = restoring.finish()?;
+        self.disk = disk;
+        let found = meta.as_ref().map(|meta| meta.state.as_str());
+        if expected.is_some() && expected.as_deref() != found {
+            self.delete()?;
+            return Ok(Restored::Stale);
+        }
+        Ok(Restored::From(meta))
+    }
+
+    async fn read(
+        &mut self,
+        client: &dyn Client,
+        restoring: &mut Restoring<'_>,
+        from: Offset,
+        end: Offset,
+        progress: &mut impl FnMut(u64, u64),
+    ) -> Result<(), RestoreError> {
+        let total = end.since(from).max(0) as u64;
+        progress(0, total);
+        if total == 0 {
+            return Ok(());
+        }
+        let options = ReaderOptions::partitions(vec![(self.changelog.clone(), from)]);
+        let mut reader = client.reader(options).await?;
+        loop {
+            let ReaderEvent::Batches(fetched) = reader.next().await? else { continue };
+            for batch in &fetched.batches {
+                for record in batch.records()?.iter() {
+                    let record = record?;
+                    restoring.take(record.key, record.value)?;
+                }
+            }
+            if restoring.wants_disk()
+                && let Some(disk) = self.fresh()?
+            {
+                restoring.spill(disk)?;
+            }
+            progress(fetched.next_offset.since(from).max(0) as u64, total);
+            if fetched.next_offset >= end {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What an earlier run has left, if it can be of use.
+    fn found(
+        &self,
+        start: Offset,
+        end: Offset,
+    ) -> Result<Option<(DiskState, Checkpoint)>, DiskError> {
+        let Some(dir) = self.dir.as_ref().filter(|dir| dir.exists()) else { return Ok(None) };
+        let dir = dir.get()?;
+        if !dir.has(&self.name) {
+            return Ok(None);
+        }
+        let disk = dir.task(&self.name)?;
+        let fits = |checkpoint: &Checkpoint| {
+            let age_ms = now().0.saturating_sub(checkpoint.at_ms);
+            (start..=end).contains(&Offset(checkpoint.next))
+                && (0..CHECKPOINT_AGE_MAX_MS).contains(&age_ms)
+        };
+        Ok(disk.checkpoint()?.filter(fits).map(|checkpoint| (disk, checkpoint)))
+    }
+
+    /// An empty part of the state directory, if there is a directory.
+    fn fresh(&self) -> Result<Option<DiskState>, DiskError> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let dir = dir.get()?;
+        dir.delete(&self.name)?;
+        dir.task(&self.name).map(Some)
+    }
+
+    fn delete(&mut self) -> Result<(), DiskError> {
+        self.disk = None;
+        match &self.dir {
+            Some(dir) if dir.exists() => dir.get()?.delete(&self.name),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether so much has changed that memory should be given back by a commit.
+    pub fn wants_commit(&self, task: &mut Task) -> bool {
+        self.dir.is_some() && task.state_bytes() > self.bytes_max.saturating_mul(2)
+    }
+
+    /// A transaction with these changes has been written.
+    pub async fn committed(
+        &mut self,
+        client: &dyn Client,
+        task: &mut Task,
+        changes: &[Change],
+        derived: &[Change],
+    ) -> Result<(), RestoreError> {
+        match &self.disk {
+            Some(disk) => disk.apply(changes.iter().chain(derived))?,
+            None if task.state_bytes() > DISK_FROM_BYTES.min(self.bytes_max) => {
+                let Some(disk) = self.fresh()? else { return Ok(()) };
+                task.spill(&disk)?;
+                // With the meta record among them.
+                disk.apply(changes.iter())?;
+                self.disk = Some(disk);
+            }
+            None => return Ok(()),
+        }
+        if task.state_bytes() > self.bytes_max {
+            task.evict();
+        }
+        if Instant::now() >= self.checkpoint_at {
+            self.checkpoint(client, task).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that all that was committed is on disk, for the next run to begin with.
+    pub async fn checkpoint(
+        &mut self,
+        client: &dyn Client,
+        task: &Task,
+    ) -> Result<(), RestoreError> {
+        self.checkpoint_at = Instant::now() + CHECKPOINT_INTERVAL;
+        let Some(disk) = self.disk.as_ref().filter(|_| task.is_all_in_maps()) else {
+            return Ok(());
+        };
+        // The task writes its changelog alone, so its end is that of the last commit.
+        let (_, next) = bounds(client, &self.changelog).await?;
+        let checkpoint =
+            Checkpoint { state: task.state().to_owned(), next: next.0, at_ms: now().0 };
+        Ok(disk.set_checkpoint(&checkpoint)?)
+    }
+}
+
+async fn bounds(
+    client: &dyn Client,
+    partition: &TopicPartition,
+) -> Result<(Offset, Offset), ClientError> {
+    let one = std::slice::from_ref(partition);
+    let first = |offsets: Vec<Option<Offset>>| offsets.first().copied().flatten();
+    let start = first(client.list_offsets(one, OffsetSpec::Earliest).await?);
+    let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
+    let end = first(client.list_offsets(one, latest).await?);
+    Ok((start.unwrap_or_default(), end.unwrap_or_default()))
+}

@@ -1,0 +1,500 @@
+//! A map of bytes to bytes: what operators keep, in memory, or on disk where that is too much.
+//!
+//! ```text
+//! put, remove ─→ slots ─ commit ─→ changes ─┬→ changelog
+//! get, range  ←─   ↑                        └→ disk, once the transaction is written
+//!                  └── what is not among the slots, from disk
+//! ```
+//!
+//! Without a disk beneath it, the slots are the whole map. With one, they are what has changed
+//! since the last commit, and whatever else there was room for: the disk has what is committed,
+//! and never anything that is not.
+//!
+//! Invariants: keys come in the order of their bytes. A slot that has changed stays in memory until
+//! [`StateMap::evict`] is told that its change is on disk. An entry that came and went between two
+//! commits leaves no trace.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map;
+use std::iter::Peekable;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::changelog::Change;
+use super::disk::{DiskError, DiskRange, DiskState, LEN_PREFIX};
+
+pub type Bytes = Arc<[u8]>;
+
+/// What a slot costs beside its bytes: two counted allocations and its place in the tree.
+const SLOT_OVERHEAD: usize = 120;
+
+#[derive(Debug)]
+pub struct StateMap {
+    /// What its keys begin with in the changelog and on disk.
+    prefix: Vec<u8>,
+    /// Its changes go to the changelog; else it can be made from others that do.
+    is_logged: bool,
+    slots: BTreeMap<Bytes, Slot>,
+    disk: Option<DiskState>,
+    /// The slots are the whole map, disk or not.
+    is_whole: bool,
+    /// Keys whose slots have changed since the last commit, in the order of the first change.
+    changed: Vec<Bytes>,
+    /// Entries on disk that are among no slots count as well.
+    len: u64,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    /// `None`: it is gone, and the changelog does not know yet.
+    value: Option<Bytes>,
+    /// It is among `changed`.
+    is_changed: bool,
+    /// The changelog has an entry of this key.
+    is_committed: bool,
+}
+
+impl StateMap {
+    /// An empty map. Those of one operator have different prefixes of one length.
+    pub fn new(prefix: Vec<u8>, is_logged: bool) -> StateMap {
+        StateMap {
+            prefix,
+            is_logged,
+            slots: BTreeMap::new(),
+            disk: None,
+            is_whole: true,
+            changed: Vec::new(),
+            len: 0,
+            bytes: 0,
+        }
+    }
+
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Roughly how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether this key of the changelog is one of its own; what it is called here.
+    pub fn own<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
+        key.strip_prefix(self.prefix.as_slice())
+    }
+
+    pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        if let Some(slot) = self.slots.get(key) {
+            return Ok(slot.value.clone());
+        }
+        match &self.disk {
+            Some(disk) if !self.is_whole => disk.get(&self.full_key(key)),
+            _ => Ok(None),
+        }
+    }
+
+    pub fn contains(&self, key: &[u8]) -> Result<bool, DiskError> {
+        match self.slots.get(key) {
+            Some(slot) => Ok(slot.value.is_some()),
+            None => self.is_on_disk(key),
+        }
+    }
+
+    /// Puts an entry in the place of the one of its key. Whether there was one.
+    pub fn put(&mut self, key: &[u8], value: Bytes) -> Result<bool, DiskError> {
+        let value_len = value.len();
+        if let Some(slot) = self.slots.get_mut(key) {
+            let before = slot.value.replace(value);
+            let was_changed = std::mem::replace(&mut slot.is_changed, true);
+            self.bytes += value_len;
+            self.bytes -= before.as_ref().map_or(0, |before| before.len());
+            self.len += u64::from(before.is_none());
+            if !was_changed && let Some((key, _)) = self.slots.get_key_value(key) {
+                self.changed.push(key.clone());
+            }
+            return Ok(before.is_some());
+        }
+        let is_committed = self.is_on_disk(key)?;
+        let key: Bytes = key.into();
+        self.bytes += SLOT_OVERHEAD + key.len() + value_len;
+        self.len += u64::from(!is_committed);
+        self.changed.push(key.clone());
+        self.slots.insert(key, Slot { value: Some(value), is_changed: true, is_committed });
+        Ok(is_committed)
+    }
+
+    /// Whether there was one.
+    pub fn remove(&mut self, key: &[u8]) -> Result<bool, DiskError> {
+        let Some(slot) = self.slots.get_mut(key) else {
+            if !self.is_on_disk(key)? {
+                return Ok(false);
+            }
+            let key: Bytes = key.into();
+            self.bytes += SLOT_OVERHEAD + key.len();
+            self.len -= 1;
+            self.changed.push(key.clone());
+            let slot = Slot { value: None, is_changed: true, is_committed: true };
+            self.slots.insert(key, slot);
+            return Ok(true);
+        };
+        let Some(before) = slot.value.take() else { return Ok(false) };
+        self.bytes -= before.len();
+        self.len -= 1;
+        if !slot.is_committed {
+            // `changed` may still name it: a commit finds nothing there.
+            self.drop_slot(key);
+            return Ok(true);
+        }
+        if !std::mem::replace(&mut slot.is_changed, true)
+            && let Some((key, _)) = self.slots.get_key_value(key)
+        {
+            self.changed.push(key.clone());
+        }
+        Ok(true)
+    }
+
+    /// Entries within these bounds, in the order of their keys.
+    pub fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Range<'_> {
+        let is_empty = match (from, to) {
+            (Bound::Included(from), Bound::Included(to)) => from > to,
+            (Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to))
+            | (Bound::Included(from), Bound::Excluded(to)) => from >= to,
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+        };
+        let disk = self.disk.as_ref().filter(|_| !self.is_whole && !is_empty);
+        Range {
+            slots: match is_empty {
+                true => btree_map::Range::default().peekable(),
+                false => self.slots.range::<[u8], _>((from, to)).peekable(),
+            },
+            disk: disk.map(|disk| {
+                let full = |key: &[u8]| self.full_key(key);
+                let to = match to {
+                    Bound::Unbounded => after_prefix(&self.prefix),
+                    to => to.map(full),
+                };
+                let from = match from {
+                    Bound::Unbounded => Bound::Included(self.prefix.clone()),
+                    from => from.map(full),
+                };
+                disk.range(from, to).peekable()
+            }),
+            prefix_len: self.prefix.len(),
+        }
+    }
+
+    /// Entries whose keys begin with `prefix`; only those behind `after`, if there is one.
+    pub fn with_prefix(&self, prefix: &[u8], after: Option<&[u8]>) -> Range<'_> {
+        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let to = after_prefix(prefix);
+        self.range(from, to.as_ref().map(Vec::as_slice))
+    }
+
+    /// The first entry, if there is one.
+    pub fn first(&self) -> Result<Option<(Bytes, Bytes)>, DiskError> {
+        self.range(Bound::Unbounded, Bound::Unbounded).next().transpose()
+    }
+
+    /// The last key that is less than this one.
+    pub fn last_before(&self, end: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        let mut end: Bytes = end.into();
+        loop {
+            let below = (Bound::Unbounded, Bound::Excluded(&end[..]));
+            let slot = self.slots.range::<[u8], _>(below).next_back();
+            let disk = self.disk.as_ref().filter(|_| !self.is_whole);
+            let on_disk = match disk {
+                Some(disk) => disk.last_key(&self.prefix, &self.full_key(&end))?,
+                None => None,
+            };
+            let on_disk = on_disk.map(|key| Bytes::from(&key[self.prefix.len()..]));
+            match (slot, on_disk) {
+                (None, on_disk) => return Ok(on_disk),
+                (Some((key, _)), Some(on_disk)) if *on_disk > **key => return Ok(Some(on_disk)),
+                (Some((key, slot)), _) if slot.value.is_some() => return Ok(Some(key.clone())),
+                // It is gone, on disk as well.
+                (Some((key, _)), _) => end = key.clone(),
+            }
+        }
+    }
+
+    /// What has changed since the last call, in the order of keys: for the changelog, if its
+    /// changes go there, and for the disk, if there is one.
+    pub fn take_changes(&mut self, logged: &mut Vec<Change>, derived: &mut Vec<Change>) {
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        let kept = self.is_logged || self.disk.is_some();
+        let mut any = false;
+        for key in changed {
+            let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.is_changed) else {
+                continue;
+            };
+            slot.is_changed = false;
+            slot.is_committed = slot.value.is_some();
+            let value = slot.value.as_deref().map(<[u8]>::to_vec);
+            if value.is_none() && (self.is_whole || self.disk.is_none()) {
+                self.drop_slot(&key);
+            }
+            if kept {
+                let change = Change { key: self.full_key(&key), value };
+                if self.is_logged {
+                    logged.push(change)
+                } else {
+                    derived.push(change)
+                }
+                any = true;
+            }
+        }
+        if any && self.disk.is_some() {
+            derived.push(self.len_change());
+        }
+    }
+
+    /// Puts an empty disk beneath: what is to be written to it.
+    pub fn spill(&mut self, disk: DiskState) -> impl Iterator<Item = Change> {
+        self.disk = Some(disk);
+        let entries = self.slots.iter().filter(|(_, slot)| slot.is_committed);
+        let entries = entries.filter_map(|(key, slot)| {
+            let value = slot.value.as_deref()?.to_vec();
+            Some(Change { key: self.full_key(key), value: Some(value) })
+        });
+        entries.chain([self.len_change()])
+    }
+
+    /// Takes up what an earlier run has left on disk; into memory if `whole`.
+    pub fn open(&mut self, disk: DiskState, whole: bool) -> Result<(), DiskError> {
+        let len = disk.get(&self.len_key())?;
+        self.len = len.and_then(|len| len[..].try_into().ok()).map_or(0, u64::from_be_bytes);
+        self.is_whole = whole;
+        if whole {
+            let from = Bound::Included(self.prefix.clone());
+            for entry in disk.range(from, after_prefix(&self.prefix)) {
+                let (key, value) = entry?;
+                let key: Bytes = key[self.prefix.len()..].into();
+                self.bytes += SLOT_OVERHEAD + key.len() + value.len();
+                let slot = Slot { value: Some(value), is_changed: false, is_committed: true };
+                self.slots.insert(key, slot);
+            }
+        }
+        self.disk = Some(disk);
+        Ok(())
+    }
+
+    /// Where the disk has how many entries there are.
+    fn len_key(&self) -> Vec<u8> {
+        [&LEN_PREFIX[..], &self.prefix].concat()
+    }
+
+    fn len_change(&self) -> Change {
+        Change { key: self.len_key(), value: Some(self.len.to_be_bytes().to_vec()) }
+    }
+
+    /// Everything that was committed is on disk: what is not needed in memory may go.
+    pub fn evict(&mut self) {
+        if self.disk.is_none() {
+            return;
+        }
+        self.is_whole = false;
+        self.slots.retain(|_, slot| slot.is_changed);
+        let sizes = self.slots.iter().map(|(key, slot)| {
+            SLOT_OVERHEAD + key.len() + slot.value.as_ref().map_or(0, |value| value.len())
+        });
+        self.bytes = sizes.sum();
+    }
+
+    fn is_on_disk(&self, key: &[u8]) -> Result<bool, DiskError> {
+        match &self.disk {
+            Some(disk) if !self.is_whole => disk.contains(&self.full_key(key)),
+            _ => Ok(false),
+        }
+    }
+
+    fn drop_slot(&mut self, key: &[u8]) {
+        if let Some(slot) = self.slots.remove(key) {
+            let value = slot.value.map_or(0, |value| value.len());
+            self.bytes -= SLOT_OVERHEAD + key.len() + value;
+        }
+    }
+
+    fn full_key(&self, key: &[u8]) -> Vec<u8> {
+        [self.prefix.as_slice(), key].concat()
+    }
+}
+
+/// Where keys that begin with `prefix` end.
+fn after_prefix(prefix: &[u8]) -> Bound<Vec<u8>> {
+    let last = prefix.iter().rposition(|byte| *byte != u8::MAX);
+    let Some(last) = last else { return Bound::Unbounded };
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Bound::Excluded(end)
+}
+
+/// Entries of slots and disk together: where both have a key, the slot counts.
+pub struct Range<'a> {
+    slots: Peekable<btree_map::Range<'a, Bytes, Slot>>,
+    disk: Option<Peekable<DiskRange>>,
+    prefix_len: usize,
+}
+
+impl Iterator for Range<'_> {
+    type Item = Result<(Bytes, Bytes), DiskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let on_disk = self.disk.as_mut().and_then(Peekable::peek);
+            let order = match (self.slots.peek(), on_disk) {
+                (None, None) => return None,
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (_, Some(Err(_))) | (None, Some(_)) => std::cmp::Ordering::Greater,
+                (Some((slot, _)), Some(Ok((key, _)))) => (***slot).cmp(&key[self.prefix_len..]),
+            };
+            if order.is_gt() {
+                let entry = self.disk.as_mut()?.next()?;
+                let prefix_len = self.prefix_len;
+                return Some(entry.map(|(key, value)| (key[prefix_len..].into(), value)));
+            }
+            if order.is_eq() {
+                self.disk.as_mut()?.next();
+            }
+            let (key, slot) = self.slots.next()?;
+            if let Some(value) = &slot.value {
+                return Some(Ok((key.clone(), value.clone())));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::state::changelog::StateId;
+    use crate::state::disk::StateDir;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Put(Vec<u8>, Vec<u8>),
+        Remove(Vec<u8>),
+        Commit,
+        Evict,
+        /// What was not committed is gone; what is on disk is there, in memory or not.
+        Restart {
+            whole: bool,
+        },
+    }
+
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        prop::collection::vec(prop::sample::select(vec![0, 1, 254, 255]), 0..3)
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (key(), prop::collection::vec(any::<u8>(), 0..3))
+                .prop_map(|(key, value)| Step::Put(key, value)),
+            5 => key().prop_map(Step::Remove),
+            3 => Just(Step::Commit),
+            1 => Just(Step::Evict),
+            1 => any::<bool>().prop_map(|whole| Step::Restart { whole }),
+        ]
+    }
+
+    type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    fn entries(range: Range<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
+        range
+            .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())).unwrap())
+            .collect()
+    }
+
+    fn check(map: &StateMap, model: &Model, probe: &[u8]) {
+        let all: Vec<_> = model.clone().into_iter().collect();
+        assert_eq!(entries(map.range(Bound::Unbounded, Bound::Unbounded)), all);
+        assert_eq!(map.len(), all.len() as u64);
+        let first = map.first().unwrap().map(|(key, _)| key.to_vec());
+        assert_eq!(first, all.first().map(|(key, _)| key.clone()));
+        assert_eq!(map.get(probe).unwrap().as_deref(), model.get(probe).map(Vec::as_slice));
+        assert_eq!(map.contains(probe).unwrap(), model.contains_key(probe));
+        let of: Vec<_> = all.iter().filter(|(key, _)| key.starts_with(probe)).cloned().collect();
+        assert_eq!(entries(map.with_prefix(probe, None)), of);
+        let behind: Vec<_> = all.iter().filter(|(key, _)| **key > *probe).cloned().collect();
+        assert_eq!(entries(map.range(Bound::Excluded(probe), Bound::Unbounded)), behind);
+        let before = model.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(probe)));
+        let before = before.map(|(key, _)| key.clone()).next_back();
+        assert_eq!(map.last_before(probe).unwrap().map(|key| key.to_vec()), before);
+    }
+
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+    proptest! {
+        #[test]
+        fn it_is_a_sorted_map_wherever_its_entries_are(
+            steps in prop::collection::vec(step(), 0..60),
+            disk_from in prop::option::of(0..30usize),
+            probes in prop::collection::vec(key(), 60),
+        ) {
+            let temp = tempfile::tempdir().unwrap();
+            let dir = disk_from.map(|_| StateDir::open(temp.path(), 0).unwrap());
+            let name = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
+            let prefix = || StateId::of("test").key(&[&[1]]);
+            // Its neighbours on disk are none of its own.
+            let new = || StateMap::new(prefix(), true);
+            let mut map = new();
+            let (mut model, mut committed) = (Model::new(), Model::new());
+            let (mut changelog, mut disk) = (Model::new(), None::<DiskState>);
+            for (at, (step, probe)) in steps.into_iter().zip(probes).enumerate() {
+                match step {
+                    Step::Put(key, value) => {
+                        let was_there = model.insert(key.clone(), value.clone()).is_some();
+                        prop_assert_eq!(map.put(&key, value.into()).unwrap(), was_there);
+                    }
+                    Step::Remove(key) => {
+                        prop_assert_eq!(map.remove(&key).unwrap(), model.remove(&key).is_some());
+                    }
+                    Step::Commit => {
+                        let (mut logged, mut derived) = (Vec::new(), Vec::new());
+                        map.take_changes(&mut logged, &mut derived);
+                        for Change { key, value } in &logged {
+                            let own = map.own(key).unwrap().to_vec();
+                            match value {
+                                Some(value) => changelog.insert(own, value.clone()),
+                                None => Some(changelog.remove(&own).expect("it was there")),
+                            };
+                        }
+                        if let Some(disk) = &disk {
+                            disk.apply(logged.iter().chain(&derived)).unwrap();
+                        } else if let Some(dir) = dir.as_ref().filter(|_| disk_from <= Some(at)) {
+                            let fresh = dir.task(&name).unwrap();
+                            let other = |key: &[u8], value: &[u8]| {
+                                Change { key: key.to_vec(), value: Some(value.to_vec()) }
+                            };
+                            let mut all: Vec<Change> = map.spill(fresh.clone()).collect();
+                            all.push(other(&StateId::of("test").key(&[&[0, 255]]), b"before"));
+                            all.push(other(&StateId::of("test").key(&[&[2]]), b"after"));
+                            fresh.apply(all.iter()).unwrap();
+                            disk = Some(fresh);
+                        }
+                        committed.clone_from(&model);
+                        prop_assert_eq!(&changelog, &committed);
+                    }
+                    Step::Evict => map.evict(),
+                    Step::Restart { whole } => {
+                        let Some(disk) = &disk else { continue };
+                        map = new();
+                        map.open(disk.clone(), whole).unwrap();
+                        model.clone_from(&committed);
+                    }
+                }
+                check(&map, &model, &probe);
+            }
+        }
+    }
+}

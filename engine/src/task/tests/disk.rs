@@ -1,0 +1,97 @@
+//! The state directory in miniature: what [`crate::runtime`] does with it, under the same crashes.
+
+use std::cell::RefCell;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::state::disk::{DiskState, StateDir};
+
+/// One for all tests: each task has a part of its own.
+static DIR: LazyLock<(tempfile::TempDir, StateDir)> = LazyLock::new(|| {
+    // Nothing here is about power cuts, so memory will do where there is such a directory.
+    let memory = tempfile::tempdir_in("/dev/shm");
+    let temp = memory.or_else(|_| tempfile::tempdir()).unwrap();
+    let dir = StateDir::open(temp.path(), 0).unwrap();
+    (temp, dir)
+});
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+/// Where a task's state is beside its changelog: nowhere, until [`Disk::on`].
+#[derive(Default)]
+pub struct Disk {
+    name: Option<String>,
+    disk: RefCell<Option<DiskState>>,
+    /// How many records of the changelog are on disk for certain.
+    checkpoint: Option<usize>,
+    commits: usize,
+}
+
+impl Disk {
+    /// From the next commit on, nothing that was committed stays in memory.
+    pub fn on(&mut self) {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        self.name.get_or_insert_with(|| format!("task-{number}"));
+    }
+
+    /// What is on disk, and the rest of the changelog.
+    pub fn restore(&self, task: &mut Task, changelog: &[Change]) -> Option<Meta> {
+        let bytes_max = if self.name.is_some() { 0 } else { usize::MAX };
+        let mut restoring = Restoring::new(task, bytes_max);
+        let mut disk = self.disk.borrow_mut();
+        let mut from = 0;
+        match (self.checkpoint, &*disk) {
+            (Some(checkpoint), Some(disk)) => {
+                restoring.open(disk).unwrap().unwrap();
+                from = checkpoint;
+            }
+            _ => *disk = None,
+        }
+        for change in &changelog[from..] {
+            restoring.take(Some(&change.key), change.value.as_deref()).unwrap();
+        }
+        let (meta, opened) = restoring.finish().unwrap();
+        *disk = opened;
+        meta
+    }
+
+    /// A transaction was written that ends there in the changelog.
+    pub fn committed(
+        &mut self,
+        task: &mut Task,
+        changes: &[Change],
+        derived: &[Change],
+        end: usize,
+    ) {
+        let Some(name) = self.name.as_ref().filter(|_| !changes.is_empty()) else { return };
+        let disk = self.disk.get_mut();
+        match disk {
+            Some(disk) => disk.apply(changes.iter().chain(derived)).unwrap(),
+            None => {
+                DIR.1.delete(name).unwrap();
+                let fresh = DIR.1.task(name).unwrap();
+                task.spill(&fresh).unwrap();
+                fresh.apply(changes.iter()).unwrap();
+                *disk = Some(fresh);
+                self.checkpoint = None;
+                task.evict();
+                return;
+            }
+        }
+        task.evict();
+        self.commits += 1;
+        if self.commits % 2 == 0 && task.is_all_in_maps() {
+            self.checkpoint = Some(end);
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.disk.take();
+        if let Some(name) = &self.name {
+            // The next run makes a directory of its own.
+            let _ = DIR.1.delete(name);
+        }
+    }
+}
