@@ -504,3 +504,63 @@ async fn a_bad_record_stops_the_query_and_names_its_place() {
         "{error}"
     );
 }
+
+const TOTALS: &str = r#"
+[settings]
+commit_interval = "200ms"
+state_memory = "16MB"
+[sources.sales]
+topic = "sales"
+format = "json"
+columns = { item = "string", n = "int" }
+[[queries]]
+name = "totals"
+from = "sales"
+sink = { topic = "totals", format = "json" }
+[[queries.steps]]
+group_by = ["item"]
+[queries.steps.aggregate]
+total = "sum(n)"
+"#;
+
+/// Far more groups than fit in what the pipeline may take of memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn state_that_outgrows_memory_goes_to_disk_and_a_restart_begins_there() {
+    const ITEMS: usize = 100_000;
+    let pipeline = pipeline(TOTALS);
+    let world = World::new().await;
+    world.create("sales", 1).await;
+    let state = tempfile::tempdir().unwrap();
+    let state_dir = state.path().join("state");
+    let sale = |item: usize, n: usize| format!(r#"{{"item":"item {item:>40}","n":{n}}}"#);
+    let mut expected: BTreeMap<usize, usize> = BTreeMap::new();
+    // Which items are sold: all, the same again by a restart from disk, and from nothing.
+    let rounds = [(0..ITEMS, true), (1000..1200, true), (500..1100, false), (0..300, true)];
+    for (round, (items, keeps_disk)) in rounds.into_iter().enumerate() {
+        let sales: Vec<String> = items.clone().map(|item| sale(item, item + round)).collect();
+        items.for_each(|item| *expected.entry(item).or_default() += item + round);
+        world.produce("sales", 0, &sales).await;
+        if !keeps_disk {
+            std::fs::remove_dir_all(&state_dir).unwrap();
+        }
+        let options = RuntimeOptions { state_dir: Some(state_dir.clone()), ..Default::default() };
+        let runtime = world.start_with(&[&pipeline], options);
+        world.wait_until_read("test-totals", "sales", 1).await;
+        let restored = runtime.progress().borrow()[0].restored;
+        runtime.stop();
+        runtime.finished().await.unwrap();
+        assert!(state_dir.is_dir(), "nothing went to disk");
+        match keeps_disk {
+            // All that had been committed was on disk.
+            true => assert_eq!(restored, (0, 0), "{round}"),
+            false => assert!(restored.1 > ITEMS as u64, "{restored:?}"),
+        }
+    }
+    let mut totals: BTreeMap<usize, usize> = BTreeMap::new();
+    for (_, value) in world.read("totals").await {
+        let value: Value = serde_json::from_str(&value).unwrap();
+        let item = value["item"].as_str().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+        totals.insert(item, value["total"].as_u64().unwrap() as usize);
+    }
+    assert_eq!(totals, expected);
+}

@@ -1,22 +1,23 @@
 //! What a task remembers, and its copy in a topic.
 //!
-//! State is a map of bytes to bytes, and the changelog is the same map as a compacted topic: every
-//! commit writes the entries that changed, in one transaction with the outputs and the input
+//! State is maps of bytes to bytes, and the changelog is the same maps as one compacted topic:
+//! every commit writes the entries that changed, in one transaction with the outputs and the input
 //! offsets. A task that starts reads its changelog to the end and is where the last commit left
-//! it, no matter how its predecessor ended.
+//! it, no matter how its predecessor ended. State that outgrows memory lies on disk as well, and a
+//! task that finds it there reads only the end of the changelog.
 //!
 //! ```text
-//! key    meta      layout u8 = 2, kind u8 = 0
-//!        operator  layout u8 = 2, kind u8 = 1, operator u64, the operator's own key
-//! value  meta      JSON: layout, operators, watermark_ms, latest_ms, offsets
+//! key    meta      layout u8 = 3, kind u8 = 0
+//!        operator  layout u8 = 3, kind u8 = 1, operator u64, the operator's own key
+//! value  meta      JSON: layout, state, operators, watermark_ms, latest_ms, told_ms, offsets
 //!        operator  the operator's own
 //! ```
 //!
 //! A window aggregate's own:
 //!
 //! ```text
-//! key    group     1 u8, window_start_ms i64, run u32, group key (arrow-row)
-//!        closed    2 u8, window_start_ms i64: closed, and ends after the watermark
+//! key    group     1 u8, window_start_ms i64 ^ sign, group key (arrow-row), run u32
+//!        closed    2 u8, window_start_ms i64 ^ sign: closed, and ends after the watermark
 //! value  group     accumulator states (arrow-row)
 //!        closed    empty
 //! ```
@@ -25,7 +26,7 @@
 //! its column's type):
 //!
 //! ```text
-//! key    group     1 u8, session id i64, run u32, group key (arrow-row)
+//! key    group     1 u8, session id i64 ^ sign, group key (arrow-row), run u32
 //!        session   3 u8, session id i64, group key
 //! value  group     accumulator states (arrow-row)
 //!        session   first time i64, last time i64, told u8: came out before the watermark was there
@@ -40,7 +41,8 @@
 //! becomes a few runs of falling size, and is rewritten a logarithmic number of times rather than
 //! at every commit.
 //!
-//! - [`store`]: the map in memory; [`changelog`]: keys, values and the meta record.
+//! - [`map`]: one map, in memory or on [`disk`]; [`store`]: the groups of windows in it;
+//! - [`changelog`]: keys, values and the meta record.
 //!
 //! Invariants: state in a layout or of an operator that is not ours is refused, never
 //! guessed at. Nothing is read back that was not written by a commit.
