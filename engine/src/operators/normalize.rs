@@ -15,7 +15,6 @@
 //!        record key  table's key (arrow-row)
 //! ```
 
-use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,13 +25,15 @@ use datafusion_common::Result;
 use super::sides::{RowCodec, decode_time, encode_time};
 use super::{Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::map::{Bytes, StateMap};
 use crate::time::Watermark;
 
 const ROW: u8 = 1;
 const RECORD_KEY: u8 = 2;
 
-type Bytes = Box<[u8]>;
+/// An event time.
+const HEADER_LEN: usize = 1 + 8;
 
 /// Which rows replace each other.
 #[derive(Debug)]
@@ -68,11 +69,8 @@ impl OperatorSpec for NormalizeSpec {
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
         Ok(Box::new(Normalize {
             rows: RowCodec::of_rows(&self.schema)?,
-            latest: HashMap::new(),
-            by_record_key: HashMap::new(),
-            changed: BTreeSet::new(),
-            changed_record_keys: BTreeSet::new(),
-            id,
+            latest: StateMap::new(id.key(&[&[ROW]]), true),
+            by_record_key: StateMap::new(id.key(&[&[RECORD_KEY]]), true),
             spec: self,
         }))
     }
@@ -81,20 +79,31 @@ impl OperatorSpec for NormalizeSpec {
 /// The operator.
 pub struct Normalize {
     spec: Arc<NormalizeSpec>,
-    id: StateId,
     rows: RowCodec,
-    latest: HashMap<Bytes, Latest>,
+    latest: StateMap,
     /// The table's key of what a record's key has brought.
-    by_record_key: HashMap<Bytes, Bytes>,
-    /// Keys whose row has changed since the last commit.
-    changed: BTreeSet<Bytes>,
-    changed_record_keys: BTreeSet<Bytes>,
+    by_record_key: StateMap,
 }
 
+/// A row as the changelog has it.
 #[derive(Clone, Debug)]
-struct Latest {
-    row: Arc<[u8]>,
-    event_time_ms: Option<i64>,
+struct Latest(Bytes);
+
+impl Latest {
+    fn new(row: &[u8], event_time_ms: Option<i64>) -> Latest {
+        let mut value = Vec::with_capacity(HEADER_LEN + row.len());
+        encode_time(event_time_ms, &mut value);
+        value.extend_from_slice(row);
+        Latest(value.into())
+    }
+
+    fn row(&self) -> &[u8] {
+        self.0.get(HEADER_LEN..).unwrap_or_default()
+    }
+
+    fn event_time_ms(&self) -> Option<i64> {
+        decode_time(&self.0)?.0
+    }
 }
 
 /// Rows to come out.
@@ -118,60 +127,50 @@ impl Normalize {
         (wanted, &rest[..self.spec.key.len()])
     }
 
-    fn upsert(&mut self, key: &[u8], record_key: Option<&[u8]>, row: Latest, told: &mut Told) {
+    fn upsert(
+        &mut self,
+        key: &[u8],
+        record_key: Option<&[u8]>,
+        row: Latest,
+        told: &mut Told,
+    ) -> Result<()> {
         if let Some(record_key) = record_key
-            && self.by_record_key.get(record_key).is_none_or(|known| **known != *key)
+            && self.by_record_key.get(record_key)?.is_none_or(|known| *known != *key)
         {
-            self.by_record_key.insert(record_key.into(), key.into());
-            self.changed_record_keys.insert(record_key.into());
+            self.by_record_key.put(record_key, key.into())?;
         }
-        match self.latest.get_mut(key) {
-            Some(latest) if latest.row == row.row => return,
-            Some(latest) => told.push(std::mem::replace(latest, row.clone()), true),
-            None => {
-                self.latest.insert(key.into(), row.clone());
-            }
+        match self.latest.get(key)?.map(Latest) {
+            Some(latest) if latest.row() == row.row() => return Ok(()),
+            Some(latest) => told.push(latest, true),
+            None => {}
         }
-        self.changed.insert(key.into());
+        self.latest.put(key, row.0.clone())?;
         told.push(row, false);
+        Ok(())
     }
 
-    fn delete_by_record_key(&mut self, record_key: &[u8], told: &mut Told) {
-        let Some(key) = self.by_record_key.remove(record_key) else { return };
-        self.changed_record_keys.insert(record_key.into());
-        self.delete(&key, told);
+    fn delete_by_record_key(&mut self, record_key: &[u8], told: &mut Told) -> Result<()> {
+        let Some(key) = self.by_record_key.get(record_key)? else { return Ok(()) };
+        self.by_record_key.remove(record_key)?;
+        self.delete(&key, told)
     }
 
-    fn delete(&mut self, key: &[u8], told: &mut Told) {
-        if let Some(gone) = self.latest.remove(key) {
-            told.push(gone, true);
-            self.changed.insert(key.into());
+    fn delete(&mut self, key: &[u8], told: &mut Told) -> Result<()> {
+        if let Some(gone) = self.latest.get(key)? {
+            self.latest.remove(key)?;
+            told.push(Latest(gone), true);
         }
+        Ok(())
     }
 
     fn rows(&self, told: Told) -> Result<Rows> {
-        let bytes: Vec<Option<&[u8]>> =
-            told.rows.iter().map(|row| Some(row.row.as_ref())).collect();
+        let bytes: Vec<Option<&[u8]>> = told.rows.iter().map(|row| Some(row.row())).collect();
         let schema = &self.spec.schema;
         let columns = self.rows.decode(&bytes, schema)?;
         let options = RecordBatchOptions::new().with_row_count(Some(bytes.len()));
         let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
-        let times = told.rows.iter().map(|row| row.event_time_ms).collect();
+        let times = told.rows.iter().map(Latest::event_time_ms).collect();
         Ok(Rows::changes(batch, times, BooleanArray::from(told.retracts)))
-    }
-
-    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        match key.split_first()? {
-            (&ROW, key) => {
-                let (event_time_ms, row) = decode_time(value)?;
-                self.latest.insert(key.into(), Latest { row: row.into(), event_time_ms });
-            }
-            (&RECORD_KEY, record_key) => {
-                self.by_record_key.insert(record_key.into(), value.into());
-            }
-            _ => return None,
-        }
-        Some(())
     }
 }
 
@@ -194,15 +193,15 @@ impl Operator for Normalize {
             let record_key = record_keys.is_valid(row).then(|| record_keys.value(row));
             if deletes.value(row) {
                 match record_key {
-                    Some(record_key) => self.delete_by_record_key(record_key, &mut told),
-                    None => self.delete(keys.row(row), &mut told),
+                    Some(record_key) => self.delete_by_record_key(record_key, &mut told)?,
+                    None => self.delete(keys.row(row), &mut told)?,
                 }
                 continue;
             }
             let times = &rows.event_times_ms;
             let event_time_ms = times.is_valid(row).then(|| times.value(row));
-            let latest = Latest { row: wanted.row(row).into(), event_time_ms };
-            self.upsert(keys.row(row), record_key, latest, &mut told);
+            let latest = Latest::new(wanted.row(row), event_time_ms);
+            self.upsert(keys.row(row), record_key, latest, &mut told)?;
         }
         if !told.rows.is_empty() {
             out.push(self.rows(told)?);
@@ -226,27 +225,21 @@ impl Operator for Normalize {
         None
     }
 
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        for key in std::mem::take(&mut self.changed) {
-            let value = self.latest.get(&key).map(|latest| {
-                let mut value = Vec::with_capacity(9 + latest.row.len());
-                encode_time(latest.event_time_ms, &mut value);
-                value.extend_from_slice(&latest.row);
-                value
-            });
-            changes.push(Change { key: self.id.key(&[&[ROW], &key]), value });
-        }
-        for record_key in std::mem::take(&mut self.changed_record_keys) {
-            let value = self.by_record_key.get(&record_key).map(|key| key.to_vec());
-            changes.push(Change { key: self.id.key(&[&[RECORD_KEY], &record_key]), value });
-        }
-        Ok(())
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        vec![&mut self.latest, &mut self.by_record_key]
+    }
+
+    fn restores_in_place(&self) -> bool {
+        true
     }
 
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        let value = value.unwrap_or_default();
-        let damaged = || StateError::Damaged(format!("a table's entry at key {key:02x?}"));
-        self.restore_entry(key, value).ok_or_else(damaged)
+        let (map, key) = match key.split_first() {
+            Some((&ROW, key)) => (&mut self.latest, key),
+            Some((&RECORD_KEY, key)) => (&mut self.by_record_key, key),
+            _ => return Err(StateError::Damaged(format!("a table's entry at key {key:02x?}"))),
+        };
+        Ok(map.restore(key, value)?)
     }
 
     fn restored(&mut self, _watermark: Watermark) -> Result<()> {
@@ -254,6 +247,6 @@ impl Operator for Normalize {
     }
 
     fn kept(&self) -> Kept {
-        Kept { windows: 0, groups: self.latest.len() }
+        Kept { windows: 0, groups: self.latest.len() as usize }
     }
 }

@@ -20,8 +20,8 @@
 //!        waiting     length of the key u32, key (arrow-row), row (arrow-row)
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
@@ -32,14 +32,19 @@ use super::filter_project::Stage;
 use super::sides::{Codecs, Half, PAIRS_MAX, Role, RowCodec, Sides};
 use super::{Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::counter::Counter;
+use crate::state::disk::DiskError;
+use crate::state::map::{Bytes, StateMap};
+use crate::state::store::{split_time, time_key};
 use crate::time::Watermark;
 
 const VERSION: u8 = 1;
 const RECORD_KEY: u8 = 2;
 const WAITING: u8 = 3;
-
-type Bytes = Box<[u8]>;
+/// The same for what the changelog does not have.
+const AHEAD: u8 = 0x81;
+const NEXT: u8 = 0x82;
 
 /// Which rows meet: the stream is the first side, the table the second.
 #[derive(Debug)]
@@ -68,13 +73,11 @@ impl OperatorSpec for TemporalSpec {
         Ok(Box::new(TemporalJoin {
             codecs: Codecs::new(self.sides.clone())?,
             versions_codec: RowCodec::of_rows(&self.version)?,
-            versions: Versions::default(),
-            waiting: BTreeMap::new(),
-            next_number: 0,
-            changed: BTreeSet::new(),
+            versions: Versions::new(id),
+            waiting: StateMap::new(id.key(&[&[WAITING]]), true),
+            numbers: Counter::new(id.key(&[&[NEXT]])),
             watermark: Watermark::MIN,
             ending: false,
-            id,
             spec: self,
         }))
     }
@@ -83,121 +86,151 @@ impl OperatorSpec for TemporalSpec {
 /// The operator.
 pub struct TemporalJoin {
     spec: Arc<TemporalSpec>,
-    id: StateId,
     codecs: Codecs,
     versions_codec: RowCodec,
     versions: Versions,
     /// Rows of the stream, by time and number.
-    waiting: BTreeMap<(i64, u64), Waiting>,
-    next_number: u64,
-    /// Rows that wait, or waited, and have changed since the last commit.
-    changed: BTreeSet<(i64, u64)>,
+    waiting: StateMap,
+    numbers: Counter,
     watermark: Watermark,
     /// All that waits is to come out.
     ending: bool,
 }
 
+/// A row of the stream, with its key before it.
 #[derive(Debug)]
 struct Waiting {
-    key: Bytes,
-    row: Arc<[u8]>,
-    /// It is in the changelog.
-    committed: bool,
+    key_len: usize,
+    value: Bytes,
+}
+
+impl Waiting {
+    fn encode(key: &[u8], row: &[u8]) -> Bytes {
+        [&(key.len() as u32).to_be_bytes()[..], key, row].concat().into()
+    }
+
+    fn parse(value: Bytes) -> Option<Waiting> {
+        let (key_len, rest) = value.split_first_chunk::<4>()?;
+        let key_len = u32::from_be_bytes(*key_len) as usize;
+        (key_len <= rest.len()).then_some(Waiting { key_len, value })
+    }
+
+    fn key(&self) -> &[u8] {
+        &self.value[4..4 + self.key_len]
+    }
+
+    fn row(&self) -> &[u8] {
+        &self.value[4 + self.key_len..]
+    }
 }
 
 /// What the table was like.
-#[derive(Default)]
 struct Versions {
     /// Key and time → the row that was valid from then on, or none.
-    rows: BTreeMap<Bytes, Option<Arc<[u8]>>>,
-    /// Those that the watermark has not passed.
-    ahead: BTreeSet<(i64, Bytes)>,
-    by_record_key: HashMap<Bytes, Bytes>,
-    changed: BTreeSet<Bytes>,
-    changed_record_keys: BTreeSet<Bytes>,
+    rows: StateMap,
+    /// Time and place of those that the watermark has not passed.
+    ahead: StateMap,
+    by_record_key: StateMap,
 }
 
-fn place(key: &[u8], time_ms: i64) -> Bytes {
-    [key, &sortable(time_ms)].concat().into()
-}
+/// What a version says: there is a row, which follows; or there is none.
+const PRESENT: u8 = 0;
+const ABSENT: u8 = 1;
 
-/// Bytes in the order of times.
-fn sortable(time_ms: i64) -> [u8; 8] {
-    (time_ms ^ i64::MIN).to_be_bytes()
-}
-
-fn from_sortable(bytes: [u8; 8]) -> i64 {
-    i64::from_be_bytes(bytes) ^ i64::MIN
+fn place(key: &[u8], time_ms: i64) -> Vec<u8> {
+    [key, &time_key(time_ms)].concat()
 }
 
 impl Versions {
-    /// The row of a key at a time.
-    fn at(&self, key: &[u8], time_ms: i64) -> Option<&Arc<[u8]>> {
-        let (from, to) = (place(key, i64::MIN), place(key, time_ms));
-        self.rows.range(from..=to).next_back()?.1.as_ref()
+    fn new(id: StateId) -> Versions {
+        Versions {
+            rows: StateMap::new(id.key(&[&[VERSION]]), true),
+            ahead: StateMap::new(id.key(&[&[AHEAD]]), false),
+            by_record_key: StateMap::new(id.key(&[&[RECORD_KEY]]), true),
+        }
     }
 
-    /// Whether it was any use.
+    /// The row of a key at a time.
+    fn at(&self, key: &[u8], time_ms: i64) -> Result<Option<Bytes>> {
+        // Behind the place itself, and before any other.
+        let end = [&place(key, time_ms)[..], &[0]].concat();
+        let Some(last) = self.rows.last_before(&end)? else { return Ok(None) };
+        let is_of_key = last.strip_prefix(key).is_some_and(|time| time.len() == size_of::<i64>());
+        let value = if is_of_key { self.rows.get(&last)? } else { None };
+        Ok(value.filter(|value| value.first() == Some(&PRESENT)))
+    }
+
     fn put(
         &mut self,
         key: &[u8],
         time_ms: i64,
-        row: Option<Arc<[u8]>>,
+        row: Option<&[u8]>,
         watermark: Watermark,
-    ) -> bool {
+    ) -> Result<()> {
         if time_ms < watermark.0 {
-            let later = place(key, time_ms.saturating_add(1))..place(key, watermark.0);
-            if self.rows.range(later).next().is_some() {
-                return false;
+            let from = place(key, time_ms.saturating_add(1));
+            let to = place(key, watermark.0);
+            let mut later = self.rows.range(Bound::Included(&from), Bound::Excluded(&to));
+            if later.next().transpose()?.is_some() {
+                return Ok(());
             }
         }
+        let value = match row {
+            Some(row) => [&[PRESENT], row].concat(),
+            None => vec![ABSENT],
+        };
         let place = place(key, time_ms);
-        self.changed.insert(place.clone());
-        self.ahead.insert((time_ms, place.clone()));
-        self.rows.insert(place, row);
-        true
+        self.restore(&place, Some(&value))?;
+        Ok(())
     }
 
     /// The key of what a record's key has brought.
-    fn forget_record_key(&mut self, record_key: &[u8]) -> Option<Bytes> {
-        let key = self.by_record_key.remove(record_key)?;
-        self.changed_record_keys.insert(record_key.into());
-        Some(key)
+    fn forget_record_key(&mut self, record_key: &[u8]) -> Result<Option<Bytes>> {
+        let Some(key) = self.by_record_key.get(record_key)? else { return Ok(None) };
+        self.by_record_key.remove(record_key)?;
+        Ok(Some(key))
     }
 
     /// Drops what no row of the stream can meet that is not before the watermark.
-    fn forget_before(&mut self, watermark: Watermark) {
-        while let Some((time_ms, _)) = self.ahead.first()
-            && *time_ms < watermark.0
-            && let Some((_, last)) = self.ahead.pop_first()
-        {
-            let key = &last[..last.len() - 8];
-            let from = place(key, i64::MIN);
-            let before = self.rows.range(from..last.clone()).map(|(place, _)| place.clone());
-            let mut gone: Vec<Bytes> = before.collect();
-            if matches!(self.rows.get(&last), Some(None)) {
-                gone.push(last);
+    fn forget_before(&mut self, watermark: Watermark) -> Result<()> {
+        loop {
+            let passed = time_key(watermark.0);
+            let due = self.ahead.range(Bound::Unbounded, Bound::Excluded(&passed));
+            let due: Vec<Bytes> =
+                due.take(PAIRS_MAX).map(|entry| Ok(entry?.0)).collect::<Result<_, DiskError>>()?;
+            if due.is_empty() {
+                return Ok(());
             }
-            for place in gone {
-                self.rows.remove(&place);
-                self.changed.insert(place);
+            for at in due {
+                self.ahead.remove(&at)?;
+                let last = &at[size_of::<i64>()..];
+                let from = place(&last[..last.len() - size_of::<i64>()], i64::MIN);
+                let before = self.rows.range(Bound::Included(&from), Bound::Excluded(last));
+                let gone: Vec<Bytes> =
+                    before.map(|entry| Ok(entry?.0)).collect::<Result<_, DiskError>>()?;
+                for place in gone {
+                    self.rows.remove(&place)?;
+                }
+                let value = self.rows.get(last)?;
+                if value.is_some_and(|value| value.first() == Some(&ABSENT)) {
+                    self.rows.remove(last)?;
+                }
             }
         }
     }
 
-    fn commit(&mut self, id: StateId, changes: &mut Vec<Change>) {
-        for place in std::mem::take(&mut self.changed) {
-            let value = self.rows.get(&place).map(|row| match row {
-                Some(row) => [&[0], row.as_ref()].concat(),
-                None => vec![1],
-            });
-            changes.push(Change { key: id.key(&[&[VERSION], &place]), value });
-        }
-        for record_key in std::mem::take(&mut self.changed_record_keys) {
-            let value = self.by_record_key.get(&record_key).map(|key| key.to_vec());
-            changes.push(Change { key: id.key(&[&[RECORD_KEY], &record_key]), value });
-        }
+    /// Takes up a version, or learns that it has gone.
+    fn restore(&mut self, place: &[u8], value: Option<&[u8]>) -> Result<(), DiskError> {
+        let time = &place[place.len() - size_of::<i64>()..];
+        let ahead = [time, place].concat();
+        self.ahead.restore(&ahead, value.map(|_| &[][..]))?;
+        self.rows.restore(place, value)
     }
+}
+
+/// Where a row waits: in the order of time.
+fn waiting_key(time_ms: i64, number: u64) -> Vec<u8> {
+    [time_key(time_ms), number.to_be_bytes()].concat()
 }
 
 impl TemporalJoin {
@@ -218,23 +251,22 @@ impl TemporalJoin {
             let watermark = self.watermark;
             let versions = &mut self.versions;
             if deletes.value(row) {
-                let key: Option<Bytes> = match record_key {
-                    Some(record_key) => versions.forget_record_key(record_key),
+                let key = match record_key {
+                    Some(record_key) => versions.forget_record_key(record_key)?,
                     None => Some(keys.row(row).into()),
                 };
                 if let Some(key) = key {
-                    versions.put(&key, time_ms, None, watermark);
+                    versions.put(&key, time_ms, None, watermark)?;
                 }
                 continue;
             }
             let key = keys.row(row);
             if let Some(record_key) = record_key
-                && versions.by_record_key.get(record_key).is_none_or(|known| **known != *key)
+                && versions.by_record_key.get(record_key)?.is_none_or(|known| *known != *key)
             {
-                versions.by_record_key.insert(record_key.into(), key.into());
-                versions.changed_record_keys.insert(record_key.into());
+                versions.by_record_key.put(record_key, key.into())?;
             }
-            versions.put(key, time_ms, Some(wanted.row(row).into()), watermark);
+            versions.put(key, time_ms, Some(wanted.row(row)), watermark)?;
         }
         Ok(())
     }
@@ -251,11 +283,10 @@ impl TemporalJoin {
                 alone.push(row as u64);
                 continue;
             }
-            let at = (rows.event_times_ms.value(row), self.next_number);
-            self.next_number += 1;
-            let (key, row) = (keys.row(row).into(), encoded.row(row).into());
-            self.waiting.insert(at, Waiting { key, row, committed: false });
-            self.changed.insert(at);
+            let number = self.numbers.next();
+            self.numbers.used(number)?;
+            let at = waiting_key(rows.event_times_ms.value(row), number);
+            self.waiting.put(&at, Waiting::encode(keys.row(row), encoded.row(row)))?;
         }
         if self.spec.sides.roles[0] == Role::Outer && !alone.is_empty() {
             let rows = rows.take(&alone.into())?;
@@ -268,27 +299,28 @@ impl TemporalJoin {
     }
 
     /// The next rows that the watermark has passed.
-    fn due(&mut self) -> Vec<(i64, Waiting)> {
-        let mut due = Vec::new();
-        while due.len() < PAIRS_MAX
-            && let Some(first) = self.waiting.first_entry()
-            && (self.ending || first.key().0 < self.watermark.0)
-        {
-            let (at, row) = first.remove_entry();
-            if row.committed {
-                self.changed.insert(at);
-            } else {
-                self.changed.remove(&at);
-            }
-            due.push((at.0, row));
+    fn due(&mut self) -> Result<Vec<(i64, Waiting)>> {
+        let passed = time_key(self.watermark.0);
+        let end = if self.ending { Bound::Unbounded } else { Bound::Excluded(&passed[..]) };
+        let (mut due, mut keys) = (Vec::new(), Vec::new());
+        for entry in self.waiting.range(Bound::Unbounded, end).take(PAIRS_MAX) {
+            let (key, value) = entry?;
+            let time = split_time(&key);
+            due.extend(time.and_then(|(time_ms, _)| Some((time_ms, Waiting::parse(value)?))));
+            keys.push(key);
         }
-        due
+        for key in keys {
+            self.waiting.remove(&key)?;
+        }
+        Ok(due)
     }
 
     /// The rows that were valid for these, after the stage, and for each which one.
     fn valid(&self, due: &[(i64, Waiting)]) -> Result<(RecordBatch, Vec<Option<u64>>)> {
-        let found = due.iter().map(|(time_ms, row)| self.versions.at(&row.key, *time_ms));
-        let found: Vec<Option<&[u8]>> = found.map(|row| row.map(AsRef::as_ref)).collect();
+        let found = due.iter().map(|(time_ms, row)| self.versions.at(row.key(), *time_ms));
+        let found: Vec<Option<Bytes>> = found.collect::<Result<_>>()?;
+        let found: Vec<Option<&[u8]>> =
+            found.iter().map(|value| value.as_ref().map(|value| &value[1..])).collect();
         // The number of a row rides where its time would: it comes out with the row.
         let present = || (0..found.len()).filter(|&row| found[row].is_some());
         let numbers: Int64Array = present().map(|row| Some(row as i64)).collect();
@@ -308,7 +340,7 @@ impl TemporalJoin {
     fn emit(&self, due: &[(i64, Waiting)], out: &mut Vec<Rows>) -> Result<()> {
         let (table, mut places) = self.valid(due)?;
         let met: Vec<usize> = (0..due.len()).filter(|&row| places[row].is_some()).collect();
-        let stream: Vec<Option<&[u8]>> = met.iter().map(|&row| Some(&*due[row].1.row)).collect();
+        let stream: Vec<Option<&[u8]>> = met.iter().map(|&row| Some(due[row].1.row())).collect();
         let of_table: Vec<Option<u64>> = met.iter().map(|&row| places[row]).collect();
         let halves = [Half::Kept(&stream), Half::Arrived(&table, &of_table)];
         if let Some(passing) = self.codecs.passing(met.len(), halves)? {
@@ -322,7 +354,7 @@ impl TemporalJoin {
         if rows.is_empty() {
             return Ok(());
         }
-        let stream: Vec<Option<&[u8]>> = rows.iter().map(|&row| Some(&*due[row].1.row)).collect();
+        let stream: Vec<Option<&[u8]>> = rows.iter().map(|&row| Some(due[row].1.row())).collect();
         let of_table: Vec<Option<u64>> = rows.iter().map(|&row| places[row]).collect();
         let times: Int64Array = rows.iter().map(|&row| Some(due[row].0)).collect();
         let halves = [Half::Kept(&stream), Half::Arrived(&table, &of_table)];
@@ -330,30 +362,19 @@ impl TemporalJoin {
         Ok(())
     }
 
-    fn restore_entry(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        match key.split_first()? {
-            (&VERSION, place) => {
-                let (_, time) = place.split_last_chunk::<8>()?;
-                let (&deleted, row) = value.split_first()?;
-                self.versions.ahead.insert((from_sortable(*time), place.into()));
-                let row = (deleted == 0).then(|| row.into());
-                self.versions.rows.insert(place.into(), row);
+    fn restore_entry(&mut self, key: &[u8], value: Option<&[u8]>) -> Option<Result<(), DiskError>> {
+        Some(match key.split_first()? {
+            (&VERSION, place) if place.len() >= size_of::<i64>() => {
+                self.versions.restore(place, value)
             }
-            (&RECORD_KEY, record_key) => {
-                self.versions.by_record_key.insert(record_key.into(), value.into());
-            }
+            (&RECORD_KEY, record_key) => self.versions.by_record_key.restore(record_key, value),
             (&WAITING, at) => {
-                let (time, rest) = at.split_first_chunk::<8>()?;
-                let number = u64::from_be_bytes(rest.try_into().ok()?);
-                let (key_len, rest) = value.split_first_chunk::<4>()?;
-                let (key, row) = rest.split_at_checked(u32::from_be_bytes(*key_len) as usize)?;
-                self.next_number = self.next_number.max(number + 1);
-                let row = Waiting { key: key.into(), row: row.into(), committed: true };
-                self.waiting.insert((from_sortable(*time), number), row);
+                let (_, number) = split_time(at)?;
+                let number = u64::from_be_bytes(number.try_into().ok()?);
+                self.numbers.used(number).and_then(|()| self.waiting.restore(at, value))
             }
             _ => return None,
-        }
-        Some(())
+        })
     }
 }
 
@@ -392,10 +413,10 @@ impl Operator for TemporalJoin {
     }
 
     fn go_on(&mut self, out: &mut Vec<Rows>) -> Result<bool> {
-        let due = self.due();
+        let due = self.due()?;
         if due.is_empty() {
             self.ending = false;
-            self.versions.forget_before(self.watermark);
+            self.versions.forget_before(self.watermark)?;
             return Ok(false);
         }
         self.emit(&due, out)?;
@@ -403,40 +424,37 @@ impl Operator for TemporalJoin {
     }
 
     fn releases_at(&self, bound_ms: i64) -> Option<Watermark> {
-        let (time_ms, _) = self.waiting.range(..=(bound_ms, u64::MAX)).next_back()?.0;
+        // A disk that fails says so to whoever reads from it next.
+        let last = self.waiting.last_before(&waiting_key(bound_ms, u64::MAX)).ok().flatten()?;
+        let (time_ms, _) = split_time(&last)?;
         Some(Watermark(time_ms.saturating_add(1)))
     }
 
     fn earliest_ms(&self) -> Option<i64> {
-        Some(self.waiting.first_key_value()?.0.0)
+        let (first, _) = self.waiting.first().ok().flatten()?;
+        Some(split_time(&first)?.0)
     }
 
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        self.versions.commit(self.id, changes);
-        for at in std::mem::take(&mut self.changed) {
-            let value = self.waiting.get_mut(&at).map(|waiting| {
-                waiting.committed = true;
-                let key_len = (waiting.key.len() as u32).to_be_bytes();
-                [&key_len, waiting.key.as_ref(), waiting.row.as_ref()].concat()
-            });
-            let parts = [&[WAITING][..], &sortable(at.0), &at.1.to_be_bytes()];
-            changes.push(Change { key: self.id.key(&parts), value });
-        }
-        Ok(())
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        let Versions { rows, ahead, by_record_key } = &mut self.versions;
+        vec![rows, ahead, by_record_key, &mut self.waiting, self.numbers.map()]
+    }
+
+    fn restores_in_place(&self) -> bool {
+        true
     }
 
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        let value = value.unwrap_or_default();
         let damaged = || StateError::Damaged(format!("a join's entry at key {key:02x?}"));
-        self.restore_entry(key, value).ok_or_else(damaged)
+        Ok(self.restore_entry(key, value).ok_or_else(damaged)??)
     }
 
     fn restored(&mut self, watermark: Watermark) -> Result<()> {
         self.watermark = watermark;
-        Ok(())
+        Ok(self.numbers.restored()?)
     }
 
     fn kept(&self) -> Kept {
-        Kept { windows: 0, groups: self.versions.rows.len() + self.waiting.len() }
+        Kept { windows: 0, groups: (self.versions.rows.len() + self.waiting.len()) as usize }
     }
 }

@@ -158,6 +158,15 @@ impl StateMap {
         Ok(true)
     }
 
+    /// Takes up an entry as the changelog has it, or learns that it has gone.
+    pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), DiskError> {
+        match value {
+            Some(value) => self.put(key, value.into())?,
+            None => self.remove(key)?,
+        };
+        Ok(())
+    }
+
     /// Entries within these bounds, in the order of their keys.
     pub fn range(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Range<'_> {
         let is_empty = match (from, to) {

@@ -42,12 +42,13 @@
 //! at every commit.
 //!
 //! - [`map`]: one map, in memory or on [`disk`]; [`store`]: the groups of windows in it;
-//! - [`changelog`]: keys, values and the meta record.
+//! - [`counter`]: numbers for entries; [`changelog`]: keys, values and the meta record.
 //!
 //! Invariants: state in a layout or of an operator that is not ours is refused, never
 //! guessed at. Nothing is read back that was not written by a commit.
 
 pub mod changelog;
+pub mod counter;
 pub mod disk;
 pub mod map;
 pub mod store;

@@ -68,11 +68,7 @@ impl ClosedWindows {
 
     /// Takes up an entry, or learns that it has gone; the first byte of the key is left out.
     pub fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        match value {
-            Some(value) => self.kept.put(key, value.into())?,
-            None => self.kept.remove(key)?,
-        };
-        Ok(())
+        Ok(self.kept.restore(key, value)?)
     }
 
     /// All was restored.

@@ -4,7 +4,7 @@
 //! rows       key, time_ms, number → row          (one key's rows lie together, by time)
 //! by_time    time_ms, number → where in `rows`   (what goes next)
 //! waiting    time_ms, number                     (what comes out when it goes)
-//! next       the number of the next row
+//! numbers    that of the next row
 //! ```
 //!
 //! The changelog has the rows, see [`super`]; the others are made from them.
@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::operators::sides::{decode_time, encode_time};
 use crate::state::changelog::{StateError, StateId};
+use crate::state::counter::Counter;
 use crate::state::disk::DiskError;
 use crate::state::map::{Bytes, StateMap};
 use crate::state::store::{split_time, time_key};
@@ -71,8 +72,7 @@ pub struct KeptRows {
     rows: StateMap,
     by_time: StateMap,
     waiting: StateMap,
-    next: StateMap,
-    next_number: u64,
+    numbers: Counter,
 }
 
 fn place(key: &[u8], time_ms: i64, number: u64) -> Vec<u8> {
@@ -98,13 +98,12 @@ impl KeptRows {
             rows: map(ROW),
             by_time: map(BY_TIME),
             waiting: map(WAITING),
-            next: map(NEXT),
-            next_number: 0,
+            numbers: Counter::new(id.key(&[&[NEXT, side]])),
         }
     }
 
     pub fn maps(&mut self) -> [&mut StateMap; 4] {
-        [&mut self.rows, &mut self.by_time, &mut self.waiting, &mut self.next]
+        [&mut self.rows, &mut self.by_time, &mut self.waiting, self.numbers.map()]
     }
 
     pub fn len(&self) -> usize {
@@ -140,7 +139,7 @@ impl KeptRows {
         event_time_ms: Option<i64>,
         matched: bool,
     ) -> Result<(), DiskError> {
-        let place = place(key, time_ms, self.next_number);
+        let place = place(key, time_ms, self.numbers.next());
         self.insert(&place, KeptRow::new(row, event_time_ms, matched))
     }
 
@@ -154,12 +153,7 @@ impl KeptRows {
         }
         self.by_time.put(at, place.into())?;
         self.rows.put(place, row.value)?;
-        let number = at.last_chunk().map_or(0, |number| u64::from_be_bytes(*number));
-        if number >= self.next_number {
-            self.next_number = number + 1;
-            self.next.put(&[], Arc::from(&self.next_number.to_be_bytes()[..]))?;
-        }
-        Ok(())
+        self.numbers.used(at.last_chunk().map_or(0, |number| u64::from_be_bytes(*number)))
     }
 
     /// A row has met one.
@@ -230,10 +224,7 @@ impl KeptRows {
 
     /// All was restored.
     pub fn restored(&mut self) -> Result<(), DiskError> {
-        let next = self.next.get(&[])?;
-        let next = next.and_then(|next| next[..].try_into().ok()).map(u64::from_be_bytes);
-        self.next_number = self.next_number.max(next.unwrap_or_default());
-        Ok(())
+        self.numbers.restored()
     }
 }
 
