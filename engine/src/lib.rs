@@ -12,6 +12,7 @@
 //! - [`rehearsal`]: a pipeline's tests, run in memory;
 //! - [`formats`]: records to columns and back; [`rows`]: what goes on between them, and the rule of
 //!   changes; [`operators`]: what happens to it;
+//! - [`query`]: what topics hold now, by batch SQL, and what passes through them;
 //! - [`state`]: what is remembered, and its changelog; [`time`]: watermarks.
 //!
 //! Invariants: the engine meets the rest of the house in topics and in [`pipeline::Pipeline`]
@@ -23,6 +24,7 @@ pub mod formats;
 pub mod operators;
 pub mod pipeline;
 pub mod plan;
+pub mod query;
 pub mod rehearsal;
 pub mod rows;
 pub mod runtime;

@@ -4,23 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use broker::client::{
-    Client, ClientError, Isolation, OffsetSpec, ReadFrom, ReaderEvent, ReaderOptions,
-};
-use broker::ids::{Offset, TopicPartition};
 use clap::Args;
 use engine::formats::avro::{AvroDeclaration, AvroFormat};
 use engine::formats::framing::Framing;
 use engine::formats::infer::declaration::{AvroOption, sql, toml};
 use engine::formats::infer::{InferError, Inferred, Sample, infer};
 use engine::pipeline::registered_schemas;
+use engine::query::sample::sample;
 
 use super::stdout::print;
 use super::{BrokerChoice, Failure, connection};
 use crate::render::table::plural;
-
-/// What is read is kept until the guess is made.
-const SAMPLE_BYTES_MAX: usize = 64 << 20;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -51,15 +45,12 @@ pub struct InferArgs {
     pub sql: bool,
 }
 
-/// Key and value of a record.
-type KeyValue = (Option<Vec<u8>>, Option<Vec<u8>>);
-
 pub async fn infer_topic(args: InferArgs) -> Result<(), Failure> {
     let avro = schemas(&args)?;
     let connection = connection::open(&args.broker).await?;
-    let read = read(connection.client.as_ref(), &args.topic, i64::from(args.records)).await;
+    let read = sample(connection.client.as_ref(), &args.topic, i64::from(args.records)).await;
     connection.close().await;
-    let (last, first) = read?;
+    let (last, first) = read.map_err(Failure::running)?;
     let samples: Vec<Sample<'_>> = last
         .iter()
         .map(|(key, value)| Sample { key: key.as_deref(), value: value.as_deref() })
@@ -129,68 +120,4 @@ fn schemas(args: &InferArgs) -> Result<Option<(Arc<AvroFormat>, Vec<AvroOption>)
     let format = AvroFormat::new(&declaration).map_err(|error| wrong(path, error.to_string()))?;
     let option = (key.to_owned(), path.display().to_string());
     Ok(Some((Arc::new(format), vec![option])))
-}
-
-/// The last records of all partitions, and the first of each.
-async fn read(
-    client: &dyn Client,
-    topic: &str,
-    records: i64,
-) -> Result<(Vec<KeyValue>, Vec<KeyValue>), Failure> {
-    let Some(found) = client.topic(topic).await? else {
-        return Err(ClientError::UnknownTopic(topic.to_owned()).into());
-    };
-    let partitions: Vec<TopicPartition> =
-        (0..found.partitions).map(|number| TopicPartition::new(topic, number)).collect();
-    let starts = client.list_offsets(&partitions, OffsetSpec::Earliest).await?;
-    let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
-    let ends = client.list_offsets(&partitions, latest).await?;
-    let each = (records + i64::from(found.partitions) - 1) / i64::from(found.partitions.max(1));
-    let (mut last, mut first) = (Vec::new(), Vec::new());
-    for ((partition, start), end) in partitions.into_iter().zip(starts).zip(ends) {
-        let (start, end) = (start.unwrap_or_default(), end.unwrap_or_default());
-        if start < end {
-            last.push((partition.clone(), Offset((end.0 - each).max(start.0)), end));
-            first.push((partition, start, start.next()));
-        }
-    }
-    Ok((read_ranges(client, last).await?, read_ranges(client, first).await?))
-}
-
-/// The records of each partition from one offset up to another.
-async fn read_ranges(
-    client: &dyn Client,
-    ranges: Vec<(TopicPartition, Offset, Offset)>,
-) -> Result<Vec<KeyValue>, Failure> {
-    let mut found = Vec::new();
-    let mut bytes = 0;
-    if ranges.is_empty() {
-        return Ok(found);
-    }
-    let from = ranges.iter().map(|(partition, start, _)| (partition.clone(), *start)).collect();
-    let mut open: BTreeMap<TopicPartition, (Offset, Offset)> =
-        ranges.into_iter().map(|(partition, start, end)| (partition, (start, end))).collect();
-    let (from, isolation) = (ReadFrom::Partitions(from), Isolation::ReadCommitted);
-    let mut reader =
-        client.reader(ReaderOptions { from, isolation, event_bytes_max: 1 << 20 }).await?;
-    while !open.is_empty() && bytes < SAMPLE_BYTES_MAX {
-        let ReaderEvent::Batches(fetched) = reader.next().await? else { continue };
-        let Some(&(start, end)) = open.get(&fetched.partition) else { continue };
-        let malformed =
-            |error| Failure::running(format!("partition {}: {error}", fetched.partition));
-        for batch in &fetched.batches {
-            for record in batch.records().map_err(malformed)?.iter() {
-                let record = record.map_err(malformed)?;
-                if record.offset >= start && record.offset < end {
-                    let (key, value) = (record.key.map(<[u8]>::to_vec), record.value);
-                    bytes += value.map_or(0, <[u8]>::len) + key.as_ref().map_or(0, Vec::len);
-                    found.push((key, value.map(<[u8]>::to_vec)));
-                }
-            }
-        }
-        if fetched.next_offset >= end {
-            open.remove(&fetched.partition);
-        }
-    }
-    Ok(found)
 }

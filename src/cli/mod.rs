@@ -14,10 +14,12 @@ mod links;
 mod patterns;
 mod produce;
 mod properties;
+mod query;
 mod records;
 mod run;
 mod stdout;
 mod stored;
+mod tap;
 mod test;
 mod topics;
 mod transactions;
@@ -40,6 +42,7 @@ pub use failure::Failure;
     after_help = "Examples:
   millstream run pipelines/flight-delays.toml   run a pipeline, with its broker
   millstream check my-pipeline.toml             find every mistake in a pipeline file
+  millstream query 'SELECT * FROM flights LIMIT 5' ask SQL of a topic
   millstream consume delays-by-hour --until-end read what a topic holds
   millstream kafka-topics --list                Kafka's own commands, by their own names
 
@@ -62,6 +65,10 @@ enum Command {
     Check(check::CheckArgs),
     /// Run the tests of pipeline files, in memory
     Test(test::TestArgs),
+    /// Ask SQL of topics, as they stand or as they grow
+    Query(query::QueryArgs),
+    /// Show what passes a step of a pipeline, without touching it
+    Tap(tap::TapArgs),
     /// Run the broker alone, for any Kafka client
     Broker(broker::BrokerArgs),
     /// List, create, describe, alter and delete topics, and infer what they hold
@@ -146,6 +153,8 @@ async fn run(command: Command, stop: CancellationToken) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(args, stop).await,
         Command::Broker(args) => broker::broker(args, stop).await,
+        Command::Query(args) => query::query(args, stop).await,
+        Command::Tap(args) => tap::tap(args, stop).await,
         Command::Produce(args) => produce::produce(args, stop).await,
         Command::Consume(args) => consume::consume(args, stop).await,
         command => unless_stopped(&stop, look_after(command)).await,

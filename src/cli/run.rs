@@ -72,9 +72,7 @@ fn configured(
     loaded: Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics>,
 ) -> Result<Vec<Loaded>, Failure> {
     let (pipelines, warnings) = loaded.map_err(Failure::Pipeline)?;
-    if !warnings.is_empty() {
-        diagnostics::print(&Diagnostics(warnings));
-    }
+    diagnostics::print_warnings(warnings);
     let configured = pipelines.into_iter().map(|pipeline| {
         let base = pipeline.path.parent().unwrap_or(Path::new("."));
         let configs = pipeline.connectors.iter().map(|connector| {

@@ -11,6 +11,13 @@ pub fn print(diagnostics: &Diagnostics) {
     eprint!("{}", render(diagnostics, handler()));
 }
 
+/// Prints what is only worth a word, if there is any.
+pub fn print_warnings(warnings: Vec<Diagnostic>) {
+    if !warnings.is_empty() {
+        print(&Diagnostics(warnings));
+    }
+}
+
 /// Prints an error that has no place in a file.
 pub fn print_error(message: &str, help: Option<&str>) {
     let (red, reset) =

@@ -17,6 +17,8 @@ use super::table::Table;
 pub enum RowStyle {
     Table,
     JsonLines,
+    /// With the columns' names first, and again where another query's rows follow.
+    Csv,
 }
 
 impl RowStyle {
@@ -63,6 +65,15 @@ impl RowWriter {
                     .build::<_, LineDelimited>(&mut *out);
                 writer.write(rows)?;
                 writer.finish()?;
+            }
+            RowStyle::Csv => {
+                let with_header = self.current.as_ref().is_none_or(|(current, _)| current != query);
+                if with_header {
+                    self.current = Some((query.to_owned(), table_of(&rows.schema())));
+                }
+                let mut writer =
+                    arrow::csv::WriterBuilder::new().with_header(with_header).build(&mut *out);
+                writer.write(rows)?;
             }
             RowStyle::Table => self.write_table(query, rows, out)?,
         }

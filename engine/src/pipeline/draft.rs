@@ -28,6 +28,8 @@ pub(crate) struct Draft {
     pub sources: Vec<Arc<Source>>,
     pub views: Vec<DraftView>,
     pub queries: Vec<DraftQuery>,
+    /// What the queries are at each of their steps, if they are made of steps.
+    pub steps: Vec<DraftStep>,
     /// Sources and views declared with mistakes that leave their columns unknown: queries that
     /// read them cannot be judged.
     pub broken: Vec<String>,
@@ -38,6 +40,31 @@ pub(crate) struct Draft {
 pub(crate) struct DraftView {
     pub name: Named,
     pub query: Box<ast::Query>,
+}
+
+/// A query up to one of its steps.
+pub(crate) struct DraftStep {
+    /// The name of the whole query.
+    pub query: String,
+    /// What the step does: `filter`, `window`.
+    pub kind: &'static str,
+    pub upto: Box<ast::Query>,
+    pub span: Span,
+}
+
+/// A query to be answered at once.
+pub(crate) struct DraftSelect {
+    pub query: Box<ast::Query>,
+    /// Its plan is wanted: EXPLAIN, perhaps ANALYZE and VERBOSE.
+    pub explain: Option<Explain>,
+    pub emit: Option<DraftEmit>,
+    pub span: Span,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Explain {
+    pub analyze: bool,
+    pub verbose: bool,
 }
 
 pub(crate) struct DraftQuery {

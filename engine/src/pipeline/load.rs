@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
+use super::draft::DraftStep;
 use super::model::{Connector, Pipeline};
 use super::{cases, sql_file, toml_file};
+use crate::plan::context::Catalog;
 use crate::plan::lower::lower;
 use crate::topology::Topology;
 
@@ -34,7 +36,8 @@ pub fn load_with(
     paths: &[PathBuf],
     check_connector: CheckConnector,
 ) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
-    load_files(paths, check_connector, check_together)
+    let (checked, warnings) = load_files(paths, check_connector, check_together)?;
+    Ok((checked.into_iter().map(|(pipeline, ..)| pipeline).collect(), warnings))
 }
 
 /// As [`load_with`], for files that do not have to run together.
@@ -42,17 +45,26 @@ pub fn load_each(
     paths: &[PathBuf],
     check_connector: CheckConnector,
 ) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
-    load_files(paths, check_connector, |_, _| {})
+    let (checked, warnings) = load_files(paths, check_connector, |_, _| {})?;
+    Ok((checked.into_iter().map(|(pipeline, ..)| pipeline).collect(), warnings))
+}
+
+/// As [`load_with`], with what each file's names mean and what its steps are.
+pub(crate) fn load_with_names(
+    paths: &[PathBuf],
+    check_connector: CheckConnector,
+) -> Result<(Vec<Checked>, Vec<Diagnostic>), Diagnostics> {
+    load_files(paths, check_connector, check_together)
 }
 
 /// Finds what is wrong with pipelines beside each other.
-type CheckTogether = fn(&[Pipeline], &mut Vec<Diagnostic>);
+type CheckTogether = fn(&[Checked], &mut Vec<Diagnostic>);
 
 fn load_files(
     paths: &[PathBuf],
     check_connector: CheckConnector,
     check_together: CheckTogether,
-) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
+) -> Result<(Vec<Checked>, Vec<Diagnostic>), Diagnostics> {
     let mut files = Vec::new();
     let mut mistakes = Vec::new();
     let mut seen = BTreeSet::new();
@@ -72,12 +84,15 @@ fn load_files(
     check_files(files, mistakes, check_connector, check_together)
 }
 
+/// A file without mistakes.
+pub(crate) type Checked = (Pipeline, Catalog, Vec<DraftStep>);
+
 /// As [`load`], for a file that is in memory already.
 pub fn load_text(path: PathBuf, text: String) -> Result<(Pipeline, Vec<Diagnostic>), Diagnostics> {
     let file = Arc::new(SourceFile { path, text });
-    let (mut pipelines, warnings) =
+    let (mut checked, warnings) =
         check_files(vec![file], Vec::new(), |_, _| Vec::new(), |_, _| {})?;
-    let pipeline = pipelines.pop().expect("one file without mistakes is one pipeline");
+    let (pipeline, ..) = checked.pop().expect("one file without mistakes is one pipeline");
     Ok((pipeline, warnings))
 }
 
@@ -86,30 +101,35 @@ fn check_files(
     mut mistakes: Vec<Diagnostic>,
     check_connector: CheckConnector,
     check_together: CheckTogether,
-) -> Result<(Vec<Pipeline>, Vec<Diagnostic>), Diagnostics> {
-    let thread = std::thread::Builder::new().name("plan".to_owned()).stack_size(STACK_BYTES);
-    let planning = thread.spawn(move || {
+) -> Result<(Vec<Checked>, Vec<Diagnostic>), Diagnostics> {
+    let (checked, mistakes) = on_deep_stack(move || {
         let check = |file| check_file(file, check_connector, &mut mistakes);
-        let pipelines: Vec<Pipeline> = files.iter().filter_map(check).collect();
-        check_together(&pipelines, &mut mistakes);
-        (pipelines, mistakes)
-    });
-    let outcome = planning.map(std::thread::JoinHandle::join);
-    let (pipelines, mistakes) = match outcome {
-        Ok(Ok(checked)) => checked,
-        // Ours and DataFusion's planner are not supposed to; whoever wrote the file is told.
-        Ok(Err(_)) => {
-            let message = "the planner failed on this pipeline, which is a bug";
-            let help = "please report it with the file; what it says above helps";
-            return Err(Diagnostics(vec![Diagnostic::error_without_place(message).help(help)]));
-        }
-        Err(error) => {
-            let message = format!("cannot start a thread to plan with: {error}");
-            return Err(Diagnostics(vec![Diagnostic::error_without_place(message)]));
-        }
-    };
+        let checked: Vec<Checked> = files.iter().filter_map(check).collect();
+        check_together(&checked, &mut mistakes);
+        (checked, mistakes)
+    })?;
     let diagnostics = Diagnostics(mistakes);
-    if diagnostics.has_errors() { Err(diagnostics) } else { Ok((pipelines, diagnostics.0)) }
+    if diagnostics.has_errors() { Err(diagnostics) } else { Ok((checked, diagnostics.0)) }
+}
+
+/// Plans where there is room to go down whatever is nested.
+pub(crate) fn on_deep_stack<T: Send>(plan: impl FnOnce() -> T + Send) -> Result<T, Diagnostics> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("plan".to_owned()).stack_size(STACK_BYTES);
+        match thread.spawn_scoped(scope, plan).map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(planned)) => Ok(planned),
+            // Ours and DataFusion's planner are not supposed to; whoever wrote the file is told.
+            Ok(Err(_)) => {
+                let message = "the planner failed on this pipeline, which is a bug";
+                let help = "please report it with the file; what it says above helps";
+                Err(Diagnostics(vec![Diagnostic::error_without_place(message).help(help)]))
+            }
+            Err(error) => {
+                let message = format!("cannot start a thread to plan with: {error}");
+                Err(Diagnostics(vec![Diagnostic::error_without_place(message)]))
+            }
+        }
+    })
 }
 
 pub(super) fn read_text(path: &Path) -> Result<String, Diagnostic> {
@@ -139,7 +159,7 @@ fn check_file(
     file: &Arc<SourceFile>,
     check_connector: CheckConnector,
     mistakes: &mut Vec<Diagnostic>,
-) -> Option<Pipeline> {
+) -> Option<Checked> {
     let mut own = Vec::new();
     let mut draft = match file.path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => toml_file::read(file, &mut own),
@@ -164,7 +184,9 @@ fn check_file(
     for connector in &draft.connectors {
         own.extend(check_connector(connector, base));
     }
-    let pipeline = lower(draft, &mut own);
+    let steps = std::mem::take(&mut draft.steps);
+    let lowered = lower(draft, &mut own);
+    let pipeline = lowered.as_ref().map(|(pipeline, _)| pipeline);
     // What runs the queries has the last word: what it would refuse, it refuses now.
     for query in pipeline.iter().flat_map(|pipeline| &pipeline.queries) {
         let sources = pipeline.iter().flat_map(|pipeline| pipeline.sources.clone());
@@ -183,13 +205,14 @@ fn check_file(
     own.dedup();
     let failed = own.iter().any(|mistake| mistake.severity == Severity::Error);
     mistakes.append(&mut own);
-    pipeline.filter(|_| !failed)
+    lowered.filter(|_| !failed).map(|(pipeline, names)| (pipeline, names, steps))
 }
 
 /// What must differ between all the files that run in one process.
-fn check_together(pipelines: &[Pipeline], mistakes: &mut Vec<Diagnostic>) {
+fn check_together(checked: &[Checked], mistakes: &mut Vec<Diagnostic>) {
+    let pipelines = checked.iter().map(|(pipeline, ..)| pipeline);
     let mut names: HashMap<&str, &Path> = HashMap::new();
-    for pipeline in pipelines {
+    for pipeline in pipelines.clone() {
         if let Some(first) = names.insert(&pipeline.name, &pipeline.path) {
             let message = format!(
                 "{} and {} are both called '{}'",
@@ -201,10 +224,10 @@ fn check_together(pipelines: &[Pipeline], mistakes: &mut Vec<Diagnostic>) {
             mistakes.push(Diagnostic::error_without_place(message).help(help));
         }
     }
-    let connectors = pipelines.iter().flat_map(|pipeline| &pipeline.connectors);
+    let connectors = pipelines.clone().flat_map(|pipeline| &pipeline.connectors);
     let connectors = connectors.map(|connector| (connector.name.as_str(), &connector.span));
     check_unique("connector", connectors, mistakes);
-    let topics = pipelines.iter().flat_map(|pipeline| &pipeline.queries);
+    let topics = pipelines.flat_map(|pipeline| &pipeline.queries);
     let topics = topics.map(|query| (query.sink.topic.as_str(), &query.span));
     check_unique("query that writes topic", topics, mistakes);
 }

@@ -33,7 +33,7 @@ pub mod model;
 mod names;
 mod reader;
 pub mod size;
-mod sql_file;
+pub(crate) mod sql_file;
 mod sql_table;
 mod steps;
 mod strings;

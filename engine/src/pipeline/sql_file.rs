@@ -19,7 +19,7 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
-use super::draft::{Draft, DraftEmit, DraftQuery, DraftView, Named};
+use super::draft::{Draft, DraftEmit, DraftQuery, DraftSelect, DraftView, Explain, Named};
 use super::duration::parse_duration;
 use super::model::{Connector, Settings, TASKS_LIMIT};
 use super::names::{check_pipeline, name_of_file};
@@ -29,6 +29,22 @@ use super::tokens::{Offsets, Text, check_length, file_span, lex};
 use super::toml_file::BATCH_ROWS_LIMIT;
 
 pub(crate) fn read(file: &Arc<SourceFile>, mistakes: &mut Vec<Diagnostic>) -> Draft {
+    read_statements(file, None, mistakes).0
+}
+
+/// Statements to be answered at once, and the tables and views that they declare.
+pub(crate) fn read_script(
+    file: &Arc<SourceFile>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> (Draft, Vec<DraftSelect>) {
+    read_statements(file, Some(Vec::new()), mistakes)
+}
+
+fn read_statements(
+    file: &Arc<SourceFile>,
+    selects: Option<Vec<DraftSelect>>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> (Draft, Vec<DraftSelect>) {
     let text = Text { file, sql: &file.text, offsets: Offsets::From(0) };
     let (tokens, unreadable) = lex(text);
     mistakes.extend(unreadable);
@@ -41,6 +57,7 @@ pub(crate) fn read(file: &Arc<SourceFile>, mistakes: &mut Vec<Diagnostic>) -> Dr
         views: Vec::new(),
         inserts: Vec::new(),
         broken: Vec::new(),
+        selects,
         mistakes,
     };
     for statement in tokens.split(|token| token.token == Token::SemiColon) {
@@ -48,7 +65,8 @@ pub(crate) fn read(file: &Arc<SourceFile>, mistakes: &mut Vec<Diagnostic>) -> Dr
             reader.read_statement(file, statement, statement_span(file, first, last));
         }
     }
-    reader.finish(file)
+    let selects = reader.selects.take().unwrap_or_default();
+    (reader.finish(file), selects)
 }
 
 fn statement_span(file: &Arc<SourceFile>, first: &TokenWithSpan, last: &TokenWithSpan) -> Span {
@@ -66,6 +84,8 @@ struct FileReader<'m> {
     inserts: Vec<Insert>,
     /// Tables and views that cannot be used, their mistakes being reported.
     broken: Vec<String>,
+    /// Queries to be answered at once; `None` where a query has to write somewhere.
+    selects: Option<Vec<DraftSelect>>,
     mistakes: &'m mut Vec<Diagnostic>,
 }
 
@@ -86,7 +106,9 @@ impl FileReader<'_> {
             return;
         }
         let mut cursor = Cursor::new(file, tokens, span.end);
-        let read = if cursor.eat_words(&["CREATE"]) {
+        let read = if self.selects.is_some() && !cursor.is_at_word("CREATE") {
+            self.read_select(&mut cursor, span)
+        } else if cursor.eat_words(&["CREATE"]) {
             self.read_create(&mut cursor, span)
         } else if cursor.eat_words(&["INSERT", "INTO"]) {
             self.read_insert(&mut cursor, span)
@@ -101,6 +123,29 @@ impl FileReader<'_> {
         if let Err(mistake) = read {
             self.mistakes.push(mistake);
         }
+    }
+
+    fn read_select(&mut self, cursor: &mut Cursor<'_>, span: Span) -> Result<(), Diagnostic> {
+        let explain = cursor.eat_words(&["EXPLAIN"]).then(|| Explain {
+            analyze: cursor.eat_words(&["ANALYZE"]),
+            verbose: cursor.eat_words(&["VERBOSE"]),
+        });
+        let starts = ["SELECT", "WITH", "VALUES", "TABLE"];
+        let is_query = starts.iter().any(|word| cursor.is_at_word(word))
+            || cursor.peek().is_some_and(|token| token.token == Token::LParen);
+        if !is_query {
+            let message = "nothing is written here: this asks, by SELECT, WITH or VALUES";
+            let help = "tables and views may be declared before it, by CREATE TABLE and \
+                        CREATE VIEW; INSERT INTO belongs in a pipeline file";
+            return Err(Diagnostic::error(message, cursor.span()).help(help));
+        }
+        let emit = cursor.find_last_word("EMIT");
+        let to = emit.unwrap_or(cursor.token_count());
+        let query = cursor.parse_to(to, |parser| parser.parse_query())?;
+        let emit = emit.map(|_| read_emit(cursor)).transpose()?;
+        let selects = self.selects.get_or_insert_default();
+        selects.push(DraftSelect { query, explain, emit, span });
+        Ok(())
     }
 
     fn read_create(&mut self, cursor: &mut Cursor<'_>, span: Span) -> Result<(), Diagnostic> {
@@ -288,6 +333,7 @@ impl FileReader<'_> {
             sources,
             views: self.views,
             queries,
+            steps: Vec::new(),
             broken: self.broken,
             settings: self.settings,
             cases: Vec::new(),

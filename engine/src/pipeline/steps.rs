@@ -38,7 +38,7 @@ use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::diagnostic::{Diagnostic, Span, quoted_list};
-use super::draft::Named;
+use super::draft::{DraftStep, Named};
 use super::reader::{Mistakes, StringValue, Table, Value};
 use super::tokens::{DIALECT, parse_expr, parse_text, sql_span};
 use crate::plan::group_windows::Window;
@@ -84,6 +84,8 @@ impl Input {
 /// What the steps make.
 pub(crate) struct StepsQuery {
     pub query: Box<Query>,
+    /// The same up to each of its steps, in their order.
+    pub upto: Vec<DraftStep>,
     /// What the rows are keyed by, if the last step says so.
     pub key: Vec<Named>,
     /// A step, or a part of one, has mistakes and was left out.
@@ -107,18 +109,24 @@ pub(crate) fn query_of_steps(
     let mut input = Input::Source(ident(&from.text, &from.span));
     // After a step whose columns cannot be known, the others are read but not put together.
     let mut known = true;
-    let mut key = Vec::new();
-    for (at, step) in steps.iter().enumerate() {
-        let read = step.table(mistakes).map(|table| read_step(table, event_time, mistakes));
+    let (mut key, mut upto) = (Vec::new(), Vec::new());
+    for (at, at_step) in steps.iter().enumerate() {
+        let read = at_step.table(mistakes).map(|table| read_step(table, event_time, mistakes));
         match read.unwrap_or(Read::Unknown) {
             Read::Key(names) if at + 1 == steps.len() => key = names,
             Read::Key(_) => {
                 let message = "'key_by' is the last step: it says what the rows are written by";
-                let span = mistakes.span(&step.range);
+                let span = mistakes.span(&at_step.range);
                 let help = "leave it out: rows find each other by what later steps group by";
                 mistakes.push(Diagnostic::error(message, span).help(help));
             }
-            Read::Step(step) if known => input = Input::Steps(step.apply(input)),
+            Read::Step(step) if known => {
+                let kind = step.kind();
+                let query = step.apply(input);
+                let span = mistakes.span(&at_step.range);
+                upto.push(DraftStep { query: String::new(), kind, upto: query.clone(), span });
+                input = Input::Steps(query);
+            }
             Read::Step(_) | Read::LeftOut => {}
             Read::Unknown => known = false,
         }
@@ -127,7 +135,7 @@ pub(crate) fn query_of_steps(
         Input::Source(_) => select_from(input, vec![wildcard()]),
         Input::Steps(query) => query,
     };
-    Some(StepsQuery { query, key, incomplete: mistakes.list.len() > before })
+    Some(StepsQuery { query, upto, key, incomplete: mistakes.list.len() > before })
 }
 
 enum Read {
@@ -210,6 +218,20 @@ fn read_step(mut table: Table<'_>, event_time: Option<&str>, mistakes: &mut Mist
 }
 
 impl Step {
+    /// The key of the file that says what it does.
+    fn kind(&self) -> &'static str {
+        match self {
+            Step::Filter(_) => "filter",
+            Step::Map(_) => "map",
+            Step::Add(_) => "add",
+            Step::Aggregate(aggregate) if aggregate.window.is_some() => "window",
+            Step::Aggregate(_) => "aggregate",
+            Step::Join(_) => "join",
+            Step::Dedup(_) => "dedup",
+            Step::Sql(_) => "sql",
+        }
+    }
+
     fn apply(self, input: Input) -> Box<Query> {
         match self {
             Step::Filter(condition) => {

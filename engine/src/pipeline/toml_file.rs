@@ -74,17 +74,17 @@ fn read_document(
     }
     declared.read(&mut table, mistakes);
     let Declared { connectors, sources, broken } = declared;
-    let mut queries = Vec::new();
+    let (mut queries, mut steps) = (Vec::new(), Vec::new());
     if let Some(list) = table.get("queries").and_then(|queries| queries.array(mistakes)) {
         for query in list {
             let reader = QueryReader { pipeline: &name, sources: &sources, broken: &broken };
-            queries.extend(reader.read(&query, mistakes));
+            queries.extend(reader.read(&query, &mut steps, mistakes));
         }
     }
     let cases = cases::read(table.get("tests"), mistakes);
     table.finish(mistakes);
     let (settings, views) = (settings.unwrap_or_default(), Vec::new());
-    Draft { file, name, connectors, sources, views, queries, broken, settings, cases }
+    Draft { file, name, connectors, sources, views, queries, steps, broken, settings, cases }
 }
 
 /// A file that declares sources, tables and connectors, beside the one that includes it.

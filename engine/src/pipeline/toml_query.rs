@@ -6,7 +6,7 @@ use std::sync::Arc;
 use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
-use super::draft::{DraftEmit, DraftQuery, DraftSink, Named};
+use super::draft::{DraftEmit, DraftQuery, DraftSink, DraftStep, Named};
 use super::model::{Format, Source};
 use super::names::check_topic;
 use super::reader::{Mistakes, Value};
@@ -21,7 +21,13 @@ pub(crate) struct QueryReader<'a> {
 }
 
 impl QueryReader<'_> {
-    pub fn read(&self, value: &Value<'_>, mistakes: &mut Mistakes) -> Option<DraftQuery> {
+    /// What the query is at each step goes to `upto`.
+    pub fn read(
+        &self,
+        value: &Value<'_>,
+        upto: &mut Vec<DraftStep>,
+        mistakes: &mut Mistakes,
+    ) -> Option<DraftQuery> {
         let mut named = Value { what: "the query".to_owned(), ..value.clone() };
         let mut table = named.table(mistakes)?;
         let name =
@@ -45,7 +51,7 @@ impl QueryReader<'_> {
             (Some(sql), None) => sql.string(mistakes).and_then(|text| {
                 let parsed = parse_text(text.sql(), |parser| parser.parse_query());
                 let query = parsed.map_err(|mistake| mistakes.push(mistake)).ok()?;
-                Some(StepsQuery { query, key: Vec::new(), incomplete: false })
+                Some(StepsQuery { query, upto: Vec::new(), key: Vec::new(), incomplete: false })
             }),
             (None, Some(from)) => self.read_steps(&from, table.get("steps"), mistakes),
             (sql, _) => {
@@ -62,7 +68,8 @@ impl QueryReader<'_> {
         table.has("steps");
         let span = mistakes.span(&value.range);
         table.finish(mistakes);
-        let StepsQuery { query, key, incomplete } = query?;
+        let StepsQuery { query, upto: steps, key, incomplete } = query?;
+        upto.extend(steps.into_iter().map(|step| DraftStep { query: name.text.clone(), ..step }));
         // Without a sink that can be read, the query is still looked at.
         let incomplete = incomplete || sink.is_none();
         let mut sink = sink.unwrap_or_else(|| default_sink(name.clone()));

@@ -5,11 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::cte_worktable::CteWorkTable;
+use datafusion::datasource::provider_as_source;
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::{Result, TableReference, plan_err};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner};
 use datafusion_expr::{
-    AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
+    AggregateUDF, HigherOrderUDF, LogicalPlan, LogicalPlanBuilder, ScalarUDF, TableSource,
+    WindowUDF,
 };
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 
@@ -23,6 +26,15 @@ pub struct SourceTable(pub Arc<Source>);
 impl TableSource for SourceTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.0.schema)
+    }
+}
+
+impl SourceTable {
+    /// All of a source.
+    pub fn scan(source: &Arc<Source>) -> Result<LogicalPlan> {
+        let table = Arc::new(SourceTable(Arc::clone(source)));
+        let name = TableReference::bare(source.name.clone());
+        LogicalPlanBuilder::scan(name, table, None)?.build()
     }
 }
 
@@ -42,6 +54,8 @@ impl TableSource for View {
 /// Everything that the queries of one file can name.
 pub(crate) struct Catalog {
     tables: BTreeMap<String, Arc<dyn TableSource>>,
+    /// Names that could be meant, beside those of the tables.
+    also: Vec<String>,
     options: ConfigOptions,
     relation_planners: Vec<Arc<dyn RelationPlanner>>,
     expr_planners: Vec<Arc<dyn ExprPlanner>>,
@@ -51,6 +65,7 @@ impl Catalog {
     pub fn new() -> Catalog {
         Catalog {
             tables: BTreeMap::new(),
+            also: Vec::new(),
             options: options(),
             relation_planners: vec![Arc::new(WindowTables)],
             expr_planners: expr_planners(),
@@ -65,8 +80,32 @@ impl Catalog {
         self.tables.insert(name.to_owned(), Arc::new(View(plan)));
     }
 
+    /// Takes in all names of another file; those that both have, if any, are left as they are.
+    pub fn add_all(&mut self, other: &Catalog) -> Vec<String> {
+        let mut doubles = Vec::new();
+        for (name, table) in &other.tables {
+            match self.tables.contains_key(name) {
+                true => doubles.push(name.clone()),
+                false => {
+                    self.tables.insert(name.clone(), Arc::clone(table));
+                }
+            }
+        }
+        doubles
+    }
+
+    /// Names to suggest where one is not known.
+    pub fn suggest(&mut self, names: Vec<String>) {
+        self.also = names;
+    }
+
     pub fn source(&self, name: &str) -> Option<&Arc<Source>> {
         self.tables.get(name)?.downcast_ref::<SourceTable>().map(|table| &table.0)
+    }
+
+    pub fn view_names(&self) -> impl Iterator<Item = &str> {
+        let views = self.tables.iter().filter(|(_, table)| table.downcast_ref::<View>().is_some());
+        views.map(|(name, _)| name.as_str())
     }
 
     pub fn table(&self, name: &str) -> Option<&Arc<dyn TableSource>> {
@@ -74,7 +113,7 @@ impl Catalog {
     }
 
     pub fn table_names(&self) -> impl Iterator<Item = &str> {
-        self.tables.keys().map(String::as_str)
+        self.tables.keys().chain(&self.also).map(String::as_str)
     }
 
     /// Identifiers keep their case, as in Flink: JSON fields often have capitals.
@@ -169,14 +208,25 @@ pub(crate) fn function_names() -> impl Iterator<Item = &'static str> {
 
 impl ContextProvider for Catalog {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        // Topics have points in their names, and are in no schema.
         let found = match &name {
             TableReference::Bare { table } => self.tables.get(table.as_ref()),
-            TableReference::Partial { .. } | TableReference::Full { .. } => None,
+            TableReference::Partial { schema, table } => {
+                self.tables.get(&format!("{schema}.{table}"))
+            }
+            TableReference::Full { catalog, schema, table } => {
+                self.tables.get(&format!("{catalog}.{schema}.{table}"))
+            }
         };
         match found {
             Some(table) => Ok(Arc::clone(table)),
             None => plan_err!("there is no source or view '{name}'"),
         }
+    }
+
+    /// What a query of WITH RECURSIVE calls itself; no stream gets so far.
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
+        Ok(provider_as_source(Arc::new(CteWorkTable::new(name, schema))))
     }
 
     fn get_relation_planners(&self) -> &[Arc<dyn RelationPlanner>] {

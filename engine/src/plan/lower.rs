@@ -8,8 +8,8 @@ use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion_sql::sqlparser::ast;
 
-use super::context::Catalog;
-use super::optimize::optimize;
+use super::context::{Catalog, SourceTable};
+use super::optimize::{analyze, optimize};
 use super::order::in_order;
 use super::probe::Probe;
 use super::streamable::{self, Place};
@@ -17,13 +17,13 @@ use super::unique_key::unique_key;
 use super::windows::{WindowError, check_sessions, group_window};
 use super::{as_of, errors, event_time, group_windows, joins, unnest_tables};
 use crate::formats::{FormatError, RowEncoder};
-use crate::pipeline::draft::{Draft, DraftQuery, DraftSink, Named};
-use crate::pipeline::{Diagnostic, Emit, Pipeline, Query, Sink, Source};
+use crate::pipeline::draft::{Draft, DraftEmit, DraftQuery, DraftSink, Named};
+use crate::pipeline::{Diagnostic, Emit, Format, Pipeline, Query, Sink, Source};
 use crate::topology::{Topology, TopologyError};
 
-/// Lowers all views and queries; `None` if one of them has a mistake. What is only worth a
-/// warning is said where there are no mistakes.
-pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipeline> {
+/// Lowers all views and queries, and says what their names mean; `None` if one of them has a
+/// mistake. What is only worth a warning is said where there are no mistakes.
+pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pipeline, Catalog)> {
     let before = mistakes.len();
     let mut warnings = Vec::new();
     let mut catalog = Catalog::new();
@@ -31,9 +31,10 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipe
         catalog.add_source(source);
     }
     let mut broken = draft.broken;
+    let of = Meaning::Stream;
     for view in &draft.views {
         let place = Place { file: &draft.file, query: view.name.span.clone() };
-        let planning = Planning { place: &place, catalog: &catalog, broken: &broken };
+        let planning = Planning { place: &place, catalog: &catalog, broken: &broken, of };
         match planning.plan(&view.query, mistakes, &mut warnings) {
             Some(plan) => catalog.add_view(&view.name.text, plan),
             None => broken.push(view.name.text.clone()),
@@ -43,7 +44,7 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipe
     let mut queries: Vec<Query> = Vec::new();
     for query in draft.queries {
         let place = Place { file: &draft.file, query: query.name.span.clone() };
-        let planning = Planning { place: &place, catalog: &catalog, broken: &broken };
+        let planning = Planning { place: &place, catalog: &catalog, broken: &broken, of };
         let planned = planning.plan(&query.query, mistakes, &mut warnings);
         if let Some(plan) = planned.filter(|_| !query.incomplete) {
             queries.extend(finish(query, plan, &place, &catalog, &draft.sources, mistakes));
@@ -54,7 +55,7 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipe
     }
     let queries = in_order(queries, mistakes)?;
     mistakes.append(&mut warnings);
-    Some(Pipeline {
+    let pipeline = Pipeline {
         name: draft.name.text,
         path: draft.file.path.clone(),
         connectors: draft.connectors,
@@ -62,7 +63,8 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<Pipe
         queries,
         settings: draft.settings,
         cases: draft.cases,
-    })
+    };
+    Some((pipeline, catalog))
 }
 
 fn check_unique(queries: &[DraftQuery], mistakes: &mut Vec<Diagnostic>) {
@@ -84,23 +86,33 @@ fn check_unique(queries: &[DraftQuery], mistakes: &mut Vec<Diagnostic>) {
     }
 }
 
+/// What a query is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// Answered as its input comes: what a stream cannot do is refused.
+    Stream,
+    /// Answered once, from input that ends.
+    Batch,
+}
+
 /// What a query is planned with.
-struct Planning<'a> {
-    place: &'a Place<'a>,
-    catalog: &'a Catalog,
+pub(crate) struct Planning<'a> {
+    pub place: &'a Place<'a>,
+    pub catalog: &'a Catalog,
     /// Sources and views that have mistakes of their own.
-    broken: &'a [String],
+    pub broken: &'a [String],
+    pub of: Meaning,
 }
 
 impl Planning<'_> {
     /// The query as planned, not yet optimised; `None` after a mistake.
-    fn plan(
+    pub fn plan(
         &self,
         query: &ast::Query,
         mistakes: &mut Vec<Diagnostic>,
         warnings: &mut Vec<Diagnostic>,
     ) -> Option<LogicalPlan> {
-        let Planning { place, catalog, broken } = *self;
+        let Planning { place, catalog, broken, of } = *self;
         if let Err(mistake) = streamable::check_depth(query, place) {
             mistakes.push(mistake);
             return None;
@@ -109,12 +121,17 @@ impl Planning<'_> {
         unnest_tables::rewrite(&mut query);
         let query = &as_of::rewrite(group_windows::rewrite(&query, catalog), catalog);
         let before = mistakes.len();
-        streamable::check(query, place, mistakes);
+        if of == Meaning::Stream {
+            streamable::check(query, place, mistakes);
+        }
         let planner = catalog.planner();
         let statement = ast::Statement::Query(Box::new(query.clone()));
         let planned = planner.sql_statement_to_plan(statement);
         // Types are made to agree when a plan is optimised; only then is it known to be right.
-        let checked = planned.and_then(|plan| optimize(plan.clone()).map(|_| plan));
+        let checked = planned.and_then(|plan| match of {
+            Meaning::Stream => optimize(plan.clone()).map(|_| plan),
+            Meaning::Batch => analyze(plan.clone()).map(|_| plan),
+        });
         let error = match checked {
             Ok(_) if mistakes.len() > before => return None,
             Ok(plan) => {
@@ -161,22 +178,9 @@ fn finish(
     if mistakes.len() > before {
         return None;
     }
-    let changes = draft.emit.as_ref().is_some_and(|emit| emit.changes);
-    let emit = if changes { Emit::Changes } else { Emit::Final };
-    let mut query = Query { name: draft.name.text, plan, emit, sink: sink?, span: draft.span };
-    let topology = match Topology::new(&query, sources) {
-        Ok(topology) => topology,
-        Err(error) => {
-            mistakes.push(refused(error, &draft.query, place));
-            return None;
-        }
-    };
-    if let Some(emit) = draft.emit.filter(|emit| !emit.changes && topology.updating) {
-        let message = "this answer is never final: its rows change whenever more come";
-        let help = "leave out EMIT; or group by a window, and let no late rows update it";
-        mistakes.push(Diagnostic::error(message, emit.span).help(help));
-        return None;
-    }
+    let (emit, name) = (emit_of(draft.emit.as_ref()), draft.name.text);
+    let mut query = Query { name, plan, emit, sink: sink?, span: draft.span };
+    let topology = topology(&query, &draft.query, draft.emit, place, sources, mistakes)?;
     if topology.updating && query.sink.key.is_empty() {
         let Some(key) = unique_key(&query.plan) else {
             let message = "rows of this answer are replaced, and nothing says by which key";
@@ -187,6 +191,95 @@ fn finish(
         query.sink.key = key;
     }
     Some(query)
+}
+
+fn emit_of(emit: Option<&DraftEmit>) -> Emit {
+    if emit.is_some_and(|emit| emit.changes) { Emit::Changes } else { Emit::Final }
+}
+
+/// What runs the query, unless it cannot run as it is to be told.
+fn topology(
+    query: &Query,
+    syntax: &ast::Query,
+    emit: Option<DraftEmit>,
+    place: &Place<'_>,
+    sources: &[Arc<Source>],
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Topology> {
+    let topology = match Topology::new(query, sources) {
+        Ok(topology) => topology,
+        Err(error) => {
+            mistakes.push(refused(error, syntax, place));
+            return None;
+        }
+    };
+    if let Some(emit) = emit.filter(|emit| !emit.changes && topology.updating) {
+        let message = "this answer is never final: its rows change whenever more come";
+        let help = "leave out EMIT; or group by a window, and let no late rows update it";
+        mistakes.push(Diagnostic::error(message, emit.span).help(help));
+        return None;
+    }
+    Some(topology)
+}
+
+/// Of rows that are shown and go nowhere else.
+pub(crate) fn shown_sink() -> Sink {
+    Sink {
+        topic: String::new(),
+        partitions: None,
+        format: Format::Json,
+        key: Vec::new(),
+        key_format: Format::Raw,
+        value_without_key: false,
+        headers: Vec::new(),
+        timestamp: None,
+        print: true,
+    }
+}
+
+/// A planned query that is to be shown, and written nowhere.
+pub(crate) fn to_be_shown(
+    name: &Named,
+    plan: LogicalPlan,
+    syntax: &ast::Query,
+    emit: Option<DraftEmit>,
+    place: &Place<'_>,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<Query> {
+    let before = mistakes.len();
+    let plan = match optimize(plan) {
+        Ok(plan) => plan,
+        Err(error) => {
+            let message = error.strip_backtrace();
+            mistakes.push(Diagnostic::error(message, place.query.clone()));
+            return None;
+        }
+    };
+    check_aggregates(&plan, syntax, place, mistakes);
+    if mistakes.len() > before {
+        return None;
+    }
+    let (how, sources) = (emit_of(emit.as_ref()), sources_of(&plan));
+    let span = name.span.clone();
+    let sink = shown_sink();
+    let query = Query { name: name.text.clone(), plan, emit: how, sink, span };
+    topology(&query, syntax, emit, place, &sources, mistakes)?;
+    Some(query)
+}
+
+/// The sources that a plan reads, each once.
+pub(crate) fn sources_of(plan: &LogicalPlan) -> Vec<Arc<Source>> {
+    let mut sources: Vec<Arc<Source>> = Vec::new();
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(SourceTable(source)) = scan.source.downcast_ref::<SourceTable>()
+            && !sources.iter().any(|other| Arc::ptr_eq(other, source))
+        {
+            sources.push(Arc::clone(source));
+        }
+        Ok::<_, DataFusionError>(TreeNodeRecursion::Continue)
+    });
+    sources
 }
 
 /// What the topology says of a plan that cannot run.

@@ -40,7 +40,7 @@ pub(crate) mod lower;
 pub(crate) mod optimize;
 mod order;
 mod probe;
-mod streamable;
+pub(crate) mod streamable;
 pub(crate) mod types;
 pub(crate) mod unique_key;
 mod unnest_tables;

@@ -26,6 +26,11 @@ use datafusion_optimizer::{Analyzer, Optimizer, OptimizerContext};
 use super::context::options;
 use super::grouping_sets::ExpandGroupingSets;
 
+/// Makes types agree, as a batch engine does before it rewrites anything.
+pub(crate) fn analyze(plan: LogicalPlan) -> Result<LogicalPlan> {
+    Analyzer::new().execute_and_check(plan, &Arc::new(options()), |_, _| {})
+}
+
 pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
     let options = Arc::new(options());
     let analyzer = Analyzer::with_rules(vec![

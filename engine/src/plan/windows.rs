@@ -396,7 +396,7 @@ fn check_sessions_in(plan: &LogicalPlan, made: bool) -> Result<(), WindowError> 
     plan.inputs().into_iter().try_for_each(|input| check_sessions_in(input, below))
 }
 
-fn is_session(expr: &Expr) -> bool {
+pub(crate) fn is_session(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if matches!(role(call), Some(Role::Session(_))))
 }
 

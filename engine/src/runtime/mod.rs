@@ -13,8 +13,9 @@
 //! it fences the first, and `kill -9` at any moment loses nothing and doubles nothing.
 //!
 //! - [`topics`]: topics that must be there before anything is read;
-//! - [`restore`]: where a task goes on; [`snapshots`]: its state on disk; [`tables`]: what it
-//!   joins; [`query`]: its loop; [`writer`]: its producer; [`reset`]: forgetting all of it;
+//! - [`restore`]: where a task goes on; [`snapshots`]: its state on disk; [`tables`]: what it joins;
+//!   [`query`]: its loop; [`writer`]: its producer; [`reset`]: forgetting all of it;
+//! - [`shown`]: queries whose rows are shown and written nowhere;
 //! - [`workers`]: tasks that processes share; [`progress`]: what all tasks report.
 //!
 //! Names that are kept in the broker: group and transactional id `<pipeline>-<query>`, changelog
@@ -32,6 +33,7 @@ mod progress;
 mod query;
 mod reset;
 mod restore;
+mod shown;
 mod snapshots;
 mod tables;
 mod topics;
@@ -59,6 +61,8 @@ use crate::time::{WallTime, Watermark};
 use crate::topology::{Topology, TopologyError, split};
 use progress::{Reports, TaskProgress};
 use query::QueryRun;
+pub(crate) use shown::without_letters;
+pub use shown::{ShownFrom, ShownPartition};
 use snapshots::SharedStateDir;
 use workers::Worker;
 
@@ -226,6 +230,8 @@ struct Planned {
     /// What its state may take of memory.
     state_bytes_max: usize,
     sink_partitions: Option<i32>,
+    /// Where it reads, if its rows are shown and nothing is written or committed.
+    shown: Option<Arc<ShownFrom>>,
 }
 
 impl Runtime {
@@ -321,6 +327,7 @@ fn plan(pipelines: &[Pipeline]) -> Result<Vec<Planned>, RunError> {
                 batch_rows_max: pipeline.settings.batch_rows_max,
                 state_bytes_max: 0,
                 sink_partitions: query.sink.partitions,
+                shown: None,
             };
             if planned.iter().any(|other| other.id() == next.id()) {
                 let (id, Planned { pipeline, query, .. }) = (next.id(), next);
@@ -395,6 +402,15 @@ impl Started {
     async fn run(self, planned: Vec<Planned>) -> Result<Vec<QuerySummary>, RunError> {
         let shared = self.options.shared && !self.options.until_end;
         let partitions = topics::prepare(self.client.as_ref(), &planned, shared).await?;
+        self.run_in(planned, partitions).await
+    }
+
+    async fn run_in(
+        self,
+        planned: Vec<Planned>,
+        partitions: topics::Partitions,
+    ) -> Result<Vec<QuerySummary>, RunError> {
+        let shared = self.options.shared && !self.options.until_end;
         let done: Vec<watch::Sender<bool>> =
             planned.iter().map(|_| watch::channel(false).0).collect();
         let mut queries = JoinSet::new();
@@ -619,7 +635,7 @@ impl Planned {
 }
 
 /// The one place where the wall clock is read.
-fn now() -> WallTime {
+pub(crate) fn now() -> WallTime {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     WallTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -63,7 +63,8 @@ struct Running {
     /// `None` if no table is joined.
     tables: Option<TableReader>,
     reader: Box<dyn Reader>,
-    writer: Writer,
+    /// `None` if its rows are shown and nothing is written.
+    writer: Option<Writer>,
     snapshots: Snapshots,
     resumed_from: Option<ResumedFrom>,
     /// Where inputs end, once they are complete.
@@ -102,10 +103,12 @@ impl QueryRun {
     pub async fn run(self) -> Result<bool, RunError> {
         let mut running = self.start().await?;
         let result = self.work(&mut running).await;
-        if result.is_err() && running.writer.open {
+        if result.is_err()
+            && let Some(writer) = running.writer.as_mut().filter(|writer| writer.open)
+        {
             // The transaction is thrown away with whatever made it fail; if even that fails, the
             // next producer of this id aborts it.
-            let _ = running.writer.abort().await;
+            let _ = writer.abort().await;
         }
         let complete = result?;
         let Running { task, snapshots, .. } = &mut running;
@@ -120,11 +123,19 @@ impl QueryRun {
 
     /// Fences earlier instances, takes up what they left, and opens the inputs.
     async fn start(&self) -> Result<Running, RunError> {
-        let writer = Writer::open(self.client.as_ref(), &self.planned).await;
-        let writer = writer.map_err(self.client_error("it cannot start to write"))?;
+        let writer = match &self.planned.shown {
+            Some(_) => None,
+            None => {
+                let writer = Writer::open(self.client.as_ref(), &self.planned).await;
+                Some(writer.map_err(self.client_error("it cannot start to write"))?)
+            }
+        };
         let (mut task, meta, snapshots) = self.restored().await?;
         let tables = self.load_tables(&mut task).await?;
-        let places = self.places(meta.as_ref()).await?;
+        let places = match &self.planned.shown {
+            Some(shown) => shown.places(),
+            None => self.places(meta.as_ref()).await?,
+        };
         for Place { partition, position, .. } in &places {
             task.start_at(partition, *position, now());
         }
@@ -149,7 +160,7 @@ impl QueryRun {
             writer,
             snapshots,
             resumed_from,
-            ends: None,
+            ends: self.planned.shown.as_ref().and_then(|shown| shown.ends()),
             committed_at: None,
             purged_at: None,
         };
@@ -163,9 +174,16 @@ impl QueryRun {
         let (name, changelog) = (self.planned.id(), self.planned.changelog());
         let mut snapshots =
             Snapshots::new(self.state_dir.clone(), name, changelog, state_bytes_max);
-        loop {
+        let setup = || {
             let partitions = |topic: &str| self.partitions.get(topic).copied().unwrap_or(1);
-            let task = Task::new(self.planned.setup(partitions), now());
+            self.planned.setup(partitions)
+        };
+        if self.planned.shown.is_some() {
+            let task = Task::showing(setup(), now()).map_err(|error| self.task_error(error))?;
+            return Ok((task, None, snapshots));
+        }
+        loop {
+            let task = Task::new(setup(), now());
             let mut task = task.map_err(|error| self.task_error(error))?;
             task.begin_state(uuid::Uuid::new_v4().to_string());
             if !task.is_stateful() {
@@ -291,7 +309,9 @@ impl QueryRun {
                     let processed = running.task.process(&fetched, now());
                     processed.map_err(|error| self.task_error(error))?;
                     let ready = running.task.take_ready();
-                    running.writer.send(ready).await.map_err(self.client_error("writing"))?;
+                    if let Some(writer) = &mut running.writer {
+                        writer.send(ready).await.map_err(self.client_error("writing"))?;
+                    }
                 }
                 Wake::TableEvent(event) => {
                     if let Some(tables) = &mut running.tables {
@@ -343,8 +363,8 @@ impl QueryRun {
         let commit = running.task.commit(now()).map_err(|error| self.task_error(error))?;
         let Commit { outputs, changes, derived, offsets, printed } = commit;
         running.committed_at = Some(Instant::now());
-        if !offsets.is_empty() {
-            let written = running.writer.write(outputs, &changes, offsets).await;
+        if let Some(writer) = running.writer.as_mut().filter(|_| !offsets.is_empty()) {
+            let written = writer.write(outputs, &changes, offsets).await;
             written.map_err(self.client_error("committing"))?;
             let Running { task, snapshots, .. } = &mut *running;
             let kept = snapshots.committed(self.client.as_ref(), task, &changes, &derived).await;

@@ -180,7 +180,17 @@ struct Chunk<'a> {
 
 impl Task {
     pub fn new(setup: TaskSetup, now: WallTime) -> Result<Task, TaskError> {
-        let TaskSetup { topology, batch_rows_max, task, input_partitions, sink_partitions } = setup;
+        let output = output_of(&setup.topology, setup.task, setup.sink_partitions)?;
+        Task::with_output(setup, output, now)
+    }
+
+    /// A task whose rows are shown, and written nowhere.
+    pub fn showing(setup: TaskSetup, now: WallTime) -> Result<Task, TaskError> {
+        Task::with_output(setup, Output::shown(), now)
+    }
+
+    fn with_output(setup: TaskSetup, output: Output, now: WallTime) -> Result<Task, TaskError> {
+        let TaskSetup { topology, batch_rows_max, task, input_partitions, .. } = setup;
         let mut decoders = Vec::new();
         let mut clocks = Vec::new();
         let mut positions = BTreeMap::new();
@@ -203,7 +213,6 @@ impl Task {
             exchanges.push(reader);
             exchange_clocks.push(clock);
         }
-        let output = output_of(&topology, task, sink_partitions)?;
         let operators = topology.nodes.iter().map(|node| {
             let operator = node.operator.clone().start(StateId::of(&node.fingerprint));
             operator.map_err(TaskError::evaluate("an operator"))

@@ -29,6 +29,8 @@ pub struct Output {
 enum Target {
     Sink(SinkWriter),
     Exchange(ExchangeWriter),
+    /// Rows to show, written nowhere.
+    Shown(Vec<Rows>),
 }
 
 /// Records of one topic on their way into batches.
@@ -126,10 +128,24 @@ impl Output {
         }
     }
 
+    /// Rows that are shown and written nowhere.
+    pub fn shown() -> Output {
+        Output {
+            batches: Batches::new("", 1),
+            target: Target::Shown(Vec::new()),
+            dead_letters: BTreeMap::new(),
+        }
+    }
+
     /// Takes rows. One without a time of its own gets `now`.
     pub fn write(&mut self, rows: &Rows, now: WallTime) -> Evaluates<()> {
         match &mut self.target {
             Target::Sink(sink) => Ok(sink.write(rows, now, &mut self.batches)?),
+            Target::Shown(shown) => {
+                self.batches.ready_bytes += rows.batch.get_array_memory_size();
+                shown.push(rows.clone());
+                Ok(())
+            }
             Target::Exchange(writer) => {
                 let mut messages = Vec::new();
                 self.batches.ready_bytes += writer.write(rows, &mut messages)?;
@@ -199,7 +215,7 @@ impl Output {
     /// Whether the next part of the query has yet to hear of the watermark.
     pub fn has_news(&self, watermark: Watermark, progress: Progress) -> bool {
         match &self.target {
-            Target::Sink(_) => false,
+            Target::Sink(_) | Target::Shown(_) => false,
             Target::Exchange(writer) => writer.has_news(watermark, progress),
         }
     }
@@ -223,6 +239,7 @@ impl Output {
     ) -> Evaluates<(Vec<(TopicPartition, BatchBuilder)>, Vec<Rows>)> {
         let printed = match &mut self.target {
             Target::Sink(sink) => sink.flush(&mut self.batches),
+            Target::Shown(shown) => std::mem::take(shown),
             Target::Exchange(writer) => {
                 for (partition, value) in writer.flush(watermark, progress)? {
                     self.batches.append(partition, now.0, None, Some(&value));

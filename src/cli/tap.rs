@@ -1,0 +1,99 @@
+//! `millstream tap`: what passes a step of a pipeline, without touching it.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use clap::Args;
+use engine::query::{Declared, PointKind, Snapshot, StreamStatement, TimeBounds};
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{self, Connection};
+use super::query::Shape;
+use super::query::follow::Following;
+use super::stdout::print;
+use super::{BrokerChoice, Failure, unless_stopped};
+use crate::render::diagnostics;
+use crate::render::status;
+use crate::render::table::Table;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  millstream tap pipelines/flight-delays.toml                   what can be tapped
+  millstream tap pipelines/flight-delays.toml flights --limit 5
+  millstream tap pipelines/carrier-delays.toml carrier-delays.filter --where \"origin = 'JFK'\"
+  millstream tap pipelines/flight-delays.toml delays-by-hour.window --from-beginning
+
+It reads the same topics beside the pipeline, whether that runs or not, and computes what the step
+would: nothing is written, no group is joined. A step is named QUERY.KIND or QUERY.NUMBER. From now
+on, the first windows hold only what comes from now on.")]
+pub struct TapArgs {
+    /// The pipeline file, TOML or SQL
+    file: PathBuf,
+    /// The source, view, query or step; without it, all there are
+    step: Option<String>,
+    #[command(flatten)]
+    broker: BrokerChoice,
+    /// Start with the oldest records, not with those that come from now on
+    #[arg(long)]
+    from_beginning: bool,
+    /// Only rows for which this holds: an SQL condition over the columns that pass
+    #[arg(long = "where", value_name = "CONDITION")]
+    condition: Option<String>,
+    #[command(flatten)]
+    shape: Shape,
+    /// Leave out records that cannot be decoded, and say how many they are
+    #[arg(long)]
+    skip_bad_records: bool,
+}
+
+pub async fn tap(args: TapArgs, stop: CancellationToken) -> Result<(), Failure> {
+    // Connectors are not used, so nothing is said of them.
+    let loaded = Declared::load(std::slice::from_ref(&args.file), |_, _| Vec::new());
+    let (declared, warnings) = loaded.map_err(Failure::Pipeline)?;
+    diagnostics::print_warnings(warnings);
+    let Some(step) = &args.step else { return list(&declared) };
+    let statement = declared.tap(step, args.condition.as_deref()).map_err(Failure::Pipeline)?;
+    let connection = connection::open(&args.broker).await?;
+    let shown = show(&args, step, statement, &connection, &stop).await;
+    connection.close().await;
+    shown
+}
+
+async fn show(
+    args: &TapArgs,
+    step: &str,
+    statement: StreamStatement,
+    connection: &Connection,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let topics: BTreeSet<String> =
+        statement.sources.iter().map(|source| source.topic.clone()).collect();
+    let from_what = topics.iter().cloned().collect::<Vec<_>>().join(", ");
+    let snapshot = Snapshot::take(connection.client.as_ref(), topics, TimeBounds::default());
+    let snapshot = unless_stopped(stop, async { Ok::<_, Failure>(snapshot.await?) }).await?;
+    let from = snapshot.shown_from(&statement.sources, !args.from_beginning, false);
+    let when = if args.from_beginning { "from the beginning" } else { "from now on" };
+    let how = format!("{step}, from {from_what}, {when}   (Ctrl-C stops)");
+    status::pointer("tap", &how);
+    let following = Following { statement, from, skip_failed: args.skip_bad_records };
+    following.show(connection.client.clone(), args.shape, stop).await
+}
+
+/// What can be tapped.
+fn list(declared: &Declared) -> Result<(), Failure> {
+    let mut table = Table::new([("step", false), ("kind", false), ("or", false)]);
+    let rows: Vec<Vec<String>> = declared
+        .points()
+        .into_iter()
+        .map(|point| {
+            let kind = match point.kind {
+                PointKind::Source => "source",
+                PointKind::View => "view",
+                PointKind::Step => "step",
+                PointKind::Query => "query",
+            };
+            vec![point.name, kind.to_owned(), point.also.unwrap_or_default()]
+        })
+        .collect();
+    print(&table.lines(&rows))
+}
