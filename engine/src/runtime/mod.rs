@@ -13,8 +13,8 @@
 //! it fences the first, and `kill -9` at any moment loses nothing and doubles nothing.
 //!
 //! - [`topics`]: topics that must be there before anything is read;
-//! - [`restore`]: where a task goes on; [`snapshots`]: its state on disk; [`tables`]: what it joins;
-//!   [`query`]: its loop; [`writer`]: its producer; [`reset`]: forgetting all of it;
+//! - [`restore`]: where a task goes on; [`snapshots`]: its state on disk; [`tables`]: what it
+//!   joins; [`query`]: its loop; [`writer`]: its producer; [`reset`]: forgetting all of it;
 //! - [`shown`]: queries whose rows are shown and written nowhere;
 //! - [`workers`]: tasks that processes share; [`progress`]: what all tasks report.
 //!
