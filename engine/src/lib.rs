@@ -13,7 +13,8 @@
 //! - [`formats`]: records to columns and back; [`rows`]: what goes on between them, and the rule of
 //!   changes; [`operators`]: what happens to it;
 //! - [`query`]: what topics hold now, by batch SQL, and what passes through them;
-//! - [`state`]: what is remembered, and its changelog; [`time`]: watermarks.
+//! - [`state`]: what is remembered, and its changelog; [`time`]: watermarks; [`tally`]: what went
+//!   through each step.
 //!
 //! Invariants: the engine meets the rest of the house in topics and in [`pipeline::Pipeline`]
 //! alone. Everything between the runtime's edges is deterministic: the same batches, times and
@@ -29,6 +30,7 @@ pub mod rehearsal;
 pub mod rows;
 pub mod runtime;
 pub mod state;
+pub mod tally;
 pub mod task;
 #[cfg(test)]
 mod testing;

@@ -175,10 +175,32 @@ impl SourceClock {
         waiting.map(|clock| clock.active_at.plus(self.idle_timeout)).min()
     }
 
+    /// How far each partition has come.
+    pub fn partitions(&self) -> impl Iterator<Item = PartitionTime> {
+        self.partitions.iter().map(|(partition, clock)| PartitionTime {
+            partition: *partition,
+            latest_ms: clock.latest_ms,
+            active_at: clock.active_at,
+            caught_up: clock.caught_up,
+        })
+    }
+
     /// Each partition with the latest event time read from it, to be restored later.
     pub fn latest(&self) -> impl Iterator<Item = (i32, i64)> {
         self.partitions.iter().filter_map(|(partition, clock)| Some((*partition, clock.latest_ms?)))
     }
+}
+
+/// How far event time has come in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionTime {
+    pub partition: i32,
+    /// `None` if no row with a time was read.
+    pub latest_ms: Option<i64>,
+    /// When a record last came, or reading began.
+    pub active_at: WallTime,
+    /// All that was there has been read.
+    pub caught_up: bool,
 }
 
 /// What the tasks say that write an exchange: each of them its own watermark, in order with its

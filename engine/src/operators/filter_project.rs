@@ -13,12 +13,13 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBa
 use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::{Result, exec_datafusion_err};
-use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
+use datafusion_physical_expr::{PhysicalExpr, split_conjunction};
 
 use super::lookup_join::{LookupJoin, Table};
 use super::unnest::Unnest;
 use crate::formats::Rows;
+use crate::tally::{Dropped, StageTally, StepTally};
 
 /// Steps that follow each other without anything kept in between.
 #[derive(Clone, Debug)]
@@ -61,6 +62,10 @@ impl Stage {
         }
     }
 
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
     pub fn into_steps(self) -> Vec<Step> {
         self.steps
     }
@@ -80,13 +85,33 @@ impl Stage {
     }
 
     /// Takes rows through all steps; `tables` are those of the topology.
-    pub fn apply(&self, mut rows: Rows, tables: &[Table]) -> Result<Rows> {
-        for step in &self.steps {
+    pub fn apply(&self, rows: Rows, tables: &[Table]) -> Result<Rows> {
+        self.apply_counted(rows, tables, &StageTally::default(), &mut StageTally::default())
+    }
+
+    /// The same, and counts in `tally` what goes through each step, where `so_far` was counted
+    /// before.
+    pub fn apply_counted(
+        &self,
+        mut rows: Rows,
+        tables: &[Table],
+        so_far: &StageTally,
+        tally: &mut StageTally,
+    ) -> Result<Rows> {
+        for (index, step) in self.steps.iter().enumerate() {
             if rows.is_empty() {
                 break;
             }
+            tally.0.push(StepTally { rows_in: rows.len() as u64, ..StepTally::default() });
+            let counted = &mut tally.0[index];
             match step {
-                Step::Filter(predicate) => rows = keep(rows, predicate.as_ref())?,
+                Step::Filter(predicate) => {
+                    let kept = keep(&rows, predicate.as_ref())?;
+                    if kept.is_empty() && !so_far.has_passed(index) {
+                        counted.dropped = dropped(&rows, predicate);
+                    }
+                    rows = kept;
+                }
                 Step::Project { exprs, schema } => {
                     let batch = project(&rows.batch, exprs, schema)?;
                     rows = rows.with_batch(batch);
@@ -94,6 +119,7 @@ impl Stage {
                 Step::Join(join) => rows = join.apply(rows, &tables[join.table])?,
                 Step::Unnest(unnest) => rows = unnest.apply(&rows)?,
             }
+            counted.rows_out = rows.len() as u64;
         }
         if rows.is_empty() {
             rows = Rows::empty(&self.schema);
@@ -102,12 +128,28 @@ impl Stage {
     }
 }
 
-fn keep(rows: Rows, predicate: &dyn PhysicalExpr) -> Result<Rows> {
+fn keep(rows: &Rows, predicate: &dyn PhysicalExpr) -> Result<Rows> {
     let mask = mask(&rows.batch, predicate)?;
     match mask.true_count() {
-        count if count == rows.batch.num_rows() => Ok(rows),
+        count if count == rows.batch.num_rows() => Ok(rows.clone()),
         _ => rows.filter(&mask),
     }
+}
+
+/// Which condition of a filter has dropped how many of these rows; nothing is known of those
+/// behind one that fails.
+fn dropped(rows: &Rows, predicate: &Arc<dyn PhysicalExpr>) -> Vec<Dropped> {
+    let mut left = rows.clone();
+    let mut dropped = Vec::new();
+    for condition in split_conjunction(predicate) {
+        let Ok(holds) = evaluate(&left.batch, condition.as_ref()) else { break };
+        let Some(holds) = holds.as_boolean_opt() else { break };
+        let nulls = holds.null_count() as u64;
+        let Ok(passed) = left.filter(&without_nulls(holds)) else { break };
+        dropped.push(Dropped { rows: (left.len() - passed.len()) as u64, nulls });
+        left = passed;
+    }
+    dropped
 }
 
 /// Which rows a predicate is true for: nowhere NULL.
@@ -116,7 +158,11 @@ pub fn mask(batch: &RecordBatch, predicate: &dyn PhysicalExpr) -> Result<Boolean
     let mask = mask.as_boolean_opt().ok_or_else(|| {
         exec_datafusion_err!("filter '{predicate}' is {}, not boolean", mask.data_type())
     })?;
-    Ok(if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() })
+    Ok(without_nulls(mask))
+}
+
+fn without_nulls(mask: &BooleanArray) -> BooleanArray {
+    if mask.null_count() > 0 { prep_null_mask_filter(mask) } else { mask.clone() }
 }
 
 /// One value per row.
@@ -159,5 +205,46 @@ impl fmt::Display for Step {
                 write!(f, "project {}", columns.join(", "))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion_expr::Operator;
+    use datafusion_physical_expr::expressions::{binary, col, lit};
+
+    use super::*;
+
+    fn rows(schema: &SchemaRef, values: &[Option<i64>]) -> Rows {
+        let column = Arc::new(Int64Array::from(values.to_vec()));
+        let batch = RecordBatch::try_new(schema.clone(), vec![column]).unwrap();
+        Rows::new(batch, Int64Array::new_null(values.len()))
+    }
+
+    #[test]
+    fn conditions_are_looked_at_one_by_one_until_a_row_has_passed() {
+        let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let condition =
+            |op, value: i64| binary(col("n", &schema).unwrap(), op, lit(value), &schema).unwrap();
+        let (more, less) = (condition(Operator::Gt, 3), condition(Operator::Lt, 6));
+        let both = binary(more, Operator::And, less, &schema).unwrap();
+        let mut stage = Stage::new(schema.clone());
+        stage.push(Step::Filter(both));
+        let mut so_far = StageTally::default();
+        for (values, passed) in [
+            (&[Some(1), None, Some(9), Some(2)][..], 0),
+            (&[Some(5), Some(1)], 1),
+            (&[Some(1), None], 1),
+        ] {
+            let mut tally = StageTally::default();
+            stage.apply_counted(rows(&schema, values), &[], &so_far, &mut tally).unwrap();
+            so_far += &tally;
+            assert_eq!(so_far.0[0].rows_out, passed);
+        }
+        assert_eq!(so_far.0[0].rows_in, 8);
+        let dropped = [Dropped { rows: 3, nulls: 1 }, Dropped { rows: 1, nulls: 0 }];
+        assert_eq!(so_far.0[0].dropped, dropped);
     }
 }

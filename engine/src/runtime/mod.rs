@@ -55,7 +55,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Pipeline;
 use crate::rows::Rows;
-use crate::state::StateError;
+use crate::state::{StateError, changelog};
+use crate::tally::Account;
 use crate::task::{Counts, Task, TaskError, TaskSetup};
 use crate::time::{WallTime, Watermark};
 use crate::topology::{Topology, TopologyError, split};
@@ -127,6 +128,8 @@ pub struct QueryProgress {
     pub resumed_from: Option<ResumedFrom>,
     /// While it restores its state: records that were read back, and how many there are.
     pub restored: (u64, u64),
+    /// What went through each step of each part of it.
+    pub parts: Vec<Account>,
 }
 
 /// What a query is doing.
@@ -374,6 +377,7 @@ fn starting(planned: &[Planned]) -> Vec<QueryProgress> {
         tables: Vec::new(),
         resumed_from: None,
         restored: (0, 0),
+        parts: Vec::new(),
     });
     queries.collect()
 }
@@ -382,7 +386,7 @@ fn reported(planned: &[Planned]) -> Vec<Vec<TaskProgress>> {
     let queries = planned.chunk_by(|one, other| one.query_index == other.query_index);
     let task = |planned: &Planned| {
         let Topology { inputs, writes, .. } = &planned.topology;
-        TaskProgress::starting(!inputs.is_empty(), writes.is_none())
+        TaskProgress::starting(planned.part, !inputs.is_empty(), writes.is_none())
     };
     queries.map(|tasks| tasks.iter().map(task).collect()).collect()
 }
@@ -596,12 +600,8 @@ impl Planned {
         }
     }
 
-    /// State is of as many tasks as wrote it, so that number stands in the name.
     fn changelog(&self) -> TopicPartition {
-        let topic = match self.tasks {
-            1 => format!("{}-changelog", self.group()),
-            tasks => format!("{}-{}of{tasks}-changelog", self.group(), self.part),
-        };
+        let topic = changelog::topic(&self.group(), self.part, self.tasks);
         TopicPartition::new(topic, self.task as i32)
     }
 

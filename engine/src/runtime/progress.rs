@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio::sync::watch;
 
 use super::{Phase, QueryProgress, ResumedFrom};
+use crate::tally::Account;
 use crate::task::Counts;
 use crate::time::Watermark;
 
@@ -19,6 +20,9 @@ pub struct TaskProgress {
     pub resumed_from: Option<ResumedFrom>,
     /// Records of its changelog that were read back, and how many there are.
     pub restored: (u64, u64),
+    /// Which part of the query it runs.
+    pub part: usize,
+    pub account: Account,
     /// It reads records, and not only what other tasks of the query give.
     pub is_first: bool,
     /// Its rows are those of the query.
@@ -26,7 +30,7 @@ pub struct TaskProgress {
 }
 
 impl TaskProgress {
-    pub fn starting(is_first: bool, is_last: bool) -> TaskProgress {
+    pub fn starting(part: usize, is_first: bool, is_last: bool) -> TaskProgress {
         TaskProgress {
             phase: Phase::Starting,
             counts: Counts::default(),
@@ -35,6 +39,8 @@ impl TaskProgress {
             tables: Vec::new(),
             resumed_from: None,
             restored: (0, 0),
+            part,
+            account: Account::default(),
             is_first,
             is_last,
         }
@@ -77,6 +83,7 @@ fn together(query: &mut QueryProgress, tasks: &[TaskProgress]) {
     query.lag = tasks.iter().map(|task| task.lag).sum();
     query.tables.clear();
     query.restored = (0, 0);
+    query.parts.clear();
     let mut resumed = ResumedFrom { offsets: Vec::new(), windows: 0, groups: 0 };
     let mut watermarks = Vec::new();
     for task in tasks {
@@ -93,6 +100,8 @@ fn together(query: &mut QueryProgress, tasks: &[TaskProgress]) {
         counts.dead_lettered += dead_lettered;
         query.restored.0 += task.restored.0;
         query.restored.1 += task.restored.1;
+        query.parts.resize(query.parts.len().max(task.part + 1), Account::default());
+        query.parts[task.part] += &task.account;
         if query.tables.is_empty() {
             query.tables.clone_from(&task.tables);
         }

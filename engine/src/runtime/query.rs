@@ -405,6 +405,7 @@ impl QueryRun {
             progress.counts = running.task.counts();
             progress.watermark = shown(running.task.watermark());
             progress.lag = running.task.lag();
+            progress.account = running.task.account();
             progress.tables =
                 running.task.tables().map(|(name, rows)| (name.to_owned(), rows)).collect();
             progress.resumed_from.clone_from(&running.resumed_from);

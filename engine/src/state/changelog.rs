@@ -20,6 +20,15 @@ pub const META_KEY: [u8; 2] = [LAYOUT, KIND_META];
 /// Layout, kind, operator.
 const OPERATOR_KEY_HEADER_LEN: usize = 1 + 1 + 8;
 
+/// The changelog topic of a part of a query that is known by `id`: its partitions are the tasks.
+/// State is of as many tasks as wrote it, so that number stands in the name.
+pub fn topic(id: &str, part: usize, tasks: usize) -> String {
+    match tasks {
+        0 | 1 => format!("{id}-changelog"),
+        tasks => format!("{id}-{part}of{tasks}-changelog"),
+    }
+}
+
 /// One record of the changelog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {

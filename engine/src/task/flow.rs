@@ -7,6 +7,7 @@ use crate::operators::filter_project::Stage;
 use crate::operators::{Operator, Prepared, reason};
 use crate::pipeline::OnError;
 use crate::rows::Rows;
+use crate::tally::StageTally;
 use crate::time::{Progress, WallTime, Watermark, progress};
 use crate::topology::Port;
 
@@ -20,10 +21,21 @@ pub(super) enum Ready {
     },
 }
 
+/// Whose stage rows go through.
+#[derive(Clone, Copy)]
+pub(super) enum Place {
+    Input(usize),
+    Node(usize),
+    /// Nothing happens to them before they are taken.
+    Exchange,
+}
+
 /// What rows came to.
 #[derive(Default)]
 pub(super) struct Evaluated {
     pub ready: Vec<Ready>,
+    /// What went through the stage.
+    pub tally: StageTally,
     /// Rows that failed, by index, and why.
     pub failed: Vec<(usize, String)>,
 }
@@ -31,16 +43,15 @@ pub(super) struct Evaluated {
 impl Task {
     /// Everything that can fail for a row until it is taken, before anything is changed. Where it
     /// fails, the rows are halved until those that fail stand alone.
-    pub(super) fn evaluate(&self, stage: &Stage, to: Port, rows: Rows) -> Evaluated {
+    pub(super) fn evaluate(&self, place: Place, stage: &Stage, to: Port, rows: Rows) -> Evaluated {
         let mut evaluated = Evaluated::default();
-        self.evaluate_part(stage, to, rows, 0, &mut evaluated);
+        self.evaluate_part((place, stage, to), rows, 0, &mut evaluated);
         evaluated
     }
 
     fn evaluate_part(
         &self,
-        stage: &Stage,
-        to: Port,
+        way: (Place, &Stage, Port),
         rows: Rows,
         first_row: usize,
         evaluated: &mut Evaluated,
@@ -49,21 +60,38 @@ impl Task {
         if count == 0 {
             return;
         }
-        match self.try_evaluate(stage, to, rows.clone()) {
-            Ok(ready) => evaluated.ready.push(ready),
+        match self.try_evaluate(way, rows.clone()) {
+            Ok((ready, tally)) => {
+                evaluated.ready.push(ready);
+                evaluated.tally += &tally;
+            }
             Err(error) if count == 1 => evaluated.failed.push((first_row, reason(error))),
             Err(_) => {
                 let half = count / 2;
                 for (start, len) in [(0, half), (half, count - half)] {
                     let part = rows.slice(start, len);
-                    self.evaluate_part(stage, to, part, first_row + start, evaluated);
+                    self.evaluate_part(way, part, first_row + start, evaluated);
                 }
             }
         }
     }
 
-    fn try_evaluate(&self, stage: &Stage, to: Port, rows: Rows) -> Evaluates<Ready> {
-        let rows = stage.apply(rows, self.tables.all())?;
+    fn try_evaluate(
+        &self,
+        (place, stage, to): (Place, &Stage, Port),
+        rows: Rows,
+    ) -> Evaluates<(Ready, StageTally)> {
+        let so_far = match place {
+            Place::Input(input) => &self.input_tallies[input].stage,
+            Place::Node(node) => &self.node_tallies[node].stage,
+            Place::Exchange => &StageTally::default(),
+        };
+        let mut tally = StageTally::default();
+        let rows = stage.apply_counted(rows, self.tables.all(), so_far, &mut tally)?;
+        Ok((self.prepared(to, rows)?, tally))
+    }
+
+    fn prepared(&self, to: Port, rows: Rows) -> Evaluates<Ready> {
         Ok(match to {
             Port::Sink => Ready::ForSink(rows),
             Port::Node { node, side } => {
@@ -90,6 +118,12 @@ impl Task {
                 }
                 self.counts.late += rows.late as u64;
                 self.counts.untimed += rows.untimed as u64;
+                let tally = &mut self.node_tallies[node];
+                tally.late += rows.late as u64;
+                tally.untimed += rows.untimed as u64;
+                let sides = tally.rows_in.len().max(side + 1);
+                tally.rows_in.resize(sides, 0);
+                tally.rows_in[side] += (rows.rows.len() + rows.late + rows.untimed) as u64;
                 self.drive(node, now, |operator, out| operator.apply(side, rows, out))
             }
             (_, Ready::ForSink(rows)) => self.write(&rows, now),
@@ -122,12 +156,14 @@ impl Task {
     fn pass_on(&mut self, node: usize, rows: Rows, now: WallTime) -> Result<(), TaskError> {
         let topology = self.topology.clone();
         let (stage, to) = (&topology.nodes[node].stage, topology.nodes[node].to);
-        self.pass(stage, to, rows, now)
+        self.node_tallies[node].rows_out += rows.len() as u64;
+        self.pass(Place::Node(node), stage, to, rows, now)
     }
 
     /// Rows that are of no single record through a stage.
     pub(super) fn pass(
         &mut self,
+        place: Place,
         stage: &Stage,
         to: Port,
         rows: Rows,
@@ -137,7 +173,10 @@ impl Task {
             return Ok(());
         }
         self.dirty = true;
-        let evaluated = self.evaluate(stage, to, rows);
+        let evaluated = self.evaluate(place, stage, to, rows);
+        if let Place::Node(node) = place {
+            self.node_tallies[node].stage += &evaluated.tally;
+        }
         if let Some((_, reason)) = evaluated.failed.first() {
             // It has come from many records, so it has no offset and no place among dead letters.
             let of_exchanges = self.topology.exchanges.iter().map(|input| &input.exchange.on_error);

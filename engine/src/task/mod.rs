@@ -37,6 +37,7 @@ mod tables;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::Array;
 use broker::client::FetchedBatches;
 use broker::ids::{Offset, TopicPartition};
 use broker::record::{BatchBuilder, BatchError, Record, Records};
@@ -51,9 +52,11 @@ use crate::rows::Rows;
 use crate::state::changelog::{Change, Meta, StateError, StateId};
 use crate::state::disk::{DiskError, DiskState};
 use crate::state::map::StateMap;
+use crate::tally::{Account, InputTally, NodeTally};
 use crate::time::{ExchangeClock, Progress, SourceClock, WallTime, Watermark, idle_at, progress};
 use crate::topology::{Input, Topology};
 use exchange::{ExchangeReader, ExchangeWriter};
+use flow::Place;
 use keyed::keyed_rows;
 use output::{DeadLetter, Output};
 pub use restoring::Restoring;
@@ -97,6 +100,9 @@ pub struct Task {
     output: Output,
     positions: BTreeMap<TopicPartition, Position>,
     counts: Counts,
+    /// Of each input and each node.
+    input_tallies: Vec<InputTally>,
+    node_tallies: Vec<NodeTally>,
     /// Something has changed since the last commit.
     dirty: bool,
     /// Names the state, see [`Meta::state`].
@@ -218,6 +224,8 @@ impl Task {
             operator.map_err(TaskError::evaluate("an operator"))
         });
         Ok(Task {
+            input_tallies: vec![InputTally::default(); topology.inputs.len()],
+            node_tallies: vec![NodeTally::default(); topology.nodes.len()],
             tables: Tables::new(&topology.tables)?,
             operators: operators.collect::<Result<_, _>>()?,
             watermark: Watermark::MIN,
@@ -305,6 +313,18 @@ impl Task {
 
     pub fn counts(&self) -> Counts {
         self.counts
+    }
+
+    /// What went through each step, and what is waited for.
+    pub fn account(&self) -> Account {
+        Account {
+            inputs: self.input_tallies.clone(),
+            nodes: self.node_tallies.clone(),
+            kept: self.operators.iter().map(|operator| operator.kept()).collect(),
+            earliest_ms: self.operators.iter().map(|operator| operator.earliest_ms()).collect(),
+            partitions: self.clocks.iter().map(|clock| clock.partitions().collect()).collect(),
+            watermark: Some(self.watermark).filter(|watermark| *watermark != Watermark::MIN),
+        }
     }
 
     /// Records that are there and have not been read.
@@ -447,6 +467,11 @@ impl Task {
             self.counts.tombstones += decoded.tombstones.len() as u64;
             self.counts.rows_in += decoded.rows.batch.num_rows() as u64;
             let times = &decoded.rows.event_times_ms;
+            let tally = &mut self.input_tallies[input];
+            tally.records += chunk.records.len() as u64;
+            tally.tombstones += decoded.tombstones.len() as u64;
+            tally.rows += decoded.rows.batch.num_rows() as u64;
+            tally.untimed += times.null_count() as u64;
             let future = self.clocks[input].observe(partition, times, now);
             self.counts.future += future as u64;
             let topology = self.topology.clone();
@@ -459,7 +484,8 @@ impl Task {
                 }
                 false => (decoded.rows, decoded.kept),
             };
-            let evaluated = self.evaluate(stage, *to, rows);
+            let evaluated = self.evaluate(Place::Input(input), stage, *to, rows);
+            self.input_tallies[input].stage += &evaluated.tally;
             for (row, reason) in evaluated.failed {
                 let index = kept.as_ref().map_or(row, |kept| kept[row]);
                 self.fail(input, chunk, &chunk.records[index], "evaluate", reason)?;
@@ -489,7 +515,7 @@ impl Task {
             })?;
             if let Some(rows) = rows {
                 self.counts.rows_in += rows.len() as u64;
-                self.pass(&Stage::new(schema), to, rows, now)?;
+                self.pass(Place::Exchange, &Stage::new(schema), to, rows, now)?;
             }
             self.exchange_clocks[exchange].tell(writer, told);
             self.tick(now)?;
@@ -506,6 +532,7 @@ impl Task {
         stage: &'static str,
         reason: String,
     ) -> Result<(), TaskError> {
+        self.input_tallies[input].failed += 1;
         match &self.topology.inputs[input].source.on_error {
             OnError::Fail => {
                 let from = chunk.from.clone();
