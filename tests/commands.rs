@@ -293,6 +293,8 @@ fn every_command_has_help_with_an_example() {
         "run",
         "check",
         "test",
+        "explain",
+        "graph",
         "broker",
         "topics",
         "produce",

@@ -9,7 +9,7 @@
 //! - [`pipeline`]: the file, and what a checked one says; [`plan`]: its queries as plans;
 //! - [`topology`]: what runs a plan, or why it cannot run as a stream;
 //! - [`task`]: one query at work, as a pure state machine; [`runtime`]: broker, clock and threads;
-//! - [`rehearsal`]: a pipeline's tests, run in memory;
+//! - [`rehearsal`]: a pipeline's tests, run in memory; [`describe`]: what a query does, in words;
 //! - [`formats`]: records to columns and back; [`rows`]: what goes on between them, and the rule of
 //!   changes; [`operators`]: what happens to it;
 //! - [`query`]: what topics hold now, by batch SQL, and what passes through them;
@@ -21,6 +21,7 @@
 //! restarts give the same rows. What a query answers at the end of its input is what batch SQL
 //! answers over the same records.
 
+pub mod describe;
 pub mod formats;
 pub mod operators;
 pub mod pipeline;

@@ -7,7 +7,10 @@ mod cluster;
 mod configs;
 mod connection;
 mod consume;
+mod empty;
+mod explain;
 mod failure;
+mod graph;
 mod groups;
 mod infer;
 mod links;
@@ -69,6 +72,10 @@ enum Command {
     Query(query::QueryArgs),
     /// Show what passes a step of a pipeline, without touching it
     Tap(tap::TapArgs),
+    /// Say what queries do: plan, steps, state, watermarks, output
+    Explain(explain::ExplainArgs),
+    /// Draw topics, connectors and what queries do, as SVG or Mermaid
+    Graph(graph::GraphArgs),
     /// Run the broker alone, for any Kafka client
     Broker(broker::BrokerArgs),
     /// List, create, describe, alter and delete topics, and infer what they hold
@@ -126,6 +133,8 @@ pub fn main() -> ExitCode {
     start_logs();
     let done = match cli.command {
         Command::Check(args) => check::check(&args),
+        Command::Explain(args) => explain::explain(&args),
+        Command::Graph(args) => graph::graph(&args),
         Command::Links(args) => links::links(&args),
         Command::Test(args) => test::test(&args),
         command => in_runtime(async |stop| run(command, stop).await),

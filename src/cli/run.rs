@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::broker::Listen;
 use super::connection::{self, Connection, How};
+use super::empty::{EXPLAIN_EMPTY_EVERY, EmptyQueries};
 use super::{BrokerChoice, Failure};
 use crate::render::diagnostics;
 use crate::render::rows::{RowStyle, RowWriter};
@@ -33,6 +34,7 @@ use crate::render::status::{self, Progress, Reading, Unit};
   millstream run pipelines/flight-delays.toml
   millstream run pipelines/flight-delays.toml --until-end > delays.jsonl
   millstream run a.toml b.sql --bootstrap-server kafka:9092
+  millstream run my-pipeline.toml --explain-empty
 
 Rows of queries with `print = true` go to stdout: a table on a terminal, else JSON lines. Ctrl-C
 stops in order; the next run goes on where this one committed.")]
@@ -53,6 +55,9 @@ pub struct RunArgs {
     /// Forget what earlier runs have computed and read, and start from the beginning
     #[arg(long)]
     reset_state: bool,
+    /// Say of queries that write nothing why: what they read, what dropped it, what it waits for
+    #[arg(long)]
+    explain_empty: bool,
 }
 
 /// A checked pipeline with its connectors.
@@ -129,6 +134,8 @@ struct Session {
     filled: Filled,
     rows: RowWriter,
     progress: Progress,
+    /// Explains queries that write nothing, if that is wanted.
+    empty: Option<EmptyQueries>,
 }
 
 /// Tells queries which topics connectors are still filling: a table is joined when it is there.
@@ -171,6 +178,10 @@ impl Session {
     ) -> Result<Session, Failure> {
         announce(args, connection, metrics.as_deref(), &loaded);
         let (pipelines, configs): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
+        let empty = match args.explain_empty {
+            true => Some(EmptyQueries::new(&pipelines)?),
+            false => None,
+        };
         let sources = configs.iter().flatten().filter(|one| is_source(one));
         let topics: BTreeSet<String> = sources.map(|one| one.text("topic").to_owned()).collect();
         let filling = watch::Sender::new(topics);
@@ -199,6 +210,7 @@ impl Session {
             filled,
             rows: RowWriter::new(RowStyle::for_stdout(args.json)),
             progress: Progress::new(),
+            empty,
         })
     }
 
@@ -208,7 +220,7 @@ impl Session {
         // Whatever happened: let all that was begun be committed.
         let complete = matches!(worked, Ok(true));
         self.runtime.stop();
-        let Session { worker, runtime, queries, mut printed, mut rows, .. } = self;
+        let Session { worker, runtime, queries, mut printed, mut rows, empty, .. } = self;
         let finished = runtime.finished();
         let printing = async {
             while let Some(batch) = printed.recv().await {
@@ -227,12 +239,17 @@ impl Session {
         worked?;
         shown?;
         let queries = queries.borrow().clone();
+        if let Some(mut empty) = empty {
+            empty.explain(&queries);
+        }
         Ok(Outcome { complete, queries })
     }
 
     /// Until the user stops it, something fails, or the end of the input: then `Ok(true)`.
     async fn work(&mut self, stop: &CancellationToken, until_end: bool) -> Result<bool, Failure> {
         let mut ticks = tokio::time::interval(self.progress.interval());
+        let mut explanations = tokio::time::interval(EXPLAIN_EMPTY_EVERY);
+        explanations.reset();
         let mut sources_done = false;
         let mut resumed = false;
         if until_end && sources_over(&self.connectors.borrow()) {
@@ -253,6 +270,12 @@ impl Session {
                     None => return Ok(until_end),
                 },
                 _ = ticks.tick() => self.show_progress(),
+                _ = explanations.tick() => {
+                    if let Some(empty) = &mut self.empty {
+                        self.progress.clear();
+                        empty.explain(&self.queries.borrow());
+                    }
+                }
                 changed = self.connectors.changed() => {
                     if changed.is_err() {
                         return Ok(false);
@@ -411,16 +434,18 @@ fn announce(args: &RunArgs, connection: &Connection, metrics: Option<&str>, load
 
 /// `flights-file: examples/data/flights.csv → flights`
 fn connector_in_words(connector: &ConnectorConfig) -> String {
-    let file = without_detours(&connector.path("file"));
-    let name = connector.name();
+    let (name, outside) = (connector.name(), connector_outside(connector));
     match connector.plugin().kind() {
-        ConnectorKind::Source => {
-            format!("{name}: {} → {}", file.display(), connector.text("topic"))
-        }
+        ConnectorKind::Source => format!("{name}: {outside} → {}", connector.text("topic")),
         ConnectorKind::Sink => {
-            format!("{name}: {} → {}", connector.list("topics").join(", "), file.display())
+            format!("{name}: {} → {outside}", connector.list("topics").join(", "))
         }
     }
+}
+
+/// What it reads or writes that is no topic.
+pub fn connector_outside(connector: &ConnectorConfig) -> String {
+    without_detours(&connector.path("file")).display().to_string()
 }
 
 /// `pipelines/../examples` is `examples`, for people to read; links may say otherwise.

@@ -35,6 +35,7 @@ use arrow_row::Rows as KeyRows;
 use datafusion_common::{DataFusionError, Result};
 use datafusion_physical_expr::PhysicalExpr;
 
+use crate::describe::{Described, Words};
 use crate::formats::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
 use crate::state::map::StateMap;
@@ -64,6 +65,9 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
     fn distribution(&self, _side: usize) -> Distribution {
         Distribution::Together
     }
+
+    /// What it does and keeps, for people.
+    fn describe(&self, words: &Words) -> Described;
 
     /// An operator with nothing kept, whose state is found by `id`.
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>>;

@@ -24,6 +24,7 @@ use datafusion_common::Result;
 
 use super::sides::{RowCodec, decode_time, encode_time};
 use super::{Kept, Operator, OperatorSpec, Prepared};
+use crate::describe::{Described, Keeps, Until, Words};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
 use crate::state::map::{Bytes, StateMap};
@@ -64,6 +65,16 @@ impl fmt::Display for NormalizeSpec {
 impl OperatorSpec for NormalizeSpec {
     fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    fn describe(&self, _words: &Words) -> Described {
+        Described {
+            title: "take records as changes".to_owned(),
+            details: vec![
+                "a record replaces the one of its key, one without a value deletes it".to_owned(),
+            ],
+            keeps: Keeps::new("the last row", self.key.clone(), Until::TakenBack),
+        }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

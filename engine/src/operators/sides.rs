@@ -21,6 +21,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::filter_project::{evaluate, mask};
 use super::lookup_join::PairFilter;
+use crate::describe::Words;
 use crate::rows::Rows;
 
 /// Pairs that are looked at together, and rows that come out together.
@@ -94,9 +95,18 @@ impl Role {
     }
 }
 
-impl fmt::Display for Sides {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.roles {
+impl Sides {
+    /// `left interval join`.
+    pub fn title(&self, kind: &str) -> String {
+        let name = self.join_name();
+        match name.strip_suffix("join") {
+            Some(role) => format!("{role}{kind} join"),
+            None => format!("{kind} {name}"),
+        }
+    }
+
+    fn join_name(&self) -> &'static str {
+        match self.roles {
             [Role::Outer, Role::Outer] => "full join",
             [Role::Outer, _] => "left join",
             [_, Role::Outer] => "right join",
@@ -105,7 +115,42 @@ impl fmt::Display for Sides {
             [Role::Anti, _] => "anti join",
             [_, Role::Anti] => "right anti join",
             _ => "join",
-        })?;
+        }
+    }
+
+    /// What must be equal, and what else must hold.
+    pub fn details(&self, words: &Words) -> Vec<String> {
+        let [left, right] = &self.of;
+        let equal = if self.nulls_equal { "IS NOT DISTINCT FROM" } else { "=" };
+        let pairs = left.keys.iter().zip(&right.keys);
+        let on: Vec<String> = pairs
+            .map(|(left, right)| (words.physical(left), words.physical(right)))
+            .map(|(left, right)| match left == right {
+                true => left,
+                false => format!("{left} {equal} {right}"),
+            })
+            .collect();
+        let mut details = Vec::new();
+        if !on.is_empty() {
+            details.push(format!("by {}", on.join(", ")));
+        }
+        if let Some(filter) = &self.filter {
+            let left_columns = left.schema.fields().len();
+            let predicate = words.physical_of_sides(&filter.predicate, left_columns);
+            details.push(format!("where {predicate}"));
+        }
+        details
+    }
+
+    /// What rows of the left are found by.
+    pub fn keys(&self, words: &Words) -> Vec<String> {
+        words.physicals(&self.of[0].keys)
+    }
+}
+
+impl fmt::Display for Sides {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.join_name())?;
         let equal = if self.nulls_equal { "is not distinct from" } else { "=" };
         let [left, right] = &self.of;
         for (index, (left, right)) in left.keys.iter().zip(&right.keys).enumerate() {

@@ -31,6 +31,7 @@ use datafusion_common::Result;
 use super::filter_project::Stage;
 use super::sides::{Codecs, Half, PAIRS_MAX, Role, RowCodec, Sides};
 use super::{Kept, Operator, OperatorSpec, Prepared};
+use crate::describe::{Described, Keeps, Until, Words};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
 use crate::state::counter::Counter;
@@ -67,6 +68,21 @@ impl fmt::Display for TemporalSpec {
 impl OperatorSpec for TemporalSpec {
     fn schema(&self) -> &SchemaRef {
         &self.sides.schema
+    }
+
+    fn describe(&self, words: &Words) -> Described {
+        let mut details = self.sides.details(words);
+        details.push("the table's row as it was at the stream's event time".to_owned());
+        let until = "the watermark passes them; and of the table what was valid since".to_owned();
+        Described {
+            title: self.sides.title("temporal"),
+            details,
+            keeps: Keeps::new(
+                "rows of the stream",
+                self.sides.keys(words),
+                Until::Watermark(until),
+            ),
+        }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

@@ -47,6 +47,11 @@ impl Unnest {
         }
     }
 
+    /// Lists, by index into the columns that come in.
+    pub fn list_columns(&self) -> impl Iterator<Item = usize> {
+        self.lists.iter().map(|list| list.column)
+    }
+
     pub fn apply(&self, rows: &Rows) -> Result<Rows> {
         let mut places: UInt64Array = (0..rows.len() as u64).collect();
         let mut elements: Vec<Option<ArrayRef>> = vec![None; self.lists.len()];

@@ -47,7 +47,7 @@ pub use format_options::registered as registered_schemas;
 pub use load::{CheckConnector, load, load_each, load_text, load_with};
 pub use model::{
     Column, ColumnFrom, Connector, CsvOptions, Emit, EventTime, Format, LateRows, OnError,
-    Pipeline, Query, Settings, Sink, Source, SourceKind, Watermark,
+    Pipeline, Predicate, Query, Settings, Sink, Source, SourceKind, Watermark,
 };
 
 #[cfg(test)]

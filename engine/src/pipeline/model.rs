@@ -28,6 +28,15 @@ pub struct Pipeline {
     pub settings: Settings,
     /// Its tests.
     pub cases: Vec<Case>,
+    /// Conditions of its views and queries, and where they stand.
+    pub predicates: Vec<Predicate>,
+}
+
+/// A condition in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Predicate {
+    pub sql: String,
+    pub span: Span,
 }
 
 /// A connector as declared: properties in Kafka Connect's keys, for `connectors` to check.
@@ -126,6 +135,19 @@ pub enum Format {
     Protobuf(Arc<ProtobufFormat>),
     /// Debezium's change events in JSON, with or without their schema: a changelog.
     DebeziumJson,
+}
+
+impl Format {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Format::Json => "json",
+            Format::Csv(_) => "csv",
+            Format::Raw => "raw",
+            Format::Avro(_) => "avro",
+            Format::Protobuf(_) => "protobuf",
+            Format::DebeziumJson => "debezium-json",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

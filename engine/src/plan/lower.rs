@@ -11,6 +11,7 @@ use datafusion_sql::sqlparser::ast;
 use super::context::{Catalog, SourceTable};
 use super::optimize::{analyze, optimize};
 use super::order::in_order;
+use super::predicates::predicates;
 use super::probe::Probe;
 use super::streamable::{self, Place};
 use super::unique_key::unique_key;
@@ -32,11 +33,15 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
     }
     let mut broken = draft.broken;
     let of = Meaning::Stream;
+    let mut conditions = Vec::new();
     for view in &draft.views {
         let place = Place { file: &draft.file, query: view.name.span.clone() };
         let planning = Planning { place: &place, catalog: &catalog, broken: &broken, of };
         match planning.plan(&view.query, mistakes, &mut warnings) {
-            Some(plan) => catalog.add_view(&view.name.text, plan),
+            Some(plan) => {
+                conditions.extend(predicates(&view.query, &place));
+                catalog.add_view(&view.name.text, plan);
+            }
             None => broken.push(view.name.text.clone()),
         }
     }
@@ -46,6 +51,9 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
         let place = Place { file: &draft.file, query: query.name.span.clone() };
         let planning = Planning { place: &place, catalog: &catalog, broken: &broken, of };
         let planned = planning.plan(&query.query, mistakes, &mut warnings);
+        if planned.is_some() {
+            conditions.extend(predicates(&query.query, &place));
+        }
         if let Some(plan) = planned.filter(|_| !query.incomplete) {
             queries.extend(finish(query, plan, &place, &catalog, &draft.sources, mistakes));
         }
@@ -63,6 +71,7 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
         queries,
         settings: draft.settings,
         cases: draft.cases,
+        predicates: conditions,
     };
     Some((pipeline, catalog))
 }

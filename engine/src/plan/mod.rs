@@ -20,7 +20,7 @@
 //! - [`unnest_tables`]: `UNNEST(…)` in FROM;
 //! - [`unique_key`]: what tells the rows of an answer apart;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
-//!   [`errors`]: what the planner says, as diagnostics;
+//!   [`errors`]: what the planner says, as diagnostics; [`predicates`]: where conditions stand;
 //! - [`optimize`]: the rewrites that hold for streams; [`grouping_sets`]: ROLLUP and its like.
 //!
 //! Invariants: TOML and SQL come here in the same syntax, so there is one way to lower a query.
@@ -39,6 +39,7 @@ pub mod json;
 pub(crate) mod lower;
 pub(crate) mod optimize;
 mod order;
+pub mod predicates;
 mod probe;
 pub(crate) mod streamable;
 pub(crate) mod types;

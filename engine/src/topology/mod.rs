@@ -516,7 +516,7 @@ impl Topology {
     }
 
     /// How many inputs a node has.
-    fn sides(&self, of: usize) -> usize {
+    pub(crate) fn sides(&self, of: usize) -> usize {
         let ports = self.inputs.iter().map(|input| input.to);
         let ports = ports.chain(self.exchanges.iter().map(|input| input.to));
         let sides = ports.chain(self.nodes.iter().map(|node| node.to)).map(|port| match port {

@@ -25,6 +25,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::spec::{AggregateCall, AggregateSpec, groups_accumulator};
 use super::updating::{Standing, answer_codec, told};
+use crate::describe::{Described, Keeps, Until, Words};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
@@ -174,6 +175,20 @@ impl OperatorSpec for RetractingSpec {
 
     fn distribution(&self, _side: usize) -> Distribution {
         Distribution::by(self.aggregate.group.iter().cloned())
+    }
+
+    fn describe(&self, words: &Words) -> Described {
+        let aggregate = &self.aggregate;
+        let by = aggregate.keys_in_words(words);
+        let what = match self.kinds.contains(&Kind::Anew) {
+            true => "the aggregates, and all arguments of those that no row can be taken out of",
+            false => "the aggregates",
+        };
+        Described {
+            title: "aggregate rows that change".to_owned(),
+            details: aggregate.details(words),
+            keeps: Keeps::new(what, by, Until::TakenBack),
+        }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

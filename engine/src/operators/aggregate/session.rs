@@ -30,6 +30,8 @@ use super::accumulated::Groups;
 use super::runs::{GROUP, GroupState};
 use super::sessions::{OfKey, Over, Placed, Session, Sessions, place};
 use super::spec::{AggregateCall, AggregateSpec};
+use crate::describe::words::duration_text;
+use crate::describe::{Described, Keeps, Until, Words};
 use crate::operators::filter_project::evaluate;
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::plan::windows::{GroupWindow, Shape, unit_ns};
@@ -181,6 +183,26 @@ impl OperatorSpec for SessionSpec {
     fn distribution(&self, _side: usize) -> Distribution {
         let group = &self.aggregate.group;
         Distribution::by(self.aggregate.keys.iter().map(|&key| group[key].clone()))
+    }
+
+    fn describe(&self, words: &Words) -> Described {
+        let gap = duration_text(self.gap.saturating_mul(unit_ns(self.unit)) / NS_PER_MS);
+        let mut details = self.aggregate.details(words);
+        details.insert(0, format!("sessions that end {gap} after their last row"));
+        let mut until = "the watermark passes their end".to_owned();
+        if let Some(telling) = self.telling {
+            let grace_ms = telling.grace_ms;
+            details.extend(telling.in_words());
+            if grace_ms > 0 {
+                until = format!("the watermark is {} past their end", duration_text(grace_ms));
+            }
+        }
+        let by = self.aggregate.keys_in_words(words);
+        Described {
+            title: "aggregate by session".to_owned(),
+            details,
+            keeps: Keeps::new("sessions and their aggregates", by, Until::Watermark(until)),
+        }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

@@ -12,6 +12,7 @@ use datafusion_functions_aggregate_common::aggregate::groups_accumulator::Groups
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregate};
 
+use crate::describe::Words;
 use crate::operators::filter_project::{evaluate, mask};
 
 /// What to group by and what to compute.
@@ -64,6 +65,23 @@ impl AggregateSpec {
             }
         }
         Ok(())
+    }
+
+    /// Its calls, each as `total = sum(amount)`.
+    pub(super) fn calls_in_words(&self, words: &Words) -> Vec<String> {
+        self.calls.iter().map(|call| words.computed(call.function.name())).collect()
+    }
+
+    /// What groups are told apart by, bounds of a window aside.
+    pub(super) fn keys_in_words(&self, words: &Words) -> Vec<String> {
+        self.keys.iter().map(|key| words.physical(&self.group[*key])).collect()
+    }
+
+    /// Keys, then calls.
+    pub(super) fn details(&self, words: &Words) -> Vec<String> {
+        let keys = self.keys_in_words(words);
+        let by = (!keys.is_empty()).then(|| format!("by {}", keys.join(", ")));
+        by.into_iter().chain(self.calls_in_words(words)).collect()
     }
 
     pub fn codec<'a>(types: impl Iterator<Item = &'a DataType>) -> Result<Option<RowConverter>> {

@@ -27,6 +27,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use super::accumulated::Groups;
 use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
+use crate::describe::{Described, Keeps, Until, Words};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
@@ -75,6 +76,17 @@ impl OperatorSpec for UpdatingSpec {
 
     fn distribution(&self, _side: usize) -> Distribution {
         Distribution::by(self.aggregate.group.iter().cloned())
+    }
+
+    fn describe(&self, words: &Words) -> Described {
+        let aggregate = &self.aggregate;
+        let by = aggregate.keys_in_words(words);
+        let (title, what) = match aggregate.calls.is_empty() {
+            true => ("distinct", "a note"),
+            false => ("aggregate", "the aggregates"),
+        };
+        let keeps = Keeps::new(what, by, Until::Never);
+        Described { title: title.to_owned(), details: aggregate.details(words), keeps }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

@@ -30,6 +30,8 @@ use super::accumulated::Groups;
 use super::closed::{CLOSED, ClosedWindows};
 use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
+use crate::describe::words::duration_text;
+use crate::describe::{Described, Keeps, Until, Words};
 use crate::formats::decode::times_ms;
 use crate::operators::filter_project::evaluate;
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
@@ -164,6 +166,17 @@ impl WindowSpec {
         })
     }
 
+    pub(super) fn described(&self, words: &Words, until: Until) -> Described {
+        let mut by = vec!["window".to_owned()];
+        by.extend(self.aggregate.keys_in_words(words));
+        let mut details = self.aggregate.details(words);
+        if self.reach_ms > 0 {
+            details.insert(0, format!("windows of {}", duration_text(self.reach_ms)));
+        }
+        let keeps = Keeps::new("the aggregates", by, until);
+        Described { title: "aggregate by window".to_owned(), details, keeps }
+    }
+
     /// The columns of group expressions, for groups by window and key.
     pub(super) fn group_columns<'k>(
         &self,
@@ -211,6 +224,11 @@ impl OperatorSpec for WindowSpec {
             true => Distribution::by([group[self.bound].clone()]),
             false => Distribution::by(self.aggregate.keys.iter().map(|&key| group[key].clone())),
         }
+    }
+
+    fn describe(&self, words: &Words) -> Described {
+        let until = "the watermark passes the end of their window".to_owned();
+        self.described(words, Until::Watermark(until))
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

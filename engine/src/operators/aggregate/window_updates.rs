@@ -20,8 +20,11 @@ use datafusion_common::Result;
 use super::accumulated::Groups;
 use super::closed::{CLOSED, ClosedWindows};
 use super::runs::{GROUP, GroupState};
+use super::session::Telling;
 use super::updating::{Standing, answer_codec, told};
 use super::window::WindowSpec;
+use crate::describe::words::duration_text;
+use crate::describe::{Described, Until, Words};
 use crate::formats::decode::times_ms;
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
@@ -83,6 +86,19 @@ impl OperatorSpec for WindowUpdatesSpec {
 
     fn distribution(&self, side: usize) -> Distribution {
         self.window.distribution(side)
+    }
+
+    fn describe(&self, words: &Words) -> Described {
+        let until = match self.grace_ms {
+            0 => "the watermark passes the end of their window".to_owned(),
+            grace => {
+                format!("the watermark is {} past the end of their window", duration_text(grace))
+            }
+        };
+        let mut described = self.window.described(words, Until::Watermark(until));
+        let telling = Telling { early: self.early, grace_ms: self.grace_ms };
+        described.details.extend(telling.in_words());
+        described
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

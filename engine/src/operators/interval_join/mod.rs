@@ -41,6 +41,8 @@ use datafusion_physical_expr::PhysicalExpr;
 use super::filter_project::evaluate;
 use super::sides::{Codecs, Encoded, Half, PAIRS_MAX, Role, Sides, later};
 use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
+use crate::describe::words::duration_text;
+use crate::describe::{Described, Keeps, Until, Words};
 use crate::formats::decode::times_ms;
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
@@ -100,6 +102,28 @@ impl OperatorSpec for IntervalSpec {
 
     fn distribution(&self, side: usize) -> Distribution {
         Distribution::by(self.sides.of[side].keys.iter().cloned())
+    }
+
+    fn describe(&self, words: &Words) -> Described {
+        // Times of whole milliseconds come out 1 ms more, for those between them.
+        let past = |side: usize| match self.reach_ms(side).max(0) {
+            0 | 1 => "past".to_owned(),
+            ms if ms % 10 == 1 => format!("{} past", duration_text(ms - 1)),
+            ms => format!("{} past", duration_text(ms)),
+        };
+        let (left, right) = (past(0), past(1));
+        let until = match left == right {
+            true => format!("the watermark is {left} them"),
+            false => {
+                format!("the watermark is {left} those on the left, and {right} those on the right")
+            }
+        };
+        let keys = self.sides.keys(words);
+        Described {
+            title: self.sides.title("interval"),
+            details: self.sides.details(words),
+            keeps: Keeps::new("the rows of both sides", keys, Until::Watermark(until)),
+        }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

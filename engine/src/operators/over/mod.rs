@@ -25,6 +25,8 @@ use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 use datafusion_common::Result;
 
+use crate::describe::words::duration_text;
+use crate::describe::{Described, Keeps, Until, Words};
 use crate::operators::ordered_rows::{EncodedRows, OrderedRows, Ordering, ROW, RowCodec};
 use crate::operators::top_n::ranked::Rank;
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
@@ -145,6 +147,31 @@ impl OperatorSpec for OverSpec {
 
     fn distribution(&self, _side: usize) -> Distribution {
         self.ordering.distribution()
+    }
+
+    fn describe(&self, words: &Words) -> Described {
+        let names = self.schema.fields()[self.ordering.schema.fields().len()..].iter();
+        let mut details: Vec<String> = names.map(|name| words.computed(name.name())).collect();
+        if let Some((rank, limit)) = self.limit {
+            details.push(format!("only {rank} up to {limit}"));
+        }
+        let by = words.physicals(&self.ordering.partition);
+        let within = self.calls.iter().filter_map(|call| match call {
+            OverCall::FirstWithin { within_ns } => Some(within_ns / NS_PER_MS),
+            _ => None,
+        });
+        let for_ever =
+            |call: &OverCall| call.is_running() && !matches!(call, OverCall::FirstWithin { .. });
+        let keeps = if self.calls.iter().any(for_ever) {
+            Keeps::new("what all rows so far have come to", by, Until::Never)
+        } else if let Some(within_ms) = within.max() {
+            let until = format!("the watermark is {} past it", duration_text(within_ms));
+            Keeps::new("the time of the first row", by, Until::Watermark(until))
+        } else {
+            let until = "the watermark has passed all rows that look back at them".to_owned();
+            Keeps::new("rows", by, Until::Watermark(until))
+        };
+        Described { title: "compute over rows in their order".to_owned(), details, keeps }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

@@ -7,6 +7,7 @@ use arrow::array::{BooleanArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
 
+use crate::describe::Words;
 use crate::operators::ordered_rows::{
     EncodedRow, OrderedRows, Ordering, Partition, RowCodec, SortedRow,
 };
@@ -58,6 +59,30 @@ pub struct Top {
     pub retracting: bool,
     /// Of the rows that come out.
     pub schema: SchemaRef,
+}
+
+impl Top {
+    pub fn title(&self) -> String {
+        format!("first {} by {}", self.limit, self.rank)
+    }
+
+    pub fn details(&self, words: &Words) -> Vec<String> {
+        let mut details = Vec::new();
+        let partition = self.partition(words);
+        if !partition.is_empty() {
+            details.push(format!("of each {}", partition.join(", ")));
+        }
+        let order = self.ordering.order.iter().map(|by| {
+            let descending = if by.options.descending { " DESC" } else { "" };
+            format!("{}{descending}", words.physical(&by.expr))
+        });
+        details.push(format!("ordered by {}", order.collect::<Vec<_>>().join(", ")));
+        details
+    }
+
+    pub fn partition(&self, words: &Words) -> Vec<String> {
+        words.physicals(&self.ordering.partition)
+    }
 }
 
 impl fmt::Display for Top {

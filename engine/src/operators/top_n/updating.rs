@@ -14,6 +14,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
 
 use super::ranked::{Ranked, Top};
+use crate::describe::{Described, Keeps, Until, Words};
 use crate::operators::ordered_rows::{EncodedRows, OrderedRows, ROW, RowCodec};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
@@ -48,6 +49,15 @@ impl OperatorSpec for TopNSpec {
 
     fn distribution(&self, _side: usize) -> Distribution {
         self.0.ordering.distribution()
+    }
+
+    fn describe(&self, words: &Words) -> Described {
+        let by = self.0.partition(words);
+        let keeps = match self.0.retracting {
+            true => Keeps::new("all rows", by, Until::TakenBack),
+            false => Keeps::new(format!("the first {} rows", self.0.limit), by, Until::Never),
+        };
+        Described { title: self.0.title(), details: self.0.details(words), keeps }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

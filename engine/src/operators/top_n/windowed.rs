@@ -15,6 +15,7 @@ use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion_common::{Result, exec_datafusion_err};
 
 use super::ranked::Top;
+use crate::describe::{Described, Keeps, Until, Words};
 use crate::formats::decode::times_ms;
 use crate::operators::filter_project::evaluate;
 use crate::operators::ordered_rows::{EncodedRows, OrderedRows, ROW, RowCodec};
@@ -74,6 +75,16 @@ impl OperatorSpec for WindowTopNSpec {
 
     fn distribution(&self, _side: usize) -> Distribution {
         self.top.ordering.distribution()
+    }
+
+    fn describe(&self, words: &Words) -> Described {
+        let until = Until::Watermark("the watermark passes the end of their window".to_owned());
+        let what = format!("the first {} rows", self.top.limit);
+        Described {
+            title: format!("{} of each window", self.top.title()),
+            details: self.top.details(words),
+            keeps: Keeps::new(what, self.top.partition(words), until),
+        }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

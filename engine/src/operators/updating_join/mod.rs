@@ -27,6 +27,7 @@ use datafusion_common::Result;
 
 use super::sides::{Codecs, Encoded, Half, PAIRS_MAX, Role, Sides, later};
 use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
+use crate::describe::{Described, Keeps, Until, Words};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
 use crate::state::map::StateMap;
@@ -52,6 +53,14 @@ impl OperatorSpec for UpdatingJoinSpec {
 
     fn distribution(&self, side: usize) -> Distribution {
         Distribution::by(self.sides.of[side].keys.iter().cloned())
+    }
+
+    fn describe(&self, words: &Words) -> Described {
+        Described {
+            title: self.sides.title("updating"),
+            details: self.sides.details(words),
+            keeps: Keeps::new("the rows of both sides", self.sides.keys(words), Until::TakenBack),
+        }
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

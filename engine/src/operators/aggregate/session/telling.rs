@@ -12,6 +12,7 @@ use arrow_row::{RowConverter, SortField};
 use datafusion_common::Result;
 
 use super::{Over, SessionAggregate};
+use crate::describe::words::duration_text;
 use crate::rows::Rows;
 use crate::time::Watermark;
 
@@ -22,6 +23,20 @@ pub struct Telling {
     pub early: bool,
     /// How long after its end a session takes rows.
     pub grace_ms: i64,
+}
+
+impl Telling {
+    pub(in crate::operators::aggregate) fn in_words(self) -> Vec<String> {
+        let mut words = Vec::new();
+        if self.early {
+            words.push("told whenever they change".to_owned());
+        }
+        if self.grace_ms > 0 {
+            let grace = duration_text(self.grace_ms);
+            words.push(format!("corrected by rows up to {grace} late"));
+        }
+        words
+    }
 }
 
 /// A key and a session's id.
