@@ -295,6 +295,7 @@ fn every_command_has_help_with_an_example() {
         "test",
         "explain",
         "graph",
+        "top",
         "broker",
         "topics",
         "produce",

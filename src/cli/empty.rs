@@ -4,12 +4,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use engine::describe::QueryDescription;
 use engine::describe::empty::{WhyEmpty, why_empty};
-use engine::pipeline::Pipeline;
 use engine::runtime::QueryProgress;
 use engine::time::WallTime;
 
-use super::Failure;
-use super::explain::described;
 use crate::render;
 
 /// How often a query that goes on writing nothing is looked at again.
@@ -21,12 +18,8 @@ pub struct EmptyQueries {
 }
 
 impl EmptyQueries {
-    pub fn new(pipelines: &[Pipeline]) -> Result<EmptyQueries, Failure> {
-        let mut queries = Vec::new();
-        for pipeline in pipelines {
-            queries.extend(described(pipeline)?.into_iter().map(|query| (query, None)));
-        }
-        Ok(EmptyQueries { queries })
+    pub fn new(queries: Vec<QueryDescription>) -> EmptyQueries {
+        EmptyQueries { queries: queries.into_iter().map(|query| (query, None)).collect() }
     }
 
     /// Explains those that have written nothing, unless all there is to say has been said.

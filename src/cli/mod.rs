@@ -20,10 +20,14 @@ mod properties;
 mod query;
 mod records;
 mod run;
+#[cfg(unix)]
+mod snapshot;
 mod stdout;
 mod stored;
 mod tap;
 mod test;
+#[cfg(unix)]
+mod top;
 mod topics;
 mod transactions;
 
@@ -76,6 +80,9 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Draw topics, connectors and what queries do, as SVG or Mermaid
     Graph(graph::GraphArgs),
+    /// Show how running pipelines stand: rates, lag, watermarks, state, what was dropped
+    #[cfg(unix)]
+    Top(top::TopArgs),
     /// Run the broker alone, for any Kafka client
     Broker(broker::BrokerArgs),
     /// List, create, describe, alter and delete topics, and infer what they hold
@@ -166,6 +173,8 @@ async fn run(command: Command, stop: CancellationToken) -> Result<(), Failure> {
         Command::Tap(args) => tap::tap(args, stop).await,
         Command::Produce(args) => produce::produce(args, stop).await,
         Command::Consume(args) => consume::consume(args, stop).await,
+        #[cfg(unix)]
+        Command::Top(args) => top::top(args, stop).await,
         command => unless_stopped(&stop, look_after(command)).await,
     }
 }

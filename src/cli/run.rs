@@ -16,6 +16,7 @@ use connectors::{
     ConfigProblem, ConnectorConfig, ConnectorKind, ConnectorState, ConnectorStatus, Worker,
     WorkerOptions,
 };
+use engine::describe::QueryDescription;
 use engine::pipeline::{Connector, Diagnostic, Diagnostics, Pipeline, Severity};
 use engine::runtime::{Phase, PrintedRows, QueryProgress, Runtime, RuntimeOptions};
 use tokio::sync::{mpsc, watch};
@@ -24,6 +25,9 @@ use tokio_util::sync::CancellationToken;
 use super::broker::Listen;
 use super::connection::{self, Connection, How};
 use super::empty::{EXPLAIN_EMPTY_EVERY, EmptyQueries};
+use super::explain::described;
+#[cfg(unix)]
+use super::snapshot::snapshot;
 use super::{BrokerChoice, Failure};
 use crate::render::diagnostics;
 use crate::render::rows::{RowStyle, RowWriter};
@@ -136,6 +140,9 @@ struct Session {
     progress: Progress,
     /// Explains queries that write nothing, if that is wanted.
     empty: Option<EmptyQueries>,
+    /// Tells others on this machine how it stands.
+    #[cfg(unix)]
+    status: Option<crate::status_socket::StatusSocket>,
 }
 
 /// Tells queries which topics connectors are still filling: a table is joined when it is there.
@@ -178,10 +185,11 @@ impl Session {
     ) -> Result<Session, Failure> {
         announce(args, connection, metrics.as_deref(), &loaded);
         let (pipelines, configs): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
-        let empty = match args.explain_empty {
-            true => Some(EmptyQueries::new(&pipelines)?),
-            false => None,
-        };
+        let mut described_queries = Vec::new();
+        for pipeline in &pipelines {
+            described_queries.extend(described(pipeline)?);
+        }
+        let empty = args.explain_empty.then(|| EmptyQueries::new(described_queries.clone()));
         let sources = configs.iter().flatten().filter(|one| is_source(one));
         let topics: BTreeSet<String> = sources.map(|one| one.text("topic").to_owned()).collect();
         let filling = watch::Sender::new(topics);
@@ -201,9 +209,14 @@ impl Session {
         let topics = topics.map(|one| (one.name().to_owned(), one.text("topic").to_owned()));
         let filled = Filled { topics: topics.collect(), filling };
         let worker = Worker::start(connection.client.clone(), configs, options);
+        let (connectors, queries) = (worker.statuses(), runtime.progress());
+        #[cfg(unix)]
+        let status = status_socket(args, described_queries, &connectors, &queries);
         Ok(Session {
-            connectors: worker.statuses(),
-            queries: runtime.progress(),
+            connectors,
+            queries,
+            #[cfg(unix)]
+            status,
             printed: runtime.printed().expect("nobody else has taken the rows"),
             worker,
             runtime,
@@ -220,6 +233,9 @@ impl Session {
         // Whatever happened: let all that was begun be committed.
         let complete = matches!(worked, Ok(true));
         self.runtime.stop();
+        // Others see it until the end.
+        #[cfg(unix)]
+        let _status = self.status.take();
         let Session { worker, runtime, queries, mut printed, mut rows, empty, .. } = self;
         let finished = runtime.finished();
         let printing = async {
@@ -400,6 +416,20 @@ fn reading(connectors: &[ConnectorStatus], queries: &[QueryProgress]) -> Option<
         total: Some(done + query.lag),
         unit: Unit::Records,
     })
+}
+
+/// For `millstream top`. A run goes on without it.
+#[cfg(unix)]
+fn status_socket(
+    args: &RunArgs,
+    described: Vec<QueryDescription>,
+    connectors: &watch::Receiver<Vec<ConnectorStatus>>,
+    queries: &watch::Receiver<Vec<QueryProgress>>,
+) -> Option<crate::status_socket::StatusSocket> {
+    let (connectors, queries) = (connectors.clone(), queries.clone());
+    let status = move || snapshot(&described, &queries.borrow(), &connectors.borrow());
+    let opened = crate::status_socket::StatusSocket::open(&args.broker.data_dir, status);
+    opened.inspect_err(|error| tracing::debug!(%error, "no status socket")).ok()
 }
 
 /// The checklist: what is at work and where to look.
