@@ -89,14 +89,17 @@ impl<'t> Restoring<'t> {
 
     /// Puts an empty disk beneath: the state is too large to be held in memory.
     pub fn spill(&mut self, disk: DiskState) -> Result<(), StateError> {
+        // What was taken is as good as committed: all of it goes to disk.
+        self.settle()?;
         self.task.spill(&disk)?;
+        self.task.evict();
         self.disk = Some(disk);
-        self.settle()
+        Ok(())
     }
 
     /// Whether there is more than memory should hold, and no disk to put it on.
     pub fn wants_disk(&mut self) -> bool {
-        self.disk.is_none() && self.taken == 0 && self.task.state_bytes() > self.bytes_max
+        self.disk.is_none() && self.task.state_bytes() > self.bytes_max
     }
 
     /// Takes the next record of the changelog.

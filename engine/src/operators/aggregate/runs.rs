@@ -65,41 +65,55 @@ impl GroupState {
         answers.collect()
     }
 
-    /// Takes what is new into the committed state.
-    pub fn commit(&mut self) -> Result<()> {
+    /// Takes what is new into the committed state. The groups that have changed, in the order of
+    /// windows and keys.
+    pub fn commit(&mut self) -> Result<Vec<Changed>> {
         if self.new.table.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let states = self.new.states()?;
         let encoded = self.encode(&states)?;
+        let mut changed = Vec::with_capacity(self.new.table.len());
         let mut merging = Merging::default();
-        for group in 0..self.new.table.len() {
+        for group in self.new.table.sorted() {
             let (window_start_ms, key) =
                 (self.new.table.window_start_ms(group), self.new.table.key(group));
             let state = encoded.as_ref().map_or(&[][..], |rows| rows.row(group).data());
-            let runs = self.committed.runs(window_start_ms, key)?;
-            let kept = runs_to_keep(&runs, state.len());
-            if kept == runs.len() {
-                let number = runs.last().map_or(0, |run| run.number + 1);
-                let run = Run { number, state: state.into() };
-                self.committed.put(window_start_ms, key, run)?;
-                continue;
+            let before = self.committed.runs(window_start_ms, key)?;
+            let kept = runs_to_keep(&before, state.len());
+            let mut after = before[..kept].to_vec();
+            if kept == before.len() {
+                let number = before.last().map_or(0, |run| run.number + 1);
+                after.push(Run { number, state: state.into() });
+            } else {
+                for run in &before[kept..] {
+                    merging.groups.push(merging.of.len());
+                    merging.runs.push(run.state.clone());
+                }
+                for run in &before[kept + 1..] {
+                    self.committed.remove(window_start_ms, key, run.number)?;
+                }
+                merging.of.push((changed.len(), group));
             }
-            for run in &runs[kept..] {
-                merging.groups.push(merging.of.len());
-                merging.runs.push(run.state.clone());
-            }
-            for run in &runs[kept + 1..] {
-                self.committed.remove(window_start_ms, key, run.number)?;
-            }
-            merging.of.push((group, runs[kept].number));
+            changed.push(Changed { window_start_ms, key: key.into(), before, after });
         }
-        self.merge_runs(merging, &states)?;
-        self.new.clear(&self.spec)
+        self.merge_runs(merging, &states, &mut changed)?;
+        for Changed { window_start_ms, key, after, .. } in &changed {
+            if let Some(last) = after.last() {
+                self.committed.put(*window_start_ms, key, last.clone())?;
+            }
+        }
+        self.new.clear(&self.spec)?;
+        Ok(changed)
     }
 
     /// Merges committed runs with what is new of the same groups.
-    fn merge_runs(&mut self, merging: Merging, states: &[Vec<ArrayRef>]) -> Result<()> {
+    fn merge_runs(
+        &self,
+        merging: Merging,
+        states: &[Vec<ArrayRef>],
+        changed: &mut [Changed],
+    ) -> Result<()> {
         if merging.of.is_empty() {
             return Ok(());
         }
@@ -107,15 +121,15 @@ impl GroupState {
         let runs: Vec<&[u8]> = merging.runs.iter().map(AsRef::as_ref).collect();
         let total = merging.of.len();
         merged.merge_into(&self.spec, &self.decode(&runs)?, &merging.groups, total)?;
-        let new: Vec<usize> = merging.of.iter().map(|(group, _)| *group).collect();
+        let new: Vec<usize> = merging.of.iter().map(|(_, group)| *group).collect();
         let new_states = take_states(states, &new)?;
         merged.merge_into(&self.spec, &new_states, &(0..total).collect::<Vec<_>>(), total)?;
         let encoded = self.encode(&merged.states()?)?;
-        for (at, (group, number)) in merging.of.iter().enumerate() {
+        for (at, (place, _)) in merging.of.iter().enumerate() {
+            let Changed { before, after, .. } = &mut changed[*place];
             let state = encoded.as_ref().map_or(&[][..], |rows| rows.row(at).data());
-            let run = Run { number: *number, state: state.into() };
-            let table = &self.new.table;
-            self.committed.put(table.window_start_ms(*group), table.key(*group), run)?;
+            // It takes the place of the first one that was merged.
+            after.push(Run { number: before[after.len()].number, state: state.into() });
         }
         Ok(())
     }
@@ -151,11 +165,19 @@ impl GroupState {
     }
 }
 
+/// A group, and its runs before a commit and after it.
+pub struct Changed {
+    pub window_start_ms: i64,
+    pub key: Box<[u8]>,
+    pub before: Vec<Run>,
+    pub after: Vec<Run>,
+}
+
 /// Groups whose last committed runs are to be merged with what is new.
 #[derive(Default)]
 struct Merging {
-    /// The group, and the number that the merged run gets.
-    of: Vec<(usize, u32)>,
+    /// The place among those that have changed, and the group among those that are new.
+    of: Vec<(usize, usize)>,
     /// Runs to merge, each with its place in `of`.
     runs: Vec<Bytes>,
     groups: Vec<usize>,

@@ -268,7 +268,8 @@ impl SessionAggregate {
                 self.changes.push(self.put(key, first, session));
             }
         }
-        self.groups.commit()
+        self.groups.commit()?;
+        Ok(())
     }
 
     /// Brings groups of sessions that became one together.

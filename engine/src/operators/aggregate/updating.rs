@@ -19,7 +19,7 @@ use arrow::array::{
     new_null_array,
 };
 use arrow::compute::{concat, take};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 use datafusion_common::Result;
 use datafusion_physical_expr::PhysicalExpr;
@@ -32,6 +32,7 @@ use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
 use crate::state::map::StateMap;
+use crate::state::store::Run;
 use crate::time::Watermark;
 
 /// Where groups without a window lie.
@@ -161,34 +162,36 @@ pub(super) fn told(
     Ok(Rows::changes(batch, untimed, BooleanArray::from(retracts)))
 }
 
-impl UpdatingAggregate {
-    /// How groups stand by what is committed.
-    fn standing(&self, keys: &[Box<[u8]>]) -> Result<Standing> {
-        let spec = &self.groups.spec;
-        let (mut of_group, mut runs) = (Vec::new(), Vec::new());
-        let mut present = Vec::with_capacity(keys.len());
-        for (group, key) in keys.iter().enumerate() {
-            let kept = self.groups.committed.runs(NO_WINDOW, key)?;
-            present.push(!kept.is_empty());
-            for run in kept {
-                of_group.push(group);
-                runs.push(run.state);
-            }
+/// How groups with these runs stand.
+pub(super) fn standing<'r>(
+    groups: &GroupState,
+    of: impl Iterator<Item = &'r [Run]>,
+) -> Result<Standing> {
+    let spec = &groups.spec;
+    let (mut of_group, mut runs) = (Vec::new(), Vec::new());
+    let mut present = Vec::new();
+    for (group, of) in of.enumerate() {
+        present.push(!of.is_empty());
+        for run in of {
+            of_group.push(group);
+            runs.push(run.state.as_ref());
         }
-        let present = BooleanArray::from(present);
-        let mut groups = Groups::new(spec)?;
-        if runs.is_empty() {
-            // Accumulators that were given nothing have no groups at all.
-            let types = spec.schema.fields()[spec.group.len()..].iter();
-            let nothing = |of: &DataType| new_null_array(of, keys.len());
-            let answers = types.map(|field| nothing(field.data_type())).collect();
-            return Ok(Standing { present, answers });
-        }
-        let runs: Vec<&[u8]> = runs.iter().map(AsRef::as_ref).collect();
-        groups.merge_into(spec, &self.groups.decode(&runs)?, &of_group, keys.len())?;
-        let order: Vec<usize> = (0..keys.len()).collect();
-        Ok(Standing { present, answers: GroupState::answers(&mut groups, &order)? })
     }
+    if runs.is_empty() {
+        return Ok(absent(spec, present.len()));
+    }
+    let mut merged = Groups::new(spec)?;
+    merged.merge_into(spec, &groups.decode(&runs)?, &of_group, present.len())?;
+    let order: Vec<usize> = (0..present.len()).collect();
+    let answers = GroupState::answers(&mut merged, &order)?;
+    Ok(Standing { present: BooleanArray::from(present), answers })
+}
+
+/// How groups stand that are not there. (Accumulators that were given nothing have no groups.)
+pub(super) fn absent(spec: &AggregateSpec, count: usize) -> Standing {
+    let types = spec.schema.fields()[spec.group.len()..].iter();
+    let answers = types.map(|field| new_null_array(field.data_type(), count)).collect();
+    Standing { present: BooleanArray::from(vec![false; count]), answers }
 }
 
 impl Operator for UpdatingAggregate {
@@ -223,21 +226,13 @@ impl Operator for UpdatingAggregate {
     }
 
     fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
-        let table = &self.groups.new.table;
-        if table.is_empty() {
-            return Ok(());
-        }
-        let keys: Vec<Box<[u8]>> =
-            table.sorted().into_iter().map(|group| table.key(group).into()).collect();
-        let parts = || keys.chunks(TOLD_MAX);
-        let before = parts().map(|keys| self.standing(keys)).collect::<Result<Vec<_>>>()?;
-        self.groups.commit()?;
-        for (keys, before) in parts().zip(before) {
-            let after = self.standing(keys)?;
-            let columns = self.groups.key_columns(keys.iter().map(AsRef::as_ref))?;
+        let changed = self.groups.commit()?;
+        for part in changed.chunks(TOLD_MAX) {
+            let before = standing(&self.groups, part.iter().map(|group| &group.before[..]))?;
+            let after = standing(&self.groups, part.iter().map(|group| &group.after[..]))?;
+            let columns = self.groups.key_columns(part.iter().map(|group| &*group.key))?;
             let (schema, codec) = (&self.groups.spec.schema, self.answer_codec.as_ref());
-            let rows = told(schema, &columns, codec, &before, &after)?;
-            out.push(rows);
+            out.push(told(schema, &columns, codec, &before, &after)?);
         }
         Ok(())
     }

@@ -403,7 +403,8 @@ impl Operator for WindowAggregate {
     }
 
     fn commit(&mut self, _changes: &mut Vec<Change>) -> Result<()> {
-        self.groups.commit()
+        self.groups.commit()?;
+        Ok(())
     }
 
     fn maps(&mut self) -> Vec<&mut StateMap> {

@@ -12,16 +12,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, Int64Array, new_null_array};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::array::{AsArray, Int64Array};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use arrow_row::RowConverter;
 use datafusion_common::Result;
 
-use super::accumulated::Groups;
 use super::closed::{CLOSED, ClosedWindows};
 use super::runs::{GROUP, GroupState};
 use super::session::Telling;
-use super::updating::{Standing, answer_codec, told};
+use super::updating::{Standing, absent, answer_codec, standing, told};
 use super::window::WindowSpec;
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Until, Words};
@@ -122,48 +121,14 @@ impl WindowUpdates {
         end_ms.saturating_sub(self.spec.window.reach_ms)
     }
 
-    /// How groups stand by what is committed.
-    fn standing(&self, places: &[Place]) -> Result<Standing> {
-        let spec = &self.groups.spec;
-        let (mut of_group, mut runs) = (Vec::new(), Vec::new());
-        let mut present = Vec::with_capacity(places.len());
-        for (group, (start_ms, key)) in places.iter().enumerate() {
-            let kept = self.groups.committed.runs(*start_ms, key)?;
-            present.push(!kept.is_empty());
-            for run in kept {
-                of_group.push(group);
-                runs.push(run.state);
-            }
-        }
-        let present = BooleanArray::from(present);
-        if runs.is_empty() {
-            return Ok(self.absent(places.len()));
-        }
-        let mut groups = Groups::new(spec)?;
-        let runs: Vec<&[u8]> = runs.iter().map(AsRef::as_ref).collect();
-        groups.merge_into(spec, &self.groups.decode(&runs)?, &of_group, places.len())?;
-        let order: Vec<usize> = (0..places.len()).collect();
-        Ok(Standing { present, answers: GroupState::answers(&mut groups, &order)? })
-    }
-
-    /// How groups stand that have not been told.
-    fn absent(&self, count: usize) -> Standing {
-        let spec = &self.groups.spec;
-        let types = spec.schema.fields()[spec.group.len()..].iter();
-        let nothing = |of: &DataType| new_null_array(of, count);
-        let answers = types.map(|field| nothing(field.data_type())).collect();
-        Standing { present: BooleanArray::from(vec![false; count]), answers }
-    }
-
-    fn tell(
+    fn tell<'k>(
         &self,
-        places: &[Place],
+        of: impl Iterator<Item = (i64, &'k [u8])> + Clone,
         before: &Standing,
         after: &Standing,
         out: &mut Vec<Rows>,
     ) -> Result<()> {
         let window = &self.spec.window;
-        let of = places.iter().map(|(start_ms, key)| (*start_ms, key.as_ref()));
         let columns = window.group_columns(&self.groups, of)?;
         let rows = told(window.schema(), &columns, self.answer_codec.as_ref(), before, after)?;
         let bounds = times_ms(rows.batch.column(window.bound));
@@ -178,23 +143,15 @@ impl WindowUpdates {
 
     /// Takes what is new into the committed state, and tells what of it is to be told.
     fn settle(&mut self, out: &mut Vec<Rows>) -> Result<()> {
-        let table = &self.groups.new.table;
-        if table.is_empty() {
-            return Ok(());
-        }
-        let told_now =
-            |start_ms: i64| self.spec.early || self.end_ms(start_ms) <= self.closed.up_to.0;
-        let new = table.sorted().into_iter().map(|at| (table.window_start_ms(at), table.key(at)));
-        let places: Vec<Place> = new
-            .filter(|(start_ms, _)| told_now(*start_ms))
-            .map(|(start_ms, key)| (start_ms, key.into()))
-            .collect();
-        let parts = || places.chunks(TOLD_MAX);
-        let before = parts().map(|part| self.standing(part)).collect::<Result<Vec<_>>>()?;
-        self.groups.commit()?;
-        for (part, before) in parts().zip(before) {
-            let after = self.standing(part)?;
-            self.tell(part, &before, &after, out)?;
+        let mut changed = self.groups.commit()?;
+        changed.retain(|group| {
+            self.spec.early || self.end_ms(group.window_start_ms) <= self.closed.up_to.0
+        });
+        for part in changed.chunks(TOLD_MAX) {
+            let before = standing(&self.groups, part.iter().map(|group| &group.before[..]))?;
+            let after = standing(&self.groups, part.iter().map(|group| &group.after[..]))?;
+            let of = part.iter().map(|group| (group.window_start_ms, &*group.key));
+            self.tell(of, &before, &after, out)?;
         }
         Ok(())
     }
@@ -211,12 +168,12 @@ impl WindowUpdates {
         loop {
             let after = last.as_ref().map(|(start_ms, key): &Place| (*start_ms, &**key));
             let groups = self.groups.committed.groups_up_to(last_start_ms, after, TOLD_MAX)?;
-            let places: Vec<Place> =
-                groups.into_iter().map(|group| (group.window_start_ms, group.key)).collect();
-            let (before, after) = (self.absent(places.len()), self.standing(&places)?);
-            self.tell(&places, &before, &after, out)?;
-            match places.into_iter().next_back() {
-                Some(place) => last = Some(place),
+            let before = absent(&self.groups.spec, groups.len());
+            let after = standing(&self.groups, groups.iter().map(|group| &group.runs[..]))?;
+            let of = groups.iter().map(|group| (group.window_start_ms, &*group.key));
+            self.tell(of, &before, &after, out)?;
+            match groups.into_iter().next_back() {
+                Some(group) => last = Some((group.window_start_ms, group.key)),
                 None => return Ok(()),
             }
         }
