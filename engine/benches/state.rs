@@ -66,6 +66,12 @@ async fn run(keys: u64, memory: &str) {
              resident"
         );
     }
+    let topics = dir.path().join("logs");
+    println!(
+        "    on disk              {:>6} MB of state, {} MB of topics",
+        size_mb(&state),
+        size_mb(&topics)
+    );
     for (how, keeps_disk) in [("from disk", true), ("from the changelog", false)] {
         if !keeps_disk {
             // Small state has none.
@@ -85,12 +91,6 @@ async fn run(keys: u64, memory: &str) {
             took.as_secs_f64()
         );
     }
-    let changelog = dir.path().join("logs");
-    println!(
-        "    on disk              {:>6} MB of state, {} MB of topics",
-        size_mb(&state),
-        size_mb(&changelog)
-    );
     broker.shutdown().await.expect("an orderly end");
 }
 

@@ -505,6 +505,57 @@ async fn a_bad_record_stops_the_query_and_names_its_place() {
     );
 }
 
+const AT_ONCE: &str = r#"
+[settings]
+guarantee = "at-least-once"
+commit_interval = "5 minutes"
+[sources.numbers]
+topic = "numbers"
+format = "json"
+columns = { at = "timestamp", n = "int" }
+[[queries]]
+name = "all"
+from = "numbers"
+sink = { topic = "seen", format = "json" }
+"#;
+
+/// Rows are seen long before they are committed, and once more after a crash.
+#[tokio::test(flavor = "multi_thread")]
+async fn at_least_once_means_at_once_and_perhaps_twice() {
+    let pipeline = pipeline(AT_ONCE);
+    let world = World::new().await;
+    world.create("numbers", 1).await;
+    world.create("seen", 1).await;
+    let wait_for = async |count: usize| {
+        let seen = async {
+            while world.read("seen").await.len() < count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let waited = tokio::time::timeout(Duration::from_secs(30), seen).await;
+        assert!(waited.is_ok(), "{:?}", world.read("seen").await);
+    };
+    let first = world.start(&[&pipeline]);
+    // What comes alone is committed at once.
+    world.produce("numbers", 0, &[number(0, 0)]).await;
+    world.wait_until_read("test-all", "numbers", 1).await;
+    for n in 1..=10 {
+        world.produce("numbers", 0, &[number(1, n)]).await;
+        wait_for(1 + n as usize).await;
+    }
+    // Another instance does not know what this one has written, and goes on from the commit.
+    let second = world.start(&[&pipeline]);
+    wait_for(21).await;
+    first.stop();
+    let error = first.finished().await.unwrap_err();
+    assert!(error.to_string().contains("has taken over"), "{error}");
+    second.stop();
+    second.finished().await.unwrap();
+    let third = world.run_to_end(&[&pipeline]).await.unwrap();
+    assert_eq!(third[0].counts.rows_in, 0);
+    assert_eq!(world.read("seen").await.len(), 21);
+}
+
 const TOTALS: &str = r#"
 [settings]
 commit_interval = "200ms"

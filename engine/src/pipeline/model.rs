@@ -293,10 +293,34 @@ pub struct Sink {
     pub print: bool,
 }
 
+/// What a crash may do to the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guarantee {
+    /// Nothing. Rows are visible once the transaction that they are part of is committed.
+    #[default]
+    ExactlyOnce,
+    /// Rows since the last commit come a second time. They are visible as soon as they are
+    /// written. What queries remember is right all the same: it is committed with their place in
+    /// the input, as ever.
+    AtLeastOnce,
+}
+
+impl Guarantee {
+    /// `exactly-once` or `at-least-once`, perhaps with underscores.
+    pub fn parse(text: &str) -> Option<Guarantee> {
+        match text.replace('_', "-").as_str() {
+            "exactly-once" => Some(Guarantee::ExactlyOnce),
+            "at-least-once" => Some(Guarantee::AtLeastOnce),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// How often inputs, state and outputs commit together.
     pub commit_interval: Duration,
+    pub guarantee: Guarantee,
     /// Rows that operators take at a time, at most.
     pub batch_rows_max: usize,
     /// Tasks that share each query, each with a thread of its own.
@@ -305,6 +329,10 @@ pub struct Settings {
     pub state_memory: usize,
 }
 
+/// A transaction is open for as long, and brokers bear no more than 15 minutes by default
+/// (`transaction.max.timeout.ms`).
+pub const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(5 * 60);
+
 /// More tasks than this would have more to say to each other than to do.
 pub const TASKS_LIMIT: usize = 64;
 
@@ -312,6 +340,7 @@ impl Default for Settings {
     fn default() -> Settings {
         Settings {
             commit_interval: Duration::from_millis(100),
+            guarantee: Guarantee::default(),
             batch_rows_max: 8192,
             tasks: 1,
             state_memory: 512 << 20,

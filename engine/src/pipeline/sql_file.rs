@@ -21,7 +21,7 @@ use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::{Draft, DraftEmit, DraftQuery, DraftSelect, DraftView, Explain, Named};
 use super::duration::parse_duration;
-use super::model::{Connector, Settings, TASKS_LIMIT};
+use super::model::{COMMIT_INTERVAL_MAX, Connector, Guarantee, Settings, TASKS_LIMIT};
 use super::names::{check_pipeline, name_of_file};
 use super::size::parse_size;
 use super::sql_table::{TableStatement, read_options, read_table};
@@ -246,7 +246,13 @@ impl FileReader<'_> {
         cursor.expect_end()?;
         match key.text.replace('_', ".").as_str() {
             "commit.interval" => match parse_duration(&value.text) {
-                Ok(interval) => self.settings.commit_interval = interval,
+                Ok(interval) if interval <= COMMIT_INTERVAL_MAX => {
+                    self.settings.commit_interval = interval;
+                }
+                Ok(_) => {
+                    let message = format!("'{}' must be no more than 5 minutes", key.text);
+                    self.mistakes.push(Diagnostic::error(message, value.span));
+                }
                 Err(error) => {
                     let message = format!("'{}': {error}", key.text);
                     self.mistakes.push(Diagnostic::error(message, value.span));
@@ -259,6 +265,15 @@ impl FileReader<'_> {
                 _ => {
                     let message = format!("'{}' must be from 1 to {BATCH_ROWS_LIMIT}", key.text);
                     self.mistakes.push(Diagnostic::error(message, value.span));
+                }
+            },
+            "guarantee" => match Guarantee::parse(&value.text) {
+                Some(guarantee) => self.settings.guarantee = guarantee,
+                None => {
+                    let message = format!("there is no guarantee '{}'", value.text);
+                    let mistake = Diagnostic::error(message, value.span);
+                    let help = "there is 'exactly-once' and 'at-least-once'";
+                    self.mistakes.push(mistake.help(help));
                 }
             },
             "state.memory" => match parse_size(&value.text) {

@@ -15,7 +15,8 @@ use super::draft::{Draft, DraftColumn, DraftSource, METADATA_NAMES, Named, metad
 use super::format_options::{FormatOptions, format_named};
 use super::load::read_text;
 use super::model::{
-    ColumnFrom, Connector, Format, LateRows, OnError, Settings, Source, TASKS_LIMIT, Watermark,
+    COMMIT_INTERVAL_MAX, ColumnFrom, Connector, Format, Guarantee, LateRows, OnError, Settings,
+    Source, TASKS_LIMIT, Watermark,
 };
 use super::names::{check_pipeline, check_topic, name_of_file};
 use super::reader::{Mistakes, StringValue, Table, Value};
@@ -182,7 +183,14 @@ fn named_tables<'t>(
 fn read_settings(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<Settings> {
     let mut table = value.table(mistakes)?;
     let mut settings = Settings::default();
-    let interval = table.get("commit_interval").and_then(|value| value.duration(mistakes));
+    let interval = table.get("commit_interval").and_then(|value| {
+        let interval = value.duration(mistakes)?;
+        if interval > COMMIT_INTERVAL_MAX {
+            let message = "'commit_interval' must be no more than 5 minutes";
+            mistakes.push(Diagnostic::error(message, mistakes.span(&value.range)));
+        }
+        Some(interval)
+    });
     settings.commit_interval = interval.unwrap_or(settings.commit_interval);
     let rows = table.get("batch_rows_max").and_then(|value| {
         value.integer(1, BATCH_ROWS_LIMIT as i64, mistakes).map(|rows| rows as usize)
@@ -192,6 +200,17 @@ fn read_settings(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<Settings>
         value.integer(1, TASKS_LIMIT as i64, mistakes).map(|tasks| tasks as usize)
     });
     settings.tasks = tasks.unwrap_or(settings.tasks);
+    let guarantee = table.get("guarantee").and_then(|value| {
+        let text = value.string(mistakes)?;
+        let guarantee = Guarantee::parse(text.text);
+        if guarantee.is_none() {
+            let message = format!("there is no guarantee '{}'", text.text);
+            let mistake = Diagnostic::error(message, text.span);
+            mistakes.push(mistake.help("there is 'exactly-once' and 'at-least-once'"));
+        }
+        guarantee
+    });
+    settings.guarantee = guarantee.unwrap_or(settings.guarantee);
     let memory = table.get("state_memory").and_then(|value| value.size(mistakes));
     settings.state_memory = memory.unwrap_or(settings.state_memory);
     table.finish(mistakes);

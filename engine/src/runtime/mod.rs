@@ -53,7 +53,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Guarantee, Pipeline};
 use crate::rows::Rows;
 use crate::state::{StateError, changelog};
 use crate::tally::Account;
@@ -229,6 +229,7 @@ struct Planned {
     /// What the sink's topic is made like.
     first_input: Option<String>,
     commit_interval: Duration,
+    guarantee: Guarantee,
     batch_rows_max: usize,
     /// What its state may take of memory.
     state_bytes_max: usize,
@@ -327,6 +328,7 @@ fn plan(pipelines: &[Pipeline]) -> Result<Vec<Planned>, RunError> {
                 topology,
                 first_input: first_input.clone(),
                 commit_interval: pipeline.settings.commit_interval,
+                guarantee: pipeline.settings.guarantee,
                 batch_rows_max: pipeline.settings.batch_rows_max,
                 state_bytes_max: 0,
                 sink_partitions: query.sink.partitions,

@@ -308,10 +308,7 @@ impl QueryRun {
                 Wake::Event(ReaderEvent::Batches(fetched)) => {
                     let processed = running.task.process(&fetched, now());
                     processed.map_err(|error| self.task_error(error))?;
-                    let ready = running.task.take_ready();
-                    if let Some(writer) = &mut running.writer {
-                        writer.send(ready).await.map_err(self.client_error("writing"))?;
-                    }
+                    self.send(running).await?;
                 }
                 Wake::TableEvent(event) => {
                     if let Some(tables) = &mut running.tables {
@@ -321,7 +318,10 @@ impl QueryRun {
                 }
                 // A reader of given partitions has no group that could move them.
                 Wake::Event(ReaderEvent::Assigned(_) | ReaderEvent::Revoked(_)) => {}
-                Wake::Time => running.task.tick(now()).map_err(|error| self.task_error(error))?,
+                Wake::Time => {
+                    running.task.tick(now()).map_err(|error| self.task_error(error))?;
+                    self.send(running).await?;
+                }
             }
             if running.task.is_dirty() && self.commit_at(running) <= Instant::now()
                 || running.task.pending_bytes() >= PENDING_BYTES_MAX
@@ -329,6 +329,16 @@ impl QueryRun {
             {
                 self.commit(running).await?;
             }
+        }
+    }
+
+    /// Sends output that need not wait for a commit.
+    async fn send(&self, running: &mut Running) -> Result<(), RunError> {
+        let at_once = running.writer.as_ref().is_some_and(Writer::writes_at_once);
+        let ready = if at_once { running.task.take_written() } else { running.task.take_ready() };
+        match &mut running.writer {
+            Some(writer) => writer.send(ready).await.map_err(self.client_error("writing")),
+            None => Ok(()),
         }
     }
 

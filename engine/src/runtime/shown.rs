@@ -68,7 +68,7 @@ impl Runtime {
         let mut topology = Topology::new(query, &sources).map_err(refused)?;
         topology.late_topic = None;
         let partitions = partitions(client.as_ref(), &name, &topology).await?;
-        let Settings { commit_interval, batch_rows_max, .. } = Settings::default();
+        let Settings { commit_interval, guarantee, batch_rows_max, .. } = Settings::default();
         let planned = vec![Planned {
             pipeline: name.clone(),
             query: name,
@@ -81,6 +81,7 @@ impl Runtime {
             topology,
             first_input: None,
             commit_interval,
+            guarantee,
             batch_rows_max,
             state_bytes_max: 0,
             sink_partitions: None,

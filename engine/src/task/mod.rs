@@ -355,6 +355,11 @@ impl Task {
         self.output.ready_bytes()
     }
 
+    /// All output that need not wait for a commit: what is told once per commit stays.
+    pub fn take_written(&mut self) -> Vec<(TopicPartition, BatchBuilder)> {
+        self.output.take_written()
+    }
+
     /// Output batches that are full, to be sent ahead of the commit that they belong to.
     pub fn take_ready(&mut self) -> Vec<(TopicPartition, BatchBuilder)> {
         self.output.take_ready()

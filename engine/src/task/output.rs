@@ -225,6 +225,17 @@ impl Output {
         self.batches.ready_bytes
     }
 
+    /// Batches as they are.
+    pub fn take_written(&mut self) -> Vec<(TopicPartition, BatchBuilder)> {
+        self.batches.end_all();
+        for (topic, builder) in std::mem::take(&mut self.dead_letters) {
+            if !builder.is_empty() {
+                self.batches.ready.push((TopicPartition::new(topic, 0), builder));
+            }
+        }
+        self.take_ready()
+    }
+
     /// Batches that are full.
     pub fn take_ready(&mut self) -> Vec<(TopicPartition, BatchBuilder)> {
         std::mem::take(&mut self.batches.ready)
@@ -247,13 +258,8 @@ impl Output {
                 Vec::new()
             }
         };
-        self.batches.end_all();
-        for (topic, builder) in std::mem::take(&mut self.dead_letters) {
-            if !builder.is_empty() {
-                self.batches.ready.push((TopicPartition::new(topic, 0), builder));
-            }
-        }
+        let written = self.take_written();
         self.batches.ready_bytes = 0;
-        Ok((self.take_ready(), printed))
+        Ok((written, printed))
     }
 }
