@@ -19,6 +19,10 @@ fn join(address: &str, group: &str, protocol: &str, topic: &str, index: usize) -
     config.set("bootstrap.servers", address).set("group.id", group);
     config.set("group.protocol", protocol).set("client.id", format!("client-{index}"));
     config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
+    // A static member stays for so long after its end; of KIP-848's the broker says how long.
+    if protocol == "classic" {
+        config.set("session.timeout.ms", "6000");
+    }
     if index == 0 {
         config.set("group.instance.id", "instance-0");
     }

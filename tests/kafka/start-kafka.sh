@@ -64,6 +64,10 @@ transaction.state.log.num.partitions=4
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 group.initial.rebalance.delay.ms=0
+group.consumer.min.session.timeout.ms=6000
+group.consumer.session.timeout.ms=6000
+group.consumer.min.heartbeat.interval.ms=1000
+group.consumer.heartbeat.interval.ms=1000
 PROPERTIES
     [ -f "$dir/data/meta.properties" ] && return
     (java_class kafka.tools.StorageTool format -t "$(cluster_id)" \

@@ -6,7 +6,6 @@ const ONE_BROKER: &str = "there is one broker, which leads every partition";
 const NO_SECURITY: &str = "there is no authentication or authorization yet";
 const NO_SHARE_GROUPS: &str = "there are no share groups (KIP-932)";
 const NO_CLASSES: &str = "there are no Java classes here";
-const NO_MEASURING: &str = "not there yet; Apache Kafka's own measures this broker as well";
 const CONNECTORS: &str = "connectors are steps of a pipeline file: `millstream run --help`";
 
 /// Name, and why it is not needed or not there.
@@ -22,9 +21,7 @@ const ABSENT: &[(&str, &str)] = &[
       `millstream broker --metrics-listen HOST:PORT`",
     ),
     ("kafka-console-share-consumer", NO_SHARE_GROUPS),
-    ("kafka-consumer-perf-test", NO_MEASURING),
     ("kafka-delegation-tokens", NO_SECURITY),
-    ("kafka-e2e-latency", NO_MEASURING),
     (
         "kafka-features",
         "one broker of one version has no features to agree on; \
@@ -37,7 +34,6 @@ const ABSENT: &[(&str, &str)] = &[
         "kafka-metadata-shell",
         "there is no metadata log; topics are in topics.json of the data directory",
     ),
-    ("kafka-producer-perf-test", NO_MEASURING),
     ("kafka-reassign-partitions", ONE_BROKER),
     ("kafka-replica-verification", ONE_BROKER),
     ("kafka-run-class", NO_CLASSES),

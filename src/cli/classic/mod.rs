@@ -11,8 +11,8 @@
 //! advice instead of all options, and rows that Kafka leaves in the order of a hash table are
 //! sorted.
 //!
-//! - one file per command; [`absent`]: those that are not here, and why; [`java`]: names and tables
-//!   as Java prints them.
+//! - one file per command; `performance`: those that measure; [`absent`]: those that are not here,
+//!   and why; [`java`]: names and tables as Java prints them.
 
 mod absent;
 mod broker_api_versions;
@@ -28,6 +28,8 @@ mod groups;
 mod java;
 mod log_dirs;
 pub mod options;
+#[cfg(feature = "kafka")]
+mod performance;
 mod server;
 mod server_properties;
 mod storage;
@@ -62,6 +64,12 @@ const TOOLS: &[&Tool] = &[
     &broker_api_versions::TOOL,
     &cluster::TOOL,
     &storage::TOOL,
+    #[cfg(feature = "kafka")]
+    &performance::PRODUCER,
+    #[cfg(feature = "kafka")]
+    &performance::CONSUMER,
+    #[cfg(feature = "kafka")]
+    &performance::END_TO_END,
     &server::START,
     &server::STOP,
     &server::ZOOKEEPER_START,
@@ -196,6 +204,10 @@ async fn run(tool: &'static Tool, given: &Given, stop: CancellationToken) -> Res
         "kafka-console-producer" => console_producer::run(given, stop).await,
         "kafka-console-consumer" => console_consumer::run(given, stop).await,
         "kafka-server-start" => server::start(given, stop).await,
+        #[cfg(feature = "kafka")]
+        "kafka-producer-perf-test" | "kafka-consumer-perf-test" | "kafka-e2e-latency" => {
+            performance::run(tool.name, given, stop).await
+        }
         _ => super::unless_stopped(&stop, look_after(tool, given)).await,
     }
 }
