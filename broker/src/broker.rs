@@ -372,12 +372,7 @@ impl Broker {
         let close = move || {
             // A change of topics that is under way ends first.
             let _no_changes = broker.catalog.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut result = Ok(());
-            for topic in broker.topics() {
-                for partition in topic.partitions() {
-                    result = result.and(partition.close());
-                }
-            }
+            let result = jobs::close_all(&broker.topics());
             broker.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
             result
         };

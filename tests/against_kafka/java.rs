@@ -13,7 +13,7 @@ use crate::fixture::{ROOT, run_with};
 /// Longer than a command may take, and fetching Kafka before the first.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
 
-const CLASSES: [(&str, &str); 11] = [
+const CLASSES: [(&str, &str); 14] = [
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
     ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
     ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
@@ -25,6 +25,9 @@ const CLASSES: [(&str, &str); 11] = [
     ("kafka-transactions", "org.apache.kafka.tools.TransactionsCommand"),
     ("kafka-dump-log", "kafka.tools.DumpLogSegments"),
     ("kafka-broker-api-versions", "org.apache.kafka.tools.BrokerApiVersionsCommand"),
+    ("kafka-producer-perf-test", "org.apache.kafka.tools.ProducerPerformance"),
+    ("kafka-consumer-perf-test", "org.apache.kafka.tools.ConsumerPerformance"),
+    ("kafka-e2e-latency", "org.apache.kafka.tools.EndToEndLatency"),
 ];
 
 /// What a command did.

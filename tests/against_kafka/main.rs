@@ -2,7 +2,8 @@
 //! print the same, on our broker and on Apache Kafka.
 //!
 //! - [`java`]: Kafka's programs; [`live`]: groups with members at work; [`transactions`]: open and
-//!   hanging ones; [`segments`]: log files; here: all that needs no such company.
+//!   hanging ones; [`segments`]: log files; [`performance`]: figures; here: all that needs no such
+//!   company.
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
@@ -10,6 +11,7 @@ mod java;
 #[path = "../kafka/fixture.rs"]
 mod kafka;
 mod live;
+mod performance;
 mod segments;
 mod transactions;
 

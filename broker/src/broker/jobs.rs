@@ -1,19 +1,23 @@
-//! What a broker does by itself, now and then: retention, flushes by time, compaction.
+//! What a broker does by itself, now and then: retention, flushes by time, compaction; and
+//! what it does last.
 
 use std::cell::Cell;
 use std::cmp::Ordering;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{self, AtomicUsize};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Broker, now_ms};
+use super::{Broker, Topic, now_ms};
 use crate::ids::TopicPartition;
 use crate::log::{CompactOptions, Dirt, Pace, Partition, ReadError, StorageError};
 
 /// How often `flush.ms` is looked at.
 const FLUSH_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// How many partitions are closed at a time.
+const CLOSING_THREADS: usize = 32;
 
 impl Broker {
     pub(super) fn start_jobs(self: &Arc<Self>) {
@@ -113,6 +117,23 @@ impl Broker {
             .max_by(|(_, one), (_, other)| by_need(one, other))
             .map(|(partition, _)| partition.clone())
     }
+}
+
+/// Closes all partitions, many at a time: each waits for the disk, which syncs several at once in
+/// about the time of one. The first error is the outcome, and no other is closed the less for it.
+pub(super) fn close_all(topics: &[Arc<Topic>]) -> Result<(), StorageError> {
+    let all: Vec<_> = topics.iter().flat_map(|topic| topic.partitions()).collect();
+    let next = AtomicUsize::new(0);
+    let close = || {
+        let taken = std::iter::from_fn(|| all.get(next.fetch_add(1, atomic::Ordering::Relaxed)));
+        taken.fold(Ok(()), |result, partition| result.and(partition.close()))
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> =
+            (0..CLOSING_THREADS.min(all.len())).map(|_| scope.spawn(close)).collect();
+        let ends = threads.into_iter().map(|one| one.join().expect("closing does not panic"));
+        ends.fold(Ok(()), Result::and)
+    })
 }
 
 /// The log has marked itself; said once.

@@ -196,6 +196,10 @@ impl Partition {
             let writer = self.writer();
             (writer.active().clone(), writer.end, snapshot::encode(&writer.producers))
         };
+        let clean = CleanEnd { base: active.base, bytes: active.size(), end };
+        if self.was_closed_at(clean) {
+            return Ok(());
+        }
         active.write_indexes()?;
         self.store_epochs()?;
         self.store_index_checksums()?;
@@ -204,9 +208,27 @@ impl Partition {
         self.sync_dir()?;
         if self.writer().sealed.is_empty() {
             self.writer().recovery_point = end;
-            self.store_checkpoint(Some(CleanEnd { base: active.base, bytes: active.size(), end }))?;
+            self.store_checkpoint(Some(clean))?;
         }
         Ok(())
+    }
+
+    /// Whether an earlier close has written all that this one would: of a thousand partitions most
+    /// may have been idle.
+    fn was_closed_at(&self, clean: CleanEnd) -> bool {
+        let (start, cleaned, settled) = {
+            let writer = self.writer();
+            let used = writer.epochs.latest_start().is_some_and(|start| start < writer.end);
+            let settled = writer.sealed.is_empty()
+                && !writer.dir_changed
+                && (writer.epochs_stored || !used)
+                && !writer.segments.iter().any(|segment| segment.awaits_indexes());
+            (writer.start, writer.cleaned, settled)
+        };
+        let written =
+            LogCheckpoint { start, recovery_point: clean.end, cleaned, clean: Some(clean) };
+        settled
+            && matches!(LogCheckpoint::load(&*self.disk, &self.dir), Ok(Some(found)) if found == written)
     }
 
     pub(super) fn synced_up_to(&self, offset: Offset) {

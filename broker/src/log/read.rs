@@ -107,6 +107,12 @@ impl Partition {
             }
             let segments = self.segments();
             match self.read_below(&segments, &mut slice, options) {
+                // What was there when it was looked at how far may have been compacted since,
+                // together with what has come after it.
+                Ok(())
+                    if slice.records.is_empty()
+                        && options.at_least_one
+                        && self.visible() != visible => {}
                 Ok(()) => {
                     self.traffic.read.add(slice.next_offset.since(from), slice.records.len());
                     return Ok(slice);

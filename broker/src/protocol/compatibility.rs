@@ -34,7 +34,17 @@ fn note(api: ApiKey) -> &'static str {
             "transactions v1 and v2 (KIP-890)"
         }
         ApiKey::WriteTxnMarkers => "to end transactions that hang",
-        ApiKey::AlterConfigs | ApiKey::IncrementalAlterConfigs => "of topics and brokers",
+        ApiKey::Metadata => {
+            "a topic that is created by asking for it is there at once, without a first answer of \
+             LEADER_NOT_AVAILABLE"
+        }
+        ApiKey::DescribeConfigs => {
+            "of topics and brokers; groups, client metrics and loggers have none here"
+        }
+        ApiKey::AlterConfigs | ApiKey::IncrementalAlterConfigs => {
+            "of topics and brokers; a name that is not known is refused, while Kafka keeps it for \
+             plug-ins"
+        }
         _ => "",
     }
 }

@@ -281,6 +281,11 @@ async fn configs_are_described_with_their_sources() {
         assert_eq!(synonyms(2), [("log.roll.ms", Some("7"), 4)]);
         let told = response.results[0].configs[0].documentation.as_deref().unwrap();
         assert_eq!(!told.is_empty(), version >= 3);
+        let of_broker = response.results[2].configs.iter();
+        for config in of_broker.filter(|_| version >= 3) {
+            let told = config.documentation.as_deref().unwrap_or_default();
+            assert!(told.ends_with('.') && told.len() < 200, "{}: {told}", config.name);
+        }
         let of_broker = &response.results[2].configs;
         let told = |name: &str| {
             let config = of_broker.iter().find(|config| config.name == name).unwrap();

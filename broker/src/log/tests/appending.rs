@@ -1,6 +1,8 @@
 //! Append, roll, close, reopen; and what is refused.
 
 use super::*;
+use crate::ids::LeaderEpoch;
+use crate::log::simulation::SimulatedDisk;
 
 #[test]
 fn what_is_appended_is_read_across_segments_and_restarts() {
@@ -32,6 +34,35 @@ fn what_is_appended_is_read_across_segments_and_restarts() {
     assert!(report.cuts.is_empty() && report.segments_scanned == 1, "{report:?}");
     assert_eq!(read_values(&log, Offset(0), Isolation::ReadCommitted), expected_values(0..101));
     assert_eq!(log.leader_epoch().0, 0);
+}
+
+/// A broker of a thousand partitions took a minute to stop, though most had been idle.
+#[test]
+fn closing_what_was_only_read_writes_nothing() {
+    let disk = SimulatedDisk::default();
+    // A broker begins an epoch with each start.
+    let epochs = std::cell::Cell::new(0);
+    let open = || {
+        let disk = Arc::new(disk.clone());
+        let options = options(disk, Path::new("/data"), LogConfig::default());
+        let epoch = LeaderEpoch(epochs.replace(epochs.get() + 1));
+        Partition::open(PartitionOptions { epoch, ..options })
+    };
+    let log = open().unwrap();
+    append(&log, numbered(0, 3, ProducerStamp::NONE));
+    log.close().unwrap();
+    let log = open().unwrap();
+    assert_eq!(read_values(&log, Offset(0), Isolation::ReadCommitted), expected_values(0..3));
+    let steps = disk.steps();
+    log.close().unwrap();
+    assert_eq!(disk.steps(), steps, "all is there already");
+
+    let log = open().unwrap();
+    append(&log, numbered(3, 1, ProducerStamp::NONE));
+    log.close().unwrap();
+    let log = open().unwrap();
+    assert_eq!(log.recovery_report(), None, "what was appended since was closed too");
+    assert_eq!(read_values(&log, Offset(0), Isolation::ReadCommitted), expected_values(0..4));
 }
 
 #[test]

@@ -191,33 +191,34 @@ fn broker(
     let dynamic = broker.dynamic_configs();
     let settings = settings(broker.config(), server);
     if name.is_empty() {
-        let set = settings.into_iter().filter_map(|(name, config_type, _)| {
-            let value = dynamic.of_cluster.get(name)?.clone();
+        let set = settings.into_iter().filter_map(|setting| {
+            let value = dynamic.of_cluster.get(setting.0)?.clone();
             let values = vec![(value, source::DYNAMIC_DEFAULT_BROKER)];
-            Some(described(name, config_type, values, request))
+            Some(described(setting, values, request))
         });
         return Ok(sorted(set.collect()));
     }
     check_node(call, name)?;
     let defaults = self::settings(&BrokerConfig::new(""), &ServerConfig::new(""));
-    let describe = |(name, config_type, given): Setting, default: Option<String>| {
+    let describe = |setting: Setting, default: Option<String>| {
+        let (name, _, given, _) = &setting;
         let mut values = Vec::new();
         let changed = [
             (&dynamic.of_node, source::DYNAMIC_BROKER),
             (&dynamic.of_cluster, source::DYNAMIC_DEFAULT_BROKER),
         ];
         for (layer, source) in changed {
-            values.extend(layer.get(name).map(|value| (value.clone(), source)));
+            values.extend(layer.get(*name).map(|value| (value.clone(), source)));
         }
-        if default.as_ref() != Some(&given) {
-            values.push((given, source::STATIC_BROKER));
+        if default.as_ref() != Some(given) {
+            values.push((given.clone(), source::STATIC_BROKER));
         }
         values.extend(default.map(|default| (default, source::DEFAULT)));
-        described(name, config_type, values, request)
+        described(setting, values, request)
     };
     let with_defaults = settings.into_iter().zip(defaults);
     let own = identity(call).into_iter().map(|setting| describe(setting, None));
-    let set = with_defaults.map(|(setting, (_, _, default))| describe(setting, Some(default)));
+    let set = with_defaults.map(|(setting, (_, _, default, _))| describe(setting, Some(default)));
     Ok(sorted(own.chain(set).collect()))
 }
 
@@ -228,8 +229,7 @@ fn sorted(mut all: Vec<DescribeConfigsResourceResult>) -> Vec<DescribeConfigsRes
 
 /// A setting of the broker with its values, the one that holds first.
 fn described(
-    name: &str,
-    config_type: i8,
+    (name, config_type, _, doc): Setting,
     values: Vec<(String, i8)>,
     request: &DescribeConfigsRequest,
 ) -> DescribeConfigsResourceResult {
@@ -248,55 +248,40 @@ fn described(
         is_sensitive: false,
         synonyms: synonyms.collect(),
         config_type,
-        documentation: None,
+        documentation: request.include_documentation.then(|| doc.to_owned()),
     }
 }
 
-/// A setting by Kafka's name, with the number of its type.
-type Setting = (&'static str, i8, String);
+/// A setting by Kafka's name, with the number of its type, its value, and what it is for.
+type Setting = (&'static str, i8, String, &'static str);
 
 /// What no two brokers share, and which therefore has no default.
 fn identity(call: &Call) -> Vec<Setting> {
     let (broker, server) = (call.broker(), &call.shared.config);
     use config_type::*;
+    let told = format!("PLAINTEXT://{}", call.advertised);
+    let listen = format!("PLAINTEXT://{}", server.listen);
+    let dir = broker.config().data_dir.display().to_string();
     vec![
-        ("advertised.listeners", LIST, format!("PLAINTEXT://{}", call.advertised)),
-        ("listeners", LIST, format!("PLAINTEXT://{}", server.listen)),
-        ("log.dirs", LIST, broker.config().data_dir.display().to_string()),
-        ("node.id", INT, broker.node_id().to_string()),
+        ("advertised.listeners", LIST, told, "Where clients are told to connect to."),
+        ("listeners", LIST, listen, "Where the broker listens."),
+        ("log.dirs", LIST, dir, "The directory of topics and state."),
+        ("node.id", INT, broker.node_id().to_string(), "The number of this broker."),
     ]
 }
 
 /// All others, in the same order whatever their values.
 fn settings(broker: &BrokerConfig, server: &ServerConfig) -> Vec<Setting> {
-    let ms = |duration: Duration| duration.as_millis().to_string();
-    use config_type::*;
-    let mut settings = vec![
-        ("auto.create.topics.enable", BOOLEAN, broker.auto_create_topics.to_string()),
-        ("connections.max.idle.ms", LONG, ms(server.idle_timeout)),
-        ("default.replication.factor", INT, "1".to_owned()),
-        ("fetch.max.bytes", INT, server.fetch_bytes_max.to_string()),
-        ("log.cleaner.backoff.ms", LONG, ms(broker.cleaner_backoff)),
-        ("log.cleaner.dedupe.buffer.size", LONG, broker.cleaner_dedupe_bytes.to_string()),
-        (
-            "log.cleaner.io.max.bytes.per.second",
-            DOUBLE,
-            java_double(broker.cleaner_bytes_per_second_max),
-        ),
-        ("log.cleaner.enable", BOOLEAN, broker.cleaner_enabled.to_string()),
-        ("log.retention.check.interval.ms", LONG, ms(broker.retention_check_interval)),
-        ("max.connections", INT, server.connections_max.to_string()),
-        ("num.partitions", INT, broker.partitions_default.to_string()),
-        ("producer.id.expiration.ms", INT, broker.producer_id_expiration_ms.to_string()),
-        ("socket.request.max.bytes", INT, server.produce_bytes_max.to_string()),
-    ];
-    settings.extend(coordinators(broker));
+    let mut settings = of_server(broker, server);
+    settings.extend(of_log(broker));
+    settings.extend(of_groups(broker));
+    settings.extend(of_transactions(broker));
     // The defaults of topics.
     settings.extend(DEFINITIONS.iter().filter_map(|definition| {
         let name = definition.broker_synonym()?.name;
         let value = broker.topic_defaults.get(definition.name);
         let value = value.map_or(definition.default, |value| value.trim());
-        Some((name, type_of(definition.kind), value.to_owned()))
+        Some((name, type_of(definition.kind), value.to_owned(), definition.doc))
     }));
     settings
 }
@@ -306,27 +291,179 @@ fn java_double(number: f64) -> String {
     if number == f64::MAX { "1.7976931348623157E308".to_owned() } else { number.to_string() }
 }
 
-fn coordinators(broker: &BrokerConfig) -> Vec<Setting> {
-    let (groups, transactions) = (&broker.groups, &broker.transactions);
-    let ms = |duration: Duration| duration.as_millis().to_string();
-    let minutes = |ms: i64| ms / 60_000;
+fn ms(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+fn of_server(broker: &BrokerConfig, server: &ServerConfig) -> Vec<Setting> {
     use config_type::*;
     vec![
-        ("group.initial.rebalance.delay.ms", INT, groups.initial_rebalance_delay_ms.to_string()),
-        ("group.max.session.timeout.ms", INT, groups.session_timeout_ms_max.to_string()),
-        ("group.max.size", INT, groups.members_max.to_string()),
-        ("group.min.session.timeout.ms", INT, groups.session_timeout_ms_min.to_string()),
-        ("offset.metadata.max.bytes", INT, groups.offset_metadata_bytes_max.to_string()),
-        ("offsets.retention.check.interval.ms", LONG, ms(groups.retention_check_interval)),
-        ("offsets.retention.minutes", INT, minutes(groups.offsets_retention_ms).to_string()),
-        ("offsets.topic.num.partitions", INT, groups.offsets_partitions.to_string()),
-        ("transaction.max.timeout.ms", INT, transactions.timeout_ms_max.to_string()),
+        (
+            "auto.create.topics.enable",
+            BOOLEAN,
+            broker.auto_create_topics.to_string(),
+            "Whether a topic is created when a client asks for one that is not there.",
+        ),
+        (
+            "connections.max.idle.ms",
+            LONG,
+            ms(server.idle_timeout),
+            "How long a connection may be silent before it is closed.",
+        ),
+        (
+            "default.replication.factor",
+            INT,
+            "1".to_owned(),
+            "Copies of what is written: one, since there is one broker.",
+        ),
+        (
+            "fetch.max.bytes",
+            INT,
+            server.fetch_bytes_max.to_string(),
+            "The most bytes of records that one fetch is answered with.",
+        ),
+        (
+            "max.connections",
+            INT,
+            server.connections_max.to_string(),
+            "The most connections at a time.",
+        ),
+        (
+            "num.partitions",
+            INT,
+            broker.partitions_default.to_string(),
+            "Partitions of a topic that is created without their number.",
+        ),
+        (
+            "socket.request.max.bytes",
+            INT,
+            server.produce_bytes_max.to_string(),
+            "The largest request that is taken.",
+        ),
+    ]
+}
+
+fn of_log(broker: &BrokerConfig) -> Vec<Setting> {
+    let rate = java_double(broker.cleaner_bytes_per_second_max);
+    use config_type::*;
+    vec![
+        (
+            "log.cleaner.backoff.ms",
+            LONG,
+            ms(broker.cleaner_backoff),
+            "How often compacted topics are looked at.",
+        ),
+        (
+            "log.cleaner.dedupe.buffer.size",
+            LONG,
+            broker.cleaner_dedupe_bytes.to_string(),
+            "Memory for the latest offset of each key while a log is compacted.",
+        ),
+        (
+            "log.cleaner.io.max.bytes.per.second",
+            DOUBLE,
+            rate,
+            "The most bytes per second that compaction reads and writes.",
+        ),
+        (
+            "log.cleaner.enable",
+            BOOLEAN,
+            broker.cleaner_enabled.to_string(),
+            "Whether compacted topics are compacted.",
+        ),
+        (
+            "log.retention.check.interval.ms",
+            LONG,
+            ms(broker.retention_check_interval),
+            "How often old segments are looked for.",
+        ),
+        (
+            "producer.id.expiration.ms",
+            INT,
+            broker.producer_id_expiration_ms.to_string(),
+            "How long a silent producer's last batches are remembered.",
+        ),
+    ]
+}
+
+fn of_groups(broker: &BrokerConfig) -> Vec<Setting> {
+    let groups = &broker.groups;
+    let minutes = groups.offsets_retention_ms / 60_000;
+    use config_type::*;
+    vec![
+        (
+            "group.initial.rebalance.delay.ms",
+            INT,
+            groups.initial_rebalance_delay_ms.to_string(),
+            "How long an empty group waits for more members before its first rebalance.",
+        ),
+        (
+            "group.max.session.timeout.ms",
+            INT,
+            groups.session_timeout_ms_max.to_string(),
+            "The longest session timeout that a member may ask for.",
+        ),
+        ("group.max.size", INT, groups.members_max.to_string(), "The most members of a group."),
+        (
+            "group.min.session.timeout.ms",
+            INT,
+            groups.session_timeout_ms_min.to_string(),
+            "The shortest session timeout that a member may ask for.",
+        ),
+        (
+            "offset.metadata.max.bytes",
+            INT,
+            groups.offset_metadata_bytes_max.to_string(),
+            "The longest text that may be committed beside an offset.",
+        ),
+        (
+            "offsets.retention.check.interval.ms",
+            LONG,
+            ms(groups.retention_check_interval),
+            "How often expired offsets are looked for.",
+        ),
+        (
+            "offsets.retention.minutes",
+            INT,
+            minutes.to_string(),
+            "How long offsets are kept of a group without members.",
+        ),
+        (
+            "offsets.topic.num.partitions",
+            INT,
+            groups.offsets_partitions.to_string(),
+            "Partitions of __consumer_offsets, once it is created.",
+        ),
+    ]
+}
+
+fn of_transactions(broker: &BrokerConfig) -> Vec<Setting> {
+    let transactions = &broker.transactions;
+    use config_type::*;
+    vec![
+        (
+            "transaction.max.timeout.ms",
+            INT,
+            transactions.timeout_ms_max.to_string(),
+            "The longest timeout that a transactional producer may ask for.",
+        ),
         (
             "transaction.remove.expired.transaction.cleanup.interval.ms",
             INT,
             ms(transactions.expiration_check_interval),
+            "How often expired transactional ids are looked for.",
         ),
-        ("transaction.state.log.num.partitions", INT, transactions.partitions.to_string()),
-        ("transactional.id.expiration.ms", INT, transactions.id_expiration_ms.to_string()),
+        (
+            "transaction.state.log.num.partitions",
+            INT,
+            transactions.partitions.to_string(),
+            "Partitions of __transaction_state, once it is created.",
+        ),
+        (
+            "transactional.id.expiration.ms",
+            INT,
+            transactions.id_expiration_ms.to_string(),
+            "How long a transactional id is remembered that is not used.",
+        ),
     ]
 }

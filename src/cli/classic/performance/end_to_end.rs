@@ -1,10 +1,12 @@
 //! `kafka-e2e-latency`: from `send` to a consumer that waits, one record at a time.
 
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{Message, Offset, TopicPartitionList};
+use rdkafka::message::DeliveryResult;
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{ClientContext, Message, Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use super::latencies::Latencies;
@@ -98,9 +100,26 @@ fn plan(given: &Given) -> Result<Plan, Error> {
     })
 }
 
+/// Tells of each record that was written, or why it was not.
+struct Told(Sender<Result<(), String>>);
+
+impl ClientContext for Told {}
+
+impl ProducerContext for Told {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        let outcome = result.as_ref().map(drop).map_err(|(error, _)| error.to_string());
+        // Nobody listens any more once something has failed.
+        _ = self.0.send(outcome);
+    }
+}
+
 fn ping(address: &str, plan: &Plan, stop: &CancellationToken) -> Result<(), Error> {
     let mut config = settings(address, PRODUCER, &plan.properties)?;
-    let producer: BaseProducer = config.set("acks", &plan.acks).create().map_err(failed)?;
+    let (told, written) = channel();
+    let producer: ThreadedProducer<Told> =
+        config.set("acks", &plan.acks).create_with_context(Told(told)).map_err(failed)?;
     let consumer: BaseConsumer =
         settings(address, CONSUMER, &plan.properties)?.create().map_err(failed)?;
     assign_ends(&producer, &consumer, &plan.topic)?;
@@ -114,10 +133,10 @@ fn ping(address: &str, plan: &Plan, stop: &CancellationToken) -> Result<(), Erro
         let began = Instant::now();
         let record = BaseRecord::<(), [u8]>::to(&plan.topic).payload(payload);
         producer.send(record).map_err(|(error, _)| failed(error))?;
-        producer.flush(PATIENCE).map_err(failed)?;
-        let record = consumer.poll(PATIENCE).ok_or_else(|| {
-            Failure::running(format!("record {number} was not there after {PATIENCE:?}"))
-        })?;
+        let missing = || format!("record {number} was not there after {PATIENCE:?}");
+        let outcome = written.recv_timeout(PATIENCE).unwrap_or_else(|_| Err(missing()));
+        outcome.map_err(Failure::running)?;
+        let record = consumer.poll(PATIENCE).ok_or_else(|| Failure::running(missing()))?;
         let took = began.elapsed();
         if record.map_err(failed)?.payload() != Some(payload) {
             return Err(Failure::running(format!("another writes to '{}' too", plan.topic)).into());
@@ -139,7 +158,11 @@ fn ping(address: &str, plan: &Plan, stop: &CancellationToken) -> Result<(), Erro
 }
 
 /// Gives the consumer the end of each partition of the topic, which asking creates.
-fn assign_ends(producer: &BaseProducer, consumer: &BaseConsumer, topic: &str) -> Result<(), Error> {
+fn assign_ends(
+    producer: &ThreadedProducer<Told>,
+    consumer: &BaseConsumer,
+    topic: &str,
+) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     let partitions = loop {
         let metadata = producer.client().fetch_metadata(Some(topic), PATIENCE).map_err(failed)?;

@@ -253,6 +253,12 @@ impl Acknowledged {
         room.unwrap_or_else(PoisonError::into_inner).under_way += bytes;
     }
 
+    /// Waits until all is answered: before librdkafka is asked to flush, which is slow to notice.
+    fn drained(&self) {
+        let busy = |state: &mut State| state.under_way > 0;
+        drop(self.room.wait_while(self.state(), busy));
+    }
+
     fn release(state: &mut State, bytes: usize) {
         state.under_way = state.under_way.saturating_sub(bytes);
     }
@@ -355,6 +361,7 @@ fn send_all(
         if let (Some(begun), Some(transactions)) = (transaction, &plan.transactions)
             && begun.elapsed() >= transactions.duration
         {
+            acknowledged.drained();
             producer.commit_transaction(PATIENCE).map_err(failed)?;
             transaction = None;
         }
@@ -362,6 +369,7 @@ fn send_all(
             wait_until(began + Duration::from_secs_f64((number + 1) as f64 / per_second));
         }
     }
+    acknowledged.drained();
     if transaction.is_some() {
         producer.commit_transaction(PATIENCE).map_err(failed)?;
     }
