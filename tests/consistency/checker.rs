@@ -44,6 +44,66 @@ pub struct Read {
     pub last: bool,
 }
 
+/// All that was read, in the memory of one read: those before the last agree on what is at each
+/// offset, or there is an anomaly.
+#[derive(Debug, Default)]
+pub struct Reads {
+    /// By partition, and whether it was of committed records alone.
+    merged: BTreeMap<((String, i32), bool), BTreeMap<i64, String>>,
+    last: Vec<Read>,
+    found: BTreeSet<Anomaly>,
+    pub count: usize,
+}
+
+impl Reads {
+    pub fn add(&mut self, read: Read) {
+        self.count += 1;
+        if read.last {
+            self.last.push(read);
+            return;
+        }
+        let Read { from, isolation, records, .. } = read;
+        let key = (from.clone(), isolation == Isolation::ReadCommitted);
+        let merged = self.merged.entry(key).or_default();
+        let mut after = -1;
+        for (offset, value) in records {
+            if offset <= after {
+                self.found.insert(Anomaly::Backwards { from: from.clone(), offset, after });
+            }
+            after = offset;
+            match merged.get(&offset) {
+                None => _ = merged.insert(offset, value),
+                Some(before) if *before == value => {}
+                Some(before) => {
+                    let values = (before.clone(), value);
+                    self.found.insert(Anomaly::Changed { from: from.clone(), offset, values });
+                }
+            }
+        }
+    }
+
+    pub fn last(&self) -> &[Read] {
+        &self.last
+    }
+
+    /// Everything that must not be.
+    pub fn check(&self, writes: &[Write]) -> BTreeSet<Anomaly> {
+        let merged = self.merged.iter().map(|((from, committed), records)| Read {
+            from: from.clone(),
+            isolation: match committed {
+                true => Isolation::ReadCommitted,
+                false => Isolation::ReadUncommitted,
+            },
+            records: records.iter().map(|(offset, value)| (*offset, value.clone())).collect(),
+            last: false,
+        });
+        let reads: Vec<Read> = merged.chain(self.last.iter().cloned()).collect();
+        let mut found = check(writes, &reads);
+        found.extend(self.found.iter().cloned());
+        found
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Anomaly {
     /// It was acknowledged and is not there.
@@ -172,8 +232,17 @@ mod tests {
         }
     }
 
-    fn only(writes: &[Write], reads: &[Read]) -> Anomaly {
+    /// At once, and read by read.
+    fn both(writes: &[Write], reads: &[Read]) -> BTreeSet<Anomaly> {
+        let mut one_by_one = Reads::default();
+        reads.iter().cloned().for_each(|read| one_by_one.add(read));
         let found = check(writes, reads);
+        assert_eq!(one_by_one.check(writes).is_empty(), found.is_empty(), "{found:?}");
+        found
+    }
+
+    fn only(writes: &[Write], reads: &[Read]) -> Anomaly {
+        let found = both(writes, reads);
         assert_eq!(found.len(), 1, "{found:?}");
         found.into_iter().next().unwrap()
     }
@@ -191,7 +260,7 @@ mod tests {
             last: false,
             ..read(&[(0, "a"), (2, "c"), (3, "d")])
         };
-        assert_eq!(check(&writes, &[read(&[(0, "a"), (2, "c")]), uncommitted]), BTreeSet::new());
+        assert_eq!(both(&writes, &[read(&[(0, "a"), (2, "c")]), uncommitted]), BTreeSet::new());
     }
 
     #[test]
@@ -205,11 +274,11 @@ mod tests {
         let strange = read(&[(0, "a"), (1, "b"), (2, "x")]);
         assert!(matches!(only(&done, &[strange]), Anomaly::Phantom { .. }));
         let back = read(&[(1, "a"), (1, "b")]);
-        let found = check(&done, &[back]);
+        let found = both(&done, &[back]);
         assert!(found.iter().any(|one| matches!(one, Anomaly::Backwards { offset: 1, .. })));
         let moved =
             [read(&[(0, "a"), (1, "b")]), Read { last: false, ..read(&[(0, "a"), (1, "a")]) }];
-        let found = check(&done, &moved);
+        let found = both(&done, &moved);
         assert!(found.iter().any(|one| matches!(one, Anomaly::Changed { offset: 1, .. })));
         let aborted = [write("a", 1, Outcome::Aborted)];
         assert!(matches!(only(&aborted, &[read(&[(0, "a")])]), Anomaly::AbortedRead { .. }));

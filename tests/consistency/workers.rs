@@ -14,7 +14,7 @@ use broker::record::BatchBuilder;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::checker::{Outcome, Read, Write};
+use super::checker::{Outcome, Read, Reads, Write};
 use super::history::{History, Random};
 
 pub const PARTITIONS: i32 = 3;
@@ -38,7 +38,7 @@ const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(30);
 pub struct World {
     pub client: RemoteClient,
     pub history: History,
-    pub reads: Mutex<Vec<Read>>,
+    pub reads: Mutex<Reads>,
     /// Of each key of the compacted topic: the last number that was sent, and the last that was
     /// acknowledged.
     pub latest: Mutex<BTreeMap<String, (u64, u64)>>,
@@ -245,7 +245,8 @@ impl World {
             for topic in [IN, TRANSACTIONS, OUT] {
                 let read = until(&self.stop, self.read(topic, false)).await;
                 if let Some(Ok(reads)) = read {
-                    self.reads.lock().unwrap().extend(reads);
+                    let mut all = self.reads.lock().unwrap();
+                    reads.into_iter().for_each(|read| all.add(read));
                 }
             }
         }

@@ -125,8 +125,11 @@ pub(super) fn close_all(topics: &[Arc<Topic>]) -> Result<(), StorageError> {
     let all: Vec<_> = topics.iter().flat_map(|topic| topic.partitions()).collect();
     let next = AtomicUsize::new(0);
     let close = || {
-        let taken = std::iter::from_fn(|| all.get(next.fetch_add(1, atomic::Ordering::Relaxed)));
-        taken.fold(Ok(()), |result, partition| result.and(partition.close()))
+        let mut result = Ok(());
+        while let Some(partition) = all.get(next.fetch_add(1, atomic::Ordering::Relaxed)) {
+            result = result.and(partition.close());
+        }
+        result
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> =

@@ -2,6 +2,7 @@
 //!
 //! Committed offsets are looked at before the ends of logs, so that a lag is never negative.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -116,8 +117,10 @@ fn partitions(topics: &[Arc<Topic>], encoder: &mut DescriptorEncoder) -> fmt::Re
 }
 
 fn lag(topics: &[Arc<Topic>], commits: &[Commits], encoder: &mut DescriptorEncoder) -> fmt::Result {
+    let by_name: HashMap<&str, &Arc<Topic>> =
+        topics.iter().map(|topic| (&*topic.name, topic)).collect();
     let end = |of: &TopicPartition| {
-        let topic = topics.iter().find(|topic| topic.name == of.topic)?;
+        let topic = by_name.get(&*of.topic)?;
         Some(topic.partition(of.partition)?.visible().high_watermark)
     };
     let lags = commits.iter().flat_map(|Commits { group, offsets }| {

@@ -1,6 +1,9 @@
 //! `kafka-server-start`, `kafka-server-stop`, and what became of ZooKeeper's.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -26,7 +29,8 @@ pub const START: Tool = Tool {
 
 pub const STOP: Tool = Tool {
     name: "kafka-server-stop",
-    about: "Stops the broker of --data-dir, or of the log.dirs in a server.properties, in order.",
+    about: "Stops the broker of --data-dir, or of the log.dirs in a server.properties, in order.\n\
+            Without either: the one that kafka-server-start runs, if there is one alone.",
     example: "kafka-server-stop config/server.properties",
     options: &[],
 };
@@ -70,7 +74,8 @@ pub async fn start(given: &Given, stop: CancellationToken) -> Result<(), Error> 
     }
     // Those who wait for a broker of Kafka's look for these words.
     let started = || println!("Kafka Server started (Millstream {})", env!("CARGO_PKG_VERSION"));
-    Ok(serve(server.broker, server.server, None, started, stop).await?)
+    let metrics = server.metrics_listen.as_deref();
+    Ok(serve(server.broker, server.server, metrics, started, stop).await?)
 }
 
 /// The file that was named, if one was, and its properties with those that override them.
@@ -131,6 +136,21 @@ pub fn stop(given: &Given) -> Result<(), Error> {
             std::env::var("MILLSTREAM_DATA_DIR").unwrap_or_else(|_| ".millstream".to_owned()),
         ),
     };
+    let named = given.has("data-dir") || !given.rest.is_empty();
+    if !named && !connection::has_data(&data_dir) {
+        match started().as_slice() {
+            [] => {}
+            [(id, _)] => return terminate(*id),
+            many => {
+                let list = many.iter().map(|(id, what)| format!("\n  {id}  {what}"));
+                return Err(Error::Told(format!(
+                    "There are several kafka servers; name the one to stop by --data-dir DIR or by \
+                     its server.properties:{}",
+                    list.collect::<String>()
+                )));
+            }
+        }
+    }
     let nobody = || {
         let dir = data_dir.display();
         Error::Told(format!(
@@ -147,6 +167,41 @@ pub fn stop(given: &Given) -> Result<(), Error> {
         Err(error) => return Err(Failure::running(error).into()),
     };
     // The lock is held by a process that lives, so the number is still its own.
+    terminate(id)
+}
+
+/// What `kafka-server-start` has started of this program and this user: numbers of processes, and
+/// how each was started. Known only where there is `/proc`.
+fn started() -> Vec<(u32, String)> {
+    let program = std::env::current_exe().ok().and_then(|path| Some(path.file_name()?.to_owned()));
+    let (Some(program), Ok(own)): (Option<OsString>, _) =
+        (program, std::fs::metadata("/proc/self"))
+    else {
+        return Vec::new();
+    };
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let looked_at = processes.filter_map(|process| {
+        let id: u32 = process.file_name().to_str()?.parse().ok()?;
+        let dir = process.path();
+        let is_own = std::fs::metadata(&dir).ok()?.uid() == own.uid();
+        let runs = std::fs::read_link(dir.join("exe")).ok()?;
+        // A program that was replaced since has a word behind its name.
+        let same = runs.file_name()?.as_bytes().starts_with(program.as_bytes());
+        let words = std::fs::read(dir.join("cmdline")).ok()?;
+        let words: Vec<String> = words
+            .split(|byte| *byte == 0)
+            .map(|word| String::from_utf8_lossy(word).into_owned())
+            .collect();
+        let is_start = |word: &String| {
+            matches!(super::command(word), Some(super::Command::Here(tool)) if tool.name == START.name)
+        };
+        let starts = words.iter().take(2).any(is_start);
+        (is_own && same && starts).then(|| (id, words.join(" ").trim_end().to_owned()))
+    });
+    looked_at.collect()
+}
+
+fn terminate(id: u32) -> Result<(), Error> {
     let sent = Command::new("kill").arg("-TERM").arg(id.to_string()).status();
     match sent {
         Ok(status) if status.success() => {

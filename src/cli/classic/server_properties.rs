@@ -16,6 +16,8 @@ use crate::cli::properties::Properties;
 pub struct ServerProperties {
     pub broker: BrokerConfig,
     pub server: ServerConfig,
+    /// `millstream.metrics.listen`, which Kafka has not: where metrics are served over HTTP.
+    pub metrics_listen: Option<String>,
     /// Names that no broker of Kafka's knows either.
     unknown: Vec<String>,
     /// What else is to be said.
@@ -77,6 +79,8 @@ const TOPIC_TIMES: &[(&str, &[(&str, i64)])] = &[
     ("segment.ms", &[("log.roll.ms", 1), ("log.roll.hours", 3_600_000)]),
     ("segment.jitter.ms", &[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", 3_600_000)]),
 ];
+
+const METRICS_LISTEN: &str = "millstream.metrics.listen";
 
 /// Read below, each where it is needed.
 const READ: &[&str] = &[
@@ -173,7 +177,8 @@ impl ServerProperties {
         let fetch = number(properties, "fetch.max.bytes")?;
         server.fetch_bytes_max = fetch.unwrap_or(server.fetch_bytes_max);
         let unknown = properties.keys().filter(|name| !is_known(name)).cloned().collect();
-        Ok(ServerProperties { broker, server, unknown, notes })
+        let metrics_listen = properties.get(METRICS_LISTEN).map(|listen| listen.trim().to_owned());
+        Ok(ServerProperties { broker, server, metrics_listen, unknown, notes })
     }
 
     /// Says what is not followed, in a line each.
@@ -189,7 +194,8 @@ impl ServerProperties {
 }
 
 fn is_known(name: &str) -> bool {
-    READ.contains(&name)
+    name == METRICS_LISTEN
+        || READ.contains(&name)
         || TOPIC_DEFAULTS.iter().any(|(default, _)| *default == name)
         || NEEDLESS.iter().any(|beginning| name.starts_with(beginning))
         // Settings of one listener, and of an authorizer or TLS that no listener here uses.
@@ -365,12 +371,13 @@ mod tests {
             "group.min.session.timeout.ms=7\noffsets.retention.minutes=2\n\
              transaction.max.timeout.ms=9\nlog.cleaner.enable=false\nlog.cleaner.backoff.ms=5\n\
              log.cleaner.io.max.bytes.per.second=1.5E6\nproducer.id.expiration.ms=11\n\
-             group.max.size=3\n",
+             group.max.size=3\nmillstream.metrics.listen=127.0.0.1:9644\n",
         )
         .unwrap();
         assert_eq!(server.broker.cleaner_bytes_per_second_max, 1_500_000.0);
         assert_eq!(server.broker.producer_id_expiration_ms, 11);
         assert_eq!(server.broker.groups.members_max, 3);
+        assert_eq!(server.metrics_listen.as_deref(), Some("127.0.0.1:9644"));
         assert_eq!(server.broker.groups.session_timeout_ms_min, 7);
         assert_eq!(server.broker.groups.offsets_retention_ms, 120_000);
         assert_eq!(server.broker.transactions.timeout_ms_max, 9);

@@ -24,7 +24,7 @@ mod swap;
 
 use std::io::IoSlice;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -368,7 +368,7 @@ impl<'a> Pass<'a> {
         result
     }
 
-    fn rewrite(&mut self, group: &[Arc<Segment>], path: &PathBuf) -> Result<Rewritten, Halt> {
+    fn rewrite(&mut self, group: &[Arc<Segment>], path: &Path) -> Result<Rewritten, Halt> {
         let file = {
             let _no_maintenance = locked(&self.partition.maintenance);
             self.partition.check_running()?;

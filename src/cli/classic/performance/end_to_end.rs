@@ -164,8 +164,10 @@ fn assign_ends(
     topic: &str,
 ) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
+    let asked = |topic| producer.client().fetch_metadata(topic, PATIENCE).map_err(failed);
+    let is_new = !asked(None)?.topics().iter().any(|there| there.name() == topic);
     let partitions = loop {
-        let metadata = producer.client().fetch_metadata(Some(topic), PATIENCE).map_err(failed)?;
+        let metadata = asked(Some(topic))?;
         let found = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
         if found > 0 {
             break found as i32;
@@ -174,6 +176,12 @@ fn assign_ends(
             return Err(Failure::running(format!("topic '{topic}' does not exist")).into());
         }
     };
+    if is_new {
+        println!(
+            "Topic \"{topic}\" does not exist. Will create topic with {partitions} partition(s) and \
+             replication factor = 1"
+        );
+    }
     let mut ends = TopicPartitionList::new();
     for partition in 0..partitions {
         let watermarks = consumer.fetch_watermarks(topic, partition, PATIENCE);

@@ -424,7 +424,7 @@ fn run(log: &Arc<SimulatedLog>, round: &Round, first: u32, known: &Arc<Mutex<Kno
             assert!(!log.is_on(), "stuck with the power on");
         }
         for life in lives {
-            assert!(!life.now_or_never().is_some_and(|life| life.is_err()), "panicked");
+            assert!(life.now_or_never().is_none_or(|life| life.is_ok()), "panicked");
         }
     });
 }

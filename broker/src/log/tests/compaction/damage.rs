@@ -56,7 +56,8 @@ fn answers(log: &Partition) -> Result<Answers, ReadError> {
                 aborted.producer_id == batch.producer_id()
                     && (aborted.first_offset..=aborted.last_offset).contains(&batch.base_offset())
             });
-            if !batch.is_control() && !(batch.is_transactional() && is_aborted) {
+            let hidden = batch.is_control() || batch.is_transactional() && is_aborted;
+            if !hidden {
                 let records = batch.records().unwrap();
                 committed.extend(records.iter().map(|record| record.unwrap().offset.0));
             }
