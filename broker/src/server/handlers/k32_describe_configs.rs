@@ -263,10 +263,10 @@ fn identity(call: &Call) -> Vec<Setting> {
     let listen = format!("PLAINTEXT://{}", server.listen);
     let dir = broker.config().data_dir.display().to_string();
     vec![
-        ("advertised.listeners", LIST, told, "Where clients are told to connect to."),
-        ("listeners", LIST, listen, "Where the broker listens."),
-        ("log.dirs", LIST, dir, "The directory of topics and state."),
-        ("node.id", INT, broker.node_id().to_string(), "The number of this broker."),
+        ("advertised.listeners", LIST, told, "where clients are told to connect to"),
+        ("listeners", LIST, listen, "where the broker listens"),
+        ("log.dirs", LIST, dir, "the directory of topics and state"),
+        ("node.id", INT, broker.node_id().to_string(), "the number of this broker"),
     ]
 }
 
@@ -302,43 +302,43 @@ fn of_server(broker: &BrokerConfig, server: &ServerConfig) -> Vec<Setting> {
             "auto.create.topics.enable",
             BOOLEAN,
             broker.auto_create_topics.to_string(),
-            "Whether a topic is created when a client asks for one that is not there.",
+            "whether a topic is created when a client asks for one that is not there",
         ),
         (
             "connections.max.idle.ms",
             LONG,
             ms(server.idle_timeout),
-            "How long a connection may be silent before it is closed.",
+            "how long a connection may be silent before it is closed",
         ),
         (
             "default.replication.factor",
             INT,
             "1".to_owned(),
-            "Copies of what is written: one, since there is one broker.",
+            "copies of what is written: one, since there is one broker",
         ),
         (
             "fetch.max.bytes",
             INT,
             server.fetch_bytes_max.to_string(),
-            "The most bytes of records that one fetch is answered with.",
+            "the most bytes of records that one fetch is answered with",
         ),
         (
             "max.connections",
             INT,
             server.connections_max.to_string(),
-            "The most connections at a time.",
+            "the most connections at a time",
         ),
         (
             "num.partitions",
             INT,
             broker.partitions_default.to_string(),
-            "Partitions of a topic that is created without their number.",
+            "partitions of a topic that is created without their number",
         ),
         (
             "socket.request.max.bytes",
             INT,
             server.produce_bytes_max.to_string(),
-            "The largest request that is taken.",
+            "the largest request that is taken",
         ),
     ]
 }
@@ -351,37 +351,37 @@ fn of_log(broker: &BrokerConfig) -> Vec<Setting> {
             "log.cleaner.backoff.ms",
             LONG,
             ms(broker.cleaner_backoff),
-            "How often compacted topics are looked at.",
+            "how often compacted topics are looked at",
         ),
         (
             "log.cleaner.dedupe.buffer.size",
             LONG,
             broker.cleaner_dedupe_bytes.to_string(),
-            "Memory for the latest offset of each key while a log is compacted.",
+            "memory for the latest offset of each key while a log is compacted",
         ),
         (
             "log.cleaner.io.max.bytes.per.second",
             DOUBLE,
             rate,
-            "The most bytes per second that compaction reads and writes.",
+            "the most bytes per second that compaction reads and writes",
         ),
         (
             "log.cleaner.enable",
             BOOLEAN,
             broker.cleaner_enabled.to_string(),
-            "Whether compacted topics are compacted.",
+            "whether compacted topics are compacted",
         ),
         (
             "log.retention.check.interval.ms",
             LONG,
             ms(broker.retention_check_interval),
-            "How often old segments are looked for.",
+            "how often old segments are looked for",
         ),
         (
             "producer.id.expiration.ms",
             INT,
             broker.producer_id_expiration_ms.to_string(),
-            "How long a silent producer's last batches are remembered.",
+            "how long a silent producer's last batches are remembered",
         ),
     ]
 }
@@ -395,44 +395,44 @@ fn of_groups(broker: &BrokerConfig) -> Vec<Setting> {
             "group.initial.rebalance.delay.ms",
             INT,
             groups.initial_rebalance_delay_ms.to_string(),
-            "How long an empty group waits for more members before its first rebalance.",
+            "how long an empty group waits for more members before its first rebalance",
         ),
         (
             "group.max.session.timeout.ms",
             INT,
             groups.session_timeout_ms_max.to_string(),
-            "The longest session timeout that a member may ask for.",
+            "the longest session timeout that a member may ask for",
         ),
-        ("group.max.size", INT, groups.members_max.to_string(), "The most members of a group."),
+        ("group.max.size", INT, groups.members_max.to_string(), "the most members of a group"),
         (
             "group.min.session.timeout.ms",
             INT,
             groups.session_timeout_ms_min.to_string(),
-            "The shortest session timeout that a member may ask for.",
+            "the shortest session timeout that a member may ask for",
         ),
         (
             "offset.metadata.max.bytes",
             INT,
             groups.offset_metadata_bytes_max.to_string(),
-            "The longest text that may be committed beside an offset.",
+            "the longest text that may be committed beside an offset",
         ),
         (
             "offsets.retention.check.interval.ms",
             LONG,
             ms(groups.retention_check_interval),
-            "How often expired offsets are looked for.",
+            "how often expired offsets are looked for",
         ),
         (
             "offsets.retention.minutes",
             INT,
             minutes.to_string(),
-            "How long offsets are kept of a group without members.",
+            "how long offsets are kept of a group without members",
         ),
         (
             "offsets.topic.num.partitions",
             INT,
             groups.offsets_partitions.to_string(),
-            "Partitions of __consumer_offsets, once it is created.",
+            "partitions of __consumer_offsets, once it is created",
         ),
     ]
 }
@@ -445,25 +445,25 @@ fn of_transactions(broker: &BrokerConfig) -> Vec<Setting> {
             "transaction.max.timeout.ms",
             INT,
             transactions.timeout_ms_max.to_string(),
-            "The longest timeout that a transactional producer may ask for.",
+            "the longest timeout that a transactional producer may ask for",
         ),
         (
             "transaction.remove.expired.transaction.cleanup.interval.ms",
             INT,
             ms(transactions.expiration_check_interval),
-            "How often expired transactional ids are looked for.",
+            "how often expired transactional ids are looked for",
         ),
         (
             "transaction.state.log.num.partitions",
             INT,
             transactions.partitions.to_string(),
-            "Partitions of __transaction_state, once it is created.",
+            "partitions of __transaction_state, once it is created",
         ),
         (
             "transactional.id.expiration.ms",
             INT,
             transactions.id_expiration_ms.to_string(),
-            "How long a transactional id is remembered that is not used.",
+            "how long a transactional id is remembered that is not used",
         ),
     ]
 }
