@@ -227,8 +227,8 @@ impl Partition {
         };
         let written =
             LogCheckpoint { start, recovery_point: clean.end, cleaned, clean: Some(clean) };
-        settled
-            && matches!(LogCheckpoint::load(&*self.disk, &self.dir), Ok(Some(found)) if found == written)
+        let found = LogCheckpoint::load(&*self.disk, &self.dir);
+        settled && matches!(found, Ok(Some(found)) if found == written)
     }
 
     pub(super) fn synced_up_to(&self, offset: Offset) {

@@ -193,7 +193,8 @@ fn started() -> Vec<(u32, String)> {
             .map(|word| String::from_utf8_lossy(word).into_owned())
             .collect();
         let is_start = |word: &String| {
-            matches!(super::command(word), Some(super::Command::Here(tool)) if tool.name == START.name)
+            let command = super::command(word);
+            matches!(command, Some(super::Command::Here(tool)) if tool.name == START.name)
         };
         let starts = words.iter().take(2).any(is_start);
         (is_own && same && starts).then(|| (id, words.join(" ").trim_end().to_owned()))

@@ -2,13 +2,13 @@
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{ClientConfig, ClientContext, Message};
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::latencies::Latencies;
@@ -366,7 +366,7 @@ fn send_all(
             transaction = None;
         }
         if let Some(per_second) = plan.throughput {
-            wait_until(began + Duration::from_secs_f64((number + 1) as f64 / per_second));
+            wait_until(began + Duration::from_secs_f64((number + 1) as f64 / per_second), stop);
         }
     }
     acknowledged.drained();
@@ -376,11 +376,12 @@ fn send_all(
     Ok(())
 }
 
-/// Sleeps are not exact: records come in bursts of as many as are due within a millisecond.
-fn wait_until(due: Instant) {
+/// Clocks are not exact: records come in bursts of as many as are due within a millisecond.
+fn wait_until(due: Instant, stop: &CancellationToken) {
     let early = due.saturating_duration_since(Instant::now());
     if early > Duration::from_millis(1) {
-        thread::sleep(early);
+        let waiting = stop.run_until_cancelled(tokio::time::sleep(early));
+        _ = Handle::current().block_on(waiting);
     }
 }
 
