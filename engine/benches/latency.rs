@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use broker::broker::{Broker, BrokerConfig};
 use broker::client::embedded::EmbeddedClient;
@@ -86,7 +86,7 @@ commit_interval = "10ms"
 [sources.events]
 topic = "events"
 format = "json"
-columns = {{ at = "timestamp", key = "string", number = "int" }}
+columns = {{ at = {{ type = "timestamp", from = "timestamp" }}, key = "string", number = "int" }}
 event_time = "at"
 watermark = "0 ms"
 {query}"#
@@ -122,7 +122,7 @@ async fn send(client: &dyn Client, windowed: bool, rate: u64) -> HashMap<u64, In
     let to = TopicPartition::new("events", 0);
     let mut sent = HashMap::new();
     let start = Instant::now();
-    let base_ms = 1_800_000_000_000;
+    let base_ms = now_ms();
     let mut ended = 0;
     let mut number = 0;
     while number < rate * SECONDS {
@@ -142,12 +142,7 @@ async fn send(client: &dyn Client, windowed: bool, rate: u64) -> HashMap<u64, In
             } else {
                 sent.insert(number, due);
             }
-            let (day_ms, key) = (at_ms % 86_400_000, number % 10);
-            let (hours, minutes) = (day_ms / 3_600_000, day_ms / 60_000 % 60);
-            let (seconds, ms) = (day_ms / 1000 % 60, day_ms % 1000);
-            let value = format!(
-                r#"{{"at":"2027-01-15T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}","key":"k{key}","number":{number}}}"#
-            );
+            let value = format!(r#"{{"key":"k{}","number":{number}}}"#, number % 10);
             batch.append(at_ms as i64, None, Some(value.as_bytes()));
             number += 1;
         }
@@ -158,6 +153,11 @@ async fn send(client: &dyn Client, windowed: bool, rate: u64) -> HashMap<u64, In
         tokio::time::sleep_until(next.max(Instant::now() + LINGER).into()).await;
     }
     sent
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later than 1970");
+    since.as_millis() as u64
 }
 
 /// When the row of each number came, or the first one of each window.
