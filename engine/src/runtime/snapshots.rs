@@ -113,7 +113,7 @@ impl From<BatchError> for RestoreError {
 pub enum Restored {
     /// Where to go on, if there was any state.
     From(Option<Meta>),
-    /// The snapshot is of another state and was deleted: a new task is to try again.
+    /// The snapshot is of another state and was cleared: a new task is to try again.
     Stale,
 }
 
@@ -162,7 +162,7 @@ impl Snapshots {
         self.disk = disk;
         let found = meta.as_ref().map(|meta| meta.state.as_str());
         if expected.is_some() && expected.as_deref() != found {
-            self.delete()?;
+            (self.disk, _) = (None, self.fresh()?);
             return Ok(Restored::Stale);
         }
         Ok(Restored::From(meta))
@@ -226,17 +226,7 @@ impl Snapshots {
     /// An empty part of the state directory, if there is a directory.
     fn fresh(&self) -> Result<Option<DiskState>, DiskError> {
         let Some(dir) = &self.dir else { return Ok(None) };
-        let dir = dir.get()?;
-        dir.delete(&self.name)?;
-        dir.task(&self.name).map(Some)
-    }
-
-    fn delete(&mut self) -> Result<(), DiskError> {
-        self.disk = None;
-        match &self.dir {
-            Some(dir) if dir.exists() => dir.get()?.delete(&self.name),
-            _ => Ok(()),
-        }
+        dir.get()?.fresh(&self.name).map(Some)
     }
 
     /// Whether so much has changed that memory should be given back by a commit.

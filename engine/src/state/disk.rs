@@ -131,14 +131,11 @@ impl StateDir {
         self.database.keyspace_exists(&keyspace_name(name))
     }
 
-    /// Forgets what a task has there.
-    pub fn delete(&self, name: &str) -> Result<(), DiskError> {
-        if !self.has(name) {
-            return Ok(());
-        }
+    /// The same, empty.
+    pub fn fresh(&self, name: &str) -> Result<DiskState, DiskError> {
         let task = self.task(name)?;
-        let deleted = self.database.delete_keyspace(task.keyspace);
-        deleted.map_err(failed(&self.path, "cleared"))
+        task.keyspace.clear().map_err(failed(&self.path, "cleared"))?;
+        Ok(task)
     }
 }
 

@@ -166,6 +166,12 @@ impl<'t> Restoring<'t> {
                 .restored(node.behind(task.watermark))
                 .map_err(|error| StateError::Damaged(reason(error)))?;
         }
+        // What was given just now is no news either.
+        let (mut changes, mut derived) = (Vec::new(), Vec::new());
+        task.maps().for_each(|map| map.take_changes(&mut changes, &mut derived));
+        if let Some(disk) = &disk {
+            disk.apply(changes.iter().chain(&derived))?;
+        }
         for (input, clock) in task.topology.inputs.iter().zip(&mut task.clocks) {
             let latest_ms = meta.latest_ms.get(&input.source.name);
             for (partition, latest_ms) in latest_ms.into_iter().flatten() {

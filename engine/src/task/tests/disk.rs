@@ -1,21 +1,23 @@
 //! The state directory in miniature: what [`crate::runtime`] does with it, under the same crashes.
 
-use std::cell::RefCell;
-use std::sync::LazyLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::cell::{Cell, RefCell};
 
 use super::*;
 use crate::state::disk::{DiskState, StateDir};
 
-/// One for all tests: each task has a part of its own.
-static DIR: LazyLock<(tempfile::TempDir, StateDir)> = LazyLock::new(|| {
-    // Nothing here is about power cuts, so memory will do where there is such a directory.
-    let memory = tempfile::tempdir_in("/dev/shm");
-    let temp = memory.or_else(|_| tempfile::tempdir()).unwrap();
-    let dir = StateDir::open(temp.path(), 0).unwrap();
-    (temp, dir)
-});
-static NEXT: AtomicUsize = AtomicUsize::new(0);
+thread_local! {
+    /// One per test, removed with it: each task has a part of its own.
+    static DIR: (StateDir, tempfile::TempDir) = {
+        // Nothing here is about power cuts, so memory will do where there is such a directory.
+        let memory = tempfile::tempdir_in("/dev/shm");
+        let temp = memory.or_else(|_| tempfile::tempdir()).unwrap();
+        (StateDir::open(temp.path(), 0).unwrap(), temp)
+    };
+    static PARTS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// More than are at work in a test.
+const PARTS_MAX: usize = 16;
 
 /// Where a task's state is beside its changelog: nowhere, until [`Disk::on`].
 #[derive(Default)]
@@ -30,7 +32,8 @@ pub struct Disk {
 impl Disk {
     /// From the next commit on, nothing that was committed stays in memory.
     pub fn on(&mut self) {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        // Few are at work at a time, and one that is taken up again is cleared first.
+        let number = PARTS.replace((PARTS.get() + 1) % PARTS_MAX);
         self.name.get_or_insert_with(|| format!("task-{number}"));
     }
 
@@ -68,8 +71,7 @@ impl Disk {
         match disk {
             Some(disk) => disk.apply(changes.iter().chain(derived)).unwrap(),
             None => {
-                DIR.1.delete(name).unwrap();
-                let fresh = DIR.1.task(name).unwrap();
+                let fresh = DIR.with(|(dir, _)| dir.fresh(name).unwrap());
                 task.spill(&fresh).unwrap();
                 fresh.apply(changes.iter()).unwrap();
                 *disk = Some(fresh);
@@ -82,16 +84,6 @@ impl Disk {
         self.commits += 1;
         if self.commits % 2 == 0 && task.is_all_in_maps() {
             self.checkpoint = Some(end);
-        }
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        self.disk.take();
-        if let Some(name) = &self.name {
-            // The next run makes a directory of its own.
-            let _ = DIR.1.delete(name);
         }
     }
 }
