@@ -136,10 +136,14 @@ impl ServerConfig {
 pub enum BindError {
     #[error(
         "cannot listen on {address}: the address is in use, perhaps by another broker; choose \
-         another with --listen HOST:PORT (port 0 takes any free one)"
+         another by --listen HOST:PORT (port 0 takes any free one), or by listeners in a \
+         server.properties"
     )]
     InUse { address: String },
-    #[error("cannot listen on {address}: {source}; choose another address with --listen HOST:PORT")]
+    #[error(
+        "cannot listen on {address}: {source}; choose another address by --listen HOST:PORT, or by \
+         listeners in a server.properties"
+    )]
     Other { address: String, source: io::Error },
 }
 
