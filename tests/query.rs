@@ -268,6 +268,9 @@ fn steps_of_a_pipeline_are_tapped() {
         let all = ["tap", "--data-dir", "data", "orders.toml", step, "--from-beginning"];
         json(&stdout(&succeed(dir.path(), &[&all, args].concat())))
     };
+    let alone = ["tap", "--data-dir", "data", "orders.toml", "orders", "--from-beginning"];
+    let output = succeed(dir.path(), &[&alone[..], &["--limit", "1"]].concat());
+    assert!(String::from_utf8(output.stderr).unwrap().contains("no broker serves"));
     let rows = tap("large-orders.filter", &["--limit", "1", "--where", "id = 60"]);
     let expected =
         "{\"id\":60,\"customer\":\"ada\",\"amount\":30.0,\"at\":\"2024-05-01T12:00:00Z\"}";
@@ -334,6 +337,27 @@ fn outputs_of_a_pipeline_are_tables_too() {
     let written = query(dir.path(), &[written, file]);
     assert_eq!(written.len(), 1642);
     assert_eq!(written, query(dir.path(), &[computed, file]));
+}
+
+/// What sorts goes to disk, what joins cannot: both within bounds.
+#[test]
+fn memory_is_bounded() {
+    let dir = place();
+    let ask = |sql: &str| {
+        let args = ["query", "--data-dir", "data", "--memory-mb", "32", sql];
+        millstream(dir.path(), &args).output().unwrap()
+    };
+    let many = "(SELECT a.id * 10000 + b.id * 100 + c.id AS id, \
+                repeat('x', 100 + c.id % 2) AS text FROM orders a, orders b, orders c \
+                WHERE c.id < 50)";
+    let sorted = ask(&format!("SELECT id FROM {many} ORDER BY text, id"));
+    let said = String::from_utf8_lossy(&sorted.stderr);
+    assert_eq!(stdout(&sorted).lines().count(), 500_000, "{said}");
+    let condition = "x.id = y.id AND x.text = y.text";
+    let joined = ask(&format!("SELECT count(*) FROM {many} x JOIN {many} y ON {condition}"));
+    let said = String::from_utf8(joined.stderr).unwrap();
+    assert_eq!(joined.status.code(), Some(1), "{said}");
+    assert!(said.contains("not enough memory") && said.contains("--memory-mb"), "{said}");
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod records;
 mod run;
 #[cfg(unix)]
 mod snapshot;
+mod state;
 mod stdout;
 mod stored;
 mod tap;
@@ -83,6 +84,8 @@ enum Command {
     /// Show how running pipelines stand: rates, lag, watermarks, state, what was dropped
     #[cfg(unix)]
     Top(top::TopArgs),
+    /// Show what a query keeps: groups, open windows, sides of joins
+    State(state::StateArgs),
     /// Run the broker alone, for any Kafka client
     Broker(broker::BrokerArgs),
     /// List, create, describe, alter and delete topics, and infer what they hold
@@ -171,6 +174,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<(), Failure> {
         Command::Broker(args) => broker::broker(args, stop).await,
         Command::Query(args) => query::query(args, stop).await,
         Command::Tap(args) => tap::tap(args, stop).await,
+        Command::State(args) => state::state(args, stop).await,
         Command::Produce(args) => produce::produce(args, stop).await,
         Command::Consume(args) => consume::consume(args, stop).await,
         #[cfg(unix)]

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::connection::{self, Connection};
 use super::query::Shape;
-use super::query::follow::Following;
+use super::query::follow::{Following, tell_if_alone};
 use super::stdout::print;
 use super::{BrokerChoice, Failure, unless_stopped};
 use crate::render::diagnostics;
@@ -75,6 +75,7 @@ async fn show(
     let when = if args.from_beginning { "from the beginning" } else { "from now on" };
     let how = format!("{step}, from {from_what}, {when}   (Ctrl-C stops)");
     status::pointer("tap", &how);
+    tell_if_alone(connection);
     let following = Following { statement, from, skip_failed: args.skip_bad_records };
     following.show(connection.client.clone(), args.shape, stop).await
 }

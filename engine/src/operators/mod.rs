@@ -12,7 +12,8 @@
 //! - [`aggregate`]: rows in, groups out: when their window closes, or whenever they change.
 //!   [`groups`] beneath it finds the group of each row; what groups hold lives in [`crate::state`];
 //! - [`top_n`]: rows in, the first ones of each partition out; [`ordered_rows`] beneath it keeps
-//!   rows sorted.
+//!   rows sorted;
+//! - [`tables`]: what all of them keep, for people to look at.
 //!
 //! What remembers something is an [`Operator`], made by its [`OperatorSpec`]; a task drives it:
 //!
@@ -40,6 +41,7 @@ use crate::formats::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
 use crate::state::map::StateMap;
 use crate::time::Watermark;
+use tables::{Entries, KeptTable};
 
 pub mod aggregate;
 pub mod filter_project;
@@ -50,6 +52,7 @@ pub mod normalize;
 pub mod ordered_rows;
 pub mod over;
 pub mod sides;
+pub mod tables;
 pub mod temporal_join;
 pub mod top_n;
 pub mod unnest;
@@ -68,6 +71,9 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
 
     /// What it does and keeps, for people.
     fn describe(&self, words: &Words) -> Described;
+
+    /// What these entries of its state say, as tables for people.
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>>;
 
     /// An operator with nothing kept, whose state is found by `id`.
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>>;

@@ -20,9 +20,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion_common::Result;
+use datafusion_common::{Result, exec_datafusion_err};
 
 use super::sides::{RowCodec, decode_time, encode_time};
+use super::tables::{Entries, KeptTable, RowsTable};
 use super::{Kept, Operator, OperatorSpec, Prepared};
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::rows::Rows;
@@ -75,6 +76,14 @@ impl OperatorSpec for NormalizeSpec {
             ],
             keeps: Keeps::new("the last row", self.key.clone(), Until::TakenBack),
         }
+    }
+
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        let rows = entries.iter().filter(|(key, _)| key.first() == Some(&ROW));
+        let rows: Option<Vec<_>> = rows.map(|(_, value)| Some(decode_time(value)?.1)).collect();
+        let rows = rows.ok_or_else(|| exec_datafusion_err!("a row without its time"))?;
+        let rows = rows.into_iter().map(Some).collect();
+        Ok(vec![RowsTable::new(&self.schema, rows).build("rows", &self.key)?])
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

@@ -20,10 +20,12 @@ use arrow::array::{ArrayRef, AsArray, BinaryArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 use datafusion_common::{Result, exec_err, plan_err};
+use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
 use super::Distribution;
 use super::filter_project::evaluate;
+use super::tables::{Entries, KeptTable, RowsTable, damaged};
 use crate::state::changelog::{Change, StateError, StateId};
 
 /// What the first byte of a row's key is in the changelog.
@@ -331,6 +333,30 @@ impl OrderedRows {
         of.rows.insert(row, entry);
         Ok(())
     }
+}
+
+/// The rows that entries say are kept, in the order of their partitions.
+pub fn table(entries: &Entries<'_>, ordering: &Ordering) -> Result<KeptTable> {
+    let (mut rows, mut counts, mut given) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, value) in entries.iter().filter(|(key, _)| key.first() == Some(&ROW)) {
+        let parsed = (|| {
+            let (_, rest) = split_prefixed(&key[1..])?;
+            let (_, row) = split_prefixed(rest)?;
+            Some((row, Entry::parse(value)?))
+        })();
+        let (row, entry) = parsed.ok_or_else(|| damaged(key))?;
+        rows.push(Some(row));
+        counts.push(entry.count);
+        given.push(entry.given);
+    }
+    let keys: Vec<String> = ordering
+        .partition
+        .iter()
+        .filter_map(|key| key.downcast_ref::<Column>())
+        .map(|column| column.name().to_owned())
+        .collect();
+    let table = RowsTable::new(&ordering.schema, rows).with_counts("times_there", counts);
+    table.with_flags("came_out", given).build("rows", &keys)
 }
 
 fn split_prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -18,6 +18,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow_row::{RowConverter, Rows as RowBytes, SortField};
 use datafusion_common::{JoinType, Result};
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::Column;
 
 use super::filter_project::{evaluate, mask};
 use super::lookup_join::PairFilter;
@@ -46,6 +47,14 @@ pub struct Side {
     pub schema: SchemaRef,
     /// Its part of each equality.
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+impl Side {
+    /// The columns that its keys are, those of them that are columns.
+    pub fn key_names(&self) -> Vec<String> {
+        let columns = self.keys.iter().filter_map(|key| key.downcast_ref::<Column>());
+        columns.map(|column| column.name().to_owned()).collect()
+    }
 }
 
 /// What becomes of a side's rows.

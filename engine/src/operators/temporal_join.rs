@@ -30,6 +30,7 @@ use datafusion_common::Result;
 
 use super::filter_project::Stage;
 use super::sides::{Codecs, Half, PAIRS_MAX, Role, RowCodec, Sides};
+use super::tables::{Entries, KeptTable, RowsTable, damaged};
 use super::{Kept, Operator, OperatorSpec, Prepared};
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::rows::Rows;
@@ -83,6 +84,36 @@ impl OperatorSpec for TemporalSpec {
                 Until::Watermark(until),
             ),
         }
+    }
+
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        let (mut versions, mut since, mut waiting, mut waits) = (vec![], vec![], vec![], vec![]);
+        for (key, value) in entries {
+            let parsed = (|| match key.split_first()? {
+                (&VERSION, place) => {
+                    let (&deleted, row) = value.split_first()?;
+                    versions.push((deleted == PRESENT).then_some(row));
+                    since.push(Some(split_time(place.split_last_chunk::<8>()?.1)?.0));
+                    Some(())
+                }
+                (&WAITING, at) => {
+                    let (key_len, rest) = value.split_first_chunk::<4>()?;
+                    waiting.push(rest.get(u32::from_be_bytes(*key_len) as usize..));
+                    waits.push(Some(split_time(at)?.0));
+                    Some(())
+                }
+                _ => Some(()),
+            })();
+            parsed.ok_or_else(|| damaged(key))?;
+        }
+        let [stream, table] = &self.sides.of;
+        let deleted = versions.iter().map(Option::is_none).collect();
+        let versions = RowsTable::new(&self.version, versions).with_times("since", since);
+        let waiting = RowsTable::new(&stream.schema, waiting).with_times("waits_for", waits);
+        Ok(vec![
+            waiting.build("waiting", &stream.key_names())?,
+            versions.with_flags("deleted", deleted).build("versions", &table.key_names())?,
+        ])
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

@@ -134,10 +134,7 @@ impl FileReader<'_> {
         let is_query = starts.iter().any(|word| cursor.is_at_word(word))
             || cursor.peek().is_some_and(|token| token.token == Token::LParen);
         if !is_query {
-            let message = "nothing is written here: this asks, by SELECT, WITH or VALUES";
-            let help = "tables and views may be declared before it, by CREATE TABLE and \
-                        CREATE VIEW; INSERT INTO belongs in a pipeline file";
-            return Err(Diagnostic::error(message, cursor.span()).help(help));
+            return Err(no_question(cursor));
         }
         let emit = cursor.find_last_word("EMIT");
         let to = emit.unwrap_or(cursor.token_count());
@@ -354,6 +351,27 @@ impl FileReader<'_> {
             cases: Vec::new(),
         }
     }
+}
+
+/// A statement that neither asks nor declares.
+fn no_question(cursor: &Cursor<'_>) -> Diagnostic {
+    let writes = ["INSERT", "UPDATE", "DELETE", "SET"].iter().any(|word| cursor.is_at_word(word));
+    let word = cursor.peek().map(|token| token.token.to_string()).unwrap_or_default();
+    let (message, help) = match (writes, word.to_ascii_uppercase().as_str()) {
+        (true, _) => (
+            "nothing is written here: this asks, by SELECT, WITH or VALUES".to_owned(),
+            "INSERT INTO belongs in a pipeline file, for `millstream run`",
+        ),
+        (false, "SHOW" | "DESCRIBE" | "DESC") => (
+            format!("there is no {word} here"),
+            "`millstream topics list` shows topics, `millstream topics infer TOPIC` their columns",
+        ),
+        _ => (
+            format!("there is no statement '{word}' here"),
+            "ask by SELECT, WITH, VALUES or EXPLAIN; declare by CREATE TABLE and CREATE VIEW",
+        ),
+    };
+    Diagnostic::error(message, cursor.span()).help(help)
 }
 
 fn unknown_statement(cursor: &Cursor<'_>, before: &str) -> Diagnostic {

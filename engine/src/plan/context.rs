@@ -80,6 +80,10 @@ impl Catalog {
         self.tables.insert(name.to_owned(), Arc::new(View(plan)));
     }
 
+    pub fn add_table(&mut self, name: &str, table: Arc<dyn TableSource>) {
+        self.tables.insert(name.to_owned(), table);
+    }
+
     /// Takes in all names of another file; those that both have, if any, are left as they are.
     pub fn add_all(&mut self, other: &Catalog) -> Vec<String> {
         let mut doubles = Vec::new();

@@ -17,8 +17,8 @@ use datafusion_expr::{Expr, ExprSchemable};
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion_sql::planner::{PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast::{
-    self, GroupByExpr, Query, Select, SelectItem, SetExpr, Spanned, TableFactor, TableWithJoins,
-    Visit, Visitor,
+    self, GroupByExpr, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned,
+    TableFactor, TableWithJoins, Visit, Visitor,
 };
 
 use super::context::Catalog;
@@ -72,14 +72,17 @@ impl<'a> Probe<'a> {
             let columns = self.query(&table.query);
             self.with.insert(table.alias.name.value.clone(), columns);
         }
-        let columns = self.body(&query.body);
+        let columns = match query.body.as_ref() {
+            SetExpr::Select(select) => self.select(select, query.order_by.as_ref()),
+            body => self.body(body),
+        };
         self.with = outer;
         columns
     }
 
     fn body(&mut self, body: &SetExpr) -> Option<Columns> {
         match body {
-            SetExpr::Select(select) => self.select(select),
+            SetExpr::Select(select) => self.select(select, None),
             SetExpr::Query(query) => self.query(query),
             SetExpr::SetOperation { left, right, .. } => {
                 let columns = self.body(left);
@@ -90,7 +93,7 @@ impl<'a> Probe<'a> {
         }
     }
 
-    fn select(&mut self, select: &Select) -> Option<Columns> {
+    fn select(&mut self, select: &Select, order_by: Option<&OrderBy>) -> Option<Columns> {
         let mut scope = Columns::new();
         for from in &select.from {
             scope.extend(self.joined(from)?);
@@ -103,7 +106,7 @@ impl<'a> Probe<'a> {
         for item in &select.projection {
             self.item(item, &scope, &schema, &mut columns);
         }
-        // GROUP BY, HAVING and QUALIFY may name what is selected.
+        // GROUP BY, HAVING, QUALIFY and ORDER BY may name what is selected.
         let mut named = scope.clone();
         for (relation, field) in &columns {
             if relation.is_none() && !scope.iter().any(|(_, other)| other.name() == field.name()) {
@@ -121,6 +124,12 @@ impl<'a> Probe<'a> {
         }
         for condition in select.having.iter().chain(&select.qualify) {
             self.condition(condition, &named);
+        }
+        if let Some(OrderByKind::Expressions(exprs)) = order_by.map(|order_by| &order_by.kind) {
+            let exprs = exprs.iter().map(|by| &by.expr);
+            exprs.filter(|by| !matches!(by, ast::Expr::Value(_))).for_each(|by| {
+                self.expr(by, &named);
+            });
         }
         Some(columns)
     }

@@ -26,7 +26,6 @@ use super::changes::Standing;
 use super::script::{BatchStatement, StreamStatement, Streamed};
 use super::snapshot::Snapshot;
 use super::table::{Counters, Reading, TopicTable};
-use crate::operators::reason;
 use crate::pipeline::Diagnostics;
 use crate::pipeline::load::on_deep_stack;
 use crate::plan::SourceTable;
@@ -58,7 +57,7 @@ impl Default for BatchOptions {
 pub enum QueryError {
     #[error("{0}")]
     Evaluate(String),
-    #[error("{0}; --memory-mb allows more")]
+    #[error("there is not enough memory for {0}")]
     Memory(String),
     #[error(transparent)]
     Run(RunError),
@@ -225,20 +224,35 @@ impl Answer {
     }
 }
 
-fn query_error(error: DataFusionError) -> QueryError {
+pub(super) fn query_error(error: DataFusionError) -> QueryError {
     match error.find_root() {
-        DataFusionError::ResourcesExhausted(reason) => QueryError::Memory(plain(reason)),
+        DataFusionError::ResourcesExhausted(reason) => QueryError::Memory(wanting(reason)),
         DataFusionError::External(inner) => QueryError::Evaluate(inner.to_string()),
-        _ => QueryError::Evaluate(plain(&reason(error))),
+        DataFusionError::Execution(reason)
+        | DataFusionError::Plan(reason)
+        | DataFusionError::NotImplemented(reason) => QueryError::Evaluate(plain(reason)),
+        DataFusionError::ArrowError(error, _) => QueryError::Evaluate(plain(&error.to_string())),
+        root => QueryError::Evaluate(plain(&root.strip_backtrace())),
     }
 }
 
-/// One line, without the kind of error before it.
+/// Who asked for more memory than there is.
+fn wanting(reason: &str) -> String {
+    let after = reason.split_once("allocation failed for ").map(|(_, after)| after);
+    let name = after.and_then(|after| after.split([' ', '[', '#']).next());
+    name.map_or_else(|| plain(reason), |name| format!("'{name}'"))
+}
+
+/// Without the kind of error before it, and in small letters.
 fn plain(message: &str) -> String {
-    let kinds = ["Execution error: ", "Arrow error: ", "External error: ", "Optimizer rule "];
+    let kinds = ["Execution error: ", "Arrow error: ", "External error: ", "Cast error: "];
     let mut message = message.trim();
-    for kind in &kinds[..3] {
+    for kind in kinds {
         message = message.strip_prefix(kind).unwrap_or(message);
     }
-    message.to_owned()
+    let mut characters = message.chars();
+    match characters.next() {
+        Some(first) => first.to_lowercase().chain(characters).collect(),
+        None => String::new(),
+    }
 }

@@ -3,8 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema};
+use datafusion::datasource::{MemTable, provider_as_source};
 
+use super::batch::{QueryError, query_error};
 use crate::formats::RowDecoder;
 use crate::pipeline::draft::DraftStep;
 use crate::pipeline::load::{CheckConnector, load_with_names};
@@ -54,6 +57,13 @@ impl Declared {
         }
         declared.add_outputs();
         if mistakes.is_empty() { Ok((declared, warnings)) } else { Err(Diagnostics(mistakes)) }
+    }
+
+    /// Rows that are asked like a topic.
+    pub fn add_rows(&mut self, name: &str, rows: RecordBatch) -> Result<(), QueryError> {
+        let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).map_err(query_error)?;
+        self.catalog.add_table(name, provider_as_source(Arc::new(table)));
+        Ok(())
     }
 
     pub fn pipelines(&self) -> &[Pipeline] {

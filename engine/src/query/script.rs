@@ -348,3 +348,110 @@ impl Visitor for Names {
         ControlFlow::Continue(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::testing::events;
+
+    fn script(sql: &str) -> Script {
+        Script::read("query".into(), sql.to_owned()).unwrap_or_else(|said| panic!("{said:?}"))
+    }
+
+    #[test]
+    fn names_that_nothing_declares_are_topics_perhaps() {
+        let sql = "CREATE VIEW v AS SELECT * FROM of_view;
+                   WITH c AS (SELECT * FROM of_with)
+                   SELECT (SELECT max(x) FROM of_value) FROM a.b JOIN v ON true JOIN c ON true
+                   WHERE x IN (SELECT y FROM of_set);
+                   SELECT * FROM TUMBLE(of_window, ts, INTERVAL '1' HOUR), generate_series(1, 2)";
+        let names = script(sql).undeclared(&Declared::nothing()).unwrap();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let expected = ["a.b", "of_set", "of_value", "of_view", "of_window", "of_with"];
+        assert_eq!(names, expected);
+    }
+
+    fn check(sql: &str, follow: bool, expected: Expect) {
+        let source = Arc::new(events("a"));
+        let planned = script(sql).plan(&Declared::nothing(), &[source], Vec::new(), follow);
+        let text = match planned {
+            Ok((statements, _)) => statements.iter().map(shown).collect::<String>(),
+            Err(mistakes) => mistakes.0.iter().map(|said| format!("{}\n", said.message)).collect(),
+        };
+        expected.assert_eq(&text);
+    }
+
+    fn shown(statement: &Statement) -> String {
+        match statement {
+            Statement::Batch(BatchStatement { plan, parts, .. }) => {
+                let parts = parts.iter().map(|part| part.query.plan.display_indent().to_string());
+                let parts = parts.map(|part| format!("streamed:\n{part}\n")).collect::<String>();
+                format!("{}\n{parts}", plan.display_indent())
+            }
+            Statement::Stream(stream) => format!("{}\n", stream.query.plan.display_indent()),
+        }
+    }
+
+    #[test]
+    fn only_what_batch_cannot_say_is_streamed() {
+        check(
+            "SELECT count(*) AS n FROM a ORDER BY n LIMIT 1",
+            false,
+            expect![[r#"
+            Limit: skip=0, fetch=1
+              Sort: n ASC NULLS LAST
+                Projection: count(Int64(1)) AS count(*) AS n
+                  Aggregate: groupBy=[[]], aggr=[[count(Int64(1))]]
+                    TableScan: a
+        "#]],
+        );
+        check(
+            "SELECT key, max(n) AS most FROM (
+               SELECT key, window_start, count(*) AS n
+               FROM SESSION(a PARTITION BY key, ts, INTERVAL '1' HOUR)
+               GROUP BY key, window_start, window_end)
+             GROUP BY key ORDER BY most",
+            false,
+            expect![[r#"
+                Sort: most ASC NULLS LAST
+                  Projection: a.key, max(n) AS most
+                    Aggregate: groupBy=[[a.key]], aggr=[[max(n)]]
+                      Projection: a.key, window_start, count(Int64(1)) AS count(*) AS n
+                        Projection: part0.c0 AS key, part0.c1 AS window_start, part0.c2 AS window_end, part0.c3 AS count(Int64(1))
+                          TableScan: part0
+                streamed:
+                Aggregate: groupBy=[[a.key, window_start, window_end]], aggr=[[count(Int64(1))]]
+                  Projection: a.key, session_start(a.ts, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }"), a.key) AS window_start, session_end(a.ts, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }"), a.key) AS window_end
+                    TableScan: a projection=[ts, key]
+            "#]],
+        );
+    }
+
+    #[test]
+    fn mistakes_are_those_of_what_was_asked() {
+        check(
+            "SELECT key FROM a ORDER BY key",
+            true,
+            expect![[r#"
+            ORDER BY cannot run as a stream: there is no end at which rows could be sorted
+        "#]],
+        );
+        check(
+            "SELECT key FROM a EMIT CHANGES",
+            false,
+            expect![[r#"
+            EMIT says when a stream tells its answer, and this is answered once
+        "#]],
+        );
+        check(
+            "SELECT kye FROM a; SELECT nope(n) FROM a",
+            false,
+            expect![[r#"
+            there is no column 'kye' here
+            there is no function 'nope'
+        "#]],
+        );
+    }
+}

@@ -27,7 +27,7 @@ use futures::stream;
 use super::changes::Standing;
 use super::snapshot::{Range, TimeBounds, is_changelog};
 use crate::formats::RowDecoder;
-use crate::pipeline::{Emit, OnError, Query, Source};
+use crate::pipeline::{Emit, EventTime, OnError, Query, Source};
 use crate::plan::SourceTable;
 use crate::plan::lower::shown_sink;
 use crate::plan::optimize::optimize;
@@ -64,7 +64,12 @@ pub struct TopicTable {
 
 impl TopicTable {
     pub fn new(source: &Arc<Source>, reading: Reading) -> TopicTable {
-        TopicTable { source: without_letters(source, reading.skip_failed), reading }
+        let mut source = without_letters(source, reading.skip_failed);
+        if !is_changelog(&source) {
+            // Nobody asks when a row happened, so that need not be decoded.
+            Arc::make_mut(&mut source).event_time = EventTime::Record;
+        }
+        TopicTable { source, reading }
     }
 }
 

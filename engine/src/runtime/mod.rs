@@ -15,7 +15,8 @@
 //! - [`topics`]: topics that must be there before anything is read;
 //! - [`restore`]: where a task goes on; [`snapshots`]: its state on disk; [`tables`]: what it
 //!   joins; [`query`]: its loop; [`writer`]: its producer; [`reset`]: forgetting all of it;
-//! - [`shown`]: queries whose rows are shown and written nowhere;
+//! - [`shown`]: queries whose rows are shown and written nowhere; [`kept`]: what a query keeps, for
+//!   people to look at;
 //! - [`workers`]: tasks that processes share; [`progress`]: what all tasks report.
 //!
 //! Names that are kept in the broker: group and transactional id `<pipeline>-<query>`, changelog
@@ -29,6 +30,7 @@
 //! all others, after their last commit. A query whose input another one writes is complete after
 //! that one.
 
+mod kept;
 mod progress;
 mod query;
 mod reset;
@@ -60,6 +62,7 @@ use crate::tally::Account;
 use crate::task::{Counts, Task, TaskError, TaskSetup};
 use crate::time::{WallTime, Watermark};
 use crate::topology::{Topology, TopologyError, split};
+pub use kept::{KeptState, read_kept};
 use progress::{Reports, TaskProgress};
 use query::QueryRun;
 pub(crate) use shown::without_letters;

@@ -3,7 +3,7 @@
 
 use broker::client::{Client, ClientError};
 
-use super::restore::{ReadError, places, read_changelog};
+use super::restore::{ReadError, Wanted, places, read_changelog};
 use super::topics::Partitions;
 use super::writer::Writer;
 use super::{Planned, RunError};
@@ -31,7 +31,7 @@ async fn reset_task(
     let failed = |error: ClientError| planned.client_error("its state cannot be reset", error);
     let mut writer = Writer::open(client, planned).await.map_err(failed)?;
     if !planned.topology.nodes.is_empty() {
-        let restored = match read_changelog(client, &planned.changelog()).await {
+        let restored = match read_changelog(client, &planned.changelog(), Wanted::Keys).await {
             Ok(restored) => restored,
             Err(ReadError::Client(error)) => return Err(failed(error)),
             Err(ReadError::Batch(error)) => {

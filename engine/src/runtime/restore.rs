@@ -18,10 +18,19 @@ pub enum ReadError {
     Batch(BatchError),
 }
 
-/// Reads which entries a changelog has.
+/// What is wanted of a changelog.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Entries,
+    /// Only which entries there are.
+    Keys,
+}
+
+/// Reads a changelog to its end.
 pub async fn read_changelog(
     client: &dyn Client,
     partition: &TopicPartition,
+    wanted: Wanted,
 ) -> Result<Restored, ReadError> {
     let (start, end) = bounds(client, partition).await.map_err(ReadError::Client)?;
     let mut restored = Restored::default();
@@ -37,8 +46,11 @@ pub async fn read_changelog(
             let records = batch.records().map_err(ReadError::Batch)?;
             for record in records.iter() {
                 let record = record.map_err(ReadError::Batch)?;
-                // Only which entries there are is of interest.
-                restored.apply(record.key, record.value.map(|_| &[][..]));
+                let value = match wanted {
+                    Wanted::Entries => record.value,
+                    Wanted::Keys => record.value.map(|_| &[][..]),
+                };
+                restored.apply(record.key, value);
             }
         }
         if fetched.next_offset >= end {

@@ -67,6 +67,11 @@ impl Runtime {
             sources.iter().map(|source| without_letters(source, skip_failed)).collect();
         let mut topology = Topology::new(query, &sources).map_err(refused)?;
         topology.late_topic = None;
+        // Tables that are looked up are read whole, beside the inputs.
+        let mut from = from;
+        from.partitions.retain(|partition, _| {
+            topology.inputs.iter().any(|input| input.source.topic == *partition.topic)
+        });
         let partitions = partitions(client.as_ref(), &name, &topology).await?;
         let Settings { commit_interval, guarantee, batch_rows_max, .. } = Settings::default();
         let planned = vec![Planned {

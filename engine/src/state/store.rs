@@ -62,7 +62,7 @@ fn place(window_start_ms: i64, key: &[u8]) -> Vec<u8> {
 }
 
 /// Window, group and number of a run.
-fn split_run(key: &[u8]) -> Option<(i64, &[u8], u32)> {
+pub fn split_run(key: &[u8]) -> Option<(i64, &[u8], u32)> {
     let (window_start_ms, rest) = split_time(key)?;
     let (key, number) = rest.split_last_chunk::<RUN_LEN>()?;
     Some((window_start_ms, key, u32::from_be_bytes(*number)))

@@ -173,7 +173,7 @@ pub enum TaskError {
 }
 
 impl TaskError {
-    fn evaluate(what: &'static str) -> impl Fn(DataFusionError) -> TaskError {
+    pub(crate) fn evaluate(what: &'static str) -> impl Fn(DataFusionError) -> TaskError {
         move |error| TaskError::Evaluate { what, reason: reason(error) }
     }
 }

@@ -1,10 +1,11 @@
 //! Rows of batch statements, printed as they come.
 
-use std::io::{self, IsTerminal, Write};
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
@@ -14,6 +15,7 @@ use engine::runtime::RunError;
 
 use super::Shape;
 use crate::cli::Failure;
+use crate::cli::stdout::print;
 use crate::render::rows::{RowStyle, RowWriter};
 use crate::render::status::grouped;
 use crate::render::table::plural;
@@ -34,7 +36,7 @@ pub async fn answer_all(
     for (index, statement) in statements.into_iter().enumerate() {
         let style = shape.style();
         if index > 0 && style != RowStyle::JsonLines {
-            println!();
+            print("\n")?;
         }
         let began = Instant::now();
         let mut printer = Printer::new(style, shape.limit);
@@ -84,15 +86,16 @@ fn together(schema: &SchemaRef, rows: &[RecordBatch]) -> Result<RecordBatch, Fai
 
 /// The lines of a plan, as they are.
 async fn print_plan(answer: &mut Answer) -> Result<(), Failure> {
-    use arrow::array::AsArray;
+    let mut text = String::new();
     while let Some(rows) = answer.next().await {
         let rows = rows.map_err(failure)?;
         let (kinds, plans) = (rows.column(0).as_string::<i32>(), rows.column(1).as_string::<i32>());
         for row in 0..rows.num_rows() {
-            println!("{}\n{}", kinds.value(row), plans.value(row));
+            // Writing to a string does not fail.
+            let _ = writeln!(text, "{}\n{}", kinds.value(row), plans.value(row));
         }
     }
-    Ok(())
+    print(&text)
 }
 
 /// Writes rows up to a limit.
@@ -116,7 +119,7 @@ impl Printer {
         self.reader_gone || self.left == Some(0)
     }
 
-    fn print(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
+    pub fn print(&mut self, rows: &RecordBatch) -> Result<(), Failure> {
         self.print_changes(rows, None)
     }
 
@@ -195,6 +198,9 @@ pub fn run_failure(error: RunError) -> Failure {
 fn failure(error: QueryError) -> Failure {
     match error {
         QueryError::Run(error) => run_failure(error),
+        error @ QueryError::Memory(_) => {
+            Failure::running(error).with_help("allow more by --memory-mb, or ask for less at once")
+        }
         QueryError::Panicked(mistakes) => Failure::Pipeline(mistakes),
         error => Failure::running(error),
     }

@@ -9,8 +9,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shape;
 use super::answer::{Printer, run_failure, tell_skipped};
+use crate::cli::connection::{Connection, How};
 use crate::cli::stdout::reader_gone;
 use crate::cli::{Failure, stopped};
+
+/// Says that nobody writes, where that is so: this process alone has the data directory.
+pub fn tell_if_alone(connection: &Connection) {
+    if connection.how == How::Offline {
+        eprintln!(
+            "note: no broker serves this data directory, so nothing new comes while this runs; \
+             start `millstream run` or `millstream broker` first"
+        );
+    }
+}
 
 /// A statement that is answered until it is stopped.
 pub struct Following {

@@ -7,7 +7,7 @@
 //!
 //! - [`follow`]: rows as they come; [`answer`]: rows of a batch statement, and how they are shown.
 
-mod answer;
+pub mod answer;
 pub mod follow;
 
 use std::collections::BTreeSet;
@@ -154,6 +154,7 @@ async fn answer_script(
     let Some(Statement::Stream(statement)) = statements.into_iter().next() else {
         unreachable!("checked when it was planned");
     };
+    follow::tell_if_alone(connection);
     let from = snapshot.shown_from(&statement.sources, false, false);
     let following = follow::Following { statement, from, skip_failed: args.skip_bad_records };
     following.show(client.clone(), args.shape, stop).await

@@ -6,10 +6,12 @@
 //!   before that or corrected after it; [`closed`]: which windows take no more rows;
 //! - [`session`]: groups of a session, which [`sessions`] finds, told once when it is over;
 //! - [`updating`]: groups without a window, told whenever they change; [`retracting`]: the same of
-//!   rows that may be taken back.
+//!   rows that may be taken back;
+//! - [`kept`]: groups as tables for people.
 
 mod accumulated;
 mod closed;
+mod kept;
 pub mod retracting;
 mod runs;
 pub mod session;

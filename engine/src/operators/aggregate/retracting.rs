@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, UInt64Type};
 use arrow_row::RowConverter;
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err};
@@ -26,6 +26,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use super::spec::{AggregateCall, AggregateSpec, groups_accumulator};
 use super::updating::{Standing, answer_codec, told};
 use crate::describe::{Described, Keeps, Until, Words};
+use crate::operators::tables::{Entries, KeptTable, damaged};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
@@ -189,6 +190,32 @@ impl OperatorSpec for RetractingSpec {
             details: aggregate.details(words),
             keeps: Keeps::new(what, by, Until::TakenBack),
         }
+    }
+
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        let (mut keys, mut told) = (Vec::new(), Vec::new());
+        for (key, value) in entries.iter().filter(|(key, _)| key.first() == Some(&GROUP)) {
+            let numbers = self.kinds.len() * NUMBER_LEN;
+            let (is_told, answer) = value
+                .get(8 + numbers..)
+                .and_then(<[u8]>::split_first)
+                .ok_or_else(|| damaged(key))?;
+            if *is_told != 0 {
+                keys.push(&key[1..]);
+                told.push(answer);
+            }
+        }
+        let spec = &self.aggregate;
+        let fields = spec.schema.fields();
+        let types = spec.keys.iter().map(|&index| fields[index].data_type());
+        let mut columns = Vec::new();
+        for (codec, rows) in [(AggregateSpec::codec(types)?, keys), (answer_codec(spec)?, told)] {
+            let Some(codec) = codec else { continue };
+            let parser = codec.parser();
+            columns.extend(codec.convert_rows(rows.iter().map(|row| parser.parse(row)))?);
+        }
+        let rows = RecordBatch::try_new(spec.schema.clone(), columns)?;
+        Ok(vec![KeptTable { name: "groups", rows, keys: (0..spec.group.len()).collect() }])
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

@@ -27,12 +27,14 @@ use datafusion_common::{Result, exec_datafusion_err, plan_err};
 use datafusion_physical_expr::PhysicalExpr;
 
 use super::accumulated::Groups;
+use super::kept;
 use super::runs::{GROUP, GroupState};
 use super::sessions::{OfKey, Over, Placed, Session, Sessions, place};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::operators::filter_project::evaluate;
+use crate::operators::tables::{Entries, KeptTable, damaged};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::plan::windows::{GroupWindow, Shape, unit_ns};
 use crate::rows::Rows;
@@ -115,6 +117,30 @@ impl SessionSpec {
 
     pub fn telling(self, telling: Option<Telling>) -> SessionSpec {
         SessionSpec { telling, ..self }
+    }
+
+    /// The columns of group expressions, for sessions of these first and last times and keys.
+    fn group_columns(
+        &self,
+        groups: &GroupState,
+        of: &[(i64, i64, &[u8])],
+    ) -> Result<Vec<ArrayRef>> {
+        let fields = self.aggregate.schema.fields();
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.aggregate.group.len()];
+        if let Some(start) = self.start {
+            let firsts = Int64Array::from_iter_values(of.iter().map(|(first, ..)| *first));
+            columns[start] = Some(cast(&firsts, fields[start].data_type())?);
+        }
+        if let Some(end) = self.end {
+            let ends = of.iter().map(|(_, last, _)| last.saturating_add(self.gap));
+            columns[end] =
+                Some(cast(&Int64Array::from_iter_values(ends), fields[end].data_type())?);
+        }
+        let keys = groups.key_columns(of.iter().map(|(.., key)| *key))?;
+        for (&index, column) in self.aggregate.keys.iter().zip(keys) {
+            columns[index] = Some(column);
+        }
+        Ok(columns.into_iter().flatten().collect())
     }
 
     /// The watermark that rows must not be far behind to begin a session of their own.
@@ -205,6 +231,24 @@ impl OperatorSpec for SessionSpec {
         }
     }
 
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        let mut spans: HashMap<kept::Place<'_>, (i64, i64)> = HashMap::new();
+        for (key, value) in entries.iter().filter(|(key, _)| key.first() == Some(&SESSION)) {
+            let (place, span) = session_of(key, value).ok_or_else(|| damaged(key))?;
+            spans.insert(place, span);
+        }
+        let runs = kept::runs(entries)?;
+        let table = kept::table("sessions", &self.aggregate, &runs, |state, places| {
+            let found = places.iter().map(|place| {
+                let span = spans.get(place).ok_or_else(|| damaged(place.1));
+                span.map(|(first, last)| (*first, *last, place.1))
+            });
+            let found = found.collect::<Result<Vec<_>>>()?;
+            self.group_columns(state, &found)
+        });
+        Ok(vec![table?])
+    }
+
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
         Ok(Box::new(SessionAggregate {
             id,
@@ -217,6 +261,15 @@ impl OperatorSpec for SessionSpec {
             spec: self,
         }))
     }
+}
+
+/// Where a session's groups lie, and its first and last time, by its entry.
+fn session_of<'a>(key: &'a [u8], value: &[u8]) -> Option<(kept::Place<'a>, (i64, i64))> {
+    let (id, key) = key.get(1..)?.split_first_chunk()?;
+    let (first, rest) = value.split_first_chunk()?;
+    let (last, _) = rest.split_first_chunk()?;
+    let span = (i64::from_be_bytes(*first), i64::from_be_bytes(*last));
+    Some(((i64::from_be_bytes(*id), key), span))
 }
 
 impl SessionAggregate {
@@ -365,24 +418,9 @@ impl SessionAggregate {
         groups: &mut Groups,
         order: &[usize],
     ) -> Result<Vec<ArrayRef>> {
-        let spec = &self.spec;
-        let fields = spec.aggregate.schema.fields();
-        let mut columns: Vec<Option<ArrayRef>> = vec![None; spec.aggregate.group.len()];
-        let firsts = || over.iter().map(|over| over.first);
-        let ends = || over.iter().map(|over| over.last.saturating_add(spec.gap));
-        if let Some(start) = spec.start {
-            let firsts = Int64Array::from_iter_values(firsts());
-            columns[start] = Some(cast(&firsts, fields[start].data_type())?);
-        }
-        if let Some(end) = spec.end {
-            let ends = Int64Array::from_iter_values(ends());
-            columns[end] = Some(cast(&ends, fields[end].data_type())?);
-        }
-        let keys = self.groups.key_columns(over.iter().map(|over| &*over.key))?;
-        for (&index, column) in spec.aggregate.keys.iter().zip(keys) {
-            columns[index] = Some(column);
-        }
-        let mut columns: Vec<ArrayRef> = columns.into_iter().flatten().collect();
+        let of: Vec<(i64, i64, &[u8])> =
+            over.iter().map(|over| (over.first, over.last, &*over.key)).collect();
+        let mut columns = self.spec.group_columns(&self.groups, &of)?;
         columns.extend(GroupState::answers(groups, order)?);
         Ok(columns)
     }

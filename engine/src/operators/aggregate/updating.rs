@@ -25,9 +25,11 @@ use datafusion_common::Result;
 use datafusion_physical_expr::PhysicalExpr;
 
 use super::accumulated::Groups;
+use super::kept;
 use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::describe::{Described, Keeps, Until, Words};
+use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
@@ -88,6 +90,14 @@ impl OperatorSpec for UpdatingSpec {
         };
         let keeps = Keeps::new(what, by, Until::Never);
         Described { title: title.to_owned(), details: aggregate.details(words), keeps }
+    }
+
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        let runs = kept::runs(entries)?;
+        let table = kept::table("groups", &self.aggregate, &runs, |state, places| {
+            state.key_columns(places.iter().map(|(_, key)| *key))
+        });
+        Ok(vec![table?])
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

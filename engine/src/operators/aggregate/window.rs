@@ -28,12 +28,14 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::accumulated::Groups;
 use super::closed::{CLOSED, ClosedWindows};
+use super::kept;
 use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::formats::decode::times_ms;
 use crate::operators::filter_project::evaluate;
+use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::plan::windows::{GroupWindow, Shape};
 use crate::rows::Rows;
@@ -229,6 +231,14 @@ impl OperatorSpec for WindowSpec {
     fn describe(&self, words: &Words) -> Described {
         let until = "the watermark passes the end of their window".to_owned();
         self.described(words, Until::Watermark(until))
+    }
+
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        let runs = kept::runs(entries)?;
+        let table = kept::table("windows", &self.aggregate, &runs, |state, places| {
+            self.group_columns(state, places.iter().copied())
+        });
+        Ok(vec![table?])
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

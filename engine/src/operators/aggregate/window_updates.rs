@@ -25,6 +25,7 @@ use super::window::WindowSpec;
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Until, Words};
 use crate::formats::decode::times_ms;
+use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
@@ -98,6 +99,10 @@ impl OperatorSpec for WindowUpdatesSpec {
         let telling = Telling { early: self.early, grace_ms: self.grace_ms };
         described.details.extend(telling.in_words());
         described
+    }
+
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        self.window.tables(entries)
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

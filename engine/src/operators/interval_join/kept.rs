@@ -12,7 +12,11 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
+use datafusion_common::Result;
+
 use crate::operators::sides::{decode_time, encode_time};
+use crate::operators::tables::{Entries, RowsTable, damaged};
 use crate::state::changelog::{StateError, StateId};
 use crate::state::counter::Counter;
 use crate::state::disk::DiskError;
@@ -226,6 +230,24 @@ impl KeptRows {
     pub fn restored(&mut self) -> Result<(), DiskError> {
         self.numbers.restored()
     }
+}
+
+/// The rows of one side that entries say are kept.
+pub fn table<'a>(entries: &Entries<'a>, side: u8, schema: &SchemaRef) -> Result<RowsTable<'a>> {
+    let (mut rows, mut times_ms, mut matched) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, value) in entries.iter().filter(|(key, _)| key.starts_with(&[ROW, side])) {
+        let parsed = (|| {
+            let (&matched, rest) = value.split_first()?;
+            let (_, tail) = key.split_last_chunk::<PLACE_TAIL_LEN>()?;
+            Some((split_time(tail)?.0, matched != 0, decode_time(rest)?.1))
+        })();
+        let (time_ms, has_matched, row) = parsed.ok_or_else(|| damaged(key))?;
+        rows.push(Some(row));
+        times_ms.push(Some(time_ms));
+        matched.push(has_matched);
+    }
+    let table = RowsTable::new(schema, rows).with_times("kept_time", times_ms);
+    Ok(table.with_flags("matched", matched))
 }
 
 /// Gives an entry of the changelog to the side that it is of.

@@ -40,6 +40,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::filter_project::evaluate;
 use super::sides::{Codecs, Encoded, Half, PAIRS_MAX, Role, Sides, later};
+use super::tables::{Entries, KeptTable};
 use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Keeps, Until, Words};
@@ -124,6 +125,14 @@ impl OperatorSpec for IntervalSpec {
             details: self.sides.details(words),
             keeps: Keeps::new("the rows of both sides", keys, Until::Watermark(until)),
         }
+    }
+
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        let [left, right] = &self.sides.of;
+        Ok(vec![
+            kept::table(entries, 0, &left.schema)?.build("left", &left.key_names())?,
+            kept::table(entries, 1, &right.schema)?.build("right", &right.key_names())?,
+        ])
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

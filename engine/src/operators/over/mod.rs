@@ -27,7 +27,9 @@ use datafusion_common::Result;
 
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Keeps, Until, Words};
+use crate::operators::ordered_rows;
 use crate::operators::ordered_rows::{EncodedRows, OrderedRows, Ordering, ROW, RowCodec};
+use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::top_n::ranked::Rank;
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
@@ -172,6 +174,10 @@ impl OperatorSpec for OverSpec {
             Keeps::new("rows", by, Until::Watermark(until))
         };
         Described { title: "compute over rows in their order".to_owned(), details, keeps }
+    }
+
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        Ok(vec![ordered_rows::table(entries, &self.ordering)?])
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

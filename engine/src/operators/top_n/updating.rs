@@ -15,7 +15,9 @@ use datafusion_common::Result;
 
 use super::ranked::{Ranked, Top};
 use crate::describe::{Described, Keeps, Until, Words};
+use crate::operators::ordered_rows;
 use crate::operators::ordered_rows::{EncodedRows, OrderedRows, ROW, RowCodec};
+use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
@@ -58,6 +60,10 @@ impl OperatorSpec for TopNSpec {
             false => Keeps::new(format!("the first {} rows", self.0.limit), by, Until::Never),
         };
         Described { title: self.0.title(), details: self.0.details(words), keeps }
+    }
+
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        Ok(vec![ordered_rows::table(entries, &self.0.ordering)?])
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

@@ -18,7 +18,9 @@ use super::ranked::Top;
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::formats::decode::times_ms;
 use crate::operators::filter_project::evaluate;
+use crate::operators::ordered_rows;
 use crate::operators::ordered_rows::{EncodedRows, OrderedRows, ROW, RowCodec};
+use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
@@ -85,6 +87,10 @@ impl OperatorSpec for WindowTopNSpec {
             details: self.top.details(words),
             keeps: Keeps::new(what, self.top.partition(words), until),
         }
+    }
+
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        Ok(vec![ordered_rows::table(entries, &self.top.ordering)?])
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

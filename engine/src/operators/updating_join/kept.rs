@@ -9,9 +9,11 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use datafusion_common::{Result, exec_err};
 
 use crate::operators::sides::{decode_time, encode_time};
+use crate::operators::tables::{Entries, RowsTable, damaged};
 use crate::state::changelog::{StateError, StateId};
 use crate::state::disk::DiskError;
 use crate::state::map::{Bytes, StateMap};
@@ -143,6 +145,27 @@ impl KeptRows {
         };
         Some(changed.map(|_| ()))
     }
+}
+
+/// The rows of one side that entries say are kept.
+pub fn table<'a>(entries: &Entries<'a>, side: u8, schema: &SchemaRef) -> Result<RowsTable<'a>> {
+    let (mut rows, mut counts, mut matches) = (Vec::new(), Vec::new(), Vec::new());
+    for (key, value) in entries.iter().filter(|(key, _)| key.starts_with(&[ROW, side])) {
+        let place = &key[2..];
+        let parsed = (|| {
+            let (key_len, rest) = value.split_first_chunk::<4>()?;
+            let (count, rest) = rest.split_first_chunk::<4>()?;
+            let (met, _) = rest.split_first_chunk::<8>()?;
+            let row = place.get(u32::from_be_bytes(*key_len) as usize..)?;
+            Some((row, u32::from_be_bytes(*count), u64::from_be_bytes(*met)))
+        })();
+        let (row, count, met) = parsed.ok_or_else(|| damaged(key))?;
+        rows.push(Some(row));
+        counts.push(count.into());
+        matches.push(met);
+    }
+    let table = RowsTable::new(schema, rows).with_counts("times_there", counts);
+    Ok(table.with_counts("matches", matches))
 }
 
 /// Gives an entry of the changelog to the side that it is of.

@@ -26,6 +26,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
 
 use super::sides::{Codecs, Encoded, Half, PAIRS_MAX, Role, Sides, later};
+use super::tables::{Entries, KeptTable};
 use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::rows::Rows;
@@ -61,6 +62,14 @@ impl OperatorSpec for UpdatingJoinSpec {
             details: self.sides.details(words),
             keeps: Keeps::new("the rows of both sides", self.sides.keys(words), Until::TakenBack),
         }
+    }
+
+    fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
+        let [left, right] = &self.sides.of;
+        Ok(vec![
+            kept::table(entries, 0, &left.schema)?.build("left", &left.key_names())?,
+            kept::table(entries, 1, &right.schema)?.build("right", &right.key_names())?,
+        ])
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {

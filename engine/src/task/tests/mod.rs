@@ -21,6 +21,7 @@ mod disk;
 mod functions;
 mod interval_joins;
 mod joins;
+mod kept;
 mod lists;
 mod ranking;
 mod split;
