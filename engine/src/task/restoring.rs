@@ -161,13 +161,6 @@ impl<'t> Restoring<'t> {
                 for (key, value) in rest.entries_of(id) {
                     operator.restore(key, Some(value))?;
                 }
-                // Its maps are as they were committed: what goes from them must leave a tombstone.
-                let (mut changes, mut derived) = (Vec::new(), Vec::new());
-                let maps = operator.maps().into_iter();
-                maps.for_each(|map| map.take_changes(&mut changes, &mut derived));
-                if let Some(disk) = &disk {
-                    disk.apply(changes.iter().chain(&derived))?;
-                }
             }
             operator
                 .restored(node.behind(task.watermark))
