@@ -5,7 +5,7 @@
 //! of them touches what serves Kafka clients.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,9 +17,12 @@ use broker::broker::Broker;
 use broker::metrics;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+
+use crate::query_metrics;
 
 /// Clients that are served at once.
 const CONNECTIONS_MAX: usize = 32;
@@ -29,6 +32,15 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(300);
 /// A pause after the system has run out of something, for which there is no event to wait.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// How queries stand, once there are any: see [`crate::cli::snapshot`].
+pub type QueryStatus = Arc<OnceLock<Box<dyn Fn() -> Value + Send + Sync>>>;
+
+#[derive(Clone)]
+struct Watched {
+    broker: Arc<Broker>,
+    queries: QueryStatus,
+}
 
 /// A listening socket that has not begun to accept.
 pub struct HttpServer {
@@ -48,12 +60,12 @@ impl HttpServer {
     }
 
     /// Serves until `stop`.
-    pub async fn run(self, broker: Arc<Broker>, stop: CancellationToken) {
+    pub async fn run(self, broker: Arc<Broker>, queries: QueryStatus, stop: CancellationToken) {
         let router = Router::new()
             .route("/", get(|| async { "millstream: /metrics, /health\n" }))
             .route("/metrics", get(metrics_text))
             .route("/health", get(health))
-            .with_state(broker);
+            .with_state(Watched { broker, queries });
         let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accept = async {
@@ -89,14 +101,23 @@ async fn serve(stream: TcpStream, router: Router) {
     }
 }
 
-async fn metrics_text(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], broker.metrics_text().await)
+/// What ends a text of metrics.
+const END: &str = "# EOF\n";
+
+async fn metrics_text(State(watched): State<Watched>) -> impl IntoResponse {
+    let mut text = watched.broker.metrics_text().await;
+    if let Some(queries) = watched.queries.get() {
+        text.truncate(text.trim_end_matches(END).len());
+        text.push_str(&query_metrics::text(&queries()));
+        text.push_str(END);
+    }
+    ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text)
 }
 
 /// Ready, or about to stop.
-async fn health(State(broker): State<Arc<Broker>>) -> impl IntoResponse {
+async fn health(State(watched): State<Watched>) -> impl IntoResponse {
     use axum::http::StatusCode;
-    match broker.is_shutting_down() {
+    match watched.broker.is_shutting_down() {
         false => (StatusCode::OK, "ok\n"),
         true => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
     }

@@ -1,7 +1,8 @@
 //! `millstream`: streams, connectors and a Kafka-compatible broker in one binary.
 //!
 //! - [`cli`]: one file per command, and how each finds its broker;
-//! - [`http`]: metrics for those who watch it; `status_socket`: for `millstream top`;
+//! - [`http`]: metrics for those who watch it, [`query_metrics`] among them; `status_socket`: for
+//!   `millstream top`;
 //! - [`render`]: what people see: tables, JSON lines, checklists, progress, mistakes with carets.
 //!
 //! Data goes to stdout, all else to stderr. Exit status: 0 done, 1 failed while running, 2 wrong
@@ -9,6 +10,7 @@
 
 mod cli;
 mod http;
+mod query_metrics;
 mod render;
 #[cfg(unix)]
 mod status_socket;

@@ -80,6 +80,45 @@ fn metrics_tell_what_has_happened() {
     assert_eq!(broker.interrupt().0, Some(0));
 }
 
+#[test]
+fn metrics_tell_how_queries_stand() {
+    let dir = tempdir().unwrap();
+    let pipeline = r#"
+name = "shop"
+[connectors.orders]
+connector.class = "FileStreamSource"
+file = "orders.csv"
+topic = "orders"
+[sources.orders]
+format = "csv"
+columns = { id = "bigint", note = "text" }
+[[queries]]
+name = "known"
+from = "orders"
+steps = [{ filter = "note <> 'a \"b\"'" }]
+sink = { topic = "known", print = true }
+"#;
+    std::fs::write(dir.path().join("shop.toml"), pipeline).unwrap();
+    std::fs::write(dir.path().join("orders.csv"), "1,x\n2,y\n3,\"a \"\"b\"\"\"\n").unwrap();
+    let listen = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--json"];
+    let args = [&["run", "shop.toml"][..], &listen].concat();
+    let mut running = Running::start(dir.path(), &args);
+    let line = running.wait_stderr("metrics");
+    let http = line.split("http://").nth(1).unwrap().trim_end_matches("/metrics").to_owned();
+    running.wait_stdout("\"y\"");
+    let (_, text) = get(&http, "/metrics");
+    assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
+    let found = samples(&text);
+    let value = |name: &str| *found.get(name).unwrap_or_else(|| panic!("no {name} in\n{text}"));
+    let of = "pipeline=\"shop\",query=\"known\"";
+    assert_eq!(value(&format!("millstream_query_rows_read_total{{{of}}}")), 3.0);
+    assert_eq!(value(&format!("millstream_query_rows_written_total{{{of}}}")), 2.0);
+    assert_eq!(value(&format!("millstream_query_lag_records{{{of}}}")), 0.0);
+    let by = r#"by="where note <> 'a \"b\"'""#;
+    assert_eq!(value(&format!("millstream_query_rows_dropped_total{{{of},{by}}}")), 1.0);
+    assert_eq!(running.interrupt().0, Some(0));
+}
+
 /// Clients that connect and say nothing take no place for long that others need.
 #[test]
 fn scrapers_that_say_nothing_cost_no_kafka_client_anything() {

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Failure;
 use super::connection::{self, Connection};
+use crate::http::QueryStatus;
 use crate::render::status;
 
 #[derive(Debug, Args)]
@@ -44,17 +45,22 @@ impl Listen {
     }
 
     /// Serves metrics if that is asked for; what the checklist says of it.
-    pub async fn serve_metrics(&self, connection: &Connection) -> Result<Option<String>, Failure> {
-        serve_metrics(self.metrics_listen.as_deref(), connection).await
+    pub async fn serve_metrics(
+        &self,
+        connection: &Connection,
+        queries: QueryStatus,
+    ) -> Result<Option<String>, Failure> {
+        serve_metrics(self.metrics_listen.as_deref(), connection, queries).await
     }
 }
 
 async fn serve_metrics(
     listen: Option<&str>,
     connection: &Connection,
+    queries: QueryStatus,
 ) -> Result<Option<String>, Failure> {
     let Some(listen) = listen else { return Ok(None) };
-    let address = connection.serve_metrics(listen).await?;
+    let address = connection.serve_metrics(listen, queries).await?;
     Ok(Some(format!("http://{address}/metrics")))
 }
 
@@ -74,7 +80,7 @@ pub async fn serve(
 ) -> Result<(), Failure> {
     let dir = broker.data_dir.clone();
     let (connection, address) = connection::serve_alone(broker, server).await?;
-    let metrics = match serve_metrics(metrics_listen, &connection).await {
+    let metrics = match serve_metrics(metrics_listen, &connection, QueryStatus::default()).await {
         Ok(metrics) => metrics,
         Err(failure) => {
             connection.close().await;

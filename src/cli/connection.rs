@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{BrokerChoice, Failure};
-use crate::http::HttpServer;
+use crate::http::{HttpServer, QueryStatus};
 
 /// How long the advertised address may take to answer.
 const ADVERTISED_TIMEOUT: Duration = Duration::from_secs(3);
@@ -239,8 +239,12 @@ async fn remote(address: &str, _: How) -> Result<Connection, Failure> {
 }
 
 impl Connection {
-    /// Serves the metrics of the broker in this process over HTTP; where.
-    pub async fn serve_metrics(&self, listen: &str) -> Result<SocketAddr, Failure> {
+    /// Serves the metrics of the broker in this process, and of queries, over HTTP; where.
+    pub async fn serve_metrics(
+        &self,
+        listen: &str,
+        queries: QueryStatus,
+    ) -> Result<SocketAddr, Failure> {
         let Some(embedded) = &self.embedded else {
             let reason = "--metrics-listen: the broker is another process, which has the metrics";
             return Err(Failure::usage(reason.to_owned())
@@ -248,7 +252,7 @@ impl Connection {
         };
         let server = HttpServer::bind(listen).await.map_err(Failure::running)?;
         let address = server.address;
-        tokio::spawn(server.run(embedded.broker.clone(), embedded.stop.clone()));
+        tokio::spawn(server.run(embedded.broker.clone(), queries, embedded.stop.clone()));
         Ok(address)
     }
 

@@ -20,8 +20,7 @@ mod properties;
 mod query;
 mod records;
 mod run;
-#[cfg(unix)]
-mod snapshot;
+pub mod snapshot;
 mod state;
 mod stdout;
 mod stored;

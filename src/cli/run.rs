@@ -26,12 +26,14 @@ use super::broker::Listen;
 use super::connection::{self, Connection, How};
 use super::empty::{EXPLAIN_EMPTY_EVERY, EmptyQueries};
 use super::explain::described;
-#[cfg(unix)]
 use super::snapshot::snapshot;
 use super::{BrokerChoice, Failure};
+use crate::http::QueryStatus;
 use crate::render::diagnostics;
 use crate::render::rows::{RowStyle, RowWriter};
 use crate::render::status::{self, Progress, Reading, Unit};
+#[cfg(unix)]
+use crate::status_socket::StatusSocket;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -112,8 +114,9 @@ pub async fn run(args: RunArgs, stop: CancellationToken) -> Result<(), Failure> 
     let loaded = load(&args.files)?;
     let connection = connection::serve(&args.broker, args.listen.server()).await?;
     let began = Instant::now();
-    let done = match args.listen.serve_metrics(&connection).await {
-        Ok(metrics) => match Session::start(&args, &connection, metrics, loaded) {
+    let told = QueryStatus::default();
+    let done = match args.listen.serve_metrics(&connection, told.clone()).await {
+        Ok(metrics) => match Session::start(&args, &connection, metrics, told, loaded) {
             Ok(session) => session.run(stop, args.until_end).await,
             Err(failure) => Err(failure),
         },
@@ -142,7 +145,7 @@ struct Session {
     empty: Option<EmptyQueries>,
     /// Tells others on this machine how it stands.
     #[cfg(unix)]
-    status: Option<crate::status_socket::StatusSocket>,
+    status: Option<StatusSocket>,
 }
 
 /// Tells queries which topics connectors are still filling: a table is joined when it is there.
@@ -181,6 +184,7 @@ impl Session {
         args: &RunArgs,
         connection: &Connection,
         metrics: Option<String>,
+        told: QueryStatus,
         loaded: Vec<Loaded>,
     ) -> Result<Session, Failure> {
         announce(args, connection, metrics.as_deref(), &loaded);
@@ -210,8 +214,9 @@ impl Session {
         let filled = Filled { topics: topics.collect(), filling };
         let worker = Worker::start(connection.client.clone(), configs, options);
         let (connectors, queries) = (worker.statuses(), runtime.progress());
+        tell(&told, described_queries, &connectors, &queries);
         #[cfg(unix)]
-        let status = status_socket(args, described_queries, &connectors, &queries);
+        let status = status_socket(args, told);
         Ok(Session {
             connectors,
             queries,
@@ -418,17 +423,24 @@ fn reading(connectors: &[ConnectorStatus], queries: &[QueryProgress]) -> Option<
     })
 }
 
-/// For `millstream top`. A run goes on without it.
-#[cfg(unix)]
-fn status_socket(
-    args: &RunArgs,
+/// Lets others ask how queries stand.
+fn tell(
+    told: &QueryStatus,
     described: Vec<QueryDescription>,
     connectors: &watch::Receiver<Vec<ConnectorStatus>>,
     queries: &watch::Receiver<Vec<QueryProgress>>,
-) -> Option<crate::status_socket::StatusSocket> {
+) {
     let (connectors, queries) = (connectors.clone(), queries.clone());
     let status = move || snapshot(&described, &queries.borrow(), &connectors.borrow());
-    let opened = crate::status_socket::StatusSocket::open(&args.broker.data_dir, status);
+    // Nobody else sets it.
+    let _ = told.set(Box::new(status));
+}
+
+/// For `millstream top`. A run goes on without it.
+#[cfg(unix)]
+fn status_socket(args: &RunArgs, told: QueryStatus) -> Option<StatusSocket> {
+    let status = move || told.get().map(|status| status()).unwrap_or_default();
+    let opened = StatusSocket::open(&args.broker.data_dir, status);
     opened.inspect_err(|error| tracing::debug!(%error, "no status socket")).ok()
 }
 

@@ -1,4 +1,4 @@
-//! How a run stands, as `millstream top` reads it.
+//! How a run stands, as `millstream top` and Prometheus read it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,6 +8,7 @@ use engine::runtime::{Phase, QueryProgress};
 use serde_json::{Value, json};
 
 /// The form of what is told: others are refused.
+#[cfg_attr(not(unix), allow(dead_code))]
 pub const VERSION: u64 = 1;
 
 /// All of it, now.
@@ -47,6 +48,7 @@ fn of_query(query: &QueryDescription, progress: &QueryProgress) -> Value {
         "tables": tables.map(|(name, rows)| json!({ "name": name, "rows": rows }))
             .collect::<Vec<_>>(),
         "late": counts.late,
+        "untimed": counts.untimed,
         "future": counts.future,
         "skipped": counts.skipped,
         "dead_lettered": counts.dead_lettered,
