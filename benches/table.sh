@@ -44,3 +44,9 @@ cargo bench --quiet --workspace --bench file_source
 echo
 echo "flight-delays beside batch DataFusion over the same bytes:"
 cargo bench --quiet --workspace --bench flights
+echo
+echo "a record through a pipeline:"
+cargo bench --quiet --workspace --bench latency
+echo
+echo "much state (MILLSTREAM_KEYS=10000000 for ten million keys):"
+cargo bench --quiet --workspace --bench state
