@@ -505,6 +505,33 @@ async fn a_bad_record_stops_the_query_and_names_its_place() {
     );
 }
 
+/// What is deleted when a state is reset lies in the changelog before what is kept anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_state_is_reset_again_and_again() {
+    let pipeline = pipeline(TOTALS);
+    let world = World::new().await;
+    world.create("sales", 1).await;
+    let sales: Vec<String> =
+        (0..100).map(|n| format!(r#"{{"item":"item {}","n":{n}}}"#, n % 10)).collect();
+    world.produce("sales", 0, &sales).await;
+    for reset_state in [false, true, true, false] {
+        let options = RuntimeOptions { reset_state, ..Default::default() };
+        let runtime = world.start_with(&[&pipeline], options);
+        runtime.inputs_complete();
+        let summary = runtime.finished().await.unwrap().remove(0);
+        let read_again = reset_state || world.read("totals").await.len() == 10;
+        assert_eq!(summary.counts.rows_in, if read_again { 100 } else { 0 });
+    }
+    // Each time from nothing.
+    let totals = world.read("totals").await;
+    assert_eq!(totals.len(), 30);
+    for (_, value) in totals {
+        let value: Value = serde_json::from_str(&value).unwrap();
+        let item: u64 = value["item"].as_str().unwrap()[5..].parse().unwrap();
+        assert_eq!(value["total"].as_u64(), Some((0..10).map(|tens| tens * 10 + item).sum()));
+    }
+}
+
 const AT_ONCE: &str = r#"
 [settings]
 guarantee = "at-least-once"

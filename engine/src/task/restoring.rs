@@ -29,7 +29,6 @@ pub struct Restoring<'t> {
     known: BTreeSet<StateId>,
     /// What is left of all other entries.
     rest: Restored,
-    any_in_place: bool,
     disk: Option<DiskState>,
     /// Bytes that maps may take; where there is no disk, there is no bound.
     bytes_max: usize,
@@ -50,7 +49,6 @@ impl<'t> Restoring<'t> {
             in_place: ids.iter().filter(|of| of.2).map(|&(id, at, _)| (id, at)).collect(),
             known: ids.iter().filter(|of| !of.2).map(|&(id, ..)| id).collect(),
             rest: Restored::default(),
-            any_in_place: false,
             disk: None,
             bytes_max,
             taken: 0,
@@ -81,7 +79,6 @@ impl<'t> Restoring<'t> {
         let fits = disk.bytes() <= self.bytes_max as u64;
         for map in self.task.maps() {
             map.open(disk.clone(), fits)?;
-            self.any_in_place |= !map.is_empty();
         }
         self.disk = Some(disk.clone());
         Ok(Some(state))
@@ -108,7 +105,6 @@ impl<'t> Restoring<'t> {
         let Some(key) = key else { return Ok(()) };
         match StateId::split(key) {
             Some((id, own)) if self.in_place.contains_key(&id) => {
-                self.any_in_place = true;
                 self.task.operators[self.in_place[&id]].restore(own, value)?;
             }
             Some((id, _)) if !self.known.contains(&id) => {
@@ -146,9 +142,10 @@ impl<'t> Restoring<'t> {
     /// All was taken. Where to go on reading, if there was any state.
     pub fn finish(mut self) -> Result<(Option<Meta>, Option<DiskState>), StateError> {
         self.settle()?;
-        let Restoring { task, rest, in_place, any_in_place, disk, .. } = self;
+        let Restoring { task, rest, in_place, disk, .. } = self;
         let Some(meta) = rest.meta(&task.kept_by())? else {
-            return match any_in_place {
+            // A state that was reset has left the deletions of its entries.
+            return match task.maps().any(|map| !map.is_empty()) {
                 true => Err(StateError::Damaged("its meta record is missing".into())),
                 false => Ok((None, disk)),
             };
