@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - [`config`]: properties, checked all at once; [`plugin`]: the kinds of connector.
+//! - [`data`]: records as values with schemas, Connect's data model.
 //! - [`task`]: the two seams that connectors are written against; [`records`]: what a source
 //!   gathers; [`offsets`]: where sources keep how far they are.
 //! - [`worker`]: runs the tasks; [`status`]: what they are doing.
@@ -22,6 +23,7 @@
 //!   what the producer lets be under way.
 
 pub mod config;
+pub mod data;
 pub mod file;
 pub mod offsets;
 pub mod plugin;
