@@ -8,8 +8,9 @@ use arrow::datatypes::Schema;
 use broker::client::{Client, ClientError};
 use datafusion_physical_expr::expressions::Column;
 
+use super::RunError;
+use super::planned::{Planned, plan};
 use super::restore::{ReadError, Wanted, read_changelog};
-use super::{Planned, RunError, plan};
 use crate::describe::{Described, Words};
 use crate::operators::filter_project::{Stage, Step};
 use crate::operators::tables::{Entries, KeptTable};

@@ -12,7 +12,7 @@
 //! changes of state and input offsets, under a transactional id of the task: a second instance of
 //! it fences the first, and `kill -9` at any moment loses nothing and doubles nothing.
 //!
-//! - [`topics`]: topics that must be there before anything is read;
+//! - [`planned`]: the tasks of a run, and their names; [`topics`]: topics that must be there before anything is read;
 //! - [`restore`]: where a task goes on; [`snapshots`]: its state on disk; [`tables`]: what it
 //!   joins; [`query`]: its loop; [`writer`]: its producer; [`reset`]: forgetting all of it;
 //! - [`shown`]: queries whose rows are shown and written nowhere; [`kept`]: what a query keeps, for
@@ -21,16 +21,18 @@
 //!
 //! Names that are kept in the broker: group and transactional id `<pipeline>-<query>`, changelog
 //! topic `<pipeline>-<query>-changelog`. Where N > 1 tasks share a query, it has parts: task T of
-//! part P has the transactional id `<pipeline>-<query>-<P>-<T>of<N>` and partition T of
+//! part P has the transactional id `<pipeline>-<query>-<P>-<T>of<N>`, the group
+//! `<pipeline>-<query>-<P>` (the first part that of the query) and partition T of
 //! `<pipeline>-<query>-<P>of<N>-changelog`, and parts meet in topics
-//! `<pipeline>-<query>-<exchange>of<N>-repartition`. Two queries that read one topic each have
-//! their own place in it, hence a group per query.
+//! `<pipeline>-<query>-<exchange>of<N>-repartition`. Two queries, or two parts of one, that read
+//! one topic each have their own place in it, hence a group each.
 //!
 //! Invariants: rows are shown only after their transaction is committed. A query that fails stops
 //! all others, after their last commit. A query whose input another one writes is complete after
 //! that one.
 
 mod kept;
+mod planned;
 mod progress;
 mod query;
 mod reset;
@@ -45,7 +47,7 @@ mod writer;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::SchemaRef;
 use broker::client::{Client, ClientError};
@@ -55,14 +57,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::pipeline::{Guarantee, Pipeline};
+use crate::pipeline::Pipeline;
 use crate::rows::Rows;
-use crate::state::{StateError, changelog};
+use crate::state::StateError;
 use crate::tally::Account;
-use crate::task::{Counts, Task, TaskError, TaskSetup};
+use crate::task::{Counts, TaskError};
 use crate::time::{WallTime, Watermark};
-use crate::topology::{Topology, TopologyError, split};
+use crate::topology::{Topology, TopologyError};
 pub use kept::{KeptState, read_kept};
+use planned::{Planned, plan};
 use progress::{Reports, TaskProgress};
 use query::QueryRun;
 pub(crate) use shown::without_letters;
@@ -213,34 +216,6 @@ pub enum RunError {
     Panicked { query: String },
 }
 
-/// A task of a query, and what it takes to run it.
-#[derive(Clone)]
-struct Planned {
-    pipeline: Arc<str>,
-    query: Arc<str>,
-    /// Of all queries of the run.
-    query_index: usize,
-    /// Of all tasks of the query.
-    task_index: usize,
-    /// Which part of the query, and which task of it.
-    part: usize,
-    task: usize,
-    tasks: usize,
-    /// Any part of the query keeps state.
-    is_stateful: bool,
-    topology: Topology,
-    /// What the sink's topic is made like.
-    first_input: Option<String>,
-    commit_interval: Duration,
-    guarantee: Guarantee,
-    batch_rows_max: usize,
-    /// What its state may take of memory.
-    state_bytes_max: usize,
-    sink_partitions: Option<i32>,
-    /// Where it reads, if its rows are shown and nothing is written or committed.
-    shown: Option<Arc<ShownFrom>>,
-}
-
 impl Runtime {
     /// Starts all queries of these pipelines, inside a tokio runtime. What cannot run as a stream
     /// is refused before anything is created.
@@ -300,69 +275,6 @@ impl Runtime {
         let result = run.await;
         drop(complete);
         result.unwrap_or_else(|_| Err(RunError::Panicked { query: "runtime".to_owned() }))
-    }
-}
-
-fn plan(pipelines: &[Pipeline]) -> Result<Vec<Planned>, RunError> {
-    let mut planned: Vec<Planned> = Vec::new();
-    let queries = pipelines.iter().flat_map(|of| of.queries.iter().map(move |query| (of, query)));
-    for (query_index, (pipeline, query)) in queries.enumerate() {
-        let name: Arc<str> = pipeline.name.as_str().into();
-        let topology = Topology::new(query, &pipeline.sources)
-            .map_err(|error| RunError::Topology { pipeline: name.clone(), error })?;
-        let tasks = pipeline.settings.tasks;
-        let id = format!("{name}-{}", query.name);
-        let first_input = topology.inputs.first().map(|input| input.source.topic.clone());
-        let is_stateful = !topology.nodes.is_empty();
-        let parts = split(topology, &id, tasks).into_iter().enumerate();
-        let all = parts.flat_map(|(part, topology)| {
-            (0..tasks).map(move |task| (part, task, topology.clone()))
-        });
-        for (task_index, (part, task, topology)) in all.enumerate() {
-            let next = Planned {
-                pipeline: name.clone(),
-                query: query.name.as_str().into(),
-                query_index,
-                task_index,
-                part,
-                task,
-                tasks,
-                is_stateful,
-                topology,
-                first_input: first_input.clone(),
-                commit_interval: pipeline.settings.commit_interval,
-                guarantee: pipeline.settings.guarantee,
-                batch_rows_max: pipeline.settings.batch_rows_max,
-                state_bytes_max: 0,
-                sink_partitions: query.sink.partitions,
-                shown: None,
-            };
-            if planned.iter().any(|other| other.id() == next.id()) {
-                let (id, Planned { pipeline, query, .. }) = (next.id(), next);
-                return Err(RunError::SameName { pipeline, query, id });
-            }
-            Task::new(next.setup(|_| 1), now()).map_err(|error| {
-                let (pipeline, query) = (next.pipeline.clone(), next.query.clone());
-                RunError::Task { pipeline, query, error }
-            })?;
-            planned.push(next);
-        }
-    }
-    share_memory(pipelines, &mut planned);
-    Ok(planned)
-}
-
-/// Half of what a pipeline's state may take of memory is for what its tasks hold, the other half
-/// for reading from disk.
-fn share_memory(pipelines: &[Pipeline], planned: &mut [Planned]) {
-    for pipeline in pipelines {
-        let is_own = |planned: &&mut Planned| {
-            *planned.pipeline == *pipeline.name && !planned.topology.nodes.is_empty()
-        };
-        let tasks = planned.iter_mut().filter(is_own).count().max(1);
-        for task in planned.iter_mut().filter(is_own) {
-            task.state_bytes_max = pipeline.settings.state_memory / 2 / tasks;
-        }
     }
 }
 
@@ -531,112 +443,6 @@ impl QuerySummary {
 struct Upstream {
     inputs: Vec<watch::Receiver<bool>>,
     tables: Vec<watch::Receiver<bool>>,
-}
-
-impl Planned {
-    fn reads(&self, topic: &str) -> bool {
-        self.topology.inputs.iter().any(|input| input.source.topic == topic)
-            || self.reads_exchange(topic)
-    }
-
-    fn reads_exchange(&self, topic: &str) -> bool {
-        self.topology.exchanges.iter().any(|input| input.exchange.topic == topic)
-    }
-
-    fn joins(&self, topic: &str) -> bool {
-        self.topology.tables.iter().any(|table| table.source.topic == topic)
-    }
-
-    /// The topic that it writes, beside dead letters.
-    fn writes(&self) -> &str {
-        match &self.topology.writes {
-            Some(writes) => &writes.exchange.topic,
-            None => &self.topology.sink.topic,
-        }
-    }
-
-    /// Its share of a source's partitions.
-    fn share(&self, partitions: i32) -> Vec<i32> {
-        let (task, tasks) = (self.task as i32, self.tasks as i32);
-        (0..partitions).filter(|partition| partition % tasks == task).collect()
-    }
-
-    /// All partitions that it reads, tables aside.
-    fn reads_of(&self, partitions: &topics::Partitions) -> Vec<TopicPartition> {
-        let mut reads = Vec::new();
-        for input in &self.topology.inputs {
-            let topic: Arc<str> = input.source.topic.as_str().into();
-            let count = partitions.get(&*topic).copied().unwrap_or(1);
-            let own = self.share(count).into_iter();
-            reads.extend(own.map(|at| TopicPartition::new(topic.clone(), at)));
-        }
-        for input in &self.topology.exchanges {
-            reads.push(TopicPartition::new(input.exchange.topic.as_str(), self.task as i32));
-        }
-        reads.sort();
-        reads.dedup();
-        reads
-    }
-
-    /// What it is made of, once it is known how many partitions a topic has.
-    fn setup(&self, partitions: impl Fn(&str) -> i32) -> TaskSetup {
-        let inputs = self.topology.inputs.iter();
-        TaskSetup {
-            batch_rows_max: self.batch_rows_max,
-            task: self.task,
-            input_partitions: inputs
-                .map(|input| self.share(partitions(&input.source.topic)))
-                .collect(),
-            sink_partitions: partitions(&self.topology.sink.topic),
-            topology: self.topology.clone(),
-        }
-    }
-
-    /// Names the query's group.
-    fn group(&self) -> String {
-        format!("{}-{}", self.pipeline, self.query)
-    }
-
-    /// The task's transactional id.
-    fn id(&self) -> String {
-        match self.tasks {
-            1 => self.group(),
-            tasks => format!("{}-{}-{}of{tasks}", self.group(), self.part, self.task),
-        }
-    }
-
-    fn changelog(&self) -> TopicPartition {
-        let topic = changelog::topic(&self.group(), self.part, self.tasks);
-        TopicPartition::new(topic, self.task as i32)
-    }
-
-    /// Its partitions are the tasks, where processes share them.
-    fn tasks_topic(&self) -> String {
-        format!("{}-{}-tasks", self.group(), self.tasks)
-    }
-
-    /// What is committed beside an offset.
-    fn offset_metadata(&self) -> String {
-        match self.tasks {
-            1 => String::new(),
-            tasks => format!("tasks={tasks}"),
-        }
-    }
-
-    fn task_error(&self, error: TaskError) -> RunError {
-        let (pipeline, query) = (self.pipeline.clone(), self.query.clone());
-        RunError::Task { pipeline, query, error }
-    }
-
-    fn state_error(&self, error: StateError) -> RunError {
-        let (pipeline, query) = (self.pipeline.clone(), self.query.clone());
-        RunError::State { pipeline, query, error }
-    }
-
-    fn client_error(&self, doing: &'static str, error: ClientError) -> RunError {
-        let (pipeline, query) = (self.pipeline.clone(), self.query.clone());
-        RunError::Client { pipeline, query, doing, error }
-    }
 }
 
 /// The one place where the wall clock is read.

@@ -12,13 +12,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::planned::Planned;
 use super::progress::Reports;
 use super::restore::{Place, places};
 use super::snapshots::{RestoreError, Restored, SharedStateDir, Snapshots};
 use super::tables::TableReader;
 use super::topics::Partitions;
 use super::writer::Writer;
-use super::{Phase, Planned, PrintedRows, ResumedFrom, RunError, Started, Upstream, now};
+use super::{Phase, PrintedRows, ResumedFrom, RunError, Started, Upstream, now};
 use crate::operators::Kept;
 use crate::state::changelog::Meta;
 use crate::task::{Commit, Task, TaskError};

@@ -3,10 +3,11 @@
 
 use broker::client::{Client, ClientError};
 
+use super::RunError;
+use super::planned::Planned;
 use super::restore::{ReadError, Wanted, places, read_changelog};
 use super::topics::Partitions;
 use super::writer::Writer;
-use super::{Planned, RunError};
 use crate::state::StateError;
 use crate::state::changelog::Change;
 

@@ -9,11 +9,11 @@ use broker::ids::{Offset, TopicPartition};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::planned::Planned;
 use super::restore::Place;
 use super::topics::Partitions;
 use super::{
-    PRINTED_QUEUE_LEN, Planned, Reports, RunError, Runtime, RuntimeOptions, Started, reported,
-    starting,
+    PRINTED_QUEUE_LEN, Reports, RunError, Runtime, RuntimeOptions, Started, reported, starting,
 };
 use crate::pipeline::{OnError, Query, Settings, Source};
 use crate::task::Position;

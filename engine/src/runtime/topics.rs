@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use broker::client::{Client, ClientError, NewTopic, TopicInfo};
 
-use super::{Planned, RunError};
+use super::RunError;
+use super::planned::Planned;
 use crate::pipeline::{LateRows, OnError};
 
 /// Partitions of every topic that the queries use.

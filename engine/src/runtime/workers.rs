@@ -20,9 +20,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::planned::Planned;
 use super::query::QueryRun;
 use super::topics::Partitions;
-use super::{Phase, Planned, RunError, Started, Upstream};
+use super::{Phase, RunError, Started, Upstream};
 
 /// Silence after which a worker is taken for dead, and others take over its tasks.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -91,7 +92,7 @@ impl Worker {
         };
         let options = ReaderOptions {
             from: ReadFrom::Group(GroupOptions {
-                group: format!("{}-workers", any.group()),
+                group: format!("{}-workers", any.name()),
                 topics: vec![any.tasks_topic()],
                 session_timeout: SESSION_TIMEOUT,
                 without_offset: WithoutOffset::Latest,

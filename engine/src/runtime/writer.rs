@@ -8,7 +8,8 @@ use broker::client::{
 use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchBuilder;
 
-use super::{Planned, now};
+use super::now;
+use super::planned::Planned;
 use crate::pipeline::Guarantee;
 use crate::state::changelog::Change;
 
