@@ -13,7 +13,7 @@
 //! it fences the first, and `kill -9` at any moment loses nothing and doubles nothing.
 //!
 //! - [`planned`]: the tasks of a run, and their names; [`topics`]: topics that must be there before anything is read;
-//! - [`restore`]: where a task goes on; [`snapshots`]: its state on disk; [`tables`]: what it
+//! - [`restore`]: where a task goes on; [`ends`]: where it stops; [`snapshots`]: its state on disk; [`tables`]: what it
 //!   joins; [`query`]: its loop; [`writer`]: its producer; [`reset`]: forgetting all of it;
 //! - [`shown`]: queries whose rows are shown and written nowhere; [`kept`]: what a query keeps, for
 //!   people to look at;
@@ -31,6 +31,7 @@
 //! all others, after their last commit. A query whose input another one writes is complete after
 //! that one.
 
+mod ends;
 mod kept;
 mod planned;
 mod progress;
@@ -235,6 +236,7 @@ impl Runtime {
         let stop = CancellationToken::new();
         let started = Started {
             client,
+            filled: options.filling.as_ref().map(|of| of.borrow().clone()).unwrap_or_default(),
             options,
             state_dir: state_dir.map(Arc::new),
             completed,
@@ -312,6 +314,8 @@ fn reported(planned: &[Planned]) -> Vec<Vec<TaskProgress>> {
 struct Started {
     client: Arc<dyn Client>,
     options: RuntimeOptions,
+    /// Topics that connectors of the run fill.
+    filled: BTreeSet<String>,
     state_dir: Option<Arc<SharedStateDir>>,
     completed: watch::Receiver<bool>,
     reports: Arc<Reports>,
@@ -343,6 +347,7 @@ impl Started {
         let upstreams: Vec<Upstream> = planned
             .iter()
             .map(|reader| Upstream {
+                topics: self.fed(&planned, reader),
                 inputs: written_by(&|topic| reader.reads(topic)),
                 tables: written_by(&|topic| reader.joins(topic)),
             })
@@ -426,6 +431,13 @@ impl Started {
         }
     }
 
+    /// Topics of a task that other tasks of the run write, or connectors do.
+    fn fed(&self, planned: &[Planned], reader: &Planned) -> BTreeSet<String> {
+        let of_tasks = planned.iter().map(|writer| writer.writes().to_owned());
+        let all = of_tasks.chain(self.filled.iter().cloned());
+        all.filter(|topic| reader.reads(topic) || reader.joins(topic)).collect()
+    }
+
     fn set_phase(&self, of: &Planned, phase: Phase) {
         self.reports.report(of.query_index, of.task_index, |progress| progress.phase = phase);
     }
@@ -438,9 +450,11 @@ impl QuerySummary {
     }
 }
 
-/// Done, each, when a query of this run that writes what another one reads has finished.
+/// What this run writes of what a query reads.
 #[derive(Default)]
 struct Upstream {
+    topics: BTreeSet<String>,
+    /// Done, each, when a task that writes inputs has finished; or tables.
     inputs: Vec<watch::Receiver<bool>>,
     tables: Vec<watch::Receiver<bool>>,
 }

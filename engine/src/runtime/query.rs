@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::client::{
-    Client, ClientError, Isolation, OffsetSpec, Reader, ReaderEvent, ReaderOptions,
-};
+use broker::client::{Client, ClientError, Reader, ReaderEvent, ReaderOptions};
 use broker::ids::{Offset, TopicPartition};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::ends::ends;
 use super::planned::Planned;
 use super::progress::Reports;
 use super::restore::{Place, places};
@@ -216,7 +215,8 @@ impl QueryRun {
         let partitions = |topic: &String| self.partitions.get(topic).copied().unwrap_or(1);
         let tables: Vec<(String, i32)> =
             topics.into_iter().map(|topic| (topic.clone(), partitions(&topic))).collect();
-        let opened = TableReader::open(self.client.as_ref(), tables).await;
+        let fed = &self.upstream.topics;
+        let opened = TableReader::open(self.client.as_ref(), tables, fed).await;
         let mut reader = opened.map_err(self.client_error("reading its tables"))?;
         while !reader.is_loaded() {
             let event = tokio::select! {
@@ -362,12 +362,9 @@ impl QueryRun {
     }
 
     async fn ends(&self, task: &Task) -> Result<BTreeMap<TopicPartition, Offset>, RunError> {
-        let partitions: Vec<TopicPartition> =
-            task.positions().map(|(partition, _)| partition.clone()).collect();
-        let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
-        let ends = self.client.list_offsets(&partitions, latest).await;
-        let ends = ends.map_err(self.client_error("finding the end of its inputs"))?;
-        Ok(partitions.into_iter().zip(ends.into_iter().map(Option::unwrap_or_default)).collect())
+        let partitions = task.positions().map(|(partition, _)| partition.clone());
+        let found = ends(self.client.as_ref(), partitions, &self.upstream.topics).await;
+        found.map_err(self.client_error("finding the end of its inputs"))
     }
 
     async fn commit(&self, running: &mut Running) -> Result<(), RunError> {

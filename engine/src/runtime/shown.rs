@@ -1,7 +1,7 @@
 //! A query whose rows are shown as they come: it reads as anybody may, is in no group, and writes
 //! and creates nothing. What it remembers is in memory and gone at its end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use broker::client::{Client, ClientError};
@@ -99,6 +99,7 @@ impl Runtime {
         let started = Started {
             client,
             options: RuntimeOptions::default(),
+            filled: BTreeSet::new(),
             state_dir: None,
             completed,
             reports: Arc::new(Reports::new(progress, reported(&planned))),

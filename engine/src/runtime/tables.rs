@@ -1,14 +1,13 @@
 //! Reading the topics of the tables that a query joins: from their beginnings at each start, then
 //! on and on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use broker::client::{
-    Client, ClientError, Isolation, OffsetSpec, Reader, ReaderEvent, ReaderOptions,
-};
+use broker::client::{Client, ClientError, OffsetSpec, Reader, ReaderEvent, ReaderOptions};
 use broker::ids::{Offset, TopicPartition};
 
+use super::ends::ends;
 use crate::task::{Task, TaskError};
 
 pub struct TableReader {
@@ -19,10 +18,11 @@ pub struct TableReader {
 }
 
 impl TableReader {
-    /// Opens topics, each with as many partitions as said.
+    /// Opens topics, each with as many partitions as said. `fed`: those that this run writes.
     pub async fn open(
         client: &dyn Client,
         topics: Vec<(String, i32)>,
+        fed: &BTreeSet<String>,
     ) -> Result<TableReader, ClientError> {
         let mut partitions = Vec::new();
         for (topic, count) in topics {
@@ -30,12 +30,9 @@ impl TableReader {
             partitions.extend((0..count).map(|at| TopicPartition::new(topic.clone(), at)));
         }
         let starts = client.list_offsets(&partitions, OffsetSpec::Earliest).await?;
-        let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
-        let ends = client.list_offsets(&partitions, latest).await?;
-        let or_zero =
-            |offsets: Vec<Option<Offset>>| offsets.into_iter().map(Option::unwrap_or_default);
-        let next: BTreeMap<_, _> = partitions.iter().cloned().zip(or_zero(starts)).collect();
-        let loaded_at = partitions.into_iter().zip(or_zero(ends)).collect();
+        let starts = starts.into_iter().map(Option::unwrap_or_default);
+        let next: BTreeMap<_, _> = partitions.iter().cloned().zip(starts).collect();
+        let loaded_at = ends(client, partitions, fed).await?;
         let from = next.iter().map(|(partition, offset)| (partition.clone(), *offset)).collect();
         let reader = client.reader(ReaderOptions::partitions(from)).await?;
         Ok(TableReader { reader, next, loaded_at })
