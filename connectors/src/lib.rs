@@ -12,7 +12,7 @@
 //! - [`task`]: the two seams that connectors are written against; [`records`]: what a source
 //!   gathers; [`offsets`]: where sources keep how far they are.
 //! - [`worker`]: runs the tasks; [`status`]: what they are doing.
-//! - [`mod@file`]: the file source and the file sink.
+//! - [`mod@file`]: the file source and the file sink; [`postgres`]: changes of a database.
 //!
 //! Invariants:
 //! - A source's records and the offsets they end at become visible together or not at all.
@@ -27,6 +27,7 @@ pub mod data;
 pub mod file;
 pub mod offsets;
 pub mod plugin;
+pub mod postgres;
 pub mod records;
 pub mod status;
 pub mod task;

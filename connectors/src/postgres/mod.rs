@@ -1,0 +1,5 @@
+//! Changes of a PostgreSQL database, by logical replication.
+
+pub mod lsn;
+pub mod pgoutput;
+pub mod wire;
