@@ -8,7 +8,11 @@
 //! ```
 //!
 //! - [`config`]: properties, checked all at once; [`plugin`]: the kinds of connector.
+//! - [`convert`]: values as bytes in a topic and back.
+//! - [`transforms`]: what becomes of records on the way.
 //! - [`data`]: records as values with schemas, Connect's data model.
+//! - [`chain`]: transforms and converters of one task; [`errors`]: what becomes of records that
+//!   do not get through.
 //! - [`task`]: the two seams that connectors are written against; [`records`]: what a source
 //!   gathers; [`offsets`]: where sources keep how far they are.
 //! - [`worker`]: runs the tasks; [`status`]: what they are doing.
@@ -22,8 +26,12 @@
 //! - Whatever the outside sends, memory stays bounded: by the longest line allowed, one poll and
 //!   what the producer lets be under way.
 
+pub mod chain;
+mod clock;
 pub mod config;
+pub mod convert;
 pub mod data;
+pub mod errors;
 pub mod file;
 pub mod offsets;
 pub mod plugin;
@@ -32,6 +40,7 @@ pub mod records;
 pub mod status;
 pub mod task;
 mod topics;
+pub mod transforms;
 pub mod worker;
 
 pub use config::{ConfigProblem, ConnectorConfig, validate};

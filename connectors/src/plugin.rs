@@ -1,8 +1,10 @@
 //! The kinds of connector there are, and the keys that all of one kind share.
 
 use crate::config::{ConfigKey, ConnectorConfig, KeyType, Presence};
+use crate::errors;
 use crate::file;
 use crate::task::{SinkTask, SourceTask};
+use crate::transforms::settings;
 
 /// The key that names a plugin.
 pub const CLASS_KEY: &str = "connector.class";
@@ -17,6 +19,8 @@ pub struct Plugin {
     /// One sentence, without a full stop.
     pub doc: &'static str,
     pub tasks: Tasks,
+    /// The class that converts keys and values where neither connector nor worker names one.
+    pub converter: &'static str,
     /// The keys of its own; see [`Plugin::keys`].
     pub own_keys: &'static [ConfigKey],
 }
@@ -63,18 +67,14 @@ impl Plugin {
             ConnectorKind::Source => SOURCE_KEYS,
             ConnectorKind::Sink => SINK_KEYS,
         };
-        COMMON_KEYS.iter().chain(of_kind).chain(self.own_keys)
+        let common = COMMON_KEYS.iter().chain(settings::LIST_KEYS).chain(errors::KEYS);
+        common.chain(of_kind).chain(self.own_keys)
     }
 
     pub(crate) fn spellings(&self) -> impl Iterator<Item = &'static str> + use<> {
         std::iter::once(self.name).chain(self.classes.iter().copied())
     }
 }
-
-const CONVERTERS: KeyType = KeyType::OneOf(&[
-    "org.apache.kafka.connect.storage.StringConverter",
-    "org.apache.kafka.connect.converters.ByteArrayConverter",
-]);
 
 const COMMON_KEYS: &[ConfigKey] = &[
     ConfigKey {
@@ -99,25 +99,25 @@ const COMMON_KEYS: &[ConfigKey] = &[
         example: "1",
     },
     ConfigKey {
-        name: "errors.tolerance",
-        key_type: KeyType::OneOf(&["none", "all"]),
-        presence: Presence::Default("none"),
-        doc: "Whether a record that cannot be handled fails the task or is skipped and counted",
-        example: "all",
-    },
-    ConfigKey {
         name: "key.converter",
-        key_type: CONVERTERS,
-        presence: Presence::Default("org.apache.kafka.connect.storage.StringConverter"),
-        doc: "How keys become bytes; text and bytes pass as they are",
+        key_type: KeyType::Text,
+        presence: Presence::Optional,
+        doc: "How keys become bytes and back, by the class of a converter; else the worker's",
         example: "org.apache.kafka.connect.storage.StringConverter",
     },
     ConfigKey {
         name: "value.converter",
-        key_type: CONVERTERS,
-        presence: Presence::Default("org.apache.kafka.connect.storage.StringConverter"),
-        doc: "How values become bytes; text and bytes pass as they are",
+        key_type: KeyType::Text,
+        presence: Presence::Optional,
+        doc: "How values become bytes and back, by the class of a converter; else the worker's",
         example: "org.apache.kafka.connect.storage.StringConverter",
+    },
+    ConfigKey {
+        name: "header.converter",
+        key_type: KeyType::Text,
+        presence: Presence::Optional,
+        doc: "How headers become bytes and back, by the class of a converter; else the worker's",
+        example: "org.apache.kafka.connect.storage.SimpleHeaderConverter",
     },
 ];
 
@@ -129,10 +129,14 @@ const SOURCE_KEYS: &[ConfigKey] = &[ConfigKey {
     example: "4",
 }];
 
-const SINK_KEYS: &[ConfigKey] = &[ConfigKey {
-    name: "topics",
-    key_type: KeyType::Topics,
-    presence: Presence::Required,
-    doc: "The topics to read, separated by commas",
-    example: "delays-by-hour",
-}];
+const SINK_KEYS: &[ConfigKey] = &[
+    ConfigKey {
+        name: "topics",
+        key_type: KeyType::Topics,
+        presence: Presence::Required,
+        doc: "The topics to read, separated by commas",
+        example: "delays-by-hour",
+    },
+    errors::DEAD_LETTER_TOPIC,
+    errors::DEAD_LETTER_CONTEXT,
+];

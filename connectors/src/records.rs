@@ -1,4 +1,9 @@
 //! What a source has gathered: record batches per partition, and the offsets they end at.
+//!
+//! A source appends bytes, or records of Connect's data model. The latter go through the task's
+//! [`Chain`] here and at once, and so do bytes if it would change them. A record may end up with
+//! a topic that has not been looked up yet: it waits for that, with all that follow to the same
+//! topic, until the worker has done so.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,14 +12,19 @@ use broker::client::partition_for_key;
 use broker::ids::TopicPartition;
 use broker::record::BatchBuilder;
 
+use crate::chain::{Chain, WrittenRecord};
+use crate::data::{ConnectRecord, Schema, SchemaAndValue, Text, Value};
+use crate::errors::ErrorPolicy;
 use crate::offsets::{SourceOffset, SourcePartition};
-use crate::task::{OutgoingBatch, SourceRecord, Topic};
+use crate::task::{OutgoingBatch, SourceRecord, TaskError, Topic};
 
 /// Size at which a batch is full: large enough to amortise its cost, and below the 1,048,588
 /// bytes that Kafka's `max.message.bytes` allows by default.
 pub const BATCH_BYTES: usize = 512 << 10;
 /// A poll that has gathered this much returns, so that the worker can send it.
 pub const POLL_BYTES: usize = 1 << 20;
+/// How many topics are remembered: transforms may make any number of names.
+const TOPICS_MAX: usize = 10_000;
 /// The most that a record's fields take beside its key, value and headers.
 const RECORD_OVERHEAD: usize = 32;
 
@@ -36,9 +46,31 @@ pub struct SourceRecords {
     gathered_bytes: usize,
     input_bytes: u64,
     skipped: u64,
+    chain: Chain,
+    errors: ErrorPolicy,
+    written: WrittenRecord,
+    /// Topics that records may go to.
+    topics: HashMap<Text, Topic>,
+    /// Records whose topic has not been looked up yet.
+    waiting: Vec<Waiting>,
+    /// Why the task has to fail; nothing is taken any more then.
+    failure: Option<TaskError>,
+}
+
+/// A record that is ready but for its topic.
+#[derive(Debug)]
+struct Waiting {
+    topic: Text,
+    partition: Option<i32>,
+    timestamp_ms: i64,
+    record: WrittenRecord,
 }
 
 impl SourceRecords {
+    pub(crate) fn new(chain: Chain, errors: ErrorPolicy) -> SourceRecords {
+        SourceRecords { chain, errors, ..SourceRecords::default() }
+    }
+
     /// Bounds the records in a batch, beside its bytes.
     pub fn set_batch_records_max(&mut self, records: usize) {
         self.batch_records_max = Some(records.max(1));
@@ -49,8 +81,117 @@ impl SourceRecords {
         self.gathered_bytes >= POLL_BYTES
     }
 
+    /// Adds a record of Connect's data model, to the topic that it names. Without a timestamp it
+    /// gets the present time.
+    pub fn append_record(&mut self, record: ConnectRecord) {
+        if self.failure.is_some() {
+            return;
+        }
+        let from = record.topic.clone();
+        let mut written = std::mem::take(&mut self.written);
+        match self.chain.write(record, &mut written) {
+            Ok(Some(record)) => self.append_written(record, &mut written),
+            Ok(None) => {}
+            Err(error) => match self.errors.tolerate(&error, &format!("record for '{from}'")) {
+                Ok(()) => self.skipped += 1,
+                Err(error) => self.failure = Some(error),
+            },
+        }
+        self.written = written;
+    }
+
+    fn append_written(&mut self, record: ConnectRecord, written: &mut WrittenRecord) {
+        let timestamp_ms = record.timestamp_ms.unwrap_or_else(crate::clock::now_ms);
+        let ConnectRecord { topic, partition, .. } = record;
+        // Those that wait must not be overtaken by others of their topic.
+        match self.topics.get(&topic) {
+            Some(known) if self.waiting.is_empty() => {
+                let known = known.clone();
+                self.append_bytes(&known, timestamp_ms, partition, written);
+            }
+            _ => {
+                let record = std::mem::take(written);
+                self.gathered_bytes += record.size();
+                self.waiting.push(Waiting { topic, partition, timestamp_ms, record });
+            }
+        }
+    }
+
+    fn append_bytes(
+        &mut self,
+        topic: &Topic,
+        timestamp_ms: i64,
+        partition: Option<i32>,
+        record: &WrittenRecord,
+    ) {
+        let headers: Vec<(&str, Option<&[u8]>)> =
+            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        let (key, value) = (record.key(), record.value());
+        // A number from elsewhere may be beyond what the topic has.
+        let partition = partition.filter(|number| (0..topic.partitions).contains(number));
+        let headers = &headers;
+        self.append_raw(topic, SourceRecord { timestamp_ms, key, value, headers, partition });
+    }
+
+    /// The topics that records wait for.
+    pub(crate) fn topics_to_find(&mut self) -> Vec<Text> {
+        if self.topics.len() >= TOPICS_MAX {
+            self.topics.clear();
+        }
+        let mut topics: Vec<Text> = Vec::new();
+        for waiting in &self.waiting {
+            if !self.topics.contains_key(&waiting.topic) && !topics.contains(&waiting.topic) {
+                topics.push(waiting.topic.clone());
+            }
+        }
+        topics
+    }
+
+    /// Takes up topics that were looked up: all that records wait for.
+    pub(crate) fn found(&mut self, topics: Vec<Topic>) {
+        self.topics.extend(topics.into_iter().map(|topic| (Text::from(&*topic.name), topic)));
+        for Waiting { topic, partition, timestamp_ms, record } in std::mem::take(&mut self.waiting)
+        {
+            let topic = self.topics.get(&topic).expect("all were looked up").clone();
+            self.gathered_bytes = self.gathered_bytes.saturating_sub(record.size());
+            self.append_bytes(&topic, timestamp_ms, partition, &record);
+        }
+    }
+
+    /// Why the task has to fail, if it has to.
+    pub(crate) fn take_failure(&mut self) -> Option<TaskError> {
+        self.failure.take()
+    }
+
     /// Adds a record.
     pub fn append(&mut self, topic: &Topic, record: SourceRecord<'_>) {
+        if self.chain.passes_bytes() {
+            self.append_raw(topic, record);
+            return;
+        }
+        let name = self.known(topic);
+        let mut of = ConnectRecord::new(&name, text(record.key), text(record.value));
+        of.timestamp_ms = Some(record.timestamp_ms);
+        of.partition = record.partition;
+        for (name, value) in record.headers {
+            of.add_header(*name, text(*value));
+        }
+        self.append_record(of);
+    }
+
+    /// The topic's name, under which it is known from now on.
+    fn known(&mut self, topic: &Topic) -> Text {
+        match self.topics.get_key_value(topic.name.as_bytes()) {
+            Some((name, _)) => name.clone(),
+            None => {
+                let name = Text::from(&*topic.name);
+                self.topics.insert(name.clone(), topic.clone());
+                name
+            }
+        }
+    }
+
+    fn append_raw(&mut self, topic: &Topic, record: SourceRecord<'_>) {
         let headers = record.headers.iter();
         let size = RECORD_OVERHEAD
             + record.key.map_or(0, <[u8]>::len)
@@ -70,6 +211,10 @@ impl SourceRecords {
 
     /// Adds a record that has a value alone: the short way for sources of many small ones.
     pub fn append_value(&mut self, topic: &Topic, timestamp_ms: i64, value: &[u8]) {
+        if !self.chain.passes_bytes() {
+            let value = Some(value);
+            return self.append(topic, SourceRecord { timestamp_ms, value, ..Default::default() });
+        }
         let size = RECORD_OVERHEAD + value.len();
         self.keyless_batch(topic, size).append(timestamp_ms, None, Some(value));
         self.gathered_bytes += size;
@@ -89,7 +234,10 @@ impl SourceRecords {
 
     /// Whether there is anything to commit.
     pub(crate) fn is_empty(&self) -> bool {
-        self.full.is_empty() && self.open.is_empty() && self.offsets.is_empty()
+        self.full.is_empty()
+            && self.open.is_empty()
+            && self.offsets.is_empty()
+            && self.waiting.is_empty()
     }
 
     /// Batches that are full, in the order in which they have to be sent.
@@ -167,6 +315,18 @@ impl SourceRecords {
             self.open.push((to.clone(), BatchBuilder::default()));
             self.open.len() - 1
         })
+    }
+}
+
+/// What bytes are to transforms: text where they can be.
+fn text(bytes: Option<&[u8]>) -> SchemaAndValue {
+    let Some(bytes) = bytes else { return SchemaAndValue::NULL };
+    match Text::from_utf8(bytes::Bytes::copy_from_slice(bytes)) {
+        Ok(text) => SchemaAndValue::new(&Schema::string(), Value::String(text)),
+        Err(_) => {
+            let bytes = bytes::Bytes::copy_from_slice(bytes);
+            SchemaAndValue::new(&Schema::bytes(), Value::Bytes(bytes))
+        }
     }
 }
 

@@ -16,6 +16,9 @@ use broker::record::records::Record;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::convert::json::{JsonConverter, JsonOptions};
+use crate::convert::value_to_string;
+use crate::data::{ConnectRecord, Value};
 use crate::offsets::{SourceOffset, SourcePartition, StoredOffsets};
 use crate::records::SourceRecords;
 use crate::topics;
@@ -108,8 +111,17 @@ pub struct SourceRecord<'a> {
 }
 
 /// Takes records out.
+///
+/// An error that may be gone at a later attempt is a [`Retriable`](crate::errors::Retriable): the
+/// same records are put again.
 #[async_trait]
 pub trait SinkTask: Send {
+    /// Whether it asks for [values](SinkRecords::values). Otherwise records are read as values
+    /// only where transforms or converters have to.
+    fn wants_values(&self) -> bool {
+        false
+    }
+
     /// Partitions were given to this task. A sink that keeps offsets together with its output
     /// returns them: records before them are there already and will not be put again.
     async fn open(
@@ -137,12 +149,22 @@ pub struct SinkPartition {
 }
 
 /// What became of the records that were put.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Put {
     pub records: u64,
     pub bytes: u64,
     /// Records left out on purpose, such as tombstones.
     pub skipped: u64,
+    /// Records that the outside would not have, in their order. Whether the task goes on without
+    /// them, and where they go, is for `errors.tolerance` to say.
+    pub refused: Vec<Refused>,
+}
+
+/// A record that the outside would not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub offset: Offset,
+    pub reason: String,
 }
 
 /// Records of one partition for a sink; cheap to clone.
@@ -151,6 +173,8 @@ pub struct SinkRecords {
     pub(crate) fetched: FetchedBatches,
     /// Records before this one are none of the sink's.
     pub(crate) from: Offset,
+    /// What converters and transforms have made of them, if they were asked to.
+    pub(crate) values: Option<Arc<[ConnectRecord]>>,
 }
 
 /// A record batch from a topic that cannot be read.
@@ -163,7 +187,7 @@ pub struct UnreadableBatch {
 
 impl SinkRecords {
     pub fn new(fetched: FetchedBatches, from: Offset) -> SinkRecords {
-        SinkRecords { fetched, from }
+        SinkRecords { fetched, from, values: None }
     }
 
     pub fn partition(&self) -> &TopicPartition {
@@ -175,7 +199,41 @@ impl SinkRecords {
         self.fetched.next_offset
     }
 
-    /// Hands each record over in turn.
+    /// What converters and transforms have made of the records: for sinks that
+    /// [want values](SinkTask::wants_values).
+    pub fn values(&self) -> &[ConnectRecord] {
+        self.values.as_deref().expect("the worker gives values to those who want them")
+    }
+
+    /// Hands over the text of each record's value: what stands in the topic, or what converters
+    /// and transforms have made of it, as text where it is text and else as JSON.
+    pub fn for_each_text<E: From<UnreadableBatch>>(
+        &self,
+        mut take: impl FnMut(Option<&[u8]>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(values) = &self.values else { return self.for_each(|record| take(record.value)) };
+        let options = JsonOptions { schemas: false, ..JsonOptions::default() };
+        let mut json = JsonConverter::new(options);
+        let mut text = Vec::new();
+        for record in values.iter() {
+            match &record.value.value {
+                Value::Null => take(None)?,
+                Value::String(value) => take(Some(value.as_bytes()))?,
+                Value::Bytes(value) => take(Some(value))?,
+                value => {
+                    text.clear();
+                    // What has no form in JSON has one as text.
+                    if json.write(&record.value, &mut text).is_err() {
+                        text = value_to_string(value).into_bytes();
+                    }
+                    take(Some(&text))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands each record over in turn, as it stands in the topic.
     pub fn for_each<E: From<UnreadableBatch>>(
         &self,
         mut take: impl FnMut(&Record<'_>) -> Result<(), E>,

@@ -10,9 +10,6 @@ pub enum Elsewhere {
     NotYet(&'static str),
 }
 
-const TRANSFORMS: Elsewhere = Elsewhere::NotYet("single message transforms");
-const PREDICATES: Elsewhere = Elsewhere::NotYet("predicates");
-const DEAD_LETTERS: Elsewhere = Elsewhere::NotYet("dead-letter topics");
 const TOPICS_REGEX: Elsewhere = Elsewhere::NotYet("sinks that choose topics by a pattern");
 
 /// Keys by name; one that ends in `*` stands for all that begin so.
@@ -20,14 +17,9 @@ const KEYS: &[(&str, Elsewhere)] = &[
     ("admin.override.*", Elsewhere::NoMeaning),
     ("config.action.reload", Elsewhere::NoMeaning),
     ("consumer.override.*", Elsewhere::NoMeaning),
-    ("errors.deadletterqueue.*", DEAD_LETTERS),
-    ("errors.log.*", Elsewhere::NoMeaning),
-    ("errors.retry.*", Elsewhere::NoMeaning),
+    ("errors.deadletterqueue.*", Elsewhere::NoMeaning),
     ("exactly.once.support", Elsewhere::NoMeaning),
-    ("header.converter*", Elsewhere::NoMeaning),
-    ("key.converter.*", Elsewhere::NoMeaning),
     ("offsets.storage.topic", Elsewhere::NoMeaning),
-    ("predicates*", PREDICATES),
     ("producer.override.*", Elsewhere::NoMeaning),
     ("tasks.max.enforce", Elsewhere::NoMeaning),
     ("topic.creation.default.*", Elsewhere::NoMeaning),
@@ -35,8 +27,6 @@ const KEYS: &[(&str, Elsewhere)] = &[
     ("topic.creation.groups", Elsewhere::NotYet("groups of topics to create")),
     ("topics.regex", TOPICS_REGEX),
     ("transaction.boundary*", Elsewhere::NoMeaning),
-    ("transforms*", TRANSFORMS),
-    ("value.converter.*", Elsewhere::NoMeaning),
 ];
 
 pub(crate) fn find(name: &str) -> Option<Elsewhere> {

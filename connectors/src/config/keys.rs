@@ -22,6 +22,16 @@ pub enum KeyType {
         min: i64,
         max: i64,
     },
+    /// `true` or `false`.
+    Boolean,
+    /// Any text, even none.
+    AnyText,
+    /// Texts, separated by commas; at least one.
+    List,
+    /// Texts, separated by commas, or none.
+    AnyList,
+    /// A regular expression.
+    Regex,
     /// One of these words, in any case.
     OneOf(&'static [&'static str]),
     /// The name of one topic.
@@ -44,6 +54,7 @@ pub enum Presence {
 pub enum Value {
     Text(String),
     Integer(i64),
+    Boolean(bool),
     List(Vec<String>),
 }
 
@@ -53,22 +64,67 @@ const TOPIC_LEN_MAX: usize = 249;
 impl ConfigKey {
     /// Reads `text` as a value of this key.
     pub fn parse(&self, text: &str) -> Result<Value, ConfigProblem> {
+        self.parse_as(self.name, text)
+    }
+
+    /// The same, of a key that stands as `full` among the properties.
+    pub(crate) fn parse_as(&self, full: &str, text: &str) -> Result<Value, ConfigProblem> {
         let text = text.trim();
+        let full = Full(full);
         let checked = match self.key_type {
-            _ if text.is_empty() => Err((format!("`{}` is empty", self.name), None)),
+            KeyType::AnyText => Ok(Value::Text(text.to_owned())),
+            KeyType::AnyList => Ok(Value::List(items(text))),
+            _ if text.is_empty() => Err((format!("`{full}` is empty"), None)),
             KeyType::Text => Ok(Value::Text(text.to_owned())),
-            KeyType::Integer { min, max } => self.integer(text, min, max),
-            KeyType::OneOf(words) => self.one_of(text, words),
-            KeyType::Topic => self.topic(text).map(Value::Text),
-            KeyType::Topics => self.topics(text),
-            KeyType::File => self.file(text),
+            KeyType::Integer { min, max } => full.integer(text, min, max),
+            KeyType::Boolean => full.one_of(text, &["true", "false"]).map(|word| match word {
+                Value::Text(word) => Value::Boolean(word == "true"),
+                other => other,
+            }),
+            KeyType::List => match items(text) {
+                items if items.is_empty() => Err((format!("`{full}` names nothing"), None)),
+                items => Ok(Value::List(items)),
+            },
+            KeyType::Regex => full.regex(text),
+            KeyType::OneOf(words) => full.one_of(text, words),
+            KeyType::Topic => full.topic(text).map(Value::Text),
+            KeyType::Topics => full.topics(text),
+            KeyType::File => full.file(text),
         };
         checked.map_err(|(message, help)| ConfigProblem {
-            key: self.name.to_owned(),
+            key: full.0.to_owned(),
             value: Some(text.to_owned()),
             message,
-            help: help.or_else(|| Some(format!("for example `{} = {}`", self.name, self.example))),
+            help: help.or_else(|| Some(format!("for example `{full} = {}`", self.example))),
         })
+    }
+}
+
+/// Items between commas.
+fn items(text: &str) -> Vec<String> {
+    let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.map(str::to_owned).collect()
+}
+
+/// A key's name as it stands among the properties.
+struct Full<'a>(&'a str);
+
+impl std::fmt::Display for Full<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl Full<'_> {
+    fn regex(&self, text: &str) -> Checked {
+        if let Err(error) = regex::Regex::new(text) {
+            let text = error.to_string();
+            let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            let help = "patterns are those of Java without look-around and back-references; \
+                        a transform's `negate` says when something does not match";
+            return Err((format!("`{self}` is no pattern: {reason}"), Some(help.to_owned())));
+        }
+        Ok(Value::Text(text.to_owned()))
     }
 
     fn integer(&self, text: &str, min: i64, max: i64) -> Checked {
@@ -76,12 +132,10 @@ impl ConfigKey {
         match plain.parse::<i64>() {
             Ok(number) if (min..=max).contains(&number) => Ok(Value::Integer(number)),
             Ok(number) if number < min => {
-                Err((format!("`{}` must be at least {min}, not {number}", self.name), None))
+                Err((format!("`{}` must be at least {min}, not {number}", self), None))
             }
-            Ok(number) => {
-                Err((format!("`{}` must be at most {max}, not {number}", self.name), None))
-            }
-            Err(_) => Err((format!("`{}` must be a whole number, not '{text}'", self.name), None)),
+            Ok(number) => Err((format!("`{}` must be at most {max}, not {number}", self), None)),
+            Err(_) => Err((format!("`{}` must be a whole number, not '{text}'", self), None)),
         }
     }
 
@@ -92,7 +146,7 @@ impl ConfigKey {
         let list = words.join("` or `");
         let help =
             nearest(text, words.iter().copied()).map(|near| format!("did you mean `{near}`?"));
-        Err((format!("`{}` must be `{list}`, not '{text}'", self.name), help))
+        Err((format!("`{}` must be `{list}`, not '{text}'", self), help))
     }
 
     fn topic(&self, text: &str) -> Result<String, (String, Option<String>)> {
@@ -107,7 +161,7 @@ impl ConfigKey {
             return Ok(text.to_owned());
         };
         let help = "topic names consist of letters, digits, `.`, `_` and `-`";
-        Err((format!("`{}`: topic name '{text}' {reason}", self.name), Some(help.to_owned())))
+        Err((format!("`{}`: topic name '{text}' {reason}", self), Some(help.to_owned())))
     }
 
     fn topics(&self, text: &str) -> Checked {
@@ -119,18 +173,18 @@ impl ConfigKey {
             }
         }
         if names.is_empty() {
-            return Err((format!("`{}` names no topic", self.name), None));
+            return Err((format!("`{}` names no topic", self), None));
         }
         Ok(Value::List(names))
     }
 
     fn file(&self, text: &str) -> Checked {
         if text.contains('\0') {
-            return Err((format!("`{}` contains a zero byte", self.name), None));
+            return Err((format!("`{}` contains a zero byte", self), None));
         }
         if text.ends_with('/') {
             let help = "name one file in it";
-            return Err((format!("`{}` is a directory: '{text}'", self.name), Some(help.into())));
+            return Err((format!("`{}` is a directory: '{text}'", self), Some(help.into())));
         }
         Ok(Value::Text(text.to_owned()))
     }

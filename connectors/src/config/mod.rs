@@ -4,18 +4,22 @@
 //! table drives validation, "did you mean" and the documentation. [`validate`] reports every
 //! mistake at once and starts nothing.
 //!
-//! - [`keys`]: the table's types and how one value is checked; [`elsewhere`]: keys of Connect
-//!   that have no meaning here, or none yet.
+//! - [`keys`]: the table's types and how one value is checked; [`settings`]: the checked values;
+//!   [`elsewhere`]: keys of Connect that have no meaning here, or none yet.
 
 pub mod elsewhere;
 pub mod keys;
+pub mod settings;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use keys::{ConfigKey, KeyType, Presence, Value};
+pub use settings::Settings;
 
+use crate::convert::{self, ConverterSettings, Part};
 use crate::plugin::{self, Plugin};
+use crate::transforms::{self, Step};
 use elsewhere::Elsewhere;
 
 /// One mistake in a connector's properties.
@@ -35,7 +39,9 @@ pub struct ConfigProblem {
 pub struct ConnectorConfig {
     name: String,
     plugin: &'static Plugin,
-    values: BTreeMap<&'static str, Value>,
+    settings: Settings,
+    converters: ConverterSettings,
+    steps: Vec<Step>,
     base_dir: PathBuf,
     ignored: Vec<String>,
 }
@@ -47,23 +53,72 @@ pub fn validate(
     properties: &BTreeMap<String, String>,
     base_dir: &Path,
 ) -> Result<ConnectorConfig, Vec<ConfigProblem>> {
+    validate_with(name, properties, base_dir, &BTreeMap::new())
+}
+
+/// The same, for a connector of a worker whose properties say what converters are used where a
+/// connector names none.
+pub fn validate_with(
+    name: &str,
+    properties: &BTreeMap<String, String>,
+    base_dir: &Path,
+    worker: &BTreeMap<String, String>,
+) -> Result<ConnectorConfig, Vec<ConfigProblem>> {
+    let properties = &with_worker_converters(properties, worker);
     let mut problems = Vec::new();
     check_name(name, properties, &mut problems);
-    let plugin = find_plugin(properties, &mut problems);
-    let (values, ignored) = match plugin {
-        Some(plugin) => check_keys(plugin, properties, &mut problems),
-        None => Default::default(),
-    };
-    match plugin {
-        Some(plugin) if problems.is_empty() => Ok(ConnectorConfig {
+    let Some(plugin) = find_plugin(properties, &mut problems) else { return Err(problems) };
+    let mut ignored = Vec::new();
+    let settings = Settings::check("", plugin.keys(), properties, &mut problems);
+    let converters = check_converters(plugin, properties, &mut ignored, &mut problems);
+    let steps = transforms::settings::steps(&settings, properties, &mut problems);
+    check_unknown(plugin, properties, &mut ignored, &mut problems);
+    match converters {
+        Some(converters) if problems.is_empty() => Ok(ConnectorConfig {
             name: name.to_owned(),
             plugin,
-            values,
+            settings,
+            converters,
+            steps,
             base_dir: base_dir.to_owned(),
             ignored,
         }),
         _ => Err(problems),
     }
+}
+
+/// A converter that the worker names counts with all that the worker says of it, or not at all.
+fn with_worker_converters(
+    properties: &BTreeMap<String, String>,
+    worker: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut all = properties.clone();
+    for part in Part::ALL.map(Part::key).into_iter().filter(|key| !properties.contains_key(*key)) {
+        let prefix = format!("{part}.");
+        let of_part = worker.iter().filter(|(key, _)| *key == part || key.starts_with(&prefix));
+        for (key, value) in of_part {
+            all.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    all
+}
+
+fn check_converters(
+    plugin: &'static Plugin,
+    properties: &BTreeMap<String, String>,
+    ignored: &mut Vec<String>,
+    problems: &mut Vec<ConfigProblem>,
+) -> Option<ConverterSettings> {
+    let mut choose =
+        |part, default| convert::settings::choose(part, default, properties, ignored, problems);
+    let (key, value) = (choose(Part::Key, plugin.converter), choose(Part::Value, plugin.converter));
+    let header = choose(Part::Header, convert::settings::HEADER_DEFAULT);
+    Some(ConverterSettings { key: key?, value: value?, header: header? })
+}
+
+/// The class without its package.
+pub(crate) fn class_name(class: &str) -> &str {
+    class.rsplit('.').next().unwrap_or(class)
 }
 
 impl ConnectorConfig {
@@ -85,37 +140,39 @@ impl ConnectorConfig {
         }
     }
 
-    /// The value of `key`, or of its default.
+    /// The values of the plugin's keys.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// How its records become bytes and back.
+    pub fn converters(&self) -> &ConverterSettings {
+        &self.converters
+    }
+
+    /// The transforms of its records, in order.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// See [`Settings::get`].
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.values.get(key)
+        self.settings.get(key)
     }
 
-    /// The text of a key that the plugin declares as text, with a default or as required.
+    /// See [`Settings::text`].
     pub fn text(&self, key: &str) -> &str {
-        match self.get(key) {
-            Some(Value::Text(text)) => text,
-            other => {
-                panic!("key '{key}' is not declared as a text that is always there: {other:?}")
-            }
-        }
+        self.settings.text(key)
     }
 
-    /// The number of a key that the plugin declares as a number, with a default or as required.
+    /// See [`Settings::integer`].
     pub fn integer(&self, key: &str) -> i64 {
-        match self.get(key) {
-            Some(Value::Integer(number)) => *number,
-            other => panic!("key '{key}' is not declared as a number that is there: {other:?}"),
-        }
+        self.settings.integer(key)
     }
 
-    /// The items of a key that the plugin declares as a list, with a default or as required.
+    /// See [`Settings::list`].
     pub fn list(&self, key: &str) -> &[String] {
-        match self.get(key) {
-            Some(Value::List(items)) => items,
-            other => {
-                panic!("key '{key}' is not declared as a list that is always there: {other:?}")
-            }
-        }
+        self.settings.list(key)
     }
 
     /// The path of a key that the plugin declares as a file, from the base directory.
@@ -181,36 +238,19 @@ fn find_plugin(
     found
 }
 
-type CheckedValues = (BTreeMap<&'static str, Value>, Vec<String>);
-
-fn check_keys(
+/// Whether there is a key that nobody declares.
+fn check_unknown(
     plugin: &'static Plugin,
     properties: &BTreeMap<String, String>,
+    ignored: &mut Vec<String>,
     problems: &mut Vec<ConfigProblem>,
-) -> CheckedValues {
-    let mut values = BTreeMap::new();
-    let mut ignored = Vec::new();
-    for key in plugin.keys() {
-        match (properties.get(key.name).map(|text| text.trim()), key.presence) {
-            (Some(text), _) => match key.parse(text) {
-                Ok(value) => drop(values.insert(key.name, value)),
-                Err(problem) => problems.push(problem),
-            },
-            (None, Presence::Default(text)) => {
-                let value = key.parse(text).expect("defaults are checked by a test");
-                values.insert(key.name, value);
-            }
-            (None, Presence::Required) => problems.push(ConfigProblem {
-                key: key.name.to_owned(),
-                value: None,
-                message: format!("`{}` is missing: {}", key.name, lower_first(key.doc)),
-                help: Some(format!("for example `{} = {}`", key.name, key.example)),
-            }),
-            (None, Presence::Optional) => {}
-        }
-    }
+) {
     for (name, text) in properties {
-        if plugin.keys().any(|key| key.name == name) {
+        let parts = ["key.converter.", "value.converter.", "header.converter."];
+        let elsewhere = ["transforms.", "predicates."];
+        if plugin.keys().any(|key| key.name == name)
+            || parts.iter().chain(&elsewhere).any(|prefix| name.starts_with(prefix))
+        {
             continue;
         }
         match elsewhere::find(name) {
@@ -224,15 +264,14 @@ fn check_keys(
             None => problems.push(unknown_key(plugin, name, text)),
         }
     }
-    (values, ignored)
 }
 
 fn unknown_key(plugin: &'static Plugin, name: &str, text: &str) -> ConfigProblem {
     let near = keys::nearest(name, plugin.keys().map(|key| key.name));
     let help = near.map_or_else(
         || {
-            let keys = plugin.keys().map(|key| key.name).collect::<Vec<_>>().join("`, `");
-            format!("it knows `{keys}`")
+            let keys = plugin.own_keys.iter().map(|key| key.name).collect::<Vec<_>>();
+            format!("beside what all connectors know, it knows `{}`", keys.join("`, `"))
         },
         |near| format!("did you mean `{near}`?"),
     );
@@ -242,13 +281,6 @@ fn unknown_key(plugin: &'static Plugin, name: &str, text: &str) -> ConfigProblem
         message: format!("`{}` has no key `{name}`", plugin.name),
         help: Some(help),
     }
-}
-
-fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    chars
-        .next()
-        .map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect::<String>())
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ fn keys_without_a_meaning_here_are_named_in_one_warning() {
         "connector.class=file-source
          file=f
          topic=t
-         errors.log.enable=true
+         admin.override.x=true
          errors.tolerance=ALL
          producer.override.linger.ms=5",
     )
@@ -61,7 +61,7 @@ fn keys_without_a_meaning_here_are_named_in_one_warning() {
     assert_eq!(config.text("errors.tolerance"), "all");
     expect![[r#"
         Some(
-            "connector 'flights-file': keys 'errors.log.enable', 'producer.override.linger.ms' have no meaning here",
+            "connector 'flights-file': keys 'admin.override.x', 'producer.override.linger.ms' have no meaning here",
         )
     "#]]
     .assert_debug_eq(&config.warning());
@@ -93,12 +93,12 @@ fn every_mistake_is_reported_at_once() {
                 topic names consist of letters, digits, `.`, `_` and `-`
             batch.size = Some("many"): `batch.size` must be a whole number, not 'many'
                 for example `batch.size = 2000`
+            transforms.a.type = None: `transforms.a.type` is missing: it says what kind of transform this is
+                for example `transforms.a.type = org.apache.kafka.connect.transforms.Cast`
             colour = Some("red"): `file-source` has no key `colour`
-                it knows `name`, `connector.class`, `tasks.max`, `errors.tolerance`, `key.converter`, `value.converter`, `topic.creation.default.partitions`, `file`, `topic`, `batch.size`, `line.bytes.max`, `poll.interval.ms`
+                beside what all connectors know, it knows `file`, `topic`, `batch.size`, `line.bytes.max`, `poll.interval.ms`
             topcs = Some("flights"): `file-source` has no key `topcs`
                 did you mean `topic`?
-            transforms = Some("a"): `transforms`: single message transforms are not part of this version
-                take the key out
         "#]],
     );
 }
@@ -140,18 +140,53 @@ fn what_is_missing_is_said_with_an_example() {
     );
 }
 
+const FILE: &str = "connector.class=file-source\nfile=f\ntopic=t\n";
+
 #[test]
-fn a_converter_that_would_change_the_data_is_refused() {
+fn a_converter_that_is_unknown_or_told_nonsense_is_refused() {
     problems(
-        "connector.class=file-source
-         file=f
-         topic=t
-         value.converter=org.apache.kafka.connect.json.JsonConverter",
+        &format!(
+            "{FILE}key.converter=org.apache.kafka.connect.json.JsonConvertor
+             value.converter=JsonConverter
+             value.converter.schema.enable=false
+             value.converter.decimal.format=DECIMAL
+             header.converter=io.confluent.connect.avro.AvroConverter"
+        ),
         expect![[r#"
-            value.converter = Some("org.apache.kafka.connect.json.JsonConverter"): `value.converter` must be `org.apache.kafka.connect.storage.StringConverter` or `org.apache.kafka.connect.converters.ByteArrayConverter`, not 'org.apache.kafka.connect.json.JsonConverter'
-                for example `value.converter = org.apache.kafka.connect.storage.StringConverter`
+            key.converter = Some("org.apache.kafka.connect.json.JsonConvertor"): there is no converter class 'org.apache.kafka.connect.json.JsonConvertor'
+                did you mean `JsonConverter`?
+            value.converter.decimal.format = Some("DECIMAL"): `value.converter.decimal.format` must be `BASE64` or `NUMERIC`, not 'DECIMAL'
+                for example `value.converter.decimal.format = NUMERIC`
+            value.converter.schema.enable = Some("false"): JsonConverter has no key `schema.enable`
+                did you mean `value.converter.schemas.enable`?
+            header.converter = Some("io.confluent.connect.avro.AvroConverter"): there is no converter class 'io.confluent.connect.avro.AvroConverter'
+                there are `StringConverter`, `ByteArrayConverter`, `JsonConverter`, `BooleanConverter`, `ShortConverter`, `IntegerConverter`, `LongConverter`, `FloatConverter`, `DoubleConverter`, `SimpleHeaderConverter`
         "#]],
     );
+}
+
+#[test]
+fn a_connectors_converter_stands_for_itself_and_the_workers_else() {
+    let worker = properties(
+        "key.converter=org.apache.kafka.connect.json.JsonConverter
+         key.converter.schemas.enable=false
+         value.converter=org.apache.kafka.connect.json.JsonConverter
+         value.converter.schemas.enable=false",
+    );
+    let own = properties(&format!("{FILE}value.converter=JsonConverter"));
+    let config = validate_with("flights-file", &own, Path::new("/base"), &worker).unwrap();
+    let written = |converter: &crate::convert::Converter| {
+        let mut out = Vec::new();
+        converter.clone().write(&crate::data::SchemaAndValue::text("a"), &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    };
+    assert_eq!(written(&config.converters().key), "\"a\"");
+    assert_eq!(written(&config.converters().value), r#"{"schema":null,"payload":"a"}"#);
+    // What other converters know does no harm.
+    let text =
+        format!("{FILE}value.converter=StringConverter\nvalue.converter.schemas.enable=true");
+    expect!["connector 'flights-file': key 'value.converter.schemas.enable' has no meaning here"]
+        .assert_eq(&check(&text).unwrap().warning().unwrap());
 }
 
 #[test]

@@ -57,6 +57,16 @@ impl Decimal {
         }
     }
 
+    /// The low 64 bits of the whole part, as Java's `longValue`.
+    pub fn to_low_i64(&self) -> i64 {
+        let bytes = self.to_integer().to_signed_bytes_le();
+        let negative = bytes.last().is_some_and(|byte| byte & 0x80 != 0);
+        let mut low = [if negative { 0xff } else { 0 }; 8];
+        let count = bytes.len().min(8);
+        low[..count].copy_from_slice(&bytes[..count]);
+        i64::from_le_bytes(low)
+    }
+
     pub fn to_f64(&self) -> f64 {
         // Correctly rounded, as the parser of numbers is.
         let text = format!("{}e{}", self.unscaled, -i64::from(self.scale));

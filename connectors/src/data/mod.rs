@@ -9,7 +9,8 @@
 //! - [`schema`]: types, names, defaults; [`value`]: what they describe; [`structs`]: values by
 //!   field; [`decimal`]: numbers of any length; [`text`]: strings that share their bytes.
 //! - [`record`]: one record with its key, value and headers.
-//! - [`number`]: numbers as Java writes them, which Connect's JSON and headers need.
+//! - [`number`]: numbers as Java writes them, which Connect's JSON and headers need; [`civil`]:
+//!   dates and times of day; [`text_form`]: values as text, and what text stands for.
 //!
 //! It is Kafka Connect's model with the same names. What differs: a date, a time and a timestamp
 //! are values of their own (in Java all three are a `java.util.Date`), and maps keep the order in
@@ -20,12 +21,14 @@
 //! - A schema never changes: what is derived from it may be kept for as long as it lives.
 //! - Two schemas or values are equal exactly if Java's are: NaN equals itself, 0.0 and -0.0 differ.
 
+pub mod civil;
 pub mod decimal;
 pub mod number;
 pub mod record;
 pub mod schema;
 pub mod structs;
 pub mod text;
+pub mod text_form;
 pub mod value;
 
 pub use decimal::Decimal;

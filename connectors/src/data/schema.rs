@@ -88,6 +88,8 @@ struct Fields {
     index: Option<HashMap<Text, usize>>,
 }
 
+/// Beyond it a decimal of few bytes would have no end of digits.
+const SCALE_MAX: i32 = 100_000;
 /// From how many fields on names are looked up by hash.
 const INDEXED_FROM: usize = 9;
 
@@ -177,7 +179,11 @@ impl Schema {
         let missing = || DataError::new("decimal schema: parameter 'scale' is missing");
         let text = self.parameter(logical::SCALE).ok_or_else(missing)?;
         let wrong = |_| DataError(format!("decimal schema: scale '{text}' is not a whole number"));
-        text.parse().map_err(wrong)
+        let scale: i32 = text.parse().map_err(wrong)?;
+        match scale.abs() <= SCALE_MAX {
+            true => Ok(scale),
+            false => Err(DataError(format!("decimal schema: scale {scale} is out of all reason"))),
+        }
     }
 
     /// Whether both are one and the same in memory: a quick yes.

@@ -17,6 +17,7 @@ mod tail;
 mod watch;
 
 use crate::config::{ConfigKey, KeyType, Presence};
+use crate::convert;
 use crate::plugin::{Plugin, Tasks};
 
 /// Lines of a file into a topic.
@@ -29,6 +30,7 @@ pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
     ],
     doc: "Follows a text file and writes each line as a record",
     tasks: Tasks::Source(|config| vec![Box::new(source::FileSource::new(config))]),
+    converter: convert::settings::STRING,
     own_keys: SOURCE_KEYS,
 };
 
@@ -42,6 +44,7 @@ pub(crate) const SINK_PLUGIN: Plugin = Plugin {
     ],
     doc: "Appends each record's value as a line to a file",
     tasks: Tasks::Sink(|config| vec![Box::new(sink::FileSink::new(config))]),
+    converter: convert::settings::STRING,
     own_keys: SINK_KEYS,
 };
 

@@ -128,9 +128,9 @@ impl Output {
     pub fn put(&mut self, records: &SinkRecords) -> Result<Put, OutputError> {
         let mut put = Put::default();
         self.buffer.clear();
-        records.for_each(|record| {
+        records.for_each_text(|value| {
             put.records += 1;
-            let Some(value) = record.value else {
+            let Some(value) = value else {
                 put.skipped += 1;
                 return Ok(());
             };

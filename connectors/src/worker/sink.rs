@@ -16,8 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Ended, TaskSetup};
+use crate::chain::{Chain, ChainError, FailedRecord};
+use crate::data::Text;
+use crate::errors::{DeadLetters, ErrorPolicy};
+use crate::plugin::Plugin;
 use crate::status::ConnectorState;
-use crate::task::{SinkPartition, SinkRecords, SinkTask, TaskError};
+use crate::task::{Put, Refused, SinkPartition, SinkRecords, SinkTask, TaskError, UnreadableBatch};
 use crate::topics;
 
 pub(super) async fn run(
@@ -38,9 +42,19 @@ pub(super) async fn run(
         () = setup.stop.cancelled() => return Ok(Ended::Stopped),
         reader = start => reader?,
     };
-    let partitions = BTreeMap::new();
-    let (assigned, commit_at) = (false, None);
-    let mut runner = Runner { setup, task, reader, group, partitions, assigned, commit_at };
+    let errors = ErrorPolicy::new(&setup.config, setup.task);
+    let mut runner = Runner {
+        chain: Chain::new(&setup.config),
+        dead_letters: DeadLetters::new(&setup.config, setup.task),
+        errors,
+        setup,
+        task,
+        reader,
+        group,
+        partitions: BTreeMap::new(),
+        assigned: false,
+        commit_at: None,
+    };
     runner.run(finish).await
 }
 
@@ -67,6 +81,9 @@ struct Runner {
     assigned: bool,
     /// When to commit what was put since the last commit.
     commit_at: Option<Instant>,
+    chain: Chain,
+    errors: ErrorPolicy,
+    dead_letters: Option<DeadLetters>,
 }
 
 impl Runner {
@@ -110,12 +127,75 @@ impl Runner {
         progress.end = fetched.end_offset;
         let from = progress.from;
         if fetched.next_offset > from {
-            let put = self.task.put(&SinkRecords { fetched, from }).await?;
-            self.report(put.records, put.bytes, put.skipped);
+            let (records, failed) = self.read(fetched, from)?;
+            let mut skipped = self.dispose(failed).await?;
+            if let Some(put) = self.put_with_retries(&records).await? {
+                let refused = refused(self.setup.config.plugin(), &records, put.refused)?;
+                skipped += put.skipped + self.dispose(refused).await?;
+                self.report(put.records, put.bytes, skipped);
+            }
         }
         let interval = self.setup.options.commit_interval;
         self.commit_at.get_or_insert_with(|| Instant::now() + interval);
         Ok(())
+    }
+
+    /// What the task gets of these records, and those that did not get through.
+    fn read(
+        &mut self,
+        fetched: FetchedBatches,
+        from: Offset,
+    ) -> Result<(SinkRecords, Vec<FailedRecord>), TaskError> {
+        let mut records = SinkRecords::new(fetched, from);
+        if self.chain.passes_bytes() && !self.task.wants_values() {
+            return Ok((records, Vec::new()));
+        }
+        let (mut values, mut failed) = (Vec::new(), Vec::new());
+        let TopicPartition { topic, partition } = records.partition().clone();
+        let topic = Text::from(&*topic);
+        records.for_each(|record| {
+            match self.chain.read(&topic, partition, record) {
+                Ok(value) => values.extend(value),
+                Err(error) => failed.push(FailedRecord::new(&topic, partition, record, error)),
+            }
+            Ok::<(), UnreadableBatch>(())
+        })?;
+        records.values = Some(values.into());
+        Ok((records, failed))
+    }
+
+    /// Lets records go that did not get through, if that is wanted. Returns how many.
+    async fn dispose(&mut self, failed: Vec<FailedRecord>) -> Result<u64, TaskError> {
+        if failed.is_empty() {
+            return Ok(0);
+        }
+        for record in &failed {
+            let FailedRecord { topic, partition, offset, error, .. } = record;
+            let place = format!("record at offset {offset} of partition {topic}-{partition}");
+            self.errors.tolerate(error, &place)?;
+        }
+        if let Some(letters) = &mut self.dead_letters {
+            letters.write(&*self.setup.client, &failed).await?;
+        }
+        Ok(failed.len() as u64)
+    }
+
+    /// `None`: it was told to stop between two attempts.
+    async fn put_with_retries(&mut self, records: &SinkRecords) -> Result<Option<Put>, TaskError> {
+        let mut attempts = self.errors.attempts();
+        loop {
+            let error = match self.task.put(records).await {
+                Ok(put) => return Ok(Some(put)),
+                Err(error) => error,
+            };
+            let Some(delay) = attempts.next(&error, Instant::now()) else { return Err(error) };
+            warn!("connector '{}': {error}; next attempt in {delay:?}", self.setup.config.name());
+            tokio::select! {
+                // Its offsets are not committed, so it is put again after the next start.
+                () = self.setup.stop.cancelled() => return Ok(None),
+                () = tokio::time::sleep(delay) => {}
+            }
+        }
     }
 
     async fn assign(&mut self, partitions: Vec<TopicPartition>) -> Result<(), TaskError> {
@@ -200,6 +280,31 @@ impl Runner {
         let state = if caught_up { ConnectorState::CaughtUp } else { ConnectorState::Running };
         self.setup.reporter.progress(state, records, bytes, skipped, None);
     }
+}
+
+/// The records that the outside would not have, as dead letters.
+fn refused(
+    plugin: &Plugin,
+    records: &SinkRecords,
+    refused: Vec<Refused>,
+) -> Result<Vec<FailedRecord>, UnreadableBatch> {
+    let mut failed = Vec::with_capacity(refused.len());
+    if refused.is_empty() {
+        return Ok(failed);
+    }
+    let TopicPartition { topic, partition } = records.partition().clone();
+    let topic = Text::from(&*topic);
+    let mut reasons: BTreeMap<Offset, String> =
+        refused.into_iter().map(|one| (one.offset, one.reason)).collect();
+    let class = plugin.classes.last().copied().unwrap_or(plugin.name);
+    records.for_each(|record| {
+        if let Some(reason) = reasons.remove(&record.offset) {
+            let error = ChainError::put(class, reason);
+            failed.push(FailedRecord::new(&topic, partition, record, error));
+        }
+        Ok::<(), UnreadableBatch>(())
+    })?;
+    Ok(failed)
 }
 
 /// Which topics these partitions are of.

@@ -6,17 +6,19 @@
 //! after a crash or elsewhere, fences the one before by the transactional id and aborts what that
 //! left open, before it reads the offsets.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
-use broker::client::{Producer, ProducerOptions};
+use broker::client::{NewTopic, Producer, ProducerOptions};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::{Ended, TaskSetup};
+use crate::chain::Chain;
+use crate::clock;
+use crate::errors::ErrorPolicy;
 use crate::offsets::OffsetsTopic;
 use crate::records::SourceRecords;
 use crate::status::ConnectorState;
-use crate::task::{OutgoingBatch, Polled, SourceContext, SourceTask, TaskError};
+use crate::task::{OutgoingBatch, Polled, SourceContext, SourceTask, TaskError, Topic};
+use crate::topics;
 
 /// Size at which a transaction is committed although there is more at hand.
 const TRANSACTION_BYTES_MAX: usize = 32 << 20;
@@ -30,14 +32,37 @@ pub(super) async fn run(
         started = start(&setup, &mut *task) => started?,
     };
     let mut commits = started;
-    let mut records = SourceRecords::default();
+    let errors = ErrorPolicy::new(&setup.config, setup.task);
+    let mut attempts = errors.attempts();
+    let mut records = SourceRecords::new(Chain::new(&setup.config), errors);
     loop {
         let polled = task.poll(&mut records).await;
+        if let Some(failure) = records.take_failure() {
+            commits.give_up(&setup).await;
+            return Err(failure);
+        }
+        find_topics(&setup, &mut records).await?;
         let (bytes, skipped) = records.take_counts();
         let more = matches!(polled, Ok(Polled::More)) && !setup.stop.is_cancelled();
         let moved = commits.take(&setup, &mut *task, &mut records, more).await;
-        // What the task has to say comes first: a commit may have failed in its wake.
-        let polled = polled?;
+        let polled = match polled {
+            Ok(polled) => polled,
+            // What the task has to say comes first: a commit may have failed in its wake.
+            Err(error) => match attempts.next(&error, Instant::now()) {
+                Some(delay) if moved.is_ok() => {
+                    warn!(
+                        "connector '{}': {error}; next attempt in {delay:?}",
+                        setup.config.name()
+                    );
+                    tokio::select! {
+                        () = setup.stop.cancelled() => return Ok(Ended::Stopped),
+                        () = tokio::time::sleep(delay) => continue,
+                    }
+                }
+                _ => return Err(error),
+            },
+        };
+        attempts.succeeded();
         let moved = moved?;
         let state = match polled {
             Polled::More => ConnectorState::Running,
@@ -57,6 +82,23 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Looks up, or creates, the topics that records wait for.
+async fn find_topics(setup: &TaskSetup, records: &mut SourceRecords) -> Result<(), TaskError> {
+    let names = records.topics_to_find();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let partitions = setup.config.integer("topic.creation.default.partitions") as i32;
+    let mut found = Vec::new();
+    for name in names {
+        let info =
+            topics::ensure(&*setup.client, &NewTopic::new(name.as_str(), partitions)).await?;
+        found.push(Topic { name: info.name.into(), partitions: info.partitions });
+    }
+    records.found(found);
+    Ok(())
 }
 
 async fn start(setup: &TaskSetup, task: &mut dyn SourceTask) -> Result<Commits, TaskError> {
@@ -97,14 +139,20 @@ impl Commits {
         more: bool,
     ) -> Result<u64, TaskError> {
         let result = self.try_take(setup, task, records, more).await;
-        if result.is_err()
-            && self.open.take().is_some()
+        if result.is_err() {
+            self.give_up(setup).await;
+        }
+        result
+    }
+
+    /// Takes back what is not committed.
+    async fn give_up(&mut self, setup: &TaskSetup) {
+        if self.open.take().is_some()
             && let Err(error) = self.producer.abort().await
         {
             // The next producer of this transactional id, or the timeout, will abort it.
             warn!("connector '{}': transaction left open: {error}", setup.config.name());
         }
-        result
     }
 
     async fn try_take(
@@ -131,7 +179,7 @@ impl Commits {
         }
         moved += self.send(records.take_all()).await?;
         let offsets = records.take_offsets();
-        self.send(self.offsets.batches(&offsets, now_ms())).await?;
+        self.send(self.offsets.batches(&offsets, clock::now_ms())).await?;
         self.producer.commit(None).await?;
         self.open = None;
         task.committed(&offsets).await?;
@@ -149,9 +197,4 @@ impl Commits {
         }
         Ok(records)
     }
-}
-
-fn now_ms() -> i64 {
-    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-    since_1970.map_or(0, |since| since.as_millis() as i64)
 }

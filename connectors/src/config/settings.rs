@@ -1,0 +1,95 @@
+//! Checked values by key, whoever declared the keys: a connector, a converter, a transform.
+
+use std::collections::BTreeMap;
+
+use super::{ConfigKey, ConfigProblem, Presence, Value};
+
+/// Values of declared keys.
+#[derive(Clone, Debug, Default)]
+pub struct Settings(BTreeMap<&'static str, Value>);
+
+impl Settings {
+    /// Checks what the properties say of `keys`, each with `prefix` before its name, and puts
+    /// defaults where they say nothing.
+    pub(crate) fn check(
+        prefix: &str,
+        keys: impl IntoIterator<Item = &'static ConfigKey>,
+        properties: &BTreeMap<String, String>,
+        problems: &mut Vec<ConfigProblem>,
+    ) -> Settings {
+        let mut values = BTreeMap::new();
+        for key in keys {
+            let full = format!("{prefix}{}", key.name);
+            match (properties.get(&full), key.presence) {
+                (Some(text), _) => match key.parse_as(&full, text) {
+                    Ok(value) => drop(values.insert(key.name, value)),
+                    Err(problem) => problems.push(problem),
+                },
+                (None, Presence::Default(text)) => {
+                    let value = key.parse(text).expect("defaults are checked by a test");
+                    values.insert(key.name, value);
+                }
+                (None, Presence::Required) => problems.push(ConfigProblem {
+                    message: format!("`{full}` is missing: {}", lower_first(key.doc)),
+                    help: Some(format!("for example `{full} = {}`", key.example)),
+                    key: full,
+                    value: None,
+                }),
+                (None, Presence::Optional) => {}
+            }
+        }
+        Settings(values)
+    }
+
+    /// The value of `key`, or of its default.
+    pub fn get(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
+    /// The text of a key that is declared as text, with a default or as required.
+    pub fn text(&self, key: &str) -> &str {
+        self.optional_text(key).unwrap_or_else(|| panic!("key '{key}' is not always there"))
+    }
+
+    /// The text of a key that is declared as text.
+    pub fn optional_text(&self, key: &str) -> Option<&str> {
+        match self.get(key) {
+            Some(Value::Text(text)) => Some(text),
+            None => None,
+            other => panic!("key '{key}' is not declared as a text: {other:?}"),
+        }
+    }
+
+    /// The number of a key that is declared as a number, with a default or as required.
+    pub fn integer(&self, key: &str) -> i64 {
+        match self.get(key) {
+            Some(Value::Integer(number)) => *number,
+            other => panic!("key '{key}' is not declared as a number that is there: {other:?}"),
+        }
+    }
+
+    /// Of a key that is declared as a boolean, with a default or as required.
+    pub fn flag(&self, key: &str) -> bool {
+        match self.get(key) {
+            Some(Value::Boolean(flag)) => *flag,
+            other => panic!("key '{key}' is not declared as a boolean that is there: {other:?}"),
+        }
+    }
+
+    /// The items of a key that is declared as a list, with a default or as required.
+    pub fn list(&self, key: &str) -> &[String] {
+        match self.get(key) {
+            Some(Value::List(items)) => items,
+            other => {
+                panic!("key '{key}' is not declared as a list that is always there: {other:?}")
+            }
+        }
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars
+        .next()
+        .map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect::<String>())
+}

@@ -1,0 +1,125 @@
+//! Single message transforms: what becomes of a record between a connector and its topic.
+//!
+//! ```text
+//! transforms = unwrap,route                      in this order
+//! transforms.unwrap.type = …ExtractField$Value   the class, $Key or $Value saying which part
+//! transforms.unwrap.field = after                a setting of its own
+//! transforms.unwrap.predicate = old              only where that holds; `negate = true`: does not
+//! predicates = old
+//! predicates.old.type = …RecordIsTombstone
+//! ```
+//!
+//! One file for each transform, [`predicates`] for all predicates; [`settings`] reads the
+//! properties; [`side`] is what transforms of a key or a value share, [`path`] names a field
+//! within fields, and [`date_format`] writes and reads times by a pattern.
+//!
+//! They do what Kafka's transforms of the same names do, with the same settings and defaults; the
+//! test that runs both side by side is in `tests/against_kafka`.
+
+mod cast;
+mod date_format;
+mod drop_headers;
+mod extract_field;
+mod filter;
+mod flatten;
+mod header_from;
+mod hoist_field;
+mod insert_field;
+mod insert_header;
+mod mask_field;
+mod path;
+pub mod predicates;
+mod regex_router;
+mod replace_field;
+mod set_schema_metadata;
+pub mod settings;
+mod side;
+mod timestamp_converter;
+mod timestamp_router;
+mod value_to_key;
+
+use std::fmt::Debug;
+
+use crate::config::{ConfigKey, KeyType, Presence, Settings};
+use crate::data::{ConnectRecord, DataError};
+pub use settings::Step;
+pub use side::Side;
+
+/// Changes records, one at a time.
+pub trait Transform: Send + Sync + Debug {
+    /// Changes a record where it is. After an error the record is of no use.
+    fn apply(&mut self, record: &mut ConnectRecord) -> Result<Outcome, DataError>;
+
+    /// Another one with the same settings, for another task.
+    fn fresh(&self) -> Box<dyn Transform>;
+}
+
+/// What becomes of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Keep,
+    Drop,
+}
+
+/// A kind of transform.
+#[derive(Debug)]
+pub struct TransformPlugin {
+    /// Its class without the package, and without `$Key` or `$Value`.
+    pub name: &'static str,
+    /// Whether it is of a key or a value, as the class says behind a `$`.
+    pub has_sides: bool,
+    /// One sentence, without a full stop.
+    pub doc: &'static str,
+    pub keys: &'static [ConfigKey],
+    make: fn(Side, &Settings) -> Result<Box<dyn Transform>, Mistake>,
+}
+
+/// Settings that do not go together.
+#[derive(Clone, Debug)]
+struct Mistake {
+    key: &'static str,
+    message: String,
+}
+
+impl Mistake {
+    fn new(key: &'static str, message: impl Into<String>) -> Mistake {
+        Mistake { key, message: message.into() }
+    }
+}
+
+/// Where Kafka's own transforms are.
+pub const PACKAGE: &str = "org.apache.kafka.connect.transforms";
+
+/// All transforms.
+pub fn transforms() -> &'static [TransformPlugin] {
+    const TRANSFORMS: &[TransformPlugin] = &[
+        cast::PLUGIN,
+        drop_headers::PLUGIN,
+        extract_field::PLUGIN,
+        filter::PLUGIN,
+        flatten::PLUGIN,
+        header_from::PLUGIN,
+        hoist_field::PLUGIN,
+        insert_field::PLUGIN,
+        insert_header::PLUGIN,
+        mask_field::PLUGIN,
+        regex_router::PLUGIN,
+        replace_field::PLUGIN,
+        set_schema_metadata::PLUGIN,
+        timestamp_converter::PLUGIN,
+        timestamp_router::PLUGIN,
+        value_to_key::PLUGIN,
+    ];
+    TRANSFORMS
+}
+
+const REPLACE_NULL: ConfigKey = ConfigKey {
+    name: "replace.null.with.default",
+    key_type: KeyType::Boolean,
+    presence: Presence::Default("true"),
+    doc: "Whether a field's default takes the place of a null",
+    example: "false",
+};
+
+#[cfg(test)]
+mod tests;
