@@ -7,6 +7,7 @@
 #                                    with - for DIR, a temporary one that goes when it ends
 #   start-kafka.sh class NAME ARGS   run one of Kafka's tools, such as kafka.tools.DumpLogSegments
 #   start-kafka.sh commands          run many of them in one process, as Commands.java says
+#   start-kafka.sh connect           run Connect's transforms and converters, as Connect.java says
 #
 # `run` ends with its caller, however that ends: hold its standard input open for as long as the
 # broker is wanted. It prints "ready 127.0.0.1:PORT" when clients may connect, and "stopped" with
@@ -119,6 +120,8 @@ case $command in
     fetch) echo "$jars" ;;
     run) run "${1:?DIR}" "${2:?PORT}" ;;
     class) java_class "$@" ;;
+    connect) java_class -Duser.timezone=UTC -Dorg.apache.logging.log4j.level=OFF \
+        "$here/Connect.java" ;;
     commands) java_class -Dorg.apache.logging.log4j.level=OFF "$here/Commands.java" ;;
     *) echo "start-kafka.sh: unknown command '$command'" >&2; exit 2 ;;
 esac

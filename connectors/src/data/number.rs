@@ -5,13 +5,17 @@
 //! exponent below 10^-3 and from 10^7 on.
 
 use std::fmt::LowerExp;
+use std::str::FromStr;
 
 /// As `Double.toString`.
 pub fn double_to_string(value: f64) -> String {
     match value {
         value if value.is_nan() => "NaN".to_owned(),
         value if value.is_infinite() => infinity(value > 0.0),
-        value => finite(value, value.abs() >= 1e-3 && value.abs() < 1e7 || value == 0.0),
+        value => {
+            let plain = value == 0.0 || (1e-3..1e7).contains(&value.abs());
+            layout(&digits(value), plain)
+        }
     }
 }
 
@@ -20,7 +24,10 @@ pub fn float_to_string(value: f32) -> String {
     match value {
         value if value.is_nan() => "NaN".to_owned(),
         value if value.is_infinite() => infinity(value > 0.0),
-        value => finite(value, value.abs() >= 1e-3 && value.abs() < 1e7 || value == 0.0),
+        value => {
+            let plain = value == 0.0 || (1e-3..1e7).contains(&value.abs());
+            layout(&digits(value), plain)
+        }
     }
 }
 
@@ -28,11 +35,18 @@ fn infinity(positive: bool) -> String {
     if positive { "Infinity" } else { "-Infinity" }.to_owned()
 }
 
-fn finite(value: impl LowerExp, plain: bool) -> String {
-    // `-1.25e-7`: the shortest digits, and the exponent of the first.
+/// `-1.25e-7`: the shortest digits, but two at least, and the exponent of the first. Of two such
+/// that are equally near, Java takes the even one.
+fn digits<T: LowerExp + FromStr + PartialEq>(value: T) -> String {
     let shortest = format!("{value:e}");
-    // Java never writes fewer than two digits, and takes the two that are nearest.
-    let text = if shortest.contains('.') { shortest } else { format!("{value:.1e}") };
+    let mantissa = shortest.trim_start_matches('-').split('e').next().unwrap_or_default();
+    let after_first = mantissa.len().saturating_sub(2).max(1);
+    let nearest = format!("{value:.after_first$e}");
+    let reads_back = nearest.parse::<T>().is_ok_and(|read| read == value);
+    if reads_back || !shortest.contains('.') { nearest } else { shortest }
+}
+
+fn layout(text: &str, plain: bool) -> String {
     let (mantissa, exponent) = text.split_once('e').expect("the form has an exponent");
     let exponent: i32 = exponent.parse().expect("the form ends with a number");
     let (sign, mantissa) = match mantissa.strip_prefix('-') {
@@ -84,6 +98,7 @@ mod tests {
         ] {
             assert_eq!(double_to_string(value), text);
         }
+        assert_eq!(float_to_string(5705.65625), "5705.6562", "the even one of two");
         assert_eq!(float_to_string(0.1), "0.1");
         assert_eq!(float_to_string(3.4028235e38), "3.4028235E38");
         assert_eq!(float_to_string(1.0e-5), "1.0E-5");

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::date_format::DateFormat;
-use super::settings::unknown_field;
 use super::side::{Fields, SchemaCache, all_values, fields, set_struct};
 use super::{Mistake, Outcome, REPLACE_NULL, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence, Settings};
 use crate::data::civil::MS_PER_DAY;
+use crate::data::schema::Logical;
 use crate::data::{ConnectRecord, DataError, Schema, SchemaBuilder, Type, Value};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
@@ -181,8 +181,9 @@ impl TimestampConverter {
     }
 
     fn struct_schema(&self, schema: &Schema) -> Result<Schema, DataError> {
-        if schema.field_index(&self.field).is_none() {
-            return Err(unknown_field(&self.field, schema));
+        if let Some(field) = schema.field(&self.field) {
+            readable(&field.schema)
+                .map_err(|error| error.within(format_args!("field '{}'", self.field)))?;
         }
         let fields = schema.fields().iter();
         let mut builder = fields.fold(schema.struct_basics(), |builder, field| {
@@ -199,10 +200,22 @@ impl TimestampConverter {
     }
 }
 
+/// Whether times can be of that type.
+fn readable(schema: &Schema) -> Result<(), DataError> {
+    match (schema.logical(), schema.type_()) {
+        (Some(Logical::Date | Logical::Time | Logical::Timestamp), _) => Ok(()),
+        (None, Type::String | Type::Int64) => Ok(()),
+        _ => Err(DataError(format!("{schema:?} is no form of a time"))),
+    }
+}
+
 impl Transform for TimestampConverter {
     fn apply(&mut self, record: &mut ConnectRecord) -> Result<Outcome, DataError> {
         let data = self.side.of(record);
         if self.field.is_empty() {
+            if let Some(schema) = &data.schema {
+                readable(schema)?;
+            }
             data.value = self.convert(&data.value)?;
             data.schema = data.schema.as_ref().map(|schema| self.schema(schema.is_optional()));
             return Ok(Outcome::Keep);
@@ -218,6 +231,10 @@ impl Transform for TimestampConverter {
             }
             Fields::Struct(value) => {
                 let of = value.schema();
+                if of.field_index(&self.field).is_none() {
+                    // As in Kafka: topics with and without the field may go one way.
+                    return Ok(Outcome::Keep);
+                }
                 let mut schemas = std::mem::take(&mut self.schemas);
                 let made = schemas.get(of, || self.struct_schema(of));
                 self.schemas = schemas;

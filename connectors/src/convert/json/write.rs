@@ -211,7 +211,8 @@ fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
-/// Appends a string in quotes, escaped as Jackson does: what must be, and no more.
+/// Appends a string in quotes, escaped as Jackson does: what must be, and letters beyond the
+/// first 65,536, as two halves. To the letter, since keys are compared by their bytes.
 pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     out.push(b'"');
@@ -231,6 +232,15 @@ pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
                 control[4] = HEX[usize::from(byte >> 4)];
                 control[5] = HEX[usize::from(byte & 15)];
                 &control
+            }
+            0xf0.. => {
+                out.extend_from_slice(&bytes[from..at]);
+                let letter = text[at..].chars().next().expect("a letter begins here");
+                for half in letter.encode_utf16(&mut [0; 2]) {
+                    out.extend_from_slice(format!("\\u{half:04X}").as_bytes());
+                }
+                from = at + letter.len_utf8();
+                continue;
             }
             _ => continue,
         };
