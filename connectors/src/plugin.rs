@@ -3,6 +3,7 @@
 use crate::config::{ConfigKey, ConnectorConfig, KeyType, Presence};
 use crate::errors;
 use crate::file;
+use crate::postgres;
 use crate::task::{SinkTask, SourceTask};
 use crate::transforms::settings;
 
@@ -44,7 +45,7 @@ pub enum ConnectorKind {
 
 /// All plugins.
 pub fn plugins() -> &'static [Plugin] {
-    const PLUGINS: &[Plugin] = &[file::SOURCE_PLUGIN, file::SINK_PLUGIN];
+    const PLUGINS: &[Plugin] = &[file::SOURCE_PLUGIN, file::SINK_PLUGIN, postgres::SOURCE_PLUGIN];
     PLUGINS
 }
 

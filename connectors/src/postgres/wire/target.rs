@@ -17,8 +17,6 @@ pub struct Target {
     pub connect_timeout: Duration,
     /// Shows in `pg_stat_activity`.
     pub application_name: String,
-    /// Whether the operating system probes connections on which nothing comes.
-    pub tcp_keepalive: bool,
 }
 
 /// How TLS is done.

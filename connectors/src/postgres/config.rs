@@ -1,0 +1,357 @@
+//! What the connector is told: Debezium's properties, by Debezium's names.
+
+use std::time::Duration;
+
+use regex::{Regex, RegexBuilder};
+use thiserror::Error;
+
+use super::types::{Binary, Decimals, Hstore, Intervals, TimePrecision, TypeOptions, Unknown};
+use super::wire::target::{Ssl, SslMode, Target};
+use crate::config::{ConnectorConfig, Value};
+use crate::data::Text;
+
+/// A property that only turns out wrong when it is looked at closely.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    #[error("`{key}`: '{pattern}' is no regular expression: {error}")]
+    Pattern { key: &'static str, pattern: String, error: regex::Error },
+    #[error("`{key}`: '{text}' must be `pattern:column,column`, several of them separated by `;`")]
+    KeyColumns { key: &'static str, text: String },
+    #[error("`slot.name`: '{0}' may have lower-case letters, digits and `_` only, at most 63")]
+    SlotName(String),
+}
+
+/// All of it, checked.
+#[derive(Clone, Debug)]
+pub struct PostgresConfig {
+    pub target: Target,
+    /// What topics and schemas are named after.
+    pub prefix: Text,
+    pub slot: SlotConfig,
+    pub publication: PublicationConfig,
+    pub snapshot: SnapshotConfig,
+    pub tables: Selection,
+    pub columns: Selection,
+    pub key_columns: Vec<(Regex, Vec<String>)>,
+    pub types: TypeOptions,
+    pub events: EventConfig,
+    pub heartbeat: Heartbeat,
+    /// How often at least the server is told how far we are.
+    pub status_interval: Duration,
+    pub retry: Retry,
+    pub accept_new_timeline: bool,
+    /// Debezium's defaults where ours differ.
+    pub debezium: bool,
+    pub partitions: i32,
+}
+
+#[derive(Clone, Debug)]
+pub struct SlotConfig {
+    pub name: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct PublicationConfig {
+    pub name: String,
+    pub autocreate: Autocreate,
+    /// Changes of partitions show as changes of the partitioned table.
+    pub via_root: bool,
+}
+
+/// `publication.autocreate.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Autocreate {
+    Filtered,
+    AllTables,
+    Disabled,
+    NoTables,
+}
+
+#[derive(Clone, Debug)]
+pub struct SnapshotConfig {
+    pub mode: SnapshotMode,
+    pub threads: usize,
+}
+
+/// `snapshot.mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotMode {
+    Initial,
+    InitialOnly,
+    NoData,
+    WhenNeeded,
+    Always,
+}
+
+/// What is in events besides the row.
+#[derive(Clone, Debug)]
+pub struct EventConfig {
+    pub tombstones: bool,
+    /// The codes of the operations left out.
+    pub skipped: String,
+    pub placeholder: Text,
+    pub transactions: bool,
+    pub schema_changes: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    pub interval: Option<Duration>,
+    pub topic_prefix: String,
+    pub query: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    pub delay_min: Duration,
+    pub delay_max: Duration,
+    /// Below zero: without end.
+    pub attempts_max: i64,
+}
+
+/// Which names are taken: by patterns for all that are, or for all that are not.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    schemas: Filter,
+    names: Filter,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Filter {
+    include: Option<Vec<Regex>>,
+    exclude: Vec<Regex>,
+}
+
+impl Filter {
+    fn takes(&self, name: &str) -> bool {
+        let any = |all: &[Regex]| all.iter().any(|one| one.is_match(name));
+        self.include.as_ref().is_none_or(|all| any(all)) && !any(&self.exclude)
+    }
+}
+
+impl Selection {
+    /// Whether the table, or the column with its table before it, is taken.
+    pub fn takes(&self, schema: &str, rest: &str) -> bool {
+        self.schemas.takes(schema) && self.names.takes(&format!("{schema}.{rest}"))
+    }
+}
+
+/// Longest name of a slot that PostgreSQL has.
+const SLOT_NAME_LEN_MAX: usize = 63;
+
+impl PostgresConfig {
+    pub fn new(config: &ConnectorConfig) -> Result<PostgresConfig, ConfigError> {
+        let text = |key: &str| config.text(key).to_owned();
+        let millis = |key: &str| Duration::from_millis(config.integer(key).max(0) as u64);
+        let flag = |key: &str| config.text(key) == "true";
+        let slot = text("slot.name");
+        let letters = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+        if slot.len() > SLOT_NAME_LEN_MAX || !slot.bytes().all(letters) {
+            return Err(ConfigError::SlotName(slot));
+        }
+        Ok(PostgresConfig {
+            target: target(config),
+            prefix: Text::from(config.text("topic.prefix")),
+            slot: SlotConfig { name: slot },
+            publication: PublicationConfig {
+                name: text("publication.name"),
+                autocreate: match config.text("publication.autocreate.mode") {
+                    "all_tables" => Autocreate::AllTables,
+                    "disabled" => Autocreate::Disabled,
+                    "no_tables" => Autocreate::NoTables,
+                    _ => Autocreate::Filtered,
+                },
+                via_root: flag("publish.via.partition.root"),
+            },
+            snapshot: snapshot(config),
+            tables: Selection {
+                schemas: filter(config, "schema.include.list", "schema.exclude.list")?,
+                names: filter(config, "table.include.list", "table.exclude.list")?,
+            },
+            columns: Selection {
+                schemas: Filter::default(),
+                names: filter(config, "column.include.list", "column.exclude.list")?,
+            },
+            key_columns: key_columns(config)?,
+            types: type_options(config),
+            events: EventConfig {
+                tombstones: flag("tombstones.on.delete"),
+                skipped: match config.text("skipped.operations") {
+                    "none" => String::new(),
+                    codes => codes.chars().filter(|code| "cudt".contains(*code)).collect(),
+                },
+                placeholder: Text::from(config.text("unavailable.value.placeholder")),
+                transactions: flag("provide.transaction.metadata"),
+                schema_changes: flag("include.schema.changes"),
+            },
+            heartbeat: Heartbeat {
+                interval: Some(millis("heartbeat.interval.ms")).filter(|every| !every.is_zero()),
+                topic_prefix: text("topic.heartbeat.prefix"),
+                query: optional(config, "heartbeat.action.query"),
+            },
+            status_interval: millis("status.update.interval.ms"),
+            retry: Retry {
+                delay_min: millis("errors.retry.delay.initial.ms"),
+                delay_max: millis("errors.retry.delay.max.ms"),
+                attempts_max: config.integer("errors.max.retries"),
+            },
+            debezium: debezium(config),
+            accept_new_timeline: config.text("timeline.change") == "accept",
+            partitions: config.integer("topic.creation.default.partitions") as i32,
+        })
+    }
+}
+
+fn optional(config: &ConnectorConfig, key: &str) -> Option<String> {
+    match config.get(key) {
+        Some(Value::Text(text)) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+fn target(config: &ConnectorConfig) -> Target {
+    let file = |key: &str| config.get(key).map(|_| config.path(key));
+    Target {
+        host: config.text("database.hostname").to_owned(),
+        port: config.integer("database.port") as u16,
+        database: config.text("database.dbname").to_owned(),
+        user: config.text("database.user").to_owned(),
+        password: optional(config, "database.password"),
+        ssl: Ssl {
+            mode: SslMode::parse(config.text("database.sslmode")).unwrap_or_default(),
+            root_cert: file("database.sslrootcert"),
+            cert: file("database.sslcert"),
+            key: file("database.sslkey"),
+        },
+        connect_timeout: Duration::from_millis(config.integer("connection.timeout.ms") as u64),
+        application_name: format!("Millstream {}", config.name()),
+    }
+}
+
+fn snapshot(config: &ConnectorConfig) -> SnapshotConfig {
+    SnapshotConfig {
+        mode: match config.text("snapshot.mode") {
+            "initial_only" => SnapshotMode::InitialOnly,
+            "no_data" | "never" => SnapshotMode::NoData,
+            "when_needed" => SnapshotMode::WhenNeeded,
+            "always" => SnapshotMode::Always,
+            _ => SnapshotMode::Initial,
+        },
+        threads: config.integer("snapshot.max.threads") as usize,
+    }
+}
+
+fn debezium(config: &ConnectorConfig) -> bool {
+    match optional(config, "profile") {
+        Some(profile) => profile == "debezium",
+        None => config.text("connector.class").starts_with("io.debezium"),
+    }
+}
+
+fn type_options(config: &ConnectorConfig) -> TypeOptions {
+    let debezium = debezium(config);
+    TypeOptions {
+        decimals: match optional(config, "decimal.handling.mode").as_deref() {
+            Some("precise") => Decimals::Precise,
+            Some("double") => Decimals::Double,
+            Some("string") => Decimals::String,
+            _ if debezium => Decimals::Precise,
+            _ => Decimals::String,
+        },
+        time: match config.text("time.precision.mode") {
+            "adaptive_time_microseconds" => TimePrecision::AdaptiveTimeMicroseconds,
+            "connect" => TimePrecision::Connect,
+            "microseconds" => TimePrecision::Microseconds,
+            "nanoseconds" => TimePrecision::Nanoseconds,
+            _ => TimePrecision::Adaptive,
+        },
+        intervals: match config.text("interval.handling.mode") {
+            "string" => Intervals::String,
+            _ => Intervals::Numeric,
+        },
+        hstore: match config.text("hstore.handling.mode") {
+            "map" => Hstore::Map,
+            _ => Hstore::Json,
+        },
+        binary: match config.text("binary.handling.mode") {
+            "base64" => Binary::Base64,
+            "base64-url-safe" => Binary::Base64UrlSafe,
+            "hex" => Binary::Hex,
+            _ => Binary::Bytes,
+        },
+        unknown: match optional(config, "include.unknown.datatypes").as_deref() {
+            Some("true") => Unknown::Bytes,
+            Some("false") => Unknown::LeftOut,
+            _ => Unknown::Text,
+        },
+        money_fraction_digits: config.integer("money.fraction.digits") as i32,
+    }
+}
+
+fn filter(
+    config: &ConnectorConfig,
+    include: &'static str,
+    exclude: &'static str,
+) -> Result<Filter, ConfigError> {
+    let list = |key| optional(config, key).map(|text| patterns(key, &text)).transpose();
+    Ok(Filter { include: list(include)?, exclude: list(exclude)?.unwrap_or_default() })
+}
+
+/// Patterns separated by commas; `\,` is a comma in one. They match whole names, in any case.
+fn patterns(key: &'static str, list: &str) -> Result<Vec<Regex>, ConfigError> {
+    let mut found = Vec::new();
+    let mut pattern = String::new();
+    let mut chars = list.chars().peekable();
+    loop {
+        match chars.next() {
+            Some('\\') if chars.peek() == Some(&',') => pattern.extend(chars.next()),
+            Some(',') | None => {
+                if !pattern.trim().is_empty() {
+                    found.push(whole(key, pattern.trim())?);
+                }
+                pattern.clear();
+                if chars.peek().is_none() {
+                    return Ok(found);
+                }
+            }
+            Some(other) => pattern.push(other),
+        }
+    }
+}
+
+fn whole(key: &'static str, pattern: &str) -> Result<Regex, ConfigError> {
+    let whole = RegexBuilder::new(&format!("^(?:{pattern})$")).case_insensitive(true).build();
+    whole.map_err(|error| ConfigError::Pattern { key, pattern: pattern.to_owned(), error })
+}
+
+/// `pattern:column,column;pattern:column`
+fn key_columns(config: &ConnectorConfig) -> Result<Vec<(Regex, Vec<String>)>, ConfigError> {
+    let key = "message.key.columns";
+    let Some(text) = optional(config, key) else { return Ok(Vec::new()) };
+    let parts = text.split(';').map(str::trim).filter(|part| !part.is_empty());
+    let parsed = parts.map(|part| {
+        let wrong = || ConfigError::KeyColumns { key, text: part.to_owned() };
+        let (pattern, columns) = part.rsplit_once(':').ok_or_else(wrong)?;
+        let columns: Vec<String> = columns.split(',').map(|name| name.trim().to_owned()).collect();
+        if columns.iter().any(String::is_empty) {
+            return Err(wrong());
+        }
+        Ok((whole(key, pattern.trim())?, columns))
+    });
+    parsed.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_match_whole_names_in_any_case() {
+        let all = patterns("k", r"public\.(a|b), inv.*,x{1\,2}").unwrap();
+        let takes = |name: &str| all.iter().any(|one| one.is_match(name));
+        assert!(takes("public.A") && takes("inventory.t") && takes("xx"));
+        assert!(!takes("public.ab") && !takes("xpublic.a") && !takes("xxx"));
+        assert!(patterns("k", "(").is_err());
+        assert!(patterns("k", " , ").unwrap().is_empty());
+    }
+}

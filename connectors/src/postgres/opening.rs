@@ -1,0 +1,157 @@
+//! From nothing to a snapshot or a stream: what is there is looked at, and what is missing made.
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use super::catalog::{self, TableInfo};
+use super::config::{PostgresConfig, SnapshotMode};
+use super::error::SourceError;
+use super::events::EventSchemas;
+use super::lsn::Lsn;
+use super::offset::{Identity, StoredPosition};
+use super::server::{self, System};
+use super::snapshot::{Snapshot, SnapshotPoint, SnapshotTable};
+use super::table::Table;
+use super::types::TypeCatalog;
+use super::wire::session::Purpose;
+use super::wire::{PgError, Session};
+
+/// What can go on now.
+pub struct Opened {
+    pub phase: Phase,
+    pub types: TypeCatalog,
+    pub system: System,
+    /// A connection for questions.
+    pub control: Session,
+}
+
+pub enum Phase {
+    Snapshot(Box<Snapshot>),
+    /// A stream that was started where the position is.
+    Stream(Session),
+}
+
+/// Opens what `stored` and the configuration ask for, and notes in `stored` where things stand.
+pub async fn open(
+    config: &PostgresConfig,
+    stored: &mut StoredPosition,
+    snapshot_wanted: bool,
+    schemas: &EventSchemas,
+) -> Result<Opened, SourceError> {
+    let mut replication = Session::connect(&config.target, Purpose::Replication).await?;
+    let system = server::identify(&mut replication).await?;
+    server::same_system(&stored.identity, &system, config)?;
+    let mut control = Session::connect(&config.target, Purpose::Queries).await?;
+    let types = TypeCatalog::load(&mut control).await?;
+    let tables = catalog::chosen_tables(&mut control, config).await?;
+    let slot_name = &config.slot.name;
+    let streams = config.snapshot.mode != SnapshotMode::InitialOnly;
+    let mut new_slot = None;
+    if streams {
+        server::ensure_publication(&mut control, &config.publication, &tables).await?;
+        match server::slot(&mut control, slot_name).await? {
+            Some(slot) => {
+                server::usable(&slot, stored.position.done, config)?;
+                if stored.position.done == Lsn::NONE {
+                    stored.position.done = slot.confirmed;
+                }
+            }
+            None if stored.position.done != Lsn::NONE => {
+                let (slot, done) = (slot_name.clone(), stored.position.done);
+                return Err(SourceError::SlotMissing { slot, done });
+            }
+            None => {
+                let created = server::create_slot(&mut replication, slot_name).await?;
+                stored.position.done = created.consistent_point;
+                new_slot = Some(created);
+            }
+        }
+    }
+    stored.identity =
+        Identity { system: system.id.clone(), timeline: system.timeline, slot: slot_name.clone() };
+    if !snapshot_wanted {
+        let command = server::start_command(&replication, config, stored.position.done);
+        replication.replicate(&command).await?;
+        info!("connector '{}': streaming from {}", config.prefix, stored.position.done);
+        let phase = Phase::Stream(replication);
+        return Ok(Opened { phase, types, system, control });
+    }
+    let (holder, point) = match new_slot {
+        Some(slot) => (replication, Point { name: slot.snapshot, lsn: slot.consistent_point }),
+        None => exported(config).await?,
+    };
+    let found = read_in(&mut control, &point, &tables, config, &types, schemas).await?;
+    let progress = stored.snapshot.get_or_insert_default();
+    let (tables, point) = found;
+    info!("connector '{}': snapshot of {} tables at {}", config.prefix, tables.len(), point.lsn);
+    let threads = config.snapshot.threads;
+    let snapshot = Snapshot::start(&config.target, threads, tables, progress, point, holder);
+    Ok(Opened { phase: Phase::Snapshot(Box::new(snapshot)), types, system, control })
+}
+
+/// A snapshot that other connections can share, and where in the log it is.
+struct Point {
+    name: String,
+    lsn: Lsn,
+}
+
+/// A snapshot of now, where there is none that came with the slot.
+async fn exported(config: &PostgresConfig) -> Result<(Session, Point), PgError> {
+    let mut holder = Session::connect(&config.target, Purpose::Queries).await?;
+    holder.query("begin isolation level repeatable read read only").await?;
+    let answer = holder
+        .query(
+            "select pg_catalog.pg_export_snapshot() as name, case when \
+             pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() \
+             else pg_catalog.pg_current_wal_lsn() end as lsn",
+        )
+        .await?;
+    let field = |name| answer.get(0, name).unwrap_or_default().to_owned();
+    let point = Point { name: field("name"), lsn: field("lsn").parse().unwrap_or_default() };
+    Ok((holder, point))
+}
+
+/// Looks at the tables as they are in the snapshot.
+async fn read_in(
+    control: &mut Session,
+    point: &Point,
+    published: &[TableInfo],
+    config: &PostgresConfig,
+    types: &TypeCatalog,
+    schemas: &EventSchemas,
+) -> Result<(Vec<SnapshotTable>, SnapshotPoint), SourceError> {
+    let name = catalog::quote_literal(&point.name);
+    let begin =
+        format!("begin isolation level repeatable read read only; set transaction snapshot {name}");
+    control.query(&begin).await?;
+    let answer = control
+        .query(
+            "select (extract(epoch from pg_catalog.transaction_timestamp()) * 1000000)::bigint \
+             as time_us, (pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) \
+             & 4294967295) as xid",
+        )
+        .await?;
+    let time_us = answer.get(0, "time_us").and_then(|text| text.parse().ok()).unwrap_or(0);
+    let xid = answer.get(0, "xid").and_then(|text| text.parse().ok());
+    let mut tables = catalog::chosen_tables(control, config).await?;
+    // What was created since is not published, so it would be read and then stand still.
+    tables.retain(|table| published.iter().any(|known| known.id == table.id));
+    let mut found = Vec::new();
+    for info in tables {
+        let size = format!(
+            "select pg_catalog.pg_relation_size({}::pg_catalog.oid) \
+             / pg_catalog.current_setting('block_size')::bigint",
+            info.id
+        );
+        let blocks = control.query(&size).await?;
+        let blocks = blocks.single().and_then(|text| text.parse().ok()).unwrap_or(0);
+        let by_place =
+            !info.partitioned && server::version(control) >= server::VERSION_WITH_PLACE_RANGES;
+        let table = Arc::new(Table::from_catalog(&info, types, config, schemas));
+        found.push(SnapshotTable { table, blocks, by_place });
+    }
+    control.query("commit").await?;
+    let (name, lsn) = (point.name.clone(), point.lsn);
+    Ok((found, SnapshotPoint { name, lsn, xid, time_us }))
+}

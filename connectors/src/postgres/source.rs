@@ -1,0 +1,470 @@
+//! The task: connects, takes the snapshot, follows the stream, and starts anew when the way to
+//! the server is lost.
+//!
+//! ```text
+//!            ┌──────────────── lost, try again ────────────────┐
+//!            ▼                                                 │
+//!   Away ─► open ─┬─ position known ──────────► Streaming ─────┤
+//!                 └─ none, or not finished ─► Snapshot ─► open ┘
+//! ```
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::catalog;
+use super::changes::{Changes, Step};
+use super::config::{PostgresConfig, SnapshotMode};
+use super::error::SourceError;
+use super::events::EventSchemas;
+use super::lsn::Lsn;
+use super::offset::{self, StoredPosition};
+use super::opening::{self, Opened};
+use super::pgoutput::Relation;
+
+use super::snapshot::Snapshot;
+use super::table::{RowError, Table};
+use super::types::TypeCatalog;
+use super::wire::session::Purpose;
+use super::wire::{PgError, Received, Session};
+use crate::config::ConnectorConfig;
+use crate::data::ConnectRecord;
+use crate::offsets::{SourceOffset, SourcePartition};
+use crate::records::SourceRecords;
+use crate::task::{Polled, SourceContext, SourceTask, TaskError};
+
+/// A stream on which nothing comes for this long is asked for a sign of life,
+const SILENCE_ASK: Duration = Duration::from_secs(30);
+/// and given up after this long.
+const SILENCE_MAX: Duration = Duration::from_secs(90);
+/// How often at most the server is told how far we are while there is much to do.
+const STATUS_INTERVAL_MIN: Duration = Duration::from_millis(250);
+
+/// Reads a database's rows and changes.
+pub struct PostgresSource {
+    connector: ConnectorConfig,
+    running: Option<Running>,
+}
+
+struct Running {
+    config: PostgresConfig,
+    schemas: EventSchemas,
+    types: TypeCatalog,
+    /// What is to be stored once all that was handed over is durable.
+    stored: StoredPosition,
+    /// What was handed over as an offset last.
+    offered: StoredPosition,
+    offered_at: Instant,
+    durable: Lsn,
+    control: Option<Session>,
+    phase: Phase,
+    attempts: i64,
+    /// The end of the log at the start, where only that is wanted.
+    until: Option<Lsn>,
+    until_end: bool,
+    heartbeat_due: Option<Instant>,
+    /// `snapshot.mode = always` holds for the start, not for each new connection.
+    snapshot_wanted: bool,
+    records: Vec<ConnectRecord>,
+}
+
+enum Phase {
+    Away { until: Instant },
+    Snapshot(Box<Snapshot>),
+    Streaming(Box<Streaming>),
+    Ended,
+}
+
+struct Streaming {
+    session: Session,
+    changes: Changes,
+    /// The end of what was received.
+    received: Lsn,
+    /// What the server was told to be durable.
+    confirmed: Lsn,
+    last_received: Instant,
+    last_status: Instant,
+    sign_asked: bool,
+    reply_wanted: bool,
+    /// An error that came while waiting.
+    failed: Option<PgError>,
+}
+
+impl PostgresSource {
+    pub fn new(connector: &ConnectorConfig) -> PostgresSource {
+        PostgresSource { connector: connector.clone(), running: None }
+    }
+
+    fn running(&mut self) -> Result<&mut Running, TaskError> {
+        self.running.as_mut().ok_or_else(|| "the task was not started".into())
+    }
+}
+
+#[async_trait]
+impl SourceTask for PostgresSource {
+    async fn start(&mut self, context: &SourceContext) -> Result<(), TaskError> {
+        let config = PostgresConfig::new(&self.connector)?;
+        let partition = offset::partition(&config.prefix);
+        let stored = context.offset(&partition).map(StoredPosition::from_offset);
+        let known = stored.is_some();
+        let stored = stored.unwrap_or_default();
+        let schemas = EventSchemas::new(&config.prefix, &config.target.database);
+        let now = Instant::now();
+        let snapshot_wanted = match config.snapshot.mode {
+            SnapshotMode::Always => true,
+            SnapshotMode::NoData => false,
+            _ => !known || stored.snapshot.is_some(),
+        };
+        self.running = Some(Running {
+            schemas,
+            types: TypeCatalog::default(),
+            durable: stored.position.done,
+            offered: stored.clone(),
+            offered_at: now,
+            stored,
+            control: None,
+            phase: Phase::Away { until: now },
+            attempts: 0,
+            until: None,
+            until_end: context.until_end(),
+            heartbeat_due: config.heartbeat.interval.map(|_| now),
+            snapshot_wanted,
+            records: Vec::new(),
+            config,
+        });
+        Ok(())
+    }
+
+    async fn poll(&mut self, out: &mut SourceRecords) -> Result<Polled, TaskError> {
+        let running = self.running()?;
+        let polled = running.poll(out).await;
+        // Also where it failed: what was handed over before is to be committed with its offset.
+        running.offer(out);
+        match polled {
+            Ok(polled) => Ok(polled),
+            Err(error) => running.lost(error).map(|()| Polled::Drained),
+        }
+    }
+
+    async fn wait(&mut self) -> Result<(), TaskError> {
+        self.running()?.wait().await;
+        Ok(())
+    }
+
+    async fn committed(
+        &mut self,
+        offsets: &[(SourcePartition, SourceOffset)],
+    ) -> Result<(), TaskError> {
+        let running = self.running()?;
+        for (_, offset) in offsets {
+            let stored = StoredPosition::from_offset(offset);
+            if stored.snapshot.is_none() {
+                running.durable = running.durable.max(stored.position.done);
+            }
+        }
+        if let Phase::Streaming(streaming) = &mut running.phase
+            && streaming.last_status.elapsed() >= STATUS_INTERVAL_MIN
+        {
+            // A connection that was lost shows at the next poll.
+            streaming.failed = streaming.send_status(running.durable, false).await.err();
+        }
+        Ok(())
+    }
+
+    fn remaining_bytes(&self) -> Option<u64> {
+        match &self.running.as_ref()?.phase {
+            Phase::Snapshot(snapshot) => Some(snapshot.remaining_bytes()),
+            _ => None,
+        }
+    }
+}
+
+impl Running {
+    async fn poll(&mut self, out: &mut SourceRecords) -> Result<Polled, SourceError> {
+        self.heartbeat(out).await?;
+        match &mut self.phase {
+            Phase::Ended => Ok(Polled::End),
+            Phase::Away { until } if *until > Instant::now() => Ok(Polled::Drained),
+            Phase::Away { .. } => {
+                self.open().await?;
+                // What was opened is stored before it is used.
+                Ok(Polled::Drained)
+            }
+            Phase::Snapshot(_) => self.poll_snapshot(out).await,
+            Phase::Streaming(_) => self.poll_stream(out).await,
+        }
+    }
+
+    async fn open(&mut self) -> Result<(), SourceError> {
+        let opened =
+            opening::open(&self.config, &mut self.stored, self.snapshot_wanted, &self.schemas)
+                .await?;
+        let Opened { phase, types, system, control } = opened;
+        self.attempts = 0;
+        self.types = types;
+        self.control = Some(control);
+        if self.until_end {
+            self.until.get_or_insert(system.end);
+        }
+        self.phase = match phase {
+            opening::Phase::Snapshot(snapshot) => Phase::Snapshot(snapshot),
+            opening::Phase::Stream(session) => {
+                self.snapshot_wanted = false;
+                let (schemas, events) = (self.schemas.clone(), self.config.events.clone());
+                let changes = Changes::new(schemas, events, self.stored.position.clone());
+                Phase::Streaming(Box::new(Streaming::new(session, changes)))
+            }
+        };
+        Ok(())
+    }
+
+    async fn poll_snapshot(&mut self, out: &mut SourceRecords) -> Result<Polled, SourceError> {
+        let Phase::Snapshot(snapshot) = &mut self.phase else { return Ok(Polled::Drained) };
+        let progress = self.stored.snapshot.get_or_insert_default();
+        while !out.is_full() {
+            let taken = snapshot.take(&self.schemas, progress, now_us(), &mut self.records);
+            for record in self.records.drain(..) {
+                out.append_record(record);
+            }
+            match taken? {
+                Some(true) => {}
+                None => return Ok(Polled::Drained),
+                Some(false) => {
+                    info!("connector '{}': snapshot done", self.config.prefix);
+                    self.stored.snapshot = None;
+                    self.snapshot_wanted = false;
+                    self.phase = match self.config.snapshot.mode {
+                        SnapshotMode::InitialOnly => Phase::Ended,
+                        _ => Phase::Away { until: Instant::now() },
+                    };
+                    return Ok(Polled::More);
+                }
+            }
+        }
+        Ok(Polled::More)
+    }
+
+    async fn poll_stream(&mut self, out: &mut SourceRecords) -> Result<Polled, SourceError> {
+        let now = now_us();
+        loop {
+            let Phase::Streaming(streaming) = &mut self.phase else { return Ok(Polled::Drained) };
+            if let Some(error) = streaming.failed.take() {
+                return Err(error.into());
+            }
+            let received = streaming.session.received_now()?;
+            let Some(received) = received else { break };
+            streaming.last_received = Instant::now();
+            streaming.sign_asked = false;
+            match received {
+                Received::Keepalive { end, reply_wanted } => {
+                    streaming.reply_wanted |= reply_wanted;
+                    streaming.received = streaming.received.max(end);
+                    streaming.changes.advance(end);
+                }
+                Received::Data { start, bytes } => {
+                    self.take(start, bytes, now).await?;
+                    for record in self.records.drain(..) {
+                        out.append_record(record);
+                    }
+                }
+            }
+            if let Phase::Streaming(streaming) = &self.phase {
+                self.stored.position.clone_from(streaming.changes.position());
+            }
+            if out.is_full() {
+                return Ok(Polled::More);
+            }
+        }
+        self.keep_alive().await?;
+        let reached = self.until.is_some_and(|until| self.stored.position.done >= until);
+        Ok(if reached { Polled::End } else { Polled::Drained })
+    }
+
+    /// Takes one message of the stream, and makes tables known where it asks for them.
+    async fn take(&mut self, lsn: Lsn, bytes: bytes::Bytes, now: i64) -> Result<(), SourceError> {
+        loop {
+            let Phase::Streaming(streaming) = &mut self.phase else { return Ok(()) };
+            streaming.received = streaming.received.max(lsn);
+            match streaming.changes.take(lsn, &bytes, now, &mut self.records)? {
+                Step::Done => return Ok(()),
+                Step::Define(relation) => return self.define(&relation).await,
+                Step::Loosen { relation, error } => self.loosen(lsn, relation, error)?,
+            }
+        }
+    }
+
+    async fn define(&mut self, relation: &Relation) -> Result<(), SourceError> {
+        if self.control.is_none() {
+            let control = Session::connect(&self.config.target, Purpose::Queries).await?;
+            self.control = Some(control);
+        }
+        let Some(control) = &mut self.control else { return Ok(()) };
+        if !self.types.knows_all(relation.columns.iter().map(|column| column.type_id)) {
+            self.types = TypeCatalog::load(control).await?;
+        }
+        let info = catalog::table(control, relation.id).await?;
+        let (config, schemas) = (&self.config, &self.schemas);
+        let table = Table::from_stream(relation, info.as_ref(), &self.types, config, schemas);
+        if let Phase::Streaming(streaming) = &mut self.phase {
+            streaming.changes.define(relation.id, table);
+        }
+        Ok(())
+    }
+
+    fn loosen(&mut self, lsn: Lsn, relation: u32, error: RowError) -> Result<(), SourceError> {
+        let Phase::Streaming(streaming) = &mut self.phase else { return Ok(()) };
+        let known = streaming.changes.table(relation).cloned();
+        let loosened = known
+            .and_then(|table| table.loosened(&error, &self.types, &self.config, &self.schemas));
+        match loosened {
+            Some(table) => streaming.changes.define(relation, table),
+            None => return Err(super::changes::ChangesError::Row { lsn, error }.into()),
+        }
+        Ok(())
+    }
+
+    /// Tells the server how far we are when it is time, and notices when it has gone silent.
+    async fn keep_alive(&mut self) -> Result<(), SourceError> {
+        let durable = self.durable;
+        let Phase::Streaming(streaming) = &mut self.phase else { return Ok(()) };
+        let silent = streaming.last_received.elapsed();
+        if silent >= SILENCE_MAX {
+            let at = self.config.target.at();
+            let what = "the stream of changes";
+            return Err(PgError::Timeout { at, what, seconds: silent.as_secs() }.into());
+        }
+        let ask = silent >= SILENCE_ASK && !streaming.sign_asked;
+        let since = streaming.last_status.elapsed();
+        let due = since >= self.config.status_interval
+            || (durable > streaming.confirmed && since >= STATUS_INTERVAL_MIN);
+        let wanted = std::mem::take(&mut streaming.reply_wanted);
+        if ask || due || wanted {
+            streaming.sign_asked |= ask;
+            streaming.send_status(durable, ask).await?;
+        }
+        Ok(())
+    }
+
+    async fn heartbeat(&mut self, out: &mut SourceRecords) -> Result<(), SourceError> {
+        let (Some(due), Some(interval)) = (self.heartbeat_due, self.config.heartbeat.interval)
+        else {
+            return Ok(());
+        };
+        if Instant::now() < due {
+            return Ok(());
+        }
+        self.heartbeat_due = Some(Instant::now() + interval);
+        let prefix = &self.config.heartbeat.topic_prefix;
+        out.append_record(self.schemas.heartbeat(prefix, now_us()));
+        if let (Some(query), Phase::Streaming(_), Some(control)) =
+            (self.config.heartbeat.query.clone(), &self.phase, &mut self.control)
+        {
+            control.query(&query).await?;
+        }
+        Ok(())
+    }
+
+    /// Hands over the offset that belongs to the records. While nothing but the end of the log
+    /// moves, that is done now and then.
+    fn offer(&mut self, out: &mut SourceRecords) {
+        let only_log_moved = {
+            let (stored, offered) = (&self.stored, &self.offered);
+            stored.identity == offered.identity
+                && stored.snapshot == offered.snapshot
+                && stored.position.partly == offered.position.partly
+                && stored.position.last_commit_end == offered.position.last_commit_end
+                && stored.position.last_message == offered.position.last_message
+        };
+        let moved = self.stored.position.done != self.offered.position.done;
+        let due = self.offered_at.elapsed() >= self.config.status_interval
+            || self.until.is_some_and(|until| self.stored.position.done >= until);
+        if self.stored.identity.system.is_empty() || (only_log_moved && !(moved && due)) {
+            return;
+        }
+        out.set_offset(offset::partition(&self.config.prefix), self.stored.to_offset());
+        self.offered.clone_from(&self.stored);
+        self.offered_at = Instant::now();
+    }
+
+    /// Tries again later, if that can help.
+    fn lost(&mut self, error: SourceError) -> Result<(), TaskError> {
+        let retry = self.config.retry;
+        if error.needs_snapshot() && self.config.snapshot.mode == SnapshotMode::WhenNeeded {
+            warn!("connector '{}': {error}; reading all tables anew", self.config.prefix);
+            self.stored = StoredPosition::default();
+            self.snapshot_wanted = true;
+        } else if !error.is_transient() {
+            return Err(error.into());
+        }
+        self.attempts += 1;
+        if (0..self.attempts).contains(&retry.attempts_max) {
+            let attempts = self.attempts;
+            return Err(SourceError::GivenUp { attempts, last: Box::new(error) }.into());
+        }
+        let doubled = retry.delay_min * 2_u32.saturating_pow(self.attempts.min(16) as u32 - 1);
+        let delay = doubled.min(retry.delay_max);
+        warn!("connector '{}': {error}; trying again in {delay:?}", self.config.prefix);
+        self.control = None;
+        self.records.clear();
+        self.phase = Phase::Away { until: Instant::now() + delay };
+        Ok(())
+    }
+
+    async fn wait(&mut self) {
+        let now = Instant::now();
+        let heartbeat = self.heartbeat_due.unwrap_or(now + SILENCE_ASK);
+        match &mut self.phase {
+            Phase::Ended => {}
+            Phase::Away { until } => tokio::time::sleep_until(heartbeat.min(*until)).await,
+            Phase::Snapshot(snapshot) => {
+                tokio::select! {
+                    () = snapshot.wait() => {}
+                    () = tokio::time::sleep_until(heartbeat) => {}
+                }
+            }
+            Phase::Streaming(streaming) => {
+                let status = streaming.last_status + self.config.status_interval;
+                let confirm = match self.durable > streaming.confirmed {
+                    true => streaming.last_status + STATUS_INTERVAL_MIN,
+                    false => status,
+                };
+                let until = heartbeat.min(confirm).min(status);
+                tokio::select! {
+                    read = streaming.session.readable() => streaming.failed = read.err(),
+                    () = tokio::time::sleep_until(until) => {}
+                }
+            }
+        }
+    }
+}
+
+impl Streaming {
+    fn new(session: Session, changes: Changes) -> Streaming {
+        let now = Instant::now();
+        Streaming {
+            session,
+            changes,
+            received: Lsn::NONE,
+            confirmed: Lsn::NONE,
+            last_received: now,
+            last_status: now,
+            sign_asked: false,
+            reply_wanted: false,
+            failed: None,
+        }
+    }
+
+    async fn send_status(&mut self, durable: Lsn, ask: bool) -> Result<(), PgError> {
+        self.last_status = Instant::now();
+        self.confirmed = durable;
+        self.session.send_status(self.received, durable, now_us(), ask).await
+    }
+}
+
+/// In µs since 1970.
+fn now_us() -> i64 {
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_1970.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,385 @@
+//! A table as its events show it: the schemas of key, row and envelope, and how rows are read.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use super::catalog::{ColumnInfo, TableInfo};
+use super::config::PostgresConfig;
+use super::events::EventSchemas;
+use super::pgoutput::{Field, Relation, ReplicaIdentity, Row};
+use super::types::{BadValue, Reader, TypeCatalog};
+use crate::data::{Schema, SchemaAndValue, SchemaBuilder, Struct, Text, Value};
+
+/// Everything about one table that its events need.
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub info: TableInfo,
+    pub schema_name: Text,
+    pub table_name: Text,
+    /// `schema.table`
+    pub collection_name: Text,
+    pub topic: Text,
+    /// What the stream last said of it, or what stands for that in a snapshot.
+    columns: Vec<Column>,
+    /// The fields of a row, by column.
+    fields: Vec<usize>,
+    key: Option<Key>,
+    row_schema: Schema,
+    pub envelope_schema: Schema,
+}
+
+#[derive(Clone, Debug)]
+struct Column {
+    name: String,
+    /// `None`: the column is left out.
+    reader: Option<Reader>,
+    placeholder: Option<Value>,
+    /// Whether null may stand in its field.
+    optional: bool,
+    /// Whether an old row that is a key alone has it.
+    in_identity: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Key {
+    schema: Schema,
+    columns: Vec<usize>,
+}
+
+/// A row that cannot be an event.
+#[derive(Debug, Error)]
+#[error("table {table}, column '{column}': {problem}")]
+pub struct RowError {
+    pub table: String,
+    pub column: String,
+    pub problem: RowProblem,
+}
+
+#[derive(Debug, Error)]
+pub enum RowProblem {
+    #[error("{0}")]
+    Value(#[from] BadValue),
+    #[error("null where the catalog says that there is none")]
+    Null,
+    #[error(
+        "a value that no decimal is, such as NaN, in a column that may not be null; \
+         `decimal.handling.mode = string` can tell it"
+    )]
+    NotANumber,
+    #[error("a row of {found} columns in a table of {expected}")]
+    Columns { found: usize, expected: usize },
+}
+
+/// How to take values that are not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// All columns are there, save large ones that were not changed.
+    Whole,
+    /// Only the key is there; nothing is known of the others.
+    KeyOnly,
+}
+
+impl Table {
+    /// From the catalog alone, for a snapshot.
+    pub fn from_catalog(
+        info: &TableInfo,
+        types: &TypeCatalog,
+        config: &PostgresConfig,
+        schemas: &EventSchemas,
+    ) -> Table {
+        Table::build(info.clone(), &HashMap::new(), types, config, schemas)
+    }
+
+    /// From what the stream says, with what the catalog adds to it. The catalog may be ahead of
+    /// the stream: columns count as they are in the stream.
+    pub fn from_stream(
+        relation: &Relation,
+        catalog: Option<&TableInfo>,
+        types: &TypeCatalog,
+        config: &PostgresConfig,
+        schemas: &EventSchemas,
+    ) -> Table {
+        let known = |name: &str| catalog?.columns.iter().find(|column| column.name == name);
+        let columns = relation.columns.iter().map(|column| {
+            let known = known(&column.name).filter(|known| known.type_id == column.type_id);
+            let from_identity = column.identity && catalog.is_none();
+            ColumnInfo {
+                name: column.name.clone(),
+                type_id: column.type_id,
+                type_modifier: column.type_modifier,
+                dimensions: known.map_or(0, |known| known.dimensions),
+                not_null: known.is_some_and(|known| known.not_null),
+                default: known.and_then(|known| known.default.clone()),
+                key_position: match from_identity && relation.identity != ReplicaIdentity::Full {
+                    true => Some(0),
+                    false => known.and_then(|known| known.key_position),
+                },
+                in_identity_index: known.is_some_and(|known| known.in_identity_index),
+            }
+        });
+        let info = TableInfo {
+            id: relation.id,
+            schema: relation.namespace.clone(),
+            name: relation.name.clone(),
+            identity: relation.identity,
+            partitioned: catalog.is_some_and(|known| known.partitioned),
+            is_partition: catalog.is_some_and(|known| known.is_partition),
+            columns: columns.collect(),
+        };
+        let identity = relation.columns.iter();
+        let identity = identity.map(|column| (column.name.as_str(), column.identity)).collect();
+        Table::build(info, &identity, types, config, schemas)
+    }
+
+    fn build(
+        info: TableInfo,
+        identity: &HashMap<&str, bool>,
+        types: &TypeCatalog,
+        config: &PostgresConfig,
+        schemas: &EventSchemas,
+    ) -> Table {
+        let key_names = key_names(&info, config);
+        let placeholder = &config.events.placeholder;
+        let mut columns = Vec::with_capacity(info.columns.len());
+        let mut fields = Vec::new();
+        for (index, column) in info.columns.iter().enumerate() {
+            let path = format!("{}.{}", info.name, column.name);
+            let taken =
+                key_names.contains(&column.name) || config.columns.takes(&info.schema, &path);
+            let (id, modifier) = (column.type_id, column.type_modifier);
+            let reader = Reader::new(types, id, modifier, column.dimensions, &config.types);
+            let reader = reader.filter(|_| taken).map(|reader| fitted(reader, column, config));
+            if reader.is_some() {
+                fields.push(index);
+            }
+            columns.push(Column {
+                name: column.name.clone(),
+                placeholder: reader.as_ref().and_then(|reader| reader.placeholder(placeholder)),
+                optional: reader.as_ref().is_none_or(|reader| reader.schema().is_optional()),
+                in_identity: identity.get(column.name.as_str()).copied().unwrap_or(false),
+                reader,
+            });
+        }
+        let full_name = format!("{}.{}.{}", config.prefix, info.schema, info.name);
+        let field = |index: &usize| {
+            let column: &Column = &columns[*index];
+            let reader = column.reader.as_ref().expect("fields have readers");
+            (Text::from(column.name.as_str()), reader.schema().clone())
+        };
+        let row_schema = structure(fields.iter().map(field))
+            .name(format!("{full_name}.Value"))
+            .optional()
+            .build();
+        let key_columns = key_names.iter();
+        let key_columns: Vec<usize> = key_columns
+            .filter_map(|name| fields.iter().copied().find(|at| columns[*at].name == *name))
+            .collect();
+        let key = (!key_columns.is_empty()).then(|| Key {
+            schema: structure(key_columns.iter().map(field))
+                .name(format!("{full_name}.Key"))
+                .build(),
+            columns: key_columns,
+        });
+        Table {
+            schema_name: Text::from(info.schema.as_str()),
+            table_name: Text::from(info.name.as_str()),
+            collection_name: Text::from(info.full_name()),
+            topic: Text::from(topic_name(&full_name)),
+            envelope_schema: schemas.envelope(&row_schema, format!("{full_name}.Envelope")),
+            info,
+            columns,
+            fields,
+            key,
+            row_schema,
+        }
+    }
+
+    /// The SQL names of all columns, for a snapshot.
+    pub fn column_names(&self) -> impl Iterator<Item = &str> {
+        self.info.columns.iter().map(|column| column.name.as_str())
+    }
+
+    /// Reads a row. Large values that were not changed are taken from `old` where it has them.
+    pub fn row(&self, row: &Row, old: Option<&Row>, image: Image) -> Result<Value, RowError> {
+        let expected = self.columns.len();
+        if row.0.len() != expected {
+            let problem = RowProblem::Columns { found: row.0.len(), expected };
+            return Err(self.failed("*", problem));
+        }
+        let mut values = Vec::with_capacity(self.fields.len());
+        for index in &self.fields {
+            let column = &self.columns[*index];
+            let field = match (&row.0[*index], old.and_then(|old| old.0.get(*index))) {
+                (Field::Unchanged, Some(from_old @ Field::Text(_))) => from_old,
+                (field, _) => field,
+            };
+            values.push(self.value(column, field, image)?);
+        }
+        Ok(Value::structure(Struct::with_values(&self.row_schema, values)))
+    }
+
+    fn value(&self, column: &Column, field: &Field, image: Image) -> Result<Value, RowError> {
+        let reader = column.reader.as_ref().expect("fields have readers");
+        let unknown = || if column.optional { Value::Null } else { reader.nothing() };
+        match field {
+            Field::Text(text) => self.read(column, reader, text),
+            Field::Unchanged => Ok(column.placeholder.clone().unwrap_or_else(unknown)),
+            Field::Null if column.optional => Ok(Value::Null),
+            Field::Null if image == Image::KeyOnly && !column.in_identity => Ok(unknown()),
+            Field::Null => Err(self.failed(&column.name, RowProblem::Null)),
+        }
+    }
+
+    fn read(&self, column: &Column, reader: &Reader, text: &Bytes) -> Result<Value, RowError> {
+        let value = reader.read(text);
+        let value = value.map_err(|bad| self.failed(&column.name, RowProblem::Value(bad)))?;
+        match value {
+            Value::Null if !column.optional => {
+                Err(self.failed(&column.name, RowProblem::NotANumber))
+            }
+            value => Ok(value),
+        }
+    }
+
+    /// Whether a null that the catalog excludes may be let in after all: the catalog can be
+    /// ahead of the stream. The same table with that column as one that may be null.
+    pub fn loosened(
+        &self,
+        error: &RowError,
+        types: &TypeCatalog,
+        config: &PostgresConfig,
+        schemas: &EventSchemas,
+    ) -> Option<Table> {
+        if !matches!(error.problem, RowProblem::Null) {
+            return None;
+        }
+        let mut info = self.info.clone();
+        let column = info.columns.iter_mut().find(|column| column.name == error.column)?;
+        column.not_null = false;
+        column.key_position = None;
+        let identity = self.columns.iter();
+        let identity = identity.map(|column| (column.name.as_str(), column.in_identity)).collect();
+        Some(Table::build(info, &identity, types, config, schemas))
+    }
+
+    /// The key of a row that was read by [`row`](Table::row); neither schema nor value where the
+    /// table has none.
+    pub fn key(&self, row: &Value) -> SchemaAndValue {
+        let (Some(key), Value::Struct(row)) = (&self.key, row) else {
+            return SchemaAndValue::NULL;
+        };
+        let at = |column: &usize| {
+            let field = self.fields.iter().position(|field| field == column);
+            row.values()[field.expect("keys are made of fields")].clone()
+        };
+        let values = key.columns.iter().map(at).collect();
+        SchemaAndValue::new(&key.schema, Value::structure(Struct::with_values(&key.schema, values)))
+    }
+
+    pub fn row_schema(&self) -> &Schema {
+        &self.row_schema
+    }
+
+    fn failed(&self, column: &str, problem: RowProblem) -> RowError {
+        RowError { table: self.info.full_name(), column: column.to_owned(), problem }
+    }
+}
+
+fn structure(fields: impl Iterator<Item = (Text, Schema)>) -> SchemaBuilder {
+    fields.fold(SchemaBuilder::structure(), |builder, (name, schema)| builder.field(name, schema))
+}
+
+/// The reader with what the column adds: whether it may be null, and its default.
+fn fitted(reader: Reader, column: &ColumnInfo, config: &PostgresConfig) -> Reader {
+    let required = column.not_null || column.key_position.is_some();
+    let default = column.default.as_deref().and_then(|default| match literal(default) {
+        Some(text) => reader.read(&text).ok(),
+        // Computed by a function: what Debezium has for it, where it is never seen.
+        None if required && default.contains('(') => Some(reader.nothing()),
+        None => None,
+    });
+    // A converter writes the default where null is: a column that may be null would seem to hold
+    // it. Debezium does that; so do we where its defaults are asked for.
+    let default = default.filter(|value| {
+        (required || config.debezium)
+            && !matches!(value, Value::Null | Value::Struct(_) | Value::Array(_) | Value::Map(_))
+    });
+    let reader = if required { reader } else { reader.optional() };
+    match default {
+        Some(default) => reader.with_default(default),
+        None => reader,
+    }
+}
+
+/// The text of a default that is a plain value: `42`, `true` or `'it''s'::text`.
+fn literal(expression: &str) -> Option<Bytes> {
+    if let Some(rest) = expression.strip_prefix('\'') {
+        let mut text = String::new();
+        let mut chars = rest.chars();
+        loop {
+            match chars.next()? {
+                '\'' if chars.as_str().starts_with('\'') => text.extend(chars.next()),
+                '\'' => break,
+                other => text.push(other),
+            }
+        }
+        let cast = chars.as_str();
+        let plain = cast.is_empty() || (cast.starts_with("::") && !cast.contains(['\'', '|', '+']));
+        return plain.then(|| Bytes::from(text));
+    }
+    match expression {
+        "true" => return Some(Bytes::from_static(b"t")),
+        "false" => return Some(Bytes::from_static(b"f")),
+        _ => {}
+    }
+    let number = expression.strip_prefix('(').and_then(|rest| rest.strip_suffix(')'));
+    let number = number.unwrap_or(expression);
+    number.parse::<f64>().ok().map(|_| Bytes::copy_from_slice(number.as_bytes()))
+}
+
+/// The columns that make the key: as the user says, by the primary key, or by the index that
+/// identifies rows.
+fn key_names(info: &TableInfo, config: &PostgresConfig) -> Vec<String> {
+    let full_name = info.full_name();
+    let chosen = config.key_columns.iter().find(|(pattern, _)| pattern.is_match(&full_name));
+    if let Some((_, columns)) = chosen {
+        return columns.clone();
+    }
+    let mut keys: Vec<(usize, &ColumnInfo)> = info
+        .columns
+        .iter()
+        .filter_map(|column| column.key_position.map(|position| (position, column)))
+        .collect();
+    keys.sort_by_key(|(position, _)| *position);
+    if keys.is_empty() && info.identity == ReplicaIdentity::Index {
+        keys = info.columns.iter().filter(|c| c.in_identity_index).map(|c| (0, c)).collect();
+    }
+    keys.into_iter().map(|(_, column)| column.name.clone()).collect()
+}
+
+/// A topic's name may have fewer characters than a table's.
+pub fn topic_name(name: &str) -> String {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    name.chars().map(|c| if fits(c) { c } else { '_' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_that_are_plain_values_are_read() {
+        let read = |expression| literal(expression).map(|text| text.to_vec());
+        assert_eq!(read("42").as_deref(), Some(&b"42"[..]));
+        assert_eq!(read("'-5'::integer").as_deref(), Some(&b"-5"[..]));
+        assert_eq!(read("'it''s'::character varying").as_deref(), Some(&b"it's"[..]));
+        assert_eq!(read("true").as_deref(), Some(&b"t"[..]));
+        for expression in ["now()", "nextval('a_seq'::regclass)", "('a'::text || 'b'::text)", "'a"]
+        {
+            assert_eq!(read(expression), None, "{expression}");
+        }
+        assert_eq!(topic_name("p.public.a b€c"), "p.public.a_b_c");
+    }
+}
