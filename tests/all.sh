@@ -16,6 +16,7 @@ need java default-jdk-headless
 need mvn maven
 need pgrep procps
 need setpriv util-linux
+need openssl openssl
 [ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || packages+=(postgresql)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 if [ ${#packages[@]} -gt 0 ]; then

@@ -7,8 +7,10 @@
 
 use std::fmt::Write as _;
 
+use super::catalog::ColumnInfo;
 use super::lsn::Lsn;
 use super::table::Table;
+use super::types::TypeCatalog;
 use crate::data::{
     ConnectRecord, Schema, SchemaAndValue, SchemaBuilder, Struct, Text, Type, Value,
 };
@@ -105,6 +107,9 @@ pub struct EventSchemas {
     transaction_table: Schema,
     heartbeat_key: Schema,
     heartbeat_value: Schema,
+    table_key: Schema,
+    table_value: Schema,
+    table_column: Schema,
     version: Text,
     connector: Text,
     prefix: Text,
@@ -146,7 +151,27 @@ impl EventSchemas {
             .field("event_count", Schema::int64())
             .build();
         let tables = SchemaBuilder::array(transaction_table.clone()).optional().build();
+        let ours = |name: &str| SchemaBuilder::structure().name(format!("millstream.{name}"));
+        let table_column = ours("TableColumn")
+            .field("name", Schema::string())
+            .field("type", Schema::string())
+            .field("optional", Schema::boolean())
+            .field("key", Schema::boolean())
+            .build();
         EventSchemas {
+            table_key: ours("TableKey")
+                .field("schema", Schema::string())
+                .field("table", Schema::string())
+                .build(),
+            table_value: ours("Table")
+                .field("db", Schema::string())
+                .field("schema", Schema::string())
+                .field("table", Schema::string())
+                .field("lsn", Schema::int64())
+                .field("ts_ms", Schema::int64())
+                .field("columns", SchemaBuilder::array(table_column.clone()).build())
+                .build(),
+            table_column,
             message_key: postgres("MessageKey").field("prefix", Schema::optional_string()).build(),
             message_value: postgres("MessageValue")
                 .field("op", Schema::string())
@@ -326,6 +351,47 @@ impl EventSchemas {
             &topic,
             SchemaAndValue::new(&self.transaction_key, Value::structure(key)),
             SchemaAndValue::new(&self.transaction_value, Value::structure(value)),
+        )
+    }
+
+    /// Says which columns a table has from there on in the log.
+    pub fn table(
+        &self,
+        table: &Table,
+        types: &TypeCatalog,
+        lsn: Lsn,
+        now_us: i64,
+    ) -> ConnectRecord {
+        let column = |column: &ColumnInfo| {
+            let type_name = types.get(column.type_id).map_or("unknown", |found| &found.name);
+            Value::structure(Struct::with_values(
+                &self.table_column,
+                vec![
+                    Value::string(column.name.as_str()),
+                    Value::string(type_name),
+                    Value::Boolean(!column.not_null),
+                    Value::Boolean(column.key_position.is_some()),
+                ],
+            ))
+        };
+        let (schema, name) = (table.schema_name.clone(), table.table_name.clone());
+        let key = vec![Value::String(schema.clone()), Value::String(name.clone())];
+        let key = Struct::with_values(&self.table_key, key);
+        let value = Struct::with_values(
+            &self.table_value,
+            vec![
+                Value::String(self.database.clone()),
+                Value::String(schema),
+                Value::String(name),
+                Value::Int64(lsn.as_i64()),
+                Value::Int64(now_us.div_euclid(1_000)),
+                Value::array(table.info.columns.iter().map(column).collect()),
+            ],
+        );
+        ConnectRecord::new(
+            &Text::from(format!("{}.schema-changes", self.prefix)),
+            SchemaAndValue::new(&self.table_key, Value::structure(key)),
+            SchemaAndValue::new(&self.table_value, Value::structure(value)),
         )
     }
 

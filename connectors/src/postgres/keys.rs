@@ -57,7 +57,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("skipped.operations", Text, Default("t"), "Operations left out, of c, u, d and t, or none", "none"),
     key("unavailable.value.placeholder", Text, Default("__debezium_unavailable_value"), "What stands for a large value that was not changed and is not in the log", "?"),
     key("provide.transaction.metadata", FLAG, Default("false"), "Whether events name their transaction, and begin and end have a topic", "true"),
-    key("include.schema.changes", FLAG, Default("false"), "Whether a table that changes its columns is told in a topic", "true"),
+    key("include.schema.changes", FLAG, Default("false"), "Whether prefix.schema-changes tells the columns of tables, at first and when they change", "true"),
     key("heartbeat.interval.ms", MILLIS, Default("0"), "How often a record says that the connector is alive; 0 for never", "10000"),
     key("topic.heartbeat.prefix", Text, Default("__debezium-heartbeat"), "What the heartbeat's topic is named after", "__heartbeat"),
     key("heartbeat.action.query", Text, Optional, "A statement to run at each heartbeat", "update heartbeat set at = now()"),

@@ -289,13 +289,13 @@ impl Running {
             streaming.received = streaming.received.max(lsn);
             match streaming.changes.take(lsn, &bytes, now, &mut self.records)? {
                 Step::Done => return Ok(()),
-                Step::Define(relation) => return self.define(&relation).await,
+                Step::Define(relation) => return self.define(lsn, &relation).await,
                 Step::Loosen { relation, error } => self.loosen(lsn, relation, error)?,
             }
         }
     }
 
-    async fn define(&mut self, relation: &Relation) -> Result<(), SourceError> {
+    async fn define(&mut self, lsn: Lsn, relation: &Relation) -> Result<(), SourceError> {
         if self.control.is_none() {
             let control = Session::connect(&self.config.target, Purpose::Queries).await?;
             self.control = Some(control);
@@ -308,6 +308,11 @@ impl Running {
         let (config, schemas) = (&self.config, &self.schemas);
         let table = Table::from_stream(relation, info.as_ref(), &self.types, config, schemas);
         if let Phase::Streaming(streaming) = &mut self.phase {
+            let known = streaming.changes.table(relation.id);
+            let changed = known.is_none_or(|known| known.info.columns != table.info.columns);
+            if changed && config.events.schema_changes {
+                self.records.push(schemas.table(&table, &self.types, lsn, now_us()));
+            }
             streaming.changes.define(relation.id, table);
         }
         Ok(())

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use broker::client::Client;
+use broker::client::{Client, Isolation, OffsetSpec};
+use broker::ids::{Offset, TopicPartition};
 use connectors::{ConnectorConfig, Worker};
 use serde_json::Value;
 
@@ -263,6 +264,64 @@ fn a_snapshot_that_is_cut_goes_on_where_it_was() {
         let records = settles(&*client, &worker, &server).await;
         assert_nothing_twice(&records);
         assert_eq!(records.len(), ROWS + 1);
+        worker.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn a_large_transaction_that_is_cut_is_told_once() {
+    // In a build without optimisation fewer take as long.
+    const ROWS: usize = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    let count = async |client: &dyn Client| match client.topic("pg.public.t").await.unwrap() {
+        Some(_) => {
+            let topic = TopicPartition::new("pg.public.t", 0);
+            let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
+            client.list_offsets(&[topic], latest).await.unwrap()[0].unwrap_or(Offset::ZERO).0
+        }
+        None => 0,
+    };
+    let mut cut = 0;
+    for round in 0..12 {
+        let whole = process(directory.path(), async |client| {
+            if round == 0 {
+                server.sql("create table t (id bigint primary key, n bigint not null)").await;
+            }
+            let config = config(directory.path(), &server, "snapshot.mode=no_data");
+            let worker = Worker::start(client.clone(), vec![config], options(false));
+            if round == 0 {
+                while server.sql("select from pg_replication_slots").await.rows.is_empty() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                let rows = format!("insert into t select i, i from generate_series(1, {ROWS}) i");
+                server.sql(&rows).await;
+            }
+            let before = count(&*client).await;
+            // Two in three lives end in the middle of it.
+            for _ in 0..if round % 3 == 0 { 2_000 } else { 200 } {
+                assert_eq!(failure(&worker), None);
+                let now = count(&*client).await;
+                if now >= ROWS as i64 || (round < 8 && now > before) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            count(&*client).await >= ROWS as i64
+        });
+        if whole {
+            break;
+        }
+        cut += 1;
+    }
+    assert!(cut >= 3, "it was cut");
+    process(directory.path(), async |client| {
+        let config = config(directory.path(), &server, "");
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        server.sql("update t set n = -1 where id = 1").await;
+        let records = settles(&*client, &worker, &server).await;
+        assert_nothing_twice(&records);
+        assert!(records.len() == ROWS + 1);
         worker.shutdown().await.unwrap();
     });
 }

@@ -26,7 +26,8 @@ fn a_table_may_change_its_columns_in_mid_stream() {
     let directory = tempfile::tempdir().unwrap();
     process(directory.path(), async |client| {
         server.sql("create table t (id int primary key, a text not null)").await;
-        let config = connector(directory.path(), "t", &server.properties(PLAIN));
+        let told = format!("{PLAIN}\ninclude.schema.changes=true");
+        let config = connector(directory.path(), "t", &server.properties(&told));
         let worker = Worker::start(client.clone(), vec![config], options(false));
         server.sql("insert into t values (1, 'x')").await;
         at_least(&*client, &worker, "pg.public.t", 1).await;
@@ -60,6 +61,18 @@ fn a_table_may_change_its_columns_in_mid_stream() {
                 r#"{"c":null,"d":null,"id":6}"#,
             ]
         );
+        let tables = at_least(&*client, &worker, "pg.schema-changes", 4).await;
+        let columns = |record: &crate::Record| {
+            let value: Value = serde_json::from_str(record.1.as_ref().unwrap()).unwrap();
+            let columns = value["columns"].as_array().unwrap().clone();
+            let words = columns.iter().map(|column| {
+                format!("{}:{}", column["name"].as_str().unwrap(), column["type"].as_str().unwrap())
+            });
+            words.collect::<Vec<_>>().join(" ")
+        };
+        let last = tables.iter().map(columns).collect::<Vec<_>>();
+        assert!(last.contains(&"id:int4 a:text b:int4 c:colour".to_owned()), "{last:?}");
+        assert!(last.contains(&"id:int4 d:text c:colour".to_owned()), "{last:?}");
         worker.shutdown().await.unwrap();
     });
 }
@@ -284,5 +297,53 @@ fn a_password_is_checked_by_scram_and_never_shown() {
         target.password = Some("geheim".into());
         let mut session = Session::connect(&target, Purpose::Replication).await.unwrap();
         assert_eq!(session.query("select 1").await.unwrap().single(), Some("1"));
+    });
+}
+
+#[test]
+fn tls_checks_what_each_mode_says() {
+    let server = Postgres::start();
+    let authority = server.certify("localhost");
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |_client| {
+        use postgres::wire::session::Purpose;
+        use postgres::wire::{Session, SslMode};
+        for setting in
+            ["ssl = on", "ssl_cert_file = '../server.crt'", "ssl_key_file = '../server.key'"]
+        {
+            server.sql(&format!("alter system set {setting}")).await;
+        }
+        let rules = server.directory().join("data/pg_hba.conf");
+        std::fs::write(&rules, "local all all trust\nhostssl all all all trust\n").unwrap();
+        server.sql("select pg_reload_conf()").await;
+        let try_with = async |host: &str, mode: SslMode, root: Option<&std::path::Path>| {
+            let mut target = server.target("postgres");
+            target.host = host.into();
+            target.ssl.mode = mode;
+            target.ssl.root_cert = root.map(Into::into);
+            let mut session = Session::connect(&target, Purpose::Queries).await?;
+            let secured = "select ssl from pg_stat_ssl where pid = pg_backend_pid()";
+            session.query(secured).await.map(|rows| rows.single() == Some("t"))
+        };
+        let ours = Some(authority.as_path());
+        // The configuration is taken up some moments after the signal.
+        while !matches!(try_with("localhost", SslMode::Require, None).await, Ok(true)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        for mode in [SslMode::Allow, SslMode::Prefer, SslMode::Require] {
+            assert!(try_with("127.0.0.1", mode, None).await.unwrap(), "{mode:?}");
+        }
+        assert!(try_with("localhost", SslMode::VerifyFull, ours).await.unwrap());
+        assert!(try_with("127.0.0.1", SslMode::VerifyCa, ours).await.unwrap());
+        for (host, mode, root, reason) in [
+            ("127.0.0.1", SslMode::VerifyFull, ours, "not valid for name"),
+            ("localhost", SslMode::VerifyFull, None, "UnknownIssuer"),
+            ("localhost", SslMode::VerifyCa, None, "UnknownIssuer"),
+            ("localhost", SslMode::Disable, None, "no pg_hba.conf entry"),
+        ] {
+            let refused = try_with(host, mode, root).await.unwrap_err();
+            assert!(refused.to_string().contains(reason), "{host} {mode:?}: {refused}");
+            assert!(!refused.is_transient());
+        }
     });
 }

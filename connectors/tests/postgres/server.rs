@@ -93,6 +93,13 @@ fn own(path: &Path) {
     }
 }
 
+/// Only its owner may read a key.
+fn own_file(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+    own(path);
+}
+
 impl Postgres {
     pub fn start() -> Postgres {
         Postgres::with_options(&[])
@@ -129,6 +136,31 @@ impl Postgres {
 
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Makes a certificate for that name; the authority behind it is returned.
+    pub fn certify(&self, name: &str) -> PathBuf {
+        let at = |file: &str| self.directory.path().join(file);
+        let openssl = |arguments: &[&str]| {
+            let mut command = Command::new("openssl");
+            let done = command.args(arguments).current_dir(self.directory.path()).output();
+            let done = done.expect("tests/all.sh installs openssl");
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        };
+        let (subject, names) = (format!("/CN={name}"), format!("subjectAltName=DNS:{name}"));
+        let request = ["req", "-newkey", "rsa:2048", "-nodes", "-days", "2"];
+        let authority = ["-x509", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt"];
+        openssl(&[&request[..], &authority].concat());
+        let own =
+            ["-subj", &subject, "-addext", &names, "-keyout", "server.key", "-out", "server.csr"];
+        openssl(&[&request[..4], &own].concat());
+        let by =
+            ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-copy_extensions", "copy"];
+        let made = ["x509", "-req", "-in", "server.csr", "-out", "server.crt", "-days", "2"];
+        openssl(&[&made[..], &by].concat());
+        own_file(&at("server.crt"));
+        own_file(&at("server.key"));
+        at("ca.crt")
     }
 
     /// Starts the server, and waits until it answers.

@@ -116,7 +116,9 @@ impl ServerCertVerifier for Verifier {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !self.verify_name => {}
-            other => drop(other?),
+            other => {
+                other?;
+            }
         }
         if self.verify_name {
             verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
