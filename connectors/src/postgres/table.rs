@@ -222,7 +222,11 @@ impl Table {
 
     fn value(&self, column: &Column, field: &Field, image: Image) -> Result<Value, RowError> {
         let reader = column.reader.as_ref().expect("fields have readers");
-        let unknown = || if column.optional { Value::Null } else { reader.nothing() };
+        let unknown = || match (column.optional, reader.schema().default()) {
+            (true, _) => Value::Null,
+            (false, Some(default)) => default.clone(),
+            (false, None) => reader.nothing(),
+        };
         match field {
             Field::Text(text) => self.read(column, reader, text),
             Field::Unchanged => Ok(column.placeholder.clone().unwrap_or_else(unknown)),

@@ -1,6 +1,7 @@
 //! The PostgreSQL source against a real server.
 
 mod crashes;
+mod debezium;
 mod operations;
 mod server;
 #[path = "../support/mod.rs"]

@@ -1,0 +1,287 @@
+//! The same database followed by Debezium and by us: the same events.
+//!
+//! Ignored unless asked for, as Debezium takes some fetching: `connectors/tests/debezium/fetch.sh`
+//! does that and says how to go on.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use connectors::Worker;
+use serde_json::Value;
+
+use crate::server::Postgres;
+use crate::support::{connector, options, process, read};
+use crate::{Record, failure};
+
+const TABLES: &str = include_str!("types.sql");
+const ROWS: &str = include_str!("rows.sql");
+
+/// Columns of the table of all types that Debezium leaves out, or gets wrong: arrays of arrays
+/// come as Java's names of objects, arrays of enumerations and bits as null, dates that are
+/// infinite or before Christ in the calendar of the driver, and names are lost in the stream.
+const UNLIKE: &[&str] = &[
+    "a_enum",
+    "a_bit",
+    "a_int4_2d",
+    "a_text_2d",
+    "a_money",
+    "a_interval",
+    "a_point",
+    "a_varbit",
+    "a_xml",
+    "a_composite",
+    "a_domain",
+    "c_date",
+    "c_name",
+];
+
+/// What is done to both.
+const CHANGES: &[&str] = &[
+    "insert into small values (1, 'a'), (2, 'b'), (3, null)",
+    "begin; update small set note = 'x' where id = 1; update small set id = 9 where id = 2; commit",
+    "delete from small where id = 3",
+    "alter table small replica identity full; update small set note = 'y'; delete from small where id = 9",
+    "alter table small add column more int default 5; insert into small values (4, 'z')",
+    "alter table small alter column note set not null; alter table small replica identity default; \
+     update small set id = 5 where id = 4; delete from small where id = 5",
+    "insert into large values (1, 1, repeat('x', 9000)); update large set n = 2",
+    "alter table large replica identity full; update large set n = 3; delete from large",
+    "insert into keyless values (1, 'a'); delete from keyless",
+    "begin; insert into pair values (1, 'a', 1.5); rollback",
+    "insert into pair values (1, 'a', 1.5); update pair set a = 2; update pair set c = 2; delete from pair",
+    "truncate small, pair",
+    "select pg_logical_emit_message(true, 'note', 'content')",
+    "delete from types",
+];
+
+struct Debezium {
+    child: Child,
+    output: PathBuf,
+    stop: PathBuf,
+}
+
+impl Debezium {
+    fn start(server: &Postgres, directory: &Path) -> Debezium {
+        let jars = std::env::var("MILLSTREAM_DEBEZIUM_DIR");
+        let jars = jars.expect("connectors/tests/debezium/fetch.sh says what to set");
+        let classpath = fs::read_to_string(Path::new(&jars).join("classpath")).unwrap();
+        let (properties, output) = (directory.join("debezium"), directory.join("output"));
+        let stop = directory.join("stop");
+        let lines = server.properties(&format!(
+            "name=debezium
+             offset.storage=org.apache.kafka.connect.storage.FileOffsetBackingStore
+             offset.storage.file.filename={}
+             database.password=none
+             plugin.name=pgoutput
+             slot.name=debezium
+             publication.name=debezium
+             skipped.operations=none
+             publication.autocreate.mode=filtered",
+            directory.join("offsets").display()
+        ));
+        let host = format!("database.hostname={}", server.directory().display());
+        fs::write(&properties, lines.replace(&host, "database.hostname=127.0.0.1")).unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/debezium/Run.java");
+        let mut java = Command::new("setpriv");
+        java.args(["--pdeathsig", "KILL", "--", "java", "-Xmx512m", "-cp", classpath.trim()]);
+        java.arg(source).args([&properties, &output, &stop]);
+        let quiet = java.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Debezium { child: quiet.spawn().expect("Java"), output, stop }
+    }
+
+    fn records(&mut self) -> Vec<(String, Record)> {
+        assert_eq!(self.child.try_wait().unwrap(), None, "Debezium has ended");
+        let text = fs::read_to_string(&self.output).unwrap_or_default();
+        // The last line may be half written.
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let lines = whole.lines().map(|line| {
+            let mut parts = line.split('\t');
+            let mut next = || parts.next().unwrap().to_owned();
+            let (topic, key, value) = (next(), next(), next());
+            let some = |text: String| (text != "null").then_some(text);
+            (topic, (some(key), some(value)))
+        });
+        lines.collect()
+    }
+
+    fn stop(mut self) {
+        fs::write(&self.stop, "").unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// Without what differs by nature: our version, the time of writing, and where snapshots were
+/// taken. Hstores are JSON in another order, and some columns are not to be compared.
+fn alike(text: &str) -> Value {
+    let mut event: Value = serde_json::from_str(text).unwrap();
+    let payload = &mut event["payload"];
+    if payload.get("op").is_some() {
+        let snapshot = payload["op"] == "r";
+        let lone = payload["op"] == "m";
+        for time in ["ts_ms", "ts_us", "ts_ns"] {
+            payload.as_object_mut().unwrap().remove(time);
+        }
+        let source = payload["source"].as_object_mut().unwrap();
+        source.remove("version");
+        // It has the end of the last transaction that it was sent; empty ones do not come here.
+        source.remove("sequence");
+        if snapshot || lone {
+            for field in ["ts_ms", "ts_us", "ts_ns", "lsn", "txId", "snapshot"] {
+                source.remove(field);
+            }
+        }
+        for image in ["before", "after"] {
+            if let Some(row) = payload[image].as_object_mut() {
+                row.retain(|name, _| !UNLIKE.contains(&name.as_str()));
+                for hstore in ["c_hstore"] {
+                    if let Some(Value::String(text)) = row.get(hstore) {
+                        let parsed = serde_json::from_str(text).unwrap();
+                        row.insert(hstore.to_owned(), parsed);
+                    }
+                }
+            }
+        }
+    }
+    if let Some(fields) = event["schema"]["fields"].as_array_mut() {
+        for image in fields {
+            if let Some(columns) = image.get_mut("fields").and_then(Value::as_array_mut) {
+                columns.retain(|column| {
+                    column["field"].as_str().is_none_or(|name| !UNLIKE.contains(&name))
+                });
+            }
+        }
+    }
+    event
+}
+
+fn by_topic(records: Vec<(String, Record)>) -> BTreeMap<String, Vec<(Value, Value)>> {
+    let mut topics: BTreeMap<String, Vec<(Value, Value)>> = BTreeMap::new();
+    for (topic, (key, value)) in records {
+        let key = key.map_or(Value::Null, |key| serde_json::from_str(&key).unwrap());
+        let value = value.map_or(Value::Null, |value| alike(&value));
+        // Tombstones without a key tell nobody anything: we leave them out.
+        if key.is_null() && value.is_null() {
+            continue;
+        }
+        topics.entry(topic).or_default().push((key, value));
+    }
+    topics
+}
+
+#[test]
+#[ignore = "needs Debezium: connectors/tests/debezium/fetch.sh"]
+fn debezium_and_we_tell_the_same() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    let mut debezium = None;
+    process(directory.path(), async |client| {
+        server.sql(TABLES).await;
+        server
+            .sql(
+                "create table large (id int primary key, n int, big text); \
+                 alter table large alter big set storage external; \
+                 create table keyless (a int, b text); alter table keyless replica identity full; \
+                 create table pair (a int not null, b text not null, c numeric(5, 2) not null, \
+                 d timestamptz not null default now(), primary key (b, a))",
+            )
+            .await;
+        server.sql(ROWS).await;
+        let json = "org.apache.kafka.connect.json.JsonConverter";
+        let ours = server.properties(&format!(
+            "key.converter={json}\nvalue.converter={json}\ninclude.unknown.datatypes=false
+             skipped.operations=none"
+        ));
+        let config = connector(directory.path(), "ours", &ours);
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let debezium = debezium.insert(Debezium::start(&server, directory.path()));
+        crate::at_least(&*client, &worker, "pg.public.types", 5).await;
+        let since = Instant::now();
+        let wait_for = async |debezium: &mut Debezium, count: usize| {
+            while debezium.records().len() < count && since.elapsed() < Duration::from_secs(50) {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        wait_for(debezium, 5).await;
+        // It streams from a moment after its snapshot on.
+        let streams = "select active from pg_replication_slots where slot_name = 'debezium'";
+        while server.sql(streams).await.single() != Some("t") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        for change in CHANGES {
+            server.sql(change).await;
+            // Both look tables up when they meet them, and should find them as they are.
+            let mut seen = (debezium.records().len(), Instant::now());
+            while seen.1.elapsed() < Duration::from_millis(600) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                let now = debezium.records().len();
+                if now != seen.0 {
+                    seen = (now, Instant::now());
+                }
+            }
+        }
+        server.sql(ROWS).await;
+        server.sql("insert into small values (99, 'last')").await;
+        let ours = loop {
+            let mut all = Vec::new();
+            for table in ["types", "small", "large", "keyless", "pair"] {
+                let topic = format!("pg.public.{table}");
+                if client.topic(&topic).await.unwrap().is_some() {
+                    let records = read(&*client, &topic, 0).await;
+                    all.extend(records.into_iter().map(|record| (topic.clone(), record)));
+                }
+            }
+            if client.topic("pg.message").await.unwrap().is_some() {
+                let records = read(&*client, "pg.message", 0).await;
+                all.extend(records.into_iter().map(|record| ("pg.message".to_owned(), record)));
+            }
+            let last = |(_, (key, _)): &(String, Record)| {
+                key.as_ref().is_some_and(|key| key.contains("\"payload\":{\"id\":99}"))
+            };
+            if all.iter().any(last) {
+                break all;
+            }
+            assert_eq!(failure(&worker), None);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        // And one tombstone more.
+        wait_for(debezium, ours.len() + 1).await;
+        let theirs = by_topic(debezium.records());
+        let ours = by_topic(ours);
+        for (topic, theirs) in &theirs {
+            let ours = ours.get(topic).unwrap_or_else(|| panic!("{topic} is missing"));
+            for (index, (theirs, ours)) in theirs.iter().zip(ours).enumerate() {
+                assert_eq!(differences("", &theirs.0, &ours.0), "", "{topic} {index}: key");
+                assert_eq!(differences("", &theirs.1, &ours.1), "", "{topic} {index}: value");
+            }
+            assert_eq!(theirs.len(), ours.len(), "{topic}");
+        }
+        assert_eq!(theirs.len(), ours.len());
+        worker.shutdown().await.unwrap();
+    });
+    debezium.unwrap().stop();
+}
+
+/// Where two values differ, and how.
+fn differences(at: &str, theirs: &Value, ours: &Value) -> String {
+    match (theirs, ours) {
+        (Value::Object(a), Value::Object(b)) => {
+            let names: std::collections::BTreeSet<_> = a.keys().chain(b.keys()).collect();
+            let differ = names.into_iter().map(|name| {
+                let of = |object: &serde_json::Map<String, Value>| {
+                    object.get(name).cloned().unwrap_or_else(|| Value::from("(missing)"))
+                };
+                differences(&format!("{at}/{name}"), &of(a), &of(b))
+            });
+            differ.collect()
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            let pairs = a.iter().zip(b).enumerate();
+            pairs.map(|(i, (a, b))| differences(&format!("{at}/{i}"), a, b)).collect()
+        }
+        _ if theirs == ours => String::new(),
+        _ => format!("{at}: Debezium {theirs}, ours {ours}\n"),
+    }
+}
