@@ -107,13 +107,46 @@ pub struct EventSchemas {
     transaction_table: Schema,
     heartbeat_key: Schema,
     heartbeat_value: Schema,
-    table_key: Schema,
-    table_value: Schema,
-    table_column: Schema,
+    tables: TableSchemas,
     version: Text,
     connector: Text,
     prefix: Text,
     database: Text,
+}
+
+/// Schemas of what is told of tables themselves; they are ours.
+#[derive(Clone, Debug)]
+struct TableSchemas {
+    key: Schema,
+    value: Schema,
+    column: Schema,
+}
+
+impl TableSchemas {
+    fn new() -> TableSchemas {
+        let ours = |name: &str| SchemaBuilder::structure().name(format!("millstream.{name}"));
+        let column = ours("TableColumn")
+            .field("name", Schema::string())
+            .field("type", Schema::string())
+            .field("optional", Schema::boolean())
+            .field("key", Schema::boolean())
+            .build();
+        TableSchemas {
+            key: ours("TableKey")
+                .field("schema", Schema::string())
+                .field("table", Schema::string())
+                .build(),
+            value: ours("Table")
+                .field("db", Schema::string())
+                .field("schema", Schema::string())
+                .field("table", Schema::string())
+                .field("lsn", Schema::int64())
+                .field("ts_ms", Schema::int64())
+                .field("columns", SchemaBuilder::array(column.clone()).build())
+                .build(),
+            column,
+        }
+    }
 }
 
 /// Names of the fields by which a change of a key is told.
@@ -151,27 +184,8 @@ impl EventSchemas {
             .field("event_count", Schema::int64())
             .build();
         let tables = SchemaBuilder::array(transaction_table.clone()).optional().build();
-        let ours = |name: &str| SchemaBuilder::structure().name(format!("millstream.{name}"));
-        let table_column = ours("TableColumn")
-            .field("name", Schema::string())
-            .field("type", Schema::string())
-            .field("optional", Schema::boolean())
-            .field("key", Schema::boolean())
-            .build();
         EventSchemas {
-            table_key: ours("TableKey")
-                .field("schema", Schema::string())
-                .field("table", Schema::string())
-                .build(),
-            table_value: ours("Table")
-                .field("db", Schema::string())
-                .field("schema", Schema::string())
-                .field("table", Schema::string())
-                .field("lsn", Schema::int64())
-                .field("ts_ms", Schema::int64())
-                .field("columns", SchemaBuilder::array(table_column.clone()).build())
-                .build(),
-            table_column,
+            tables: TableSchemas::new(),
             message_key: postgres("MessageKey").field("prefix", Schema::optional_string()).build(),
             message_value: postgres("MessageValue")
                 .field("op", Schema::string())
@@ -365,7 +379,7 @@ impl EventSchemas {
         let column = |column: &ColumnInfo| {
             let type_name = types.get(column.type_id).map_or("unknown", |found| &found.name);
             Value::structure(Struct::with_values(
-                &self.table_column,
+                &self.tables.column,
                 vec![
                     Value::string(column.name.as_str()),
                     Value::string(type_name),
@@ -376,9 +390,9 @@ impl EventSchemas {
         };
         let (schema, name) = (table.schema_name.clone(), table.table_name.clone());
         let key = vec![Value::String(schema.clone()), Value::String(name.clone())];
-        let key = Struct::with_values(&self.table_key, key);
+        let key = Struct::with_values(&self.tables.key, key);
         let value = Struct::with_values(
-            &self.table_value,
+            &self.tables.value,
             vec![
                 Value::String(self.database.clone()),
                 Value::String(schema),
@@ -390,8 +404,8 @@ impl EventSchemas {
         );
         ConnectRecord::new(
             &Text::from(format!("{}.schema-changes", self.prefix)),
-            SchemaAndValue::new(&self.table_key, Value::structure(key)),
-            SchemaAndValue::new(&self.table_value, Value::structure(value)),
+            SchemaAndValue::new(&self.tables.key, Value::structure(key)),
+            SchemaAndValue::new(&self.tables.value, Value::structure(value)),
         )
     }
 
