@@ -1,7 +1,8 @@
 //! How long a record takes through a pipeline, from the moment it is given to a producer to the
-//! moment a reader of the output has it; on the broker of this process, everything fsynced.
+//! moment a reader of the output has it; on the broker of this process. With acks=all a record is
+//! seen by the pipeline once it is fsynced, with acks=1 at once.
 //!
-//!   cargo bench --workspace --bench latency
+//!   cargo bench --workspace --bench latency [-- 'stateless at-least-once acks=1 50000']
 //!
 //! Records come at a fixed rate, whatever the pipeline does (no coordinated omission: a record that
 //! should have been sent earlier counts from then). `windowed` is from the record that moves the
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use broker::broker::{Broker, BrokerConfig};
 use broker::client::embedded::EmbeddedClient;
-use broker::client::{Client, NewTopic, ProducerOptions, Reader, ReaderEvent, ReaderOptions};
+use broker::client::{Acks, Client, NewTopic, ProducerOptions, Reader, ReaderEvent, ReaderOptions};
 use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchBuilder;
 use engine::pipeline::load_text;
@@ -49,18 +50,29 @@ events = "count(*)"
 fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
-    println!("latency in ms               records/s      p50      p99    p99.9      max");
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    println!("latency in ms                      records/s      p50      p99    p99.9      max");
     for (name, query) in [("stateless", STATELESS), ("windowed", WINDOWED)] {
-        for guarantee in ["at-least-once", "exactly-once"] {
+        for (guarantee, acks) in [
+            ("at-least-once", Acks::Leader),
+            ("at-least-once", Acks::All),
+            ("exactly-once", Acks::All),
+        ] {
             for rate in [10, 1000, 50_000] {
-                let mut took = runtime.block_on(run(name == "windowed", query, guarantee, rate));
+                let asked = if acks == Acks::All { "acks=all" } else { "acks=1" };
+                let all = format!("{name} {guarantee} {asked} {rate}");
+                if wanted.as_ref().is_some_and(|wanted| !all.starts_with(wanted)) {
+                    continue;
+                }
+                let mut took =
+                    runtime.block_on(run(name == "windowed", query, (guarantee, acks), rate));
                 took.sort_unstable();
                 let at = |part: f64| {
                     let place = ((took.len() as f64 * part) as usize).min(took.len() - 1);
                     took[place].as_secs_f64() * 1000.0
                 };
                 println!(
-                    "{name:<10} {guarantee:<15} {rate:>10} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
+                    "{name:<10} {guarantee:<13} {asked:<8} {rate:>10} {:>8.2} {:>8.2} {:>8.2} {:>8.2}",
                     at(0.5),
                     at(0.99),
                     at(0.999),
@@ -71,7 +83,12 @@ fn main() {
     }
 }
 
-async fn run(windowed: bool, query: &str, guarantee: &str, rate: u64) -> Vec<Duration> {
+async fn run(
+    windowed: bool,
+    query: &str,
+    (guarantee, acks): (&str, Acks),
+    rate: u64,
+) -> Vec<Duration> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let broker = Broker::open(BrokerConfig::new(dir.path())).await.expect("a broker");
     let client: Arc<dyn Client> = Arc::new(EmbeddedClient::new(broker.clone()));
@@ -102,7 +119,7 @@ watermark = "0 ms"
     let reader = client.reader(ReaderOptions::partitions(out)).await.expect("a reader");
     let (ended, end) = oneshot::channel();
     let reading = tokio::spawn(read(reader, windowed, end));
-    let sent = send(client.as_ref(), windowed, rate).await;
+    let sent = send(client.as_ref(), windowed, acks, rate).await;
     // What is under way comes in a moment.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let _ = ended.send(());
@@ -117,8 +134,11 @@ watermark = "0 ms"
 }
 
 /// When each record was to be sent, by number; or when each window ended, by its start.
-async fn send(client: &dyn Client, windowed: bool, rate: u64) -> HashMap<u64, Instant> {
-    let mut producer = client.producer(ProducerOptions::default()).await.expect("a producer");
+async fn send(client: &dyn Client, windowed: bool, acks: Acks, rate: u64) -> HashMap<u64, Instant> {
+    let mut producer = client
+        .producer(ProducerOptions { acks, ..ProducerOptions::default() })
+        .await
+        .expect("a producer");
     let to = TopicPartition::new("events", 0);
     let mut sent = HashMap::new();
     let start = Instant::now();

@@ -627,7 +627,7 @@ async fn state_that_outgrows_memory_goes_to_disk_and_a_restart_begins_there() {
         let restored = runtime.progress().borrow()[0].restored;
         runtime.stop();
         runtime.finished().await.unwrap();
-        assert!(state_dir.is_dir(), "nothing went to disk");
+        assert!(state_dir.is_dir(), "{round}: nothing went to disk");
         match keeps_disk {
             // All that had been committed was on disk.
             true => assert_eq!(restored, (0, 0), "{round}"),

@@ -28,6 +28,7 @@ pub mod remote;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -123,7 +124,13 @@ pub trait Producer: Send {
     async fn send(&mut self, to: &TopicPartition, batch: BatchBuilder) -> Result<(), ClientError>;
 
     /// Waits until all that was sent is acknowledged as the options ask.
-    async fn flush(&mut self) -> Result<(), ClientError>;
+    async fn flush(&mut self) -> Result<(), ClientError> {
+        self.flushing().await
+    }
+
+    /// Begins a flush, which resolves when all that was sent before it is acknowledged. More may be
+    /// sent meanwhile, though a remote producer makes that wait.
+    fn flushing(&mut self) -> Flushing;
 
     /// Opens a transaction.
     async fn begin(&mut self) -> Result<(), ClientError>;
@@ -309,11 +316,18 @@ impl Default for ProducerOptions {
     }
 }
 
+/// A flush under way (see [`Producer::flushing`]). Dropped, what it would have waited for is not
+/// known to be written.
+pub type Flushing = Pin<Box<dyn Future<Output = Result<(), ClientError>> + Send>>;
+
 /// When a batch counts as written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Acks {
     /// In the page cache: survives the process, not the machine.
     Leader,
+    /// In the page cache and to be seen once it is sent, on disk once it is flushed. A cluster,
+    /// which may lose what one machine has, is asked for `All`.
+    OnFlush,
     /// On disk.
     #[default]
     All,

@@ -18,27 +18,37 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
 
-use super::{ClientError, Producer, TransactionOffsets};
+use super::{ClientError, Flushing, Producer, TransactionOffsets};
 use crate::ids::TopicPartition;
 use crate::record::BatchBuilder;
 
 /// Batches and commits that may wait, however small they are.
 const QUEUED_MAX: usize = 1_024;
 
-/// A transactional producer that works in a task of its own. Dropped, it aborts what is open.
+/// A transactional producer that works in a task of its own. Dropped, it carries out what is queued
+/// and aborts what is open then; [`PipelinedProducer::close`] waits for that.
 #[derive(Debug)]
 pub struct PipelinedProducer {
     queue: mpsc::Sender<Command>,
+    working: JoinHandle<()>,
     /// In bytes.
     room: Arc<Semaphore>,
     queued_bytes_max: u32,
 }
 
-#[derive(Debug)]
 enum Command {
-    Send { to: TopicPartition, batch: BatchBuilder, _room: OwnedSemaphorePermit },
-    Commit { offsets: Option<TransactionOffsets>, done: oneshot::Sender<Result<(), ClientError>> },
+    Send {
+        to: TopicPartition,
+        batch: BatchBuilder,
+        _room: OwnedSemaphorePermit,
+    },
+    Commit {
+        offsets: Option<TransactionOffsets>,
+        after: Option<Flushing>,
+        done: oneshot::Sender<Result<(), ClientError>>,
+    },
 }
 
 /// A commit under way: resolves once it is durable, or with why it is not. It goes on whether or
@@ -60,9 +70,9 @@ impl PipelinedProducer {
     /// `queued_bytes_max` of records wait for earlier transactions, save a single larger batch.
     pub fn new(producer: Box<dyn Producer>, queued_bytes_max: u32) -> PipelinedProducer {
         let (queue, commands) = mpsc::channel(QUEUED_MAX);
-        tokio::spawn(work(producer, commands));
+        let working = tokio::spawn(work(producer, commands));
         let room = Arc::new(Semaphore::new(queued_bytes_max as usize));
-        PipelinedProducer { queue, room, queued_bytes_max }
+        PipelinedProducer { queue, working, room, queued_bytes_max }
     }
 
     /// Puts a batch into the present transaction, which the first one opens. Waits while too much
@@ -74,15 +84,27 @@ impl PipelinedProducer {
         self.put(Command::Send { to, batch, _room: room }).await
     }
 
-    /// Ends the present transaction, as [`Producer::commit`] does, without waiting for it. What is
-    /// sent from now on belongs to the next.
+    /// Ends the present transaction, as [`Producer::commit`] does, without waiting for it: once
+    /// `after` has gone well, if it is given. What is sent from now on belongs to the next.
     pub async fn commit(
         &self,
         offsets: Option<TransactionOffsets>,
+        after: Option<Flushing>,
     ) -> Result<Committing, ClientError> {
         let (done, committing) = oneshot::channel();
-        self.put(Command::Commit { offsets, done }).await?;
+        self.put(Command::Commit { offsets, after, done }).await?;
         Ok(Committing(committing))
+    }
+
+    /// Carries out what is queued, and aborts what is open then.
+    pub async fn close(self) {
+        let PipelinedProducer { queue, working, .. } = self;
+        drop(queue);
+        if let Err(panicked) = working.await
+            && let Ok(panic) = panicked.try_into_panic()
+        {
+            std::panic::resume_unwind(panic);
+        }
     }
 
     async fn put(&self, command: Command) -> Result<(), ClientError> {
@@ -101,8 +123,16 @@ async fn work(mut producer: Box<dyn Producer>, mut commands: mpsc::Receiver<Comm
             (Command::Send { to, batch, _room }, None) => {
                 (send(&mut *producer, &mut open, &to, batch).await, None)
             }
-            (Command::Commit { offsets, done }, None) => {
-                (commit(&mut *producer, &mut open, offsets.as_ref()).await, Some(done))
+            (Command::Commit { offsets, after, done }, None) => {
+                let flushed = match after {
+                    Some(after) => after.await,
+                    None => Ok(()),
+                };
+                let committed = match flushed {
+                    Ok(()) => commit(&mut *producer, &mut open, offsets.as_ref()).await,
+                    Err(error) => Err(error),
+                };
+                (committed, Some(done))
             }
         };
         if let (Err(error), None) = (&result, &failed) {

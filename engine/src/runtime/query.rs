@@ -1,4 +1,8 @@
 //! The loop of one task of a query: reader → task → producer.
+//!
+//! - [`commit`]: what is written at once, and what is told once it is.
+
+mod commit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,8 +25,8 @@ use super::writer::Writer;
 use super::{Phase, PrintedRows, ResumedFrom, RunError, Started, Upstream, now};
 use crate::operators::Kept;
 use crate::state::changelog::Meta;
-use crate::task::{Commit, Task, TaskError};
-use crate::time::Watermark;
+use crate::task::{Task, TaskError};
+use commit::{Standing, UnderWay, ended};
 
 /// A tick that is further away is asked for again.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
@@ -54,6 +58,7 @@ enum Wake {
     Complete,
     Event(ReaderEvent),
     TableEvent(ReaderEvent),
+    Committed,
     Time,
 }
 
@@ -69,6 +74,8 @@ struct Running {
     resumed_from: Option<ResumedFrom>,
     /// Where inputs end, once they are complete.
     ends: Option<BTreeMap<TopicPartition, Offset>>,
+    under_way: Option<UnderWay>,
+    /// When the last commit began.
     committed_at: Option<Instant>,
     purged_at: Option<Instant>,
 }
@@ -103,18 +110,16 @@ impl QueryRun {
     pub async fn run(self) -> Result<bool, RunError> {
         let mut running = self.start().await?;
         let result = self.work(&mut running).await;
-        if result.is_err()
-            && let Some(writer) = running.writer.as_mut().filter(|writer| writer.open)
-        {
-            // The transaction is thrown away with whatever made it fail; if even that fails, the
-            // next producer of this id aborts it.
-            let _ = writer.abort().await;
+        if let Some(writer) = running.writer.take() {
+            // What is open is thrown away with whatever made it fail; if even that fails, the next
+            // producer of this id aborts it.
+            writer.close().await;
         }
         let complete = result?;
         let Running { task, snapshots, .. } = &mut running;
         let written = snapshots.checkpoint(self.client.as_ref(), task).await;
         written.map_err(|error| self.restore_error(error))?;
-        self.report(&running, Phase::Finished);
+        self.report(Standing::of(&mut running), Phase::Finished);
         if complete {
             self.done.send_replace(true);
         }
@@ -153,7 +158,7 @@ impl QueryRun {
             windows,
             groups,
         });
-        let running = Running {
+        let mut running = Running {
             task,
             tables,
             reader,
@@ -161,10 +166,11 @@ impl QueryRun {
             snapshots,
             resumed_from,
             ends: self.planned.shown.as_ref().and_then(|shown| shown.ends()),
+            under_way: None,
             committed_at: None,
             purged_at: None,
         };
-        self.report(&running, Phase::Running);
+        self.report(Standing::of(&mut running), Phase::Running);
         Ok(running)
     }
 
@@ -283,6 +289,7 @@ impl QueryRun {
             if running.at_end() {
                 running.task.finish(now()).map_err(|error| self.task_error(error))?;
                 self.commit(running).await?;
+                self.settle(running).await?;
                 return Ok(true);
             }
             let wake_at = self.wake_at(running);
@@ -290,6 +297,7 @@ impl QueryRun {
                 biased;
                 () = self.stop.cancelled() => Wake::Stop,
                 () = &mut complete, if running.ends.is_none() => Wake::Complete,
+                () = ended(&mut running.under_way) => Wake::Committed,
                 event = next_of_tables(&mut running.tables) => {
                     Wake::TableEvent(event.map_err(self.client_error("reading its tables"))?)
                 }
@@ -303,8 +311,10 @@ impl QueryRun {
             match wake {
                 Wake::Stop => {
                     self.commit(running).await?;
+                    self.settle(running).await?;
                     return Ok(false);
                 }
+                Wake::Committed => self.settle(running).await?,
                 Wake::Complete => running.ends = Some(self.ends(&running.task).await?),
                 Wake::Event(ReaderEvent::Batches(fetched)) => {
                     let processed = running.task.process(&fetched, now());
@@ -324,10 +334,15 @@ impl QueryRun {
                     self.send(running).await?;
                 }
             }
-            if running.task.is_dirty() && self.commit_at(running) <= Instant::now()
-                || running.task.pending_bytes() >= PENDING_BYTES_MAX
-                || running.snapshots.wants_commit(&mut running.task)
-            {
+            let is_too_much = |running: &mut Running| {
+                running.task.pending_bytes() >= PENDING_BYTES_MAX
+                    || running.snapshots.wants_commit(&mut running.task)
+            };
+            if is_too_much(running) {
+                self.settle(running).await?;
+            }
+            let is_due = running.task.is_dirty() && self.commit_at(running) <= Instant::now();
+            if running.under_way.is_none() && (is_due || is_too_much(running)) {
                 self.commit(running).await?;
             }
         }
@@ -352,7 +367,8 @@ impl QueryRun {
 
     /// When something is to be done although nothing is read.
     fn wake_at(&self, running: &Running) -> Option<Instant> {
-        let commit = running.task.is_dirty().then(|| self.commit_at(running));
+        let is_due = running.task.is_dirty() && running.under_way.is_none();
+        let commit = is_due.then(|| self.commit_at(running));
         let now = now();
         let tick = running.task.next_tick(now).map(|tick| {
             let wait_ms = u64::try_from(tick.0.saturating_sub(now.0)).unwrap_or_default();
@@ -365,59 +381,6 @@ impl QueryRun {
         let partitions = task.positions().map(|(partition, _)| partition.clone());
         let found = ends(self.client.as_ref(), partitions, &self.upstream.topics).await;
         found.map_err(self.client_error("finding the end of its inputs"))
-    }
-
-    async fn commit(&self, running: &mut Running) -> Result<(), RunError> {
-        let commit = running.task.commit(now()).map_err(|error| self.task_error(error))?;
-        let Commit { outputs, changes, derived, offsets, printed } = commit;
-        running.committed_at = Some(Instant::now());
-        if let Some(writer) = running.writer.as_mut().filter(|_| !offsets.is_empty()) {
-            let written = writer.write(outputs, &changes, offsets).await;
-            written.map_err(self.client_error("committing"))?;
-            let Running { task, snapshots, .. } = &mut *running;
-            let kept = snapshots.committed(self.client.as_ref(), task, &changes, &derived).await;
-            kept.map_err(|error| self.restore_error(error))?;
-        }
-        self.purge(running).await?;
-        self.report(running, Phase::Running);
-        let updating = self.planned.topology.updating;
-        for rows in printed {
-            let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
-            // Nobody may be looking.
-            let _ = self.printing.send(PrintedRows { pipeline, query, rows, updating }).await;
-        }
-        Ok(())
-    }
-
-    /// Deletes what other tasks of the query have told this one and will never be read again.
-    async fn purge(&self, running: &mut Running) -> Result<(), RunError> {
-        let exchanges = &self.planned.topology.exchanges;
-        let is_due = running.purged_at.is_none_or(|at| at.elapsed() >= PURGE_INTERVAL);
-        if exchanges.is_empty() || !is_due {
-            return Ok(());
-        }
-        running.purged_at = Some(Instant::now());
-        let read = running.task.positions().filter(|(partition, _)| {
-            exchanges.iter().any(|input| input.exchange.topic == *partition.topic)
-        });
-        let read: Vec<(TopicPartition, Offset)> =
-            read.map(|(partition, position)| (partition.clone(), position.next)).collect();
-        let purged = self.client.delete_records(&read).await;
-        purged.map_err(self.client_error("deleting what was read of other tasks"))
-    }
-
-    fn report(&self, running: &Running, phase: Phase) {
-        let Planned { query_index, task_index, .. } = self.planned;
-        self.reports.report(query_index, task_index, |progress| {
-            progress.phase = phase;
-            progress.counts = running.task.counts();
-            progress.watermark = shown(running.task.watermark());
-            progress.lag = running.task.lag();
-            progress.account = running.task.account();
-            progress.tables =
-                running.task.tables().map(|(name, rows)| (name.to_owned(), rows)).collect();
-            progress.resumed_from.clone_from(&running.resumed_from);
-        });
     }
 
     fn report_restoring(&self, read: u64, total: u64) {
@@ -467,10 +430,6 @@ async fn all_done(signals: &[watch::Receiver<bool>]) {
             std::future::pending::<()>().await;
         }
     }
-}
-
-fn shown(watermark: Option<Watermark>) -> Option<Watermark> {
-    watermark.filter(|watermark| *watermark != Watermark::MIN)
 }
 
 impl Running {

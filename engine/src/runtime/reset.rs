@@ -50,5 +50,5 @@ async fn reset_task(
         let next = if is_exchange { place.position.end } else { place.position.next };
         (place.partition, next)
     });
-    writer.commit(offsets.collect()).await.map_err(failed)
+    writer.commit(offsets.collect()).await.map_err(failed)?.await.map_err(failed)
 }

@@ -234,17 +234,25 @@ impl Snapshots {
         self.dir.is_some() && task.state_bytes() > self.bytes_max.saturating_mul(2)
     }
 
-    /// A transaction with these changes has been written.
+    /// Whether there is so much by now that a disk is to be put beneath: with a commit, after which
+    /// nothing was changed.
+    pub fn wants_disk(&self, task: &mut Task) -> bool {
+        let bytes_max = DISK_FROM_BYTES.min(self.bytes_max);
+        self.dir.is_some() && self.disk.is_none() && task.state_bytes() > bytes_max
+    }
+
+    /// A transaction with these changes has been written. `spills`: nothing was changed since they
+    /// were taken.
     pub async fn committed(
         &mut self,
         client: &dyn Client,
         task: &mut Task,
-        changes: &[Change],
-        derived: &[Change],
+        (changes, derived): (&[Change], &[Change]),
+        spills: bool,
     ) -> Result<(), RestoreError> {
         match &self.disk {
             Some(disk) => disk.apply(changes.iter().chain(derived))?,
-            None if task.state_bytes() > DISK_FROM_BYTES.min(self.bytes_max) => {
+            None if spills => {
                 let Some(disk) = self.fresh()? else { return Ok(()) };
                 task.spill(&disk)?;
                 // With the meta record among them.
@@ -253,6 +261,7 @@ impl Snapshots {
             }
             None => return Ok(()),
         }
+        task.settled();
         if task.state_bytes() > self.bytes_max {
             task.evict();
         }

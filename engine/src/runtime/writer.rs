@@ -1,9 +1,12 @@
-//! A task's producers, and whether it is in a transaction.
+//! A task's producers.
+//!
+//! A transaction is committed while the task goes on: what it writes meanwhile waits for the next.
 
 use std::time::Duration;
 
 use broker::client::{
-    Client, ClientError, CommittedOffset, Producer, ProducerOptions, TransactionOffsets,
+    Acks, Client, ClientError, CommittedOffset, Committing, PipelinedProducer, Producer,
+    ProducerOptions, TransactionOffsets,
 };
 use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchBuilder;
@@ -15,14 +18,15 @@ use crate::state::changelog::Change;
 
 /// Changes of state go out in batches of about this size.
 const CHANGELOG_BATCH_BYTES: usize = 256 << 10;
+/// What waits for the transaction before it to be committed.
+const QUEUED_BYTES_MAX: u32 = 8 << 20;
 /// A transaction lives no longer than a few commit intervals; this is the least that is asked for.
 const TRANSACTION_TIMEOUT_MIN: Duration = Duration::from_secs(60);
 
 pub struct Writer {
-    producer: Box<dyn Producer>,
+    transactions: PipelinedProducer,
     /// What writes rows that are to be seen before they are committed, if they are.
     at_once: Option<Box<dyn Producer>>,
-    pub open: bool,
     group: String,
     changelog: TopicPartition,
     /// Stands beside each offset: how many tasks shared the query.
@@ -42,26 +46,18 @@ impl Writer {
         let is_last = planned.topology.writes.is_none();
         let at_once = match planned.guarantee {
             Guarantee::AtLeastOnce if is_last => {
-                Some(client.producer(ProducerOptions::default()).await?)
+                let options = ProducerOptions { acks: Acks::OnFlush, ..ProducerOptions::default() };
+                Some(client.producer(options).await?)
             }
             _ => None,
         };
         Ok(Writer {
-            producer,
+            transactions: PipelinedProducer::new(producer, QUEUED_BYTES_MAX),
             at_once,
-            open: false,
             group: planned.group(),
             changelog: planned.changelog(),
             metadata: planned.offset_metadata(),
         })
-    }
-
-    async fn begin(&mut self) -> Result<(), ClientError> {
-        if !self.open {
-            self.producer.begin().await?;
-            self.open = true;
-        }
-        Ok(())
     }
 
     /// Whether rows are to be seen before they are committed.
@@ -77,19 +73,10 @@ impl Writer {
         for (to, batch) in batches {
             match &mut self.at_once {
                 Some(producer) => producer.send(&to, batch).await?,
-                None => self.send_in_transaction(to, batch).await?,
+                None => self.transactions.send(to, batch).await?,
             }
         }
         Ok(())
-    }
-
-    async fn send_in_transaction(
-        &mut self,
-        to: TopicPartition,
-        batch: BatchBuilder,
-    ) -> Result<(), ClientError> {
-        self.begin().await?;
-        self.producer.send(&to, batch).await
     }
 
     pub async fn send_changes(&mut self, changes: &[Change]) -> Result<(), ClientError> {
@@ -99,47 +86,33 @@ impl Writer {
             batch.append(now.0, Some(&change.key), change.value.as_deref());
             if batch.size() >= CHANGELOG_BATCH_BYTES {
                 let full = std::mem::take(&mut batch);
-                self.send_in_transaction(self.changelog.clone(), full).await?;
+                self.transactions.send(self.changelog.clone(), full).await?;
             }
         }
         if batch.is_empty() {
             return Ok(());
         }
-        self.send_in_transaction(self.changelog.clone(), batch).await
+        self.transactions.send(self.changelog.clone(), batch).await
     }
 
-    pub async fn write(
-        &mut self,
-        outputs: Vec<(TopicPartition, BatchBuilder)>,
-        changes: &[Change],
-        offsets: Vec<(TopicPartition, Offset)>,
-    ) -> Result<(), ClientError> {
-        self.send(outputs).await?;
-        if let Some(producer) = &mut self.at_once {
-            // The place in the input moves on only behind rows that are there for good.
-            producer.flush().await?;
-        }
-        self.send_changes(changes).await?;
-        self.commit(offsets).await
-    }
-
+    /// Begins to commit all that was sent since the last time.
     pub async fn commit(
         &mut self,
         offsets: Vec<(TopicPartition, Offset)>,
-    ) -> Result<(), ClientError> {
-        self.begin().await?;
+    ) -> Result<Committing, ClientError> {
         let committed = |offset| CommittedOffset { offset, metadata: self.metadata.clone() };
         let offsets = TransactionOffsets {
             group: self.group.clone(),
             membership: None,
             offsets: offsets.into_iter().map(|(at, offset)| (at, committed(offset))).collect(),
         };
-        self.producer.commit(Some(&offsets)).await?;
-        self.open = false;
-        Ok(())
+        // The place in the input moves on only behind rows that are there for good.
+        let flushing = self.at_once.as_mut().map(|producer| producer.flushing());
+        self.transactions.commit(Some(offsets), flushing).await
     }
 
-    pub async fn abort(&mut self) -> Result<(), ClientError> {
-        self.producer.abort().await
+    /// Waits for what is being committed; what was sent since is thrown away.
+    pub async fn close(self) {
+        self.transactions.close().await;
     }
 }

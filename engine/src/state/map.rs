@@ -10,9 +10,11 @@
 //! since the last commit, and whatever else there was room for: the disk has what is committed,
 //! and never anything that is not.
 //!
+//! Changes that were taken may reach the disk later, while the map is changed further: until
+//! [`StateMap::settled`], slots hide what the disk has of them, those of removed entries too.
+//!
 //! Invariants: keys come in the order of their bytes. A slot that has changed stays in memory until
-//! [`StateMap::evict`] is told that its change is on disk. An entry that came and went between two
-//! commits leaves no trace.
+//! its change is on disk. An entry that came and went between two commits leaves no trace.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map;
@@ -40,6 +42,8 @@ pub struct StateMap {
     is_whole: bool,
     /// Keys whose slots have changed since the last commit, in the order of the first change.
     changed: Vec<Bytes>,
+    /// Keys of entries that are gone, whose slots hide what the disk may have of them.
+    hiding: Vec<Bytes>,
     /// Entries on disk that are among no slots count as well.
     len: u64,
     bytes: usize,
@@ -65,6 +69,7 @@ impl StateMap {
             disk: None,
             is_whole: true,
             changed: Vec::new(),
+            hiding: Vec::new(),
             len: 0,
             bytes: 0,
         }
@@ -147,7 +152,8 @@ impl StateMap {
         self.len -= 1;
         if !slot.is_committed {
             // `changed` may still name it: a commit finds nothing there.
-            self.drop_slot(key);
+            slot.is_changed = false;
+            self.gone(key);
             return Ok(true);
         }
         if !std::mem::replace(&mut slot.is_changed, true)
@@ -246,8 +252,8 @@ impl StateMap {
             slot.is_changed = false;
             slot.is_committed = slot.value.is_some();
             let value = slot.value.as_deref().map(<[u8]>::to_vec);
-            if value.is_none() && (self.is_whole || self.disk.is_none()) {
-                self.drop_slot(&key);
+            if value.is_none() {
+                self.gone(&key);
             }
             if kept {
                 let change = Change { key: self.full_key(&key), value };
@@ -303,11 +309,22 @@ impl StateMap {
         Change { key: self.len_key(), value: Some(self.len.to_be_bytes().to_vec()) }
     }
 
-    /// Everything that was committed is on disk: what is not needed in memory may go.
+    /// All changes that were taken are on disk, if there is one.
+    pub fn settled(&mut self) {
+        for key in std::mem::take(&mut self.hiding) {
+            let slot = self.slots.get(&key);
+            if slot.is_some_and(|slot| slot.value.is_none() && !slot.is_changed) {
+                self.drop_slot(&key);
+            }
+        }
+    }
+
+    /// All changes that were taken are on disk: what is not needed in memory may go.
     pub fn evict(&mut self) {
         if self.disk.is_none() {
             return;
         }
+        self.hiding.clear();
         self.is_whole = false;
         self.slots.retain(|_, slot| slot.is_changed);
         let sizes = self.slots.iter().map(|(key, slot)| {
@@ -320,6 +337,15 @@ impl StateMap {
         match &self.disk {
             Some(disk) if !self.is_whole => disk.contains(&self.full_key(key)),
             _ => Ok(false),
+        }
+    }
+
+    /// An entry is gone, and nothing need be written of it any more.
+    fn gone(&mut self, key: &[u8]) {
+        if self.is_whole || self.disk.is_none() {
+            self.drop_slot(key);
+        } else if let Some((key, _)) = self.slots.get_key_value(key) {
+            self.hiding.push(key.clone());
         }
     }
 
@@ -394,6 +420,8 @@ mod tests {
         Put(Vec<u8>, Vec<u8>),
         Remove(Vec<u8>),
         Commit,
+        /// What the last commit took reaches the disk.
+        Settle,
         Evict,
         /// What was not committed is gone; what is on disk is there, in memory or not.
         Restart {
@@ -411,6 +439,7 @@ mod tests {
                 .prop_map(|(key, value)| Step::Put(key, value)),
             5 => key().prop_map(Step::Remove),
             3 => Just(Step::Commit),
+            2 => Just(Step::Settle),
             1 => Just(Step::Evict),
             1 => any::<bool>().prop_map(|whole| Step::Restart { whole }),
         ]
@@ -459,6 +488,8 @@ mod tests {
             let mut map = new();
             let (mut model, mut committed) = (Model::new(), Model::new());
             let (mut changelog, mut disk) = (Model::new(), None::<DiskState>);
+            // What was taken and is not on disk, and how things stand once it is.
+            let mut taken: Option<(Vec<Change>, Model)> = None;
             for (at, (step, probe)) in steps.into_iter().zip(probes).enumerate() {
                 match step {
                     Step::Put(key, value) => {
@@ -468,19 +499,23 @@ mod tests {
                     Step::Remove(key) => {
                         prop_assert_eq!(map.remove(&key).unwrap(), model.remove(&key).is_some());
                     }
-                    Step::Commit => {
-                        let (mut logged, mut derived) = (Vec::new(), Vec::new());
-                        map.take_changes(&mut logged, &mut derived);
-                        for Change { key, value } in &logged {
+                    // One at a time.
+                    Step::Commit if taken.is_none() => {
+                        let (mut changes, mut derived) = (Vec::new(), Vec::new());
+                        map.take_changes(&mut changes, &mut derived);
+                        for Change { key, value } in &changes {
                             let own = map.own(key).unwrap().to_vec();
                             match value {
                                 Some(value) => changelog.insert(own, value.clone()),
                                 None => Some(changelog.remove(&own).expect("it was there")),
                             };
                         }
-                        if let Some(disk) = &disk {
-                            disk.apply(logged.iter().chain(&derived)).unwrap();
-                        } else if let Some(dir) = dir.as_ref().filter(|_| disk_from <= Some(at)) {
+                        prop_assert_eq!(&changelog, &model);
+                        changes.extend(derived);
+                        taken = Some((changes, model.clone()));
+                        if disk.is_none()
+                            && let Some(dir) = dir.as_ref().filter(|_| disk_from <= Some(at))
+                        {
                             let fresh = dir.task(&name).unwrap();
                             let other = |key: &[u8], value: &[u8]| {
                                 Change { key: key.to_vec(), value: Some(value.to_vec()) }
@@ -490,16 +525,29 @@ mod tests {
                             all.push(other(&StateId::of("test").key(&[&[2]]), b"after"));
                             fresh.apply(all.iter()).unwrap();
                             disk = Some(fresh);
+                            taken = None;
+                            committed.clone_from(&model);
                         }
-                        committed.clone_from(&model);
-                        prop_assert_eq!(&changelog, &committed);
                     }
+                    Step::Commit => {}
+                    Step::Settle => {
+                        let Some((changes, now)) = taken.take() else { continue };
+                        if let Some(disk) = &disk {
+                            disk.apply(changes.iter()).unwrap();
+                        }
+                        map.settled();
+                        committed = now;
+                    }
+                    // What is on its way to the disk is needed.
+                    Step::Evict if taken.is_some() => {}
                     Step::Evict => map.evict(),
                     Step::Restart { whole } => {
                         let Some(disk) = &disk else { continue };
                         map = new();
                         map.open(disk.clone(), whole).unwrap();
                         model.clone_from(&committed);
+                        changelog.clone_from(&committed);
+                        taken = None;
                     }
                 }
                 check(&map, &model, &probe);

@@ -286,6 +286,11 @@ impl Task {
         Ok(())
     }
 
+    /// All that was committed is on disk.
+    pub fn settled(&mut self) {
+        self.maps().for_each(StateMap::settled);
+    }
+
     /// All that was committed is on disk: memory is given back.
     pub fn evict(&mut self) {
         self.maps().for_each(StateMap::evict);

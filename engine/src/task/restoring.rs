@@ -133,6 +133,7 @@ impl<'t> Restoring<'t> {
         self.task.maps().for_each(|map| map.take_changes(&mut changes, &mut derived));
         let Some(disk) = &self.disk else { return Ok(()) };
         disk.apply(changes.iter().chain(&derived))?;
+        self.task.settled();
         if self.task.state_bytes() > self.bytes_max {
             self.task.evict();
         }
@@ -168,6 +169,7 @@ impl<'t> Restoring<'t> {
         task.maps().for_each(|map| map.take_changes(&mut changes, &mut derived));
         if let Some(disk) = &disk {
             disk.apply(changes.iter().chain(&derived))?;
+            task.settled();
         }
         for (input, clock) in task.topology.inputs.iter().zip(&mut task.clocks) {
             let latest_ms = meta.latest_ms.get(&input.source.name);

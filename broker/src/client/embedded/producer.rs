@@ -19,7 +19,7 @@ use futures::future::{try_join_all, try_join3};
 
 use super::{append_error, existing, group_error, transaction_error};
 use crate::broker::{Broker, now_ms};
-use crate::client::{Acks, ClientError, Producer, ProducerOptions, TransactionOffsets};
+use crate::client::{Acks, ClientError, Flushing, Producer, ProducerOptions, TransactionOffsets};
 use crate::coordinator::groups::{
     CommitRequest, GroupError, GroupService, MemberClaim, OffsetToCommit,
 };
@@ -87,20 +87,13 @@ impl EmbeddedProducer {
         Ok(EmbeddedProducer { broker, acks, transactional, partitions, unsynced_bytes: 0 })
     }
 
-    async fn sync(&mut self) -> Result<(), ClientError> {
-        sync(&self.partitions, self.transactional.is_some()).await?;
-        self.partitions.values_mut().for_each(|target| target.unsynced = None);
-        self.unsynced_bytes = 0;
-        Ok(())
-    }
-
     async fn append(
         &mut self,
         to: &TopicPartition,
         batch: BatchBuilder,
     ) -> Result<(), ClientError> {
         if self.unsynced_bytes > UNSYNCED_BYTES_MAX {
-            self.sync().await?;
+            self.flush().await?;
         }
         let target = match self.partitions.entry(to.clone()) {
             Entry::Occupied(known) => known.into_mut(),
@@ -124,7 +117,7 @@ impl EmbeddedProducer {
         let options = AppendOptions { origin: Origin::Embedded, acks, now_ms: now_ms() };
         let appended = target.partition.append(batch, options);
         let appended = appended.map_err(|error| append_error(&self.broker, id, error))?;
-        if appended.wait_for_sync || id.is_some() {
+        if appended.wait_for_sync || id.is_some() || self.acks == Acks::OnFlush {
             target.unsynced = Some(appended.last_offset);
             self.unsynced_bytes += size;
         }
@@ -249,8 +242,12 @@ impl Producer for EmbeddedProducer {
         sent
     }
 
-    async fn flush(&mut self) -> Result<(), ClientError> {
-        self.sync().await
+    fn flushing(&mut self) -> Flushing {
+        let ask = self.transactional.is_some() || self.acks == Acks::OnFlush;
+        let syncs = syncs(&self.partitions, ask);
+        self.partitions.values_mut().for_each(|target| target.unsynced = None);
+        self.unsynced_bytes = 0;
+        Box::pin(async move { try_join_all(syncs).await.map(drop) })
     }
 
     async fn begin(&mut self) -> Result<(), ClientError> {
@@ -321,20 +318,24 @@ async fn prepare(
             None => Ok(()),
         }
     };
-    try_join3(offsets, sync(partitions, true), transactional.settled()).await.map(drop)
+    let syncs = try_join_all(syncs(partitions, true));
+    try_join3(offsets, syncs, transactional.settled()).await.map(drop)
 }
 
-/// Waits for every fsync that is owed; asks for them first where nobody has.
-async fn sync(partitions: &HashMap<TopicPartition, Target>, ask: bool) -> Result<(), ClientError> {
+/// Every fsync that is owed, to be waited for; asked for first, if nobody has.
+fn syncs(
+    partitions: &HashMap<TopicPartition, Target>,
+    ask: bool,
+) -> Vec<impl Future<Output = Result<(), ClientError>> + Send + use<>> {
     let owed = partitions.values().filter_map(|target| {
-        let (partition, offset) = (&target.partition, target.unsynced?);
+        let (partition, offset) = (target.partition.clone(), target.unsynced?);
         Some(async move {
             let synced =
                 if ask { partition.sync(offset).await } else { partition.synced(offset).await };
-            synced.map_err(|error| storage_error(partition, &error))
+            synced.map_err(|error| storage_error(&partition, &error))
         })
     });
-    try_join_all(owed).await.map(|_| ())
+    owed.collect()
 }
 
 fn storage_error(partition: &Partition, error: &StorageError) -> ClientError {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 
 use super::native::error::{NativeError, code};
@@ -16,7 +17,7 @@ use super::native::partitions::PartitionList;
 use super::native::producer::{self as native, WhenFull};
 use super::native::queue::Queue;
 use super::{Cluster, blocking, settings};
-use crate::client::{ClientError, Producer, ProducerOptions, TransactionOffsets};
+use crate::client::{ClientError, Flushing, Producer, ProducerOptions, TransactionOffsets};
 use crate::ids::TopicPartition;
 use crate::record::{BatchBuilder, Compression, ProducerStamp, Records};
 
@@ -25,15 +26,24 @@ const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Writes to a cluster.
 pub struct RemoteProducer {
-    producer: native::Producer,
+    line: Line,
     /// Kept so that its callback serves failed deliveries.
     _queue: Queue,
     serving: AbortHandle,
     topics: HashMap<Arc<str>, KnownTopic>,
-    transactional_id: Option<String>,
     transaction: Transaction,
     /// How long a transaction may take, and so each of its calls.
     transaction_timeout: Duration,
+    /// Held by a flush under way: librdkafka waits until nothing is left to deliver, which would
+    /// never be while more is sent.
+    sending: Arc<Mutex<()>>,
+}
+
+/// What knows how a delivery went.
+#[derive(Clone)]
+struct Line {
+    producer: native::Producer,
+    transactional_id: Option<String>,
     cluster: Arc<Cluster>,
 }
 
@@ -50,43 +60,7 @@ enum Transaction {
     TakenBack,
 }
 
-impl RemoteProducer {
-    pub(super) async fn open(
-        cluster: &Arc<Cluster>,
-        options: ProducerOptions,
-    ) -> Result<RemoteProducer, ClientError> {
-        let what = match &options.transactional_id {
-            Some(id) => format!("producer with transactional id '{id}'"),
-            None => "producer".to_owned(),
-        };
-        let refused = |error| cluster.refused(what.clone(), error);
-        let conf = settings::producer(&cluster.address, &cluster.options, &options);
-        let producer = native::Producer::new(conf.map_err(refused)?, &cluster.closing.0);
-        let producer = producer.map_err(refused)?;
-        let (queue, serve) = producer.watch();
-        let producer = RemoteProducer {
-            producer,
-            _queue: queue,
-            serving: tokio::spawn(serve).abort_handle(),
-            topics: HashMap::new(),
-            transactional_id: options.transactional_id,
-            transaction: Transaction::None,
-            transaction_timeout: options.transaction_timeout,
-            cluster: Arc::clone(cluster),
-        };
-        let timeout = cluster.options.connect_timeout;
-        let connected = producer.call(move |native| native.connect(timeout)).await?;
-        connected.map_err(refused)?;
-        if producer.transactional_id.is_some() {
-            let deadline = producer.deadline();
-            let outcome = producer
-                .call(move |native| retry(deadline, |left| native.init_transactions(left)))
-                .await?;
-            outcome.map_err(|error| producer.fenced_or_refused(error))?;
-        }
-        Ok(producer)
-    }
-
+impl Line {
     /// Runs a call that waits for the network.
     async fn call<T: Send + 'static>(
         &self,
@@ -94,59 +68,6 @@ impl RemoteProducer {
     ) -> Result<T, ClientError> {
         let producer = self.producer.clone();
         blocking(move || call(&producer)).await
-    }
-
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.transaction_timeout
-    }
-
-    async fn topic(
-        &mut self,
-        partition: &TopicPartition,
-        compression: Compression,
-    ) -> Result<Arc<native::Topic>, ClientError> {
-        let name = &partition.topic;
-        let known = self.topics.get(name).filter(|known| partition.partition < known.partitions);
-        if let (Some(known), true) = (known, partition.partition >= 0) {
-            return Ok(Arc::clone(&known.native));
-        }
-        // Not known, or it has more partitions by now.
-        let found = self.cluster.topic(name).await?;
-        let found = found.ok_or_else(|| ClientError::UnknownTopic(name.to_string()))?;
-        let native = match self.topics.get(name) {
-            Some(known) => Arc::clone(&known.native),
-            None => {
-                let native = self.producer.topic(name, compression);
-                Arc::new(native.map_err(|error| self.cluster.of_topic(name, error))?)
-            }
-        };
-        let known = KnownTopic { native: Arc::clone(&native), partitions: found.partitions };
-        self.topics.insert(Arc::clone(name), known);
-        if (0..found.partitions).contains(&partition.partition) {
-            Ok(native)
-        } else {
-            Err(ClientError::UnknownPartition(partition.clone()))
-        }
-    }
-
-    /// Puts all records on the queue; off this thread from where that is full.
-    async fn enqueue(
-        &self,
-        topic: Arc<native::Topic>,
-        partition: i32,
-        records: Records,
-    ) -> Result<(), NativeError> {
-        let sent = match produce(&self.producer, &topic, partition, &records, 0, WhenFull::Fail) {
-            Err((sent, error)) if error.code == code::QUEUE_FULL => sent,
-            outcome => return outcome.map_err(|(_, error)| error),
-        };
-        let rest = move |native: &native::Producer| {
-            produce(native, &topic, partition, &records, sent, WhenFull::Block)
-        };
-        match self.call(rest).await {
-            Ok(outcome) => outcome.map_err(|(_, error)| error),
-            Err(error) => Err(NativeError::new(code::FATAL, error.to_string())),
-        }
     }
 
     /// The failed delivery of an earlier record, if there is one.
@@ -185,8 +106,116 @@ impl RemoteProducer {
         }
     }
 
+    /// Each record is delivered or given up when it returns.
+    async fn flush(&self) -> Result<(), ClientError> {
+        let timeout = settings::DELIVERY_TIMEOUT * 2;
+        let outcome = self.call(move |native| native.flush(timeout)).await?;
+        self.failed_delivery().await?;
+        match self.producer.fatal() {
+            Some(fatal) => Err(self.fenced_or_refused(fatal)),
+            None => outcome.map_err(|error| self.fenced_or_refused(error)),
+        }
+    }
+}
+
+impl RemoteProducer {
+    pub(super) async fn open(
+        cluster: &Arc<Cluster>,
+        options: ProducerOptions,
+    ) -> Result<RemoteProducer, ClientError> {
+        let what = match &options.transactional_id {
+            Some(id) => format!("producer with transactional id '{id}'"),
+            None => "producer".to_owned(),
+        };
+        let refused = |error| cluster.refused(what.clone(), error);
+        let conf = settings::producer(&cluster.address, &cluster.options, &options);
+        let producer = native::Producer::new(conf.map_err(refused)?, &cluster.closing.0);
+        let producer = producer.map_err(refused)?;
+        let (queue, serve) = producer.watch();
+        let line = Line {
+            producer,
+            transactional_id: options.transactional_id,
+            cluster: Arc::clone(cluster),
+        };
+        let producer = RemoteProducer {
+            line,
+            _queue: queue,
+            serving: tokio::spawn(serve).abort_handle(),
+            topics: HashMap::new(),
+            transaction: Transaction::None,
+            transaction_timeout: options.transaction_timeout,
+            sending: Arc::default(),
+        };
+        let timeout = cluster.options.connect_timeout;
+        let connected = producer.line.call(move |native| native.connect(timeout)).await?;
+        connected.map_err(refused)?;
+        if producer.line.transactional_id.is_some() {
+            let deadline = producer.deadline();
+            let outcome = producer
+                .line
+                .call(move |native| retry(deadline, |left| native.init_transactions(left)))
+                .await?;
+            outcome.map_err(|error| producer.line.fenced_or_refused(error))?;
+        }
+        Ok(producer)
+    }
+
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.transaction_timeout
+    }
+
+    async fn topic(
+        &mut self,
+        partition: &TopicPartition,
+        compression: Compression,
+    ) -> Result<Arc<native::Topic>, ClientError> {
+        let name = &partition.topic;
+        let known = self.topics.get(name).filter(|known| partition.partition < known.partitions);
+        if let (Some(known), true) = (known, partition.partition >= 0) {
+            return Ok(Arc::clone(&known.native));
+        }
+        // Not known, or it has more partitions by now.
+        let found = self.line.cluster.topic(name).await?;
+        let found = found.ok_or_else(|| ClientError::UnknownTopic(name.to_string()))?;
+        let native = match self.topics.get(name) {
+            Some(known) => Arc::clone(&known.native),
+            None => {
+                let native = self.line.producer.topic(name, compression);
+                Arc::new(native.map_err(|error| self.line.cluster.of_topic(name, error))?)
+            }
+        };
+        let known = KnownTopic { native: Arc::clone(&native), partitions: found.partitions };
+        self.topics.insert(Arc::clone(name), known);
+        if (0..found.partitions).contains(&partition.partition) {
+            Ok(native)
+        } else {
+            Err(ClientError::UnknownPartition(partition.clone()))
+        }
+    }
+
+    /// Puts all records on the queue; off this thread from where that is full.
+    async fn enqueue(
+        &self,
+        topic: Arc<native::Topic>,
+        partition: i32,
+        records: Records,
+    ) -> Result<(), NativeError> {
+        let sent =
+            match produce(&self.line.producer, &topic, partition, &records, 0, WhenFull::Fail) {
+                Err((sent, error)) if error.code == code::QUEUE_FULL => sent,
+                outcome => return outcome.map_err(|(_, error)| error),
+            };
+        let rest = move |native: &native::Producer| {
+            produce(native, &topic, partition, &records, sent, WhenFull::Block)
+        };
+        match self.line.call(rest).await {
+            Ok(outcome) => outcome.map_err(|(_, error)| error),
+            Err(error) => Err(NativeError::new(code::FATAL, error.to_string())),
+        }
+    }
+
     fn refused(&self, reason: &str) -> ClientError {
-        let what = match &self.transactional_id {
+        let what = match &self.line.transactional_id {
             Some(id) => format!("transaction of '{id}'"),
             None => "producer without a transactional id".to_owned(),
         };
@@ -202,33 +231,36 @@ impl RemoteProducer {
         let offsets = match offsets.filter(|offsets| !offsets.offsets.is_empty()) {
             None => None,
             Some(offsets) => {
-                let list = list_of(offsets).map_err(|error| self.fenced_or_refused(error))?;
+                let list = list_of(offsets).map_err(|error| self.line.fenced_or_refused(error))?;
                 Some((offsets.group.clone(), offsets.membership.clone(), list))
             }
         };
-        self.call(move |native| {
-            if let Some((group, member, list)) = &offsets {
-                let member = member.as_ref().map(|it| (it.member_id.as_str(), it.generation));
-                retry(deadline, |left| native.send_offsets(group, member, list, left))?;
-            }
-            retry(deadline, |left| native.commit_transaction(left))
-        })
-        .await
+        self.line
+            .call(move |native| {
+                if let Some((group, member, list)) = &offsets {
+                    let member = member.as_ref().map(|it| (it.member_id.as_str(), it.generation));
+                    retry(deadline, |left| native.send_offsets(group, member, list, left))?;
+                }
+                retry(deadline, |left| native.commit_transaction(left))
+            })
+            .await
     }
 
     async fn try_abort(&self) -> Result<(), ClientError> {
         let deadline = self.deadline();
         let abort =
             move |native: &native::Producer| retry(deadline, |left| native.abort_transaction(left));
-        self.call(abort).await?.map_err(|error| self.fenced_or_refused(error))
+        self.line.call(abort).await?.map_err(|error| self.line.fenced_or_refused(error))
     }
 }
 
 #[async_trait]
 impl Producer for RemoteProducer {
     async fn send(&mut self, to: &TopicPartition, batch: BatchBuilder) -> Result<(), ClientError> {
-        self.failed_delivery().await?;
-        if self.transactional_id.is_some() && self.transaction != Transaction::Open {
+        let sending = self.sending.clone();
+        let _flushed = sending.lock().await;
+        self.line.failed_delivery().await?;
+        if self.line.transactional_id.is_some() && self.transaction != Transaction::Open {
             return Err(self.refused("send needs an open transaction: call begin before"));
         }
         if batch.is_empty() {
@@ -250,35 +282,36 @@ impl Producer for RemoteProducer {
             }
             Err(error) => {
                 // What made the producer refuse is mostly in an earlier record's report.
-                self.failed_delivery().await?;
-                Err(self.fenced_or_refused(error))
+                self.line.failed_delivery().await?;
+                Err(self.line.fenced_or_refused(error))
             }
         }
     }
 
-    async fn flush(&mut self) -> Result<(), ClientError> {
-        // Each record is delivered or given up by then.
-        let timeout = settings::DELIVERY_TIMEOUT * 2;
-        let outcome = self.call(move |native| native.flush(timeout)).await?;
-        self.failed_delivery().await?;
-        match self.producer.fatal() {
-            Some(fatal) => Err(self.fenced_or_refused(fatal)),
-            None => outcome.map_err(|error| self.fenced_or_refused(error)),
-        }
+    fn flushing(&mut self) -> Flushing {
+        let (line, sending) = (self.line.clone(), self.sending.clone());
+        let held = sending.clone().try_lock_owned();
+        Box::pin(async move {
+            let _held = match held {
+                Ok(held) => held,
+                Err(_) => sending.lock_owned().await,
+            };
+            line.flush().await
+        })
     }
 
     async fn begin(&mut self) -> Result<(), ClientError> {
-        if self.transactional_id.is_none() {
+        if self.line.transactional_id.is_none() {
             return Err(self.refused("it has no transactions"));
         }
-        if let Some(fatal) = self.producer.fatal() {
-            return Err(self.fenced_or_refused(fatal));
+        if let Some(fatal) = self.line.producer.fatal() {
+            return Err(self.line.fenced_or_refused(fatal));
         }
         if self.transaction == Transaction::Open {
             return Err(self.refused("it is open already: commit or abort it before the next"));
         }
-        let outcome = self.call(native::Producer::begin_transaction).await?;
-        outcome.map_err(|error| self.fenced_or_refused(error))?;
+        let outcome = self.line.call(native::Producer::begin_transaction).await?;
+        outcome.map_err(|error| self.line.fenced_or_refused(error))?;
         self.transaction = Transaction::Open;
         Ok(())
     }
@@ -291,20 +324,20 @@ impl Producer for RemoteProducer {
             self.transaction = Transaction::None;
             return Ok(());
         };
-        let failed = self.producer.take_failed_delivery();
+        let failed = self.line.producer.take_failed_delivery();
         let failed = failed.filter(|failed| !failed.error.is_purged());
         if error.abortable {
             // Whether this producer was fenced shows here at the latest.
             self.try_abort().await?;
-            self.producer.take_failed_delivery();
+            self.line.producer.take_failed_delivery();
             self.transaction = Transaction::TakenBack;
         }
         Err(match (failed, offsets) {
-            (Some(failed), _) => self.delivery_error(failed).await,
+            (Some(failed), _) => self.line.delivery_error(failed).await,
             (None, Some(offsets)) if is_of_member(&error) => {
-                self.cluster.of_group(&offsets.group, error)
+                self.line.cluster.of_group(&offsets.group, error)
             }
-            _ => self.fenced_or_refused(error),
+            _ => self.line.fenced_or_refused(error),
         })
     }
 
@@ -316,7 +349,7 @@ impl Producer for RemoteProducer {
         }
         self.transaction = Transaction::None;
         // What the abort dropped counts as not delivered.
-        self.producer.take_failed_delivery();
+        self.line.producer.take_failed_delivery();
         Ok(())
     }
 }

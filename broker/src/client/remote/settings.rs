@@ -134,7 +134,7 @@ pub fn producer(
             .ms("transaction.timeout.ms", producer.transaction_timeout)
             .ms("message.timeout.ms", DELIVERY_TIMEOUT.min(producer.transaction_timeout)),
         // Neither lost nor doubled nor reordered by retries.
-        (None, Acks::All) => {
+        (None, Acks::All | Acks::OnFlush) => {
             settings.set("enable.idempotence", true).ms("message.timeout.ms", DELIVERY_TIMEOUT)
         }
         // Idempotence asks for all acks; so order is kept by one request at a time.

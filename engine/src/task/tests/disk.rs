@@ -58,18 +58,20 @@ impl Disk {
         meta
     }
 
-    /// A transaction was written that ends there in the changelog.
+    /// A transaction was written that ends there in the changelog. `spills`: nothing has changed
+    /// since it was taken.
     pub fn committed(
         &mut self,
         task: &mut Task,
-        changes: &[Change],
-        derived: &[Change],
+        (changes, derived): (&[Change], &[Change]),
         end: usize,
+        spills: bool,
     ) {
         let Some(name) = self.name.as_ref().filter(|_| !changes.is_empty()) else { return };
         let disk = self.disk.get_mut();
         match disk {
             Some(disk) => disk.apply(changes.iter().chain(derived)).unwrap(),
+            None if !spills => return,
             None => {
                 let fresh = DIR.with(|(dir, _)| dir.fresh(name).unwrap());
                 task.spill(&fresh).unwrap();
@@ -80,6 +82,7 @@ impl Disk {
                 return;
             }
         }
+        task.settled();
         task.evict();
         self.commits += 1;
         if self.commits % 2 == 0 && task.is_all_in_maps() {

@@ -167,9 +167,14 @@ impl World {
     /// A transaction of all that the task has done.
     fn commit(&mut self, task: &mut Task) {
         let commit = task.commit(NOW).unwrap();
+        self.settle(task, commit, true);
+    }
+
+    /// A transaction has been written. `spills`: the task has done nothing since it was taken.
+    fn settle(&mut self, task: &mut Task, commit: Commit, spills: bool) {
         let (changes, derived) = (commit.changes.clone(), commit.derived.clone());
         self.write(commit);
-        self.disk.committed(task, &changes, &derived, self.changelog.len());
+        self.disk.committed(task, (&changes, &derived), self.changelog.len(), spills);
     }
 
     fn upsert(&mut self, record: &Record<'_>) {
@@ -322,6 +327,8 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 enum Fate {
     Goes,
     Commits,
+    /// A transaction of what there is now is written while the task goes on.
+    BeginsToCommit,
     /// Nothing of it is seen again.
     DiesBeforeWriting,
     /// The transaction was written, and its writer never knew.
@@ -331,7 +338,8 @@ enum Fate {
 fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         4 => Just(Fate::Goes),
-        3 => Just(Fate::Commits),
+        2 => Just(Fate::Commits),
+        3 => Just(Fate::BeginsToCommit),
         1 => Just(Fate::DiesBeforeWriting),
         1 => Just(Fate::DiesAfterWriting),
     ]
@@ -344,20 +352,29 @@ fn walk(world: &mut World, steps: &[(usize, usize, Fate)]) {
         world.disk.on();
     }
     let mut task = world.start();
+    let mut under_way: Option<Commit> = None;
     for &(partition, max, fate) in steps {
         if let Some(fetched) = world.fetch(&task, &partitions[partition % partitions.len()], max) {
             task.process(&fetched, NOW).unwrap();
         }
+        if matches!(fate, Fate::Commits | Fate::BeginsToCommit)
+            && let Some(commit) = under_way.take()
+        {
+            // One at a time.
+            world.settle(&mut task, commit, false);
+        }
         match fate {
             Fate::Goes => {}
             Fate::Commits => world.commit(&mut task),
+            Fate::BeginsToCommit => under_way = Some(task.commit(NOW).unwrap()),
             Fate::DiesBeforeWriting => {
+                under_way = None;
                 task.commit(NOW).unwrap();
                 task = world.start();
             }
             Fate::DiesAfterWriting => {
-                let commit = task.commit(NOW).unwrap();
-                world.write(commit);
+                let last = under_way.take().unwrap_or_else(|| task.commit(NOW).unwrap());
+                world.write(last);
                 task = world.start();
             }
         }

@@ -108,31 +108,42 @@ impl Cluster {
     }
 
     fn walk(&mut self, steps: &[(usize, usize, Fate)]) {
-        let mut running: BTreeMap<(usize, usize), Task> = BTreeMap::new();
+        let mut running: BTreeMap<(usize, usize), (Task, Option<Commit>)> = BTreeMap::new();
         for &(choice, max, fate) in steps {
             let (part, task) = (choice % self.parts.len(), choice / 7 % self.tasks);
-            let mut at_work =
-                running.remove(&(part, task)).unwrap_or_else(|| self.start(part, task));
+            let at_work = running.remove(&(part, task));
+            let (mut at_work, mut under_way) =
+                at_work.unwrap_or_else(|| (self.start(part, task), None));
             let partitions = self.partitions(part, task);
             if !partitions.is_empty() {
                 self.read(&mut at_work, &partitions[choice / 3 % partitions.len()], max);
             }
+            if matches!(fate, Fate::Commits | Fate::BeginsToCommit)
+                && let Some(commit) = under_way.take()
+            {
+                self.write(part, task, commit);
+            }
             match fate {
                 Fate::Goes => {}
                 Fate::Commits => self.write(part, task, at_work.commit(NOW).unwrap()),
+                Fate::BeginsToCommit => under_way = Some(at_work.commit(NOW).unwrap()),
                 Fate::DiesBeforeWriting => {
                     at_work.commit(NOW).unwrap();
                     continue;
                 }
                 Fate::DiesAfterWriting => {
-                    self.write(part, task, at_work.commit(NOW).unwrap());
+                    let last = under_way.unwrap_or_else(|| at_work.commit(NOW).unwrap());
+                    self.write(part, task, last);
                     continue;
                 }
             }
-            running.insert((part, task), at_work);
+            running.insert((part, task), (at_work, under_way));
         }
         // Those that live on end with what they had read, as at a stop.
-        for ((part, task), mut at_work) in running {
+        for ((part, task), (mut at_work, under_way)) in running {
+            if let Some(commit) = under_way {
+                self.write(part, task, commit);
+            }
             self.write(part, task, at_work.commit(NOW).unwrap());
         }
     }

@@ -17,13 +17,13 @@ async fn transactions_follow_each_other_without_anyone_waiting() {
         for partition in 0..2 {
             producer.send(a(partition), batch(&[name])).await.unwrap();
         }
-        commits.push(producer.commit(None).await.unwrap());
+        commits.push(producer.commit(None, None).await.unwrap());
     }
     producer.send(a(0), batch(&["left open"])).await.unwrap();
     for commit in commits {
         commit.await.unwrap();
     }
-    drop(producer);
+    producer.close().await;
     // Aborted, it no longer holds readers back.
     let end = async || {
         let end = OffsetSpec::Latest(Isolation::ReadCommitted);
@@ -48,7 +48,7 @@ async fn after_one_that_failed_none_is_committed() {
     for (value, partition) in [("good", 0), ("bad", 9), ("late", 0)] {
         producer.send(a(0), batch(&[value])).await.unwrap();
         producer.send(a(partition), batch(&[value])).await.unwrap();
-        commits.push(producer.commit(None).await.unwrap());
+        commits.push(producer.commit(None, None).await.unwrap());
     }
     let unknown = Err(ClientError::UnknownPartition(a(9)));
     let mut ended = Vec::new();
@@ -57,4 +57,51 @@ async fn after_one_that_failed_none_is_committed() {
     }
     assert_eq!(ended, [Ok(()), unknown.clone(), unknown]);
     assert_eq!(all_values(&client, 0).await, ["good", "good"]);
+}
+
+/// Rows that are seen at once are on disk before the offsets behind them are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_waits_for_what_it_stands_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let client = client(dir.path()).await;
+    client.create_topic(&NewTopic::new("a", 2)).await.unwrap();
+    let producer = client.producer(transactional("t")).await.unwrap();
+    let producer = PipelinedProducer::new(producer, 1 << 20);
+    let (flushed, flush) = tokio::sync::oneshot::channel::<Result<(), ClientError>>();
+    let after: crate::client::Flushing = Box::pin(async move { flush.await.unwrap() });
+    producer.send(a(0), batch(&["first"])).await.unwrap();
+    let mut first = producer.commit(None, Some(after)).await.unwrap();
+    tokio::select! {
+        biased;
+        early = &mut first => panic!("{early:?}"),
+        () = tokio::task::yield_now() => {}
+    }
+    flushed.send(Ok(())).unwrap();
+    first.await.unwrap();
+    let lost = ClientError::UnknownPartition(a(7));
+    let failed = lost.clone();
+    producer.send(a(1), batch(&["second"])).await.unwrap();
+    let after: crate::client::Flushing = Box::pin(async move { Err(failed) });
+    assert_eq!(producer.commit(None, Some(after)).await.unwrap().await, Err(lost));
+    producer.close().await;
+    assert_eq!(all_values(&client, 0).await, ["first"]);
+    assert_eq!(all_values(&client, 1).await, [""; 0]);
+}
+
+/// Seen at once, and on disk when flushed: what a flush that has begun does not wait for may come
+/// meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_sent_is_seen_before_it_is_flushed() {
+    let dir = tempfile::tempdir().unwrap();
+    let client = client(dir.path()).await;
+    client.create_topic(&NewTopic::new("a", 1)).await.unwrap();
+    let options = ProducerOptions { acks: Acks::OnFlush, ..ProducerOptions::default() };
+    let mut producer = client.producer(options).await.unwrap();
+    producer.send(&a(0), batch(&["first"])).await.unwrap();
+    assert_eq!(all_values(&client, 0).await, ["first"]);
+    let flushing = producer.flushing();
+    producer.send(&a(0), batch(&["second"])).await.unwrap();
+    assert_eq!(all_values(&client, 0).await, ["first", "second"]);
+    flushing.await.unwrap();
+    producer.flush().await.unwrap();
 }
