@@ -12,9 +12,11 @@
 //! changes of state and input offsets, under a transactional id of the task: a second instance of
 //! it fences the first, and `kill -9` at any moment loses nothing and doubles nothing.
 //!
-//! - [`planned`]: the tasks of a run, and their names; [`topics`]: topics that must be there before anything is read;
-//! - [`restore`]: where a task goes on; [`ends`]: where it stops; [`snapshots`]: its state on disk; [`tables`]: what it
-//!   joins; [`query`]: its loop; [`writer`]: its producer; [`reset`]: forgetting all of it;
+//! - [`planned`]: the tasks of a run, and their names;
+//! - [`topics`]: topics that must be there before anything is read;
+//! - [`restore`]: where a task goes on; [`ends`]: where it stops; [`snapshots`]: its state on disk;
+//!   [`tables`]: what it joins; [`query`]: its loop; [`writer`]: its producers; [`reset`]:
+//!   forgetting all of it;
 //! - [`shown`]: queries whose rows are shown and written nowhere; [`kept`]: what a query keeps, for
 //!   people to look at;
 //! - [`workers`]: tasks that processes share; [`progress`]: what all tasks report.

@@ -472,6 +472,74 @@ mod tests {
 
     static NEXT: AtomicUsize = AtomicUsize::new(0);
 
+    /// What is beneath a map, as those who drive it keep it.
+    #[derive(Default)]
+    struct Beneath {
+        changelog: Model,
+        disk: Option<DiskState>,
+        /// What the disk has.
+        committed: Model,
+        /// What was taken and is not on disk, and how things stand once it is.
+        taken: Option<(Vec<Change>, Model)>,
+    }
+
+    fn prefix() -> Vec<u8> {
+        StateId::of("test").key(&[&[1]])
+    }
+
+    impl Beneath {
+        fn commit(&mut self, map: &mut StateMap, model: &Model) {
+            // One at a time.
+            if self.taken.is_some() {
+                return;
+            }
+            let (mut changes, mut derived) = (Vec::new(), Vec::new());
+            map.take_changes(&mut changes, &mut derived);
+            for Change { key, value } in &changes {
+                let own = map.own(key).unwrap().to_vec();
+                match value {
+                    Some(value) => self.changelog.insert(own, value.clone()),
+                    None => Some(self.changelog.remove(&own).expect("it was there")),
+                };
+            }
+            assert_eq!(self.changelog, *model);
+            changes.extend(derived);
+            self.taken = Some((changes, model.clone()));
+        }
+
+        fn settle(&mut self, map: &mut StateMap) {
+            let Some((changes, now)) = self.taken.take() else { return };
+            if let Some(disk) = &self.disk {
+                disk.apply(changes.iter()).unwrap();
+            }
+            map.settled();
+            self.committed = now;
+        }
+
+        /// Its neighbours on disk are none of the map's own.
+        fn spill(&mut self, map: &mut StateMap, fresh: DiskState) {
+            self.settle(map);
+            let other = |key: &[u8], value: &[u8]| {
+                let key = StateId::of("test").key(&[key]);
+                Change { key, value: Some(value.to_vec()) }
+            };
+            let mut all: Vec<Change> = map.spill(fresh.clone()).collect();
+            all.extend([other(&[0, 255], b"before"), other(&[2], b"after")]);
+            fresh.apply(all.iter()).unwrap();
+            self.disk = Some(fresh);
+        }
+
+        /// What was not on disk is gone.
+        fn restart(&mut self, whole: bool) -> Option<(StateMap, Model)> {
+            let disk = self.disk.clone()?;
+            let mut map = StateMap::new(prefix(), true);
+            map.open(disk, whole).unwrap();
+            self.changelog.clone_from(&self.committed);
+            self.taken = None;
+            Some((map, self.committed.clone()))
+        }
+    }
+
     proptest! {
         #[test]
         fn it_is_a_sorted_map_wherever_its_entries_are(
@@ -482,15 +550,10 @@ mod tests {
             let temp = tempfile::tempdir().unwrap();
             let dir = disk_from.map(|_| StateDir::open(temp.path(), 0).unwrap());
             let name = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
-            let prefix = || StateId::of("test").key(&[&[1]]);
-            // Its neighbours on disk are none of its own.
-            let new = || StateMap::new(prefix(), true);
-            let mut map = new();
-            let (mut model, mut committed) = (Model::new(), Model::new());
-            let (mut changelog, mut disk) = (Model::new(), None::<DiskState>);
-            // What was taken and is not on disk, and how things stand once it is.
-            let mut taken: Option<(Vec<Change>, Model)> = None;
+            let mut map = StateMap::new(prefix(), true);
+            let (mut model, mut beneath) = (Model::new(), Beneath::default());
             for (at, (step, probe)) in steps.into_iter().zip(probes).enumerate() {
+                let is_taken = beneath.taken.is_some();
                 match step {
                     Step::Put(key, value) => {
                         let was_there = model.insert(key.clone(), value.clone()).is_some();
@@ -499,55 +562,24 @@ mod tests {
                     Step::Remove(key) => {
                         prop_assert_eq!(map.remove(&key).unwrap(), model.remove(&key).is_some());
                     }
-                    // One at a time.
-                    Step::Commit if taken.is_none() => {
-                        let (mut changes, mut derived) = (Vec::new(), Vec::new());
-                        map.take_changes(&mut changes, &mut derived);
-                        for Change { key, value } in &changes {
-                            let own = map.own(key).unwrap().to_vec();
-                            match value {
-                                Some(value) => changelog.insert(own, value.clone()),
-                                None => Some(changelog.remove(&own).expect("it was there")),
-                            };
-                        }
-                        prop_assert_eq!(&changelog, &model);
-                        changes.extend(derived);
-                        taken = Some((changes, model.clone()));
-                        if disk.is_none()
-                            && let Some(dir) = dir.as_ref().filter(|_| disk_from <= Some(at))
+                    Step::Commit => {
+                        beneath.commit(&mut map, &model);
+                        let from = dir.as_ref().filter(|_| disk_from <= Some(at));
+                        if let Some(dir) = from
+                            && !is_taken
+                            && beneath.disk.is_none()
                         {
-                            let fresh = dir.task(&name).unwrap();
-                            let other = |key: &[u8], value: &[u8]| {
-                                Change { key: key.to_vec(), value: Some(value.to_vec()) }
-                            };
-                            let mut all: Vec<Change> = map.spill(fresh.clone()).collect();
-                            all.push(other(&StateId::of("test").key(&[&[0, 255]]), b"before"));
-                            all.push(other(&StateId::of("test").key(&[&[2]]), b"after"));
-                            fresh.apply(all.iter()).unwrap();
-                            disk = Some(fresh);
-                            taken = None;
-                            committed.clone_from(&model);
+                            beneath.spill(&mut map, dir.task(&name).unwrap());
                         }
                     }
-                    Step::Commit => {}
-                    Step::Settle => {
-                        let Some((changes, now)) = taken.take() else { continue };
-                        if let Some(disk) = &disk {
-                            disk.apply(changes.iter()).unwrap();
-                        }
-                        map.settled();
-                        committed = now;
-                    }
+                    Step::Settle => beneath.settle(&mut map),
                     // What is on its way to the disk is needed.
-                    Step::Evict if taken.is_some() => {}
+                    Step::Evict if is_taken => {}
                     Step::Evict => map.evict(),
                     Step::Restart { whole } => {
-                        let Some(disk) = &disk else { continue };
-                        map = new();
-                        map.open(disk.clone(), whole).unwrap();
-                        model.clone_from(&committed);
-                        changelog.clone_from(&committed);
-                        taken = None;
+                        if let Some(after) = beneath.restart(whole) {
+                            (map, model) = after;
+                        }
                     }
                 }
                 check(&map, &model, &probe);
