@@ -94,6 +94,7 @@ const SCALE_MAX: i32 = 100_000;
 const INDEXED_FROM: usize = 9;
 
 impl Schema {
+    #[inline]
     pub fn type_(&self) -> Type {
         match &self.0.shape {
             Shape::Plain(plain) => *plain,
@@ -103,6 +104,7 @@ impl Schema {
         }
     }
 
+    #[inline]
     pub fn is_optional(&self) -> bool {
         self.0.optional
     }
@@ -129,16 +131,19 @@ impl Schema {
         all.find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
+    #[inline]
     pub fn default(&self) -> Option<&Value> {
         self.0.default.as_deref()
     }
 
     /// Which of Connect's logical types this is, by its name.
+    #[inline]
     pub fn logical(&self) -> Option<Logical> {
         self.0.logical
     }
 
     /// The fields of a struct; none of any other type.
+    #[inline]
     pub fn fields(&self) -> &[Field] {
         match &self.0.shape {
             Shape::Struct(fields) => &fields.list,
@@ -187,6 +192,7 @@ impl Schema {
     }
 
     /// Whether both are one and the same in memory: a quick yes.
+    #[inline]
     pub fn is_same(&self, other: &Schema) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }

@@ -22,6 +22,7 @@ impl Text {
         Ok(Text(bytes))
     }
 
+    #[inline]
     pub fn as_str(&self) -> &str {
         // SAFETY: every way to make one checks it, or takes a string.
         unsafe { std::str::from_utf8_unchecked(&self.0) }
@@ -35,6 +36,7 @@ impl Text {
 impl Deref for Text {
     type Target = str;
 
+    #[inline]
     fn deref(&self) -> &str {
         self.as_str()
     }

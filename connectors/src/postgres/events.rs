@@ -5,8 +5,6 @@
 //!    transaction, op, ts_ms, ts_us, ts_ns }
 //! ```
 
-use std::fmt::Write as _;
-
 use super::catalog::ColumnInfo;
 use super::lsn::Lsn;
 use super::table::Table;
@@ -233,11 +231,18 @@ impl EventSchemas {
 
     fn source(&self, origin: &Origin, schema: &Text, table: &Text) -> Value {
         let optional = |lsn: Option<i64>| lsn.map_or(Value::Null, Value::Int64);
+        let mut digits = itoa::Buffer::new();
         let mut sequence = String::with_capacity(48);
-        let _ = match origin.previous_end {
-            Some(end) => write!(sequence, "[\"{}\",\"{}\"]", end.0, origin.lsn.0),
-            None => write!(sequence, "[null,\"{}\"]", origin.lsn.0),
-        };
+        match origin.previous_end {
+            Some(end) => {
+                sequence.push_str("[\"");
+                sequence.push_str(digits.format(end.0));
+                sequence.push_str("\",\"");
+            }
+            None => sequence.push_str("[null,\""),
+        }
+        sequence.push_str(digits.format(origin.lsn.0));
+        sequence.push_str("\"]");
         let replicated = origin.replicated_from.as_ref();
         Value::structure(Struct::with_values(
             &self.source,

@@ -39,6 +39,9 @@ use crate::task::{Polled, SourceContext, SourceTask, TaskError};
 const SILENCE_ASK: Duration = Duration::from_secs(30);
 /// and given up after this long.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
+/// How long a poll waits for more of a transaction that has begun to come: the server sends it
+/// without a pause, in small pieces, and each end of a poll is a commit.
+const TRANSACTION_PATIENCE: Duration = Duration::from_millis(10);
 /// How often at most the server is told how far we are while there is much to do.
 const STATUS_INTERVAL_MIN: Duration = Duration::from_millis(250);
 
@@ -248,13 +251,18 @@ impl Running {
 
     async fn poll_stream(&mut self, out: &mut SourceRecords) -> Result<Polled, SourceError> {
         let now = now_us();
+        let mut patience = TRANSACTION_PATIENCE;
         loop {
             let Phase::Streaming(streaming) = &mut self.phase else { return Ok(Polled::Drained) };
             if let Some(error) = streaming.failed.take() {
                 return Err(error.into());
             }
-            let received = streaming.session.received_now()?;
-            let Some(received) = received else { break };
+            let Some(received) = streaming.session.received_now()? else {
+                if streaming.changes.in_transaction() && streaming.more_soon(&mut patience).await? {
+                    continue;
+                }
+                break;
+            };
             streaming.last_received = Instant::now();
             streaming.sign_asked = false;
             match received {
@@ -459,6 +467,14 @@ impl Streaming {
             reply_wanted: false,
             failed: None,
         }
+    }
+
+    /// Waits for more of a transaction; `false` where the patience for it is over.
+    async fn more_soon(&mut self, patience: &mut Duration) -> Result<bool, PgError> {
+        let begin = Instant::now();
+        let more = tokio::time::timeout(*patience, self.session.readable()).await;
+        *patience = patience.saturating_sub(begin.elapsed());
+        more.map_or(Ok(false), |read| read.map(|()| true))
     }
 
     async fn send_status(&mut self, durable: Lsn, ask: bool) -> Result<(), PgError> {

@@ -211,12 +211,24 @@ fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
 }
 
+/// Whether any letter is written in another way than as it is. All are looked at, without a
+/// branch, so that the processor takes many at once.
+fn has_escapes(bytes: &[u8]) -> bool {
+    let special = |byte: &u8| matches!(byte, 0..0x20 | b'"' | b'\\' | 0xf0..);
+    bytes.iter().fold(false, |any, byte| any | special(byte))
+}
+
 /// Appends a string in quotes, escaped as Jackson does: what must be, and letters beyond the
 /// first 65,536, as two halves. To the letter, since keys are compared by their bytes.
 pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     out.push(b'"');
     let bytes = text.as_bytes();
+    if !has_escapes(bytes) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut from = 0;
     let mut control = *b"\\u00__";
     for (at, byte) in bytes.iter().enumerate() {

@@ -92,25 +92,41 @@ pub fn timestamp_with_zone(text: &[u8], digits: usize) -> Result<String, BadValu
     let (year, month, day) = civil(days);
     let mut out = String::with_capacity(30);
     // Java marks years of more than four digits by a sign.
-    let _ = match year {
-        0..=9_999 => write!(out, "{year:04}"),
-        10_000.. => write!(out, "+{year}"),
-        _ => write!(out, "-{:04}", -year),
-    };
-    let _ = write!(out, "-{month:02}-{day:02}T");
+    match year {
+        0..=9_999 => push_digits(&mut out, year, 4),
+        10_000.. => out.push_str(&format!("+{year}")),
+        _ => out.push_str(&format!("-{:04}", -year)),
+    }
+    out.push('-');
+    push_digits(&mut out, month, 2);
+    out.push('-');
+    push_digits(&mut out, day, 2);
+    out.push('T');
     write_clock(&mut out, time);
     if digits > 0 {
-        let fraction = format!("{:06}", time % 1_000_000);
-        let _ = write!(out, ".{}", &fraction[..digits.min(6)]);
+        out.push('.');
+        let digits = digits.min(6);
+        push_digits(&mut out, time % 1_000_000 / 10_i64.pow(6 - digits as u32), digits);
     }
     out.push('Z');
     Ok(out)
 }
 
+/// Appends a number with that many digits; formatting would take several times as long.
+fn push_digits(out: &mut String, number: i64, digits: usize) {
+    for place in (0..digits as u32).rev() {
+        let digit = number / 10_i64.pow(place) % 10;
+        out.push(char::from(b'0' + digit as u8));
+    }
+}
+
 fn write_clock(out: &mut String, time_us: i64) {
     let seconds = time_us / 1_000_000;
-    let (hours, minutes) = (seconds / 3_600, seconds / 60 % 60);
-    let _ = write!(out, "{hours:02}:{minutes:02}:{:02}", seconds % 60);
+    push_digits(out, seconds / 3_600, 2);
+    out.push(':');
+    push_digits(out, seconds / 60 % 60, 2);
+    out.push(':');
+    push_digits(out, seconds % 60, 2);
 }
 
 /// A span of time by its parts: months and days are as long as the calendar makes them.
