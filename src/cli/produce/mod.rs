@@ -39,7 +39,8 @@ pub struct ProduceArgs {
     /// What stands for no key, no value or no headers
     #[arg(long, value_name = "TEXT")]
     null_marker: Option<String>,
-    /// Write to this partition; else keys choose theirs and lines without a key go in turn
+    /// Write to this partition; else keys choose theirs, and lines without a key go a batch at a
+    /// time to one partition after the other, beginning anywhere
     #[arg(long, value_name = "N")]
     partition: Option<i32>,
     /// none, gzip, snappy, lz4 or zstd
@@ -130,13 +131,19 @@ pub async fn write(
     let mut writer = LineWriter {
         producer: client.producer(options).await?,
         batches: (0..partitions).map(|_| BatchBuilder::new(lines.compression)).collect(),
-        next_in_turn: 0,
+        next_in_turn: anywhere(partitions),
         lines,
     };
     let count = writer.copy(stop).await;
     writer.send_all().await?;
     writer.producer.flush().await?;
     count
+}
+
+/// Where the first batch without keys goes: the lines of many short runs are spread as well.
+fn anywhere(partitions: i32) -> usize {
+    let (random, _) = uuid::Uuid::new_v4().as_u64_pair();
+    (random % u64::from(partitions.max(1).unsigned_abs())) as usize
 }
 
 struct LineWriter<'a> {
@@ -192,15 +199,23 @@ impl LineWriter<'_> {
         batch.append_with_headers(now_ms(), parts.key, parts.value, &headers);
         if batch.size() >= self.lines.batch_bytes {
             self.send(partition).await?;
+            if partition == self.next_in_turn {
+                self.turn();
+            }
         }
         Ok(())
+    }
+
+    /// Lines without a key stay with one partition for a batch (KIP-480).
+    fn turn(&mut self) {
+        self.next_in_turn = (self.next_in_turn + 1) % self.batches.len();
     }
 
     async fn send_all(&mut self) -> Result<(), Failure> {
         for partition in 0..self.batches.len() {
             self.send(partition).await?;
         }
-        self.next_in_turn = (self.next_in_turn + 1) % self.batches.len();
+        self.turn();
         Ok(())
     }
 

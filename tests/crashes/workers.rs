@@ -1,0 +1,118 @@
+//! Processes that share the tasks of a query, on a broker of their own and on Apache Kafka: they
+//! join, leave in order and die, and each takes up the state that another has left.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::tempdir;
+
+use crate::course;
+use crate::fixture::{Running, stdout, succeed, succeed_with};
+use crate::kafka::kafka;
+use crate::shop::{QUERY, Random, Shop, answered};
+
+const ROUNDS: u64 = 8;
+const WORKERS_MAX: usize = 3;
+
+/// What stands before [`QUERY`].
+const SETTINGS: &str = r#"
+[settings]
+tasks = 4
+commit_interval = "50ms"
+"#;
+
+/// The workers of a test, each with a directory of its own.
+struct Workers<'t> {
+    dir: &'t Path,
+    address: &'t str,
+    started: usize,
+    running: Vec<Running>,
+}
+
+impl Workers<'_> {
+    fn start(&mut self) {
+        self.started += 1;
+        let data = format!("worker-{}", self.started);
+        let run = ["run", "shop.toml", "--bootstrap-server", self.address, "--data-dir", &data];
+        self.running.push(Running::start(self.dir, &run));
+    }
+
+    /// One comes, goes or dies.
+    fn change(&mut self, random: &mut Random) {
+        let some = random.below(self.running.len().max(1) as u64) as usize;
+        match random.below(4) {
+            _ if self.running.is_empty() => self.start(),
+            0 => drop(self.running.swap_remove(some).kill()),
+            1 => {
+                let (status, _, said) = self.running.swap_remove(some).interrupt();
+                assert_eq!(status, Some(0), "{said:#?}");
+            }
+            _ if self.running.len() < WORKERS_MAX => self.start(),
+            _ => {}
+        }
+    }
+}
+
+fn shared_by_workers(address: &str) {
+    let (mut random, rounds) = course(ROUNDS);
+    let place = tempdir().unwrap();
+    let dir = place.path();
+    fs::write(dir.join("shop.toml"), format!("{SETTINGS}{QUERY}")).unwrap();
+    for topic in ["orders", "payments"] {
+        let create = ["topics", "create", topic, "--partitions", "4"];
+        succeed(dir, &[&create[..], &["--bootstrap-server", address]].concat());
+    }
+    let mut shop = Shop::default();
+    let mut workers = Workers { dir, address, started: 0, running: Vec::new() };
+    succeed(dir, &["topics", "create", "revenue", "--bootstrap-server", address]);
+    let mut reader = Running::start(dir, &["consume", "revenue", "--bootstrap-server", address]);
+    let mut seen = 0;
+    for round in 1..=rounds {
+        workers.change(&mut random);
+        for _ in 0..4 {
+            let (orders, payments) = shop.trade(&mut random);
+            for (topic, lines) in [("orders", orders), ("payments", payments)] {
+                // Each to the partition of its key, so that time passes in all of them.
+                let number = |(number, line): (usize, &str)| format!("{number}\t{line}\n");
+                let lines: String = lines.lines().enumerate().map(number).collect();
+                let produce = ["produce", topic, "--key-separator", "\t"];
+                let produce = [&produce[..], &["--bootstrap-server", address]].concat();
+                succeed_with(dir, &produce, &lines);
+            }
+        }
+        // In every second round the next one comes or goes while there is much to do.
+        let ready = if round % 2 == 0 { shop.answered_by_now() } else { 0 };
+        while seen < ready && !workers.running.is_empty() {
+            reader.wait_stdout("window_start");
+            seen += 1;
+        }
+        if round % 20 == 0 {
+            println!("round {round}: {seen} rows of {} workers", workers.started);
+        }
+    }
+    assert!(seen > 0, "all was left to the last one");
+    drop(reader);
+    // Those that still run are fenced by the last one.
+    workers.running.drain(..).for_each(|worker| drop(worker.kill()));
+    let run = ["run", "shop.toml", "--until-end", "--bootstrap-server", address];
+    let said = succeed(dir, &[&run[..], &["--data-dir", "last"]].concat()).stderr;
+    let said = String::from_utf8(said).unwrap();
+    assert!(!said.contains("late"), "{said}");
+    let topic = ["consume", "revenue", "--until-end", "--bootstrap-server", address];
+    let found = answered(&stdout(&succeed(dir, &topic)));
+    assert!(shop.expected.len() as u64 > rounds, "{}", shop.expected.len());
+    assert_eq!(found, shop.expected);
+}
+
+#[test]
+fn workers_of_a_broker_come_go_and_die() {
+    let place = tempdir().unwrap();
+    let (_broker, address) = Running::broker(place.path());
+    shared_by_workers(&address);
+}
+
+#[test]
+fn workers_of_kafka_come_go_and_die() {
+    let Some(kafka) = kafka() else { return };
+    shared_by_workers(&kafka.address);
+}
