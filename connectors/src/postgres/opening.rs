@@ -15,7 +15,7 @@ use super::snapshot::{Snapshot, SnapshotPoint, SnapshotTable};
 use super::table::Table;
 use super::types::TypeCatalog;
 use super::wire::session::Purpose;
-use super::wire::{PgError, Session};
+use super::wire::{ChangeStream, PgError, Session};
 
 /// What can go on now.
 pub struct Opened {
@@ -29,7 +29,7 @@ pub struct Opened {
 pub enum Phase {
     Snapshot(Box<Snapshot>),
     /// A stream that was started where the position is.
-    Stream(Session),
+    Stream(ChangeStream),
 }
 
 /// Opens what `stored` and the configuration ask for, and notes in `stored` where things stand.
@@ -72,9 +72,9 @@ pub async fn open(
         Identity { system: system.id.clone(), timeline: system.timeline, slot: slot_name.clone() };
     if !snapshot_wanted {
         let command = server::start_command(&replication, config, stored.position.done);
-        replication.replicate(&command).await?;
+        let stream = replication.replicate(&command).await?;
         info!("connector '{}': streaming from {}", config.prefix, stored.position.done);
-        let phase = Phase::Stream(replication);
+        let phase = Phase::Stream(stream);
         return Ok(Opened { phase, types, system, control });
     }
     let (holder, point) = match new_slot {

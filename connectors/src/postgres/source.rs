@@ -28,7 +28,7 @@ use super::snapshot::Snapshot;
 use super::table::{RowError, Table};
 use super::types::TypeCatalog;
 use super::wire::session::Purpose;
-use super::wire::{PgError, Received, Session};
+use super::wire::{ChangeStream, PgError, Received, Session};
 use crate::config::ConnectorConfig;
 use crate::data::ConnectRecord;
 use crate::offsets::{SourceOffset, SourcePartition};
@@ -81,7 +81,7 @@ enum Phase {
 }
 
 struct Streaming {
-    session: Session,
+    stream: ChangeStream,
     changes: Changes,
     /// The end of what was received.
     received: Lsn,
@@ -91,7 +91,7 @@ struct Streaming {
     last_status: Instant,
     sign_asked: bool,
     reply_wanted: bool,
-    /// An error that came while waiting.
+    /// An error that came while telling the server.
     failed: Option<PgError>,
 }
 
@@ -213,11 +213,11 @@ impl Running {
         }
         self.phase = match phase {
             opening::Phase::Snapshot(snapshot) => Phase::Snapshot(snapshot),
-            opening::Phase::Stream(session) => {
+            opening::Phase::Stream(stream) => {
                 self.snapshot_wanted = false;
                 let (schemas, events) = (self.schemas.clone(), self.config.events.clone());
                 let changes = Changes::new(schemas, events, self.stored.position.clone());
-                Phase::Streaming(Box::new(Streaming::new(session, changes)))
+                Phase::Streaming(Box::new(Streaming::new(stream, changes)))
             }
         };
         Ok(())
@@ -257,8 +257,8 @@ impl Running {
             if let Some(error) = streaming.failed.take() {
                 return Err(error.into());
             }
-            let Some(received) = streaming.session.received_now()? else {
-                if streaming.changes.in_transaction() && streaming.more_soon(&mut patience).await? {
+            let Some(received) = streaming.stream.received_now()? else {
+                if streaming.changes.in_transaction() && streaming.more_soon(&mut patience).await {
                     continue;
                 }
                 break;
@@ -445,7 +445,7 @@ impl Running {
                 };
                 let until = heartbeat.min(confirm).min(status);
                 tokio::select! {
-                    read = streaming.session.readable() => streaming.failed = read.err(),
+                    () = streaming.stream.readable() => {}
                     () = tokio::time::sleep_until(until) => {}
                 }
             }
@@ -454,10 +454,10 @@ impl Running {
 }
 
 impl Streaming {
-    fn new(session: Session, changes: Changes) -> Streaming {
+    fn new(stream: ChangeStream, changes: Changes) -> Streaming {
         let now = Instant::now();
         Streaming {
-            session,
+            stream,
             changes,
             received: Lsn::NONE,
             confirmed: Lsn::NONE,
@@ -470,17 +470,17 @@ impl Streaming {
     }
 
     /// Waits for more of a transaction; `false` where the patience for it is over.
-    async fn more_soon(&mut self, patience: &mut Duration) -> Result<bool, PgError> {
+    async fn more_soon(&mut self, patience: &mut Duration) -> bool {
         let begin = Instant::now();
-        let more = tokio::time::timeout(*patience, self.session.readable()).await;
+        let more = tokio::time::timeout(*patience, self.stream.readable()).await;
         *patience = patience.saturating_sub(begin.elapsed());
-        more.map_or(Ok(false), |read| read.map(|()| true))
+        more.is_ok()
     }
 
     async fn send_status(&mut self, durable: Lsn, ask: bool) -> Result<(), PgError> {
         self.last_status = Instant::now();
         self.confirmed = durable;
-        self.session.send_status(self.received, durable, now_us(), ask).await
+        self.stream.send_status(self.received, durable, now_us(), ask).await
     }
 }
 

@@ -271,7 +271,7 @@ fn a_snapshot_that_is_cut_goes_on_where_it_was() {
 #[test]
 fn a_large_transaction_that_is_cut_is_told_once() {
     // In a build without optimisation fewer take as long.
-    const ROWS: usize = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
+    const ROWS: usize = if cfg!(debug_assertions) { 40_000 } else { 1_000_000 };
     let server = Postgres::start();
     let directory = tempfile::tempdir().unwrap();
     let count = async |client: &dyn Client| match client.topic("pg.public.t").await.unwrap() {

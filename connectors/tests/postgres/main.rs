@@ -4,6 +4,7 @@ mod crashes;
 mod debezium;
 mod operations;
 mod server;
+mod settings;
 #[path = "../support/mod.rs"]
 mod support;
 mod types;

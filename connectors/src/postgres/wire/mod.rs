@@ -14,7 +14,7 @@
 //! - [`frame`]: bytes to messages and back; pure. [`error`]: what the server or the way to it had
 //!   to say, sorted into what is worth another try and what is not.
 //! - [`target`]: where to connect and as whom; [`tls`]: the meanings of `sslmode`.
-//! - [`session`]: the connection itself.
+//! - [`session`]: the connection itself, of two `halves`; [`stream`]: one that brings changes.
 //!
 //! Invariants:
 //! - Nothing that a server sends makes us allocate more than it has sent, or more than
@@ -24,10 +24,13 @@
 
 pub mod error;
 pub mod frame;
+mod halves;
 pub mod session;
+pub mod stream;
 pub mod target;
 pub mod tls;
 
 pub use error::{PgError, ServerError};
-pub use session::{Received, Rows, Session};
+pub use session::{Rows, Session};
+pub use stream::{ChangeStream, Received};
 pub use target::{SslMode, Target};

@@ -5,24 +5,20 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures::FutureExt as _;
 use postgres_protocol::authentication::md5_hash;
 use postgres_protocol::authentication::sasl::{self, ChannelBinding, ScramSha256};
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::error::{PgError, ServerError};
+use super::error::PgError;
 use super::frame::{self, Body, Frame, Malformed, put, put_sized, put_text};
+use super::halves::{self, Incoming, Outgoing, Socket};
+use super::stream::ChangeStream;
 use super::target::{SslMode, Target};
 use super::tls;
-use crate::postgres::lsn::Lsn;
 
-/// What is read from the socket at once.
-const READ_BYTES: usize = 128 << 10;
-/// Spare room below which the buffer grows before the next read.
-const READ_BYTES_MIN: usize = 16 << 10;
 const PROTOCOL_VERSION: u32 = 3 << 16;
 const SSL_REQUEST: u32 = 80_877_103;
 /// A silent connection is probed after this long.
@@ -57,26 +53,12 @@ pub enum Purpose {
     Replication,
 }
 
-trait Socket: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Sync + Unpin> Socket for S {}
-
 /// An open connection.
 pub struct Session {
-    at: String,
-    socket: Box<dyn Socket>,
-    input: BytesMut,
-    output: BytesMut,
+    incoming: Incoming,
+    outgoing: Outgoing,
     /// What the server said about itself, such as `server_version`.
     parameters: BTreeMap<String, String>,
-}
-
-/// What comes over a stream of changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Received {
-    /// A message of the output plugin.
-    Data { start: Lsn, bytes: Bytes },
-    /// All that was committed before `end` has been sent.
-    Keepalive { end: Lsn, reply_wanted: bool },
 }
 
 /// The answer to a query: text or null, row by row.
@@ -101,7 +83,7 @@ impl Rows {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("at", &self.at).finish_non_exhaustive()
+        f.debug_struct("Session").field("at", &self.incoming.at).finish_non_exhaustive()
     }
 }
 
@@ -131,7 +113,6 @@ impl Session {
     }
 
     async fn attempt(target: &Target, purpose: Purpose, tls: bool) -> Result<Session, PgError> {
-        let at = target.at();
         let failed = |error| PgError::Connect { at: target.at(), error };
         let socket: Box<dyn Socket> = match target.socket() {
             Some(path) => Box::new(UnixStream::connect(path).await.map_err(failed)?),
@@ -147,19 +128,14 @@ impl Session {
                 }
             }
         };
-        let mut session = Session {
-            at,
-            socket,
-            input: BytesMut::new(),
-            output: BytesMut::new(),
-            parameters: BTreeMap::new(),
-        };
+        let (incoming, outgoing) = halves::split(target.at(), socket);
+        let mut session = Session { incoming, outgoing, parameters: BTreeMap::new() };
         session.start(target, purpose).await?;
         Ok(session)
     }
 
     async fn start(&mut self, target: &Target, purpose: Purpose) -> Result<(), PgError> {
-        put_sized(&mut self.output, |out| {
+        put_sized(&mut self.outgoing.output, |out| {
             out.put_u32(PROTOCOL_VERSION);
             let named = [
                 ("user", target.user.as_str()),
@@ -208,13 +184,13 @@ impl Session {
             0 => return Ok(()),
             3 => {
                 let password = password()?;
-                put(&mut self.output, b'p', |out| put_text(out, password));
+                put(&mut self.outgoing.output, b'p', |out| put_text(out, password));
             }
             5 => {
                 let salt = body.u32("salt").map_err(|bad| self.malformed(bad))?;
                 let user = target.user.as_bytes();
                 let hash = md5_hash(user, password()?.as_bytes(), salt.to_be_bytes());
-                put(&mut self.output, b'p', |out| put_text(out, &hash));
+                put(&mut self.outgoing.output, b'p', |out| put_text(out, &hash));
             }
             10 => {
                 let mut offered = Vec::new();
@@ -227,7 +203,7 @@ impl Session {
                 }
                 let binding = ChannelBinding::unsupported();
                 let state = scram.insert(ScramSha256::new(password()?.as_bytes(), binding));
-                put(&mut self.output, b'p', |out| {
+                put(&mut self.outgoing.output, b'p', |out| {
                     put_text(out, sasl::SCRAM_SHA_256);
                     put_sized_exclusive(out, state.message());
                 });
@@ -241,7 +217,7 @@ impl Session {
                     return state.finish(&body.0).map_err(wrong);
                 }
                 state.update(&body.0).map_err(wrong)?;
-                put(&mut self.output, b'p', |out| out.put_slice(state.message()));
+                put(&mut self.outgoing.output, b'p', |out| out.put_slice(state.message()));
             }
             other => {
                 let reason = format!("it asks for authentication method {other}, not SCRAM");
@@ -309,9 +285,10 @@ impl Session {
         }
     }
 
-    /// Starts a stream of changes: they follow by [`received`](Session::received).
-    pub async fn replicate(&mut self, command: &str) -> Result<(), PgError> {
-        self.start_copy(command, b'W').await
+    /// Starts a stream of changes; the connection is one from then on.
+    pub async fn replicate(mut self, command: &str) -> Result<ChangeStream, PgError> {
+        self.start_copy(command, b'W').await?;
+        Ok(ChangeStream::new(self.incoming, self.outgoing))
     }
 
     async fn start_copy(&mut self, sql: &str, answer: u8) -> Result<(), PgError> {
@@ -335,158 +312,43 @@ impl Session {
         }
     }
 
-    /// What has come over the stream and is whole, without waiting. Nothing is lost: what is
-    /// begun is taken next time.
-    pub fn received_now(&mut self) -> Result<Option<Received>, PgError> {
-        loop {
-            if let Some(frame) = self.buffered(frame::MESSAGE_BYTES_MAX)? {
-                match self.stream_message(frame)? {
-                    Some(received) => return Ok(Some(received)),
-                    None => continue,
-                }
-            }
-            match self.read_more().now_or_never() {
-                Some(read) => read?,
-                None => return Ok(None),
-            }
-        }
-    }
-
-    /// Waits until more has come over the stream, and keeps it for
-    /// [`received_now`](Session::received_now). Dropped and called again at any time.
-    pub async fn readable(&mut self) -> Result<(), PgError> {
-        self.read_more().await
-    }
-
-    fn stream_message(&mut self, frame: Frame) -> Result<Option<Received>, PgError> {
-        match frame.kind {
-            b'd' => {
-                let received = stream_message(frame.body).map_err(|bad| self.malformed(bad))?;
-                Ok(Some(received))
-            }
-            b'E' => Err(self.failed("streaming changes", &frame.body)),
-            b'S' => self.take_parameter(frame.body).map(|()| None),
-            b'N' | b'A' => Ok(None),
-            // The server has ended the stream: it is shutting down.
-            b'c' | b'C' | b'Z' => Err(PgError::Closed { at: self.at.clone() }),
-            _ => Err(self.unexpected(&frame, "streaming changes")),
-        }
-    }
-
-    /// Tells how far we are: what is before `durable` will never be asked for again.
-    pub async fn send_status(
-        &mut self,
-        received: Lsn,
-        durable: Lsn,
-        now_us: i64,
-        reply_wanted: bool,
-    ) -> Result<(), PgError> {
-        put(&mut self.output, b'd', |out| {
-            out.put_u8(b'r');
-            out.put_u64(received.0.max(durable.0));
-            out.put_u64(durable.0);
-            out.put_u64(durable.0);
-            out.put_i64(now_us - EPOCH_2000_US);
-            out.put_u8(u8::from(reply_wanted));
-        });
-        self.flush().await
-    }
-
     /// Says goodbye, so that the server frees what the connection holds at once.
     pub async fn close(mut self) {
-        put(&mut self.output, b'X', |_| {});
+        put(&mut self.outgoing.output, b'X', |_| {});
         // The server notices either way.
         let _ = self.flush().await;
-        let _ = self.socket.shutdown().await;
+        let _ = self.outgoing.sink.shutdown().await;
     }
 
     async fn send_query(&mut self, sql: &str) -> Result<(), PgError> {
-        put(&mut self.output, b'Q', |out| put_text(out, sql));
+        put(&mut self.outgoing.output, b'Q', |out| put_text(out, sql));
         self.flush().await
     }
 
     async fn flush(&mut self) -> Result<(), PgError> {
-        while !self.output.is_empty() {
-            let written = self.socket.write_buf(&mut self.output).await;
-            written.map_err(|error| PgError::Io { at: self.at.clone(), error })?;
-        }
-        self.socket.flush().await.map_err(|error| self.io(error))
+        self.outgoing.flush().await
     }
 
     /// The next message, waited for.
     async fn frame(&mut self, bytes_max: usize) -> Result<Frame, PgError> {
-        loop {
-            if let Some(frame) = self.buffered(bytes_max)? {
-                return Ok(frame);
-            }
-            self.read_more().await?;
-        }
-    }
-
-    fn buffered(&mut self, bytes_max: usize) -> Result<Option<Frame>, PgError> {
-        frame::take(&mut self.input, bytes_max).map_err(|bad| PgError::Protocol {
-            at: self.at.clone(),
-            reason: format!(
-                "a message {:?} of {} bytes, and {bytes_max} are taken",
-                char::from(bad.kind),
-                bad.length
-            ),
-        })
-    }
-
-    /// Reads once. What was read is in the buffer even if the caller is dropped.
-    async fn read_more(&mut self) -> Result<(), PgError> {
-        if self.input.capacity() - self.input.len() < READ_BYTES_MIN {
-            self.input.reserve(READ_BYTES);
-        }
-        match self.socket.read_buf(&mut self.input).await {
-            Ok(0) => Err(PgError::Closed { at: self.at.clone() }),
-            Ok(_) => Ok(()),
-            Err(error) => Err(self.io(error)),
-        }
-    }
-
-    fn io(&self, error: io::Error) -> PgError {
-        PgError::Io { at: self.at.clone(), error }
+        self.incoming.frame(bytes_max).await
     }
 
     fn failed(&self, doing: &str, fields: &[u8]) -> PgError {
-        let error = Box::new(ServerError::parse(fields));
-        PgError::Server { at: self.at.clone(), doing: shortened(doing), error }
+        self.incoming.failed(doing, fields)
     }
 
     fn malformed(&self, bad: Malformed) -> PgError {
-        PgError::Protocol { at: self.at.clone(), reason: bad.to_string() }
+        self.incoming.malformed(bad)
     }
 
     fn unexpected(&self, frame: &Frame, doing: &str) -> PgError {
-        let kind = char::from(frame.kind);
-        let reason = format!("a message {kind:?} while {}", shortened(doing));
-        PgError::Protocol { at: self.at.clone(), reason }
+        self.incoming.unexpected(frame, doing)
     }
 }
 
 /// PostgreSQL counts time from 2000 on.
 pub const EPOCH_2000_US: i64 = 946_684_800_000_000;
-
-/// A statement as far as it helps to know which one it was.
-fn shortened(sql: &str) -> String {
-    const CHARS: usize = 160;
-    let mut text = String::new();
-    for word in sql.split_whitespace() {
-        if !text.is_empty() {
-            text.push(' ');
-        }
-        text.push_str(word);
-        if text.len() > CHARS {
-            let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= CHARS).last();
-            text.truncate(end.unwrap_or(0));
-            text.push('…');
-            return text;
-        }
-    }
-    text
-}
 
 async fn secured(target: &Target, mut tcp: TcpStream) -> Result<Box<dyn Socket>, PgError> {
     let failed = |error| PgError::Connect { at: target.at(), error };
@@ -505,24 +367,6 @@ async fn secured(target: &Target, mut tcp: TcpStream) -> Result<Box<dyn Socket>,
     let name = name.map_err(|_| refused(format!("'{}' is no name of a host", target.host)))?;
     let secured = connector.connect(name, tcp).await;
     Ok(Box::new(secured.map_err(|error| refused(error.to_string()))?))
-}
-
-fn stream_message(body: Bytes) -> Result<Received, Malformed> {
-    let mut body = Body(body);
-    match body.u8("kind")? {
-        b'w' => {
-            let start = Lsn(body.u64("start")?);
-            body.u64("end of the log")?;
-            body.i64("time")?;
-            Ok(Received::Data { start, bytes: body.0 })
-        }
-        b'k' => {
-            let end = Lsn(body.u64("end of the log")?);
-            body.i64("time")?;
-            Ok(Received::Keepalive { end, reply_wanted: body.u8("reply wanted")? != 0 })
-        }
-        _ => Err(Malformed("kind in the stream")),
-    }
 }
 
 fn column_names(body: Bytes) -> Result<Vec<String>, Malformed> {

@@ -1,0 +1,237 @@
+//! What each property changes.
+
+use std::collections::BTreeMap;
+
+use connectors::{ConnectorState, Worker};
+use serde_json::Value;
+
+use crate::server::Postgres;
+use crate::support::{connector, options, process, reaches, read};
+use crate::{PLAIN, Record, at_least, failure};
+
+fn value(record: &Record) -> Value {
+    serde_json::from_str(record.1.as_ref().unwrap()).unwrap()
+}
+
+fn keys(records: &[Record]) -> Vec<String> {
+    records.iter().map(|(key, _)| key.clone().unwrap_or_else(|| "none".into())).collect()
+}
+
+#[test]
+fn tables_columns_and_keys_are_chosen_by_patterns() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server
+            .sql(
+                "create schema sales; create table sales.orders \
+                 (id int primary key, region text not null, number int not null, secret text); \
+                 create table sales.log (id int primary key); create table hidden (id int primary key); \
+                 create table \"odd Näme\" (\"Ü\" int primary key); insert into \"odd Näme\" values (1); \
+                 insert into sales.orders values (1, 'n', 7, 'x'); insert into sales.log values (1); \
+                 insert into hidden values (1)",
+            )
+            .await;
+        let more = format!(
+            r"{PLAIN}
+            table.exclude.list=public\.hidden, sales\.l.*
+            column.exclude.list=.*\.secret
+            message.key.columns=sales.orders:region,number"
+        );
+        let config = connector(directory.path(), "t", &server.properties(&more));
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        at_least(&*client, &worker, "pg.sales.orders", 1).await;
+        server
+            .sql("insert into sales.orders values (2, 's', 8, 'y'); insert into hidden values (2)")
+            .await;
+        let records = at_least(&*client, &worker, "pg.sales.orders", 2).await;
+        assert_eq!(
+            keys(&records),
+            [r#"{"region":"n","number":7}"#, r#"{"region":"s","number":8}"#]
+        );
+        assert_eq!(value(&records[1])["after"].to_string(), r#"{"id":2,"number":8,"region":"s"}"#);
+        // Letters that a topic's name cannot have.
+        let odd = at_least(&*client, &worker, "pg.public.odd_N_me", 1).await;
+        assert_eq!(keys(&odd), [r#"{"Ü":1}"#]);
+        for topic in ["pg.public.hidden", "pg.sales.log"] {
+            assert!(client.topic(topic).await.unwrap().is_none(), "{topic}");
+        }
+        let published =
+            "select string_agg(tablename, ' ' order by tablename) from pg_publication_tables";
+        assert_eq!(server.sql(published).await.single(), Some("odd Näme orders"));
+        worker.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn snapshots_are_taken_as_their_mode_says() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server.sql("create table t (id int primary key); insert into t values (1), (2)").await;
+        let config = |name: &str, mode: &str| {
+            let more = format!("{PLAIN}\nsnapshot.mode={mode}\nslot.name={name}");
+            let properties = server.properties(&more);
+            let properties = properties.replace("topic.prefix=pg", &format!("topic.prefix={name}"));
+            connector(directory.path(), name, &properties)
+        };
+        // The rows alone: it ends, and leaves no slot behind.
+        let worker =
+            Worker::start(client.clone(), vec![config("only", "initial_only")], options(false));
+        reaches(&worker, "only", ConnectorState::Finished).await;
+        worker.shutdown().await.unwrap();
+        assert_eq!(read(&*client, "only.public.t", 0).await.len(), 2);
+        assert!(server.sql("select from pg_replication_slots").await.rows.is_empty());
+
+        // No rows, only what happens from then on.
+        let worker = Worker::start(client.clone(), vec![config("none", "no_data")], options(false));
+        while server.sql("select from pg_replication_slots").await.rows.is_empty() {
+            assert_eq!(failure(&worker), None);
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        server.sql("insert into t values (3)").await;
+        let records = at_least(&*client, &worker, "none.public.t", 1).await;
+        assert_eq!(keys(&records), [r#"{"id":3}"#]);
+        worker.shutdown().await.unwrap();
+
+        // The rows at each start.
+        for round in 1..3 {
+            let worker =
+                Worker::start(client.clone(), vec![config("each", "always")], options(false));
+            let records = at_least(&*client, &worker, "each.public.t", round * 3).await;
+            assert!(records.iter().all(|record| value(record)["op"] == "r"));
+            worker.shutdown().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_table_in_partitions_may_show_as_one() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server
+            .sql(
+                "create table m (id int, day date, primary key (id, day)) partition by range (day); \
+                 create table m1 partition of m for values from ('2024-01-01') to ('2024-02-01'); \
+                 create table m2 partition of m for values from ('2024-02-01') to ('2024-03-01'); \
+                 insert into m values (1, '2024-01-05'), (2, '2024-02-05')",
+            )
+            .await;
+        for (name, more) in [("parts", ""), ("whole", "publish.via.partition.root=true")] {
+            let more = format!("{PLAIN}\n{more}\nslot.name={name}\npublication.name={name}");
+            let properties = server.properties(&more);
+            let properties = properties.replace("topic.prefix=pg", &format!("topic.prefix={name}"));
+            let config = connector(directory.path(), name, &properties);
+            let worker = Worker::start(client.clone(), vec![config], options(false));
+            let topics = match name {
+                "parts" => vec![("parts.public.m1", 2), ("parts.public.m2", 2)],
+                _ => vec![("whole.public.m", 6)],
+            };
+            for (topic, count) in &topics {
+                let rows_before = if name == "parts" { 1 } else { 4 };
+                assert!(rows_before < *count);
+                at_least(&*client, &worker, topic, rows_before).await;
+            }
+            let id = if name == "parts" { 3 } else { 5 };
+            let rows = format!("insert into m values ({id}, '2024-01-06'), ({id}, '2024-02-06')");
+            server.sql(&rows).await;
+            for (topic, count) in topics {
+                let records = at_least(&*client, &worker, topic, count).await;
+                assert_eq!(records.len(), count, "{topic}");
+            }
+            worker.shutdown().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn heartbeats_beat_and_run_their_statement() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server
+            .sql("create table beat (id int primary key, n int); insert into beat values (1, 0)")
+            .await;
+        let more = format!(
+            "{PLAIN}\nheartbeat.interval.ms=50
+            heartbeat.action.query=update public.beat set n = n + 1"
+        );
+        let config = connector(directory.path(), "t", &server.properties(&more));
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let beats = at_least(&*client, &worker, "__debezium-heartbeat.pg", 3).await;
+        assert_eq!(keys(&beats)[0], r#"{"serverName":"pg"}"#);
+        let changes = at_least(&*client, &worker, "pg.public.beat", 3).await;
+        let counts: Vec<Value> =
+            changes.iter().map(|record| value(record)["after"]["n"].clone()).collect();
+        assert_eq!(counts[..3], [0, 1, 2]);
+        worker.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn a_publication_that_somebody_else_made_is_used_as_it_is() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server
+            .sql("create table t (id int primary key, n int); create table u (id int primary key)")
+            .await;
+        let more =
+            format!("{PLAIN}\npublication.autocreate.mode=disabled\npublication.name=theirs");
+        let config = connector(directory.path(), "t", &server.properties(&more));
+        let worker = Worker::start(client.clone(), vec![config.clone()], options(false));
+        let reason = worker.failed().await.failures.remove(0).reason;
+        assert!(reason.contains("no publication 'theirs'"), "{reason}");
+        server
+            .sql("create publication theirs for table t where (n > 5) with (publish = 'insert')")
+            .await;
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        while server.sql("select from pg_replication_slots where active").await.rows.is_empty() {
+            assert_eq!(failure(&worker), None);
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        server
+            .sql("insert into t values (1, 1), (2, 9); insert into u values (1); delete from t")
+            .await;
+        server.sql("insert into t values (3, 10)").await;
+        let records = at_least(&*client, &worker, "pg.public.t", 2).await;
+        assert_eq!(keys(&records), [r#"{"id":2}"#, r#"{"id":3}"#]);
+        worker.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn a_change_of_key_names_the_other_key_in_a_header() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server.sql("create table t (id int primary key); insert into t values (1)").await;
+        let config = connector(directory.path(), "t", &server.properties(PLAIN));
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        at_least(&*client, &worker, "pg.public.t", 1).await;
+        server.sql("update t set id = 2").await;
+        at_least(&*client, &worker, "pg.public.t", 4).await;
+        let topic = broker::ids::TopicPartition::new("pg.public.t", 0);
+        let from = vec![(topic, broker::ids::Offset::ZERO)];
+        let options = broker::client::ReaderOptions::partitions(from);
+        let mut reader = client.reader(options).await.unwrap();
+        let mut found = BTreeMap::new();
+        while found.len() < 2 {
+            let event = reader.next().await.unwrap();
+            let broker::client::ReaderEvent::Batches(fetched) = event else { continue };
+            for batch in &fetched.batches {
+                for record in batch.records().unwrap().iter() {
+                    let record = record.unwrap();
+                    for header in record.headers() {
+                        let value = String::from_utf8(header.value.unwrap().to_vec()).unwrap();
+                        found.insert(header.key.to_owned(), value);
+                    }
+                }
+            }
+        }
+        assert!(found["__debezium.newkey"].contains('2'), "{found:?}");
+        assert!(found["__debezium.oldkey"].contains('1'), "{found:?}");
+        worker.shutdown().await.unwrap();
+    });
+}
