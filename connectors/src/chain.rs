@@ -195,7 +195,7 @@ impl Chain {
                     return Err(ChainError {
                         stage: Stage::Transformation,
                         class: step.class.clone(),
-                        what: format!("transform '{}'", step.alias),
+                        what: String::new(),
                         error,
                     });
                 }

@@ -16,6 +16,7 @@
 //! - [`task`]: the two seams that connectors are written against; [`records`]: what a source
 //!   gathers; [`offsets`]: where sources keep how far they are.
 //! - [`worker`]: runs the tasks; [`status`]: what they are doing.
+//! - [`herder`]: connectors that come and go while a worker runs; [`rest`]: how others order that.
 //! - [`mod@file`]: the file source and the file sink; [`postgres`]: changes of a database.
 //!
 //! Invariants:
@@ -33,10 +34,12 @@ pub mod convert;
 pub mod data;
 pub mod errors;
 pub mod file;
+pub mod herder;
 pub mod offsets;
 pub mod plugin;
 pub mod postgres;
 pub mod records;
+pub mod rest;
 pub mod status;
 pub mod task;
 mod topics;
@@ -44,6 +47,7 @@ pub mod transforms;
 pub mod worker;
 
 pub use config::{ConfigProblem, ConnectorConfig, validate};
+pub use herder::{Herder, HerderOptions};
 pub use plugin::{ConnectorKind, Plugin, plugins};
 pub use status::{ConnectorState, ConnectorStatus};
 pub use worker::{Summary, TaskFailure, Worker, WorkerError, WorkerOptions};

@@ -43,6 +43,15 @@ impl SourcePartition {
             fields.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         SourcePartition(Value::Object(object).to_string())
     }
+
+    /// From its JSON object; `None` if it is none.
+    pub(crate) fn from_json(json: &Value) -> Option<SourcePartition> {
+        json.is_object().then(|| SourcePartition(json.to_string()))
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::from_str(&self.0).expect("it is made of JSON alone")
+    }
 }
 
 impl fmt::Debug for SourcePartition {
@@ -58,6 +67,10 @@ pub struct StoredOffsets(BTreeMap<SourcePartition, SourceOffset>);
 impl StoredOffsets {
     pub fn get(&self, partition: &SourcePartition) -> Option<&SourceOffset> {
         self.0.get(partition)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&SourcePartition, &SourceOffset)> {
+        self.0.iter()
     }
 
     /// Takes in one record of the topic; records of other connectors and records that are not
@@ -160,9 +173,10 @@ impl OffsetsTopic {
             let name = Value::from(self.connector.as_str());
             let key = format!("[{name},{}]", partition.0);
             let to = partition_for_key(key.as_bytes(), self.partitions);
-            let value = offset.0.to_string();
+            // Null forgets the part.
+            let value = (!offset.0.is_null()).then(|| offset.0.to_string());
             let batch = batches.entry(to).or_default();
-            batch.append(now_ms, Some(key.as_bytes()), Some(value.as_bytes()));
+            batch.append(now_ms, Some(key.as_bytes()), value.as_deref().map(str::as_bytes));
         }
         let batches = batches.into_iter();
         batches.map(|(to, batch)| (TopicPartition::new(OFFSETS_TOPIC, to), batch)).collect()

@@ -3,6 +3,8 @@
 use crate::config::{ConfigKey, ConnectorConfig, KeyType, Presence};
 use crate::errors;
 use crate::file;
+use crate::herder::offsets::AlterOffsets;
+use crate::herder::restart;
 use crate::postgres;
 use crate::task::{SinkTask, SourceTask};
 use crate::transforms::settings;
@@ -22,6 +24,9 @@ pub struct Plugin {
     pub tasks: Tasks,
     /// The class that converts keys and values where neither connector nor worker names one.
     pub converter: &'static str,
+    /// For a sink that keeps offsets together with its output: changes them while it is stopped.
+    /// Without an offset, the partition is forgotten.
+    pub alter_offsets: Option<AlterOffsets>,
     /// The keys of its own; see [`Plugin::keys`].
     pub own_keys: &'static [ConfigKey],
 }
@@ -69,7 +74,13 @@ impl Plugin {
             ConnectorKind::Sink => SINK_KEYS,
         };
         let common = COMMON_KEYS.iter().chain(settings::LIST_KEYS).chain(errors::KEYS);
+        let common = common.chain(restart::KEYS);
         common.chain(of_kind).chain(self.own_keys)
+    }
+
+    /// The class that Kafka Connect's users know it by, with its package; else our name.
+    pub fn class(&self) -> &'static str {
+        self.classes.iter().copied().find(|class| class.contains('.')).unwrap_or(self.name)
     }
 
     pub(crate) fn spellings(&self) -> impl Iterator<Item = &'static str> + use<> {

@@ -77,7 +77,7 @@ fn a_source_fails_or_goes_on_at_what_does_not_get_through() {
         let strict = connector(dir.path(), "in", properties);
         let worker = Worker::start(client.clone(), vec![strict], options(true));
         let failed = worker.sources_finished().await.unwrap_err();
-        expect!["connector 'in', task 0: record for 'numbers': transform 'cast'transform 'cast': 'x' is no int32; with errors.tolerance=all such records are skipped and counted"]
+        expect!["connector 'in', task 0: record for 'numbers': transform 'cast': 'x' is no int32; with errors.tolerance=all such records are skipped and counted"]
         .assert_eq(&failed.to_string());
         drop(worker);
         assert!(client.topic("numbers").await.unwrap().is_some());

@@ -5,10 +5,12 @@
 //! mistake at once and starts nothing.
 //!
 //! - [`keys`]: the table's types and how one value is checked; [`settings`]: the checked values;
-//!   [`elsewhere`]: keys of Connect that have no meaning here, or none yet.
+//!   [`providers`]: values that stand elsewhere; [`elsewhere`]: keys of Connect that have no
+//!   meaning here, or none yet.
 
 pub mod elsewhere;
 pub mod keys;
+pub mod providers;
 pub mod settings;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use crate::convert::{self, ConverterSettings, Part};
 use crate::plugin::{self, Plugin};
 use crate::transforms::{self, Step};
 use elsewhere::Elsewhere;
+use providers::Providers;
 
 /// One mistake in a connector's properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,16 @@ pub struct ConfigProblem {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+}
+
+impl ConfigProblem {
+    /// All of it in one line.
+    pub fn in_words(&self) -> String {
+        match &self.help {
+            Some(help) => format!("{}; {help}", self.message),
+            None => self.message.clone(),
+        }
+    }
 }
 
 /// A connector's properties, checked and typed.
@@ -64,27 +77,50 @@ pub fn validate_with(
     base_dir: &Path,
     worker: &BTreeMap<String, String>,
 ) -> Result<ConnectorConfig, Vec<ConfigProblem>> {
-    let properties = &with_worker_converters(properties, worker);
     let mut problems = Vec::new();
-    check_name(name, properties, &mut problems);
-    let Some(plugin) = find_plugin(properties, &mut problems) else { return Err(problems) };
-    let mut ignored = Vec::new();
-    let settings = Settings::check("", plugin.keys(), properties, &mut problems);
-    let converters = check_converters(plugin, properties, &mut ignored, &mut problems);
-    let steps = transforms::settings::steps(&settings, properties, &mut problems);
-    check_unknown(plugin, properties, &mut ignored, &mut problems);
-    match converters {
-        Some(converters) if problems.is_empty() => Ok(ConnectorConfig {
-            name: name.to_owned(),
-            plugin,
-            settings,
-            converters,
-            steps,
-            base_dir: base_dir.to_owned(),
-            ignored,
-        }),
+    let providers = Providers::new(worker).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Providers::default()
+    });
+    let given = with_worker_converters(properties, worker);
+    let resolved = providers.resolve(&given, base_dir, &mut problems);
+    let checked = check_all(name, &resolved.properties, base_dir, &mut problems);
+    problems.iter_mut().for_each(|problem| resolved.hide(problem));
+    // A value that could not be put in place is missing; that it is need not be said too.
+    let unresolved: Vec<String> = problems
+        .iter()
+        .map(|problem| problem.key.clone())
+        .filter(|key| given.contains_key(key) && !resolved.properties.contains_key(key))
+        .collect();
+    problems.retain(|one| one.value.is_some() || !unresolved.contains(&one.key));
+    match checked {
+        Some(config) if problems.is_empty() => Ok(config),
         _ => Err(problems),
     }
+}
+
+fn check_all(
+    name: &str,
+    properties: &BTreeMap<String, String>,
+    base_dir: &Path,
+    problems: &mut Vec<ConfigProblem>,
+) -> Option<ConnectorConfig> {
+    check_name(name, properties, problems);
+    let plugin = find_plugin(properties, problems)?;
+    let mut ignored = Vec::new();
+    let settings = Settings::check("", plugin.keys(), properties, problems);
+    let converters = check_converters(plugin, properties, &mut ignored, problems);
+    let steps = transforms::settings::steps(&settings, properties, problems);
+    check_unknown(plugin, properties, &mut ignored, problems);
+    Some(ConnectorConfig {
+        name: name.to_owned(),
+        plugin,
+        settings,
+        converters: converters?,
+        steps,
+        base_dir: base_dir.to_owned(),
+        ignored,
+    })
 }
 
 /// A converter that the worker names counts with all that the worker says of it, or not at all.

@@ -31,6 +31,7 @@ pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
     doc: "Follows a text file and writes each line as a record",
     tasks: Tasks::Source(|config| vec![Box::new(source::FileSource::new(config))]),
     converter: convert::settings::STRING,
+    alter_offsets: None,
     own_keys: SOURCE_KEYS,
 };
 
@@ -45,6 +46,7 @@ pub(crate) const SINK_PLUGIN: Plugin = Plugin {
     doc: "Appends each record's value as a line to a file",
     tasks: Tasks::Sink(|config| vec![Box::new(sink::FileSink::new(config))]),
     converter: convert::settings::STRING,
+    alter_offsets: Some(output::alter_offsets),
     own_keys: SINK_KEYS,
 };
 

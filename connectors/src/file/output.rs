@@ -29,7 +29,8 @@ use tracing::{info, warn};
 use super::identity::{FileId, HEAD_BYTES, Head};
 use super::sidecar::{RecordedOffset, Sidecar};
 use super::tail::directory;
-use crate::task::{Put, SinkPartition, SinkRecords, UnreadableBatch};
+use crate::config::ConnectorConfig;
+use crate::task::{Put, SinkPartition, SinkRecords, TaskError, UnreadableBatch};
 
 /// Lines are gathered up to about this size before they are written.
 const WRITE_BYTES: usize = 256 << 10;
@@ -58,6 +59,28 @@ pub enum OutputError {
     Sidecar { path: PathBuf, error: io::Error },
     #[error(transparent)]
     Unreadable(#[from] UnreadableBatch),
+}
+
+/// Changes which records the output is taken to hold; what is in it stays.
+pub fn alter_offsets(
+    config: &ConnectorConfig,
+    offsets: &[(TopicPartition, Option<Offset>)],
+) -> Result<(), TaskError> {
+    let path = config.path("file");
+    let sidecar_path = Sidecar::path_for(&path);
+    let failed = |error| OutputError::Sidecar { path: sidecar_path.clone(), error };
+    let Some(mut sidecar) = Sidecar::read(&sidecar_path).map_err(failed)? else { return Ok(()) };
+    for (partition, offset) in offsets {
+        match (offset, sidecar.offsets.get_mut(partition)) {
+            (Some(offset), Some(recorded)) => recorded.offset = *offset,
+            (Some(offset), None) => {
+                let recorded = RecordedOffset { offset: *offset, topic_id: None };
+                sidecar.offsets.insert(partition.clone(), recorded);
+            }
+            (None, _) => drop(sidecar.offsets.remove(partition)),
+        }
+    }
+    Ok(sidecar.write(&sidecar_path).map_err(failed)?)
 }
 
 /// An output being written.

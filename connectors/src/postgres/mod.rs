@@ -54,6 +54,7 @@ pub const SOURCE_PLUGIN: Plugin = Plugin {
     doc: "Rows of a PostgreSQL database and their changes, by logical replication",
     tasks: Tasks::Source(tasks),
     converter: convert::settings::JSON,
+    alter_offsets: None,
     own_keys: keys::KEYS,
 };
 

@@ -4,8 +4,10 @@
 //! it is its caller's choice. Dropping the worker stops everything on the spot, as a crash would;
 //! [`Worker::shutdown`] lets tasks commit what they have.
 //!
-//! - [`source`]: drives a source task; [`sink`]: drives a sink task.
+//! - [`source`]: drives a source task; [`sink`]: drives a sink task; [`activity`]: what can be
+//!   seen of either while it is at work.
 
+pub(crate) mod activity;
 mod sink;
 mod source;
 
@@ -21,6 +23,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
+
+use activity::Activity;
 
 use crate::config::ConnectorConfig;
 use crate::plugin::{ConnectorKind, Tasks};
@@ -90,6 +94,7 @@ struct TaskSetup {
     options: WorkerOptions,
     reporter: Reporter,
     stop: CancellationToken,
+    activity: Arc<Activity>,
 }
 
 impl Worker {
@@ -122,25 +127,58 @@ impl Worker {
         config: Arc<ConnectorConfig>,
         options: &WorkerOptions,
     ) {
-        let setup = |task: usize| TaskSetup {
+        for number in 0..task_count(&config) {
+            self.start_one(client, index, &config, number, options, Arc::default());
+        }
+    }
+
+    /// Starts the task of that number alone, of a connector that others look after. Must be
+    /// called within a tokio runtime.
+    pub(crate) fn start_task(
+        client: &Arc<dyn Client>,
+        config: &Arc<ConnectorConfig>,
+        number: usize,
+        options: &WorkerOptions,
+        activity: Arc<Activity>,
+    ) -> Worker {
+        let mut worker = Worker {
+            board: StatusBoard::new(vec![(config.name().to_owned(), config.plugin().kind())]),
+            stop: CancellationToken::new(),
+            finish_sinks: CancellationToken::new(),
+            tasks: JoinSet::new(),
+        };
+        worker.start_one(client, 0, config, number, options, activity);
+        worker
+    }
+
+    fn start_one(
+        &mut self,
+        client: &Arc<dyn Client>,
+        index: usize,
+        config: &Arc<ConnectorConfig>,
+        number: usize,
+        options: &WorkerOptions,
+        activity: Arc<Activity>,
+    ) {
+        let setup = TaskSetup {
             client: client.clone(),
             config: config.clone(),
-            task,
+            task: number,
             options: options.clone(),
-            reporter: self.board.task(index, task),
+            reporter: self.board.task(index, number),
             stop: self.stop.clone(),
+            activity,
         };
         match config.plugin().tasks {
             Tasks::Source(make) => {
-                for (number, task) in make(&config).into_iter().enumerate() {
-                    self.tasks.spawn(supervise(setup(number), move |it| source::run(it, task)));
+                if let Some(task) = make(config).into_iter().nth(number) {
+                    self.tasks.spawn(supervise(setup, move |it| source::run(it, task)));
                 }
             }
             Tasks::Sink(make) => {
-                for (number, task) in make(&config).into_iter().enumerate() {
+                if let Some(task) = make(config).into_iter().nth(number) {
                     let finish = self.finish_sinks.clone();
-                    let run = move |it| sink::run(it, task, finish);
-                    self.tasks.spawn(supervise(setup(number), run));
+                    self.tasks.spawn(supervise(setup, move |it| sink::run(it, task, finish)));
                 }
             }
         }
@@ -198,6 +236,14 @@ impl Worker {
         let _ = self.statuses().wait_for(over).await;
         let failures = self.board.failures(Some(kind));
         if failures.is_empty() { Ok(()) } else { Err(WorkerError { failures }) }
+    }
+}
+
+/// How many tasks a connector has.
+pub(crate) fn task_count(config: &ConnectorConfig) -> usize {
+    match config.plugin().tasks {
+        Tasks::Source(make) => make(config).len(),
+        Tasks::Sink(make) => make(config).len(),
     }
 }
 

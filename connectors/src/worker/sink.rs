@@ -102,9 +102,16 @@ impl Runner {
                     finishing = true;
                     self.set_goals().await?;
                 }
-                () = sleep_until(self.commit_at) => self.commit().await?,
+                () = sleep_until(self.commit_at) => {
+                    self.setup.activity.begin();
+                    self.commit().await?;
+                }
                 event = self.reader.next() => match event? {
-                    ReaderEvent::Batches(fetched) => self.put(fetched).await?,
+                    ReaderEvent::Batches(fetched) => {
+                        self.setup.activity.begin();
+                        self.setup.activity.used(&fetched.partition);
+                        self.put(fetched).await?;
+                    }
                     ReaderEvent::Assigned(partitions) => {
                         self.assign(partitions).await?;
                         if finishing {
@@ -114,6 +121,7 @@ impl Runner {
                     ReaderEvent::Revoked(partitions) => self.revoke(&partitions).await?,
                 },
             }
+            self.setup.activity.end();
             if finishing && self.is_at_goals() {
                 self.commit().await?;
                 return Ok(Ended::Finished);
@@ -296,7 +304,7 @@ fn refused(
     let topic = Text::from(&*topic);
     let mut reasons: BTreeMap<Offset, String> =
         refused.into_iter().map(|one| (one.offset, one.reason)).collect();
-    let class = plugin.classes.last().copied().unwrap_or(plugin.name);
+    let class = plugin.class();
     records.for_each(|record| {
         if let Some(reason) = reasons.remove(&record.offset) {
             let error = ChainError::put(class, reason);

@@ -36,6 +36,7 @@ pub(super) async fn run(
     let mut attempts = errors.attempts();
     let mut records = SourceRecords::new(Chain::new(&setup.config), errors);
     loop {
+        setup.activity.begin();
         let polled = task.poll(&mut records).await;
         if let Some(failure) = records.take_failure() {
             commits.give_up(&setup).await;
@@ -62,6 +63,7 @@ pub(super) async fn run(
                 _ => return Err(error),
             },
         };
+        setup.activity.end();
         attempts.succeeded();
         let moved = moved?;
         let state = match polled {
@@ -169,7 +171,7 @@ impl Commits {
             self.producer.begin().await?;
             self.open = Some(OpenTransaction { since: Instant::now(), bytes: 0 });
         }
-        let mut moved = self.send(records.take_full()).await?;
+        let mut moved = self.send(setup, records.take_full()).await?;
         let due = self.open.as_ref().is_some_and(|open| {
             open.since.elapsed() >= setup.options.commit_interval
                 || open.bytes >= TRANSACTION_BYTES_MAX
@@ -177,18 +179,25 @@ impl Commits {
         if more && !due {
             return Ok(moved);
         }
-        moved += self.send(records.take_all()).await?;
+        moved += self.send(setup, records.take_all()).await?;
         let offsets = records.take_offsets();
-        self.send(self.offsets.batches(&offsets, clock::now_ms())).await?;
+        for (to, batch) in self.offsets.batches(&offsets, clock::now_ms()) {
+            self.producer.send(&to, batch).await?;
+        }
         self.producer.commit(None).await?;
         self.open = None;
         task.committed(&offsets).await?;
         Ok(moved)
     }
 
-    async fn send(&mut self, batches: Vec<OutgoingBatch>) -> Result<u64, TaskError> {
+    async fn send(
+        &mut self,
+        setup: &TaskSetup,
+        batches: Vec<OutgoingBatch>,
+    ) -> Result<u64, TaskError> {
         let mut records = 0;
         for (to, batch) in batches {
+            setup.activity.used(&to);
             records += batch.len() as u64;
             if let Some(open) = &mut self.open {
                 open.bytes += batch.size();

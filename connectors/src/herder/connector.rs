@@ -1,0 +1,472 @@
+//! One connector: its tasks, what it is meant to do, and what becomes of tasks that fail.
+//!
+//! ```text
+//!              ┌───────────── order: resume ─────────────┐
+//!              ▼                                          │
+//! start ─► RUNNING ──── busy for too long ───► DEGRADED   │
+//!            │  ▲ ▲◄──────── it moves again ─────┘     PAUSED, STOPPED
+//!    it fails│  │after a pause                            ▲
+//!            ▼  │                                          │
+//!        RESTARTING ── too often ─► FAILED      order: pause, stop
+//! ```
+//!
+//! A tokio task of its own, which takes orders one at a time and shows how the connector stands.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::client::Client;
+use futures::FutureExt;
+use futures::future::select_all;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use super::restart::Restarts;
+use crate::config::ConnectorConfig;
+use crate::status::{ConnectorState, ConnectorStatus};
+use crate::worker::activity::Activity;
+use crate::worker::{Worker, WorkerOptions, task_count};
+
+/// What a connector is meant to do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    #[default]
+    Running,
+    /// Its tasks are there and do nothing.
+    Paused,
+    /// It has no tasks.
+    Stopped,
+}
+
+impl Target {
+    /// As Kafka Connect calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::Running => "RUNNING",
+            Target::Paused => "PAUSED",
+            Target::Stopped => "STOPPED",
+        }
+    }
+}
+
+/// How a task stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Not started yet.
+    Unassigned,
+    /// At work, or waiting for something to do.
+    Running,
+    /// At one thing for longer than `task.liveness.timeout.ms`.
+    Degraded,
+    Paused,
+    /// Failed, and to be started again after a pause.
+    Restarting,
+    Failed,
+}
+
+impl TaskState {
+    /// As Kafka Connect calls it; it does not know DEGRADED.
+    pub fn name(self) -> &'static str {
+        match self {
+            TaskState::Unassigned => "UNASSIGNED",
+            TaskState::Running => "RUNNING",
+            TaskState::Degraded => "DEGRADED",
+            TaskState::Paused => "PAUSED",
+            TaskState::Restarting => "RESTARTING",
+            TaskState::Failed => "FAILED",
+        }
+    }
+}
+
+/// One task, for whoever looks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskView {
+    pub state: TaskState,
+    /// Why it failed last, if it is not at work since.
+    pub trace: Option<String>,
+    pub records: u64,
+    pub skipped: u64,
+}
+
+/// One connector, for whoever looks.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub config: Arc<ConnectorConfig>,
+    /// Its properties as they were given.
+    pub properties: BTreeMap<String, String>,
+    pub target: Target,
+    pub tasks: Vec<TaskView>,
+    activities: Vec<Arc<Activity>>,
+}
+
+impl View {
+    /// The topics that it has read or written since it was created, or since they were forgotten.
+    pub fn topics(&self) -> BTreeSet<Arc<str>> {
+        self.activities.iter().flat_map(|activity| activity.topics()).collect()
+    }
+
+    pub(super) fn forget_topics(&self) {
+        self.activities.iter().for_each(|activity| activity.forget_topics());
+    }
+}
+
+/// What to do.
+pub(super) enum Order {
+    SetTarget(Target),
+    RestartTasks { only_failed: bool },
+    RestartTask(usize),
+    Configure(Arc<ConnectorConfig>, BTreeMap<String, String>),
+    End,
+}
+
+/// An order, and whom to tell that it is carried out.
+pub(super) type Ordered = (Order, oneshot::Sender<()>);
+
+/// How many orders may wait; whoever gives more waits too.
+pub(super) const ORDERS_MAX: usize = 16;
+
+struct Slot {
+    worker: Option<Worker>,
+    status: Option<watch::Receiver<Vec<ConnectorStatus>>>,
+    state: TaskState,
+    trace: Option<String>,
+    restart_at: Option<Instant>,
+    restarts: Restarts,
+}
+
+/// What a task of that number has done before, in whatever configuration.
+#[derive(Clone, Debug, Default)]
+struct Past {
+    activity: Arc<Activity>,
+    records: u64,
+    skipped: u64,
+}
+
+pub(super) struct Connector {
+    client: Arc<dyn Client>,
+    options: WorkerOptions,
+    graceful: Duration,
+    config: Arc<ConnectorConfig>,
+    properties: BTreeMap<String, String>,
+    target: Target,
+    slots: Vec<Slot>,
+    /// One for each task that there ever was.
+    past: Vec<Past>,
+    view: watch::Sender<View>,
+}
+
+/// How a connector's tasks are run.
+#[derive(Clone, Debug)]
+pub(super) struct Setup {
+    pub client: Arc<dyn Client>,
+    pub options: WorkerOptions,
+    /// How long a task may take to end in order.
+    pub graceful: Duration,
+}
+
+impl Connector {
+    /// Starts its tasks. Must be called within a tokio runtime.
+    pub(super) fn new(
+        setup: Setup,
+        config: Arc<ConnectorConfig>,
+        properties: BTreeMap<String, String>,
+        target: Target,
+    ) -> (Connector, watch::Receiver<View>) {
+        let Setup { client, options, graceful } = setup;
+        let (slots, past) = (Vec::new(), Vec::new());
+        let view = View {
+            config: config.clone(),
+            properties: properties.clone(),
+            target,
+            tasks: Vec::new(),
+            activities: Vec::new(),
+        };
+        let (view, seen) = watch::channel(view);
+        let mut connector =
+            Connector { client, options, graceful, config, properties, target, slots, past, view };
+        connector.start();
+        connector.show();
+        (connector, seen)
+    }
+
+    /// Carries out orders until it is told to end.
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Ordered>) {
+        loop {
+            self.show();
+            let next = self.next_look();
+            tokio::select! {
+                order = orders.recv() => match order {
+                    Some((Order::End, done)) => {
+                        self.end_tasks().await;
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some((order, done)) => {
+                        self.carry_out(order).await;
+                        self.show();
+                        let _ = done.send(());
+                    }
+                    None => return self.end_tasks().await,
+                },
+                number = changed(&mut self.slots) => self.look_at(number).await,
+                () = tokio::time::sleep_until(next) => self.restart_due(),
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::SetTarget(target) if target == self.target => {}
+            Order::SetTarget(target) => {
+                self.end_tasks().await;
+                self.target = target;
+                self.start();
+            }
+            Order::RestartTasks { only_failed } => {
+                for number in 0..self.slots.len() {
+                    let failed = matches!(
+                        self.slots[number].state,
+                        TaskState::Failed | TaskState::Restarting
+                    );
+                    if failed || !only_failed {
+                        self.restart(number).await;
+                    }
+                }
+            }
+            Order::RestartTask(number) => self.restart(number).await,
+            Order::Configure(config, properties) => {
+                self.end_tasks().await;
+                self.config = config;
+                self.properties = properties;
+                self.start();
+            }
+            Order::End => unreachable!("it ends the loop"),
+        }
+    }
+
+    /// Brings tasks about as the target says.
+    fn start(&mut self) {
+        if let Some(warning) = self.config.warning() {
+            warn!("{warning}");
+        }
+        self.slots.clear();
+        let count = if self.target == Target::Stopped { 0 } else { task_count(&self.config) };
+        for number in 0..count {
+            self.slots.push(Slot {
+                worker: None,
+                status: None,
+                state: TaskState::Paused,
+                trace: None,
+                restart_at: None,
+                restarts: Restarts::new(self.config.settings()),
+            });
+            if self.past.len() < self.slots.len() {
+                self.past.push(Past::default());
+            }
+            if self.target == Target::Running {
+                self.start_task(number);
+            }
+        }
+    }
+
+    fn start_task(&mut self, number: usize) {
+        let slot = &mut self.slots[number];
+        let activity = self.past[number].activity.clone();
+        activity.end();
+        let options = &self.options;
+        let worker = Worker::start_task(&self.client, &self.config, number, options, activity);
+        slot.status = Some(worker.statuses());
+        slot.worker = Some(worker);
+        slot.state = TaskState::Unassigned;
+        slot.restart_at = None;
+    }
+
+    async fn restart(&mut self, number: usize) {
+        if self.target != Target::Running || number >= self.slots.len() {
+            return;
+        }
+        self.end_task(number).await;
+        self.slots[number].restarts.forgive();
+        self.slots[number].trace = None;
+        self.start_task(number);
+    }
+
+    async fn end_tasks(&mut self) {
+        for number in 0..self.slots.len() {
+            self.end_task(number).await;
+        }
+    }
+
+    /// Lets a task commit what it has; one that takes too long is stopped where it is.
+    async fn end_task(&mut self, number: usize) {
+        let slot = &mut self.slots[number];
+        slot.status = None;
+        slot.restart_at = None;
+        let Some(worker) = slot.worker.take() else { return };
+        let (records, skipped) = counts(&worker.statuses());
+        self.past[number].records += records;
+        self.past[number].skipped += skipped;
+        // Why it failed is known already, if it has.
+        if tokio::time::timeout(self.graceful, worker.shutdown()).await.is_err() {
+            let name = self.config.name();
+            warn!("connector '{name}', task {number}: stopped, since it did not end in time");
+        }
+    }
+
+    /// A task has something to say.
+    async fn look_at(&mut self, number: usize) {
+        let slot = &mut self.slots[number];
+        let Some(status) = &mut slot.status else { return };
+        let status = status.borrow_and_update()[0].clone();
+        match status.state {
+            ConnectorState::Failed(reason) => {
+                let progressed = status.records > 0;
+                self.end_task(number).await;
+                let slot = &mut self.slots[number];
+                slot.trace = Some(reason);
+                let name = self.config.name();
+                match slot.restarts.failed(progressed) {
+                    Some(pause) => {
+                        info!("connector '{name}', task {number}: starts again in {pause:?}");
+                        slot.restart_at = Some(Instant::now() + pause);
+                        slot.state = TaskState::Restarting;
+                    }
+                    None => slot.state = TaskState::Failed,
+                }
+            }
+            ConnectorState::Starting => {}
+            _ => {
+                slot.state = TaskState::Running;
+                slot.trace = None;
+            }
+        }
+    }
+
+    fn restart_due(&mut self) {
+        let now = Instant::now();
+        for number in 0..self.slots.len() {
+            if self.slots[number].restart_at.is_some_and(|at| at <= now) {
+                self.start_task(number);
+            }
+        }
+    }
+
+    fn liveness(&self) -> Duration {
+        let ms = self.config.settings().integer("task.liveness.timeout.ms");
+        Duration::from_millis(ms as u64)
+    }
+
+    /// When to look although nothing has happened: a start is due, or a task may be stuck.
+    fn next_look(&self) -> Instant {
+        let look = Instant::now() + self.liveness() / 4;
+        let due = self.slots.iter().filter_map(|slot| slot.restart_at).min();
+        due.map_or(look, |due| due.min(look))
+    }
+
+    fn show(&self) {
+        let liveness = self.liveness();
+        let tasks = self.slots.iter().zip(&self.past).map(|(slot, past)| {
+            let (records, skipped) = slot.status.as_ref().map_or((0, 0), counts);
+            let stuck =
+                slot.worker.is_some() && past.activity.busy().is_some_and(|busy| busy >= liveness);
+            TaskView {
+                state: if stuck { TaskState::Degraded } else { slot.state },
+                trace: slot.trace.clone(),
+                records: past.records + records,
+                skipped: past.skipped + skipped,
+            }
+        });
+        let tasks = tasks.collect();
+        let activities = self.past.iter().map(|past| past.activity.clone()).collect();
+        self.view.send_modify(|view| {
+            view.config = self.config.clone();
+            view.properties = self.properties.clone();
+            view.target = self.target;
+            view.tasks = tasks;
+            // A stopped connector has no tasks, but has used its topics.
+            view.activities = activities;
+        });
+    }
+}
+
+/// The number of the next task that has something to say.
+async fn changed(slots: &mut [Slot]) -> usize {
+    let waits = slots.iter_mut().enumerate().filter_map(|(number, slot)| {
+        let status = slot.status.as_mut()?;
+        // The board lives in the worker, which is let go after the receiver.
+        Some(async move { status.changed().await.map(|()| number) }.boxed())
+    });
+    let waits: Vec<_> = waits.collect();
+    if waits.is_empty() {
+        return std::future::pending().await;
+    }
+    match select_all(waits).await.0 {
+        Ok(number) => number,
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Records moved and skipped in this run.
+fn counts(status: &watch::Receiver<Vec<ConnectorStatus>>) -> (u64, u64) {
+    let all = status.borrow();
+    (all[0].records, all[0].skipped)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use broker::broker::{Broker, BrokerConfig};
+    use broker::client::embedded::EmbeddedClient;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_at_one_thing_for_too_long_is_degraded_until_it_moves() {
+        let dir = tempfile::tempdir().unwrap();
+        let broker = Broker::open(BrokerConfig::new(dir.path().join("data"))).await.unwrap();
+        let properties = [
+            ("connector.class", "file-source"),
+            ("file", "f"),
+            ("topic", "t"),
+            ("poll.interval.ms", "3600000"),
+            ("task.liveness.timeout.ms", "100"),
+        ];
+        let properties: BTreeMap<String, String> =
+            properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let config = crate::validate("c", &properties, Path::new("/nowhere")).unwrap();
+        let setup = Setup {
+            client: Arc::new(EmbeddedClient::new(broker)),
+            options: WorkerOptions::default(),
+            graceful: Duration::from_secs(5),
+        };
+        let (connector, mut seen) =
+            Connector::new(setup, Arc::new(config), properties, Target::Running);
+        let activity = connector.past[0].activity.clone();
+        let (orders, waiting) = mpsc::channel(1);
+        let running = tokio::spawn(connector.run(waiting));
+        let mut is = async |state, patience| {
+            let there = seen.wait_for(|view| view.tasks[0].state == state);
+            tokio::time::timeout(patience, there).await.is_ok_and(|seen| seen.is_ok())
+        };
+        let patience = Duration::from_secs(60);
+        assert!(is(TaskState::Running, patience).await);
+        let began = Instant::now();
+        loop {
+            // The task itself may still end its first look at the file after this.
+            if activity.busy().is_none() {
+                activity.begin();
+            }
+            if is(TaskState::Degraded, Duration::from_millis(500)).await {
+                break;
+            }
+            assert!(began.elapsed() < patience);
+        }
+        activity.end();
+        assert!(is(TaskState::Running, patience).await);
+        drop(orders);
+        running.await.unwrap();
+    }
+}

@@ -1,0 +1,228 @@
+//! The shapes of answers, by a herder on a broker of this process.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::broker::{Broker, BrokerConfig};
+use broker::client::embedded::EmbeddedClient;
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::herder::{HerderOptions, TaskState};
+use crate::worker::WorkerOptions;
+
+struct Api(Herder);
+
+impl Api {
+    async fn new(dir: &Path) -> Api {
+        let broker = Broker::open(BrokerConfig::new(dir.join("data"))).await.unwrap();
+        let options = HerderOptions {
+            worker: BTreeMap::new(),
+            base_dir: dir.to_owned(),
+            worker_id: "worker:8083".to_owned(),
+            options: WorkerOptions {
+                commit_interval: Duration::from_millis(1),
+                ..WorkerOptions::default()
+            },
+            graceful: Duration::from_secs(5),
+        };
+        Api(Herder::new(Arc::new(EmbeddedClient::new(broker)), options))
+    }
+
+    async fn ask(&self, method: &str, target: &str, body: &str) -> Answer {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let target = RequestTarget::new(path, query);
+        let request = Request { method, target, body: body.as_bytes() };
+        answer(&self.0, "cluster", request).await
+    }
+
+    async fn shows(&self, method: &str, target: &str, body: &str, expected: Expect) {
+        let Answer { status, body, location } = self.ask(method, target, body).await;
+        let location = location.map_or(String::new(), |location| format!(" at {location}"));
+        let body = body.map_or("nothing".to_owned(), |body| body.to_string());
+        expected.assert_eq(&format!("{status}{location} {body}"));
+    }
+
+    async fn until(&self, name: &str, holds: impl Fn(&crate::herder::View) -> bool) {
+        let mut view = self.0.watch(name).unwrap();
+        let waited = tokio::time::timeout(Duration::from_secs(60), view.wait_for(|it| holds(it)));
+        waited.await.expect("in time").unwrap();
+    }
+}
+
+fn source(dir: &Path, file: &str, lines: &[&str]) -> String {
+    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    std::fs::write(dir.join(file), text).unwrap();
+    json!({
+        "name": "lines",
+        "config": { "connector.class": "FileStreamSource", "file": file, "topic": "t" },
+    })
+    .to_string()
+}
+
+#[tokio::test]
+async fn a_connector_lives_as_in_kafka_connect() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = Api::new(dir.path()).await;
+    api.shows("GET", "/connectors", "", expect!["200 []"]).await;
+    let body = source(dir.path(), "in.txt", &["a", "b"]);
+    api.shows("POST", "/connectors", &body, expect![[r#"201 at /connectors/lines {"config":{"connector.class":"FileStreamSource","file":"in.txt","name":"lines","topic":"t"},"name":"lines","tasks":[{"connector":"lines","task":0}],"type":"source"}"#]]).await;
+    api.shows(
+        "POST",
+        "/connectors",
+        &body,
+        expect![[r#"409 {"error_code":409,"message":"connector 'lines' exists already"}"#]],
+    )
+    .await;
+    api.until("lines", |view| view.tasks[0].records == 2).await;
+    api.shows("GET", "/connectors/lines/status", "", expect![[r#"200 {"connector":{"state":"RUNNING","version":"0.1.0","worker_id":"worker:8083"},"name":"lines","tasks":[{"id":0,"records":2,"skipped":0,"state":"RUNNING","version":"0.1.0","worker_id":"worker:8083"}],"type":"source"}"#]]).await;
+    api.shows(
+        "GET",
+        "/connectors/lines/topics",
+        "",
+        expect![[r#"200 {"lines":{"topics":["t"]}}"#]],
+    )
+    .await;
+    api.shows("GET", "/connectors/lines/tasks", "", expect![[r#"200 [{"config":{"connector.class":"FileStreamSource","file":"in.txt","name":"lines","task.id":"0","topic":"t"},"id":{"connector":"lines","task":0}}]"#]]).await;
+    api.shows("GET", "/connectors?expand=status", "", expect![[r#"200 {"lines":{"status":{"connector":{"state":"RUNNING","version":"0.1.0","worker_id":"worker:8083"},"name":"lines","tasks":[{"id":0,"records":2,"skipped":0,"state":"RUNNING","version":"0.1.0","worker_id":"worker:8083"}],"type":"source"}}}"#]]).await;
+    api.shows("PUT", "/connectors/lines/pause", "", expect!["202 nothing"]).await;
+    api.shows("GET", "/connectors/lines/tasks/0/status", "", expect![[r#"200 {"id":0,"records":2,"skipped":0,"state":"PAUSED","version":"0.1.0","worker_id":"worker:8083"}"#]]).await;
+    api.shows("PUT", "/connectors/lines/stop", "", expect!["204 nothing"]).await;
+    api.shows("GET", "/connectors/lines/status", "", expect![[r#"200 {"connector":{"state":"STOPPED","version":"0.1.0","worker_id":"worker:8083"},"name":"lines","tasks":[],"type":"source"}"#]]).await;
+    api.shows("PUT", "/connectors/lines/resume", "", expect!["202 nothing"]).await;
+    api.until("lines", |view| view.tasks[0].state == TaskState::Running).await;
+    api.shows("POST", "/connectors/lines/restart", "", expect!["204 nothing"]).await;
+    let restart = api.ask("POST", "/connectors/lines/restart?includeTasks=true", "").await;
+    assert_eq!(restart.status, 202);
+    api.shows("POST", "/connectors/lines/tasks/0/restart", "", expect!["204 nothing"]).await;
+    api.shows(
+        "POST",
+        "/connectors/lines/tasks/7/restart",
+        "",
+        expect![[r#"404 {"error_code":404,"message":"connector 'lines' has no task 7"}"#]],
+    )
+    .await;
+    let change = r#"{"batch.size": "7", "topic": null, "topic": "t"}"#;
+    api.shows("PATCH", "/connectors/lines/config", change, expect![[r#"200 {"config":{"batch.size":"7","connector.class":"FileStreamSource","file":"in.txt","name":"lines","topic":"t"},"name":"lines","tasks":[{"connector":"lines","task":0}],"type":"source"}"#]]).await;
+    api.shows("GET", "/connectors/lines/config", "", expect![[r#"200 {"batch.size":"7","connector.class":"FileStreamSource","file":"in.txt","name":"lines","topic":"t"}"#]]).await;
+    api.shows("PUT", "/connectors/lines/topics/reset", "", expect!["200 nothing"]).await;
+    api.shows("DELETE", "/connectors/lines", "", expect!["204 nothing"]).await;
+    api.shows(
+        "GET",
+        "/connectors/lines",
+        "",
+        expect![[r#"404 {"error_code":404,"message":"connector 'lines' does not exist"}"#]],
+    )
+    .await;
+    api.0.shutdown().await;
+}
+
+#[tokio::test]
+async fn offsets_are_shown_altered_and_reset() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = Api::new(dir.path()).await;
+    let body = source(dir.path(), "in.txt", &["a", "b", "c"]);
+    api.ask("POST", "/connectors", &body).await;
+    api.until("lines", |view| view.tasks[0].records == 3).await;
+    let to_b = r#"{"offsets":[{"partition":{"filename":"in.txt"},"offset":{"position":2}}]}"#;
+    api.shows("PATCH", "/connectors/lines/offsets", to_b, expect![[r#"400 {"error_code":400,"message":"connectors must be in the STOPPED state before their offsets can be modified; for this one: PUT /connectors/lines/stop"}"#]]).await;
+    api.ask("PUT", "/connectors/lines/stop", "").await;
+    let offsets = api.ask("GET", "/connectors/lines/offsets", "").await.body.unwrap();
+    assert_eq!(offsets["offsets"][0]["partition"], json!({ "filename": "in.txt" }));
+    assert_eq!(offsets["offsets"][0]["offset"]["position"], 6);
+    api.shows(
+        "PATCH",
+        "/connectors/lines/offsets",
+        to_b,
+        expect![[
+            r#"200 {"message":"The offsets for this connector have been altered successfully"}"#
+        ]],
+    )
+    .await;
+    api.ask("PUT", "/connectors/lines/resume", "").await;
+    // The three from before, and two of them again.
+    api.until("lines", |view| view.tasks.iter().any(|task| task.records == 5)).await;
+    api.ask("PUT", "/connectors/lines/stop", "").await;
+    api.shows(
+        "DELETE",
+        "/connectors/lines/offsets",
+        "",
+        expect![[
+            r#"200 {"message":"The offsets for this connector have been reset successfully"}"#
+        ]],
+    )
+    .await;
+    api.shows("GET", "/connectors/lines/offsets", "", expect![[r#"200 {"offsets":[]}"#]]).await;
+
+    let config = r#"{"connector.class":"FileStreamSink","topics":"t","file":"out.txt"}"#;
+    api.ask("PUT", "/connectors/out/config", config).await;
+    api.until("out", |view| view.tasks[0].records == 5).await;
+    api.ask("PUT", "/connectors/out/stop", "").await;
+    api.shows("GET", "/connectors/out/offsets", "", expect![[r#"200 {"offsets":[{"offset":{"kafka_offset":7},"partition":{"kafka_partition":0,"kafka_topic":"t"}}]}"#]]).await;
+    let back = r#"{"offsets":[{"partition":{"kafka_topic":"t","kafka_partition":0},"offset":{"kafka_offset":1}}]}"#;
+    let altered = api.ask("PATCH", "/connectors/out/offsets", back).await;
+    assert_eq!(altered.status, 200, "{altered:?}");
+    api.ask("PUT", "/connectors/out/resume", "").await;
+    api.until("out", |view| view.tasks.iter().any(|task| task.records == 9)).await;
+    api.0.shutdown().await;
+    let written = std::fs::read_to_string(dir.path().join("out.txt")).unwrap();
+    assert_eq!(written, "a\nb\nc\nb\nc\nb\nc\nb\nc\n");
+}
+
+#[tokio::test]
+async fn mistakes_are_told_as_kafka_connect_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = Api::new(dir.path()).await;
+    api.shows(
+        "GET",
+        "/nothing",
+        "",
+        expect![[r#"404 {"error_code":404,"message":"HTTP 404 Not Found"}"#]],
+    )
+    .await;
+    api.shows(
+        "DELETE",
+        "/connectors",
+        "",
+        expect![[r#"405 {"error_code":405,"message":"HTTP 405 Method Not Allowed"}"#]],
+    )
+    .await;
+    api.shows("POST", "/connectors", "{", expect![[r#"400 {"error_code":400,"message":"the request's body is not as it should: EOF while parsing an object at line 1 column 1"}"#]]).await;
+    let wrong = r#"{"name":"a","config":{"connector.class":"FileStreamSource","fil":"x"}}"#;
+    api.shows("POST", "/connectors", wrong, expect![[r#"400 {"error_code":400,"message":"connector configuration is invalid and contains the following 3 error(s):\n`file` is missing: the file to read; for example `file = data/flights.csv`\n`topic` is missing: the topic to write to, created if it does not exist; for example `topic = flights`\n`file-source` has no key `fil`; did you mean `file`?\nYou can also find the above list of errors at the endpoint `/connector-plugins/{connectorType}/config/validate`"}"#]]).await;
+    let config = r#"{"name":"a","connector.class":"FileStreamSink","topics":"t","file":"f/","transforms":"x"}"#;
+    let path = "/connector-plugins/FileStreamSink/config/validate";
+    let told = api.ask("PUT", path, config).await.body.unwrap();
+    assert_eq!(told["error_count"], 2);
+    let of = |name: &str| {
+        let configs = told["configs"].as_array().unwrap();
+        configs.iter().find(|one| one["value"]["name"] == name).unwrap().to_string()
+    };
+    expect![[r#"{"definition":{"default_value":null,"dependents":[],"display_name":"file","documentation":"The file to append to; it and its directories are created if they do not exist","group":"Connector","importance":"HIGH","name":"file","order":21,"required":true,"type":"STRING","width":"NONE"},"value":{"errors":["`file` is a directory: 'f/'; name one file in it"],"name":"file","recommended_values":[],"value":"f/","visible":true}}"#]].assert_eq(&of("file"));
+    expect![[r#"{"definition":null,"value":{"errors":["`transforms.x.type` is missing: it says what kind of transform this is; for example `transforms.x.type = org.apache.kafka.connect.transforms.Cast`"],"name":"transforms.x.type","recommended_values":[],"value":null,"visible":true}}"#]].assert_eq(&of("transforms.x.type"));
+    api.shows("GET", "/connector-plugins", "", expect![[r#"200 [{"class":"org.apache.kafka.connect.file.FileStreamSourceConnector","type":"source","version":"0.1.0"},{"class":"org.apache.kafka.connect.file.FileStreamSinkConnector","type":"sink","version":"0.1.0"}]"#]]).await;
+    let keys = "/connector-plugins/org.apache.kafka.connect.transforms.HoistField$Value/config";
+    api.shows("GET", keys, "", expect![[r#"200 [{"default_value":null,"dependents":[],"display_name":"field","documentation":"The name of the field","group":"Connector","importance":"HIGH","name":"field","order":1,"required":true,"type":"STRING","width":"NONE"}]"#]]).await;
+}
+
+#[tokio::test]
+async fn a_failed_task_is_started_again_and_then_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = Api::new(dir.path()).await;
+    std::fs::write(dir.path().join("in.txt"), "1\nx\n").unwrap();
+    let config = json!({
+        "connector.class": "FileStreamSource", "file": "in.txt", "topic": "n",
+        "transforms": "c", "transforms.c.type": "Cast$Value", "transforms.c.spec": "int32",
+        "tasks.restart.max": "2", "tasks.restart.backoff.ms": "10",
+    });
+    api.ask("PUT", "/connectors/n/config", &config.to_string()).await;
+    api.until("n", |view| view.tasks.iter().any(|task| task.state == TaskState::Failed)).await;
+    api.shows("GET", "/connectors/n/status", "", expect![[r#"200 {"connector":{"state":"RUNNING","version":"0.1.0","worker_id":"worker:8083"},"name":"n","tasks":[{"id":0,"records":0,"skipped":0,"state":"FAILED","trace":"record for 'n': transform 'c': 'x' is no int32; with errors.tolerance=all such records are skipped and counted","version":"0.1.0","worker_id":"worker:8083"}],"type":"source"}"#]]).await;
+    let mut lenient = config;
+    lenient["errors.tolerance"] = json!("all");
+    let changed = api.ask("PUT", "/connectors/n/config", &lenient.to_string()).await;
+    assert_eq!(changed.status, 200);
+    api.until("n", |view| view.tasks[0].records == 1 && view.tasks[0].skipped == 1).await;
+    api.0.shutdown().await;
+}
