@@ -1,5 +1,5 @@
 //! HTTP for those who watch the broker: `/metrics` for Prometheus, `/health` for whoever keeps it
-//! running.
+//! running; and for whoever else has something to serve, such as the REST API of connectors.
 //!
 //! A client that sends its request slowly, or none, is cut off; more clients than a few wait. None
 //! of them touches what serves Kafka clients.
@@ -49,10 +49,10 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Fails with a message for people.
-    pub async fn bind(listen: &str) -> Result<HttpServer, String> {
+    /// Fails with a message for people, which names the flag that chooses the address.
+    pub async fn bind(listen: &str, flag: &str) -> Result<HttpServer, String> {
         let failed = |error: std::io::Error| {
-            format!("cannot listen on {listen} for HTTP: {error}; choose another --metrics-listen")
+            format!("cannot listen on {listen} for HTTP: {error}; choose another {flag}")
         };
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
@@ -60,12 +60,7 @@ impl HttpServer {
     }
 
     /// Serves until `stop`.
-    pub async fn run(self, broker: Arc<Broker>, queries: QueryStatus, stop: CancellationToken) {
-        let router = Router::new()
-            .route("/", get(|| async { "millstream: /metrics, /health\n" }))
-            .route("/metrics", get(metrics_text))
-            .route("/health", get(health))
-            .with_state(Watched { broker, queries });
+    pub async fn run(self, router: Router, stop: CancellationToken) {
         let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let accept = async {
@@ -90,6 +85,15 @@ impl HttpServer {
             }
         }
     }
+}
+
+/// What those get who watch the broker.
+pub fn watched(broker: Arc<Broker>, queries: QueryStatus) -> Router {
+    Router::new()
+        .route("/", get(|| async { "millstream: /metrics, /health\n" }))
+        .route("/metrics", get(metrics_text))
+        .route("/health", get(health))
+        .with_state(Watched { broker, queries })
 }
 
 async fn serve(stream: TcpStream, router: Router) {

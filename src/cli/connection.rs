@@ -26,7 +26,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::{BrokerChoice, Failure};
-use crate::http::{HttpServer, QueryStatus};
+use crate::http::{self, HttpServer, QueryStatus};
 
 /// How long the advertised address may take to answer.
 const ADVERTISED_TIMEOUT: Duration = Duration::from_secs(3);
@@ -250,10 +250,18 @@ impl Connection {
             return Err(Failure::usage(reason.to_owned())
                 .with_help("give the flag to the process that is the broker"));
         };
-        let server = HttpServer::bind(listen).await.map_err(Failure::running)?;
+        let server =
+            HttpServer::bind(listen, "--metrics-listen").await.map_err(Failure::running)?;
         let address = server.address;
-        tokio::spawn(server.run(embedded.broker.clone(), queries, embedded.stop.clone()));
+        let router = http::watched(embedded.broker.clone(), queries);
+        tokio::spawn(server.run(router, embedded.stop.clone()));
         Ok(address)
+    }
+
+    /// The id of the cluster, if it is the broker in this process; else nothing.
+    pub fn cluster_id(&self) -> String {
+        let broker = self.embedded.as_ref().map(|embedded| &embedded.broker);
+        broker.map_or_else(String::new, |broker| broker.cluster_id().to_owned())
     }
 
     /// Stops serving and makes everything durable. Nothing else may use the client any more.

@@ -5,6 +5,7 @@ mod check;
 mod classic;
 mod cluster;
 mod configs;
+mod connect;
 mod connection;
 mod consume;
 mod empty;
@@ -51,6 +52,7 @@ pub use failure::Failure;
   millstream check my-pipeline.toml             find every mistake in a pipeline file
   millstream query 'SELECT * FROM flights LIMIT 5' ask SQL of a topic
   millstream consume delays-by-hour --until-end read what a topic holds
+  millstream connect a.properties               Kafka Connect's files, with its REST API
   millstream kafka-topics --list                Kafka's own commands, by their own names
 
 Exit status: 0 done; 1 failed while running; 2 wrong usage or a wrong pipeline file.
@@ -87,6 +89,8 @@ enum Command {
     State(state::StateArgs),
     /// Run the broker alone, for any Kafka client
     Broker(broker::BrokerArgs),
+    /// Run connectors by Kafka Connect's own files and REST API, and look after them
+    Connect(connect::ConnectArgs),
     /// List, create, describe, alter and delete topics, and infer what they hold
     Topics(topics::TopicsArgs),
     /// Write lines from stdin to a topic
@@ -130,6 +134,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 pub fn main() -> ExitCode {
     let words: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let words = connect::words(words);
     if let Some((command, given)) = classic_command(&words) {
         start_logs();
         return classic::main(command, given);
@@ -138,7 +143,7 @@ pub fn main() -> ExitCode {
         failure.print();
         return ExitCode::from(failure.exit_status());
     }
-    let cli = Cli::parse();
+    let cli = Cli::parse_from(&words);
     start_logs();
     let done = match cli.command {
         Command::Check(args) => check::check(&args),
@@ -171,6 +176,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(args, stop).await,
         Command::Broker(args) => broker::broker(args, stop).await,
+        Command::Connect(args) => connect::connect(args, stop).await,
         Command::Query(args) => query::query(args, stop).await,
         Command::Tap(args) => tap::tap(args, stop).await,
         Command::State(args) => state::state(args, stop).await,

@@ -115,7 +115,8 @@ impl From<ClientError> for Error {
 
 /// Names of all commands, for links and advice; those that are not here say why.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    TOOLS.iter().map(|tool| tool.name).chain(absent::names())
+    let here = TOOLS.iter().map(|tool| tool.name).chain([super::connect::STANDALONE]);
+    here.chain(absent::names())
 }
 
 /// What to say to a word that looks like the name of one of Kafka's commands and is none.

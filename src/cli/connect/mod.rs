@@ -1,0 +1,239 @@
+//! `millstream connect`: connectors by Kafka Connect's own files and REST API.
+//!
+//! ```text
+//! worker.properties, a.properties, b.json, c.toml ─► files ─► Herder ◄─ rest ◄─ HTTP
+//!                                                                          ▲
+//! millstream connect list | status | pause | … ─► client ──────────────────┘
+//! ```
+//!
+//! - [`files`]: reading them, every mistake at once; [`worker`]: what the worker's own say;
+//!   [`serve`]: running it; [`rest`]: its HTTP.
+//! - [`client`]: orders to a worker that runs; [`kinds`]: the keys of each kind of connector.
+
+mod client;
+mod files;
+mod kinds;
+mod rest;
+mod serve;
+mod worker;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use tokio_util::sync::CancellationToken;
+
+use super::broker::Listen;
+use super::{BrokerChoice, Failure};
+
+/// The name of Kafka's command that this is.
+pub const STANDALONE: &str = "connect-standalone";
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "Examples:
+  millstream connect worker.properties file-source.properties   as Kafka's connect-standalone
+  millstream connect orders.json files.toml                     no worker.properties is needed
+  millstream connect lint orders.json                           find every mistake, start nothing
+  millstream connect status                                     of the worker at --url
+  millstream connect plugins file-source                        every key of a kind of connector
+
+A file of properties without `connector.class` is the worker's own. Without `bootstrap.servers` or
+--bootstrap-server, and where nobody serves that address of this machine, a broker is started here.
+Values may be ${env:NAME}, ${file:PATH:KEY} and ${dir:PATH:NAME}, so that no secret stands in a file."
+)]
+pub struct ConnectArgs {
+    #[command(subcommand)]
+    command: Option<ConnectCommand>,
+    /// Connectors (.properties, .json, .toml) and the worker's own .properties
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    broker: BrokerChoice,
+    #[command(flatten)]
+    listen: Listen,
+    /// Where the REST API is served; the worker's `listeners` otherwise
+    #[arg(long, value_name = "HOST:PORT")]
+    rest_listen: Option<String>,
+}
+
+/// The worker that is asked.
+#[derive(Args, Clone, Debug)]
+struct Url {
+    /// The REST API of the worker
+    #[arg(long, default_value = "http://127.0.0.1:8083", env = "MILLSTREAM_CONNECT_URL")]
+    url: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConnectCommand {
+    /// List the connectors of a running worker, with how they stand
+    List(ListArgs),
+    /// Show how connectors and their tasks stand, and why they failed
+    Status(NamesArgs),
+    /// Create the connectors of files, or change those of the same name
+    Create(FilesArgs),
+    /// Let connectors do nothing for a while
+    Pause(NamesArgs),
+    /// Let connectors go on
+    Resume(NamesArgs),
+    /// Stop connectors, keeping what they are and how far they have come
+    Stop(NamesArgs),
+    /// Start the tasks of connectors anew
+    Restart(RestartArgs),
+    /// Delete connectors; their offsets stay
+    Delete(NamesArgs),
+    /// Show a connector's properties, or change some
+    Config(ConfigArgs),
+    /// Show how far a connector has come, or let a stopped one begin anew
+    Offsets(OffsetsArgs),
+    /// Find every mistake in files of connectors, starting nothing
+    Lint(LintArgs),
+    /// Show the kinds of connectors with every key: type, default, example
+    Plugins(PluginsArgs),
+}
+
+#[derive(Debug, Args)]
+struct ListArgs {
+    #[command(flatten)]
+    at: Url,
+    /// Print what the REST API says
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct NamesArgs {
+    /// Connectors; without any, all
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    #[command(flatten)]
+    at: Url,
+    /// Print what the REST API says
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct RestartArgs {
+    #[command(flatten)]
+    of: NamesArgs,
+    /// Only tasks that have failed
+    #[arg(long)]
+    only_failed: bool,
+}
+
+#[derive(Debug, Args)]
+struct FilesArgs {
+    /// Connectors (.properties, .json, .toml)
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    at: Url,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// The connector
+    name: String,
+    /// Set a property; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = super::key_value)]
+    set: Vec<(String, String)>,
+    /// Take a property out; may be repeated
+    #[arg(long, value_name = "KEY")]
+    unset: Vec<String>,
+    #[command(flatten)]
+    at: Url,
+}
+
+#[derive(Debug, Args)]
+struct OffsetsArgs {
+    /// The connector
+    name: String,
+    /// Forget them all; the connector has to be stopped
+    #[arg(long)]
+    reset: bool,
+    #[command(flatten)]
+    at: Url,
+}
+
+#[derive(Debug, Args)]
+struct LintArgs {
+    /// Connectors (.properties, .json, .toml) and the worker's own .properties
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct PluginsArgs {
+    /// A connector, converter, transform or predicate by its name or class
+    name: Option<String>,
+}
+
+/// `connect-standalone a b` is `millstream connect a b`, by the program's name or as its first
+/// word; everything else stays as it is.
+pub fn words(words: Vec<String>) -> Vec<String> {
+    let is_standalone = |word: &String| {
+        let name = std::path::Path::new(word).file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.strip_suffix(".sh").unwrap_or(name) == STANDALONE)
+    };
+    let behind = match words.iter().take(2).position(is_standalone) {
+        Some(at) => &words[at + 1..],
+        None => return words,
+    };
+    let here = ["millstream", "connect"].map(str::to_owned).into_iter();
+    here.chain(behind.iter().filter(|word| *word != "-daemon").cloned()).collect()
+}
+
+pub async fn connect(args: ConnectArgs, stop: CancellationToken) -> Result<(), Failure> {
+    let Some(command) = args.command else {
+        let asked = serve::Asked {
+            broker: args.broker,
+            listen: args.listen,
+            rest_listen: args.rest_listen,
+        };
+        return serve::serve(&args.files, asked, stop).await;
+    };
+    let ordered = tokio::task::spawn_blocking(move || order(command));
+    match stop.run_until_cancelled(ordered).await {
+        Some(done) => done.map_err(Failure::running)?,
+        None => Err(super::stopped()),
+    }
+}
+
+fn order(command: ConnectCommand) -> Result<(), Failure> {
+    match command {
+        ConnectCommand::List(args) => client::list(&args.at.url, args.json),
+        ConnectCommand::Status(args) => client::status(&args.at.url, &args.names, args.json),
+        ConnectCommand::Create(args) => client::create(&args.at.url, &args.files),
+        ConnectCommand::Pause(args) => client::each(&args.at.url, &args.names, "pause", "paused"),
+        ConnectCommand::Resume(args) => {
+            client::each(&args.at.url, &args.names, "resume", "resumed")
+        }
+        ConnectCommand::Stop(args) => client::each(&args.at.url, &args.names, "stop", "stopped"),
+        ConnectCommand::Restart(args) => {
+            client::restart(&args.of.at.url, &args.of.names, args.only_failed)
+        }
+        ConnectCommand::Delete(args) => client::delete(&args.at.url, &args.names),
+        ConnectCommand::Config(args) => {
+            client::config(&args.at.url, &args.name, &args.set, &args.unset)
+        }
+        ConnectCommand::Offsets(args) => client::offsets(&args.at.url, &args.name, args.reset),
+        ConnectCommand::Lint(args) => files::lint(&args.files),
+        ConnectCommand::Plugins(args) => kinds::print(args.name.as_deref()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn kafkas_name_means_this_command() {
+        let words = |text: &str| super::words(text.split(' ').map(str::to_owned).collect());
+        assert_eq!(words("/bin/connect-standalone.sh a b").join(" "), "millstream connect a b");
+        assert_eq!(
+            words("millstream connect-standalone -daemon a").join(" "),
+            "millstream connect a"
+        );
+        assert_eq!(words("millstream run connect-standalone").len(), 3);
+    }
+}

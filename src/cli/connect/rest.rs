@@ -1,0 +1,51 @@
+//! The REST API over HTTP.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::header::{CONTENT_TYPE, LOCATION};
+use axum::response::Response;
+use connectors::Herder;
+use connectors::rest::{self, Answer, BODY_BYTES_MAX, RequestTarget};
+
+#[derive(Clone)]
+struct Api {
+    herder: Arc<Herder>,
+    cluster_id: Arc<str>,
+}
+
+/// Hands every request over.
+pub fn router(herder: Arc<Herder>, cluster_id: &str) -> Router {
+    Router::new().fallback(handle).with_state(Api { herder, cluster_id: cluster_id.into() })
+}
+
+async fn handle(State(api): State<Api>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let target = RequestTarget::new(head.uri.path(), head.uri.query().unwrap_or_default());
+    let answer = match to_bytes(body, BODY_BYTES_MAX).await {
+        Ok(body) => {
+            let request = rest::Request { method: head.method.as_str(), target, body: &body };
+            rest::answer(&api.herder, &api.cluster_id, request).await
+        }
+        Err(_) => {
+            Answer::error(413, format!("a request's body has at most {BODY_BYTES_MAX} bytes"))
+        }
+    };
+    response(answer)
+}
+
+fn response(answer: Answer) -> Response {
+    let mut response = Response::builder().status(answer.status);
+    if let Some(location) = answer.location {
+        response = response.header(LOCATION, location);
+    }
+    let built = match answer.body {
+        Some(body) => {
+            response.header(CONTENT_TYPE, "application/json").body(Body::from(body.to_string()))
+        }
+        None => response.body(Body::empty()),
+    };
+    built.expect("the status and the headers are of our own making")
+}

@@ -1,0 +1,270 @@
+//! `millstream connect` as a person, a script and Kafka Connect's users meet it: files, REST over
+//! a socket, and the commands that speak to it.
+
+mod fixture;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use expect_test::expect;
+use fixture::{PATIENCE, Running, finish, millstream, succeed};
+use serde_json::{Value, json};
+
+const WORKER: &str = "# Kafka's connect-standalone.properties
+key.converter=org.apache.kafka.connect.json.JsonConverter
+value.converter=org.apache.kafka.connect.json.JsonConverter
+key.converter.schemas.enable=false
+value.converter.schemas.enable=false
+offset.storage.file.filename=/tmp/connect.offsets
+";
+
+const SOURCE: &str = "name=lines
+connector.class=FileStreamSource
+file=in.txt
+topic=lines
+transforms=hoist,origin
+transforms.hoist.type=org.apache.kafka.connect.transforms.HoistField$Value
+transforms.hoist.field=line
+transforms.origin.type=org.apache.kafka.connect.transforms.InsertField$Value
+transforms.origin.static.field=origin
+transforms.origin.static.value=${file:secrets.properties:origin}
+";
+
+fn sink(topics: &str, file: &str) -> Value {
+    json!({ "connector.class": "FileStreamSink", "topics": topics, "file": file })
+}
+
+/// A worker with these files, and its REST API's address.
+fn start(dir: &Path, files: &[&str]) -> (Running, String) {
+    let free = ["--data-dir", "data", "--listen", "127.0.0.1:0", "--rest-listen", "127.0.0.1:0"];
+    let mut worker = Running::start(dir, &[&["connect"], files, &free[..]].concat());
+    let line = worker.wait_stderr("✓ rest");
+    let address = line.rsplit("http://").next().unwrap().to_owned();
+    worker.wait_stderr("→ look");
+    (worker, address)
+}
+
+/// One request, as curl would send it: status, and JSON if there is any.
+fn request(address: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head[9..12].parse().unwrap();
+    (status, serde_json::from_str(body).unwrap_or(Value::Null))
+}
+
+fn get(address: &str, path: &str) -> Value {
+    let (status, body) = request(address, "GET", path, "");
+    assert_eq!(status, 200, "{path}: {body}");
+    body
+}
+
+/// Waits until something holds; there is no event to wait for from outside.
+fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < PATIENCE, "{what} in {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn lines(path: &Path) -> usize {
+    fs::read_to_string(path).unwrap_or_default().lines().count()
+}
+
+#[test]
+fn kafkas_files_run_and_rest_looks_after_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("worker.properties"), WORKER).unwrap();
+    fs::write(path("lines.properties"), SOURCE).unwrap();
+    fs::write(path("secrets.properties"), "origin=s3cret\n").unwrap();
+    fs::write(
+        path("out.json"),
+        json!({ "name": "out", "config": sink("lines", "out.txt") }).to_string(),
+    )
+    .unwrap();
+    fs::write(path("in.txt"), "one\ntwo\n").unwrap();
+    let files = ["worker.properties", "lines.properties", "out.json"];
+    let (worker, rest) = start(dir.path(), &files);
+    until("two lines", || lines(&path("out.txt")) == 2);
+    let written = fs::read_to_string(path("out.txt")).unwrap();
+    expect![[r#"
+        {"line":"one","origin":"s3cret"}
+        {"line":"two","origin":"s3cret"}
+    "#]]
+    .assert_eq(&written);
+
+    assert_eq!(get(&rest, "/connectors"), json!(["lines", "out"]));
+    assert_eq!(get(&rest, "/health")["status"], "healthy");
+    let config = get(&rest, "/connectors/lines/config");
+    assert_eq!(config["transforms.origin.static.value"], "${file:secrets.properties:origin}");
+    let status = get(&rest, "/connectors/lines/status");
+    assert_eq!(
+        (&status["tasks"][0]["state"], &status["type"]),
+        (&json!("RUNNING"), &json!("source"))
+    );
+
+    // Paused, it takes nothing; resumed, it takes what has come since.
+    assert_eq!(request(&rest, "PUT", "/connectors/lines/pause", "").0, 202);
+    fs::write(path("in.txt"), "one\ntwo\nthree\n").unwrap();
+    let state = &get(&rest, "/connectors/lines/status")["tasks"][0]["state"];
+    assert_eq!(state, "PAUSED");
+    assert_eq!(request(&rest, "PUT", "/connectors/lines/resume", "").0, 202);
+    until("three lines", || lines(&path("out.txt")) == 3);
+
+    // A second sink, of the same topic, by REST.
+    let body = json!({ "name": "again", "config": sink("lines", "again.txt") }).to_string();
+    let (created, info) = request(&rest, "POST", "/connectors", &body);
+    assert_eq!((created, &info["type"]), (201, &json!("sink")));
+    until("the second sink", || lines(&path("again.txt")) == 3);
+    assert_eq!(get(&rest, "/connectors/again/topics")["again"]["topics"], json!(["lines"]));
+    assert_eq!(request(&rest, "DELETE", "/connectors/again", "").0, 204);
+    assert_eq!(request(&rest, "GET", "/connectors/again", "").0, 404);
+    let long = "x".repeat(5 << 20);
+    assert_eq!(request(&rest, "POST", "/connectors", &long).0, 413);
+
+    let (status, _, stderr) = worker.interrupt();
+    assert_eq!(status, Some(0), "{stderr:#?}");
+    assert_eq!(stderr.last().unwrap(), "stopped in order");
+    assert!(!stderr.iter().any(|line| line.contains("s3cret")), "{stderr:#?}");
+
+    // Started again, and by Kafka's name: it goes on where it was.
+    fs::write(path("in.txt"), "one\ntwo\nthree\nfour\n").unwrap();
+    let free = ["--data-dir", "data", "--listen", "127.0.0.1:0", "--rest-listen", "127.0.0.1:0"];
+    let words = [&["connect-standalone.sh"], &files[..], &free[..]].concat();
+    let mut worker = Running::start(dir.path(), &words);
+    worker.wait_stderr("→ look");
+    until("four lines", || lines(&path("out.txt")) == 4);
+    let (status, _, _) = worker.interrupt();
+    assert_eq!((status, lines(&path("out.txt"))), (Some(0), 4));
+}
+
+#[test]
+fn commands_look_after_a_worker() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name);
+    fs::write(path("in.txt"), "1\n2\nx\n").unwrap();
+    fs::write(
+        path("numbers.toml"),
+        "[connectors.numbers]
+         connector.class = \"file-source\"
+         file = \"in.txt\"
+         topic = \"numbers\"
+         transforms = \"cast\"
+         \"transforms.cast.type\" = \"Cast$Value\"
+         \"transforms.cast.spec\" = \"int32\"
+         value.converter = \"JsonConverter\"
+         tasks.restart.max = 0
+        ",
+    )
+    .unwrap();
+    let (worker, rest) = start(dir.path(), &[]);
+    let url = format!("http://{rest}");
+    let order = |words: &[&str]| {
+        let all = [&["connect"], words, &["--url", &url]].concat();
+        let output = finish(millstream(dir.path(), &all).stdin(Stdio::null()));
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    assert_eq!(order(&["list"]), (Some(0), String::new(), "no connectors\n".to_owned()));
+    let created = order(&["create", "numbers.toml"]);
+    assert_eq!(created, (Some(0), String::new(), "created connector 'numbers'\n".to_owned()));
+    let failed = || get(&rest, "/connectors/numbers/status")["tasks"][0]["state"] == "FAILED";
+    until("failed", failed);
+    let (_, listed, _) = order(&["list"]);
+    expect![[r#"
+        NAME     TYPE    STATE   TASKS  CLASS
+        numbers  source  FAILED      1  file-source
+    "#]]
+    .assert_eq(&listed);
+    let (_, status, _) = order(&["status", "numbers"]);
+    expect![[r#"
+        NAME     TASK  STATE    RECORDS  SKIPPED
+        numbers        RUNNING
+        numbers     0  FAILED         0        0
+        numbers, task 0: record for 'numbers': transform 'cast': 'x' is no int32; with errors.tolerance=all such records are skipped and counted
+    "#]]
+    .assert_eq(&status);
+    let (code, config, _) = order(&["config", "numbers", "--set", "errors.tolerance=all"]);
+    assert_eq!(code, Some(0));
+    assert!(config.contains("errors.tolerance=all\n"), "{config}");
+    let moved = || get(&rest, "/connectors/numbers/status")["tasks"][0]["records"] == 2;
+    until("two records", moved);
+    let (code, _, told) = order(&["stop"]);
+    assert_eq!((code, told.as_str()), (Some(0), "stopped connector 'numbers'\n"));
+    let (_, offsets, _) = order(&["offsets", "numbers"]);
+    assert!(offsets.starts_with(r#"{"filename":"in.txt"} {"#), "{offsets}");
+    assert_eq!(order(&["offsets", "numbers", "--reset"]).0, Some(0));
+    assert_eq!(order(&["offsets", "numbers"]).1, "");
+    assert_eq!(order(&["delete", "numbers"]).0, Some(0));
+    let (code, _, told) = order(&["delete", "numbers"]);
+    expect![[r#"
+        error: connector 'numbers' does not exist
+          help: `millstream connect list` shows which there are
+    "#]]
+    .assert_eq(&told);
+    assert_eq!(code, Some(1));
+    assert_eq!(worker.interrupt().0, Some(0));
+}
+
+#[test]
+fn mistakes_are_shown_at_once_and_nothing_starts() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(
+        dir.path().join("a.properties"),
+        "name=a\nconnector.class=FileStreamSource\nfile=f\n",
+    )
+    .unwrap();
+    let broken = r#"{"name": "b", "config": {"connector.class": "FileStreamSnik"}}"#;
+    fs::write(dir.path().join("b.json"), broken).unwrap();
+    for words in [&["connect", "lint"][..], &["connect"]] {
+        let all = [words, &["a.properties", "b.json"]].concat();
+        let output = finish(millstream(dir.path(), &all).stdin(Stdio::null()));
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        for part in ["`topic` is missing", "FileStreamSnik", "did you mean `FileStreamSink`?"] {
+            assert!(told.contains(part), "{part}: {told}");
+        }
+        assert!(!dir.path().join(".millstream").exists());
+    }
+    let right = succeed(dir.path(), &["connect", "plugins", "file-source"]);
+    let right = String::from_utf8(right.stdout).unwrap();
+    assert!(right.contains("tasks.restart.max   whole number from 0 to 1000000, by default 5"));
+}
+
+#[test]
+fn a_worker_uses_the_broker_that_its_file_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, address) = Running::broker(dir.path());
+    fs::write(dir.path().join("w.properties"), format!("bootstrap.servers={address}\n")).unwrap();
+    fs::write(dir.path().join("in.txt"), "hello\n").unwrap();
+    let source = "name=in\nconnector.class=FileStreamSource\nfile=in.txt\ntopic=t\n";
+    fs::write(dir.path().join("in.properties"), source).unwrap();
+    let files = ["connect", "w.properties", "in.properties", "--rest-listen", "127.0.0.1:0"];
+    let mut worker = Running::start(dir.path(), &files);
+    assert_eq!(worker.address(), address);
+    worker.wait_stderr("→ look");
+    let words = ["consume", "t", "--until-end", "--bootstrap-server", &address];
+    until("the line", || finish(&mut millstream(dir.path(), &words)).stdout == b"hello\n");
+    assert_eq!(worker.interrupt().0, Some(0));
+    // Where nobody is any more, it starts a broker itself.
+    assert_eq!(broker.interrupt().0, Some(0));
+    let files = ["connect", "w.properties", "in.properties", "--rest-listen", "127.0.0.1:0"];
+    let all = [&files[..], &["--data-dir", "data"]].concat();
+    let mut worker = Running::start(dir.path(), &all);
+    assert_eq!(worker.address(), address);
+    assert_eq!(worker.interrupt().0, Some(0));
+}
