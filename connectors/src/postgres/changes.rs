@@ -103,12 +103,6 @@ impl Changes {
         self.transaction.is_some()
     }
 
-    /// The connection was lost: the stream starts anew at the position.
-    pub fn restart(&mut self) {
-        self.transaction = None;
-        self.tables.clear();
-    }
-
     pub fn define(&mut self, relation: u32, table: Table) {
         self.tables.insert(relation, Arc::new(table));
     }

@@ -141,11 +141,6 @@ pub async fn create_slot(session: &mut Session, name: &str) -> Result<NewSlot, S
     Ok(NewSlot { consistent_point, snapshot: field("snapshot_name") })
 }
 
-pub async fn drop_slot(session: &mut Session, name: &str) -> Result<(), PgError> {
-    let sql = format!("select pg_catalog.pg_drop_replication_slot({})", quote_literal(name));
-    session.query(&sql).await.map(drop)
-}
-
 /// Sees that the publication is there and has the tables. It has to be before the slot is
 /// created: a slot sees the catalog as it was.
 pub async fn ensure_publication(

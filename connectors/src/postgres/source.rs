@@ -118,8 +118,11 @@ impl SourceTask for PostgresSource {
         let snapshot_wanted = match config.snapshot.mode {
             SnapshotMode::Always => true,
             SnapshotMode::NoData => false,
-            _ => !known || stored.snapshot.is_some(),
+            SnapshotMode::InitialOnly => !known || stored.snapshot.is_some(),
+            // Rows that were read without a slot are followed by no changes.
+            _ => stored.position.done == Lsn::NONE || stored.snapshot.is_some(),
         };
+        let done = config.snapshot.mode == SnapshotMode::InitialOnly && !snapshot_wanted;
         self.running = Some(Running {
             schemas,
             types: TypeCatalog::default(),
@@ -128,7 +131,7 @@ impl SourceTask for PostgresSource {
             offered_at: now,
             stored,
             control: None,
-            phase: Phase::Away { until: now },
+            phase: if done { Phase::Ended } else { Phase::Away { until: now } },
             attempts: 0,
             until: None,
             until_end: context.until_end(),

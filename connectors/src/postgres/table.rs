@@ -282,10 +282,6 @@ impl Table {
         SchemaAndValue::new(&key.schema, Value::structure(Struct::with_values(&key.schema, values)))
     }
 
-    pub fn row_schema(&self) -> &Schema {
-        &self.row_schema
-    }
-
     fn failed(&self, column: &str, problem: RowProblem) -> RowError {
         RowError { table: self.info.full_name(), column: column.to_owned(), problem }
     }

@@ -83,6 +83,18 @@ fn snapshots_are_taken_as_their_mode_says() {
         assert_eq!(read(&*client, "only.public.t", 0).await.len(), 2);
         assert!(server.sql("select from pg_replication_slots").await.rows.is_empty());
 
+        // Once is enough.
+        let worker =
+            Worker::start(client.clone(), vec![config("only", "initial_only")], options(false));
+        reaches(&worker, "only", ConnectorState::Finished).await;
+        worker.shutdown().await.unwrap();
+        assert_eq!(read(&*client, "only.public.t", 0).await.len(), 2);
+        // Whoever follows on from there reads the rows again: changes since then were not kept.
+        let worker = Worker::start(client.clone(), vec![config("only", "initial")], options(false));
+        at_least(&*client, &worker, "only.public.t", 4).await;
+        worker.shutdown().await.unwrap();
+        server.sql("select pg_drop_replication_slot('only')").await;
+
         // No rows, only what happens from then on.
         let worker = Worker::start(client.clone(), vec![config("none", "no_data")], options(false));
         while server.sql("select from pg_replication_slots").await.rows.is_empty() {
