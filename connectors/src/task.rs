@@ -48,6 +48,12 @@ pub trait SourceTask: Send {
         Ok(())
     }
 
+    /// Whether what it reads from is out of reach: it tries again by itself, and although it has
+    /// nothing to do for now, it is not well.
+    fn out_of_reach(&self) -> bool {
+        false
+    }
+
     /// Bytes of input known to be there and not yet read, for progress.
     fn remaining_bytes(&self) -> Option<u64> {
         None

@@ -179,6 +179,10 @@ impl SourceTask for PostgresSource {
         Ok(())
     }
 
+    fn out_of_reach(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| matches!(running.phase, Phase::Away { .. }))
+    }
+
     fn remaining_bytes(&self) -> Option<u64> {
         match &self.running.as_ref()?.phase {
             Phase::Snapshot(snapshot) => Some(snapshot.remaining_bytes()),

@@ -25,10 +25,12 @@ impl Default for Activity {
 }
 
 impl Activity {
-    /// There is something to do from now on.
+    /// There is something to do from now on, or still is.
     pub(crate) fn begin(&self) {
         let since = self.created.elapsed().as_millis() as u64 + 1;
-        self.busy_since.store(since, Ordering::Relaxed);
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        // Where it has not ended since, it began before.
+        let _ = self.busy_since.compare_exchange(0, since, set, get);
     }
 
     /// It is done.

@@ -63,11 +63,14 @@ pub(super) async fn run(
                 _ => return Err(error),
             },
         };
-        setup.activity.end();
+        if !task.out_of_reach() {
+            setup.activity.end();
+        }
         attempts.succeeded();
         let moved = moved?;
         let state = match polled {
             Polled::More => ConnectorState::Running,
+            Polled::Drained if task.out_of_reach() => ConnectorState::Running,
             Polled::Drained | Polled::End => ConnectorState::CaughtUp,
         };
         setup.reporter.progress(state, moved, bytes, skipped, task.remaining_bytes());

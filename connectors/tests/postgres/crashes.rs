@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use broker::client::{Client, Isolation, OffsetSpec};
 use broker::ids::{Offset, TopicPartition};
-use connectors::{ConnectorConfig, Worker};
+use connectors::{ConnectorConfig, ConnectorState, Worker};
 use serde_json::Value;
 
 use crate::server::Postgres;
-use crate::support::{connector, options, process, read};
+use crate::support::{connector, options, process, reaches, read};
 use crate::{PLAIN, Record, failure};
 
 /// Numbers that look random and are the same each time.
@@ -158,7 +158,9 @@ fn a_connector_that_is_killed_again_and_again_goes_on_exactly() {
     const ROUNDS: u64 = 25;
     let mut server = Postgres::start();
     let directory = tempfile::tempdir().unwrap();
-    let mut random = Random(42);
+    // Another seed makes other lives: MILLSTREAM_SEED=7.
+    let seed = std::env::var("MILLSTREAM_SEED").ok().and_then(|seed| seed.parse().ok());
+    let mut random = Random(seed.unwrap_or(42));
     for round in 0..=ROUNDS {
         let server_dies = round % 4 == 3;
         let kill_after = Duration::from_millis(random.below(150));
@@ -211,6 +213,8 @@ fn a_server_that_dies_and_comes_back_is_followed_on() {
             if round % 2 == 0 {
                 settles(&*client, &worker, &server).await;
                 server.kill();
+                // It has nothing to do, and is not well: to be seen as DEGRADED after a while.
+                reaches(&worker, "t", ConnectorState::Running).await;
             } else {
                 server.stop();
             }
