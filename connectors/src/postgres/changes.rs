@@ -276,6 +276,9 @@ impl Changes {
         now_us: i64,
         out: &mut Vec<ConnectRecord>,
     ) -> Result<(), RowError> {
+        if !table.chosen {
+            return Ok(());
+        }
         let after = table.row(new, None, Image::Whole)?;
         let operation = Operation::Create;
         self.push(lsn, table, operation, (Value::Null, after), transaction, now_us, out);
@@ -293,6 +296,9 @@ impl Changes {
         now_us: i64,
         out: &mut Vec<ConnectRecord>,
     ) -> Result<(), RowError> {
+        if !table.chosen {
+            return Ok(());
+        }
         let full = old.as_ref().filter(|old| !old.key_only).map(|old| &old.row);
         let after = table.row(new, full, Image::Whole)?;
         let before = match &old {
@@ -331,6 +337,9 @@ impl Changes {
         now_us: i64,
         out: &mut Vec<ConnectRecord>,
     ) -> Result<(), RowError> {
+        if !table.chosen {
+            return Ok(());
+        }
         let before = table.row(&old.row, None, image(old))?;
         let operation = Operation::Delete;
         self.push(lsn, table, operation, (before, Value::Null), transaction, now_us, out);
@@ -345,6 +354,9 @@ impl Changes {
         now_us: i64,
         out: &mut Vec<ConnectRecord>,
     ) {
+        if !table.chosen {
+            return;
+        }
         let values = (Value::Null, Value::Null);
         self.push(lsn, table, Operation::Truncate, values, transaction, now_us, out);
     }

@@ -325,7 +325,7 @@ impl Running {
         if let Phase::Streaming(streaming) = &mut self.phase {
             let known = streaming.changes.table(relation.id);
             let changed = known.is_none_or(|known| known.info.columns != table.info.columns);
-            if changed && config.events.schema_changes {
+            if changed && table.chosen && config.events.schema_changes {
                 self.records.push(schemas.table(&table, &self.types, lsn, now_us()));
             }
             streaming.changes.define(relation.id, table);

@@ -16,6 +16,8 @@ use crate::data::{Schema, SchemaAndValue, SchemaBuilder, Struct, Text, Value};
 #[derive(Clone, Debug)]
 pub struct Table {
     pub info: TableInfo,
+    /// Whether it is among those chosen: a publication may have others too.
+    pub chosen: bool,
     pub schema_name: Text,
     pub table_name: Text,
     /// `schema.table`
@@ -183,6 +185,7 @@ impl Table {
             columns: key_columns,
         });
         Table {
+            chosen: config.tables.takes(&info.schema, &info.name),
             schema_name: Text::from(info.schema.as_str()),
             table_name: Text::from(info.name.as_str()),
             collection_name: Text::from(info.full_name()),

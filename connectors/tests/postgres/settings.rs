@@ -247,3 +247,40 @@ fn a_change_of_key_names_the_other_key_in_a_header() {
         worker.shutdown().await.unwrap();
     });
 }
+
+#[test]
+fn a_publication_of_all_tables_brings_no_more_than_the_chosen_ones() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server
+            .sql(
+                "create table t (id int primary key); create table hidden (id int primary key); \
+                 insert into t values (1); insert into hidden values (1)",
+            )
+            .await;
+        let more = format!(
+            "{PLAIN}\npublication.autocreate.mode=all_tables\ntable.include.list=public.t
+            include.schema.changes=true\nskipped.operations=none"
+        );
+        let config = connector(directory.path(), "t", &server.properties(&more));
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        at_least(&*client, &worker, "pg.public.t", 1).await;
+        let all = server.sql("select puballtables from pg_publication").await;
+        assert_eq!(all.single(), Some("t"));
+        server
+            .sql(
+                "insert into hidden values (2); update hidden set id = 3 where id = 2; \
+                 delete from hidden; create table later (id int primary key); \
+                 insert into later values (1); truncate hidden, later; insert into t values (2)",
+            )
+            .await;
+        let records = at_least(&*client, &worker, "pg.public.t", 2).await;
+        assert_eq!(keys(&records), [r#"{"id":1}"#, r#"{"id":2}"#]);
+        for topic in ["pg.public.hidden", "pg.public.later"] {
+            assert!(client.topic(topic).await.unwrap().is_none(), "{topic}");
+        }
+        assert_eq!(at_least(&*client, &worker, "pg.schema-changes", 1).await.len(), 1);
+        worker.shutdown().await.unwrap();
+    });
+}
