@@ -8,7 +8,7 @@ use connectors::{ConnectorConfig, ConnectorKind};
 
 use super::Failure;
 use super::explain::{described, only};
-use super::run::{connector_outside, load_each};
+use super::run::{connector_outside, load_each, source_topic};
 use super::stdout::print;
 use crate::render::graph::{ConnectorEnds, mermaid, picture, svg};
 
@@ -73,7 +73,7 @@ fn ends(connector: &ConnectorConfig) -> ConnectorEnds {
         name: connector.name().to_owned(),
         outside: connector_outside(connector),
         topics: match is_source {
-            true => vec![connector.text("topic").to_owned()],
+            true => source_topic(connector).map(str::to_owned).into_iter().collect(),
             false => connector.list("topics").to_vec(),
         },
         is_source,

@@ -195,7 +195,8 @@ impl Session {
         }
         let empty = args.explain_empty.then(|| EmptyQueries::new(described_queries.clone()));
         let sources = configs.iter().flatten().filter(|one| is_source(one));
-        let topics: BTreeSet<String> = sources.map(|one| one.text("topic").to_owned()).collect();
+        let topics: BTreeSet<String> =
+            sources.filter_map(|one| source_topic(one)).map(str::to_owned).collect();
         let filling = watch::Sender::new(topics);
         let options = RuntimeOptions {
             // Others may run the same files against a cluster; an own broker has one worker.
@@ -210,7 +211,8 @@ impl Session {
         let options = WorkerOptions { until_end: args.until_end, ..WorkerOptions::default() };
         let configs: Vec<ConnectorConfig> = configs.into_iter().flatten().collect();
         let topics = configs.iter().filter(|one| is_source(one));
-        let topics = topics.map(|one| (one.name().to_owned(), one.text("topic").to_owned()));
+        let topics =
+            topics.filter_map(|one| Some((one.name().to_owned(), source_topic(one)?.to_owned())));
         let filled = Filled { topics: topics.collect(), filling };
         let worker = Worker::start(connection.client.clone(), configs, options);
         let (connectors, queries) = (worker.statuses(), runtime.progress());
@@ -478,16 +480,28 @@ fn announce(args: &RunArgs, connection: &Connection, metrics: Option<&str>, load
 fn connector_in_words(connector: &ConnectorConfig) -> String {
     let (name, outside) = (connector.name(), connector_outside(connector));
     match connector.plugin().kind() {
-        ConnectorKind::Source => format!("{name}: {outside} → {}", connector.text("topic")),
+        ConnectorKind::Source => match source_topic(connector) {
+            Some(topic) => format!("{name}: {outside} → {topic}"),
+            None => format!("{name}: {outside}"),
+        },
         ConnectorKind::Sink => {
             format!("{name}: {} → {outside}", connector.list("topics").join(", "))
         }
     }
 }
 
+/// The one topic that a source writes to, if its properties name one. A database's tables each
+/// have their own.
+pub fn source_topic(connector: &ConnectorConfig) -> Option<&str> {
+    connector.settings().optional_text("topic")
+}
+
 /// What it reads or writes that is no topic.
 pub fn connector_outside(connector: &ConnectorConfig) -> String {
-    without_detours(&connector.path("file")).display().to_string()
+    match connector.get("file") {
+        Some(_) => without_detours(&connector.path("file")).display().to_string(),
+        None => connector.plugin().name.to_owned(),
+    }
 }
 
 /// `pipelines/../examples` is `examples`, for people to read; links may say otherwise.
