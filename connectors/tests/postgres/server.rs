@@ -66,10 +66,30 @@ fn command(program: &str) -> Command {
     command
 }
 
-/// A directory for the server, made once and copied for each: making it takes a second.
+/// A server's directory, made once and copied for each: making it takes a second. It stays below
+/// target/ for the next run.
 fn template() -> &'static Path {
-    static TEMPLATE: OnceLock<TempDir> = OnceLock::new();
-    TEMPLATE.get_or_init(made).path()
+    static TEMPLATE: OnceLock<PathBuf> = OnceLock::new();
+    TEMPLATE.get_or_init(|| {
+        let version = binaries().parent().unwrap().file_name().unwrap().to_owned();
+        let user = user().map_or(0, |(user, _)| user);
+        let name = format!("postgres-{}-{user}", version.display());
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        if !kept.exists() {
+            // Other runs may be at it too: the first one's is taken.
+            let ours = kept.with_extension(std::process::id().to_string());
+            copy(&made().path().join("data"), &ours);
+            if fs::rename(&ours, &kept).is_err() {
+                fs::remove_dir_all(&ours).unwrap();
+            }
+        }
+        kept
+    })
+}
+
+fn copy(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
+    assert!(copied.unwrap().success());
 }
 
 /// A directory for a server that is like no other.
@@ -107,7 +127,7 @@ impl Postgres {
 
     /// A system of its own: the others share an identifier.
     pub fn fresh() -> Postgres {
-        Postgres::of(made().path(), &[])
+        Postgres::of(&made().path().join("data"), &[])
     }
 
     /// With settings beside those that replication needs.
@@ -119,12 +139,7 @@ impl Postgres {
         let directory =
             tempfile::Builder::new().prefix("millstream-pg").tempdir_in("/tmp").unwrap();
         own(directory.path());
-        let copied = Command::new("cp")
-            .arg("-a")
-            .arg(template.join("data"))
-            .arg(directory.path().join("data"))
-            .status();
-        assert!(copied.unwrap().success());
+        copy(template, &directory.path().join("data"));
         let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
