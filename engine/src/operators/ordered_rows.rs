@@ -5,14 +5,15 @@
 //! one; rows that are equal in every column are one row that is there several times.
 //!
 //! ```text
-//! key    row u8 = 1, partition's length u32, partition, order's length u32, order, row
-//! value  flags u8, event time in ms i64 (the least there is: none), how often it is there u64
+//! rows    row u8 = 1, partition, order, row → value              (logged)
+//! totals  partition → how many rows it has u64                   (made from the rows)
+//! value   length of the partition u32, of the order u32, flags u8, event time in ms i64 (the
+//!         least there is: none), how often it is there u64
 //! ```
 //!
-//! Partition, order and row are in arrow-row's form, numbers are big endian.
+//! Partition, order and row are in arrow-row's form, in which none begins another: so a partition's
+//! rows lie together, sorted. Numbers are big endian.
 
-use std::collections::btree_map::Entry as Place;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,10 +27,14 @@ use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use super::Distribution;
 use super::filter_project::evaluate;
 use super::tables::{Entries, KeptTable, RowsTable, damaged};
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::disk::DiskError;
+use crate::state::map::{Bytes, StateMap};
 
 /// What the first byte of a row's key is in the changelog.
 pub const ROW: u8 = 1;
+/// The same for how many rows a partition has, which the changelog does not have.
+const TOTAL: u8 = 0x81;
 
 /// The row has come out already, though the watermark does not say so.
 const GIVEN: u8 = 1;
@@ -51,37 +56,28 @@ pub struct RowCodec {
     row: RowConverter,
 }
 
-/// Where a row stands in its partition.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SortedRow {
-    pub order: Box<[u8]>,
-    pub row: Box<[u8]>,
+/// Where a row stands: its partition, its order and itself.
+#[derive(Clone, Debug)]
+pub struct Place {
+    bytes: Bytes,
+    partition_len: u32,
+    order_len: u32,
 }
 
 /// What is known of a row beside its columns.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub time_ms: Option<i64>,
     pub count: u64,
     /// It has come out already.
     pub given: bool,
-    /// The changelog knows it.
-    committed: bool,
 }
 
-/// The rows of one partition.
-#[derive(Debug, Default)]
-pub struct Partition {
-    pub rows: BTreeMap<SortedRow, Entry>,
-    /// With those that are there several times.
-    pub total: u64,
-}
-
-/// Rows by partition, and what has changed since the last commit.
+/// Rows by partition.
+#[derive(Debug)]
 pub struct OrderedRows {
-    id: StateId,
-    partitions: HashMap<Box<[u8]>, Partition>,
-    dirty: BTreeSet<(Box<[u8]>, SortedRow)>,
+    rows: StateMap,
+    totals: StateMap,
 }
 
 /// One prepared row.
@@ -92,8 +88,31 @@ pub struct EncodedRow<'a> {
 }
 
 impl EncodedRow<'_> {
-    pub fn sorted(&self) -> SortedRow {
-        SortedRow { order: self.order.into(), row: self.row.into() }
+    pub fn place(&self) -> Place {
+        let len = |of: &[u8]| u32::try_from(of.len()).unwrap_or(u32::MAX);
+        Place {
+            bytes: [self.partition, self.order, self.row].concat().into(),
+            partition_len: len(self.partition),
+            order_len: len(self.order),
+        }
+    }
+}
+
+impl Place {
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub fn partition(&self) -> &[u8] {
+        &self.bytes[..self.partition_len as usize]
+    }
+
+    pub fn order(&self) -> &[u8] {
+        &self.bytes[self.partition_len as usize..][..self.order_len as usize]
+    }
+
+    pub fn row(&self) -> &[u8] {
+        &self.bytes[self.partition_len as usize + self.order_len as usize..]
     }
 }
 
@@ -206,144 +225,151 @@ fn encode(codec: Option<&RowConverter>, columns: &[ArrayRef], count: usize) -> R
 
 impl OrderedRows {
     pub fn new(id: StateId) -> OrderedRows {
-        OrderedRows { id, partitions: HashMap::new(), dirty: BTreeSet::new() }
+        OrderedRows {
+            rows: StateMap::new(id.key(&[&[ROW]]), true),
+            totals: StateMap::new(id.key(&[&[TOTAL]]), false),
+        }
     }
 
-    pub fn get(&self, partition: &[u8]) -> Option<&Partition> {
-        self.partitions.get(partition)
+    pub fn maps(&mut self) -> [&mut StateMap; 2] {
+        [&mut self.rows, &mut self.totals]
     }
 
     /// How many partitions there are.
     pub fn len(&self) -> usize {
-        self.partitions.len()
+        self.totals.len() as usize
     }
 
-    /// Each partition, in no order.
-    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
-        self.partitions.keys().map(AsRef::as_ref)
+    /// Partitions, in order, and how many rows each has.
+    pub fn partitions(&self) -> &StateMap {
+        &self.totals
     }
 
-    pub fn add(&mut self, partition: &[u8], row: SortedRow, time_ms: Option<i64>) {
-        self.dirty.insert((partition.into(), row.clone()));
-        if !self.partitions.contains_key(partition) {
-            self.partitions.insert(partition.into(), Partition::default());
-        }
-        let Some(of) = self.partitions.get_mut(partition) else { return };
-        of.total += 1;
-        match of.rows.entry(row) {
-            Place::Occupied(mut there) => {
-                let entry = there.get_mut();
-                entry.count += 1;
-                // Whichever came first, it is the same.
-                entry.time_ms = entry.time_ms.min(time_ms);
+    /// How many rows a partition has, with those that are there several times.
+    pub fn total(&self, partition: &[u8]) -> Result<u64, DiskError> {
+        Ok(self.totals.get(partition)?.map_or(0, |total| count_of(&total)))
+    }
+
+    /// The rows of a partition in their order, or of all that begin like that.
+    pub fn of(&self, partition: &[u8]) -> impl Iterator<Item = Result<(Place, Entry), DiskError>> {
+        let entries = self.rows.with_prefix(partition, None);
+        entries.filter_map(|entry| match entry {
+            // What is in the map was encoded here, or checked when it was restored.
+            Ok((place, value)) => parse(place, &value).map(Ok),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    /// The last row of a partition.
+    pub fn last(&self, partition: &[u8]) -> Result<Option<Place>, DiskError> {
+        let Some(last) = self.rows.last_with_prefix(partition)? else { return Ok(None) };
+        let value = self.rows.get(&last)?;
+        Ok(value.and_then(|value| parse(last, &value)).map(|(place, _)| place))
+    }
+
+    fn get(&self, place: &[u8]) -> Result<Option<Entry>, DiskError> {
+        let value = self.rows.get(place)?;
+        Ok(value.and_then(|value| Some(split_value(&value)?.1)))
+    }
+
+    pub fn put(&mut self, place: &Place, entry: Entry) -> Result<(), DiskError> {
+        self.rows.put(&place.bytes, value(place, entry))?;
+        Ok(())
+    }
+
+    pub fn add(&mut self, place: &Place, time_ms: Option<i64>) -> Result<(), DiskError> {
+        let entry = match self.get(&place.bytes)? {
+            // Whichever came first, it is the same.
+            Some(there) => {
+                let time_ms = there.time_ms.min(time_ms);
+                Entry { time_ms, count: there.count + 1, ..there }
             }
-            Place::Vacant(place) => {
-                place.insert(Entry { time_ms, count: 1, given: false, committed: false });
-            }
-        }
+            None => Entry { time_ms, count: 1, given: false },
+        };
+        self.put(place, entry)?;
+        self.count(place.partition(), 1)
     }
 
     /// Takes a row back that came before.
-    pub fn take_back(&mut self, partition: &[u8], row: &SortedRow) -> Result<()> {
-        let Some(of) = self.partitions.get_mut(partition) else {
+    pub fn take_back(&mut self, place: &Place) -> Result<()> {
+        let Some(there) = self.get(&place.bytes)? else {
             return exec_err!("a row is taken back that never came");
         };
-        match of.rows.get_mut(row) {
-            Some(entry) if entry.count > 1 => {
-                entry.count -= 1;
-                of.total -= 1;
-                self.dirty.insert((partition.into(), row.clone()));
+        match there.count {
+            0 | 1 => self.remove(place)?,
+            count => {
+                self.put(place, Entry { count: count - 1, ..there })?;
+                self.count(place.partition(), -1)?;
             }
-            Some(_) => self.remove(partition, row),
-            None => return exec_err!("a row is taken back that never came"),
         }
         Ok(())
     }
 
     /// Forgets a row, however often it is there.
-    pub fn remove(&mut self, partition: &[u8], row: &SortedRow) {
-        let Some(of) = self.partitions.get_mut(partition) else { return };
-        let Some(entry) = of.rows.remove(row) else { return };
-        of.total -= entry.count;
-        if of.rows.is_empty() {
-            self.partitions.remove(partition);
+    pub fn remove(&mut self, place: &Place) -> Result<(), DiskError> {
+        let Some(gone) = self.get(&place.bytes)? else { return Ok(()) };
+        self.rows.remove(&place.bytes)?;
+        self.count(place.partition(), -signed(gone.count))
+    }
+
+    /// Forgets all rows of a partition.
+    pub fn remove_all(&mut self, partition: &[u8]) -> Result<(), DiskError> {
+        let all = self.rows.with_prefix(partition, None);
+        let all: Vec<Bytes> = all.map(|entry| Ok(entry?.0)).collect::<Result<_, DiskError>>()?;
+        for place in all {
+            self.rows.remove(&place)?;
         }
-        let place = (partition.into(), row.clone());
-        match entry.committed {
-            true => self.dirty.insert(place),
-            false => self.dirty.remove(&place),
-        };
-    }
-
-    /// Forgets all rows of a partition, and says which they were.
-    pub fn remove_all(&mut self, partition: &[u8]) -> Partition {
-        let all = self.partitions.remove(partition).unwrap_or_default();
-        for (row, entry) in &all.rows {
-            let place = (partition.into(), row.clone());
-            match entry.committed {
-                true => self.dirty.insert(place),
-                false => self.dirty.remove(&place),
-            };
-        }
-        all
-    }
-
-    /// Marks a row as given; `known` if the watermark will say so after a restart as well.
-    pub fn give(&mut self, partition: &[u8], row: &SortedRow, known: bool) {
-        let Some(of) = self.partitions.get_mut(partition) else { return };
-        if let Some(entry) = of.rows.get_mut(row) {
-            entry.given = true;
-            if !known {
-                self.dirty.insert((partition.into(), row.clone()));
-            }
-        }
-    }
-
-    pub fn commit(&mut self, changes: &mut Vec<Change>) {
-        for (partition, row) in std::mem::take(&mut self.dirty) {
-            let key = self.key(&partition, &row);
-            let of = self.partitions.get_mut(&partition);
-            let value = of.and_then(|of| of.rows.get_mut(&row)).map(|entry| {
-                entry.committed = true;
-                entry.value()
-            });
-            changes.push(Change { key, value });
-        }
-    }
-
-    fn key(&self, partition: &[u8], row: &SortedRow) -> Vec<u8> {
-        let len = |of: &[u8]| u32::try_from(of.len()).unwrap_or(u32::MAX).to_be_bytes();
-        let lens = (len(partition), len(&row.order));
-        self.id.key(&[&[ROW], &lens.0, partition, &lens.1, &row.order, &row.row])
-    }
-
-    /// Takes up an entry, the first byte of its key left out.
-    pub fn restore(&mut self, key: &[u8], value: &[u8]) -> Result<(), StateError> {
-        let restored = (|| {
-            let (partition, rest) = split_prefixed(key)?;
-            let (order, row) = split_prefixed(rest)?;
-            let row = SortedRow { order: order.into(), row: row.into() };
-            Some((partition, row, Entry::parse(value)?))
-        })();
-        let Some((partition, row, entry)) = restored else {
-            return Err(StateError::Damaged(format!("a row's entry at key {key:02x?}")));
-        };
-        let of = self.partitions.entry(partition.into()).or_default();
-        of.total += entry.count;
-        of.rows.insert(row, entry);
+        self.totals.remove(partition)?;
         Ok(())
     }
+
+    fn count(&mut self, partition: &[u8], change: i64) -> Result<(), DiskError> {
+        match self.total(partition)?.saturating_add_signed(change) {
+            0 => self.totals.remove(partition)?,
+            total => self.totals.put(partition, Arc::from(&total.to_be_bytes()[..]))?,
+        };
+        Ok(())
+    }
+
+    /// Takes up an entry, or learns that it has gone; the first byte of its key is left out. The
+    /// row as it was before, and as it is now.
+    pub fn restore(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<[Option<(Place, Entry)>; 2], StateError> {
+        let damaged = || StateError::Damaged(format!("a row's entry at key {key:02x?}"));
+        let key: Bytes = key.into();
+        let before = self.rows.get(&key)?.and_then(|value| parse(key.clone(), &value));
+        let after = match value {
+            Some(value) => Some(parse(key.clone(), value).ok_or_else(damaged)?),
+            None => None,
+        };
+        let count = |of: &Option<(Place, Entry)>| of.as_ref().map_or(0, |of| signed(of.1.count));
+        if let Some((place, _)) = before.as_ref().or(after.as_ref()) {
+            self.count(place.partition(), count(&after) - count(&before))?;
+        }
+        self.rows.restore(&key, value)?;
+        Ok([before, after])
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn count_of(value: &[u8]) -> u64 {
+    value.try_into().map_or(0, u64::from_be_bytes)
 }
 
 /// The rows that entries say are kept, in the order of their partitions.
 pub fn table(entries: &Entries<'_>, ordering: &Ordering) -> Result<KeptTable> {
     let (mut rows, mut counts, mut given) = (Vec::new(), Vec::new(), Vec::new());
     for (key, value) in entries.iter().filter(|(key, _)| key.first() == Some(&ROW)) {
-        let parsed = (|| {
-            let (_, rest) = split_prefixed(&key[1..])?;
-            let (_, row) = split_prefixed(rest)?;
-            Some((row, Entry::parse(value)?))
-        })();
+        let parsed = split_value(value).and_then(|(lens, entry)| {
+            let before: u32 = lens.iter().sum();
+            Some((key.get(1 + before as usize..)?, entry))
+        });
         let (row, entry) = parsed.ok_or_else(|| damaged(key))?;
         rows.push(Some(row));
         counts.push(entry.count);
@@ -359,24 +385,31 @@ pub fn table(entries: &Entries<'_>, ordering: &Ordering) -> Result<KeptTable> {
     table.with_flags("came_out", given).build("rows", &keys)
 }
 
-fn split_prefixed(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = bytes.split_first_chunk()?;
-    rest.split_at_checked(u32::from_be_bytes(*len) as usize)
+fn value(place: &Place, entry: Entry) -> Bytes {
+    let mut value = Vec::with_capacity(4 + 4 + 1 + 8 + 8);
+    value.extend_from_slice(&place.partition_len.to_be_bytes());
+    value.extend_from_slice(&place.order_len.to_be_bytes());
+    value.push(if entry.given { GIVEN } else { 0 });
+    value.extend_from_slice(&entry.time_ms.unwrap_or(NO_TIME).to_be_bytes());
+    value.extend_from_slice(&entry.count.to_be_bytes());
+    value.into()
 }
 
-impl Entry {
-    fn value(&self) -> Vec<u8> {
-        let mut value = vec![if self.given { GIVEN } else { 0 }];
-        value.extend_from_slice(&self.time_ms.unwrap_or(NO_TIME).to_be_bytes());
-        value.extend_from_slice(&self.count.to_be_bytes());
-        value
-    }
+/// The lengths of partition and order, and what is known of the row.
+fn split_value(value: &[u8]) -> Option<([u32; 2], Entry)> {
+    let (partition_len, rest) = value.split_first_chunk()?;
+    let (order_len, rest) = rest.split_first_chunk()?;
+    let (flags, rest) = rest.split_first()?;
+    let (time_ms, count) = rest.split_first_chunk()?;
+    let lens = [u32::from_be_bytes(*partition_len), u32::from_be_bytes(*order_len)];
+    lens[0].checked_add(lens[1])?;
+    let time_ms = Some(i64::from_be_bytes(*time_ms)).filter(|time| *time != NO_TIME);
+    let count = u64::from_be_bytes(count.try_into().ok()?);
+    Some((lens, Entry { time_ms, count, given: *flags & GIVEN != 0 }))
+}
 
-    fn parse(value: &[u8]) -> Option<Entry> {
-        let (flags, rest) = value.split_first()?;
-        let (time_ms, count) = rest.split_first_chunk()?;
-        let time_ms = Some(i64::from_be_bytes(*time_ms)).filter(|time| *time != NO_TIME);
-        let count = u64::from_be_bytes(count.try_into().ok()?);
-        Some(Entry { time_ms, count, given: *flags & GIVEN != 0, committed: true })
-    }
+fn parse(bytes: Bytes, value: &[u8]) -> Option<(Place, Entry)> {
+    let ([partition_len, order_len], entry) = split_value(value)?;
+    let fits = partition_len as usize + order_len as usize <= bytes.len();
+    fits.then_some((Place { bytes, partition_len, order_len }, entry))
 }

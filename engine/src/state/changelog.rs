@@ -11,7 +11,7 @@ use super::disk::DiskError;
 use crate::time::Watermark;
 
 /// The layout that is written, and the only one that is read.
-pub const LAYOUT: u8 = 3;
+pub const LAYOUT: u8 = 4;
 
 const KIND_META: u8 = 0;
 const KIND_OPERATOR: u8 = 1;
@@ -317,7 +317,7 @@ mod tests {
         let of = operators(&["sum"]);
         let newer = Change { key: vec![LAYOUT + 1, 0], value: Some(vec![]) };
         let error = restored(&[newer]).meta(&of).unwrap_err();
-        assert!(matches!(error, StateError::Layout { found: 4 }), "{error}");
+        assert!(matches!(error, StateError::Layout { found: 5 }), "{error}");
         let mut changed = meta(&["sum"]).change();
         changed.value = Some(br#"{"layout":1,"other":1}"#.to_vec());
         let error = restored(&[changed]).meta(&of).unwrap_err();

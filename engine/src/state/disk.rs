@@ -159,9 +159,10 @@ impl DiskState {
         DiskRange { entries: self.keyspace.range((from, to)), path: self.path.clone() }
     }
 
-    /// The last key from one to another, which does not count.
-    pub fn last_key(&self, from: &[u8], to: &[u8]) -> Result<Option<Bytes>, DiskError> {
-        let Some(last) = self.keyspace.range(from..to).next_back() else { return Ok(None) };
+    /// The last key from one to another.
+    pub fn last_key(&self, from: &[u8], to: Bound<Vec<u8>>) -> Result<Option<Bytes>, DiskError> {
+        let from = Bound::Included(from.to_vec());
+        let Some(last) = self.keyspace.range((from, to)).next_back() else { return Ok(None) };
         let key = last.key().map_err(failed(&self.path, "read"))?;
         Ok(Some(Bytes::from(&key[..])))
     }

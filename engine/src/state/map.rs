@@ -217,13 +217,29 @@ impl StateMap {
 
     /// The last key that is less than this one.
     pub fn last_before(&self, end: &[u8]) -> Result<Option<Bytes>, DiskError> {
-        let mut end: Bytes = end.into();
+        self.last_of(Bound::Excluded(end.to_vec()))
+    }
+
+    /// The last key that begins with `prefix`.
+    pub fn last_with_prefix(&self, prefix: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        let last = self.last_of(after_prefix(prefix))?;
+        Ok(last.filter(|key| key.starts_with(prefix)))
+    }
+
+    /// `end` is not included.
+    fn last_of(&self, mut end: Bound<Vec<u8>>) -> Result<Option<Bytes>, DiskError> {
         loop {
-            let below = (Bound::Unbounded, Bound::Excluded(&end[..]));
+            let below = (Bound::Unbounded, end.as_ref().map(Vec::as_slice));
             let slot = self.slots.range::<[u8], _>(below).next_back();
             let disk = self.disk.as_ref().filter(|_| !self.is_whole);
             let on_disk = match disk {
-                Some(disk) => disk.last_key(&self.prefix, &self.full_key(&end))?,
+                Some(disk) => {
+                    let to = match &end {
+                        Bound::Unbounded => after_prefix(&self.prefix),
+                        end => end.as_ref().map(|end| self.full_key(end)),
+                    };
+                    disk.last_key(&self.prefix, to)?
+                }
                 None => None,
             };
             let on_disk = on_disk.map(|key| Bytes::from(&key[self.prefix.len()..]));
@@ -232,7 +248,7 @@ impl StateMap {
                 (Some((key, _)), Some(on_disk)) if *on_disk > **key => return Ok(Some(on_disk)),
                 (Some((key, slot)), _) if slot.value.is_some() => return Ok(Some(key.clone())),
                 // It is gone, on disk as well.
-                (Some((key, _)), _) => end = key.clone(),
+                (Some((key, _)), _) => end = Bound::Excluded(key.to_vec()),
             }
         }
     }
@@ -468,6 +484,8 @@ mod tests {
         let before = model.range::<[u8], _>((Bound::Unbounded, Bound::Excluded(probe)));
         let before = before.map(|(key, _)| key.clone()).next_back();
         assert_eq!(map.last_before(probe).unwrap().map(|key| key.to_vec()), before);
+        let last = map.last_with_prefix(probe).unwrap().map(|key| key.to_vec());
+        assert_eq!(last, of.last().map(|(key, _)| key.clone()));
     }
 
     static NEXT: AtomicUsize = AtomicUsize::new(0);

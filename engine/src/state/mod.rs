@@ -7,8 +7,8 @@
 //! task that finds it there reads only the end of the changelog.
 //!
 //! ```text
-//! key    meta      layout u8 = 3, kind u8 = 0
-//!        operator  layout u8 = 3, kind u8 = 1, operator u64, the operator's own key
+//! key    meta      layout u8 = 4, kind u8 = 0
+//!        operator  layout u8 = 4, kind u8 = 1, operator u64, the operator's own key
 //! value  meta      JSON: layout, state, operators, watermark_ms, latest_ms, told_ms, offsets
 //!        operator  the operator's own
 //! ```
@@ -27,9 +27,9 @@
 //!
 //! ```text
 //! key    group     1 u8, session id i64 ^ sign, group key (arrow-row), run u32
-//!        session   3 u8, session id i64, group key
+//!        session   3 u8, group key, first time i64 ^ sign
 //! value  group     accumulator states (arrow-row)
-//!        session   first time i64, last time i64, told u8: came out before the watermark was there
+//!        session   id i64, last time i64, told u8: came out before the watermark was there
 //! ```
 //!
 //! All numbers are big endian. A null value deletes, as in any compacted topic.

@@ -10,7 +10,7 @@
 //! - [`kept`]: groups as tables for people.
 
 mod accumulated;
-mod closed;
+pub(super) mod closed;
 mod kept;
 pub mod retracting;
 mod runs;

@@ -48,6 +48,11 @@ impl GroupState {
         })
     }
 
+    /// Each window is a session, of which there are many.
+    pub fn of_sessions(self) -> GroupState {
+        GroupState { committed: self.committed.uncounted(), ..self }
+    }
+
     /// The columns of group keys, in the order of `keys`.
     pub fn key_columns<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Result<Vec<ArrayRef>> {
         let Some(codec) = &self.key_codec else { return Ok(Vec::new()) };

@@ -29,7 +29,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use super::accumulated::Groups;
 use super::kept;
 use super::runs::{GROUP, GroupState};
-use super::sessions::{OfKey, Over, Placed, Session, Sessions, place};
+use super::sessions::{OfKey, Over, SESSION, Session, Sessions, is_late, split_place};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Keeps, Until, Words};
@@ -39,21 +39,22 @@ use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::plan::windows::{GroupWindow, Shape, unit_ns};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::disk::DiskError;
 use crate::state::map::StateMap;
 use crate::time::Watermark;
 
 mod telling;
 
-use telling::Settled;
 pub use telling::Telling;
+use telling::Undo;
 
 #[cfg(test)]
 mod tests;
 
 const NS_PER_MS: i64 = 1_000_000;
 
-/// What the first byte of an entry's key is, beside [`GROUP`].
-const SESSION: u8 = 3;
+/// Sessions that come out together: bounds the memory that it takes.
+const CLOSED_TOGETHER_MAX: usize = 8192;
 
 /// What to group by, a session among it, and what to compute.
 #[derive(Debug)]
@@ -72,16 +73,24 @@ pub struct SessionSpec {
 /// The operator.
 pub struct SessionAggregate {
     spec: Arc<SessionSpec>,
-    id: StateId,
     sessions: Sessions,
     groups: GroupState,
-    /// Sessions as they were told, if they are told more than once.
-    settled: Settled,
+    /// Sessions as they were settled last, of those that have changed: if they are told more than
+    /// once.
+    undo: Undo,
     /// Ids of sessions that are part of another since groups were last settled, with their keys.
     absorbed: Vec<(Box<[u8]>, i64)>,
     closed_up_to: Watermark,
-    /// Changes of state since the last commit.
-    changes: Vec<Change>,
+    closing: Option<Closing>,
+}
+
+/// Which sessions are on their way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// Those that are over.
+    Over,
+    /// All of them, as the input has ended.
+    All,
 }
 
 impl SessionSpec {
@@ -251,13 +260,12 @@ impl OperatorSpec for SessionSpec {
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
         Ok(Box::new(SessionAggregate {
-            id,
-            sessions: Sessions::default(),
-            groups: GroupState::new(self.aggregate.clone(), id)?,
-            settled: Settled::default(),
+            sessions: Sessions::new(id),
+            groups: GroupState::new(self.aggregate.clone(), id)?.of_sessions(),
+            undo: Undo::default(),
             absorbed: Vec::new(),
             closed_up_to: Watermark::MIN,
-            changes: Vec::new(),
+            closing: None,
             spec: self,
         }))
     }
@@ -265,39 +273,79 @@ impl OperatorSpec for SessionSpec {
 
 /// Where a session's groups lie, and its first and last time, by its entry.
 fn session_of<'a>(key: &'a [u8], value: &[u8]) -> Option<(kept::Place<'a>, (i64, i64))> {
-    let (id, key) = key.get(1..)?.split_first_chunk()?;
-    let (first, rest) = value.split_first_chunk()?;
-    let (last, _) = rest.split_first_chunk()?;
-    let span = (i64::from_be_bytes(*first), i64::from_be_bytes(*last));
-    Some(((i64::from_be_bytes(*id), key), span))
+    let (key, first) = split_place(key.get(1..)?)?;
+    let Session { id, last, .. } = Session::parse(value)?;
+    Some(((id, key), (first, last)))
+}
+
+/// The keys of rows, if there are any.
+fn key_of(keys: Option<&arrow_row::Rows>, row: usize) -> &[u8] {
+    keys.map_or(&[][..], |keys| keys.row(row).data())
 }
 
 impl SessionAggregate {
     /// Which rows are not late. Rows are tried on a copy of the sessions of their keys, where there
     /// is a doubt at all.
-    fn on_time(&self, times: &Int64Array, keys: Option<&arrow_row::Rows>) -> Option<BooleanArray> {
+    fn on_time(
+        &self,
+        times: &Int64Array,
+        keys: Option<&arrow_row::Rows>,
+    ) -> Result<Option<BooleanArray>> {
         let spec = &self.spec;
         let taken_from = spec.taken_from(self.closed_up_to);
         let too_late = |time: i64| spec.is_over(time, taken_from);
         let doubtful = |time: i64| too_late(time) || self.sessions.any_told();
         if !times.iter().flatten().any(doubtful) {
-            return None;
+            return Ok(None);
         }
-        let key = |row: usize| keys.map_or(&[][..], |keys| keys.row(row).data());
-        let mut tried: HashMap<&[u8], OfKey> = HashMap::new();
+        let mut spans: HashMap<&[u8], (i64, i64)> = HashMap::new();
         for row in (0..times.len()).filter(|&row| doubtful(times.value(row))) {
-            let of_key = self.sessions.of_key(key(row)).cloned();
-            tried.entry(key(row)).or_insert_with(|| of_key.unwrap_or_default());
+            spans.insert(key_of(keys, row), (i64::MAX, i64::MIN));
         }
-        let on_time = (0..times.len()).map(|row| match tried.get_mut(key(row)) {
+        for row in 0..times.len() {
+            if let Some((from, to)) = spans.get_mut(key_of(keys, row)) {
+                (*from, *to) = ((*from).min(times.value(row)), (*to).max(times.value(row)));
+            }
+        }
+        let mut tried: HashMap<&[u8], OfKey> = HashMap::with_capacity(spans.len());
+        for (key, span) in spans {
+            tried.insert(key, self.sessions.between(key, span, spec.gap)?);
+        }
+        let on_time = (0..times.len()).map(|row| match tried.get_mut(key_of(keys, row)) {
             Some(of_key) => {
                 let time = times.value(row);
-                Some(place(of_key, time, spec.gap, too_late(time)) != Placed::Late)
+                Some(!is_late(of_key, time, spec.gap, too_late(time)))
             }
             None => Some(true),
         });
         let on_time: BooleanArray = on_time.collect();
-        (on_time.true_count() < times.len()).then_some(on_time)
+        Ok((on_time.true_count() < times.len()).then_some(on_time))
+    }
+
+    /// Puts rows into sessions. The id of that of each: those of one key that are near to each
+    /// other go together, in whatever order they come.
+    fn place(&mut self, times: &[i64], keys: Option<&arrow_row::Rows>) -> Result<Vec<i64>> {
+        let mut order: Vec<usize> = (0..times.len()).collect();
+        order.sort_unstable_by_key(|&row| (key_of(keys, row), times[row]));
+        let mut ids = vec![0; times.len()];
+        let gap = self.spec.gap;
+        let is_near = |before: &usize, row: &usize| {
+            times[*row] <= times[*before].saturating_add(gap)
+                && key_of(keys, *before) == key_of(keys, *row)
+        };
+        for island in order.chunk_by(is_near) {
+            let (Some(&first), Some(&last)) = (island.first(), island.last()) else { continue };
+            let key = key_of(keys, first);
+            let placed = self.sessions.place(key, (times[first], times[last]), gap)?;
+            let absorbed = placed.before.iter().map(|(_, session)| session.id);
+            let absorbed = absorbed.filter(|id| *id != placed.id).map(|id| (key.into(), id));
+            self.absorbed.extend(absorbed);
+            if self.spec.telling.is_some() {
+                self.undo.note(key, &placed);
+            }
+            island.iter().for_each(|&row| ids[row] = placed.id);
+        }
+        Ok(ids)
     }
 
     /// Rows that have a time, their times, and how many others there are.
@@ -314,13 +362,6 @@ impl SessionAggregate {
     /// Takes what is new into the committed state, each group under its session's id.
     fn settle(&mut self) -> Result<()> {
         self.unite()?;
-        let table = &self.groups.new.table;
-        for group in 0..table.len() {
-            let (id, key) = (table.window_start_ms(group), table.key(group));
-            if let Some((first, session)) = self.sessions.find(key, id) {
-                self.changes.push(self.put(key, first, session));
-            }
-        }
         self.groups.commit()?;
         Ok(())
     }
@@ -335,8 +376,8 @@ impl SessionAggregate {
         let empty = Groups::new(&spec)?;
         let mut new = std::mem::replace(&mut self.groups.new, empty);
         let states = new.states()?;
-        let survivor = |sessions: &Sessions, key: &[u8], id: i64| {
-            sessions.find(key, id).map_or(id, |(_, session)| session.id)
+        let survivor = |sessions: &Sessions, key: &[u8], id: i64| -> Result<i64, DiskError> {
+            Ok(sessions.find(key, id)?.map_or(id, |(_, session)| session.id))
         };
         // What is merged in one go must have something of every group that is there by then: so
         // each part makes its groups right before it is merged.
@@ -344,10 +385,9 @@ impl SessionAggregate {
         let (mut of_runs, mut runs) = (Vec::new(), Vec::new());
         for (key, id) in &absorbed {
             for run in self.groups.committed.take(*id, key)? {
-                of_runs.push(united.group(survivor(&self.sessions, key, *id), key));
+                of_runs.push(united.group(survivor(&self.sessions, key, *id)?, key));
                 runs.push(run.state);
             }
-            self.changes.push(Change { key: self.session_key(key, *id), value: None });
         }
         self.groups.new.table = united;
         if !of_runs.is_empty() {
@@ -356,12 +396,11 @@ impl SessionAggregate {
             self.groups.new.merge(&spec, &states, &of_runs)?;
         }
         let united = &mut self.groups.new.table;
-        let of_new: Vec<usize> = (0..new.table.len())
-            .map(|group| {
-                let (id, key) = (new.table.window_start_ms(group), new.table.key(group));
-                united.group(survivor(&self.sessions, key, id), key)
-            })
-            .collect();
+        let mut of_new = Vec::with_capacity(new.table.len());
+        for group in 0..new.table.len() {
+            let (id, key) = (new.table.window_start_ms(group), new.table.key(group));
+            of_new.push(united.group(survivor(&self.sessions, key, id)?, key));
+        }
         if !of_new.is_empty() {
             self.groups.new.merge(&spec, &states, &of_new)?;
         }
@@ -383,9 +422,21 @@ impl SessionAggregate {
         Ok(())
     }
 
-    fn forget_session(&mut self, over: &Over) {
-        let change = Change { key: self.session_key(&over.key, over.id), value: None };
-        self.changes.push(change);
+    /// Brings out the next ones of the sessions that are on their way.
+    fn close(&mut self, out: &mut Vec<Rows>) -> Result<()> {
+        let over = match self.closing {
+            None => return Ok(()),
+            Some(Closing::Over) => {
+                let before = self.spec.over_before(self.closed_up_to);
+                self.sessions.take_over(before, CLOSED_TOGETHER_MAX)?
+            }
+            Some(Closing::All) => self.sessions.tell(CLOSED_TOGETHER_MAX)?,
+        };
+        if over.len() < CLOSED_TOGETHER_MAX {
+            self.closing = None;
+        }
+        out.extend(self.answers(over)?);
+        Ok(())
     }
 
     /// What sessions come to by what is committed.
@@ -424,37 +475,6 @@ impl SessionAggregate {
         columns.extend(GroupState::answers(groups, order)?);
         Ok(columns)
     }
-
-    fn session_key(&self, key: &[u8], id: i64) -> Vec<u8> {
-        self.id.key(&[&[SESSION], &id.to_be_bytes(), key])
-    }
-
-    fn put(&self, key: &[u8], first: i64, session: Session) -> Change {
-        let Session { id, last, told } = session;
-        let mut value = Vec::with_capacity(17);
-        value.extend(first.to_be_bytes());
-        value.extend(last.to_be_bytes());
-        value.push(u8::from(told));
-        Change { key: self.session_key(key, id), value: Some(value) }
-    }
-
-    fn restore_session(&mut self, key: &[u8], value: &[u8]) -> Option<()> {
-        let (id, key) = key.split_first_chunk()?;
-        let (first, rest) = value.split_first_chunk()?;
-        let (last, rest) = rest.split_first_chunk()?;
-        let told = match rest {
-            [0] => false,
-            [1] => true,
-            _ => return None,
-        };
-        let (id, last) = (i64::from_be_bytes(*id), i64::from_be_bytes(*last));
-        let first = i64::from_be_bytes(*first);
-        self.sessions.restore(key, first, Session { id, last, told });
-        if self.spec.telling.is_some() && !told {
-            self.settled.put((key.into(), id), first, last);
-        }
-        Some(())
-    }
 }
 
 impl Operator for SessionAggregate {
@@ -462,7 +482,7 @@ impl Operator for SessionAggregate {
         let (rows, times, untimed) = self.timed(rows)?;
         let aggregate = &self.spec.aggregate;
         let keys = aggregate.key_rows(&rows.batch, self.groups.key_codec.as_ref())?;
-        let Some(on_time) = self.on_time(&times, keys.as_ref()) else {
+        let Some(on_time) = self.on_time(&times, keys.as_ref())? else {
             let mut columns: Vec<ArrayRef> = vec![Arc::new(times)];
             aggregate.arguments(&rows.batch, &mut columns)?;
             return Ok(Prepared { rows, columns, keys, late: 0, untimed });
@@ -485,7 +505,7 @@ impl Operator for SessionAggregate {
         let (rows, times, _) = self.timed(rows.clone())?;
         let codec = self.groups.key_codec.as_ref();
         let keys = self.spec.aggregate.key_rows(&rows.batch, codec)?;
-        let Some(on_time) = self.on_time(&times, keys.as_ref()) else { return Ok(None) };
+        let Some(on_time) = self.on_time(&times, keys.as_ref())? else { return Ok(None) };
         Ok(Some(rows.filter(&not(&on_time)?)?))
     }
 
@@ -495,19 +515,7 @@ impl Operator for SessionAggregate {
         if times.is_empty() {
             return Ok(());
         }
-        let mut ids = Vec::with_capacity(times.len());
-        for (row, &time) in times.iter().enumerate() {
-            let key = keys.as_ref().map_or(&[][..], |keys| keys.row(row).data());
-            // What is late was left out before.
-            ids.push(match self.sessions.place(key, time, self.spec.gap, false) {
-                Placed::New | Placed::Late => time,
-                Placed::Joined(id) => id,
-                Placed::Merged { id, absorbed } => {
-                    self.absorbed.push((key.into(), absorbed));
-                    id
-                }
-            });
-        }
+        let ids = self.place(times, keys.as_ref())?;
         self.groups.new.take(&self.spec.aggregate, &ids, keys.as_ref(), &columns[1..])
     }
 
@@ -519,35 +527,27 @@ impl Operator for SessionAggregate {
             return self.advance_telling(telling, watermark, out);
         }
         self.closed_up_to = watermark;
-        let spec = self.spec.clone();
-        let any_due = self.sessions.earliest().is_some_and(|last| spec.is_over(last, watermark));
-        if !any_due {
-            return Ok(());
+        let first = self.sessions.first_last();
+        if first.is_some_and(|last| self.spec.is_over(last, watermark)) {
+            self.settle()?;
+            self.closing = Some(Closing::Over);
         }
-        self.settle()?;
-        let over = self.sessions.take_over(|last| spec.is_over(last, watermark));
-        over.iter().for_each(|over| self.forget_session(over));
-        out.extend(self.answers(over)?);
-        Ok(())
+        self.close(out)
     }
 
     /// Sessions that begin beyond the watermark stay as told, so that no row comes to them later.
     fn finish(&mut self, _bound_ms: i64, out: &mut Vec<Rows>) -> Result<()> {
-        match self.spec.telling {
-            Some(telling) => self.finish_telling(telling, out)?,
-            None => self.settle()?,
+        if let Some(telling) = self.spec.telling {
+            return self.finish_telling(telling, out);
         }
-        let over = self.sessions.tell_all();
-        for Over { first, key, id, last, .. } in &over {
-            let session = Session { id: *id, last: *last, told: true };
-            let change = self.put(key, *first, session);
-            self.changes.push(change);
-        }
-        match self.spec.telling {
-            Some(_) => self.forget_runs(&over)?,
-            None => out.extend(self.answers(over)?),
-        }
-        Ok(())
+        self.settle()?;
+        self.closing = Some(Closing::All);
+        self.close(out)
+    }
+
+    fn go_on(&mut self, out: &mut Vec<Rows>) -> Result<bool> {
+        self.close(out)?;
+        Ok(self.closing.is_some())
     }
 
     fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
@@ -558,35 +558,33 @@ impl Operator for SessionAggregate {
     }
 
     fn releases_at(&self, bound_ms: i64) -> Option<Watermark> {
-        let spec = &self.spec;
-        let begun = self.sessions.spans().filter(|(first, _)| spec.ms(*first) <= bound_ms);
-        let end_ms = begun.map(|(_, last)| spec.end_ms(last)).max()?;
-        Some(Watermark(end_ms.saturating_add(1)))
+        let last = self.sessions.last_of(|first| self.spec.ms(first) <= bound_ms)?;
+        Some(Watermark(self.spec.end_ms(last).saturating_add(1)))
     }
 
     fn earliest_ms(&self) -> Option<i64> {
         self.sessions.earliest().map(|last| self.spec.ms(last))
     }
 
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        self.settle()?;
-        changes.append(&mut self.changes);
-        Ok(())
+    fn commit(&mut self, _changes: &mut Vec<Change>) -> Result<()> {
+        self.settle()
     }
 
     fn maps(&mut self) -> Vec<&mut StateMap> {
-        self.groups.committed.maps().into()
+        let mut maps: Vec<&mut StateMap> = self.groups.committed.maps().into();
+        maps.extend(self.sessions.maps());
+        maps
+    }
+
+    fn restores_in_place(&self) -> bool {
+        true
     }
 
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        let damaged = || StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"));
-        match key.split_first().ok_or_else(damaged)? {
-            (&GROUP, rest) => self.groups.restore(rest, value),
-            (&SESSION, rest) => {
-                let value = value.unwrap_or_default();
-                self.restore_session(rest, value).ok_or_else(damaged)
-            }
-            _ => Err(damaged()),
+        match key.split_first() {
+            Some((&GROUP, rest)) => self.groups.restore(rest, value),
+            Some((&SESSION, rest)) => self.sessions.restore(rest, value),
+            _ => Err(StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"))),
         }
     }
 
@@ -596,6 +594,6 @@ impl Operator for SessionAggregate {
     }
 
     fn kept(&self) -> Kept {
-        Kept { windows: self.sessions.len(), groups: self.groups.committed.kept().1 }
+        Kept { windows: self.sessions.len(), groups: self.sessions.untold() }
     }
 }

@@ -44,8 +44,6 @@ pub struct Running {
     pub different: u64,
     /// The time of the last row that was the first within a time.
     pub first_ns: Option<i128>,
-    /// Rows up to this time have come out, though the watermark does not say so.
-    pub given_up_to_ms: Option<i64>,
     /// States of aggregates from the first row on, in arrow-row's form.
     pub states: Box<[u8]>,
 }
@@ -309,16 +307,15 @@ impl fmt::Display for OverCall {
 
 impl Running {
     /// ```text
-    /// rows u64, different u64, first_ns i128, given_up_to_ms i64, states
+    /// rows u64, different u64, first_ns i128, states
     /// ```
     ///
     /// The least number there is stands for none.
     pub fn value(&self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(40 + self.states.len());
+        let mut value = Vec::with_capacity(32 + self.states.len());
         value.extend_from_slice(&self.rows.to_be_bytes());
         value.extend_from_slice(&self.different.to_be_bytes());
         value.extend_from_slice(&self.first_ns.unwrap_or(i128::MIN).to_be_bytes());
-        value.extend_from_slice(&self.given_up_to_ms.unwrap_or(i64::MIN).to_be_bytes());
         value.extend_from_slice(&self.states);
         value
     }
@@ -326,13 +323,11 @@ impl Running {
     pub fn parse(value: &[u8]) -> Option<Running> {
         let (rows, rest) = value.split_first_chunk()?;
         let (different, rest) = rest.split_first_chunk()?;
-        let (first_ns, rest) = rest.split_first_chunk()?;
-        let (given, states) = rest.split_first_chunk()?;
+        let (first_ns, states) = rest.split_first_chunk()?;
         Some(Running {
             rows: u64::from_be_bytes(*rows),
             different: u64::from_be_bytes(*different),
             first_ns: Some(i128::from_be_bytes(*first_ns)).filter(|first| *first != i128::MIN),
-            given_up_to_ms: Some(i64::from_be_bytes(*given)).filter(|given| *given != i64::MIN),
             states: states.into(),
         })
     }

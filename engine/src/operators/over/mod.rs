@@ -7,15 +7,17 @@
 //!
 //! What is kept of a partition: rows that wait, rows that frames of later ones reach, and, for
 //! functions over all rows from the first one on, what these have come to ([`calls::Running`]).
+//! Rows come out in the order of time, so many at a time; what has come out stays before
+//! [`kept::KeptRows::out_before_ms`].
 //!
 //! - [`frame`]: which rows around a row are meant; [`calls`]: what the functions say;
-//!   [`release`]: rows that come out.
+//!   [`release`]: rows that come out; [`kept`]: what is remembered.
 
 pub mod calls;
 pub mod frame;
+mod kept;
 mod release;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -28,18 +30,18 @@ use datafusion_common::Result;
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::operators::ordered_rows;
-use crate::operators::ordered_rows::{EncodedRows, OrderedRows, Ordering, ROW, RowCodec};
+use crate::operators::ordered_rows::{EncodedRows, Ordering, RowCodec};
 use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::top_n::ranked::Rank;
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::map::StateMap;
 use crate::time::Watermark;
-use calls::{OverCall, Running};
+use calls::OverCall;
 use frame::Reach;
-
-/// What the first byte of an entry's key is, beside [`ROW`]: what a partition has come to.
-const RUNNING: u8 = 2;
+use kept::KeptRows;
+use release::Releasing;
 
 const NS_PER_MS: i64 = 1_000_000;
 
@@ -90,56 +92,13 @@ impl fmt::Display for OverSpec {
 /// The operator.
 pub struct Over {
     spec: Arc<OverSpec>,
-    id: StateId,
     codec: RowCodec,
-    /// Of what [`Running`] has of aggregates; `None` if there are none.
+    /// Of what [`calls::Running`] has of aggregates; `None` if there are none.
     state_codec: Option<RowConverter>,
-    rows: OrderedRows,
-    running: HashMap<Box<[u8]>, Running>,
-    dirty: BTreeSet<Box<[u8]>>,
-    /// Event times of rows that have not come out, and how many have each.
-    waiting: BTreeMap<i64, u64>,
-    due: Due,
+    kept: KeptRows,
     passed: Watermark,
-}
-
-/// When partitions are to be looked at again: once the watermark is beyond a time.
-#[derive(Default)]
-struct Due {
-    by_time: BTreeMap<i64, BTreeSet<Box<[u8]>>>,
-    of: HashMap<Box<[u8]>, i64>,
-}
-
-impl Due {
-    /// No later than that.
-    fn by(&mut self, partition: &[u8], time_ms: i64) {
-        match self.of.get_mut(partition) {
-            Some(at) if *at <= time_ms => return,
-            Some(at) => {
-                let before = std::mem::replace(at, time_ms);
-                if let Some(others) = self.by_time.get_mut(&before) {
-                    others.remove(partition);
-                    if others.is_empty() {
-                        self.by_time.remove(&before);
-                    }
-                }
-            }
-            None => {
-                self.of.insert(partition.into(), time_ms);
-            }
-        }
-        self.by_time.entry(time_ms).or_default().insert(partition.into());
-    }
-
-    fn take_before(&mut self, watermark: Watermark) -> BTreeSet<Box<[u8]>> {
-        let later = self.by_time.split_off(&watermark.0);
-        let due = std::mem::replace(&mut self.by_time, later);
-        let due: BTreeSet<Box<[u8]>> = due.into_values().flatten().collect();
-        due.iter().for_each(|partition| {
-            self.of.remove(partition);
-        });
-        due
-    }
+    /// What is on its way out.
+    releasing: Option<Releasing>,
 }
 
 impl OperatorSpec for OverSpec {
@@ -184,41 +143,33 @@ impl OperatorSpec for OverSpec {
         let states = self.calls.iter().flat_map(OverCall::state_types);
         let states: Vec<SortField> = states.map(|of| SortField::new(of.clone())).collect();
         Ok(Box::new(Over {
-            id,
             codec: RowCodec::new(&self.ordering)?,
             state_codec: match states.is_empty() {
                 true => None,
                 false => Some(RowConverter::new(states)?),
             },
-            rows: OrderedRows::new(id),
-            running: HashMap::new(),
-            dirty: BTreeSet::new(),
-            waiting: BTreeMap::new(),
-            due: Due::default(),
+            kept: KeptRows::new(id, self.reach),
             passed: Watermark::MIN,
+            releasing: None,
             spec: self,
         }))
     }
 }
 
 impl Over {
-    /// Whether all that a row of that time sees is known.
-    fn is_ready(&self, time_ms: i64) -> bool {
-        time_ms.saturating_add(self.spec.reach.following_ms) < self.passed.0
+    /// All that a row of an earlier time sees is known.
+    fn ready_before_ms(&self) -> i64 {
+        self.passed.0.saturating_sub(self.spec.reach.following_ms)
     }
 
     /// No row of a partition from now on can be of use.
-    fn is_exhausted(&self, partition: &[u8]) -> bool {
-        let Some((rank, limit)) = self.spec.limit else { return false };
-        self.running.get(partition).is_some_and(|running| match rank {
+    fn is_exhausted(&self, partition: &[u8]) -> Result<bool> {
+        let Some((rank, limit)) = self.spec.limit else { return Ok(false) };
+        let running = self.kept.running(partition)?;
+        Ok(match rank {
             Rank::RowNumber | Rank::Rank => running.rows >= limit,
             Rank::DenseRank => running.different >= limit,
         })
-    }
-
-    fn wait(&mut self, partition: &[u8], time_ms: i64, count: u64) {
-        *self.waiting.entry(time_ms).or_default() += count;
-        self.due.by(partition, time_ms.saturating_add(self.spec.reach.following_ms));
     }
 }
 
@@ -227,15 +178,17 @@ impl Operator for Over {
         let columns = self.codec.encode(&self.spec.ordering, &rows.batch)?;
         let encoded = EncodedRows::of(&columns);
         let times = &rows.event_times_ms;
-        let is_late = |row: usize| {
-            let time_ms = times.value(row);
-            let running = || self.running.get(encoded.get(row).partition);
-            let given = || running().and_then(|running| running.given_up_to_ms);
-            self.is_ready(time_ms) || given().is_some_and(|given| time_ms <= given)
-        };
         let untimed = times.null_count();
-        let on_time: BooleanArray =
-            (0..rows.len()).map(|row| Some(times.is_valid(row) && !is_late(row))).collect();
+        let mut on_time = Vec::with_capacity(rows.len());
+        for row in 0..rows.len() {
+            let time_ms = times.value(row);
+            on_time.push(
+                times.is_valid(row)
+                    && time_ms >= self.ready_before_ms()
+                    && !self.kept.is_given(encoded.get(row).partition, time_ms)?,
+            );
+        }
+        let on_time = BooleanArray::from(on_time);
         let late = rows.len() - untimed - on_time.true_count();
         if untimed + late == 0 {
             return Ok(Prepared { rows, columns, keys: None, late, untimed });
@@ -251,12 +204,10 @@ impl Operator for Over {
         let encoded = EncodedRows::of(&columns);
         for at in 0..rows.len() {
             let row = encoded.get(at);
-            if self.is_exhausted(row.partition) {
+            if self.is_exhausted(row.partition)? {
                 continue;
             }
-            let time_ms = rows.event_times_ms.value(at);
-            self.rows.add(row.partition, row.sorted(), Some(time_ms));
-            self.wait(row.partition, time_ms, 1);
+            self.kept.add(&row.place(), rows.event_times_ms.value(at))?;
         }
         Ok(())
     }
@@ -266,77 +217,48 @@ impl Operator for Over {
             return Ok(());
         }
         self.passed = watermark;
-        let due = self.due.take_before(watermark);
-        self.release(due, false, out)
+        self.releasing = Some(Releasing::ready());
+        self.release(out)
     }
 
     fn finish(&mut self, _bound_ms: i64, out: &mut Vec<Rows>) -> Result<()> {
-        let waits = |partition: &&[u8]| {
-            let of = self.rows.get(partition);
-            of.is_some_and(|of| of.rows.values().any(|entry| !entry.given))
-        };
-        let waiting = self.rows.keys().filter(waits).map(Into::into).collect();
-        self.release(waiting, true, out)
+        self.releasing = Some(Releasing::all());
+        self.release(out)
+    }
+
+    fn go_on(&mut self, out: &mut Vec<Rows>) -> Result<bool> {
+        self.release(out)?;
+        Ok(self.releasing.is_some())
     }
 
     fn releases_at(&self, bound_ms: i64) -> Option<Watermark> {
-        let (last, _) = self.waiting.range(..=bound_ms).next_back()?;
+        let last = self.kept.last_waiting_ms(bound_ms)?;
         let passes = last.saturating_add(self.spec.reach.following_ms).saturating_add(1);
         Some(Watermark(passes))
     }
 
     fn earliest_ms(&self) -> Option<i64> {
-        self.waiting.first_key_value().map(|(time_ms, _)| *time_ms)
+        self.kept.first_waiting_ms()
     }
 
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        self.rows.commit(changes);
-        for partition in std::mem::take(&mut self.dirty) {
-            let value = self.running.get(&partition).map(Running::value);
-            changes.push(Change { key: self.id.key(&[&[RUNNING], &partition]), value });
-        }
-        Ok(())
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        self.kept.maps()
+    }
+
+    fn restores_in_place(&self) -> bool {
+        true
     }
 
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        let value = value.unwrap_or_default();
-        let damaged = || StateError::Damaged(format!("an entry of rows beside rows: {key:02x?}"));
-        match key.split_first().ok_or_else(damaged)? {
-            (&ROW, rest) => self.rows.restore(rest, value),
-            (&RUNNING, partition) => {
-                let running = Running::parse(value).ok_or_else(damaged)?;
-                self.running.insert(partition.into(), running);
-                Ok(())
-            }
-            _ => Err(damaged()),
-        }
+        self.kept.restore(key, value)
     }
 
     fn restored(&mut self, watermark: Watermark) -> Result<()> {
         self.passed = watermark;
-        let partitions: BTreeSet<Box<[u8]>> = self
-            .rows
-            .keys()
-            .chain(self.running.keys().map(AsRef::as_ref))
-            .map(Into::into)
-            .collect();
-        for partition in &partitions {
-            let of = self.rows.get(partition).into_iter().flat_map(|of| &of.rows);
-            let entries = of.map(|(row, entry)| (row.clone(), entry.clone()));
-            for (row, entry) in entries.collect::<Vec<_>>() {
-                let time_ms = entry.time_ms.unwrap_or(i64::MIN);
-                if entry.given || (self.spec.reach.following_rows == 0 && self.is_ready(time_ms)) {
-                    self.rows.give(partition, &row, true);
-                } else {
-                    self.wait(partition, time_ms, entry.count);
-                }
-            }
-            self.look_again(partition);
-        }
-        Ok(())
+        Ok(self.kept.restored(self.ready_before_ms())?)
     }
 
     fn kept(&self) -> Kept {
-        Kept { windows: 0, groups: self.rows.len().max(self.running.len()) }
+        Kept { windows: 0, groups: self.kept.len() }
     }
 }

@@ -1,7 +1,5 @@
 //! Rows that come out of partitions, and what is forgotten then.
 
-use std::collections::BTreeSet;
-
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt64Array};
 use arrow::compute::cast;
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err};
@@ -12,13 +10,50 @@ use super::calls::{
 use super::frame::Sorted;
 use super::{NS_PER_MS, Over};
 use crate::operators::filter_project::evaluate;
-use crate::operators::ordered_rows::SortedRow;
+use crate::operators::ordered_rows::{Entry, Place};
 use crate::rows::Rows;
+use crate::state::map::Bytes;
+
+/// Rows that come out together, and partitions that are looked at together: bounds the memory that
+/// releasing takes.
+const RELEASED_MAX: usize = 8192;
+
+/// What is on its way out.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Releasing {
+    stage: Stage,
+    /// Rows are looked for from that time on.
+    from_ms: i64,
+    /// The input has ended.
+    all: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Rows of which all is known that they see, in the order of time.
+    InOrder,
+    /// Rows that wait for others, which will not come.
+    Rest,
+    /// What can be forgotten.
+    Forgetting,
+}
+
+impl Releasing {
+    /// All that the watermark lets go.
+    pub fn ready() -> Releasing {
+        Releasing { stage: Stage::InOrder, from_ms: i64::MIN, all: false }
+    }
+
+    /// All there is.
+    pub fn all() -> Releasing {
+        Releasing { all: true, ..Releasing::ready() }
+    }
+}
 
 /// Rows of a partition, one per copy, of which some come out.
-struct Releasing {
-    partition: Box<[u8]>,
-    rows: Vec<SortedRow>,
+struct OfPartition {
+    partition: Bytes,
+    rows: Vec<(Place, Entry)>,
     times_ms: Vec<i64>,
     first_peers: Vec<usize>,
     from: usize,
@@ -26,12 +61,12 @@ struct Releasing {
     running: Running,
 }
 
-impl Releasing {
+impl OfPartition {
     /// The rows that `to` lies among come out together.
     fn back_to_peers(&mut self) {
         while self.to > self.from
             && self.to < self.rows.len()
-            && self.rows[self.to].order == self.rows[self.to - 1].order
+            && self.rows[self.to].0.order() == self.rows[self.to - 1].0.order()
         {
             self.to -= 1;
         }
@@ -39,44 +74,84 @@ impl Releasing {
 }
 
 impl Over {
-    /// Brings out what is ready in these partitions, or all there is.
-    pub(super) fn release(
+    /// Brings out the next rows of those that are on their way.
+    pub(super) fn release(&mut self, out: &mut Vec<Rows>) -> Result<()> {
+        let Some(releasing) = self.releasing.take() else { return Ok(()) };
+        let Releasing { stage, from_ms, all } = releasing;
+        self.releasing = match stage {
+            Stage::InOrder => {
+                let end_ms = if all { i64::MAX } else { self.ready_before_ms() };
+                // Rows that wait for others have been looked at, if the watermark had passed them.
+                let from_ms = from_ms.max(if all { i64::MIN } else { self.kept.out_before_ms });
+                let waiting = self.kept.waiting(from_ms, end_ms, RELEASED_MAX)?;
+                let before_ms = waiting.before_ms;
+                self.release_of(waiting.partitions, before_ms, false, out)?;
+                let next = match before_ms >= end_ms {
+                    false => Stage::InOrder,
+                    true if all => Stage::Rest,
+                    true => Stage::Forgetting,
+                };
+                Some(Releasing { stage: next, from_ms: before_ms, all })
+            }
+            Stage::Rest => {
+                let waiting = self.kept.waiting(i64::MIN, i64::MAX, RELEASED_MAX)?;
+                let any = !waiting.partitions.is_empty();
+                self.release_of(waiting.partitions, i64::MAX, true, out)?;
+                any.then_some(releasing)
+            }
+            Stage::Forgetting => {
+                let due = self.kept.take_due(self.passed, RELEASED_MAX)?;
+                due.iter().try_for_each(|partition| self.prune(partition))?;
+                (!due.is_empty()).then_some(releasing)
+            }
+        };
+        Ok(())
+    }
+
+    /// Brings out rows of these partitions before a time, or all there is.
+    fn release_of(
         &mut self,
-        partitions: BTreeSet<Box<[u8]>>,
+        partitions: impl IntoIterator<Item = Bytes>,
+        before_ms: i64,
         all: bool,
         out: &mut Vec<Rows>,
     ) -> Result<()> {
         let mut releasing = Vec::new();
-        for partition in &partitions {
-            releasing.extend(self.releasing(partition, all));
+        for partition in partitions {
+            releasing.extend(self.of_partition(partition, before_ms, all)?);
         }
-        if !releasing.is_empty() {
+        if releasing.iter().any(|of| of.to > of.from) {
             out.push(self.evaluate(&mut releasing)?);
         }
-        for of in releasing {
-            self.forget(of);
-        }
-        for partition in &partitions {
-            self.prune(partition);
-            self.look_again(partition);
+        // What is ready by the watermark has come out now.
+        self.kept.out_before_ms =
+            self.kept.out_before_ms.max(before_ms.min(self.ready_before_ms()));
+        for of in &releasing {
+            self.forget(of)?;
+            self.prune(&of.partition)?;
         }
         Ok(())
     }
 
-    fn releasing(&self, partition: &[u8], all: bool) -> Option<Releasing> {
-        let mut of = Releasing {
-            partition: partition.into(),
+    fn of_partition(
+        &self,
+        partition: Bytes,
+        before_ms: i64,
+        all: bool,
+    ) -> Result<Option<OfPartition>> {
+        let mut of = OfPartition {
             rows: Vec::new(),
             times_ms: Vec::new(),
             first_peers: Vec::new(),
             from: 0,
             to: 0,
-            running: self.running.get(partition).cloned().unwrap_or_default(),
+            running: self.kept.running(&partition)?,
+            partition,
         };
         let reach = self.spec.reach;
-        for (row, entry) in &self.rows.get(partition)?.rows {
-            let time_ms = entry.time_ms.unwrap_or(i64::MIN);
-            let ready = entry.given || all || self.is_ready(time_ms);
+        for row in self.kept.of(&of.partition) {
+            let (place, time_ms, entry) = row?;
+            let ready = entry.given || all || time_ms < before_ms;
             // What no frame of a row that comes out reaches.
             let last_ms = of.times_ms.get(of.to.wrapping_sub(1)).copied();
             let reached =
@@ -87,11 +162,11 @@ impl Over {
             for _ in 0..entry.count {
                 let at = of.rows.len();
                 let peer = match of.rows.last() {
-                    Some(last) if last.order == row.order => of.first_peers[at - 1],
+                    Some((last, _)) if last.order() == place.order() => of.first_peers[at - 1],
                     _ => at,
                 };
                 of.first_peers.push(peer);
-                of.rows.push(row.clone());
+                of.rows.push((place.clone(), entry));
                 of.times_ms.push(time_ms);
                 of.from += usize::from(entry.given);
                 of.to += usize::from(ready);
@@ -101,12 +176,12 @@ impl Over {
             of.to = of.to.saturating_sub(reach.following_rows).max(of.from);
             of.back_to_peers();
         }
-        (of.to > of.from).then_some(of)
+        Ok((of.to > of.from).then_some(of))
     }
 
     /// The rows that come out, with what each function says of them.
-    fn evaluate(&self, releasing: &mut [Releasing]) -> Result<Rows> {
-        let rows = releasing.iter().flat_map(|of| &of.rows).map(|row| row.row.as_ref());
+    fn evaluate(&self, releasing: &mut [OfPartition]) -> Result<Rows> {
+        let rows = releasing.iter().flat_map(|of| &of.rows).map(|(place, _)| place.row());
         let columns = self.codec.decode(rows)?;
         let batch = RecordBatch::try_new(self.spec.ordering.schema.clone(), columns)?;
         let time = evaluate(&batch, self.spec.ordering.order[0].expr.as_ref())?;
@@ -191,7 +266,7 @@ impl Over {
     }
 
     /// What aggregates have come to before, a row each, by partition.
-    fn states_before(&self, releasing: &[Releasing]) -> Result<Vec<Option<Vec<ArrayRef>>>> {
+    fn states_before(&self, releasing: &[OfPartition]) -> Result<Vec<Option<Vec<ArrayRef>>>> {
         let Some(codec) = &self.state_codec else { return Ok(vec![None; releasing.len()]) };
         let parser = codec.parser();
         let states = releasing.iter().map(|of| {
@@ -203,7 +278,11 @@ impl Over {
         states.collect()
     }
 
-    fn put_states(&self, releasing: &mut [Releasing], after: Vec<Vec<ScalarValue>>) -> Result<()> {
+    fn put_states(
+        &self,
+        releasing: &mut [OfPartition],
+        after: Vec<Vec<ScalarValue>>,
+    ) -> Result<()> {
         let Some(codec) = &self.state_codec else { return Ok(()) };
         let types = self.spec.calls.iter().flat_map(OverCall::state_types);
         let mut columns = Vec::new();
@@ -241,70 +320,77 @@ impl Over {
     }
 
     /// Notes that rows have come out.
-    fn forget(&mut self, of: Releasing) {
-        let Releasing { partition, rows, times_ms, from, to, mut running, .. } = of;
-        let reach = self.spec.reach;
-        for row in from..to {
-            let time_ms = times_ms[row];
-            if let Some(count) = self.waiting.get_mut(&time_ms) {
-                *count -= 1;
-                if *count == 0 {
-                    self.waiting.remove(&time_ms);
-                }
-            }
-            let ready = self.is_ready(time_ms);
-            self.rows.give(&partition, &rows[row], ready && reach.following_rows == 0);
-            if !ready {
-                running.given_up_to_ms = running.given_up_to_ms.max(Some(time_ms));
+    fn forget(&mut self, of: &OfPartition) -> Result<()> {
+        let mut ahead_ms = None;
+        for row in of.from..of.to {
+            let ((place, entry), time_ms) = (&of.rows[row], of.times_ms[row]);
+            self.kept.give(place, time_ms, *entry)?;
+            if time_ms >= self.ready_before_ms() {
+                ahead_ms = ahead_ms.max(Some(time_ms));
             }
         }
-        let before = self.running.get(&partition);
-        if before.map_or(running != Running::default(), |before| *before != running) {
-            self.dirty.insert(partition.clone());
-            self.running.insert(partition, running);
+        if ahead_ms > self.kept.given_up_to_ms(&of.partition)?
+            && let Some(ahead_ms) = ahead_ms
+        {
+            self.kept.set_given(&of.partition, ahead_ms)?;
         }
+        Ok(self.kept.set_running(&of.partition, &of.running)?)
     }
 
     /// Forgets what no later row reaches.
-    fn prune(&mut self, partition: &[u8]) {
+    fn prune(&mut self, partition: &[u8]) -> Result<()> {
         let reach = self.spec.reach;
-        let kept_from_ms = (self.passed.0)
-            .saturating_sub(reach.following_ms)
-            .saturating_sub(reach.preceding_ms)
-            .saturating_sub(1);
-        let of = self.rows.get(partition).into_iter().flat_map(|of| &of.rows);
-        let given: Vec<_> = of.take_while(|(_, entry)| entry.given).collect();
-        let mut after = given.iter().map(|(_, entry)| entry.count).sum::<u64>();
-        let mut gone = Vec::new();
-        for (row, entry) in given {
-            let by_time = reach.preceding_ms > 0 && entry.time_ms >= Some(kept_from_ms);
-            // How many rows come after this one before the first that waits.
-            after -= entry.count;
-            if by_time || after < reach.preceding_rows as u64 {
+        let mut next_ms = self.kept.out_before_ms;
+        let mut given = Vec::new();
+        for row in self.kept.of(partition) {
+            let (place, time_ms, entry) = row?;
+            if !entry.given {
+                // It may wait for others although the watermark has passed it.
+                next_ms = next_ms.min(time_ms);
                 break;
             }
-            gone.push(row.clone());
+            given.push((place, time_ms, entry.count));
         }
-        gone.iter().for_each(|row| self.rows.remove(partition, row));
-        self.prune_running(partition);
+        let kept_from_ms = next_ms.saturating_sub(reach.preceding_ms).saturating_sub(1);
+        let mut after = given.iter().map(|(.., count)| count).sum::<u64>();
+        let mut oldest_ms = None;
+        for (place, time_ms, count) in given {
+            let by_time = reach.preceding_ms > 0 && time_ms >= kept_from_ms;
+            // How many rows come after this one before the first that waits.
+            after -= count;
+            if by_time || after < reach.preceding_rows as u64 {
+                oldest_ms = by_time.then_some(time_ms);
+                break;
+            }
+            self.kept.remove(&place)?;
+        }
+        // Those that rows keep, whatever their time, are looked at with the next row.
+        if let Some(oldest_ms) = oldest_ms {
+            let gone_ms = oldest_ms.saturating_add(reach.preceding_ms).saturating_add(1);
+            self.kept.look_again(partition, gone_ms.saturating_add(reach.following_ms))?;
+        }
+        self.prune_running(partition)
     }
 
-    fn prune_running(&mut self, partition: &[u8]) {
-        let Some(running) = self.running.get(partition) else { return };
-        let mut running = running.clone();
-        if running.given_up_to_ms.is_some_and(|given| self.is_ready(given)) {
-            running.given_up_to_ms = None;
+    fn prune_running(&mut self, partition: &[u8]) -> Result<()> {
+        if let Some(given_ms) = self.kept.given_up_to_ms(partition)? {
+            match given_ms < self.ready_before_ms() {
+                true => self.kept.forget_given(partition)?,
+                false => {
+                    let passed_ms = given_ms.saturating_add(self.spec.reach.following_ms);
+                    self.kept.look_again(partition, passed_ms)?;
+                }
+            }
         }
-        if self.first_ends_ms(&running).is_some_and(|end| end < self.passed.0) {
+        let mut running = self.kept.running(partition)?;
+        if let Some(end_ms) = self.first_ends_ms(&running) {
+            if end_ms >= self.passed.0 {
+                return Ok(self.kept.look_again(partition, end_ms)?);
+            }
             running.first_ns = None;
+            self.kept.set_running(partition, &running)?;
         }
-        if running == Running::default() {
-            self.running.remove(partition);
-            self.dirty.insert(partition.into());
-        } else if self.running.get(partition) != Some(&running) {
-            self.running.insert(partition.into(), running);
-            self.dirty.insert(partition.into());
-        }
+        Ok(())
     }
 
     fn needs_totals(&self) -> bool {
@@ -321,33 +407,5 @@ impl Over {
         });
         let reach_ms = self.spec.reach.following_ms;
         Some(first_ms.saturating_add(within.max()?).saturating_add(reach_ms))
-    }
-
-    /// Has a partition looked at when the next of its rows may come out or be forgotten.
-    pub(super) fn look_again(&mut self, partition: &[u8]) {
-        let reach = self.spec.reach;
-        let mut times = Vec::new();
-        if let Some(of) = self.rows.get(partition) {
-            let waits = |entry: &&crate::operators::ordered_rows::Entry| {
-                !entry.given && entry.time_ms.is_some_and(|time| !self.is_ready(time))
-            };
-            times.extend(of.rows.values().find(waits).and_then(|entry| entry.time_ms));
-            if reach.preceding_ms > 0 {
-                let oldest = of.rows.values().next().filter(|entry| entry.given);
-                let oldest = oldest.and_then(|entry| entry.time_ms);
-                // Those that rows keep, whatever their time, are looked at with the next row.
-                let gone = oldest.map(|oldest| oldest.saturating_add(reach.preceding_ms + 1));
-                times.extend(gone.filter(|gone| !self.is_ready(*gone)));
-            }
-        }
-        let due = times.into_iter().map(|time| time.saturating_add(reach.following_ms));
-        let mut due: Vec<i64> = due.collect();
-        if let Some(running) = self.running.get(partition) {
-            due.extend(self.first_ends_ms(running).filter(|end| *end >= self.passed.0));
-            due.extend(running.given_up_to_ms.map(|at| at.saturating_add(reach.following_ms)));
-        }
-        if let Some(due) = due.into_iter().min() {
-            self.due.by(partition, due);
-        }
     }
 }

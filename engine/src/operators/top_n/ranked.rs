@@ -8,9 +8,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
 
 use crate::describe::Words;
-use crate::operators::ordered_rows::{
-    EncodedRow, OrderedRows, Ordering, Partition, RowCodec, SortedRow,
-};
+use crate::operators::ordered_rows::{EncodedRow, OrderedRows, Ordering, Place, RowCodec};
 use crate::rows::Rows;
 
 /// How rows are numbered.
@@ -97,7 +95,7 @@ impl fmt::Display for Top {
 /// A row that comes out.
 #[derive(Clone, Debug)]
 pub struct Ranked {
-    pub row: SortedRow,
+    pub at: Place,
     /// 0 where it does not come out.
     pub rank: u64,
     pub time_ms: Option<i64>,
@@ -105,33 +103,34 @@ pub struct Ranked {
 
 impl Ranked {
     /// Equal for rows that are the same to everyone who reads them.
-    pub fn place(&self) -> (&SortedRow, u64) {
-        (&self.row, self.rank)
+    pub fn place(&self) -> (&[u8], u64) {
+        (self.at.bytes(), self.rank)
     }
 }
 
 impl Top {
     /// The rows of a partition up to the limit, in their order.
-    pub fn of(&self, partition: Option<&Partition>) -> Vec<Ranked> {
+    pub fn of(&self, rows: &OrderedRows, partition: &[u8]) -> Result<Vec<Ranked>> {
         let mut ranked = Vec::new();
-        self.visit(partition, |row, rank, time_ms| {
+        self.visit(rows, partition, |at, rank, time_ms| {
             let rank = if self.numbered { rank } else { 0 };
-            ranked.push(Ranked { row: row.clone(), rank, time_ms });
-        });
-        ranked
+            ranked.push(Ranked { at: at.clone(), rank, time_ms });
+        })?;
+        Ok(ranked)
     }
 
-    /// Where the rows begin that are beyond the limit.
-    fn visit<'p>(
+    /// The first row that is beyond the limit.
+    fn visit(
         &self,
-        partition: Option<&'p Partition>,
-        mut each: impl FnMut(&'p SortedRow, u64, Option<i64>),
-    ) -> Option<&'p SortedRow> {
+        rows: &OrderedRows,
+        partition: &[u8],
+        mut each: impl FnMut(&Place, u64, Option<i64>),
+    ) -> Result<Option<Place>> {
         let (mut before, mut different, mut first_equal) = (0, 0, 0);
-        let mut order: Option<&[u8]> = None;
-        for (row, entry) in partition.iter().flat_map(|partition| &partition.rows) {
-            if order != Some(row.order.as_ref()) {
-                order = Some(&row.order);
+        let mut last: Option<Place> = None;
+        for row in rows.of(partition) {
+            let (at, entry) = row?;
+            if last.is_none_or(|last| last.order() != at.order()) {
                 (different, first_equal) = (different + 1, before + 1);
             }
             for copy in 1..=entry.count {
@@ -142,48 +141,57 @@ impl Top {
                 };
                 if rank > self.limit {
                     // A row of which some copies are within is not beyond.
-                    return (copy == 1).then_some(row);
+                    return Ok((copy == 1).then_some(at));
                 }
-                each(row, rank, entry.time_ms);
+                each(&at, rank, entry.time_ms);
             }
             before += entry.count;
+            last = Some(at);
         }
-        None
+        Ok(None)
     }
 
     /// Adds a row, unless it is beyond the limit and will be for ever.
-    pub fn add(&self, rows: &mut OrderedRows, row: &EncodedRow<'_>, time_ms: Option<i64>) -> bool {
-        let partition = rows.get(row.partition);
-        let full = partition.filter(|partition| partition.total >= self.limit);
-        let last = full.and_then(|partition| partition.rows.last_key_value());
-        let beyond = last.is_some_and(|(last, _)| match self.rank {
-            Rank::RowNumber => (row.order, row.row) >= (&last.order, &last.row),
-            Rank::Rank => *row.order > *last.order,
-            // Many rows may share few ranks.
-            Rank::DenseRank => false,
-        });
-        if beyond && !self.retracting {
-            return false;
+    pub fn add(
+        &self,
+        rows: &mut OrderedRows,
+        row: &EncodedRow<'_>,
+        time_ms: Option<i64>,
+    ) -> Result<bool> {
+        let place = row.place();
+        // Of dense ranks, many rows may share few.
+        let may_be_beyond = !self.retracting && self.rank != Rank::DenseRank;
+        if may_be_beyond && rows.total(row.partition)? >= self.limit {
+            let beyond = rows.last(row.partition)?.is_some_and(|last| match self.rank {
+                Rank::Rank => *row.order > *last.order(),
+                _ => place.bytes() >= last.bytes(),
+            });
+            if beyond {
+                return Ok(false);
+            }
         }
-        rows.add(row.partition, row.sorted(), time_ms);
-        true
+        rows.add(&place, time_ms)?;
+        Ok(true)
     }
 
     /// Forgets rows beyond the limit, if none can move up.
-    pub fn prune(&self, rows: &mut OrderedRows, partition: &[u8]) {
+    pub fn prune(&self, rows: &mut OrderedRows, partition: &[u8]) -> Result<()> {
         if self.retracting {
-            return;
+            return Ok(());
         }
-        let of = rows.get(partition);
-        let Some(first_beyond) = self.visit(of, |_, _, _| ()).cloned() else { return };
-        let beyond = of.into_iter().flat_map(|of| of.rows.range(first_beyond.clone()..));
-        let beyond: Vec<SortedRow> = beyond.map(|(row, _)| row.clone()).collect();
-        beyond.iter().for_each(|row| rows.remove(partition, row));
+        let Some(first_beyond) = self.visit(rows, partition, |_, _, _| ())? else { return Ok(()) };
+        while let Some(last) = rows.last(partition)? {
+            if last.bytes() < first_beyond.bytes() {
+                break;
+            }
+            rows.remove(&last)?;
+        }
+        Ok(())
     }
 
     /// Rows as they come out; `retracts` says which of them are taken back.
     pub fn rows(&self, codec: &RowCodec, ranked: &[Ranked], retracts: Vec<bool>) -> Result<Rows> {
-        let mut columns = codec.decode(ranked.iter().map(|ranked| ranked.row.row.as_ref()))?;
+        let mut columns = codec.decode(ranked.iter().map(|ranked| ranked.at.row()))?;
         if self.numbered {
             let ranks: UInt64Array = ranked.iter().map(|ranked| Some(ranked.rank)).collect();
             columns.push(Arc::new(ranks));

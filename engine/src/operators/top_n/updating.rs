@@ -20,7 +20,8 @@ use crate::operators::ordered_rows::{EncodedRows, OrderedRows, ROW, RowCodec};
 use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::map::StateMap;
 use crate::time::Watermark;
 
 /// Rows that are told together: bounds the memory that telling takes.
@@ -113,23 +114,22 @@ impl Operator for TopN {
         for at in 0..rows.len() {
             let row = encoded.get(at);
             if !self.told.contains_key(row.partition) {
-                let told = self.top.of(self.rows.get(row.partition));
+                let told = self.top.of(&self.rows, row.partition)?;
                 self.told.insert(row.partition.into(), told);
             }
             if rows.is_retraction(at) {
-                self.rows.take_back(row.partition, &row.sorted())?;
+                self.rows.take_back(&row.place())?;
                 continue;
             }
             let times = &rows.event_times_ms;
             let time_ms = times.is_valid(at).then(|| times.value(at));
-            if self.top.add(&mut self.rows, &row, time_ms) {
+            if self.top.add(&mut self.rows, &row, time_ms)? {
                 grown.push(row.partition);
             }
         }
         grown.sort_unstable();
         grown.dedup();
-        grown.into_iter().for_each(|partition| self.top.prune(&mut self.rows, partition));
-        Ok(())
+        grown.into_iter().try_for_each(|partition| self.top.prune(&mut self.rows, partition))
     }
 
     fn advance(&mut self, _watermark: Watermark, _out: &mut Vec<Rows>) -> Result<()> {
@@ -151,7 +151,7 @@ impl Operator for TopN {
     fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
         let (mut rows, mut retracts) = (Vec::new(), Vec::new());
         for (partition, before) in std::mem::take(&mut self.told) {
-            let after = self.top.of(self.rows.get(&partition));
+            let after = self.top.of(&self.rows, &partition)?;
             for (row, retracted) in difference(&before, &after) {
                 rows.push(row.clone());
                 retracts.push(retracted);
@@ -167,15 +167,17 @@ impl Operator for TopN {
         Ok(())
     }
 
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        self.rows.commit(changes);
-        Ok(())
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        self.rows.maps().into()
+    }
+
+    fn restores_in_place(&self) -> bool {
+        true
     }
 
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        let value = value.unwrap_or_default();
         match key.split_first() {
-            Some((&ROW, rest)) => self.rows.restore(rest, value),
+            Some((&ROW, rest)) => self.rows.restore(rest, value).map(|_| ()),
             _ => Err(StateError::Damaged(format!("a ranked row's entry at key {key:02x?}"))),
         }
     }

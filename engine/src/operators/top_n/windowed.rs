@@ -4,33 +4,38 @@
 //! the window's end, the rows of each of its partitions up to the limit come out, window after
 //! window and partition after partition in the order of their keys; rows that come for it
 //! afterwards are late: left out and counted. So are rows without a window.
+//!
+//! Before a partition in its bytes stands the end of its window, so that those that close first
+//! lie first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Bound;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array};
 use arrow::compute::filter;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion_common::{Result, exec_datafusion_err};
 
-use super::ranked::Top;
+use super::ranked::{Ranked, Top};
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::formats::decode::times_ms;
+use crate::operators::aggregate::closed::{CLOSED, ClosedWindows};
 use crate::operators::filter_project::evaluate;
 use crate::operators::ordered_rows;
 use crate::operators::ordered_rows::{EncodedRows, OrderedRows, ROW, RowCodec};
 use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
-use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::changelog::{StateError, StateId};
+use crate::state::disk::DiskError;
+use crate::state::map::{Bytes, StateMap};
+use crate::state::store::{split_time, time_key};
 use crate::time::Watermark;
 
-/// What the first byte of an entry's key is, beside [`ROW`].
-const CLOSED: u8 = 2;
-
-/// What [`WindowTopNSpec`] adds to the columns of [`RowCodec::encode`].
-const ENDS: usize = 3;
+/// Rows that come out together: bounds the memory that closing takes.
+const CLOSED_TOGETHER_MAX: usize = 8192;
 
 #[derive(Debug)]
 pub struct WindowTopNSpec {
@@ -49,16 +54,11 @@ pub struct PartitionWindow {
 /// The operator.
 pub struct WindowTopN {
     spec: Arc<WindowTopNSpec>,
-    id: StateId,
     codec: RowCodec,
     rows: OrderedRows,
-    /// Partitions by the end of their window.
-    open: BTreeMap<i64, BTreeSet<Box<[u8]>>>,
-    closed_up_to: Watermark,
-    /// Ends of windows that are later and closed all the same.
-    closed_beyond: BTreeSet<i64>,
-    /// `closed_beyond` as of the last commit.
-    committed_beyond: BTreeSet<i64>,
+    closed: ClosedWindows,
+    /// Windows with ends up to here are coming out.
+    closing: Option<i64>,
 }
 
 impl fmt::Display for WindowTopNSpec {
@@ -96,13 +96,11 @@ impl OperatorSpec for WindowTopNSpec {
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
         Ok(Box::new(WindowTopN {
             codec: RowCodec::new(&self.top.ordering)?,
-            spec: self,
-            id,
             rows: OrderedRows::new(id),
-            open: BTreeMap::new(),
-            closed_up_to: Watermark::MIN,
-            closed_beyond: BTreeSet::new(),
-            committed_beyond: BTreeSet::new(),
+            // Windows are known by their ends.
+            closed: ClosedWindows::new(id, 0),
+            closing: None,
+            spec: self,
         }))
     }
 }
@@ -117,27 +115,46 @@ impl WindowTopN {
         Ok(times.unary(|time: i64| time.saturating_add(size_ms)))
     }
 
-    fn close(&mut self, ends: BTreeMap<i64, BTreeSet<Box<[u8]>>>) -> Result<Option<Rows>> {
-        let mut ranked = Vec::new();
-        for partition in ends.into_values().flatten() {
-            let all = self.rows.remove_all(&partition);
-            ranked.extend(self.spec.top.of(Some(&all)));
+    /// Brings out the next ones of the partitions that close.
+    fn close(&mut self, out: &mut Vec<Rows>) -> Result<()> {
+        let Some(last_end_ms) = self.closing else { return Ok(()) };
+        let end = last_end_ms.checked_add(1).map(time_key);
+        let to = end.as_ref().map_or(Bound::Unbounded, |end| Bound::Excluded(&end[..]));
+        let due = self.rows.partitions().range(Bound::Unbounded, to).take(CLOSED_TOGETHER_MAX);
+        let due: Vec<Bytes> = due.map(|entry| Ok(entry?.0)).collect::<Result<_, DiskError>>()?;
+        let mut ranked: Vec<Ranked> = Vec::new();
+        let mut closed = 0;
+        for partition in &due {
+            ranked.extend(self.spec.top.of(&self.rows, partition)?);
+            self.rows.remove_all(partition)?;
+            closed += 1;
+            if ranked.len() >= CLOSED_TOGETHER_MAX {
+                break;
+            }
         }
-        if ranked.is_empty() {
-            return Ok(None);
+        if closed == due.len() && due.len() < CLOSED_TOGETHER_MAX {
+            self.closing = None;
         }
-        let none = vec![false; ranked.len()];
-        self.spec.top.rows(&self.codec, &ranked, none).map(Some)
+        if !ranked.is_empty() {
+            let none = vec![false; ranked.len()];
+            out.push(self.spec.top.rows(&self.codec, &ranked, none)?);
+        }
+        Ok(())
     }
 
-    /// Notes which windows beyond the watermark are closed.
-    fn commit_closed(&mut self, changes: &mut Vec<Change>) {
-        let key = |end: &i64| self.id.key(&[&[CLOSED], &end.to_be_bytes()]);
-        let gone = self.committed_beyond.difference(&self.closed_beyond);
-        changes.extend(gone.map(|end| Change { key: key(end), value: None }));
-        let new = self.closed_beyond.difference(&self.committed_beyond);
-        changes.extend(new.map(|end| Change { key: key(end), value: Some(Vec::new()) }));
-        self.committed_beyond.clone_from(&self.closed_beyond);
+    /// The end of the first window that ends no earlier than that.
+    fn first_end_from(&self, end_ms: i64) -> Option<i64> {
+        let from = time_key(end_ms);
+        let mut after = self.rows.partitions().range(Bound::Included(&from), Bound::Unbounded);
+        // A disk that fails says so to whoever reads from it next.
+        let (first, _) = after.next()?.ok()?;
+        Some(split_time(&first)?.0)
+    }
+
+    fn ends_ms(&self) -> impl Iterator<Item = i64> {
+        std::iter::successors(self.first_end_from(i64::MIN), |end_ms| {
+            self.first_end_from(end_ms.checked_add(1)?)
+        })
     }
 
     /// The end of the last window that starts no later than `bound_ms`.
@@ -150,7 +167,7 @@ impl Operator for WindowTopN {
     fn prepare(&self, _side: usize, rows: Rows) -> Result<Prepared> {
         let key = &self.spec.top.ordering.partition[self.spec.window.place];
         let ends = self.ends_of(&evaluate(&rows.batch, key.as_ref())?)?;
-        let is_open = |end: i64| end > self.closed_up_to.0 && !self.closed_beyond.contains(&end);
+        let is_open = |end: i64| self.closed.is_open(end, 0);
         let untimed = ends.null_count();
         let late = ends.iter().flatten().filter(|&end| !is_open(end)).count();
         let (rows, ends): (Rows, ArrayRef) = if untimed + late == 0 {
@@ -161,98 +178,87 @@ impl Operator for WindowTopN {
             (rows.filter(&open)?, filter(&ends, &open)?)
         };
         let mut columns = self.codec.encode(&self.spec.top.ordering, &rows.batch)?;
-        columns.push(ends);
+        let partitions = columns[0].as_binary::<i32>();
+        let ends = ends.as_primitive::<Int64Type>();
+        let windowed = ends.iter().zip(partitions).map(|(end_ms, partition)| {
+            Some([&time_key(end_ms?)[..], partition.unwrap_or_default()].concat())
+        });
+        columns[0] = Arc::new(windowed.collect::<BinaryArray>());
         Ok(Prepared { rows, columns, keys: None, late, untimed })
     }
 
     fn apply(&mut self, _side: usize, prepared: Prepared, _out: &mut Vec<Rows>) -> Result<()> {
         let Prepared { rows, columns, .. } = prepared;
         let encoded = EncodedRows::of(&columns);
-        let ends = columns[ENDS].as_primitive::<Int64Type>();
         let mut grown = BTreeSet::new();
         for at in 0..rows.len() {
             let row = encoded.get(at);
             let times = &rows.event_times_ms;
             let time_ms = times.is_valid(at).then(|| times.value(at));
-            if self.spec.top.add(&mut self.rows, &row, time_ms) && grown.insert(row.partition) {
-                self.open.entry(ends.value(at)).or_default().insert(row.partition.into());
+            if self.spec.top.add(&mut self.rows, &row, time_ms)? {
+                grown.insert(row.partition);
             }
         }
         let top = &self.spec.top;
-        grown.into_iter().for_each(|partition| top.prune(&mut self.rows, partition));
-        Ok(())
+        grown.into_iter().try_for_each(|partition| top.prune(&mut self.rows, partition))
     }
 
     fn advance(&mut self, watermark: Watermark, out: &mut Vec<Rows>) -> Result<()> {
-        if watermark <= self.closed_up_to {
+        if watermark <= self.closed.up_to {
             return Ok(());
         }
-        self.closed_up_to = watermark;
-        let first_open = watermark.0.saturating_add(1);
-        self.closed_beyond = self.closed_beyond.split_off(&first_open);
-        let later = self.open.split_off(&first_open);
-        let closing = std::mem::replace(&mut self.open, later);
-        out.extend(self.close(closing)?);
-        Ok(())
+        self.closed.close_up_to(watermark)?;
+        self.closing = Some(watermark.0);
+        self.close(out)
     }
 
     fn finish(&mut self, bound_ms: i64, out: &mut Vec<Rows>) -> Result<()> {
         let last = self.last_end_ms(bound_ms);
-        self.closed_beyond.extend(self.open.keys().filter(|end| **end > last));
-        let closing = std::mem::take(&mut self.open);
-        out.extend(self.close(closing)?);
-        Ok(())
+        let beyond: Vec<i64> = self.ends_ms().filter(|end_ms| *end_ms > last).collect();
+        self.closed.close_beyond(beyond)?;
+        self.closing = Some(i64::MAX);
+        self.close(out)
+    }
+
+    fn go_on(&mut self, out: &mut Vec<Rows>) -> Result<bool> {
+        self.close(out)?;
+        Ok(self.closing.is_some())
     }
 
     fn releases_at(&self, bound_ms: i64) -> Option<Watermark> {
-        let (end, _) = self.open.range(..=self.last_end_ms(bound_ms)).next_back()?;
-        Some(Watermark(*end))
+        let end = time_key(self.last_end_ms(bound_ms).saturating_add(1));
+        let last = self.rows.partitions().last_before(&end).ok().flatten()?;
+        Some(Watermark(split_time(&last)?.0))
     }
 
     fn earliest_ms(&self) -> Option<i64> {
-        let (end, _) = self.open.first_key_value()?;
-        Some(end.saturating_sub(self.spec.window.size_ms))
+        let end_ms = self.first_end_from(i64::MIN)?;
+        Some(end_ms.saturating_sub(self.spec.window.size_ms))
     }
 
-    fn commit(&mut self, changes: &mut Vec<Change>) -> Result<()> {
-        self.rows.commit(changes);
-        self.commit_closed(changes);
-        Ok(())
+    fn maps(&mut self) -> Vec<&mut StateMap> {
+        let mut maps: Vec<&mut StateMap> = self.rows.maps().into();
+        maps.push(self.closed.map());
+        maps
+    }
+
+    fn restores_in_place(&self) -> bool {
+        true
     }
 
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        let value = value.unwrap_or_default();
-        let damaged = || StateError::Damaged(format!("a ranked row's entry at key {key:02x?}"));
-        match key.split_first().ok_or_else(damaged)? {
-            (&ROW, rest) => self.rows.restore(rest, value),
-            (&CLOSED, rest) => {
-                let end_ms = i64::from_be_bytes(rest.try_into().map_err(|_| damaged())?);
-                self.closed_beyond.insert(end_ms);
-                self.committed_beyond.insert(end_ms);
-                Ok(())
-            }
-            _ => Err(damaged()),
+        match key.split_first() {
+            Some((&ROW, rest)) => self.rows.restore(rest, value).map(|_| ()),
+            Some((&CLOSED, rest)) => self.closed.restore(rest, value),
+            _ => Err(StateError::Damaged(format!("a ranked row's entry at key {key:02x?}"))),
         }
     }
 
     fn restored(&mut self, watermark: Watermark) -> Result<()> {
-        self.closed_up_to = watermark;
-        let partitions: Vec<Box<[u8]>> = self.rows.keys().map(Into::into).collect();
-        for partition in partitions {
-            // All rows of a partition lie in one window.
-            let of = self.rows.get(&partition);
-            let Some((row, _)) = of.and_then(|of| of.rows.first_key_value()) else { continue };
-            let columns = self.codec.decode(std::iter::once(row.row.as_ref()))?;
-            let schema = self.spec.top.ordering.schema.clone();
-            let batch = arrow::array::RecordBatch::try_new(schema, columns)?;
-            let key = &self.spec.top.ordering.partition[self.spec.window.place];
-            let ends = self.ends_of(&evaluate(&batch, key.as_ref())?)?;
-            self.open.entry(ends.value(0)).or_default().insert(partition);
-        }
-        Ok(())
+        Ok(self.closed.restored(watermark)?)
     }
 
     fn kept(&self) -> Kept {
-        Kept { windows: self.open.len(), groups: self.rows.len() }
+        Kept { windows: self.ends_ms().count(), groups: self.rows.len() }
     }
 }

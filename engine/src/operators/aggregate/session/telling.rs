@@ -2,17 +2,18 @@
 //!
 //! The rule is that of [`window_updates`](super::super::window_updates). What a session gave is
 //! taken back when it grows, for its bounds are part of its row; so is what each of several gave
-//! that became one. What was told is what is settled: the bounds noted here, and committed runs.
+//! that became one. What was told is what is settled: committed runs, and bounds as they were before
+//! they changed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use arrow::array::BooleanArray;
 use arrow_row::{RowConverter, SortField};
 use datafusion_common::Result;
 
-use super::{Over, SessionAggregate};
+use super::{CLOSED_TOGETHER_MAX, Over, SessionAggregate};
 use crate::describe::words::duration_text;
+use crate::operators::aggregate::sessions::Placed;
 use crate::rows::Rows;
 use crate::time::Watermark;
 
@@ -42,40 +43,20 @@ impl Telling {
 /// A key and a session's id.
 type Name = (Box<[u8]>, i64);
 
-/// The bounds of sessions as they were settled last.
+/// The first and last times, as they were settled last, of sessions that have changed since; of
+/// those that are new, none.
 #[derive(Default)]
-pub(super) struct Settled {
-    /// First and last times.
-    spans: BTreeMap<Name, (i64, i64)>,
-    by_last: BTreeSet<(i64, Name)>,
-}
+pub(super) struct Undo(BTreeMap<Name, Option<(i64, i64)>>);
 
-impl Settled {
-    pub fn put(&mut self, name: Name, first: i64, last: i64) {
-        self.remove(&name);
-        self.by_last.insert((last, name.clone()));
-        self.spans.insert(name, (first, last));
-    }
-
-    pub fn remove(&mut self, name: &Name) {
-        if let Some((_, last)) = self.spans.remove(name) {
-            self.by_last.remove(&(last, name.clone()));
+impl Undo {
+    pub fn note(&mut self, key: &[u8], placed: &Placed) {
+        for (first, session) in &placed.before {
+            let bounds = Some((*first, session.last));
+            self.0.entry((key.into(), session.id)).or_insert(bounds);
         }
-    }
-
-    fn over(&self, name: &Name) -> Option<Over> {
-        let (first, last) = *self.spans.get(name)?;
-        let (key, id) = (Arc::from(&*name.0), name.1);
-        Some(Over { first, key, id, last, told: false })
-    }
-
-    /// Sessions whose last time lies in between, the second one left out, by their first times.
-    fn between(&self, last: i64, before: i64) -> Vec<Over> {
-        let named = self.by_last.range((last, (Box::default(), i64::MIN))..);
-        let named = named.take_while(|(last, _)| *last < before);
-        let mut over: Vec<Over> = named.filter_map(|(_, name)| self.over(name)).collect();
-        over.sort_unstable();
-        over
+        if placed.before.is_empty() {
+            self.0.entry((key.into(), placed.id)).or_insert(None);
+        }
     }
 }
 
@@ -87,35 +68,34 @@ impl SessionAggregate {
 
     /// Takes what is new into the committed state, and tells what of it is to be told.
     pub(super) fn settle_and_tell(&mut self, telling: Telling, out: &mut Vec<Rows>) -> Result<()> {
-        let table = &self.groups.new.table;
-        if table.is_empty() {
+        let undo = std::mem::take(&mut self.undo).0;
+        if undo.is_empty() {
             return Ok(());
         }
-        let mut changed: BTreeSet<Name> = BTreeSet::new();
-        for group in 0..table.len() {
-            let (id, key) = (table.window_start_ms(group), table.key(group));
-            let found = self.sessions.find(key, id);
-            changed.extend(found.map(|(_, session)| (key.into(), session.id)));
-        }
-        let absorbed = self.absorbed.clone();
-        let before = changed.iter().chain(&absorbed).filter_map(|name| self.settled.over(name));
-        let mut before: Vec<Over> =
-            before.filter(|over| self.is_told(telling, over.last)).collect();
-        before.sort_unstable();
-        before.dedup();
-        let old = self.rows_of(&before)?;
-        self.settle()?;
-        absorbed.iter().for_each(|name| self.settled.remove(name));
-        let mut after = Vec::new();
-        for name in changed {
-            let Some((first, session)) = self.sessions.find(&name.0, name.1) else { continue };
-            self.settled.put(name.clone(), first, session.last);
-            if self.is_told(telling, session.last) {
-                after.extend(self.settled.over(&name));
+        let (mut before, mut after) = (Vec::new(), Vec::new());
+        for ((key, id), bounds) in undo {
+            if let Some((_, session)) = self.sessions.find(&key, id)? {
+                after.push((key.clone(), session.id));
+            }
+            if let Some((first, last)) = bounds.filter(|(_, last)| self.is_told(telling, *last)) {
+                before.push(Over { first, key: key.into(), id, last, told: false });
             }
         }
+        before.sort_unstable();
         after.sort_unstable();
-        let new = self.rows_of(&after)?;
+        after.dedup();
+        let old = self.rows_of(&before)?;
+        self.settle()?;
+        let mut now = Vec::new();
+        for (key, id) in after {
+            let Some((first, session)) = self.sessions.find(&key, id)? else { continue };
+            if self.is_told(telling, session.last) {
+                let last = session.last;
+                now.push(Over { first, key: key.into(), id, last, told: false });
+            }
+        }
+        now.sort_unstable();
+        let new = self.rows_of(&now)?;
         out.extend(changes(old, new)?);
         Ok(())
     }
@@ -129,7 +109,8 @@ impl SessionAggregate {
     ) -> Result<()> {
         let spec = self.spec.clone();
         let before = self.closed_up_to;
-        let any_ended = self.sessions.earliest().is_some_and(|last| spec.is_over(last, watermark));
+        let first = self.sessions.first_last();
+        let any_ended = first.is_some_and(|last| spec.is_over(last, watermark));
         if any_ended {
             self.settle_and_tell(telling, out)?;
         }
@@ -138,28 +119,41 @@ impl SessionAggregate {
             return Ok(());
         }
         if !telling.early {
-            let ended = self.settled.between(spec.over_before(before), spec.over_before(watermark));
-            out.extend(self.rows_of(&ended)?);
+            self.tell_ended((spec.over_before(before), spec.over_before(watermark)), out)?;
         }
         let forgotten = Watermark(watermark.0.saturating_sub(telling.grace_ms));
-        let over = self.sessions.take_over(|last| spec.is_over(last, forgotten));
-        for over in &over {
-            self.forget_session(over);
-            self.settled.remove(&(over.key.as_ref().into(), over.id));
+        loop {
+            let before = spec.over_before(forgotten);
+            let over = self.sessions.take_over(before, CLOSED_TOGETHER_MAX)?;
+            self.forget_runs(&over)?;
+            if over.len() < CLOSED_TOGETHER_MAX {
+                return Ok(());
+            }
         }
-        self.forget_runs(&over)?;
+    }
+
+    /// Tells sessions with last times in between.
+    fn tell_ended(&self, between: (i64, i64), out: &mut Vec<Rows>) -> Result<()> {
+        let ended = self.sessions.last_between(false, between, usize::MAX)?;
+        for ended in ended.chunks(CLOSED_TOGETHER_MAX) {
+            out.extend(self.rows_of(ended)?);
+        }
         Ok(())
     }
 
-    /// The input has ended: tells what has not been told.
+    /// The input has ended: tells what has not been told. Sessions stay, as told.
     pub(super) fn finish_telling(&mut self, telling: Telling, out: &mut Vec<Rows>) -> Result<()> {
         self.settle_and_tell(telling, out)?;
         if !telling.early {
-            let rest = self.settled.between(self.spec.over_before(self.closed_up_to), i64::MAX);
-            out.extend(self.rows_of(&rest)?);
+            self.tell_ended((self.spec.over_before(self.closed_up_to), i64::MAX), out)?;
         }
-        self.settled = Settled::default();
-        Ok(())
+        loop {
+            let told = self.sessions.tell(CLOSED_TOGETHER_MAX)?;
+            self.forget_runs(&told)?;
+            if told.len() < CLOSED_TOGETHER_MAX {
+                return Ok(());
+            }
+        }
     }
 }
 
