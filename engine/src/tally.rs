@@ -52,6 +52,8 @@ pub struct NodeTally {
     pub late: u64,
     pub untimed: u64,
     pub rows_out: u64,
+    /// Keys that were left alone for too long.
+    pub forgotten: u64,
     pub stage: StageTally,
 }
 
@@ -115,11 +117,12 @@ impl AddAssign<&InputTally> for InputTally {
 
 impl AddAssign<&NodeTally> for NodeTally {
     fn add_assign(&mut self, other: &NodeTally) {
-        let NodeTally { rows_in, late, untimed, rows_out, stage } = other;
+        let NodeTally { rows_in, late, untimed, rows_out, forgotten, stage } = other;
         add(&mut self.rows_in, rows_in, |to, more| *to += more);
         self.late += late;
         self.untimed += untimed;
         self.rows_out += rows_out;
+        self.forgotten += forgotten;
         self.stage += stage;
     }
 }

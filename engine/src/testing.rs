@@ -110,7 +110,7 @@ pub async fn query(sql: &str, sources: &[&Source]) -> Query {
     let plan = plan(sql, sources).await;
     let mut sink = sink("out");
     sink.key = unique_key(&plan).unwrap_or_default();
-    Query { name: "q".to_owned(), plan, emit: Emit::Final, sink, span: span() }
+    Query { name: "q".to_owned(), plan, emit: Emit::Final, state_ttl: None, sink, span: span() }
 }
 
 pub async fn topology(sql: &str, sources: &[&Source]) -> Result<Topology, TopologyError> {

@@ -69,6 +69,7 @@ fn dropped(step: &Step, progress: &QueryProgress) -> Vec<Value> {
         StepKind::Operator => part.nodes.get(step.place).map(|tally| {
             reasons.push((format!("{}: too late", step.title), None, tally.late));
             reasons.push((format!("{}: without an event time", step.title), None, tally.untimed));
+            reasons.push((format!("{}: left alone, forgotten", step.title), None, tally.forgotten));
             &tally.stage
         }),
         StepKind::Table | StepKind::Sink => None,

@@ -193,7 +193,7 @@ impl Explaining {
     fn operator(&mut self, query: &QueryDescription, step: &Step, progress: &QueryProgress) {
         let Some(account) = progress.parts.get(step.part) else { return };
         let Some(tally) = account.nodes.get(step.place) else { return };
-        let NodeTally { rows_in, late, untimed, rows_out, stage } = tally;
+        let NodeTally { rows_in, late, untimed, rows_out, forgotten, stage } = tally;
         let given: u64 = rows_in.iter().sum();
         if given == 0 {
             return;
@@ -213,6 +213,10 @@ impl Explaining {
             if *many > 0 {
                 text.push_str(&format!("; {} {what}", grouped(*many)));
             }
+        }
+        if *forgotten > 0 {
+            let keys = count(*forgotten, "key");
+            text.push_str(&format!("; {keys} left alone and forgotten"));
         }
         if *rows_out > 0 {
             self.line(format!("{text}; {} came out", grouped(*rows_out)), None, false);

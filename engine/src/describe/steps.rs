@@ -244,6 +244,7 @@ impl Laying<'_> {
             LookupKind::Outer => "left join",
             LookupKind::Semi => "semi join",
             LookupKind::Anti => "anti join",
+            LookupKind::NotIn => "null-aware anti join",
         };
         let table = &self.topology.tables[join.table];
         let mut text = format!("{kind} table {}", join.table_name);

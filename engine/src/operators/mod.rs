@@ -13,6 +13,7 @@
 //!   [`groups`] beneath it finds the group of each row; what groups hold lives in [`crate::state`];
 //! - [`top_n`]: rows in, the first ones of each partition out; [`ordered_rows`] beneath it keeps
 //!   rows sorted;
+//! - [`idle_keys`]: around others, keys that were left alone for too long are forgotten;
 //! - [`tables`]: what all of them keep, for people to look at.
 //!
 //! What remembers something is an [`Operator`], made by its [`OperatorSpec`]; a task drives it:
@@ -46,6 +47,7 @@ use tables::{Entries, KeptTable};
 pub mod aggregate;
 pub mod filter_project;
 pub mod groups;
+pub mod idle_keys;
 pub mod interval_join;
 pub mod lookup_join;
 pub mod normalize;
@@ -74,6 +76,11 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
 
     /// What these entries of its state say, as tables for people.
     fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>>;
+
+    /// Whether it forgets keys that are left alone.
+    fn forgets(&self) -> bool {
+        false
+    }
 
     /// An operator with nothing kept, whose state is found by `id`.
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>>;
@@ -108,6 +115,10 @@ pub trait Operator: Send {
         Ok(None)
     }
 
+    /// Rows without a key come here, if any come, and not to another task: an answer of them all is
+    /// there from the beginning. Said before anything else.
+    fn has_unkeyed(&mut self) {}
+
     /// Takes rows that were prepared since the last call of anything else but `prepare`.
     fn apply(&mut self, side: usize, rows: Prepared, out: &mut Vec<Rows>) -> Result<()>;
 
@@ -133,6 +144,19 @@ pub trait Operator: Send {
     /// Brings out what was held back to be told together. Called before each commit.
     fn flush(&mut self, _out: &mut Vec<Rows>) -> Result<()> {
         Ok(())
+    }
+
+    /// Keys may be forgotten: what is taken back may be gone. Said before anything else.
+    fn may_forget(&mut self) {}
+
+    /// Forgets all of a key, by which its rows have to meet; what has changed of it was told.
+    fn forget(&mut self, _key: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    /// How many keys were forgotten since it was started.
+    fn forgotten(&self) -> u64 {
+        0
     }
 
     /// What has changed since the last commit, beside what is in its maps (see [`commit`]).

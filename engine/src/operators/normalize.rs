@@ -28,11 +28,14 @@ use super::{Kept, Operator, OperatorSpec, Prepared};
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
+use crate::state::disk::DiskError;
 use crate::state::map::{Bytes, StateMap};
 use crate::time::Watermark;
 
 const ROW: u8 = 1;
 const RECORD_KEY: u8 = 2;
+/// The same for what the changelog does not have.
+const RECORD_KEYS: u8 = 0x82;
 
 /// An event time.
 const HEADER_LEN: usize = 1 + 8;
@@ -91,6 +94,8 @@ impl OperatorSpec for NormalizeSpec {
             rows: RowCodec::of_rows(&self.schema)?,
             latest: StateMap::new(id.key(&[&[ROW]]), true),
             by_record_key: StateMap::new(id.key(&[&[RECORD_KEY]]), true),
+            record_keys: StateMap::new(id.key(&[&[RECORD_KEYS]]), false),
+            may_forget: false,
             spec: self,
         }))
     }
@@ -103,6 +108,9 @@ pub struct Normalize {
     latest: StateMap,
     /// The table's key of what a record's key has brought.
     by_record_key: StateMap,
+    /// The same the other way round, if keys may be forgotten: table's key, record's key → nothing.
+    record_keys: StateMap,
+    may_forget: bool,
 }
 
 /// A row as the changelog has it.
@@ -157,7 +165,7 @@ impl Normalize {
         if let Some(record_key) = record_key
             && self.by_record_key.get(record_key)?.is_none_or(|known| *known != *key)
         {
-            self.by_record_key.put(record_key, key.into())?;
+            self.set_record_key(record_key, Some(key))?;
         }
         match self.latest.get(key)?.map(Latest) {
             Some(latest) if latest.row() == row.row() => return Ok(()),
@@ -171,8 +179,22 @@ impl Normalize {
 
     fn delete_by_record_key(&mut self, record_key: &[u8], told: &mut Told) -> Result<()> {
         let Some(key) = self.by_record_key.get(record_key)? else { return Ok(()) };
-        self.by_record_key.remove(record_key)?;
+        self.set_record_key(record_key, None)?;
         self.delete(&key, told)
+    }
+
+    /// Notes which row a record's key has brought.
+    fn set_record_key(&mut self, record_key: &[u8], key: Option<&[u8]>) -> Result<(), DiskError> {
+        if self.may_forget {
+            if let Some(before) = self.by_record_key.get(record_key)? {
+                self.record_keys.remove(&[&before, record_key].concat())?;
+            }
+            if let Some(key) = key {
+                let place = [key, record_key].concat();
+                self.record_keys.put(&place, Arc::from(&[][..]))?;
+            }
+        }
+        self.by_record_key.restore(record_key, key)
     }
 
     fn delete(&mut self, key: &[u8], told: &mut Told) -> Result<()> {
@@ -245,8 +267,23 @@ impl Operator for Normalize {
         None
     }
 
+    fn may_forget(&mut self) {
+        self.may_forget = true;
+    }
+
+    fn forget(&mut self, key: &[u8]) -> Result<()> {
+        self.latest.remove(key)?;
+        let record_keys = self.record_keys.with_prefix(key, None);
+        let record_keys: Vec<Bytes> =
+            record_keys.map(|entry| Ok(entry?.0)).collect::<Result<_, DiskError>>()?;
+        for place in record_keys {
+            self.set_record_key(&place[key.len()..], None)?;
+        }
+        Ok(())
+    }
+
     fn maps(&mut self) -> Vec<&mut StateMap> {
-        vec![&mut self.latest, &mut self.by_record_key]
+        vec![&mut self.latest, &mut self.by_record_key, &mut self.record_keys]
     }
 
     fn restores_in_place(&self) -> bool {
@@ -254,12 +291,11 @@ impl Operator for Normalize {
     }
 
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        let (map, key) = match key.split_first() {
-            Some((&ROW, key)) => (&mut self.latest, key),
-            Some((&RECORD_KEY, key)) => (&mut self.by_record_key, key),
+        Ok(match key.split_first() {
+            Some((&ROW, key)) => self.latest.restore(key, value)?,
+            Some((&RECORD_KEY, key)) => self.set_record_key(key, value)?,
             _ => return Err(StateError::Damaged(format!("a table's entry at key {key:02x?}"))),
-        };
-        Ok(map.restore(key, value)?)
+        })
     }
 
     fn restored(&mut self, _watermark: Watermark) -> Result<()> {

@@ -272,6 +272,10 @@ impl OrderedRows {
         Ok(value.and_then(|value| Some(split_value(&value)?.1)))
     }
 
+    pub fn contains(&self, place: &Place) -> Result<bool, DiskError> {
+        self.rows.contains(&place.bytes)
+    }
+
     pub fn put(&mut self, place: &Place, entry: Entry) -> Result<(), DiskError> {
         self.rows.put(&place.bytes, value(place, entry))?;
         Ok(())
@@ -314,11 +318,7 @@ impl OrderedRows {
 
     /// Forgets all rows of a partition.
     pub fn remove_all(&mut self, partition: &[u8]) -> Result<(), DiskError> {
-        let all = self.rows.with_prefix(partition, None);
-        let all: Vec<Bytes> = all.map(|entry| Ok(entry?.0)).collect::<Result<_, DiskError>>()?;
-        for place in all {
-            self.rows.remove(&place)?;
-        }
+        self.rows.remove_with_prefix(partition)?;
         self.totals.remove(partition)?;
         Ok(())
     }

@@ -2,6 +2,7 @@
 //! but not yet planned.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_sql::sqlparser::ast;
@@ -99,6 +100,8 @@ pub(crate) struct DraftSink {
     pub headers: Vec<(String, Named)>,
     pub timestamp: Option<Named>,
     pub print: bool,
+    /// How long keys are kept that are left alone, of the query that writes here.
+    pub state_ttl: Option<(Duration, Span)>,
     /// If declared, what the query's columns must be, in order.
     pub columns: Vec<(Named, DataType)>,
 }

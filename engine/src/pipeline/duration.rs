@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use super::diagnostic::{Diagnostic, Span};
+use super::model::STATE_TTL_MIN;
+
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DurationError {
     #[error("a duration is a number and a unit, such as '90s', '1 hour' or '500ms'")]
@@ -51,6 +54,15 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
         rest = after.trim_start();
     }
     Ok(total)
+}
+
+/// Refuses a time in which nothing can happen.
+pub(crate) fn check_state_ttl(ttl: Duration, span: &Span, mistakes: &mut Vec<Diagnostic>) {
+    if ttl < STATE_TTL_MIN {
+        let message = "state that lives for no time at all keeps nothing";
+        let help = "give it as long as a key may be left alone: '1 day'";
+        mistakes.push(Diagnostic::error(message, span.clone()).help(help));
+    }
 }
 
 fn unit_ns(unit: &str) -> Option<u64> {

@@ -236,6 +236,8 @@ pub struct Query {
     /// Optimised. Its leaves are scans of sources by their names.
     pub plan: LogicalPlan,
     pub emit: Emit,
+    /// How long a key is kept that is left alone, if not for ever.
+    pub state_ttl: Option<Duration>,
     pub sink: Sink,
     pub span: Span,
 }
@@ -327,11 +329,17 @@ pub struct Settings {
     pub tasks: usize,
     /// Memory that the state of all queries may take, in bytes; what is more goes to disk.
     pub state_memory: usize,
+    /// How long keys are kept that are left alone, of queries that do not say it themselves; `None`
+    /// for ever.
+    pub state_ttl: Option<Duration>,
 }
 
 /// A transaction is open for as long, and brokers bear no more than 15 minutes by default
 /// (`transaction.max.timeout.ms`).
 pub const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Event times are in milliseconds: nothing shorter can pass between them.
+pub const STATE_TTL_MIN: Duration = Duration::from_millis(1);
 
 /// More tasks than this would have more to say to each other than to do.
 pub const TASKS_LIMIT: usize = 64;
@@ -344,6 +352,7 @@ impl Default for Settings {
             batch_rows_max: 8192,
             tasks: 1,
             state_memory: 512 << 20,
+            state_ttl: None,
         }
     }
 }

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion_sql::sqlparser::ast;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -20,7 +21,7 @@ use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::{Draft, DraftEmit, DraftQuery, DraftSelect, DraftView, Explain, Named};
-use super::duration::parse_duration;
+use super::duration::{check_state_ttl, parse_duration};
 use super::model::{COMMIT_INTERVAL_MAX, Connector, Guarantee, Settings, TASKS_LIMIT};
 use super::names::{check_pipeline, name_of_file};
 use super::size::parse_size;
@@ -95,6 +96,16 @@ struct Insert {
     emit: Option<DraftEmit>,
     span: Span,
 }
+
+const SETTINGS: [&str; 7] = [
+    "batch.rows.max",
+    "commit.interval",
+    "guarantee",
+    "pipeline.name",
+    "state.memory",
+    "state.ttl",
+    "tasks",
+];
 
 const STATEMENTS: [&str; 5] =
     ["CREATE TABLE", "CREATE VIEW", "CREATE CONNECTOR", "INSERT INTO", "SET"];
@@ -236,24 +247,30 @@ impl FileReader<'_> {
         mistake.or(emit_mistake).map_or(Ok(()), Err)
     }
 
+    fn duration(&mut self, key: &Named, value: &Named) -> Option<Duration> {
+        let duration = parse_duration(&value.text);
+        let mistake = |error| {
+            let message = format!("'{}': {error}", key.text);
+            self.mistakes.push(Diagnostic::error(message, value.span.clone()));
+        };
+        duration.map_err(mistake).ok()
+    }
+
     fn read_set(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {
         let key = cursor.key()?;
         cursor.expect(&Token::Eq, "after the key")?;
         let value = cursor.value("a value")?;
         cursor.expect_end()?;
         match key.text.replace('_', ".").as_str() {
-            "commit.interval" => match parse_duration(&value.text) {
-                Ok(interval) if interval <= COMMIT_INTERVAL_MAX => {
+            "commit.interval" => match self.duration(&key, &value) {
+                Some(interval) if interval <= COMMIT_INTERVAL_MAX => {
                     self.settings.commit_interval = interval;
                 }
-                Ok(_) => {
+                Some(_) => {
                     let message = format!("'{}' must be no more than 5 minutes", key.text);
                     self.mistakes.push(Diagnostic::error(message, value.span));
                 }
-                Err(error) => {
-                    let message = format!("'{}': {error}", key.text);
-                    self.mistakes.push(Diagnostic::error(message, value.span));
-                }
+                None => {}
             },
             "batch.rows.max" => match value.text.parse::<usize>() {
                 Ok(rows) if (1..=BATCH_ROWS_LIMIT).contains(&rows) => {
@@ -280,6 +297,12 @@ impl FileReader<'_> {
                     self.mistakes.push(Diagnostic::error(message, value.span));
                 }
             },
+            "state.ttl" => {
+                if let Some(ttl) = self.duration(&key, &value) {
+                    check_state_ttl(ttl, &value.span, self.mistakes);
+                    self.settings.state_ttl = Some(ttl);
+                }
+            }
             "tasks" => match value.text.parse::<usize>() {
                 Ok(tasks) if (1..=TASKS_LIMIT).contains(&tasks) => self.settings.tasks = tasks,
                 _ => {
@@ -293,9 +316,8 @@ impl FileReader<'_> {
             }
             _ => {
                 let message = format!("there is no setting '{}'", key.text);
-                let known = ["commit.interval", "batch.rows.max", "tasks", "pipeline.name"];
                 let diagnostic = Diagnostic::error(message, key.span);
-                self.mistakes.push(diagnostic.did_you_mean(&key.text, known));
+                self.mistakes.push(diagnostic.did_you_mean(&key.text, SETTINGS));
             }
         }
         Ok(())

@@ -15,7 +15,7 @@ use datafusion_sql::sqlparser::tokenizer::Token;
 use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, Span};
 use super::draft::{DraftColumn, DraftSink, DraftSource, METADATA_NAMES, Named, metadata_column};
-use super::duration::parse_duration;
+use super::duration::{check_state_ttl, parse_duration};
 use super::format_options::{FORMATS, FormatOptions, family, format_named};
 use super::model::{ColumnFrom, Format, LateRows, OnError, Source, Watermark};
 use super::names::check_topic;
@@ -421,8 +421,16 @@ impl Options<'_> {
             headers,
             timestamp: self.get("timestamp"),
             print: self.boolean("print", mistakes).unwrap_or(false),
+            state_ttl: self.state_ttl(mistakes),
             columns: Vec::new(),
         }
+    }
+
+    fn state_ttl(&mut self, mistakes: &mut Vec<Diagnostic>) -> Option<(Duration, Span)> {
+        let span = self.given.iter().find(|(key, _)| key.text == "state.ttl")?.1.span.clone();
+        let ttl = self.duration("state.ttl", mistakes)?;
+        check_state_ttl(ttl, &span, mistakes);
+        Some((ttl, span))
     }
 
     /// Names of columns with commas between.

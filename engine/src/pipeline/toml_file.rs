@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::cases;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::{Draft, DraftColumn, DraftSource, METADATA_NAMES, Named, metadata_column};
+use super::duration::check_state_ttl;
 use super::format_options::{FormatOptions, format_named};
 use super::load::read_text;
 use super::model::{
@@ -213,6 +214,11 @@ fn read_settings(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<Settings>
     settings.guarantee = guarantee.unwrap_or(settings.guarantee);
     let memory = table.get("state_memory").and_then(|value| value.size(mistakes));
     settings.state_memory = memory.unwrap_or(settings.state_memory);
+    settings.state_ttl = table.get("state_ttl").and_then(|value| {
+        let ttl = value.duration(mistakes)?;
+        check_state_ttl(ttl, &mistakes.span(&value.range), &mut mistakes.list);
+        Some(ttl)
+    });
     table.finish(mistakes);
     Some(settings)
 }

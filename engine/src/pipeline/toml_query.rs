@@ -7,6 +7,7 @@ use toml::de::DeValue;
 
 use super::diagnostic::Diagnostic;
 use super::draft::{DraftEmit, DraftQuery, DraftSink, DraftStep, Named};
+use super::duration::check_state_ttl;
 use super::model::{Format, Source};
 use super::names::check_topic;
 use super::reader::{Mistakes, Value};
@@ -44,6 +45,11 @@ impl QueryReader<'_> {
         let unnamed = mistakes.span(&table.range);
         let unnamed = Named { text: self.pipeline.text.clone(), span: unnamed };
         let emit = table.get("emit").and_then(|emit| read_emit(&emit, mistakes));
+        let state_ttl = table.get("state_ttl").and_then(|value| {
+            let (ttl, span) = (value.duration(mistakes)?, mistakes.span(&value.range));
+            check_state_ttl(ttl, &span, &mut mistakes.list);
+            Some((ttl, span))
+        });
         let sink = read_sink(sink, name.as_ref().unwrap_or(&unnamed), mistakes);
         let name = name.or_else(|| sink.as_ref().map(|sink| sink.topic.clone()));
         let name = name.unwrap_or(unnamed);
@@ -73,6 +79,7 @@ impl QueryReader<'_> {
         // Without a sink that can be read, the query is still looked at.
         let incomplete = incomplete || sink.is_none();
         let mut sink = sink.unwrap_or_else(|| default_sink(name.clone()));
+        sink.state_ttl = state_ttl;
         match key.first() {
             Some(named) if !sink.key.is_empty() => {
                 let message = "the sink has a key already";
@@ -152,6 +159,7 @@ fn default_sink(topic: Named) -> DraftSink {
         headers: Vec::new(),
         timestamp: None,
         print: false,
+        state_ttl: None,
         columns: Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! A draft to a pipeline: each query planned, or everything said that is wrong with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::DataType;
 use datafusion_common::DataFusionError;
@@ -55,7 +56,8 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
             conditions.extend(predicates(&query.query, &place));
         }
         if let Some(plan) = planned.filter(|_| !query.incomplete) {
-            queries.extend(finish(query, plan, &place, &catalog, &draft.sources, mistakes));
+            let (sources, ttl) = (&draft.sources, draft.settings.state_ttl);
+            queries.extend(finish(query, plan, &place, &catalog, sources, ttl, mistakes));
         }
     }
     if mistakes.len() > before {
@@ -170,6 +172,7 @@ fn finish(
     place: &Place<'_>,
     catalog: &Catalog,
     sources: &[Arc<Source>],
+    state_ttl: Option<Duration>,
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Query> {
     let before = mistakes.len();
@@ -188,8 +191,17 @@ fn finish(
         return None;
     }
     let (emit, name) = (emit_of(draft.emit.as_ref()), draft.name.text);
-    let mut query = Query { name, plan, emit, sink: sink?, span: draft.span };
+    let state_ttl = draft.sink.state_ttl.as_ref().map(|(ttl, _)| *ttl).or(state_ttl);
+    let mut query = Query { name, plan, emit, state_ttl, sink: sink?, span: draft.span };
     let topology = topology(&query, &draft.query, draft.emit, place, sources, mistakes)?;
+    if let Some((_, span)) = &draft.sink.state_ttl
+        && !topology.nodes.iter().any(|node| node.operator.forgets())
+    {
+        let message = "the query keeps nothing by key that is not let go in time anyway";
+        let help = "leave out the time to live of its state";
+        mistakes.push(Diagnostic::error(message, span.clone()).help(help));
+        return None;
+    }
     if topology.updating && query.sink.key.is_empty() {
         let Some(key) = unique_key(&query.plan) else {
             let message = "rows of this answer are replaced, and nothing says by which key";
@@ -271,7 +283,8 @@ pub(crate) fn to_be_shown(
     let (how, sources) = (emit_of(emit.as_ref()), sources_of(&plan));
     let span = name.span.clone();
     let sink = shown_sink();
-    let query = Query { name: name.text.clone(), plan, emit: how, sink, span };
+    let name = name.text.clone();
+    let query = Query { name, plan, emit: how, state_ttl: None, sink, span };
     topology(&query, syntax, emit, place, &sources, mistakes)?;
     Some(query)
 }

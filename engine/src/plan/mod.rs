@@ -21,7 +21,8 @@
 //! - [`unique_key`]: what tells the rows of an answer apart;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
 //!   [`errors`]: what the planner says, as diagnostics; [`predicates`]: where conditions stand;
-//! - [`optimize`]: the rewrites that hold for streams; [`grouping_sets`]: ROLLUP and its like.
+//! - [`optimize`]: the rewrites that hold for streams; [`grouping_sets`]: ROLLUP and its like;
+//!   [`push_down_filter`]: DataFusion's, with one exception.
 //!
 //! Invariants: TOML and SQL come here in the same syntax, so there is one way to lower a query.
 //! A plan's leaves are scans of sources by name. The same file gives the same plan, always. A plan
@@ -41,6 +42,7 @@ pub(crate) mod optimize;
 mod order;
 pub mod predicates;
 mod probe;
+mod push_down_filter;
 pub(crate) mod streamable;
 pub(crate) mod types;
 pub(crate) mod unique_key;

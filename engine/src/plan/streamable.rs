@@ -13,7 +13,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
-use super::window_tables::{WINDOW_END, WINDOW_START, WindowCall};
+use super::window_tables::{WINDOW_END, WINDOW_START};
 use crate::pipeline::tokens::file_span;
 use crate::pipeline::{Diagnostic, SourceFile, Span};
 
@@ -121,15 +121,13 @@ fn with_closing(mut span: Span) -> Span {
 
 /// All that cannot run as a stream in a query and those within it.
 pub(crate) fn check(query: &Query, place: &Place<'_>, mistakes: &mut Vec<Diagnostic>) {
-    let mut check = Check { place, mistakes, windowed: Vec::new() };
+    let mut check = Check { place, mistakes };
     let _ = query.visit(&mut check);
 }
 
 struct Check<'a> {
     place: &'a Place<'a>,
     mistakes: &'a mut Vec<Diagnostic>,
-    /// Queries that stand for tables: the first arguments of window table functions.
-    windowed: Vec<*const Query>,
 }
 
 impl Check<'_> {
@@ -223,7 +221,8 @@ impl Check<'_> {
 
     fn group_by(&mut self, select: &Select) {
         match &select.group_by {
-            GroupByExpr::Expressions(_, modifiers) if modifiers.is_empty() => {}
+            GroupByExpr::Expressions(_, modifiers) | GroupByExpr::All(modifiers)
+                if modifiers.is_empty() => {}
             GroupByExpr::Expressions(..) | GroupByExpr::All(_) => {
                 let message = "GROUP BY takes a list of expressions here";
                 self.refuse(select.group_by.span(), message, "list them");
@@ -233,16 +232,9 @@ impl Check<'_> {
 
     fn expr(&mut self, expr: &Expr) {
         match expr {
-            Expr::Subquery(query) if self.windowed.contains(&std::ptr::from_ref(&**query)) => {}
-            Expr::Subquery(query) => self.subquery(query.span()),
             Expr::Function(function) => self.function(function),
             _ => {}
         }
-    }
-
-    fn subquery(&mut self, span: SqlSpan) {
-        let message = "a query that stands for a value cannot run as a stream yet";
-        self.refuse(span, message, "join with it: CROSS JOIN (SELECT max(…) … FROM …)");
     }
 
     fn function(&mut self, function: &Function) {
@@ -277,10 +269,6 @@ impl Visitor for Check<'_> {
             let message = "FOR SYSTEM_TIME AS OF goes with the join of a stream with a table";
             let help = "such as trips JOIN rates FOR SYSTEM_TIME AS OF trips.at ON …";
             self.refuse(hint.span(), message, help);
-        }
-        let call = WindowCall::of(relation);
-        if let Some(call) = call {
-            self.windowed.extend(call.query().map(std::ptr::from_ref));
         }
         ControlFlow::Continue(())
     }

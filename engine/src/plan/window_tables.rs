@@ -123,17 +123,6 @@ impl<'a> WindowCall<'a> {
         self.name.span()
     }
 
-    /// The query that is windowed, if it is one and no table.
-    pub fn query(&self) -> Option<&'a ast::Query> {
-        self.args.iter().find_map(|arg| match arg {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(ast::Expr::Subquery(query)))
-            | FunctionArg::Named {
-                arg: FunctionArgExpr::Expr(ast::Expr::Subquery(query)), ..
-            } => Some(query.as_ref()),
-            _ => None,
-        })
-    }
-
     pub fn arguments(&self) -> Result<Arguments> {
         let kind = self.kind;
         let lengths = kind.lengths();

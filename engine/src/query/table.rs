@@ -309,6 +309,7 @@ async fn standing_rows(
         name: source.name.clone(),
         plan: optimize(plan)?,
         emit: Emit::Changes,
+        state_ttl: None,
         sink: shown_sink(),
         span: source.span.clone(),
     };

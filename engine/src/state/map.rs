@@ -30,6 +30,9 @@ pub type Bytes = Arc<[u8]>;
 /// What a slot costs beside its bytes: two counted allocations and its place in the tree.
 const SLOT_OVERHEAD: usize = 120;
 
+/// Keys that are held at once while they are removed.
+const REMOVED_TOGETHER_MAX: usize = 8192;
+
 #[derive(Debug)]
 pub struct StateMap {
     /// What its keys begin with in the changelog and on disk.
@@ -208,6 +211,21 @@ impl StateMap {
         let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
         let to = after_prefix(prefix);
         self.range(from, to.as_ref().map(Vec::as_slice))
+    }
+
+    /// Removes all entries whose keys begin with `prefix`.
+    pub fn remove_with_prefix(&mut self, prefix: &[u8]) -> Result<(), DiskError> {
+        let mut after: Option<Bytes> = None;
+        loop {
+            let some = self.with_prefix(prefix, after.as_deref()).take(REMOVED_TOGETHER_MAX);
+            let some: Vec<Bytes> =
+                some.map(|entry| Ok(entry?.0)).collect::<Result<_, DiskError>>()?;
+            let Some(last) = some.last() else { return Ok(()) };
+            after = Some(last.clone());
+            for key in some {
+                self.remove(&key)?;
+            }
+        }
     }
 
     /// The first entry, if there is one.

@@ -225,7 +225,9 @@ impl Task {
         self.watermark = watermark;
         (0..self.operators.len()).try_for_each(|node| {
             let watermark = self.topology.nodes[node].behind(watermark);
-            self.drive(node, now, |operator, out| operator.advance(watermark, out))
+            self.drive(node, now, |operator, out| operator.advance(watermark, out))?;
+            self.node_tallies[node].forgotten = self.operators[node].forgotten();
+            Ok(())
         })
     }
 

@@ -221,6 +221,12 @@ impl Task {
         }
         let operators = topology.nodes.iter().map(|node| {
             let operator = node.operator.clone().start(StateId::of(&node.fingerprint));
+            let operator = operator.map(|mut operator| {
+                if task == 0 {
+                    operator.has_unkeyed();
+                }
+                operator
+            });
             operator.map_err(TaskError::evaluate("an operator"))
         });
         Ok(Task {

@@ -10,7 +10,7 @@ use crate::operators::OperatorSpec;
 use crate::operators::filter_project::Step;
 
 /// What there is of a topology so far.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Builder {
     pub inputs: Vec<Input>,
     pub tables: Vec<TableInput>,

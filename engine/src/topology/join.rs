@@ -3,9 +3,13 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion_common::{JoinType, NullEquality};
+use datafusion_common::{JoinType, NullEquality, ScalarValue};
 use datafusion_expr::utils::{conjunction, split_conjunction};
-use datafusion_expr::{Distinct, Expr, ExprSchemable, Filter, Join, LogicalPlan, TableScan};
+use datafusion_expr::{
+    Distinct, Expr, ExprSchemable, Filter, Join, LogicalPlan, LogicalPlanBuilder, Projection,
+    TableScan, col, lit,
+};
+use datafusion_functions_aggregate::count::count;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
 
@@ -32,12 +36,12 @@ impl Lowering<'_> {
             let rest: Vec<&Expr> = rest.collect();
             return self.temporal_join(join, time, &rest);
         }
+        if join.join_type == JoinType::LeftMark {
+            return self.mark_join(join);
+        }
         let tables = (self.table(&join.left), self.table(&join.right));
-        if join.null_aware {
-            let message = "NOT IN has no answer once the other side has a NULL, so nothing would \
-                           ever be certain";
-            let help = "say NOT EXISTS (SELECT … WHERE other.column = this.column)";
-            return Err(self.no_join(message.to_owned(), help));
+        if join.null_aware && tables.0.is_some() | tables.1.is_none() {
+            return self.not_in(join);
         }
         let (stream, table_first) = match tables {
             (None, Some(_)) => (&join.left, false),
@@ -47,9 +51,15 @@ impl Lowering<'_> {
                 return self.join_of_kept(join, left, right);
             }
         };
+        let before = join.null_aware.then(|| self.built.clone());
         let flow = self.lower(stream)?;
-        if !is_table(&flow, stream) {
+        let about_keys = is_about_keys(join, (table_first, !table_first));
+        if !is_table(&flow, stream) && !about_keys {
             return self.lookup(join, flow, table_first);
+        }
+        if let Some(before) = before {
+            self.built = before;
+            return self.not_in(join);
         }
         // What is looked up must not have changed when a row is taken back.
         let table = self.lower(if table_first { &join.left } else { &join.right })?;
@@ -76,6 +86,64 @@ impl Lowering<'_> {
                 Err(self.no_join(message.to_owned(), help))
             }
         }
+    }
+
+    /// `EXISTS` or `IN` as a value: rows that meet any, and the others.
+    fn mark_join(&mut self, join: &Join) -> Result<Flow, TopologyError> {
+        let mut parts = Vec::new();
+        for (join_type, mark) in [(JoinType::LeftSemi, true), (JoinType::LeftAnti, false)] {
+            let rows = Join { join_type, schema: join.left.schema().clone(), ..join.clone() };
+            let mut exprs: Vec<Expr> =
+                join.left.schema().columns().into_iter().map(Expr::Column).collect();
+            exprs.push(Expr::Literal(ScalarValue::Boolean(Some(mark)), None));
+            let rows = Arc::new(LogicalPlan::Join(rows));
+            let marked = Projection::try_new_with_schema(exprs, rows, join.schema.clone());
+            let marked = marked.map_err(|error| self.expression_error(error))?;
+            parts.push(self.lower(&LogicalPlan::Projection(marked))?);
+        }
+        Ok(Flow::union(join.schema.inner().clone(), parts))
+    }
+
+    /// `NOT IN`, where both sides may change: rows that meet none, if the other side has no rows at
+    /// all, or neither of them a NULL.
+    fn not_in(&mut self, join: &Join) -> Result<Flow, TopologyError> {
+        let [(left, right)] = join.on.as_slice() else {
+            return Err(self.correlated_not_in());
+        };
+        if join.filter.is_some() {
+            return Err(self.correlated_not_in());
+        }
+        let plan = self.rewritten_not_in(join, left, right);
+        self.lower(&plan.map_err(|error| self.expression_error(error))?)
+    }
+
+    fn correlated_not_in(&self) -> TopologyError {
+        let message = "NOT IN (SELECT …) cannot depend on the row it is asked for yet";
+        let help = "say NOT EXISTS (SELECT … WHERE other.column = this.column)";
+        self.no_join(message.to_owned(), help)
+    }
+
+    fn rewritten_not_in(
+        &self,
+        join: &Join,
+        left: &Expr,
+        right: &Expr,
+    ) -> datafusion_common::Result<LogicalPlan> {
+        let certain = Join { null_aware: false, ..join.clone() };
+        let others = LogicalPlanBuilder::from(join.right.as_ref().clone()).aggregate(
+            Vec::<Expr>::new(),
+            vec![count(lit(1i64)).alias("rows"), count(right.clone()).alias("known")],
+        )?;
+        let others = others.alias("__others")?.build()?;
+        let (rows, known) = (col("__others.rows"), col("__others.known"));
+        let holds = rows.clone().is_null().or(rows.clone().eq(lit(0i64)));
+        let holds = holds.or(rows.eq(known).and(left.clone().is_not_null()));
+        let columns: Vec<Expr> = join.schema.columns().into_iter().map(Expr::Column).collect();
+        LogicalPlanBuilder::from(LogicalPlan::Join(certain))
+            .join_on(others, JoinType::Left, [lit(true)])?
+            .filter(holds)?
+            .project(columns)?
+            .build()
     }
 
     /// A stream that meets a table as it was.
@@ -187,6 +255,7 @@ impl Lowering<'_> {
         let stream = self.built.node(vec![stream], Arc::new(distinct), Changes::Final);
         let mut flows = [stream, table];
         flows.rotate_right(witness);
+        // Of keys that are found again nothing comes here, so none of them is left alone.
         let spec = UpdatingJoinSpec { sides: Arc::new(sides) };
         Ok(self.built.node(flows.into(), Arc::new(spec), Changes::Updating))
     }
@@ -202,7 +271,8 @@ impl Lowering<'_> {
             self.check_keyed(join)?;
         }
         let spec = UpdatingJoinSpec { sides: Arc::new(self.sides(join)?) };
-        Ok(self.built.node(vec![left, right], Arc::new(spec), Changes::Updating))
+        let spec = self.forgetting(Arc::new(spec));
+        Ok(self.built.node(vec![left, right], spec, Changes::Updating))
     }
 
     /// A stream that meets a table as it stands.
@@ -216,7 +286,12 @@ impl Lowering<'_> {
             true => (&join.right, &join.left),
             false => (&join.left, &join.right),
         };
-        let kind = lookup_kind(join.join_type, table_first).ok_or_else(|| {
+        let kind = match (join.null_aware, join.filter.is_none() && join.on.len() == 1) {
+            (true, true) => Some(LookupKind::NotIn),
+            (true, false) => return Err(self.correlated_not_in()),
+            (false, _) => lookup_kind(join.join_type, table_first),
+        };
+        let kind = kind.ok_or_else(|| {
             let message = "rows of a table that nothing meets can never come out: there is no end \
                            at which that is known";
             let help = "keep the rows of the stream: stream LEFT JOIN table, or an inner join";
@@ -332,9 +407,16 @@ impl Lowering<'_> {
             by_key: true,
         };
         let flow = self.built.input(input);
-        let key = key.iter().map(|&column| source.columns[column].name.clone()).collect();
-        let spec = NormalizeSpec { schema: rows, key };
-        let mut flow = self.built.node(vec![flow], Arc::new(spec), Changes::Updating);
+        let names: Vec<String> =
+            key.iter().map(|&column| source.columns[column].name.clone()).collect();
+        let keys = names.iter().enumerate().map(|(at, name)| {
+            let behind = wanted.len() + at;
+            Arc::new(Column::new(name, behind)) as Arc<dyn PhysicalExpr>
+        });
+        let keys = vec![keys.collect()];
+        let spec = Arc::new(NormalizeSpec { schema: rows, key: names });
+        let spec = self.forgetting_by(spec, keys);
+        let mut flow = self.built.node(vec![flow], spec, Changes::Updating);
         for step in stage.into_steps() {
             flow = self.built.push(flow, step);
         }

@@ -42,8 +42,9 @@ use crate::operators::aggregate::updating::UpdatingSpec;
 use crate::operators::aggregate::window::WindowSpec;
 use crate::operators::aggregate::window_updates::WindowUpdatesSpec;
 use crate::operators::filter_project::{Stage, Step};
+use crate::operators::idle_keys::IdleKeysSpec;
 use crate::operators::unnest::Unnest;
-use crate::operators::{OperatorSpec, reason};
+use crate::operators::{Distribution, OperatorSpec, reason};
 use crate::pipeline::{Emit, LateRows, Query, Sink, Source, SourceKind};
 use crate::plan::windows::{Shape, WindowError, group_window};
 use crate::time::Watermark;
@@ -165,6 +166,8 @@ pub enum TopologyError {
 struct Lowering<'a> {
     query: &'a str,
     emit: Emit,
+    /// How long keys are kept that are left alone.
+    state_ttl: Option<Duration>,
     /// No aggregate follows what is being lowered.
     outermost: bool,
     sources: &'a [Arc<Source>],
@@ -179,6 +182,7 @@ impl Topology {
         let mut lowering = Lowering {
             query: &query.name,
             emit: query.emit,
+            state_ttl: query.state_ttl,
             outermost: true,
             sources,
             built: Builder::default(),
@@ -369,9 +373,9 @@ impl Lowering<'_> {
         if flow.updating {
             return Ok(self.updating_aggregate(flow, group, Vec::new(), schema));
         }
-        let spec = UpdatingSpec::new(group, Vec::new(), schema);
+        let spec = self.forgetting(Arc::new(UpdatingSpec::new(group, Vec::new(), schema)));
         // A row that was there never goes, so nothing is ever taken back.
-        Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Final))
+        Ok(self.built.node(vec![flow], spec, Changes::Final))
     }
 
     fn updating_aggregate(
@@ -385,7 +389,33 @@ impl Lowering<'_> {
             true => Arc::new(RetractingSpec::new(group, calls, schema)),
             false => Arc::new(UpdatingSpec::new(group, calls, schema)),
         };
+        let spec = self.forgetting(spec);
         self.built.node(vec![flow], spec, Changes::Updating)
+    }
+
+    /// An operator that keeps something of every key that ever came, unless that is left alone for
+    /// too long.
+    fn forgetting(&self, spec: Arc<dyn OperatorSpec>) -> Arc<dyn OperatorSpec> {
+        let sides = [0, 1].map(|side| match spec.distribution(side) {
+            Distribution::ByKey(keys) => keys,
+            Distribution::Together => Vec::new(),
+        });
+        self.forgetting_by(spec, sides.into())
+    }
+
+    /// The same, of one that keeps rows by these; by nothing, it keeps one thing.
+    fn forgetting_by(
+        &self,
+        spec: Arc<dyn OperatorSpec>,
+        keys: Vec<Vec<Arc<dyn PhysicalExpr>>>,
+    ) -> Arc<dyn OperatorSpec> {
+        match self.state_ttl {
+            Some(ttl) if keys.iter().any(|keys| !keys.is_empty()) => {
+                let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+                Arc::new(IdleKeysSpec::new(spec, keys, ttl_ms))
+            }
+            _ => spec,
+        }
     }
 
     fn check_not_updating(&self, flow: &Flow, what: &str) -> Result<(), TopologyError> {

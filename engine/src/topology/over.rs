@@ -16,6 +16,7 @@ use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::ranking::{rank_of, window_function};
 use super::{Changes, Flow, Lowering, TopologyError};
+use crate::operators::OperatorSpec;
 use crate::operators::filter_project::Step;
 use crate::operators::ordered_rows::Ordering;
 use crate::operators::over::OverSpec;
@@ -56,7 +57,8 @@ impl Lowering<'_> {
         }
         let ordering = self.ordering(&window.input, partition_by, order_by)?;
         let spec = OverSpec::new(ordering, calls, None, window.schema.inner().clone());
-        Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Final))
+        let spec = self.forgetting_over(spec);
+        Ok(self.built.node(vec![flow], spec, Changes::Final))
     }
 
     fn check_over(
@@ -138,6 +140,13 @@ impl Lowering<'_> {
         }
     }
 
+    fn forgetting_over(&self, spec: OverSpec) -> Arc<dyn OperatorSpec> {
+        match spec.is_everlasting() {
+            true => self.forgetting(Arc::new(spec)),
+            false => Arc::new(spec),
+        }
+    }
+
     /// The first rows by event time are known once the watermark has passed them.
     pub(super) fn first_by_time(
         &mut self,
@@ -154,7 +163,8 @@ impl Lowering<'_> {
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let calls = vec![OverCall::Rank(rank)];
         let spec = OverSpec::new(ordering, calls, Some((rank, limit)), schema);
-        let flow = self.built.node(vec![flow], Arc::new(spec), Changes::Final);
+        let spec = self.forgetting_over(spec);
+        let flow = self.built.node(vec![flow], spec, Changes::Final);
         let limit = Literal::new(ScalarValue::UInt64(Some(limit)));
         let rank = Arc::new(Column::new(&name, columns));
         let within = BinaryExpr::new(rank, Operator::LtEq, Arc::new(limit));

@@ -279,7 +279,8 @@ impl Lowering<'_> {
             let spec = WindowTopNSpec { top, window };
             return Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Final));
         }
-        Ok(self.built.node(vec![flow], Arc::new(TopNSpec(top)), Changes::Updating))
+        let spec = self.forgetting(Arc::new(TopNSpec(top)));
+        Ok(self.built.node(vec![flow], spec, Changes::Updating))
     }
 
     pub(super) fn ordering(

@@ -41,12 +41,15 @@ pub(super) fn table(
     columns: impl Fn(&GroupState, &[Place<'_>]) -> Result<Vec<ArrayRef>>,
 ) -> Result<KeptTable> {
     let state = GroupState::new(spec.clone(), StateId::of(""))?;
-    let places: Vec<Place<'_>> = runs.keys().copied().collect();
+    // The group without a key may be there, with a run that has no state, before any row.
+    let is_state = |run: &[u8]| spec.calls.is_empty() || !run.is_empty();
+    let of_rows = runs.iter().filter(|(_, runs)| runs.values().any(|run| is_state(run)));
+    let places: Vec<Place<'_>> = of_rows.map(|(place, _)| *place).collect();
     let mut batches = Vec::new();
     for places in places.chunks(GROUPS_MAX) {
         let (mut of_group, mut states) = (Vec::new(), Vec::new());
         for (group, place) in places.iter().enumerate() {
-            for run in runs[place].values() {
+            for run in runs[place].values().filter(|run| is_state(run)) {
                 of_group.push(group);
                 states.push(*run);
             }

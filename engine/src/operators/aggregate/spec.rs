@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow_row::{RowConverter, Rows as KeyRows, SortField};
-use datafusion_common::{Result, plan_err};
+use datafusion_common::{Result, ScalarValue, plan_err};
 use datafusion_expr::GroupsAccumulator;
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::GroupsAccumulatorAdapter;
 use datafusion_physical_expr::PhysicalExpr;
@@ -94,6 +94,12 @@ impl AggregateSpec {
 }
 
 impl AggregateCall {
+    /// What it answers over no rows. (Of a group that was given none, a vectorised accumulator
+    /// may answer anything.)
+    pub(super) fn of_nothing(&self) -> Result<ScalarValue> {
+        self.function.create_accumulator()?.evaluate()
+    }
+
     /// `input`: what its arguments are columns of.
     pub fn new(lowered: LoweredAggregate, input: &Schema) -> Result<AggregateCall> {
         let function = lowered.aggregate;

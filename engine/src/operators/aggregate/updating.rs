@@ -4,7 +4,7 @@
 //! that came in. A group that changed between two flushes comes out once: its old row is taken back
 //! and its new one follows, or only the latter if it is new. One that answers as before does not
 //! come out. Groups come in the order of their keys. An aggregate without GROUP BY has one group,
-//! which is there once a row has come.
+//! which is there from the beginning, and answers as over no rows.
 //!
 //! Old and new row are computed from what is committed before and after, never from what was told,
 //! so they are the same bytes whatever happened in between.
@@ -53,6 +53,8 @@ pub struct UpdatingAggregate {
     groups: GroupState,
     /// Tells answers apart; `None` if nothing is computed.
     answer_codec: Option<RowConverter>,
+    /// The one group without a key is to be told even of no rows.
+    begins: bool,
 }
 
 impl UpdatingSpec {
@@ -104,6 +106,7 @@ impl OperatorSpec for UpdatingSpec {
         Ok(Box::new(UpdatingAggregate {
             answer_codec: answer_codec(&self.aggregate)?,
             groups: GroupState::new(self.aggregate.clone(), id)?,
+            begins: false,
         }))
     }
 }
@@ -182,19 +185,30 @@ pub(super) fn standing<'r>(
     let mut present = Vec::new();
     for (group, of) in of.enumerate() {
         present.push(!of.is_empty());
-        for run in of {
+        for run in of.iter().filter(|run| spec.calls.is_empty() || !run.state.is_empty()) {
             of_group.push(group);
             runs.push(run.state.as_ref());
         }
     }
     if runs.is_empty() {
-        return Ok(absent(spec, present.len()));
+        // Only the group without a key is there without a row.
+        return match present.as_slice() {
+            [true] => of_nothing(spec),
+            _ => Ok(absent(spec, present.len())),
+        };
     }
     let mut merged = Groups::new(spec)?;
     merged.merge_into(spec, &groups.decode(&runs)?, &of_group, present.len())?;
     let order: Vec<usize> = (0..present.len()).collect();
     let answers = GroupState::answers(&mut merged, &order)?;
     Ok(Standing { present: BooleanArray::from(present), answers })
+}
+
+/// How the group without a key stands before any row has come.
+fn of_nothing(spec: &AggregateSpec) -> Result<Standing> {
+    let answers = spec.calls.iter().map(|call| call.of_nothing()?.to_array_of_size(1));
+    let answers = answers.collect::<Result<_>>()?;
+    Ok(Standing { present: BooleanArray::from(vec![true]), answers })
 }
 
 /// How groups stand that are not there. (Accumulators that were given nothing have no groups.)
@@ -211,6 +225,11 @@ impl Operator for UpdatingAggregate {
         spec.arguments(&rows.batch, &mut columns)?;
         let keys = spec.key_rows(&rows.batch, self.groups.key_codec.as_ref())?;
         Ok(Prepared { rows, columns, keys, late: 0, untimed: 0 })
+    }
+
+    fn has_unkeyed(&mut self) {
+        let spec = &self.groups.spec;
+        self.begins = spec.group.is_empty() && !spec.calls.is_empty();
     }
 
     fn apply(&mut self, _side: usize, rows: Prepared, _out: &mut Vec<Rows>) -> Result<()> {
@@ -236,6 +255,14 @@ impl Operator for UpdatingAggregate {
     }
 
     fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
+        if std::mem::take(&mut self.begins)
+            && self.groups.new.table.is_empty()
+            && self.groups.begin(NO_WINDOW)?
+        {
+            let spec = &self.groups.spec;
+            let (before, after) = (absent(spec, 1), of_nothing(spec)?);
+            out.push(told(&spec.schema, &[], self.answer_codec.as_ref(), &before, &after)?);
+        }
         let changed = self.groups.commit()?;
         for part in changed.chunks(TOLD_MAX) {
             let before = standing(&self.groups, part.iter().map(|group| &group.before[..]))?;
@@ -244,6 +271,11 @@ impl Operator for UpdatingAggregate {
             let (schema, codec) = (&self.groups.spec.schema, self.answer_codec.as_ref());
             out.push(told(schema, &columns, codec, &before, &after)?);
         }
+        Ok(())
+    }
+
+    fn forget(&mut self, key: &[u8]) -> Result<()> {
+        self.groups.committed.take(NO_WINDOW, key)?;
         Ok(())
     }
 

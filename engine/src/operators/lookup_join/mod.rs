@@ -41,6 +41,8 @@ pub enum LookupKind {
     Semi,
     /// Those that meet none, as they are.
     Anti,
+    /// Those that are certain to meet none, whatever NULL is: `NOT IN`.
+    NotIn,
 }
 
 /// How a stream is joined with a table.
@@ -86,6 +88,7 @@ impl LookupJoin {
     pub fn apply(&self, rows: Rows, table: &Table) -> Result<Rows> {
         let count = rows.batch.num_rows();
         let met = self.met(&rows.batch, table)?;
+        let uncertain = self.uncertain(&rows.batch, table)?;
         let mut pairs = Pairs::default();
         let mut of_row = met.stream.iter().zip(&met.table).peekable();
         for row in 0..count {
@@ -100,6 +103,7 @@ impl LookupJoin {
                 LookupKind::Inner => false,
                 LookupKind::Semi => any,
                 LookupKind::Outer | LookupKind::Anti => !any,
+                LookupKind::NotIn => !any && !uncertain[row],
             };
             if alone {
                 pairs.push(row, None);
@@ -109,10 +113,28 @@ impl LookupJoin {
         let stream = take_record_batch(&rows.batch, &places)?;
         let found = match self.kind {
             LookupKind::Inner | LookupKind::Outer => table.gather(&pairs.table)?,
-            LookupKind::Semi | LookupKind::Anti => Vec::new(),
+            LookupKind::Semi | LookupKind::Anti | LookupKind::NotIn => Vec::new(),
         };
         let batch = self.together(&stream, found, &self.schema)?;
         rows.with_batch_of(batch, &places)
+    }
+
+    /// Of `NOT IN`, for which rows of the stream nobody knows: where one side is NULL, and there
+    /// is another.
+    fn uncertain(&self, stream: &RecordBatch, table: &Table) -> Result<Vec<bool>> {
+        if self.kind != LookupKind::NotIn || table.rows() == 0 {
+            return Ok(vec![false; stream.num_rows()]);
+        }
+        let mut uncertain = vec![table.has_null(); stream.num_rows()];
+        for key in &self.keys {
+            let nulls = evaluate(stream, key.as_ref())?.logical_nulls();
+            let is_null = |row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+            uncertain
+                .iter_mut()
+                .enumerate()
+                .for_each(|(row, uncertain)| *uncertain |= is_null(row));
+        }
+        Ok(uncertain)
     }
 
     /// All pairs that meet, in the order of the stream.
@@ -168,6 +190,7 @@ impl fmt::Display for LookupJoin {
             LookupKind::Outer => "outer join",
             LookupKind::Semi => "semi join",
             LookupKind::Anti => "anti join",
+            LookupKind::NotIn => "null-aware anti join",
         };
         let keys: Vec<String> = self.keys.iter().map(|key| key.to_string()).collect();
         write!(f, "{kind} table {} by {}", self.table_name, keys.join(", "))?;

@@ -59,6 +59,8 @@ pub struct Table {
     chunks: Vec<Chunk>,
     next: RowId,
     live: u64,
+    /// How many of them have NULL in their join key.
+    nulls: u64,
 }
 
 /// What happens to the table.
@@ -94,12 +96,18 @@ impl Table {
             chunks: Vec::new(),
             next: RowId(0),
             live: 0,
+            nulls: 0,
         })
     }
 
     /// Rows in it.
     pub fn rows(&self) -> u64 {
         self.live
+    }
+
+    /// Whether any has NULL in its join key.
+    pub fn has_null(&self) -> bool {
+        self.nulls > 0
     }
 
     /// Rows in memory, those that are gone included.
@@ -165,11 +173,13 @@ impl Table {
             self.by_join.entry(join_key.clone()).or_default().push(row);
         }
         self.live += 1;
+        self.nulls += u64::from(join_key.is_none());
         self.by_key.insert(key, Current { row, join_key })
     }
 
     fn forget(&mut self, gone: &Current) {
         self.live -= 1;
+        self.nulls -= u64::from(gone.join_key.is_none());
         let Some(join_key) = &gone.join_key else { return };
         if let Some(rows) = self.by_join.get_mut(join_key) {
             if let Ok(at) = rows.binary_search(&gone.row) {

@@ -133,10 +133,12 @@ proptest! {
         stream in prop::collection::vec((prop::option::weighted(0.9, 0..5i64), any::<i64>()), 0..20),
         kind in prop::sample::select(vec![
             LookupKind::Inner, LookupKind::Outer, LookupKind::Semi, LookupKind::Anti,
+            LookupKind::NotIn,
         ]),
         table_first in any::<bool>(),
         filtered in any::<bool>(),
     ) {
+        let filtered = filtered && kind != LookupKind::NotIn;
         let mut table = empty_table(false);
         let mut model = Model::default();
         for part in steps.chunks(7) {
@@ -185,6 +187,13 @@ proptest! {
                 LookupKind::Outer => meets.into_iter().for_each(|row| come(Some(row))),
                 LookupKind::Semi if !meets.is_empty() => come(None),
                 LookupKind::Anti if meets.is_empty() => come(None),
+                LookupKind::NotIn if model.0.is_empty() => come(None),
+                LookupKind::NotIn => {
+                    let has_null = model.0.iter().any(|(_, row)| row.join.is_none());
+                    if k.is_some() && !has_null && meets.is_empty() {
+                        come(None);
+                    }
+                }
                 LookupKind::Semi | LookupKind::Anti => {}
             }
         }

@@ -3,10 +3,10 @@
 //! ```text
 //! rows     see [`ordered_rows`](crate::operators::ordered_rows)  (logged)
 //! running  2 u8, partition → see [`Running::value`]              (logged)
-//! given    3 u8, partition → time up to which rows have come out that the watermark has not passed
-//!          i64                                                   (logged)
+//! given    3 u8, partition → time i64 up to which rows have come out ahead of the watermark
+//!                                                                (logged)
 //! waiting  time i64, place of a row → length of its partition    (rows that have not come out)
-//! due      watermark i64, partition → nothing                    (when there is something to forget)
+//! due      watermark i64, partition → nothing                    (when something may be forgotten)
 //! ```
 //!
 //! A row that has come out says so, unless its time does: those before `out_before_ms` have, where
@@ -119,6 +119,14 @@ impl KeptRows {
 
     pub fn remove(&mut self, place: &Place) -> Result<(), DiskError> {
         self.rows.remove(place)
+    }
+
+    /// Forgets all of a partition, in which no row waits.
+    pub fn forget(&mut self, partition: &[u8]) -> Result<(), DiskError> {
+        self.rows.remove_all(partition)?;
+        self.running.remove(partition)?;
+        self.given.remove(partition)?;
+        Ok(())
     }
 
     pub fn running(&self, partition: &[u8]) -> Result<Running, DiskError> {

@@ -69,6 +69,13 @@ impl OverSpec {
         OverSpec { ordering: Arc::new(ordering), calls, limit, schema, reach }
     }
 
+    /// Whether something is kept of each partition for ever.
+    pub fn is_everlasting(&self) -> bool {
+        let is_bounded = |call: &OverCall| matches!(call, OverCall::FirstWithin { .. });
+        let rows_wait = !self.is_prompt();
+        !rows_wait && self.calls.iter().any(|call| call.is_running() && !is_bounded(call))
+    }
+
     /// Whether rows come out as soon as the watermark has passed them.
     pub fn is_prompt(&self) -> bool {
         self.reach.following_rows == 0 && self.reach.following_ms == 0
@@ -239,6 +246,10 @@ impl Operator for Over {
 
     fn earliest_ms(&self) -> Option<i64> {
         self.kept.first_waiting_ms()
+    }
+
+    fn forget(&mut self, key: &[u8]) -> Result<()> {
+        Ok(self.kept.forget(key)?)
     }
 
     fn maps(&mut self) -> Vec<&mut StateMap> {

@@ -37,6 +37,8 @@ pub struct TopN {
     rows: OrderedRows,
     /// How each partition that has changed since the last flush was told.
     told: BTreeMap<Box<[u8]>, Vec<Ranked>>,
+    /// Rows that are taken back may be gone.
+    may_forget: bool,
 }
 
 impl fmt::Display for TopNSpec {
@@ -73,6 +75,7 @@ impl OperatorSpec for TopNSpec {
             top: self.0.clone(),
             rows: OrderedRows::new(id),
             told: BTreeMap::new(),
+            may_forget: false,
         }))
     }
 }
@@ -118,7 +121,10 @@ impl Operator for TopN {
                 self.told.insert(row.partition.into(), told);
             }
             if rows.is_retraction(at) {
-                self.rows.take_back(&row.place())?;
+                let place = row.place();
+                if !self.may_forget || self.rows.contains(&place)? {
+                    self.rows.take_back(&place)?;
+                }
                 continue;
             }
             let times = &rows.event_times_ms;
@@ -165,6 +171,14 @@ impl Operator for TopN {
             out.push(self.top.rows(&self.codec, &rows, retracts)?);
         }
         Ok(())
+    }
+
+    fn may_forget(&mut self) {
+        self.may_forget = true;
+    }
+
+    fn forget(&mut self, key: &[u8]) -> Result<()> {
+        Ok(self.rows.remove_all(key)?)
     }
 
     fn maps(&mut self) -> Vec<&mut StateMap> {

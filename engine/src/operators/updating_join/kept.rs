@@ -96,6 +96,16 @@ impl KeptRows {
         Ok(value.and_then(|value| KeptRow::decode(place, &value)))
     }
 
+    /// Forgets all rows of a key.
+    pub fn forget(&mut self, key: &[u8]) -> Result<(), DiskError> {
+        self.rows.remove_with_prefix(key)
+    }
+
+    /// How often a row is there.
+    pub fn count(&self, key: &[u8], row: &[u8]) -> Result<i64, DiskError> {
+        Ok(self.get(&[key, row].concat())?.map_or(0, |kept| kept.count.into()))
+    }
+
     /// A row comes once more.
     pub fn add(
         &mut self,

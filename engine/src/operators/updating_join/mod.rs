@@ -17,10 +17,12 @@
 
 mod kept;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
@@ -77,6 +79,7 @@ impl OperatorSpec for UpdatingJoinSpec {
             codecs: Codecs::new(self.sides.clone())?,
             kept: [KeptRows::new(id, 0), KeptRows::new(id, 1)],
             arriving: None,
+            may_forget: false,
         }))
     }
 }
@@ -87,6 +90,8 @@ pub struct UpdatingJoin {
     kept: [KeptRows; 2],
     /// Rows that are on their way in.
     arriving: Option<Arriving>,
+    /// Rows that are taken back may be gone.
+    may_forget: bool,
 }
 
 /// Rows of one side, and how many of them have met what they meet.
@@ -193,6 +198,30 @@ impl UpdatingJoin {
             }
         }
         Ok((found, last, None))
+    }
+
+    /// Rows without those that are taken back and are gone.
+    fn known(&self, side: usize, rows: Rows, columns: &[ArrayRef]) -> Result<Rows> {
+        let keys = self.codecs.encode_keys(columns)?;
+        let encoded = self.codecs.encode_rows(side, &rows.batch)?;
+        let may_meet = self.codecs.may_meet(columns);
+        let mut counts: HashMap<(&[u8], &[u8]), i64> = HashMap::new();
+        let mut known = Vec::with_capacity(rows.len());
+        for row in 0..rows.len() {
+            if may_meet.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                known.push(true);
+                continue;
+            }
+            let place = (keys.row(row), encoded.row(row));
+            let count = match counts.entry(place) {
+                Entry::Occupied(there) => there.into_mut(),
+                Entry::Vacant(free) => free.insert(self.kept[side].count(place.0, place.1)?),
+            };
+            let goes = rows.is_retraction(row);
+            known.push(!goes || *count > 0);
+            *count += if !goes { 1 } else { -i64::from(*count > 0) };
+        }
+        rows.filter(&BooleanArray::from(known))
     }
 
     fn halves<'a>(side: usize, arrived: Half<'a>, kept: Half<'a>) -> [Half<'a>; 2] {
@@ -308,7 +337,11 @@ impl Operator for UpdatingJoin {
     }
 
     fn apply(&mut self, side: usize, rows: Prepared, _out: &mut Vec<Rows>) -> Result<()> {
-        let Prepared { rows, columns, .. } = rows;
+        let Prepared { mut rows, mut columns, .. } = rows;
+        if self.may_forget && rows.retracts.is_some() {
+            rows = self.known(side, rows, &columns)?;
+            columns = self.codecs.key_columns(side, &rows.batch)?;
+        }
         self.arriving = Some(Arriving {
             side,
             keys: self.codecs.encode_keys(&columns)?,
@@ -343,6 +376,14 @@ impl Operator for UpdatingJoin {
 
     fn earliest_ms(&self) -> Option<i64> {
         None
+    }
+
+    fn may_forget(&mut self) {
+        self.may_forget = true;
+    }
+
+    fn forget(&mut self, key: &[u8]) -> Result<()> {
+        Ok(self.kept.iter_mut().try_for_each(|side| side.forget(key))?)
     }
 
     fn maps(&mut self) -> Vec<&mut StateMap> {

@@ -19,6 +19,7 @@ use disk::Disk;
 mod aggregates;
 mod disk;
 mod functions;
+mod idle_keys;
 mod interval_joins;
 mod joins;
 mod kept;
@@ -46,6 +47,8 @@ struct World {
     latest: BTreeMap<Vec<u8>, Value>,
     /// Rows shown less those taken back, and how often each is there.
     shown: BTreeMap<String, i64>,
+    /// Rows that may be taken back are told apart by the sink's key.
+    by_key: bool,
 }
 
 impl World {
@@ -60,6 +63,7 @@ impl World {
             written: HashMap::new(),
             latest: BTreeMap::new(),
             shown: BTreeMap::new(),
+            by_key: true,
         }
     }
 
@@ -150,7 +154,9 @@ impl World {
             for record in batch.records().unwrap().iter() {
                 let record = record.unwrap();
                 if self.topology.updating && *to.topic == *self.topology.sink.topic {
-                    self.upsert(&record);
+                    if self.by_key {
+                        self.upsert(&record);
+                    }
                     continue;
                 }
                 let value = record.value.unwrap().to_vec();

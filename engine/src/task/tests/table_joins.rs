@@ -8,7 +8,7 @@ use crate::pipeline::SourceKind;
 use crate::testing::source;
 
 #[derive(Clone, Debug)]
-enum Edit {
+pub(super) enum Edit {
     Put { id: i64, key: Option<String>, n: Option<i64> },
     Delete { id: i64 },
 }
@@ -27,12 +27,12 @@ fn edits() -> impl Strategy<Value = Vec<Vec<Edit>>> {
     prop::collection::vec(prop::collection::vec(edit(), 1..6), 0..10)
 }
 
-fn people(name: &str) -> Source {
+pub(super) fn people(name: &str) -> Source {
     let columns = [("id", DataType::Int64), ("key", DataType::Utf8), ("n", DataType::Int64)];
     Source { kind: SourceKind::Table { key: vec![0] }, ..source(name, Format::Json, &columns) }
 }
 
-fn log(batches: &[Vec<Edit>]) -> Vec<LogBatch> {
+pub(super) fn log(batches: &[Vec<Edit>]) -> Vec<LogBatch> {
     let mut log: Vec<LogBatch> = Vec::new();
     for batch in batches {
         let mut builder = BatchBuilder::default();
@@ -54,7 +54,7 @@ fn log(batches: &[Vec<Edit>]) -> Vec<LogBatch> {
     log
 }
 
-fn final_rows(source: &Source, batches: &[Vec<Edit>]) -> RecordBatch {
+pub(super) fn final_rows(source: &Source, batches: &[Vec<Edit>]) -> RecordBatch {
     let mut rows = BTreeMap::new();
     for edit in batches.iter().flatten() {
         match edit {
@@ -137,7 +137,7 @@ proptest! {
         left in edits(),
         right in edits(),
         steps in prop::collection::vec((0..2usize, 1..3usize, fate()), 0..30),
-        form in 0..10usize,
+        form in 0..21usize,
     ) {
         let (sql, key) = [
             ("SELECT id, upper(key) AS k FROM l WHERE n > 1", &[0][..]),
@@ -153,6 +153,20 @@ proptest! {
             ("SELECT key FROM l INTERSECT SELECT key FROM r", &[0]),
             ("SELECT key, n FROM l EXCEPT SELECT key, n FROM r", &[0, 1]),
             ("SELECT l.id, t.total FROM l LEFT JOIN (SELECT sum(n) AS total FROM r) AS t ON true", &[0]),
+            ("SELECT id, key FROM l WHERE n NOT IN (SELECT n FROM r)", &[0]),
+            ("SELECT id, key FROM l WHERE n NOT IN (SELECT n FROM r WHERE n > 1 AND key = 'a')", &[0]),
+            ("SELECT id FROM l WHERE n > (SELECT avg(n) FROM r)", &[0]),
+            ("SELECT id, n - (SELECT min(n) FROM l) AS above FROM l", &[0]),
+            ("SELECT id FROM l WHERE n = (SELECT count(*) FROM r WHERE key = 'b')", &[0]),
+            ("SELECT id FROM l WHERE n < (SELECT count(*) FROM r WHERE r.key = l.key)", &[0]),
+            ("SELECT key, count(*) AS c FROM l GROUP BY key
+              HAVING count(*) >= (SELECT count(DISTINCT n) FROM r)", &[0]),
+            ("SELECT id FROM l WHERE key = 'a' OR n IN (SELECT id FROM r)", &[0]),
+            ("SELECT id FROM l WHERE key = 'a' OR NOT EXISTS (SELECT 1 FROM r WHERE r.id = l.n)", &[0]),
+            ("SELECT l.id, c.c FROM l, LATERAL (SELECT count(*) AS c FROM r WHERE r.n = l.n) AS c",
+             &[0]),
+            ("SELECT max(n) AS most, min(key) AS least, count(DISTINCT key) AS keys, avg(n) AS mean
+              FROM l WHERE n > 1", &[]),
         ][form];
         check(sql, key, &left, &right, &steps);
     }

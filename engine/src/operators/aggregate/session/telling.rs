@@ -2,8 +2,8 @@
 //!
 //! The rule is that of [`window_updates`](super::super::window_updates). What a session gave is
 //! taken back when it grows, for its bounds are part of its row; so is what each of several gave
-//! that became one. What was told is what is settled: committed runs, and bounds as they were before
-//! they changed.
+//! that became one. What was told is what is settled: committed runs, and bounds as they were
+//! before they changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
