@@ -29,9 +29,18 @@ const EVENTS: usize = 10_000;
 const PARTITIONS: i32 = 2;
 
 /// What batch SQL has to be asked where it has no words for the query.
-const ORACLES: &[(&str, &str)] = &[(
-    "q11",
-    "SELECT bidder, count(*) AS bid_count, min(date_time) AS starttime,
+const ORACLES: &[(&str, &str)] = &[
+    (
+        "q12",
+        // All records have arrived in the same second.
+        "SELECT bidder, count(*) AS bid_count,
+            arrow_cast(0, 'Timestamp(Millisecond, None)') AS starttime,
+            arrow_cast(10000, 'Timestamp(Millisecond, None)') AS endtime
+     FROM bid GROUP BY bidder",
+    ),
+    (
+        "q11",
+        "SELECT bidder, count(*) AS bid_count, min(date_time) AS starttime,
             arrow_cast(max(date_time) + INTERVAL '10' SECOND, 'Timestamp(Millisecond, None)')
               AS endtime
      FROM (
@@ -48,7 +57,8 @@ const ORACLES: &[(&str, &str)] = &[(
        )
      )
      GROUP BY bidder, island",
-)];
+    ),
+];
 
 /// Records of each topic, in order.
 type Topics = BTreeMap<&'static str, Vec<String>>;
