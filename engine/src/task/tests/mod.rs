@@ -24,6 +24,7 @@ mod interval_joins;
 mod joins;
 mod kept;
 mod lists;
+mod random_queries;
 mod ranking;
 mod split;
 mod table_joins;
