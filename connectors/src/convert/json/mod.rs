@@ -60,6 +60,8 @@ pub struct JsonConverter {
     writer: Writer,
     written: HashMap<Schema, Bytes>,
     read: HashMap<Bytes, Option<Schema>>,
+    /// The text of the schema that was read last, which most often is the next one's too.
+    last_read: (Bytes, Option<Schema>),
 }
 
 impl JsonConverter {
@@ -71,6 +73,7 @@ impl JsonConverter {
             writer: Writer { decimals: options.decimals, replace_null_with_default },
             written: HashMap::new(),
             read: HashMap::new(),
+            last_read: (Bytes::new(), None),
         }
     }
 
@@ -118,7 +121,7 @@ impl JsonConverter {
             let Some(json) = parse::parse(bytes)? else { return Ok(SchemaAndValue::NULL) };
             return Ok(SchemaAndValue::schemaless(self.reader.value(None, &json)?));
         }
-        let Some((schema, payload)) = parse::parse_envelope(bytes)? else {
+        let Some((schema, payload)) = parse::parse_envelope(bytes, &self.last_read.0)? else {
             return Err(DataError::new(
                 "JSON with schemas is an object with the fields \"schema\" and \"payload\" and \
                  no others; for plain JSON set schemas.enable=false for this converter",
@@ -131,7 +134,11 @@ impl JsonConverter {
     }
 
     fn read_schema(&mut self, text: Bytes) -> Result<Option<Schema>, DataError> {
-        if let Some(known) = self.read.get(&text) {
+        if text == self.last_read.0 {
+            return Ok(self.last_read.1.clone());
+        }
+        if let Some((kept, known)) = self.read.get_key_value(&text) {
+            self.last_read = (kept.clone(), known.clone());
             return Ok(known.clone());
         }
         let json = parse::parse(&text)?.expect("it was cut out of a larger text as a value");
@@ -140,7 +147,9 @@ impl JsonConverter {
             self.read.clear();
         }
         // A copy: the text is a part of its record, which need not be kept for it.
-        self.read.insert(Bytes::copy_from_slice(&text), schema.clone());
+        let kept = Bytes::copy_from_slice(&text);
+        self.last_read = (kept.clone(), schema.clone());
+        self.read.insert(kept, schema.clone());
         Ok(schema)
     }
 }

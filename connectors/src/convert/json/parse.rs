@@ -64,8 +64,12 @@ pub(super) fn parse(bytes: &Bytes) -> Result<Option<Json>, DataError> {
 }
 
 /// The two fields of `{"schema": …, "payload": …}`: the first as text, to be looked up, the
-/// second as a tree. `None` if that is not what the text is.
-pub(super) fn parse_envelope(bytes: &Bytes) -> Result<Option<(Bytes, Json)>, DataError> {
+/// second as a tree. `None` if that is not what the text is. `expected` is an object that the
+/// first most likely is: then it need not be looked through.
+pub(super) fn parse_envelope(
+    bytes: &Bytes,
+    expected: &[u8],
+) -> Result<Option<(Bytes, Json)>, DataError> {
     let mut parser = Parser::new(bytes)?;
     let (mut schema, mut payload) = (None, None);
     if parser.peek() != Some(b'{') {
@@ -73,7 +77,7 @@ pub(super) fn parse_envelope(bytes: &Bytes) -> Result<Option<(Bytes, Json)>, Dat
     }
     parser.fields(|parser, name| {
         match name.as_str() {
-            "schema" => schema = Some(parser.skipped()?),
+            "schema" => schema = Some(parser.skipped_if(expected)?),
             "payload" => payload = Some(parser.value(1)?),
             _ => {
                 schema = None;
@@ -156,6 +160,17 @@ impl<'a> Parser<'a> {
             Some(b'-' | b'0'..=b'9') => self.number(),
             _ => Err(self.error("a JSON value")),
         }
+    }
+
+    /// Passes over a value, quickly if it is the object `expected`: that ends with its own brace.
+    fn skipped_if(&mut self, expected: &[u8]) -> Result<Bytes, DataError> {
+        self.peek();
+        if expected.ends_with(b"}") && self.bytes[self.at..].starts_with(expected) {
+            let from = self.at;
+            self.at += expected.len();
+            return Ok(self.bytes.slice(from..self.at));
+        }
+        self.skipped()
     }
 
     /// Passes over a value and gives its text.
@@ -441,11 +456,15 @@ mod tests {
 
     #[test]
     fn an_envelope_has_both_fields_and_no_other() {
-        let envelope = |text: &'static str| parse_envelope(&Bytes::from_static(text.as_bytes()));
+        let envelope =
+            |text: &'static str| parse_envelope(&Bytes::from_static(text.as_bytes()), b"{}");
         let (schema, payload) =
             envelope(r#"{"payload": 1, "schema": {"a": ["}\"", 1.5]} }"#).unwrap().unwrap();
         assert_eq!(&schema[..], br#"{"a": ["}\"", 1.5]}"#);
         assert_eq!(payload, Json::Number("1".into()));
+        let quick = envelope(r#"{"schema": {},"payload":1}"#).unwrap().unwrap();
+        assert_eq!(quick, (Bytes::from_static(b"{}"), Json::Number("1".into())));
+        assert!(envelope(r#"{"schema": {}x,"payload":1}"#).is_err());
         for text in [r#"{"payload":1}"#, r#"{"schema":null,"payload":1,"x":2}"#, "1", "{}"] {
             assert_eq!(envelope(text), Ok(None), "{text}");
         }
@@ -466,7 +485,7 @@ mod tests {
                         || why.contains("unexpected end of hex escape"), "{}", why);
                 }
             }
-            let _ = parse_envelope(&Bytes::from(text));
+            let _ = parse_envelope(&Bytes::from(text), b"{}");
         }
 
         #[test]
