@@ -8,6 +8,8 @@
 //! does in the original. The encoding of the answer is left out on the batch side. Processor time
 //! is that of all threads: records per second of it are what one core does.
 
+mod stopwatch;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use engine::runtime::{Runtime, RuntimeOptions};
 use engine::task::{Position, Task, TaskSetup};
 use engine::time::WallTime;
 use engine::topology::Topology;
+use stopwatch::{Stopwatch, Took, median};
 
 /// How often each line stands in the input.
 const COPIES: usize = 20;
@@ -43,37 +46,6 @@ const SQL: &str = "
     FROM flights
     GROUP BY tumble_start(time_hour, INTERVAL '1 hour'), tumble_end(time_hour, INTERVAL '1 hour'),
              origin";
-
-/// How long something took, and how much of the processor's time.
-#[derive(Clone, Copy)]
-struct Took {
-    wall: Duration,
-    processor: Duration,
-}
-
-struct Stopwatch {
-    wall: Instant,
-    processor: Duration,
-}
-
-impl Stopwatch {
-    fn start() -> Stopwatch {
-        Stopwatch { wall: Instant::now(), processor: processor_time() }
-    }
-
-    fn read(&self) -> Took {
-        Took { wall: self.wall.elapsed(), processor: processor_time() - self.processor }
-    }
-}
-
-/// Of all threads of this process so far, in user and kernel mode.
-fn processor_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux says it there");
-    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-    // The 14th and the 15th field (proc_pid_stat(5)), in ticks of 10 ms; two came before ") ".
-    let ticks: u64 = fields.skip(11).take(2).map(|ticks| ticks.parse().unwrap_or(0)).sum();
-    Duration::from_millis(ticks * 10)
-}
 
 fn main() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in a workspace");
@@ -246,14 +218,4 @@ async fn run_batch(pipeline: &Pipeline, file: &Path) -> (Took, usize) {
     context.register_csv("flights", path, options).await.expect("a CSV file");
     let rows = context.sql(SQL).await.expect("SQL").collect().await.expect("an answer");
     (watch.read(), rows.iter().map(|batch| batch.num_rows()).sum())
-}
-
-/// Of each by itself.
-fn median(took: Vec<Took>) -> Took {
-    let middle = |of: fn(&Took) -> Duration| {
-        let mut times: Vec<Duration> = took.iter().map(of).collect();
-        times.sort_unstable();
-        times[times.len() / 2]
-    };
-    Took { wall: middle(|took| took.wall), processor: middle(|took| took.processor) }
 }

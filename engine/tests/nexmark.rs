@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Cursor;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -18,12 +17,13 @@ use datafusion::datasource::{MemTable, provider_as_source};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_expr::{LogicalPlan, LogicalPlanBuilder};
-use engine::pipeline::{Pipeline, Query, Source, load};
+use engine::pipeline::{Query, Source};
 use engine::runtime::{Runtime, RuntimeOptions};
-use nexmark::EventGenerator;
-use nexmark::config::NexmarkConfig;
-use nexmark::event::Event;
-use serde_json::{Value, json};
+use nexmark_events::{Topics, events, pipelines};
+use serde_json::Value;
+
+#[path = "../benches/nexmark_events/mod.rs"]
+mod nexmark_events;
 
 const EVENTS: usize = 10_000;
 const PARTITIONS: i32 = 2;
@@ -59,62 +59,6 @@ const ORACLES: &[(&str, &str)] = &[
      GROUP BY bidder, island",
     ),
 ];
-
-/// Records of each topic, in order.
-type Topics = BTreeMap<&'static str, Vec<String>>;
-
-fn events() -> Topics {
-    // A second of real time holds few events, so that windows have some to close.
-    let config = NexmarkConfig { base_time: 1_700_000_000_000, ..NexmarkConfig::default() };
-    let mut topics = Topics::new();
-    for event in EventGenerator::new(config).take(EVENTS) {
-        let (topic, value) = match event {
-            Event::Person(one) => (
-                "nexmark-person",
-                json!({
-                    "id": one.id, "name": one.name, "email_address": one.email_address,
-                    "credit_card": one.credit_card, "city": one.city, "state": one.state.to_uppercase(),
-                    "date_time": one.date_time, "extra": one.extra,
-                }),
-            ),
-            Event::Auction(one) => (
-                "nexmark-auction",
-                json!({
-                    "id": one.id, "item_name": one.item_name, "description": one.description,
-                    "initial_bid": one.initial_bid, "reserve": one.reserve,
-                    "date_time": one.date_time, "expires": one.expires, "seller": one.seller,
-                    "category": one.category, "extra": one.extra,
-                }),
-            ),
-            Event::Bid(one) => (
-                "nexmark-bid",
-                json!({
-                    "auction": one.auction, "bidder": one.bidder, "price": one.price,
-                    "channel": one.channel, "url": one.url, "date_time": one.date_time,
-                    "extra": one.extra,
-                }),
-            ),
-        };
-        topics.entry(topic).or_default().push(value.to_string());
-    }
-    let side = |key: usize| json!({"key": key, "value": format!("side {key}")}).to_string();
-    topics.insert("nexmark-side", (0..1000).map(side).collect());
-    topics
-}
-
-fn pipelines() -> Vec<Pipeline> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("pipelines/nexmark");
-    let mut files: Vec<PathBuf> =
-        folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "sql"));
-    files.sort();
-    assert!(files.len() > 10, "{files:?}");
-    let one = |file: PathBuf| {
-        let (mut found, _) = load(&[file]).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
-        found.remove(0)
-    };
-    files.into_iter().map(one).collect()
-}
 
 /// The plan over the rows that the topics hold.
 async fn batch(query: &Query, sources: &[Arc<Source>], topics: &Topics) -> Vec<Value> {
@@ -241,7 +185,7 @@ impl World {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_query_answers_what_batch_answers() {
-    let topics = events();
+    let topics = events(EVENTS);
     let world = World::new(&topics).await;
     for tasks in [1, 2] {
         let mut wrong = Vec::new();

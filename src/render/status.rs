@@ -66,7 +66,11 @@ impl Progress {
 
     /// Shows `reading` unless the last one is too fresh.
     pub fn show(&mut self, reading: &Reading, now: Instant) {
-        if self.began.as_ref().is_none_or(|(phase, _, _)| *phase != reading.phase) {
+        // Less is done than before where others have taken over some of it.
+        let goes_on = |(phase, _, done): &(String, Instant, u64)| {
+            *phase == reading.phase && *done <= reading.done
+        };
+        if !self.began.as_ref().is_some_and(goes_on) {
             self.began = Some((reading.phase.clone(), now, reading.done));
         }
         let due = self.last_line.is_none_or(|last| now.duration_since(last) >= self.interval());

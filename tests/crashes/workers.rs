@@ -57,8 +57,9 @@ fn shared_by_workers(address: &str) {
     let (mut random, rounds) = course(ROUNDS);
     let place = tempdir().unwrap();
     let dir = place.path();
-    fs::write(dir.join("shop.toml"), format!("{SETTINGS}{QUERY}")).unwrap();
-    for topic in ["orders", "payments"] {
+    let query = QUERY.replace("idle_timeout", "late = { topic = \"late\" }, idle_timeout");
+    fs::write(dir.join("shop.toml"), format!("{SETTINGS}{query}")).unwrap();
+    for topic in ["orders", "payments", "late"] {
         let create = ["topics", "create", topic, "--partitions", "4"];
         succeed(dir, &[&create[..], &["--bootstrap-server", address]].concat());
     }
@@ -98,8 +99,12 @@ fn shared_by_workers(address: &str) {
     let said = succeed(dir, &[&run[..], &["--data-dir", "last"]].concat()).stderr;
     let said = String::from_utf8(said).unwrap();
     assert!(!said.contains("late"), "{said}");
-    let topic = ["consume", "revenue", "--until-end", "--bootstrap-server", address];
-    let found = answered(&stdout(&succeed(dir, &topic)));
+    let all_of = |topic: &str| {
+        let consume = ["consume", topic, "--until-end", "--bootstrap-server", address];
+        stdout(&succeed(dir, &consume))
+    };
+    assert_eq!(all_of("late"), "", "late rows");
+    let found = answered(&all_of("revenue"));
     assert!(shop.expected.len() as u64 > rounds, "{}", shop.expected.len());
     assert_eq!(found, shop.expected);
 }

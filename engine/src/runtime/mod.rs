@@ -214,7 +214,7 @@ pub enum RunError {
          {tasks}: its state is kept task by task; set tasks = {found}, or start again without the \
          state with --reset-state"
     )]
-    OtherTasks { pipeline: Arc<str>, query: Arc<str>, found: String, tasks: usize },
+    OtherTasks { pipeline: Arc<str>, query: Arc<str>, found: usize, tasks: usize },
     #[error("query '{query}' panicked; this is a bug in Millstream")]
     Panicked { query: String },
 }

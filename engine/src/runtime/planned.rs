@@ -6,6 +6,7 @@ use std::time::Duration;
 use broker::client::ClientError;
 use broker::ids::TopicPartition;
 
+use super::restore::Note;
 use super::shown::ShownFrom;
 use super::{RunError, now, topics};
 use crate::pipeline::{Guarantee, Pipeline};
@@ -197,12 +198,11 @@ impl Planned {
         format!("{}-{}-tasks", self.name(), self.tasks)
     }
 
-    /// What is committed beside an offset.
-    pub fn offset_metadata(&self) -> String {
-        match self.tasks {
-            1 => String::new(),
-            tasks => format!("tasks={tasks}"),
-        }
+    /// What is committed beside the offset of a partition.
+    pub fn note(&self, task: &Task, partition: &TopicPartition) -> Note {
+        let has_no_state = self.tasks > 1 && !task.is_stateful();
+        let latest_ms = if has_no_state { task.latest_ms(partition) } else { None };
+        Note { tasks: self.tasks, latest_ms }
     }
 
     pub fn task_error(&self, error: TaskError) -> RunError {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::ends::ends;
 use super::planned::Planned;
 use super::progress::Reports;
-use super::restore::{Place, places};
+use super::restore::{Note, Place, places};
 use super::snapshots::{RestoreError, Restored, SharedStateDir, Snapshots};
 use super::tables::TableReader;
 use super::topics::Partitions;
@@ -141,8 +141,15 @@ impl QueryRun {
             Some(shown) => shown.places(),
             None => self.places(meta.as_ref()).await?,
         };
-        for Place { partition, position, .. } in &places {
+        for Place { partition, position, note, .. } in &places {
+            if let Some(latest_ms) = note.and_then(|note| note.latest_ms) {
+                task.restore_clock(partition, latest_ms);
+            }
             task.start_at(partition, *position, now());
+        }
+        if places.iter().any(|place| place.note.is_some_and(|note| note.latest_ms.is_some())) {
+            // Whoever reads what this task writes hears how far it has come, new rows or not.
+            task.tick(now()).map_err(|error| self.task_error(error))?;
         }
         let assigned = places.iter().map(|place| (place.partition.clone(), place.position.next));
         let reader = self.client.reader(ReaderOptions::partitions(assigned.collect())).await;
@@ -251,16 +258,13 @@ impl QueryRun {
         let places = places(client, &self.planned.group(), partitions, meta, false)
             .await
             .map_err(self.client_error("its place in its inputs cannot be found"))?;
-        let metadata = self.planned.offset_metadata();
-        let is_other = |place: &&Place| place.metadata.as_ref().is_some_and(|of| *of != metadata);
-        if let Some(other) = places.iter().find(is_other).filter(|_| self.planned.is_stateful) {
-            let found = other.metadata.as_deref().and_then(|of| of.strip_prefix("tasks="));
-            return Err(RunError::OtherTasks {
-                pipeline: self.planned.pipeline.clone(),
-                query: self.planned.query.clone(),
-                found: found.unwrap_or("1").to_owned(),
-                tasks: self.planned.tasks,
-            });
+        let tasks = self.planned.tasks;
+        let mut notes = places.iter().filter_map(|place| place.note);
+        if let Some(Note { tasks: found, .. }) = notes.find(|note| note.tasks != tasks)
+            && self.planned.is_stateful
+        {
+            let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
+            return Err(RunError::OtherTasks { pipeline, query, found, tasks });
         }
         for Place { partition, position, lost, .. } in &places {
             if position.next > position.end {

@@ -5,7 +5,7 @@ use broker::client::{Client, ClientError};
 
 use super::RunError;
 use super::planned::Planned;
-use super::restore::{ReadError, Wanted, places, read_changelog};
+use super::restore::{Note, ReadError, Wanted, places, read_changelog};
 use super::topics::Partitions;
 use super::writer::Writer;
 use crate::state::StateError;
@@ -48,7 +48,7 @@ async fn reset_task(
     let offsets = places.into_iter().map(|place| {
         let is_exchange = planned.reads_exchange(&place.partition.topic);
         let next = if is_exchange { place.position.end } else { place.position.next };
-        (place.partition, next)
+        (place.partition, next, Note { tasks: planned.tasks, latest_ms: None })
     });
-    writer.commit(offsets.collect()).await.map_err(failed)?.await.map_err(failed)
+    writer.commit(offsets).await.map_err(failed)?.await.map_err(failed)
 }

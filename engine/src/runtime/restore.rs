@@ -4,6 +4,8 @@
 //! the changelog count; otherwise those of the group. A partition that was never read starts at
 //! its first record.
 
+use std::fmt;
+
 use broker::client::{Client, ClientError, Isolation, OffsetSpec, ReaderEvent, ReaderOptions};
 use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchError;
@@ -71,6 +73,41 @@ async fn bounds(
     Ok((start.unwrap_or_default(), end.unwrap_or_default()))
 }
 
+/// What is committed beside an offset, where several tasks share a query:
+/// `tasks=4 latest_ms=1767225600000`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    pub tasks: usize,
+    /// The latest event time read from the partition, of a task that has no state to keep it in:
+    /// without it, nobody behind the task would learn what is late before the next row comes.
+    pub latest_ms: Option<i64>,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.tasks > 1 {
+            write!(f, "tasks={}", self.tasks)?;
+        }
+        match self.latest_ms {
+            Some(latest_ms) => write!(f, " latest_ms={latest_ms}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Note {
+    /// What is not known is left out: others may have committed in the group.
+    fn parse(text: &str) -> Note {
+        let value = |name: &str| {
+            text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        };
+        Note {
+            tasks: value("tasks").and_then(|tasks| tasks.parse().ok()).unwrap_or(1),
+            latest_ms: value("latest_ms").and_then(|latest_ms| latest_ms.parse().ok()),
+        }
+    }
+}
+
 /// A partition and where reading it goes on.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -81,7 +118,7 @@ pub struct Place {
     /// Records that an earlier run had not read and that are gone.
     pub lost: i64,
     /// What was committed beside the offset, if it counts.
-    pub metadata: Option<String>,
+    pub note: Option<Note>,
 }
 
 /// Looks up where to go on. `from_start` forgets what earlier runs did.
@@ -95,7 +132,7 @@ pub async fn places(
     let starts = client.list_offsets(&partitions, OffsetSpec::Earliest).await?;
     let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
     let ends = client.list_offsets(&partitions, latest).await?;
-    let committed: Vec<Option<(Offset, Option<String>)>> = match meta {
+    let committed: Vec<Option<(Offset, Option<Note>)>> = match meta {
         _ if from_start => vec![None; partitions.len()],
         Some(meta) => {
             let offset = |partition| Some((meta.offset(partition)?, None));
@@ -104,19 +141,40 @@ pub async fn places(
         None => {
             let committed = client.committed_offsets(group, &partitions).await?;
             let committed = committed.into_iter();
-            committed.map(|offset| offset.map(|at| (at.offset, Some(at.metadata)))).collect()
+            committed
+                .map(|offset| offset.map(|at| (at.offset, Some(Note::parse(&at.metadata)))))
+                .collect()
         }
     };
     let places = partitions.into_iter().zip(starts).zip(ends).zip(committed);
     Ok(places
         .map(|(((partition, start), end), committed)| {
             let start = start.unwrap_or_default();
-            let (committed, metadata) = committed.unzip();
-            let metadata = metadata.flatten();
+            let (committed, note) = committed.unzip();
+            let note = note.flatten();
             let next = committed.unwrap_or(start).max(start);
             let position = Position { next, end: end.unwrap_or(start) };
             let lost = committed.map_or(0, |committed| next.since(committed));
-            Place { partition, position, resumed: committed.is_some(), lost, metadata }
+            Place { partition, position, resumed: committed.is_some(), lost, note }
         })
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_is_read_as_it_was_written() {
+        for note in [
+            Note { tasks: 1, latest_ms: None },
+            Note { tasks: 4, latest_ms: None },
+            Note { tasks: 4, latest_ms: Some(-7) },
+        ] {
+            assert_eq!(Note::parse(&note.to_string()), note);
+        }
+        assert_eq!(Note { tasks: 4, latest_ms: Some(17) }.to_string(), "tasks=4 latest_ms=17");
+        let of_others = Note::parse("AgAAAXqcD2s= by someone else latest_ms=soon");
+        assert_eq!(of_others, Note { tasks: 1, latest_ms: None });
+    }
 }

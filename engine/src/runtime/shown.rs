@@ -40,7 +40,7 @@ impl ShownFrom {
             position: Position { next: at.start, end: at.end.max(at.start) },
             resumed: false,
             lost: 0,
-            metadata: None,
+            note: None,
         });
         places.collect()
     }

@@ -13,6 +13,7 @@ use broker::record::BatchBuilder;
 
 use super::now;
 use super::planned::Planned;
+use super::restore::Note;
 use crate::pipeline::Guarantee;
 use crate::state::changelog::Change;
 
@@ -29,8 +30,6 @@ pub struct Writer {
     at_once: Option<Box<dyn Producer>>,
     group: String,
     changelog: TopicPartition,
-    /// Stands beside each offset: how many tasks shared the query.
-    metadata: String,
 }
 
 impl Writer {
@@ -56,7 +55,6 @@ impl Writer {
             at_once,
             group: planned.group(),
             changelog: planned.changelog(),
-            metadata: planned.offset_metadata(),
         })
     }
 
@@ -98,13 +96,13 @@ impl Writer {
     /// Begins to commit all that was sent since the last time.
     pub async fn commit(
         &mut self,
-        offsets: Vec<(TopicPartition, Offset)>,
+        offsets: impl Iterator<Item = (TopicPartition, Offset, Note)>,
     ) -> Result<Committing, ClientError> {
-        let committed = |offset| CommittedOffset { offset, metadata: self.metadata.clone() };
+        let committed = |offset, note: Note| CommittedOffset { offset, metadata: note.to_string() };
         let offsets = TransactionOffsets {
             group: self.group.clone(),
             membership: None,
-            offsets: offsets.into_iter().map(|(at, offset)| (at, committed(offset))).collect(),
+            offsets: offsets.map(|(at, offset, note)| (at, committed(offset, note))).collect(),
         };
         // The place in the input moves on only behind rows that are there for good.
         let flushing = self.at_once.as_mut().map(|producer| producer.flushing());

@@ -314,6 +314,25 @@ impl Task {
         self.clocks_read(partition, false, position.next >= position.end, now);
     }
 
+    /// The latest event time that was read from a partition, if it is read for its rows.
+    pub fn latest_ms(&self, partition: &TopicPartition) -> Option<i64> {
+        let inputs = self.topology.inputs.iter().zip(&self.clocks);
+        let clocks = inputs.filter(|(input, _)| input.source.topic == *partition.topic);
+        let latest = clocks.flat_map(|(_, clock)| clock.latest());
+        // Two inputs that read one topic take its time from different columns, perhaps.
+        let of_partition = latest.filter(|(number, _)| *number == partition.partition);
+        of_partition.map(|(_, latest_ms)| latest_ms).min()
+    }
+
+    /// Takes up a partition's clock where an earlier run left it.
+    pub fn restore_clock(&mut self, partition: &TopicPartition, latest_ms: i64) {
+        for (input, clock) in self.topology.inputs.iter().zip(&mut self.clocks) {
+            if input.source.topic == *partition.topic {
+                clock.restore(partition.partition, latest_ms);
+            }
+        }
+    }
+
     pub fn positions(&self) -> impl Iterator<Item = (&TopicPartition, Position)> {
         self.positions.iter().map(|(partition, position)| (partition, *position))
     }

@@ -84,7 +84,11 @@ impl QueryRun {
         let committing = async {
             writer.send(outputs).await?;
             writer.send_changes(&changes).await?;
-            writer.commit(offsets.clone()).await
+            let task = &running.task;
+            let noted = offsets
+                .iter()
+                .map(|(at, offset)| (at.clone(), *offset, self.planned.note(task, at)));
+            writer.commit(noted).await
         };
         let committing = committing.await.map_err(self.client_error("committing"))?;
         running.under_way = Some(UnderWay {
