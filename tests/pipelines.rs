@@ -123,6 +123,11 @@ fn the_answer_until_the_end_is_that_of_batch_sql() {
         assert_eq!(rows(&file), expected, "{form}: the sink's file");
         let topic = ["consume", "delays-by-hour", "--until-end", "--data-dir", "data"];
         assert_eq!(rows(&stdout(&succeed(place.path(), &topic))), expected, "{form}: the topic");
+        // The flights are years old, and so are the timestamps of what is said about them.
+        let describe = ["configs", "describe", "--topic", "delays-by-hour", "--data-dir", "data"];
+        let configs = stdout(&succeed(place.path(), &describe));
+        let retention = configs.lines().find(|line| line.starts_with("retention.ms"));
+        assert!(retention.is_some_and(|line| line.contains(" -1")), "{configs}");
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(said.contains("read 27,004 rows"), "{said}");
         assert!(!said.contains("late"), "{said}");

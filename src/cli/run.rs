@@ -116,7 +116,7 @@ pub async fn run(args: RunArgs, stop: CancellationToken) -> Result<(), Failure> 
     let began = Instant::now();
     let told = QueryStatus::default();
     let done = match args.listen.serve_metrics(&connection, told.clone()).await {
-        Ok(metrics) => match Session::start(&args, &connection, metrics, told, loaded) {
+        Ok(metrics) => match Session::start(&args, &connection, metrics, told, loaded).await {
             Ok(session) => session.run(stop, args.until_end).await,
             Err(failure) => Err(failure),
         },
@@ -180,7 +180,7 @@ struct Outcome {
 }
 
 impl Session {
-    fn start(
+    async fn start(
         args: &RunArgs,
         connection: &Connection,
         metrics: Option<String>,
@@ -214,6 +214,8 @@ impl Session {
         let topics =
             topics.filter_map(|one| Some((one.name().to_owned(), source_topic(one)?.to_owned())));
         let filled = Filled { topics: topics.collect(), filling };
+        // Connectors would make them too, and know less of what they are for.
+        runtime.topics_prepared().await;
         let worker = Worker::start(connection.client.clone(), configs, options);
         let (connectors, queries) = (worker.statuses(), runtime.progress());
         tell(&told, described_queries, &connectors, &queries);

@@ -59,13 +59,19 @@ fn shared_by_workers(address: &str) {
     let dir = place.path();
     let query = QUERY.replace("idle_timeout", "late = { topic = \"late\" }, idle_timeout");
     fs::write(dir.join("shop.toml"), format!("{SETTINGS}{query}")).unwrap();
-    for topic in ["orders", "payments", "late"] {
-        let create = ["topics", "create", topic, "--partitions", "4"];
-        succeed(dir, &[&create[..], &["--bootstrap-server", address]].concat());
+    let create = |topic: &str, options: &[&str]| {
+        let create = ["topics", "create", topic, "--bootstrap-server", address];
+        succeed(dir, &[&create[..], options].concat());
+    };
+    for topic in ["orders", "payments"] {
+        create(topic, &["--partitions", "4"]);
+    }
+    // Event times are old, by which Kafka would delete the first rows before the test is over.
+    for topic in ["revenue", "late"] {
+        create(topic, &["--config", "retention.ms=-1"]);
     }
     let mut shop = Shop::default();
     let mut workers = Workers { dir, address, started: 0, running: Vec::new() };
-    succeed(dir, &["topics", "create", "revenue", "--bootstrap-server", address]);
     let mut reader = Running::start(dir, &["consume", "revenue", "--bootstrap-server", address]);
     let mut seen = 0;
     for round in 1..=rounds {

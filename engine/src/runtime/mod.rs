@@ -103,6 +103,7 @@ pub struct Runtime {
     complete: watch::Sender<bool>,
     stop: CancellationToken,
     progress: watch::Receiver<Vec<QueryProgress>>,
+    topics_prepared: watch::Receiver<bool>,
     printed: Option<mpsc::Receiver<PrintedRows>>,
     run: tokio::task::JoinHandle<Result<Vec<QuerySummary>, RunError>>,
 }
@@ -236,8 +237,10 @@ impl Runtime {
         let (progress, progress_seen) = watch::channel(starting(&planned));
         let (printing, printed) = mpsc::channel(PRINTED_QUEUE_LEN);
         let stop = CancellationToken::new();
+        let (prepared, topics_prepared) = watch::channel(false);
         let started = Started {
             client,
+            prepared,
             filled: options.filling.as_ref().map(|of| of.borrow().clone()).unwrap_or_default(),
             options,
             state_dir: state_dir.map(Arc::new),
@@ -247,7 +250,8 @@ impl Runtime {
             stop: stop.clone(),
         };
         let run = tokio::spawn(started.run(planned));
-        Ok(Runtime { complete, stop, progress: progress_seen, printed: Some(printed), run })
+        let (progress, printed) = (progress_seen, Some(printed));
+        Ok(Runtime { complete, stop, progress, topics_prepared, printed, run })
     }
 
     /// Says that everything that is to come is in the input topics: queries read what is there
@@ -259,6 +263,13 @@ impl Runtime {
     /// Stops after what has been read is committed. State is kept, windows stay open.
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+
+    /// Waits until all topics that the queries need are there, made as they need them, or until the
+    /// run has failed.
+    pub async fn topics_prepared(&self) {
+        // Whoever would say so is gone if it has failed.
+        let _ = self.topics_prepared.clone().wait_for(|prepared| *prepared).await;
     }
 
     /// How all queries stand, in the order of their pipelines.
@@ -318,6 +329,8 @@ struct Started {
     options: RuntimeOptions,
     /// Topics that connectors of the run fill.
     filled: BTreeSet<String>,
+    /// Set once all topics are there.
+    prepared: watch::Sender<bool>,
     state_dir: Option<Arc<SharedStateDir>>,
     completed: watch::Receiver<bool>,
     reports: Arc<Reports>,
@@ -329,6 +342,7 @@ impl Started {
     async fn run(self, planned: Vec<Planned>) -> Result<Vec<QuerySummary>, RunError> {
         let shared = self.options.shared && !self.options.until_end;
         let partitions = topics::prepare(self.client.as_ref(), &planned, shared).await?;
+        self.prepared.send_replace(true);
         self.run_in(planned, partitions).await
     }
 

@@ -96,8 +96,10 @@ impl Runtime {
         let (progress, progress_seen) = watch::channel(starting(&planned));
         let (printing, printed) = mpsc::channel(PRINTED_QUEUE_LEN);
         let stop = CancellationToken::new();
+        let (prepared, topics_prepared) = watch::channel(true);
         let started = Started {
             client,
+            prepared,
             options: RuntimeOptions::default(),
             filled: BTreeSet::new(),
             state_dir: None,
@@ -107,7 +109,8 @@ impl Runtime {
             stop: stop.clone(),
         };
         let run = tokio::spawn(started.run_in(planned, partitions));
-        Ok(Runtime { complete, stop, progress: progress_seen, printed: Some(printed), run })
+        let (progress, printed) = (progress_seen, Some(printed));
+        Ok(Runtime { complete, stop, progress, topics_prepared, printed, run })
     }
 }
 

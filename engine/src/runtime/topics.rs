@@ -35,10 +35,10 @@ pub async fn prepare(
             let topic = NewTopic { partitions: None, ..NewTopic::new(&*input.source.topic, 1) };
             ensure.topic(topic).await?;
             if let OnError::DeadLetter { topic } = &input.source.on_error {
-                ensure.topic(NewTopic::new(topic, 1)).await?;
+                ensure.topic(stamped_by_events(NewTopic::new(topic, 1))).await?;
             }
             if let LateRows::Topic { topic } = &input.source.watermark.late {
-                ensure.topic(NewTopic::new(topic, 1)).await?;
+                ensure.topic(stamped_by_events(NewTopic::new(topic, 1))).await?;
             }
         }
         for table in &query.topology.tables {
@@ -70,6 +70,13 @@ pub async fn prepare(
     Ok(known)
 }
 
+/// Its records carry event times, which may be years old: retention would delete the answer over a
+/// history within minutes (it goes by the records' timestamps, `retention.ms`), so it is left to
+/// people to set one.
+fn stamped_by_events(topic: NewTopic) -> NewTopic {
+    topic.with_config("retention.ms", -1)
+}
+
 struct Ensure<'a> {
     client: &'a dyn Client,
     pipeline: &'a Arc<str>,
@@ -85,7 +92,7 @@ impl Ensure<'_> {
         // An answer that is updated is a table: the last row of each key is what counts.
         let sink = match query.topology.updating {
             true => sink.with_config("cleanup.policy", "compact"),
-            false => sink,
+            false => stamped_by_events(sink),
         };
         self.topic(sink).await
     }

@@ -56,14 +56,16 @@ impl Worker {
 
     /// Until it is stopped or a task fails.
     pub async fn run(mut self) -> Result<(), RunError> {
-        let result = self.work().await;
+        let mut reader = self.join().await?;
+        let result = self.work(&mut *reader).await;
         let all: Vec<i32> = self.running.keys().copied().collect();
         let stopped = self.stop(&all).await;
+        // Whoever takes the tasks over fences them: they have to be done before the group is left.
+        drop(reader);
         result.and(stopped)
     }
 
-    async fn work(&mut self) -> Result<(), RunError> {
-        let mut reader = self.join().await?;
+    async fn work(&mut self, reader: &mut dyn Reader) -> Result<(), RunError> {
         let stop = self.shared.stop.clone();
         loop {
             let event = tokio::select! {
