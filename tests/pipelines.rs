@@ -253,6 +253,38 @@ sink = "out"
     assert!(!dir.path().join(".millstream").exists(), "a wrong file must create nothing");
 }
 
+#[test]
+fn a_database_that_cannot_be_read_is_told_of_before_anything_starts() {
+    let place = tempdir().unwrap();
+    // Nothing listens at port 1.
+    let shop = r#"
+[connectors.shop]
+connector.class = "postgres-source"
+topic.prefix = "shop"
+database.hostname = "127.0.0.1"
+database.port = 1
+database.user = "millstream"
+database.password = "not told"
+database.dbname = "shop"
+
+[sources.items]
+topic = "shop.public.items"
+format = "json"
+columns = { id = "int" }
+
+[[queries]]
+name = "all"
+from = "items"
+"#;
+    fs::write(place.path().join("shop.toml"), shop).unwrap();
+    let said = fail(place.path(), &["check", "shop.toml"], 1);
+    assert!(said.contains("shop.toml: no mistakes"), "{said}");
+    assert!(said.contains("✗") && said.contains("127.0.0.1:1"), "{said}");
+    assert!(said.contains("1 thing has to be changed"), "{said}");
+    assert!(!said.contains("not told"), "{said}");
+    succeed(place.path(), &["check", "--offline", "shop.toml"]);
+}
+
 /// A pipeline over a CSV file of two columns.
 fn small_pipeline(dir: &Path, csv: &[u8], source_options: &str) {
     fs::write(dir.join("in.csv"), csv).unwrap();

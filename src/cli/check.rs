@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use connectors::ConnectorConfig;
+use connectors::postgres::preflight::{self, Finding, Level};
 
 use super::Failure;
 use super::run::load_each;
@@ -11,15 +13,23 @@ use super::run::load_each;
 #[command(after_help = "Examples:
   millstream check pipelines/flight-delays.toml
   millstream check pipelines/*.toml
+  millstream check --offline pipelines/inventory.toml
 
-Exit status: 0 no mistakes; 2 mistakes, each shown with file, line and help.")]
+Databases that connectors read are asked whether they can be: settings, privileges, keys of tables.
+
+Exit status: 0 no mistakes; 1 a database that cannot be read as it is; 2 mistakes in the files, each
+shown with file, line and help.")]
 pub struct CheckArgs {
     /// Pipeline files, TOML or SQL
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    /// Ask no database
+    #[arg(long)]
+    offline: bool,
 }
 
-pub fn check(args: &CheckArgs) -> Result<(), Failure> {
+pub async fn check(args: &CheckArgs) -> Result<(), Failure> {
+    let mut failed = 0;
     for (pipeline, connectors) in load_each(&args.files)? {
         let queries = pipeline.queries.len();
         eprintln!(
@@ -30,6 +40,36 @@ pub fn check(args: &CheckArgs) -> Result<(), Failure> {
             queries,
             if queries == 1 { "y" } else { "ies" },
         );
+        for connector in connectors.iter().filter(|_| !args.offline) {
+            failed += ask(connector).await;
+        }
     }
-    Ok(())
+    match failed {
+        0 => Ok(()),
+        1 => Err(Failure::running("1 thing has to be changed before that can run")),
+        _ => {
+            Err(Failure::running(format!("{failed} things have to be changed before that can run")))
+        }
+    }
+}
+
+/// Asks what a connector reads, if that is a database. How many things stand in its way.
+async fn ask(connector: &ConnectorConfig) -> usize {
+    if connector.plugin().name != connectors::postgres::SOURCE_PLUGIN.name {
+        return 0;
+    }
+    eprintln!("  connector '{}'", connector.name());
+    let findings = preflight::check(connector).await;
+    for Finding { level, message, help } in &findings {
+        let mark = match level {
+            Level::Fine => "✓",
+            Level::Warning => "!",
+            Level::Error => "✗",
+        };
+        eprintln!("    {mark} {message}");
+        if let Some(help) = help {
+            eprintln!("      help: {help}");
+        }
+    }
+    findings.iter().filter(|finding| finding.level == Level::Error).count()
 }

@@ -146,7 +146,6 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse_from(&words);
     start_logs();
     let done = match cli.command {
-        Command::Check(args) => check::check(&args),
         Command::Explain(args) => explain::explain(&args),
         Command::Graph(args) => graph::graph(&args),
         Command::Links(args) => links::links(&args),
@@ -191,6 +190,7 @@ async fn run(command: Command, stop: CancellationToken) -> Result<(), Failure> {
 /// Commands that ask or order something and end.
 async fn look_after(command: Command) -> Result<(), Failure> {
     match command {
+        Command::Check(args) => check::check(&args).await,
         Command::Topics(args) => topics::topics(args).await,
         Command::Groups(args) => groups::groups(args).await,
         Command::Configs(args) => configs::configs(args).await,
