@@ -253,6 +253,37 @@ sink = "out"
     assert!(!dir.path().join(".millstream").exists(), "a wrong file must create nothing");
 }
 
+/// It ended at once: there was no query to wait for.
+#[test]
+fn a_file_of_connectors_alone_runs_until_its_sources_end_or_it_is_stopped() {
+    let place = tempdir().unwrap();
+    let copies = r#"
+[connectors.in]
+connector.class = "FileStreamSource"
+file = "lines.txt"
+topic = "lines"
+[connectors.out]
+connector.class = "FileStreamSink"
+file = "copy.txt"
+topics = "lines"
+"#;
+    fs::write(place.path().join("copies.toml"), copies).unwrap();
+    fs::write(place.path().join("lines.txt"), "one\ntwo\n").unwrap();
+    let run = ["run", "copies.toml", "--listen", "127.0.0.1:0", "--data-dir", "data"];
+    succeed(place.path(), &[&run[..], &["--until-end"]].concat());
+    assert_eq!(fs::read_to_string(place.path().join("copy.txt")).unwrap(), "one\ntwo\n");
+    let mut running = Running::start(place.path(), &run);
+    let address = running.address();
+    let consume = ["consume", "lines", "--bootstrap-server", &address];
+    let mut reader = Running::start(place.path(), &consume);
+    let path = place.path().join("lines.txt");
+    OpenOptions::new().append(true).open(path).unwrap().write_all(b"three\n").unwrap();
+    reader.wait_stdout("three");
+    let (status, _, said) = running.interrupt();
+    assert_eq!(status, Some(0), "{said:#?}");
+    assert_eq!(fs::read_to_string(place.path().join("copy.txt")).unwrap(), "one\ntwo\nthree\n");
+}
+
 #[test]
 fn a_database_that_cannot_be_read_is_told_of_before_anything_starts() {
     let place = tempdir().unwrap();

@@ -277,15 +277,20 @@ impl Session {
         explanations.reset();
         let mut sources_done = false;
         let mut resumed = false;
+        // A file may have nothing but connectors.
+        let has_queries = !self.queries.borrow().is_empty();
         if until_end && sources_over(&self.connectors.borrow()) {
             // There is no source to wait for.
             sources_done = true;
             self.runtime.inputs_complete();
         }
         loop {
+            if sources_done && !has_queries {
+                return Ok(true);
+            }
             tokio::select! {
                 () = stop.cancelled() => return Ok(false),
-                batch = self.printed.recv() => match batch {
+                batch = self.printed.recv(), if has_queries => match batch {
                     Some(batch) => {
                         self.progress.clear();
                         print(&mut self.rows, &batch)?;
