@@ -45,6 +45,9 @@ echo
 echo "flight-delays beside batch DataFusion over the same bytes:"
 cargo bench --quiet --workspace --bench flights
 echo
+echo "all queries of Nexmark beside batch DataFusion over the same bytes:"
+cargo bench --quiet --workspace --bench nexmark
+echo
 echo "a record through a pipeline:"
 cargo bench --quiet --workspace --bench latency
 echo
