@@ -45,7 +45,9 @@ impl Workers<'_> {
             0 => drop(self.running.swap_remove(some).kill()),
             1 => {
                 let (status, _, said) = self.running.swap_remove(some).interrupt();
-                assert_eq!(status, Some(0), "{said:#?}");
+                // On a slow machine it may have been taken for dead, and then it says so.
+                let is_fenced = said.iter().any(|line| line.contains("has taken over"));
+                assert!(status == Some(0) || is_fenced, "{said:#?}");
             }
             _ if self.running.len() < WORKERS_MAX => self.start(),
             _ => {}
