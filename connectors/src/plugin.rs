@@ -1,6 +1,8 @@
 //! The kinds of connector there are, and the keys that all of one kind share.
 
-use crate::config::{ConfigKey, ConnectorConfig, KeyType, Presence};
+use std::collections::BTreeMap;
+
+use crate::config::{ConfigKey, ConfigProblem, ConnectorConfig, KeyType, Presence, Settings};
 use crate::errors;
 use crate::file;
 use crate::herder::offsets::AlterOffsets;
@@ -24,6 +26,10 @@ pub struct Plugin {
     pub tasks: Tasks,
     /// The class that converts keys and values where neither connector nor worker names one.
     pub converter: &'static str,
+    /// What stands for properties that are not given, where the other properties decide that.
+    pub defaults: fn(&BTreeMap<String, String>) -> &'static [(&'static str, &'static str)],
+    /// Finds mistakes that no key has by itself.
+    pub check: fn(&Settings, &mut Vec<ConfigProblem>),
     /// For a sink that keeps offsets together with its output: changes them while it is stopped.
     /// Without an offset, the partition is forgotten.
     pub alter_offsets: Option<AlterOffsets>,
@@ -58,6 +64,16 @@ pub fn plugins() -> &'static [Plugin] {
 pub fn find(class: &str) -> Option<&'static Plugin> {
     plugins().iter().find(|plugin| plugin.spellings().any(|spelling| spelling == class))
 }
+
+/// For [`Plugin::defaults`]: keys alone have defaults.
+pub(crate) fn no_defaults(
+    _properties: &BTreeMap<String, String>,
+) -> &'static [(&'static str, &'static str)] {
+    &[]
+}
+
+/// For [`Plugin::check`]: keys that are right by themselves are right together.
+pub(crate) fn no_check(_settings: &Settings, _problems: &mut Vec<ConfigProblem>) {}
 
 impl Plugin {
     pub fn kind(&self) -> ConnectorKind {

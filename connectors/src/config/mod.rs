@@ -107,8 +107,14 @@ fn check_all(
 ) -> Option<ConnectorConfig> {
     check_name(name, properties, problems);
     let plugin = find_plugin(properties, problems)?;
+    let properties = &with_defaults(plugin, properties);
     let mut ignored = Vec::new();
+    let before = problems.len();
     let settings = Settings::check("", plugin.keys(), properties, problems);
+    // Keys that are wrong by themselves have no value that could be looked at.
+    if problems.len() == before {
+        (plugin.check)(&settings, problems);
+    }
     let converters = check_converters(plugin, properties, &mut ignored, problems);
     let steps = transforms::settings::steps(&settings, properties, problems);
     check_unknown(plugin, properties, &mut ignored, problems);
@@ -121,6 +127,18 @@ fn check_all(
         base_dir: base_dir.to_owned(),
         ignored,
     })
+}
+
+/// See [`Plugin::defaults`].
+fn with_defaults(
+    plugin: &'static Plugin,
+    properties: &BTreeMap<String, String>,
+) -> BTreeMap<String, String> {
+    let mut all = properties.clone();
+    for (key, value) in (plugin.defaults)(properties) {
+        all.entry((*key).to_owned()).or_insert_with(|| (*value).to_owned());
+    }
+    all
 }
 
 /// A converter that the worker names counts with all that the worker says of it, or not at all.

@@ -18,7 +18,7 @@ mod watch;
 
 use crate::config::{ConfigKey, KeyType, Presence};
 use crate::convert;
-use crate::plugin::{Plugin, Tasks};
+use crate::plugin::{self, Plugin, Tasks};
 
 /// Lines of a file into a topic.
 pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
@@ -31,6 +31,8 @@ pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
     doc: "Follows a text file and writes each line as a record",
     tasks: Tasks::Source(|config| vec![Box::new(source::FileSource::new(config))]),
     converter: convert::settings::STRING,
+    defaults: plugin::no_defaults,
+    check: plugin::no_check,
     alter_offsets: None,
     own_keys: SOURCE_KEYS,
 };
@@ -46,6 +48,8 @@ pub(crate) const SINK_PLUGIN: Plugin = Plugin {
     doc: "Appends each record's value as a line to a file",
     tasks: Tasks::Sink(|config| vec![Box::new(sink::FileSink::new(config))]),
     converter: convert::settings::STRING,
+    defaults: plugin::no_defaults,
+    check: plugin::no_check,
     alter_offsets: Some(output::alter_offsets),
     own_keys: SINK_KEYS,
 };

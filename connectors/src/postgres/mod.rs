@@ -45,7 +45,7 @@ pub mod wire;
 
 use crate::config::ConnectorConfig;
 use crate::convert;
-use crate::plugin::{Plugin, Tasks};
+use crate::plugin::{self, Plugin, Tasks};
 use crate::task::SourceTask;
 
 pub const SOURCE_PLUGIN: Plugin = Plugin {
@@ -54,6 +54,8 @@ pub const SOURCE_PLUGIN: Plugin = Plugin {
     doc: "Rows of a PostgreSQL database and their changes, by logical replication",
     tasks: Tasks::Source(tasks),
     converter: convert::settings::JSON,
+    defaults: plugin::no_defaults,
+    check: plugin::no_check,
     alter_offsets: None,
     own_keys: keys::KEYS,
 };
