@@ -4,6 +4,7 @@
 //!
 //!   cargo bench --workspace --bench nexmark [-- q7]
 //!   MILLSTREAM_EVENTS=5000000 …
+//!   MILLSTREAM_FLINK=1 …           beside Apache Flink too (benches/flink, which needs Java)
 //!
 //! Processor time is that of all threads: events per second of it are what one core does.
 
@@ -12,6 +13,7 @@ mod stopwatch;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use broker::broker::{Broker, BrokerConfig};
@@ -45,7 +47,10 @@ fn main() {
     let (broker, client) = runtime.block_on(filled(dir.path(), &topics));
     let bytes: usize = topics.values().flatten().map(|line| line.len() + 1).sum();
     println!("Nexmark, {count} events, {} MB of JSON, thousands of events per second", bytes >> 20);
-    println!("query      clock   per core   batch, per core   of batch   rows");
+    let flink = std::env::var_os("MILLSTREAM_FLINK").map(|_| flink(dir.path(), wanted.as_deref()));
+    println!(
+        "query      clock   per core   batch, per core   of batch   Flink, per core   of Flink   rows"
+    );
     for pipeline in pipelines() {
         if wanted.as_ref().is_some_and(|wanted| *wanted != pipeline.name) {
             continue;
@@ -62,8 +67,13 @@ fn main() {
             }
             None => ("-".to_owned(), "-".to_owned()),
         };
+        let theirs = flink.as_ref().and_then(|flink| flink.get(&*pipeline.name));
+        let (flink, faster) = match theirs {
+            Some(theirs) => (format!("{:.0}", rate(*theirs)), format!("{:.1}", theirs / core)),
+            None => ("-".to_owned(), "-".to_owned()),
+        };
         println!(
-            "{:<7} {:>8.0} {:>10.0} {beside:>17} {ratio:>10} {rows:>6}",
+            "{:<7} {:>8.0} {:>10.0} {beside:>17} {ratio:>10} {flink:>17} {faster:>10} {rows:>6}",
             pipeline.name,
             rate(took.wall.as_secs_f64()),
             rate(core),
@@ -106,6 +116,22 @@ async fn stream(client: &Arc<dyn Client>, pipeline: &Pipeline) -> (Took, u64) {
     running.inputs_complete();
     let summaries = running.finished().await.expect("the data is good");
     (watch.read(), summaries[0].counts.rows_out)
+}
+
+/// Seconds of processor time that each query takes Apache Flink, from files to nowhere.
+fn flink(dir: &Path, wanted: Option<&str>) -> BTreeMap<String, f64> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/flink/run.sh");
+    let mut command = Command::new(script);
+    command.arg(dir).args(wanted).stderr(Stdio::inherit());
+    let output = command.output().expect("benches/flink/run.sh can be run");
+    assert!(output.status.success(), "Flink ended with {}", output.status);
+    let lines = String::from_utf8(output.stdout).expect("names and numbers");
+    let one = |line: &str| {
+        let mut words = line.split(' ');
+        let (query, _clock) = (words.next()?, words.next()?);
+        Some((query.to_owned(), words.next()?.parse().ok()?))
+    };
+    lines.lines().filter_map(one).collect()
 }
 
 async fn batch(dir: &Path, pipeline: &Pipeline) -> Took {
