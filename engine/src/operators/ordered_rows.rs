@@ -309,6 +309,23 @@ impl OrderedRows {
         Ok(())
     }
 
+    /// Puts a row in the place of what is known to be there of it.
+    pub fn replace(
+        &mut self,
+        place: &Place,
+        was: Option<Entry>,
+        now: Entry,
+    ) -> Result<(), DiskError> {
+        self.put(place, now)?;
+        self.count(place.partition(), signed(now.count) - was.map_or(0, |was| signed(was.count)))
+    }
+
+    /// Forgets a row that is known to be there.
+    pub fn drop_known(&mut self, place: &Place, was: Entry) -> Result<(), DiskError> {
+        self.rows.remove(&place.bytes)?;
+        self.count(place.partition(), -signed(was.count))
+    }
+
     /// Forgets a row, however often it is there.
     pub fn remove(&mut self, place: &Place) -> Result<(), DiskError> {
         let Some(gone) = self.get(&place.bytes)? else { return Ok(()) };

@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
 
 use crate::describe::Words;
-use crate::operators::ordered_rows::{EncodedRow, OrderedRows, Ordering, Place, RowCodec};
+use crate::operators::ordered_rows::{EncodedRow, Entry, OrderedRows, Ordering, Place, RowCodec};
 use crate::rows::Rows;
 
 /// How rows are numbered.
@@ -108,85 +108,86 @@ impl Ranked {
     }
 }
 
+/// Numbers rows that come in their order.
+pub struct Ranks<'t> {
+    top: &'t Top,
+    /// Rows that came before, and different orders among them.
+    before: u64,
+    different: u64,
+    /// How many rows came before the first one of the last order.
+    first_equal: u64,
+    last: Option<Place>,
+}
+
+impl<'t> Ranks<'t> {
+    pub fn new(top: &'t Top) -> Ranks<'t> {
+        Ranks { top, before: 0, different: 0, first_equal: 0, last: None }
+    }
+
+    /// The ranks of the next row, one for each time that it is there; those beyond the limit are
+    /// left out, and once there are none, there are none for any that follows.
+    pub fn next(&mut self, at: &Place, entry: Entry) -> impl ExactSizeIterator<Item = u64> + use<> {
+        if self.last.as_ref().is_none_or(|last| last.order() != at.order()) {
+            (self.different, self.first_equal) = (self.different + 1, self.before);
+            self.last = Some(at.clone());
+        }
+        let (first, step) = match self.top.rank {
+            Rank::RowNumber => (self.before + 1, 1),
+            Rank::Rank => (self.first_equal + 1, 0),
+            Rank::DenseRank => (self.different, 0),
+        };
+        self.before += entry.count;
+        let within = match step {
+            1 => (self.top.limit + 1).saturating_sub(first).min(entry.count),
+            _ if first <= self.top.limit => entry.count,
+            _ => 0,
+        };
+        // A row is not there as often as that.
+        let within = usize::try_from(within).unwrap_or(usize::MAX);
+        (0..within).map(move |copy| first + copy as u64 * step)
+    }
+}
+
 impl Top {
     /// The rows of a partition up to the limit, in their order.
     pub fn of(&self, rows: &OrderedRows, partition: &[u8]) -> Result<Vec<Ranked>> {
+        let mut ranks = Ranks::new(self);
         let mut ranked = Vec::new();
-        self.visit(rows, partition, |at, rank, time_ms| {
-            let rank = if self.numbered { rank } else { 0 };
-            ranked.push(Ranked { at: at.clone(), rank, time_ms });
-        })?;
+        for row in rows.of(partition) {
+            let (at, entry) = row?;
+            let within = ranks.next(&at, entry);
+            if within.len() == 0 {
+                break;
+            }
+            ranked.extend(within.map(|rank| self.numbered(&at, rank, entry)));
+        }
         Ok(ranked)
     }
 
-    /// The first row that is beyond the limit.
-    fn visit(
-        &self,
-        rows: &OrderedRows,
-        partition: &[u8],
-        mut each: impl FnMut(&Place, u64, Option<i64>),
-    ) -> Result<Option<Place>> {
-        let (mut before, mut different, mut first_equal) = (0, 0, 0);
-        let mut last: Option<Place> = None;
-        for row in rows.of(partition) {
-            let (at, entry) = row?;
-            if last.is_none_or(|last| last.order() != at.order()) {
-                (different, first_equal) = (different + 1, before + 1);
-            }
-            for copy in 1..=entry.count {
-                let rank = match self.rank {
-                    Rank::RowNumber => before + copy,
-                    Rank::Rank => first_equal,
-                    Rank::DenseRank => different,
-                };
-                if rank > self.limit {
-                    // A row of which some copies are within is not beyond.
-                    return Ok((copy == 1).then_some(at));
-                }
-                each(&at, rank, entry.time_ms);
-            }
-            before += entry.count;
-            last = Some(at);
-        }
-        Ok(None)
+    /// The same, of rows in their order.
+    pub fn ranked(&self, rows: &[(Place, Entry)]) -> Vec<Ranked> {
+        let mut ranks = Ranks::new(self);
+        let of = |(at, entry): &(Place, Entry)| {
+            let (at, entry) = (at.clone(), *entry);
+            ranks.next(&at, entry).map(move |rank| self.numbered(&at, rank, entry))
+        };
+        rows.iter().flat_map(of).collect()
     }
 
-    /// Adds a row, unless it is beyond the limit and will be for ever.
-    pub fn add(
-        &self,
-        rows: &mut OrderedRows,
-        row: &EncodedRow<'_>,
-        time_ms: Option<i64>,
-    ) -> Result<bool> {
-        let place = row.place();
-        // Of dense ranks, many rows may share few.
-        let may_be_beyond = !self.retracting && self.rank != Rank::DenseRank;
-        if may_be_beyond && rows.total(row.partition)? >= self.limit {
-            let beyond = rows.last(row.partition)?.is_some_and(|last| match self.rank {
-                Rank::Rank => *row.order > *last.order(),
-                _ => place.bytes() >= last.bytes(),
-            });
-            if beyond {
-                return Ok(false);
-            }
-        }
-        rows.add(&place, time_ms)?;
-        Ok(true)
+    fn numbered(&self, at: &Place, rank: u64, entry: Entry) -> Ranked {
+        let rank = if self.numbered { rank } else { 0 };
+        Ranked { at: at.clone(), rank, time_ms: entry.time_ms }
     }
 
-    /// Forgets rows beyond the limit, if none can move up.
-    pub fn prune(&self, rows: &mut OrderedRows, partition: &[u8]) -> Result<()> {
-        if self.retracting {
-            return Ok(());
+    /// Whether a row is beyond the limit and will be for ever, where no row that came in is taken
+    /// back. There are as many as the limit says, and `last` is the last of them.
+    pub fn is_beyond(&self, row: &EncodedRow<'_>, last: &Place) -> bool {
+        match self.rank {
+            Rank::RowNumber => (row.order, row.row) >= (last.order(), last.row()),
+            Rank::Rank => row.order > last.order(),
+            // Many rows may share few ranks.
+            Rank::DenseRank => false,
         }
-        let Some(first_beyond) = self.visit(rows, partition, |_, _, _| ())? else { return Ok(()) };
-        while let Some(last) = rows.last(partition)? {
-            if last.bytes() < first_beyond.bytes() {
-                break;
-            }
-            rows.remove(&last)?;
-        }
-        Ok(())
     }
 
     /// Rows as they come out; `retracts` says which of them are taken back.

@@ -13,6 +13,7 @@ use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
 
+use super::bounded::BoundedTopN;
 use super::ranked::{Ranked, Top};
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::operators::ordered_rows;
@@ -70,6 +71,9 @@ impl OperatorSpec for TopNSpec {
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
+        if !self.0.retracting {
+            return Ok(Box::new(BoundedTopN::new(self.0.clone(), OrderedRows::new(id))?));
+        }
         Ok(Box::new(TopN {
             codec: RowCodec::new(&self.0.ordering)?,
             top: self.0.clone(),
@@ -77,6 +81,47 @@ impl OperatorSpec for TopNSpec {
             told: BTreeMap::new(),
             may_forget: false,
         }))
+    }
+}
+
+/// Takes up a row's entry.
+pub(super) fn restore_row(
+    rows: &mut OrderedRows,
+    key: &[u8],
+    value: Option<&[u8]>,
+) -> Result<(), StateError> {
+    match key.split_first() {
+        Some((&ROW, rest)) => rows.restore(rest, value).map(|_| ()),
+        _ => Err(StateError::Damaged(format!("a ranked row's entry at key {key:02x?}"))),
+    }
+}
+
+/// Rows that are told: of those that come, which take back.
+#[derive(Default)]
+pub(super) struct Told {
+    rows: Vec<Ranked>,
+    retracts: Vec<bool>,
+}
+
+impl Told {
+    /// A partition has changed.
+    pub(super) fn tell(&mut self, before: &[Ranked], after: &[Ranked]) {
+        for (row, retracted) in difference(before, after) {
+            self.rows.push(row.clone());
+            self.retracts.push(retracted);
+        }
+    }
+
+    pub(super) fn is_much(&self) -> bool {
+        self.rows.len() >= TOLD_MAX
+    }
+
+    pub(super) fn take(&mut self, top: &Top, codec: &RowCodec, out: &mut Vec<Rows>) -> Result<()> {
+        if !self.rows.is_empty() {
+            let retracts = std::mem::take(&mut self.retracts);
+            out.push(top.rows(codec, &std::mem::take(&mut self.rows), retracts)?);
+        }
+        Ok(())
     }
 }
 
@@ -113,29 +158,23 @@ impl Operator for TopN {
     fn apply(&mut self, _side: usize, prepared: Prepared, _out: &mut Vec<Rows>) -> Result<()> {
         let Prepared { rows, columns, .. } = prepared;
         let encoded = EncodedRows::of(&columns);
-        let mut grown = Vec::new();
         for at in 0..rows.len() {
             let row = encoded.get(at);
             if !self.told.contains_key(row.partition) {
                 let told = self.top.of(&self.rows, row.partition)?;
                 self.told.insert(row.partition.into(), told);
             }
+            let place = row.place();
             if rows.is_retraction(at) {
-                let place = row.place();
                 if !self.may_forget || self.rows.contains(&place)? {
                     self.rows.take_back(&place)?;
                 }
                 continue;
             }
             let times = &rows.event_times_ms;
-            let time_ms = times.is_valid(at).then(|| times.value(at));
-            if self.top.add(&mut self.rows, &row, time_ms)? {
-                grown.push(row.partition);
-            }
+            self.rows.add(&place, times.is_valid(at).then(|| times.value(at)))?;
         }
-        grown.sort_unstable();
-        grown.dedup();
-        grown.into_iter().try_for_each(|partition| self.top.prune(&mut self.rows, partition))
+        Ok(())
     }
 
     fn advance(&mut self, _watermark: Watermark, _out: &mut Vec<Rows>) -> Result<()> {
@@ -155,22 +194,14 @@ impl Operator for TopN {
     }
 
     fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
-        let (mut rows, mut retracts) = (Vec::new(), Vec::new());
+        let mut told = Told::default();
         for (partition, before) in std::mem::take(&mut self.told) {
-            let after = self.top.of(&self.rows, &partition)?;
-            for (row, retracted) in difference(&before, &after) {
-                rows.push(row.clone());
-                retracts.push(retracted);
-            }
-            if rows.len() >= TOLD_MAX {
-                let (rows, retracts) = (std::mem::take(&mut rows), std::mem::take(&mut retracts));
-                out.push(self.top.rows(&self.codec, &rows, retracts)?);
+            told.tell(&before, &self.top.of(&self.rows, &partition)?);
+            if told.is_much() {
+                told.take(&self.top, &self.codec, out)?;
             }
         }
-        if !rows.is_empty() {
-            out.push(self.top.rows(&self.codec, &rows, retracts)?);
-        }
-        Ok(())
+        told.take(&self.top, &self.codec, out)
     }
 
     fn may_forget(&mut self) {
@@ -190,10 +221,7 @@ impl Operator for TopN {
     }
 
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
-        match key.split_first() {
-            Some((&ROW, rest)) => self.rows.restore(rest, value).map(|_| ()),
-            _ => Err(StateError::Damaged(format!("a ranked row's entry at key {key:02x?}"))),
-        }
+        restore_row(&mut self.rows, key, value)
     }
 
     fn restored(&mut self, _watermark: Watermark) -> Result<()> {

@@ -8,7 +8,6 @@
 //! Before a partition in its bytes stands the end of its window, so that those that close first
 //! lie first.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -18,13 +17,15 @@ use arrow::compute::filter;
 use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion_common::{Result, exec_datafusion_err};
 
+use super::changing::ChangingPartitions;
 use super::ranked::{Ranked, Top};
+use super::updating::restore_row;
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::formats::decode::times_ms;
 use crate::operators::aggregate::closed::{CLOSED, ClosedWindows};
 use crate::operators::filter_project::evaluate;
 use crate::operators::ordered_rows;
-use crate::operators::ordered_rows::{EncodedRows, OrderedRows, ROW, RowCodec};
+use crate::operators::ordered_rows::{EncodedRows, OrderedRows, RowCodec};
 use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
@@ -189,18 +190,10 @@ impl Operator for WindowTopN {
 
     fn apply(&mut self, _side: usize, prepared: Prepared, _out: &mut Vec<Rows>) -> Result<()> {
         let Prepared { rows, columns, .. } = prepared;
-        let encoded = EncodedRows::of(&columns);
-        let mut grown = BTreeSet::new();
-        for at in 0..rows.len() {
-            let row = encoded.get(at);
-            let times = &rows.event_times_ms;
-            let time_ms = times.is_valid(at).then(|| times.value(at));
-            if self.spec.top.add(&mut self.rows, &row, time_ms)? {
-                grown.insert(row.partition);
-            }
-        }
+        let mut changing = ChangingPartitions::default();
         let top = &self.spec.top;
-        grown.into_iter().try_for_each(|partition| top.prune(&mut self.rows, partition))
+        changing.add(top, &self.rows, &EncodedRows::of(&columns), &rows.event_times_ms)?;
+        changing.take(top).try_for_each(|partition| partition.keep(&mut self.rows))
     }
 
     fn advance(&mut self, watermark: Watermark, out: &mut Vec<Rows>) -> Result<()> {
@@ -248,9 +241,8 @@ impl Operator for WindowTopN {
 
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError> {
         match key.split_first() {
-            Some((&ROW, rest)) => self.rows.restore(rest, value).map(|_| ()),
             Some((&CLOSED, rest)) => self.closed.restore(rest, value),
-            _ => Err(StateError::Damaged(format!("a ranked row's entry at key {key:02x?}"))),
+            _ => restore_row(&mut self.rows, key, value),
         }
     }
 
