@@ -17,7 +17,8 @@
 //!   gathers; [`offsets`]: where sources keep how far they are.
 //! - [`worker`]: runs the tasks; [`status`]: what they are doing.
 //! - [`herder`]: connectors that come and go while a worker runs; [`rest`]: how others order that.
-//! - [`mod@file`]: the file source and the file sink; [`postgres`]: changes of a database.
+//! - [`mod@file`]: the file source and the file sink; [`postgres`]: changes of a database; [`http`]:
+//!   calls of services. [`json_text`]: pieces of JSON as they stand.
 //!
 //! Invariants:
 //! - A source's records and the offsets they end at become visible together or not at all.
@@ -35,6 +36,8 @@ pub mod data;
 pub mod errors;
 pub mod file;
 pub mod herder;
+pub mod http;
+pub mod json_text;
 pub mod offsets;
 pub mod plugin;
 pub mod postgres;

@@ -1,12 +1,16 @@
 //! The kinds of connector there are, and the keys that all of one kind share.
 
 use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock};
 
-use crate::config::{ConfigKey, ConfigProblem, ConnectorConfig, KeyType, Presence, Settings};
+use crate::config::{
+    ConfigKey, ConfigProblem, ConnectorConfig, KeyFamily, KeyType, Presence, Settings,
+};
 use crate::errors;
 use crate::file;
 use crate::herder::offsets::AlterOffsets;
 use crate::herder::restart;
+use crate::http;
 use crate::postgres;
 use crate::task::{SinkTask, SourceTask};
 use crate::transforms::settings;
@@ -35,6 +39,8 @@ pub struct Plugin {
     pub alter_offsets: Option<AlterOffsets>,
     /// The keys of its own; see [`Plugin::keys`].
     pub own_keys: &'static [ConfigKey],
+    /// Keys of its own that stand once for each of several things, such as services to call.
+    pub family: Option<&'static KeyFamily>,
 }
 
 /// How a plugin makes its tasks from checked properties. There are never more tasks than
@@ -54,15 +60,31 @@ pub enum ConnectorKind {
     Sink,
 }
 
-/// All plugins.
-pub fn plugins() -> &'static [Plugin] {
-    const PLUGINS: &[Plugin] = &[file::SOURCE_PLUGIN, file::SINK_PLUGIN, postgres::SOURCE_PLUGIN];
-    PLUGINS
+/// Those that come with Millstream.
+const PLUGINS: &[Plugin] =
+    &[file::SOURCE_PLUGIN, file::SINK_PLUGIN, postgres::SOURCE_PLUGIN, http::SINK_PLUGIN];
+
+/// Those that a program has added to them.
+static REGISTERED: RwLock<Vec<&'static Plugin>> = RwLock::new(Vec::new());
+
+/// All plugins: those that come with Millstream, then those that were registered.
+pub fn plugins() -> Vec<&'static Plugin> {
+    let registered = REGISTERED.read().unwrap_or_else(PoisonError::into_inner);
+    PLUGINS.iter().chain(registered.iter().copied()).collect()
+}
+
+/// Adds a plugin of one's own, for connectors that are checked from now on. One that shares a
+/// name with another is not found by it.
+pub fn register(plugin: &'static Plugin) {
+    let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
+    if !registered.iter().any(|known| known.name == plugin.name) {
+        registered.push(plugin);
+    }
 }
 
 /// The plugin of that short or class name.
 pub fn find(class: &str) -> Option<&'static Plugin> {
-    plugins().iter().find(|plugin| plugin.spellings().any(|spelling| spelling == class))
+    plugins().into_iter().find(|plugin| plugin.spellings().any(|spelling| spelling == class))
 }
 
 /// For [`Plugin::defaults`]: keys alone have defaults.

@@ -14,6 +14,7 @@ use broker::record::BatchBuilder;
 use broker::record::batch::BatchError;
 use broker::record::records::Record;
 use thiserror::Error;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::convert::json::{JsonConverter, JsonOptions};
@@ -47,6 +48,10 @@ pub trait SourceTask: Send {
     ) -> Result<(), TaskError> {
         Ok(())
     }
+
+    /// Ends in order, once nothing more is asked of it. A task that fails, or whose worker is
+    /// dropped, is not told.
+    async fn stop(&mut self) {}
 
     /// Whether what it reads from is out of reach: it tries again by itself, and although it has
     /// nothing to do for now, it is not well.
@@ -122,6 +127,11 @@ pub struct SourceRecord<'a> {
 /// same records are put again.
 #[async_trait]
 pub trait SinkTask: Send {
+    /// Takes what it gets to know at its start, before all else.
+    async fn start(&mut self, _context: &SinkContext) -> Result<(), TaskError> {
+        Ok(())
+    }
+
     /// Whether it asks for [values](SinkRecords::values). Otherwise records are read as values
     /// only where transforms or converters have to.
     fn wants_values(&self) -> bool {
@@ -144,6 +154,24 @@ pub trait SinkTask: Send {
 
     /// Partitions were taken away, after a flush.
     async fn close(&mut self, partitions: &[TopicPartition]) -> Result<(), TaskError>;
+
+    /// Ends in order, once nothing more is asked of it. A task that fails, or whose worker is
+    /// dropped, is not told.
+    async fn stop(&mut self) {}
+}
+
+/// What a sink task gets to know at its start.
+#[derive(Clone, Debug)]
+pub struct SinkContext {
+    pub(crate) stop: CancellationToken,
+}
+
+impl SinkContext {
+    /// Cancelled when the task is to stop. A put that may take long returns then, and says where
+    /// to go on by [`Put::next`].
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
+    }
 }
 
 /// A partition that a sink is given.
@@ -161,8 +189,12 @@ pub struct Put {
     pub bytes: u64,
     /// Records left out on purpose, such as tombstones.
     pub skipped: u64,
-    /// Records that the outside would not have, in their order. Whether the task goes on without
-    /// them, and where they go, is for `errors.tolerance` to say.
+    /// Where to go on with these records; `None`: all of them were taken. A sink that is slow
+    /// returns now and then, so that what it has done is committed. The rest is put again at once,
+    /// unless the task is to stop.
+    pub next: Option<Offset>,
+    /// Records before `next` that the outside would not have, in their order. Whether the task goes
+    /// on without them, and where they go, is for `errors.tolerance` to say.
     pub refused: Vec<Refused>,
 }
 
@@ -181,6 +213,8 @@ pub struct SinkRecords {
     pub(crate) from: Offset,
     /// What converters and transforms have made of them, if they were asked to.
     pub(crate) values: Option<Arc<[ConnectRecord]>>,
+    /// How many of these are done with.
+    pub(crate) values_done: usize,
 }
 
 /// A record batch from a topic that cannot be read.
@@ -193,7 +227,7 @@ pub struct UnreadableBatch {
 
 impl SinkRecords {
     pub fn new(fetched: FetchedBatches, from: Offset) -> SinkRecords {
-        SinkRecords { fetched, from, values: None }
+        SinkRecords { fetched, from, values: None, values_done: 0 }
     }
 
     pub fn partition(&self) -> &TopicPartition {
@@ -205,10 +239,24 @@ impl SinkRecords {
         self.fetched.next_offset
     }
 
+    /// The same without those before an offset.
+    pub(crate) fn after(&self, from: Offset) -> SinkRecords {
+        let from = from.max(self.from);
+        let mut left = self.clone();
+        left.from = from;
+        if let Some(values) = &self.values {
+            // They are in the order of their offsets.
+            let done = |one: &ConnectRecord| one.kafka_offset.is_some_and(|at| at < from);
+            left.values_done = values.partition_point(done);
+        }
+        left
+    }
+
     /// What converters and transforms have made of the records: for sinks that
     /// [want values](SinkTask::wants_values).
     pub fn values(&self) -> &[ConnectRecord] {
-        self.values.as_deref().expect("the worker gives values to those who want them")
+        let values = self.values.as_deref();
+        &values.expect("the worker gives values to those who want them")[self.values_done..]
     }
 
     /// Hands over the text of each record's value: what stands in the topic, or what converters
@@ -221,7 +269,7 @@ impl SinkRecords {
         let options = JsonOptions { schemas: false, ..JsonOptions::default() };
         let mut json = JsonConverter::new(options);
         let mut text = Vec::new();
-        for record in values.iter() {
+        for record in &values[self.values_done..] {
             match &record.value.value {
                 Value::Null => take(None)?,
                 Value::String(value) => take(Some(value.as_bytes()))?,

@@ -1,6 +1,6 @@
 //! The keys that a plugin declares, and how one value is checked.
 
-use super::ConfigProblem;
+use super::{ConfigProblem, Settings};
 
 /// One key of a plugin, declared once: validation and documentation both read this.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +11,27 @@ pub struct ConfigKey {
     /// One sentence, without a full stop.
     pub doc: &'static str,
     pub example: &'static str,
+}
+
+/// Keys that stand once for each name that a list holds, and otherwise mean what they mean
+/// without a name: `services = a, b`, `services.a.http.url`.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyFamily {
+    /// The key of the list; it is one of the plugin's own keys.
+    pub list: &'static str,
+    /// One word for what is named, such as `service`.
+    pub noun: &'static str,
+    /// Where a name says nothing, the connector's key of the same name counts.
+    pub keys: &'static [ConfigKey],
+    /// Finds mistakes that no key of one name has by itself; it gets the prefix of that name.
+    pub check: fn(&Settings, &str, &mut Vec<ConfigProblem>),
+}
+
+impl KeyFamily {
+    /// `services.a.`
+    pub fn prefix(&self, name: &str) -> String {
+        format!("{}.{name}.", self.list)
+    }
 }
 
 /// What may stand for a key.

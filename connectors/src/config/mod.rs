@@ -16,7 +16,7 @@ pub mod settings;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-pub use keys::{ConfigKey, KeyType, Presence, Value};
+pub use keys::{ConfigKey, KeyFamily, KeyType, Presence, Value};
 pub use settings::Settings;
 
 use crate::convert::{self, ConverterSettings, Part};
@@ -53,6 +53,7 @@ pub struct ConnectorConfig {
     name: String,
     plugin: &'static Plugin,
     settings: Settings,
+    members: Vec<(String, Settings)>,
     converters: ConverterSettings,
     steps: Vec<Step>,
     base_dir: PathBuf,
@@ -112,9 +113,11 @@ fn check_all(
     let before = problems.len();
     let settings = Settings::check("", plugin.keys(), properties, problems);
     // Keys that are wrong by themselves have no value that could be looked at.
-    if problems.len() == before {
+    let is_sound = problems.len() == before;
+    if is_sound {
         (plugin.check)(&settings, problems);
     }
+    let members = members(plugin, &settings, is_sound, properties, problems);
     let converters = check_converters(plugin, properties, &mut ignored, problems);
     let steps = transforms::settings::steps(&settings, properties, problems);
     check_unknown(plugin, properties, &mut ignored, problems);
@@ -122,6 +125,7 @@ fn check_all(
         name: name.to_owned(),
         plugin,
         settings,
+        members,
         converters: converters?,
         steps,
         base_dir: base_dir.to_owned(),
@@ -139,6 +143,39 @@ fn with_defaults(
         all.entry((*key).to_owned()).or_insert_with(|| (*value).to_owned());
     }
     all
+}
+
+/// The settings of each thing that the plugin's family names, in the order of their names' list.
+fn members(
+    plugin: &'static Plugin,
+    settings: &Settings,
+    is_sound: bool,
+    properties: &BTreeMap<String, String>,
+    problems: &mut Vec<ConfigProblem>,
+) -> Vec<(String, Settings)> {
+    let Some(family) = plugin.family else { return Vec::new() };
+    let Some(Value::List(names)) = settings.get(family.list) else { return Vec::new() };
+    let mut members: Vec<(String, Settings)> = Vec::new();
+    for name in names {
+        let said_twice = members.iter().any(|(known, _)| known == name);
+        if said_twice || name.contains('.') {
+            let what = if said_twice { "is named twice" } else { "has a dot in its name" };
+            problems.push(ConfigProblem {
+                key: family.list.to_owned(),
+                value: Some(names.join(", ")),
+                message: format!("`{}`: {} '{name}' {what}", family.list, family.noun),
+                help: Some("give each a name of its own, of one word".to_owned()),
+            });
+            continue;
+        }
+        let (prefix, before) = (family.prefix(name), problems.len());
+        let own = settings.overlaid(&prefix, family.keys, properties, problems);
+        if is_sound && problems.len() == before {
+            (family.check)(&own, &prefix, problems);
+        }
+        members.push((name.clone(), own));
+    }
+    members
 }
 
 /// A converter that the worker names counts with all that the worker says of it, or not at all.
@@ -209,6 +246,17 @@ impl ConnectorConfig {
         &self.steps
     }
 
+    /// What the plugin's [family](KeyFamily) of keys says of each name: the connector's own
+    /// settings, with what stands under that name in their place.
+    pub fn members(&self) -> &[(String, Settings)] {
+        &self.members
+    }
+
+    /// The directory of the file that declares it.
+    pub fn base_dir(&self) -> &Path {
+        &self.base_dir
+    }
+
     /// See [`Settings::get`].
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.settings.get(key)
@@ -268,8 +316,7 @@ fn find_plugin(
     problems: &mut Vec<ConfigProblem>,
 ) -> Option<&'static Plugin> {
     let key = plugin::CLASS_KEY;
-    let names = plugin::plugins().iter().map(|plugin| format!("`{}`", plugin.name));
-    let known = format!("there are {}", names.collect::<Vec<_>>().join(" and "));
+    let known = "for example `file-source`; `millstream connect plugins` shows all".to_owned();
     let Some(class) = properties.get(key).map(|class| class.trim()) else {
         problems.push(ConfigProblem {
             key: key.to_owned(),
@@ -281,7 +328,8 @@ fn find_plugin(
     };
     let found = plugin::find(class);
     if found.is_none() {
-        let near = keys::nearest(class, plugin::plugins().iter().flat_map(Plugin::spellings));
+        let all = plugin::plugins();
+        let near = keys::nearest(class, all.into_iter().flat_map(Plugin::spellings));
         problems.push(ConfigProblem {
             key: key.to_owned(),
             value: Some(class.to_owned()),
@@ -299,11 +347,25 @@ fn check_unknown(
     ignored: &mut Vec<String>,
     problems: &mut Vec<ConfigProblem>,
 ) {
+    let is_of_family = |name: &str| {
+        let Some(family) = plugin.family else { return false };
+        let Some((of, own)) = name
+            .strip_prefix(family.list)
+            .and_then(|rest| rest.strip_prefix('.'))
+            .and_then(|rest| rest.split_once('.'))
+        else {
+            return false;
+        };
+        let names = properties.get(family.list).map_or("", String::as_str);
+        family.keys.iter().any(|key| key.name == own)
+            && names.split(',').any(|named| named.trim() == of)
+    };
     for (name, text) in properties {
         let parts = ["key.converter.", "value.converter.", "header.converter."];
         let elsewhere = ["transforms.", "predicates."];
         if plugin.keys().any(|key| key.name == name)
             || parts.iter().chain(&elsewhere).any(|prefix| name.starts_with(prefix))
+            || is_of_family(name)
         {
             continue;
         }
@@ -321,6 +383,11 @@ fn check_unknown(
 }
 
 fn unknown_key(plugin: &'static Plugin, name: &str, text: &str) -> ConfigProblem {
+    if let Some(family) = plugin.family
+        && let Some(rest) = name.strip_prefix(family.list).and_then(|rest| rest.strip_prefix('.'))
+    {
+        return unknown_member_key(family, name, rest, text);
+    }
     let near = keys::nearest(name, plugin.keys().map(|key| key.name));
     let help = near.map_or_else(
         || {
@@ -335,6 +402,29 @@ fn unknown_key(plugin: &'static Plugin, name: &str, text: &str) -> ConfigProblem
         message: format!("`{}` has no key `{name}`", plugin.name),
         help: Some(help),
     }
+}
+
+/// `rest` is what follows `services.`.
+fn unknown_member_key(family: &KeyFamily, name: &str, rest: &str, text: &str) -> ConfigProblem {
+    let (of, own) = rest.split_once('.').unwrap_or((rest, ""));
+    let known = family.keys.iter().any(|key| key.name == own);
+    let near = keys::nearest(own, family.keys.iter().map(|key| key.name));
+    let noun = family.noun;
+    let (message, help) = match (known, near) {
+        (true, _) => {
+            (format!("`{name}`: there is no {noun} '{of}'"), format!("add it to `{}`", family.list))
+        }
+        (false, Some(near)) => (
+            format!("`{name}`: a {noun} has no key `{own}`"),
+            format!("did you mean `{}{near}`?", family.prefix(of)),
+        ),
+        (false, None) => {
+            let all = family.keys.iter().map(|key| key.name).collect::<Vec<_>>().join("`, `");
+            (format!("`{name}`: a {noun} has no key `{own}`"), format!("it may have `{all}`"))
+        }
+    };
+    let value = Some(text.to_owned());
+    ConfigProblem { key: name.to_owned(), value, message, help: Some(help) }
 }
 
 #[cfg(test)]

@@ -41,6 +41,26 @@ impl Settings {
         Settings(values)
     }
 
+    /// What `properties` say of `keys` alone, with the prefix, and of all else what stands here.
+    pub(crate) fn overlaid(
+        &self,
+        prefix: &str,
+        keys: &'static [ConfigKey],
+        properties: &BTreeMap<String, String>,
+        problems: &mut Vec<ConfigProblem>,
+    ) -> Settings {
+        let mut all = self.clone();
+        for key in keys {
+            let full = format!("{prefix}{}", key.name);
+            match properties.get(&full).map(|text| key.parse_as(&full, text)) {
+                Some(Ok(value)) => drop(all.0.insert(key.name, value)),
+                Some(Err(problem)) => problems.push(problem),
+                None => {}
+            }
+        }
+        all
+    }
+
     /// The value of `key`, or of its default.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.0.get(key)

@@ -121,7 +121,7 @@ fn what_is_missing_is_said_with_an_example() {
         "file=x",
         expect![[r#"
             connector.class = None: `connector.class` is missing: it says what kind of connector this is
-                there are `file-source` and `file-sink` and `postgres-source`
+                for example `file-source`; `millstream connect plugins` shows all
         "#]],
     );
     problems(
@@ -135,7 +135,7 @@ fn what_is_missing_is_said_with_an_example() {
         "connector.class=io.debezium.connector.mysql.MySqlConnector",
         expect![[r#"
             connector.class = Some("io.debezium.connector.mysql.MySqlConnector"): there is no connector class 'io.debezium.connector.mysql.MySqlConnector'
-                there are `file-source` and `file-sink` and `postgres-source`
+                for example `file-source`; `millstream connect plugins` shows all
         "#]],
     );
 }

@@ -35,6 +35,7 @@ pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
     check: plugin::no_check,
     alter_offsets: None,
     own_keys: SOURCE_KEYS,
+    family: None,
 };
 
 /// Records of topics into a file.
@@ -52,6 +53,7 @@ pub(crate) const SINK_PLUGIN: Plugin = Plugin {
     check: plugin::no_check,
     alter_offsets: Some(output::alter_offsets),
     own_keys: SINK_KEYS,
+    family: None,
 };
 
 const SOURCE_KEYS: &[ConfigKey] = &[

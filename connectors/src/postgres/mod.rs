@@ -58,6 +58,7 @@ pub const SOURCE_PLUGIN: Plugin = Plugin {
     check: plugin::no_check,
     alter_offsets: None,
     own_keys: keys::KEYS,
+    family: None,
 };
 
 /// One: a slot has one reader.

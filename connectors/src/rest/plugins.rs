@@ -16,7 +16,7 @@ use crate::transforms::{self, predicates};
 pub(super) fn list(target: &RequestTarget) -> Answer {
     let version = env!("CARGO_PKG_VERSION");
     let one = |class: &str, kind: &str| json!({ "class": class, "type": kind, "version": version });
-    let connectors = plugin::plugins().iter();
+    let connectors = plugin::plugins().into_iter();
     let mut all: Vec<Value> =
         connectors.map(|plugin| one(plugin.class(), kind(plugin.kind()))).collect();
     let connectors_only = target.all("connectorsOnly").last();

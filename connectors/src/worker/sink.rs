@@ -18,25 +18,28 @@ use tracing::warn;
 use super::{Ended, TaskSetup};
 use crate::chain::{Chain, ChainError, FailedRecord};
 use crate::data::Text;
-use crate::errors::{DeadLetters, ErrorPolicy};
+use crate::errors::{DeadLetters, ErrorPolicy, Retriable};
 use crate::plugin::Plugin;
 use crate::status::ConnectorState;
-use crate::task::{Put, Refused, SinkPartition, SinkRecords, SinkTask, TaskError, UnreadableBatch};
+use crate::task::{
+    Put, Refused, SinkContext, SinkPartition, SinkRecords, SinkTask, TaskError, UnreadableBatch,
+};
 use crate::topics;
 
 pub(super) async fn run(
     setup: TaskSetup,
-    task: Box<dyn SinkTask>,
+    mut task: Box<dyn SinkTask>,
     finish: CancellationToken,
 ) -> Result<Ended, TaskError> {
     let group = format!("connect-{}", setup.config.name());
     let start = async {
+        task.start(&SinkContext { stop: setup.stop.clone() }).await?;
         for topic in setup.config.list("topics") {
             let wanted = NewTopic { partitions: None, ..NewTopic::new(topic, 1) };
             topics::ensure(&*setup.client, &wanted).await?;
         }
         let topics = setup.config.list("topics").to_vec();
-        setup.client.reader(ReaderOptions::group(&group, topics)).await
+        Ok::<_, TaskError>(setup.client.reader(ReaderOptions::group(&group, topics)).await?)
     };
     let reader = tokio::select! {
         () = setup.stop.cancelled() => return Ok(Ended::Stopped),
@@ -55,7 +58,9 @@ pub(super) async fn run(
         assigned: false,
         commit_at: None,
     };
-    runner.run(finish).await
+    let ended = runner.run(finish).await?;
+    runner.task.stop().await;
+    Ok(ended)
 }
 
 /// One partition that the task has.
@@ -135,16 +140,38 @@ impl Runner {
         progress.end = fetched.end_offset;
         let from = progress.from;
         if fetched.next_offset > from {
-            let (records, failed) = self.read(fetched, from)?;
+            let (mut records, failed) = self.read(fetched, from)?;
             let mut skipped = self.dispose(failed).await?;
-            if let Some(put) = self.put_with_retries(&records).await? {
+            while let Some(put) = self.put_with_retries(&records).await? {
                 let refused = refused(self.setup.config.plugin(), &records, put.refused)?;
                 skipped += put.skipped + self.dispose(refused).await?;
-                self.report(put.records, put.bytes, skipped);
+                self.report(put.records, put.bytes, std::mem::take(&mut skipped));
+                let Some(next) = put.next else { break };
+                if self.setup.stop.is_cancelled() {
+                    break;
+                }
+                records = records.after(next);
+                self.commit_if_due().await?;
             }
         }
+        self.commit_later();
+        Ok(())
+    }
+
+    fn commit_later(&mut self) {
         let interval = self.setup.options.commit_interval;
         self.commit_at.get_or_insert_with(|| Instant::now() + interval);
+    }
+
+    /// In the midst of records that take long.
+    async fn commit_if_due(&mut self) -> Result<(), TaskError> {
+        self.commit_later();
+        if self.commit_at.is_some_and(|at| at <= Instant::now()) {
+            self.commit().await?;
+        }
+        // It has moved.
+        self.setup.activity.end();
+        self.setup.activity.begin();
         Ok(())
     }
 
@@ -196,6 +223,10 @@ impl Runner {
                 Ok(put) => return Ok(Some(put)),
                 Err(error) => error,
             };
+            if self.setup.stop.is_cancelled() && error.is::<Retriable>() {
+                warn!("connector '{}': stopped before a retry: {error}", self.setup.config.name());
+                return Ok(None);
+            }
             let Some(delay) = attempts.next(&error, Instant::now()) else { return Err(error) };
             warn!("connector '{}': {error}; next attempt in {delay:?}", self.setup.config.name());
             tokio::select! {

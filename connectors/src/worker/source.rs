@@ -27,11 +27,20 @@ pub(super) async fn run(
     setup: TaskSetup,
     mut task: Box<dyn SourceTask>,
 ) -> Result<Ended, TaskError> {
-    let started = tokio::select! {
+    let commits = tokio::select! {
         () = setup.stop.cancelled() => return Ok(Ended::Stopped),
         started = start(&setup, &mut *task) => started?,
     };
-    let mut commits = started;
+    let ended = turns(&setup, &mut *task, commits).await?;
+    task.stop().await;
+    Ok(ended)
+}
+
+async fn turns(
+    setup: &TaskSetup,
+    task: &mut dyn SourceTask,
+    mut commits: Commits,
+) -> Result<Ended, TaskError> {
     let errors = ErrorPolicy::new(&setup.config, setup.task);
     let mut attempts = errors.attempts();
     let mut records = SourceRecords::new(Chain::new(&setup.config), errors);
@@ -39,13 +48,13 @@ pub(super) async fn run(
         setup.activity.begin();
         let polled = task.poll(&mut records).await;
         if let Some(failure) = records.take_failure() {
-            commits.give_up(&setup).await;
+            commits.give_up(setup).await;
             return Err(failure);
         }
-        find_topics(&setup, &mut records).await?;
+        find_topics(setup, &mut records).await?;
         let (bytes, skipped) = records.take_counts();
         let more = matches!(polled, Ok(Polled::More)) && !setup.stop.is_cancelled();
-        let moved = commits.take(&setup, &mut *task, &mut records, more).await;
+        let moved = commits.take(setup, task, &mut records, more).await;
         let polled = match polled {
             Ok(polled) => polled,
             // What the task has to say comes first: a commit may have failed in its wake.

@@ -81,6 +81,13 @@ fn of_connector(plugin: &Plugin) -> String {
     }
     let own = |key: &&ConfigKey| plugin.own_keys.iter().any(|own| own.name == key.name);
     text.push_str(&of_keys(plugin.own_keys.iter()));
+    if let Some(family) = plugin.family {
+        let prefix = family.prefix("NAME");
+        text.push_str(&format!("\nFor each NAME in `{}`, also:\n\n", family.list));
+        for key in family.keys {
+            text.push_str(&format!("  {prefix}{}\n", key.name));
+        }
+    }
     text.push_str("\nAs of every connector of its kind:\n");
     text.push_str(&of_keys(plugin.keys().filter(|key| !own(key))));
     text

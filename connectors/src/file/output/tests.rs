@@ -71,7 +71,7 @@ fn directories_are_made_and_tombstones_left_out() {
         end_offset: Offset(4),
     };
     let put = output.put(&SinkRecords::new(fetched, Offset::ZERO)).unwrap();
-    assert_eq!(put, Put { records: 3, bytes: 3, skipped: 1, refused: Vec::new() });
+    assert_eq!(put, Put { records: 3, bytes: 3, skipped: 1, ..Put::default() });
     assert_eq!(output.flush().unwrap(), [(partition(0), Offset(4))]);
     assert_eq!(fixture.text(), "v\n\n");
 }

@@ -1,0 +1,195 @@
+//! The properties of the HTTP connectors, each declared once.
+
+use crate::config::{ConfigKey, KeyFamily, KeyType, Presence};
+
+const fn key(
+    name: &'static str,
+    key_type: KeyType,
+    presence: Presence,
+    doc: &'static str,
+    example: &'static str,
+) -> ConfigKey {
+    ConfigKey { name, key_type, presence, doc, example }
+}
+
+use KeyType::{AnyList, AnyText, Boolean, File, Integer, List, OneOf, Text};
+use Presence::{Default, Optional};
+
+const MILLIS: KeyType = Integer { min: 1, max: 86_400_000 };
+const AUTHORIZATIONS: KeyType = OneOf(&["none", "static", "basic", "bearer"]);
+
+const CONDITION: ConfigKey = key(
+    "condition",
+    Text,
+    Optional,
+    "Which records the service is called for: fields compared with values, by and, or, not",
+    "value.status = 'paid' and value.amount >= 100",
+);
+const URL: ConfigKey = key(
+    "http.url",
+    Text,
+    Optional,
+    "The service's address, with parts of the record as {{value.id}}",
+    "https://crm.example/customers/{{value.customer.id}}",
+);
+const METHOD: ConfigKey = key(
+    "http.method",
+    OneOf(&["POST", "PUT", "PATCH"]),
+    Default("POST"),
+    "How the service is called",
+    "PUT",
+);
+const BODY: ConfigKey = key(
+    "http.body",
+    Text,
+    Optional,
+    "What is sent for a record, with parts of it; without it the record's value",
+    "{\"order\": {{value}}, \"offset\": {{offset}}}",
+);
+const HEADERS: ConfigKey = key(
+    "http.headers.additional",
+    AnyList,
+    Default(""),
+    "Headers as name:value, separated by commas, with parts of the record",
+    "Idempotency-Key:{{topic}}-{{partition}}-{{offset}}",
+);
+const CONTENT_TYPE: ConfigKey = key(
+    "http.headers.content.type",
+    Text,
+    Optional,
+    "The Content-Type; application/json, or application/x-ndjson for batches of lines",
+    "application/vnd.orders+json",
+);
+const AUTHORIZATION_TYPE: ConfigKey = key(
+    "http.authorization.type",
+    AUTHORIZATIONS,
+    Default("none"),
+    "How we say who we are: by user and password, by a token, or by a header as it is",
+    "bearer",
+);
+const AUTHORIZATION: ConfigKey = key(
+    "http.headers.authorization",
+    Text,
+    Optional,
+    "The Authorization header of the type static",
+    "${file:secrets.properties:authorization}",
+);
+const USER: ConfigKey =
+    key("http.authorization.user", Text, Optional, "The user of the type basic", "millstream");
+const PASSWORD: ConfigKey = key(
+    "http.authorization.password",
+    Text,
+    Optional,
+    "The password of the type basic; better by a config provider than here",
+    "${env:CRM_PASSWORD}",
+);
+const TOKEN: ConfigKey = key(
+    "http.authorization.token",
+    Text,
+    Optional,
+    "The token of the type bearer; better by a config provider than here",
+    "${env:CRM_TOKEN}",
+);
+const REQUEST_TIMEOUT: ConfigKey = key(
+    "http.request.timeout.ms",
+    MILLIS,
+    Default("30000"),
+    "How long a call may take, from connecting to the end of the answer",
+    "5000",
+);
+const REQUEST_TIMEOUT_SECONDS: ConfigKey = key(
+    "http.timeout",
+    Integer { min: 1, max: 86_400 },
+    Optional,
+    "The same in seconds, as Aiven's connector has it",
+    "30",
+);
+const CONNECT_TIMEOUT: ConfigKey = key(
+    "http.connect.timeout.ms",
+    MILLIS,
+    Default("10000"),
+    "How long connecting may take",
+    "3000",
+);
+const REDIRECTS: ConfigKey = key(
+    "http.redirects.max",
+    Integer { min: 0, max: 50 },
+    Default("5"),
+    "How many redirects are followed that keep method and body (307, 308)",
+    "0",
+);
+const TRUSTSTORE: ConfigKey = key(
+    "http.ssl.truststore.location",
+    File,
+    Optional,
+    "The authorities to trust, as PEM, instead of the system's",
+    "ca.pem",
+);
+const RETRIES: ConfigKey = key(
+    "max.retries",
+    Integer { min: -1, max: 1_000_000 },
+    Default("10"),
+    "How often a call is tried again before its record has failed; -1 for ever",
+    "-1",
+);
+const BACKOFF: ConfigKey = key(
+    "retry.backoff.ms",
+    MILLIS,
+    Default("500"),
+    "The pause before the first retry; it doubles, and is spread at random",
+    "3000",
+);
+const BACKOFF_MAX: ConfigKey =
+    key("retry.backoff.max.ms", MILLIS, Default("30000"), "The longest such pause", "60000");
+const RETRY_AFTER_MAX: ConfigKey = key(
+    "retry.after.max.ms",
+    MILLIS,
+    Default("300000"),
+    "The longest that a server's Retry-After is followed",
+    "60000",
+);
+const RETRY_CODES: ConfigKey = key(
+    "retry.on.status.codes",
+    List,
+    Default("408,425,429,500-599"),
+    "Answers that are tried again; calls without an answer are in any case",
+    "429,503",
+);
+
+#[rustfmt::skip]
+pub(super) const SINK_KEYS: &[ConfigKey] = &[
+    URL, METHOD, BODY, HEADERS, CONTENT_TYPE,
+    AUTHORIZATION_TYPE, AUTHORIZATION, USER, PASSWORD, TOKEN, CONDITION,
+    key("services", AnyList, Default(""), "Names of services, where there are several: each has its own services.NAME.http.url and condition", "billing, audit"),
+    key("batching.enabled", Boolean, Default("false"), "Whether several records go into one call", "true"),
+    key("batch.max.size", Integer { min: 1, max: 100_000 }, Default("500"), "The most records in one call", "100"),
+    key("batch.max.bytes", Integer { min: 1, max: 256 << 20 }, Default("1000000"), "The size at which a call takes no further record", "250000"),
+    key("batch.format", OneOf(&["lines", "array"]), Default("lines"), "How they stand in it: one a line, or as a JSON array", "array"),
+    key("batch.prefix", AnyText, Optional, "What stands before them instead", "{\"records\": ["),
+    key("batch.suffix", AnyText, Optional, "What stands after them instead", "]}"),
+    key("batch.separator", AnyText, Optional, "What stands between them instead; a line end if it is blank", ","),
+    key("behavior.on.null.values", OneOf(&["ignore", "delete", "fail"]), Default("ignore"), "What becomes of a record without a value: it is left out, or the URL is called with DELETE, or it has failed", "delete"),
+    key("http.max.in.flight", Integer { min: 1, max: 10_000 }, Default("16"), "The most calls at the same time; those of one key never are", "100"),
+    RETRIES, BACKOFF, BACKOFF_MAX, RETRY_AFTER_MAX, RETRY_CODES,
+    key("fail.on.status.codes", AnyList, Default("401,403,407"), "Answers that say that the fault is ours and not the record's: the task fails", "401"),
+    REQUEST_TIMEOUT, REQUEST_TIMEOUT_SECONDS, CONNECT_TIMEOUT, REDIRECTS, TRUSTSTORE,
+];
+
+pub(super) const SERVICES: KeyFamily = KeyFamily {
+    list: "services",
+    noun: "service",
+    keys: &[
+        URL,
+        METHOD,
+        BODY,
+        HEADERS,
+        CONTENT_TYPE,
+        AUTHORIZATION_TYPE,
+        AUTHORIZATION,
+        USER,
+        PASSWORD,
+        TOKEN,
+        CONDITION,
+    ],
+    check: super::sink::check_service,
+};

@@ -1,0 +1,51 @@
+//! HTTP services as sinks, and as sources.
+//!
+//! ```text
+//! topic ─► conditions ─► templates ─► calls, in order per key ─► 2xx ─► offsets committed
+//!                                        └─ retries ─► refused ─► dead letters
+//! POST ─► listener ─► records ─► durable ─► 200
+//! poll ─► answer ─► records and offset, one transaction
+//! ```
+//!
+//! - [`sink`]: the task; [`service`]: what a record is to a service; [`delivery`]: the calls;
+//!   [`retry`]: which are made again.
+//! - [`record`]: what can be asked of a record; [`template`], [`condition`]: who asks.
+//! - [`client`]: calls themselves; [`tls`], [`auth`]: whom they trust, and who makes them.
+//! - [`keys`]: the properties, declared.
+//!
+//! Invariants:
+//! - An offset is committed when all services that its record is for have taken it, or it was
+//!   disposed of as a record that was refused; never before.
+//! - Calls for records of one key, to one service, never overlap, and keep their order.
+//! - No secret is in a message: addresses are shown without credentials and query.
+
+pub mod auth;
+pub mod client;
+pub mod condition;
+pub mod delivery;
+mod keys;
+pub mod record;
+pub mod retry;
+pub mod service;
+pub mod sink;
+pub mod template;
+pub mod tls;
+
+use crate::convert;
+use crate::plugin::{self, Plugin, Tasks};
+
+pub(crate) const SINK_PLUGIN: Plugin = Plugin {
+    name: "http-sink",
+    classes: &["io.aiven.kafka.connect.http.HttpSinkConnector", "HttpSinkConnector"],
+    doc: "Calls HTTP services for each record, one by one or in batches",
+    tasks: Tasks::Sink(|config| {
+        let tasks = config.integer("tasks.max");
+        (0..tasks).map(|_| Box::new(sink::HttpSink::new(config)) as _).collect()
+    }),
+    converter: convert::settings::STRING,
+    defaults: plugin::no_defaults,
+    check: sink::check,
+    alter_offsets: None,
+    own_keys: keys::SINK_KEYS,
+    family: Some(&keys::SERVICES),
+};

@@ -1,0 +1,7 @@
+//! The HTTP connectors against real servers and clients, faults included.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod server;
+mod sink;
