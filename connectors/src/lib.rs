@@ -37,6 +37,7 @@ pub mod errors;
 pub mod file;
 pub mod herder;
 pub mod http;
+mod json_records;
 pub mod json_text;
 pub mod offsets;
 pub mod plugin;

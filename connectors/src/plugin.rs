@@ -61,8 +61,14 @@ pub enum ConnectorKind {
 }
 
 /// Those that come with Millstream.
-const PLUGINS: &[Plugin] =
-    &[file::SOURCE_PLUGIN, file::SINK_PLUGIN, postgres::SOURCE_PLUGIN, http::SINK_PLUGIN];
+const PLUGINS: &[Plugin] = &[
+    file::SOURCE_PLUGIN,
+    file::SINK_PLUGIN,
+    postgres::SOURCE_PLUGIN,
+    http::SINK_PLUGIN,
+    http::SOURCE_PLUGIN,
+    http::POLL_PLUGIN,
+];
 
 /// Those that a program has added to them.
 static REGISTERED: RwLock<Vec<&'static Plugin>> = RwLock::new(Vec::new());

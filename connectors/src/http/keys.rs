@@ -12,8 +12,8 @@ const fn key(
     ConfigKey { name, key_type, presence, doc, example }
 }
 
-use KeyType::{AnyList, AnyText, Boolean, File, Integer, List, OneOf, Text};
-use Presence::{Default, Optional};
+use KeyType::{AnyList, AnyText, Boolean, File, Integer, List, OneOf, Text, Topic};
+use Presence::{Default, Optional, Required};
 
 const MILLIS: KeyType = Integer { min: 1, max: 86_400_000 };
 const AUTHORIZATIONS: KeyType = OneOf(&["none", "static", "basic", "bearer"]);
@@ -193,3 +193,43 @@ pub(super) const SERVICES: KeyFamily = KeyFamily {
     ],
     check: super::sink::check_service,
 };
+
+#[rustfmt::skip]
+pub(super) const POLL_KEYS: &[ConfigKey] = &[
+    key("http.url", Text, Required, "The address to ask, with {{offset}} where to go on from", "https://api.example/events?after={{offset}}"),
+    key("topic", Topic, Required, "The topic to write to, created if it does not exist", "events"),
+    key("poll.interval.ms", MILLIS, Default("60000"), "How often it is asked", "5000"),
+    key("http.method", OneOf(&["GET", "POST"]), Default("GET"), "How it is asked", "POST"),
+    key("http.body", Text, Optional, "What is sent, with {{offset}}", "{\"after\": {{offset}}}"),
+    key("http.headers.additional", AnyList, Default(""), "Headers as name:value, separated by commas, with {{offset}}", "Accept:application/json"),
+    AUTHORIZATION_TYPE, AUTHORIZATION, USER, PASSWORD, TOKEN,
+    key("http.response.list.pointer", AnyText, Default(""), "The JSON pointer to the records; an array is one record for each item", "/data/items"),
+    key("http.response.record.pointer", AnyText, Default(""), "The JSON pointer within an item to what becomes the value", "/attributes"),
+    key("http.response.record.key.pointer", Text, Optional, "The JSON pointer within an item to the key", "/id"),
+    key("http.response.record.timestamp.pointer", Text, Optional, "The JSON pointer within an item to its time, in ms since 1970", "/created_at_ms"),
+    key("http.response.record.offset.pointer", Text, Optional, "The JSON pointer within an item to its offset; the last item's is where to go on", "/id"),
+    key("http.response.offset.pointer", Text, Optional, "The JSON pointer within the answer to where to go on", "/next_cursor"),
+    key("http.offset.initial", AnyText, Default(""), "What {{offset}} is at first", "0"),
+    key("http.response.bytes.max", Integer { min: 1, max: 256 << 20 }, Default("16777216"), "The longest answer that is read", "1000000"),
+    RETRIES, BACKOFF, BACKOFF_MAX, RETRY_AFTER_MAX, RETRY_CODES,
+    REQUEST_TIMEOUT, REQUEST_TIMEOUT_SECONDS, CONNECT_TIMEOUT, REDIRECTS, TRUSTSTORE,
+];
+
+#[rustfmt::skip]
+pub(super) const LISTENER_KEYS: &[ConfigKey] = &[
+    key("topic", Topic, Required, "The topic to write to, created if it does not exist", "events"),
+    key("http.listen", Text, Default("127.0.0.1:8090"), "Where to listen; port 0 picks one", "0.0.0.0:8090"),
+    key("http.path", Text, Default("/"), "The path that takes records", "/events"),
+    key("body.format", OneOf(&["json", "array", "lines", "raw"]), Default("json"), "What a body is: one JSON value, an array or lines of them, or anything; application/x-ndjson always means lines", "lines"),
+    key("body.bytes.max", Integer { min: 1, max: 256 << 20 }, Default("1000000"), "The longest body; the default fits the topic's default max.message.bytes", "4000000"),
+    key("record.key", Text, Optional, "The key, with {{value.id}} or {{header.NAME}} of the request", "{{value.customer.id}}"),
+    key("record.headers", AnyList, Default(""), "Headers of a request that its records get", "X-Request-Id, Traceparent"),
+    key("http.authorization.type", OneOf(&["none", "basic", "bearer"]), Default("none"), "How senders must say who they are", "bearer"),
+    key("http.authorization.user", Text, Optional, "The user of the type basic", "millstream"),
+    key("http.authorization.password", Text, Optional, "The password of the type basic; better by a config provider than here", "${env:HOOK_PASSWORD}"),
+    key("http.authorization.token", Text, Optional, "The token of the type bearer; better by a config provider than here", "${env:HOOK_TOKEN}"),
+    key("http.max.pending", Integer { min: 1, max: 100_000 }, Default("1000"), "How many requests may wait to be durable; more are answered 503", "100"),
+    key("http.max.pending.bytes", Integer { min: 1, max: 4 << 30 }, Default("67108864"), "How many bytes of them", "16777216"),
+    key("http.max.connections", Integer { min: 1, max: 100_000 }, Default("512"), "How many senders may be connected; more wait", "64"),
+    key("http.ack.timeout.ms", MILLIS, Default("30000"), "How long a request may wait to be durable", "5000"),
+];

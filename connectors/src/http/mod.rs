@@ -10,12 +10,15 @@
 //! - [`sink`]: the task; [`service`]: what a record is to a service; [`delivery`]: the calls;
 //!   [`retry`]: which are made again.
 //! - [`record`]: what can be asked of a record; [`template`], [`condition`]: who asks.
+//! - [`source`]: the task that takes records by POST; [`listener`]: its server; [`intake`]: what
+//!   bodies are. [`poll`]: the task that asks an address again and again.
 //! - [`client`]: calls themselves; [`tls`], [`auth`]: whom they trust, and who makes them.
 //! - [`keys`]: the properties, declared.
 //!
 //! Invariants:
 //! - An offset is committed when all services that its record is for have taken it, or it was
 //!   disposed of as a record that was refused; never before.
+//! - A sender is answered 200 when its records are durable, never before.
 //! - Calls for records of one key, to one service, never overlap, and keep their order.
 //! - No secret is in a message: addresses are shown without credentials and query.
 
@@ -23,11 +26,15 @@ pub mod auth;
 pub mod client;
 pub mod condition;
 pub mod delivery;
+pub mod intake;
 mod keys;
+pub mod listener;
+pub mod poll;
 pub mod record;
 pub mod retry;
 pub mod service;
 pub mod sink;
+pub mod source;
 pub mod template;
 pub mod tls;
 
@@ -48,4 +55,30 @@ pub(crate) const SINK_PLUGIN: Plugin = Plugin {
     alter_offsets: None,
     own_keys: keys::SINK_KEYS,
     family: Some(&keys::SERVICES),
+};
+
+pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
+    name: "http-source",
+    classes: &[],
+    doc: "Takes records by POST, and answers when they are durable",
+    tasks: Tasks::Source(|config| vec![Box::new(source::HttpSource::new(config))]),
+    converter: convert::settings::STRING,
+    defaults: plugin::no_defaults,
+    check: source::check,
+    alter_offsets: None,
+    own_keys: keys::LISTENER_KEYS,
+    family: None,
+};
+
+pub(crate) const POLL_PLUGIN: Plugin = Plugin {
+    name: "http-poll-source",
+    classes: &[],
+    doc: "Asks an address for records, again and again",
+    tasks: Tasks::Source(|config| vec![Box::new(poll::HttpPoll::new(config))]),
+    converter: convert::settings::STRING,
+    defaults: plugin::no_defaults,
+    check: poll::check,
+    alter_offsets: None,
+    own_keys: keys::POLL_KEYS,
+    family: None,
 };

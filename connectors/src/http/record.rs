@@ -60,6 +60,20 @@ impl Path {
     }
 }
 
+impl Path {
+    /// The header that it asks for.
+    pub fn header(&self) -> Option<&str> {
+        match &self.root {
+            Root::Header(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    pub fn is_of_value(&self) -> bool {
+        self.root == Root::Value
+    }
+}
+
 fn unknown(text: &str) -> String {
     format!(
         "a record has no '{text}'; there are key, value, topic, partition, offset, timestamp, \

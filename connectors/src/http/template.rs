@@ -76,6 +76,23 @@ impl Template {
         }
     }
 
+    /// The headers that it asks for.
+    pub fn headers(&self) -> impl Iterator<Item = &str> {
+        self.fields().filter_map(Path::header)
+    }
+
+    /// A field that is neither of a value nor of headers.
+    pub fn other_than_value_and_headers(&self) -> Option<&Path> {
+        self.fields().find(|path| path.header().is_none() && !path.is_of_value())
+    }
+
+    fn fields(&self) -> impl Iterator<Item = &Path> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Field(path, _) => Some(path),
+            Part::Text(_) => None,
+        })
+    }
+
     /// The text with the record's parts in it.
     pub fn fill(&self, record: &RecordView<'_>) -> Result<String, String> {
         let mut out = String::new();

@@ -3,5 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod poll;
 mod server;
 mod sink;
+mod source;

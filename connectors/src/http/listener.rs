@@ -1,0 +1,250 @@
+//! The server that takes records by POST.
+//!
+//! ```text
+//! request ─► path, method ─► who ─► room ─► body ─► records ─► queue ─► durable ─► 200
+//!              404, 405      401    503   408, 413    400        └─ not durable: 503
+//! ```
+//!
+//! Room is taken for a body before it is read, and given back when its request is answered. A
+//! sender that is slow is cut off; more senders than may be connected wait.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::auth;
+use super::intake::{Intake, Mistake, Received};
+
+/// How long the head of a request may take, or a connection do nothing,
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// and how long its body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long requests under way may take to be answered once it is over.
+const END_TIMEOUT: Duration = Duration::from_secs(2);
+/// A pause after the system has run out of something, for which there is no event to wait.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What is served.
+#[derive(Clone, Debug)]
+pub struct ListenerOptions {
+    pub path: String,
+    pub intake: Intake,
+    /// The Authorization header that senders must have.
+    pub authorization: Option<String>,
+    pub body_bytes_max: usize,
+    pub requests_max: usize,
+    pub bytes_max: usize,
+    pub connections_max: usize,
+    pub ack_timeout: Duration,
+}
+
+/// A request whose records are to be written.
+#[derive(Debug)]
+pub struct Accepted {
+    pub records: Vec<Received>,
+    /// To be told when they are durable; dropped if they are not.
+    pub durable: oneshot::Sender<()>,
+}
+
+/// A listening socket that has not begun to accept.
+#[derive(Debug)]
+pub struct Listener {
+    socket: TcpListener,
+    pub address: SocketAddr,
+}
+
+struct Server {
+    options: ListenerOptions,
+    queue: mpsc::Sender<Accepted>,
+    requests: Semaphore,
+    bytes: Semaphore,
+    stop: CancellationToken,
+}
+
+impl Listener {
+    pub async fn bind(listen: &str) -> Result<Listener, String> {
+        let failed = |error: std::io::Error| {
+            format!("cannot listen on {listen} for HTTP: {error}; choose another http.listen")
+        };
+        let socket = TcpListener::bind(listen).await.map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        Ok(Listener { socket, address })
+    }
+
+    /// Serves until `stop`, in tasks of its own. Gives the requests to be written.
+    pub fn serve(
+        self,
+        options: ListenerOptions,
+        stop: CancellationToken,
+    ) -> mpsc::Receiver<Accepted> {
+        let (queue, accepted) = mpsc::channel(options.requests_max);
+        let connections = Arc::new(Semaphore::new(options.connections_max));
+        let server = Arc::new(Server {
+            requests: Semaphore::new(options.requests_max),
+            bytes: Semaphore::new(options.bytes_max.max(options.body_bytes_max)),
+            queue,
+            options,
+            stop: stop.clone(),
+        });
+        tokio::spawn(async move {
+            let accepting = accept(self.socket, connections, server);
+            stop.run_until_cancelled(accepting).await;
+        });
+        accepted
+    }
+}
+
+async fn accept(socket: TcpListener, connections: Arc<Semaphore>, server: Arc<Server>) {
+    loop {
+        let slot = connections.clone().acquire_owned().await.expect("it is never closed");
+        match socket.accept().await {
+            Ok((stream, _)) => {
+                let server = server.clone();
+                tokio::spawn(async move {
+                    serve(stream, server).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept an HTTP connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, server: Arc<Server>) {
+    // An answer is one small segment: waiting to fill it would only delay it.
+    let _ = stream.set_nodelay(true);
+    let stop = server.stop.clone();
+    let mut http = hyper::server::conn::http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
+    let service = service_fn(move |request| {
+        let server = server.clone();
+        async move { Ok::<_, std::convert::Infallible>(server.handle(request).await) }
+    });
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(END_TIMEOUT, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = ended {
+        debug!(%error, "HTTP connection ended");
+    }
+}
+
+impl Server {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        match self.take(request).await {
+            Ok(records) => answer(StatusCode::OK, &json!({ "records": records })),
+            Err(Mistake { status, reason }) => {
+                let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
+                let body = json!({ "status": status.as_u16(), "error": reason });
+                let mut response = answer(status, &body);
+                let said = match status {
+                    StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "1")),
+                    StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, "POST")),
+                    StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, self.scheme())),
+                    _ => None,
+                };
+                if let Some((name, value)) = said {
+                    response
+                        .headers_mut()
+                        .insert(name, hyper::header::HeaderValue::from_static(value));
+                }
+                response
+            }
+        }
+    }
+
+    fn scheme(&self) -> &'static str {
+        let wanted = self.options.authorization.as_deref().unwrap_or_default();
+        if wanted.starts_with("Basic ") { "Basic realm=\"records\"" } else { "Bearer" }
+    }
+
+    /// How many records were written, durably.
+    async fn take(&self, request: Request<Incoming>) -> Result<usize, Mistake> {
+        let options = &self.options;
+        if request.uri().path() != options.path {
+            return Err(Mistake::new(404, format!("records are taken at {}", options.path)));
+        }
+        if request.method() != Method::POST {
+            return Err(Mistake::new(405, "records are taken by POST"));
+        }
+        if let Some(wanted) = &options.authorization {
+            let given = request.headers().get(AUTHORIZATION).map(|given| given.as_bytes());
+            if !given.is_some_and(|given| auth::is_same(given, wanted.as_bytes())) {
+                return Err(Mistake::new(401, "who sends this is not known: see Authorization"));
+            }
+        }
+        let too_long = || {
+            let max = options.body_bytes_max;
+            Mistake::new(413, format!("a body has at most {max} bytes (body.bytes.max)"))
+        };
+        let known = request.body().size_hint().exact();
+        let size =
+            known.map_or(options.body_bytes_max, |size| size.try_into().unwrap_or(usize::MAX));
+        if size > options.body_bytes_max {
+            return Err(too_long());
+        }
+        let busy = |_| Mistake::new(503, "too many requests wait to be durable: come again later");
+        let _request = self.requests.try_acquire().map_err(busy)?;
+        let _bytes = self.bytes.try_acquire_many(size as u32).map_err(busy)?;
+        let (head, body) = request.into_parts();
+        let read = Limited::new(body, options.body_bytes_max).collect();
+        let body = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+            Ok(Ok(body)) => body.to_bytes(),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return Err(too_long()),
+            Ok(Err(error)) => {
+                return Err(Mistake::new(400, format!("the body broke off: {error}")));
+            }
+            Err(_) => return Err(Mistake::new(408, "the body took too long")),
+        };
+        let records = options.intake.read(&head.headers, &body)?;
+        let count = records.len();
+        if count > 0 {
+            self.wait_until_durable(records).await?;
+        }
+        Ok(count)
+    }
+
+    async fn wait_until_durable(&self, records: Vec<Received>) -> Result<(), Mistake> {
+        let (durable, told) = oneshot::channel();
+        let over = || Mistake::new(503, "the records were not written: send them again");
+        let accepted = Accepted { records, durable };
+        self.queue.try_send(accepted).map_err(|_| over())?;
+        match tokio::time::timeout(self.options.ack_timeout, told).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(over()),
+            Err(_) => {
+                let reason = "the records are not durable yet and may still be written; send them \
+                              again if they must not be missing";
+                Err(Mistake::new(503, reason))
+            }
+        }
+    }
+}
+
+fn answer(status: StatusCode, body: &serde_json::Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(format!("{body}\n"))));
+    *response.status_mut() = status;
+    let json = hyper::header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    response
+}
