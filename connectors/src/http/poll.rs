@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! offset ─► {{offset}} in address, headers, body ─► answer ─► list ─► records
-//!    ▲                                                  └─► offset of the last one, or the answer's
+//!    ▲                                                  └─► the last one's offset, or its own
 //!    └────────────── changed: ask again at once; else after poll.interval.ms
 //! ```
 //!
