@@ -35,17 +35,37 @@ impl JsonRecords {
         topic: &Topic,
         record: SourceRecord<'_>,
     ) -> Result<(), String> {
-        let Some(parser) = &mut self.parser else {
+        if self.parser.is_none() {
             out.append(topic, record);
             return Ok(());
-        };
-        let value = record.value.map(Bytes::copy_from_slice);
-        let value = parser.read(value.as_ref()).map_err(|error| error.to_string())?;
+        }
+        self.append_named(out, &topic.name, record)
+    }
+
+    /// Whether values have to be JSON; else any text will do.
+    pub fn parses(&self) -> bool {
+        self.parser.is_some()
+    }
+
+    /// The same for a topic that is looked up by its name, or created.
+    pub fn append_named(
+        &mut self,
+        out: &mut SourceRecords,
+        topic: &str,
+        record: SourceRecord<'_>,
+    ) -> Result<(), String> {
         let text = |bytes: Option<&[u8]>| match bytes {
             Some(bytes) => SchemaAndValue::text(String::from_utf8_lossy(bytes).into_owned()),
             None => SchemaAndValue::NULL,
         };
-        let mut whole = ConnectRecord::new(&Text::from(&*topic.name), text(record.key), value);
+        let value = match &mut self.parser {
+            None => text(record.value),
+            Some(parser) => {
+                let value = record.value.map(Bytes::copy_from_slice);
+                parser.read(value.as_ref()).map_err(|error| error.to_string())?
+            }
+        };
+        let mut whole = ConnectRecord::new(&Text::from(topic), text(record.key), value);
         whole.timestamp_ms = Some(record.timestamp_ms);
         whole.partition = record.partition;
         for (name, value) in record.headers {

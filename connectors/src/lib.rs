@@ -18,8 +18,8 @@
 //! - [`worker`]: runs the tasks; [`status`]: what they are doing.
 //! - [`herder`]: connectors that come and go while a worker runs; [`rest`]: how others order that.
 //! - [`mod@file`]: the file source and the file sink; [`postgres`]: changes of a database;
-//!   [`http`]: calls of services, and records that others send. [`json_text`]: pieces of JSON as
-//!   they stand.
+//!   [`http`]: calls of services, and records that others send; [`process`]: programs in any
+//!   language; [`generator`]: records out of nothing. [`json_text`]: pieces of JSON as they stand.
 //!
 //! Invariants:
 //! - A source's records and the offsets they end at become visible together or not at all.
@@ -36,6 +36,7 @@ pub mod convert;
 pub mod data;
 pub mod errors;
 pub mod file;
+pub mod generator;
 pub mod herder;
 pub mod http;
 mod json_records;
@@ -43,6 +44,7 @@ pub mod json_text;
 pub mod offsets;
 pub mod plugin;
 pub mod postgres;
+pub mod process;
 pub mod records;
 pub mod rest;
 pub mod status;

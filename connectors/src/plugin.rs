@@ -8,10 +8,12 @@ use crate::config::{
 };
 use crate::errors;
 use crate::file;
+use crate::generator;
 use crate::herder::offsets::AlterOffsets;
 use crate::herder::restart;
 use crate::http;
 use crate::postgres;
+use crate::process;
 use crate::task::{SinkTask, SourceTask};
 use crate::transforms::settings;
 
@@ -68,6 +70,9 @@ const PLUGINS: &[Plugin] = &[
     http::SINK_PLUGIN,
     http::SOURCE_PLUGIN,
     http::POLL_PLUGIN,
+    process::SOURCE_PLUGIN,
+    process::SINK_PLUGIN,
+    generator::SOURCE_PLUGIN,
 ];
 
 /// Those that a program has added to them.
@@ -94,14 +99,14 @@ pub fn find(class: &str) -> Option<&'static Plugin> {
 }
 
 /// For [`Plugin::defaults`]: keys alone have defaults.
-pub(crate) fn no_defaults(
+pub fn no_defaults(
     _properties: &BTreeMap<String, String>,
 ) -> &'static [(&'static str, &'static str)] {
     &[]
 }
 
 /// For [`Plugin::check`]: keys that are right by themselves are right together.
-pub(crate) fn no_check(_settings: &Settings, _problems: &mut Vec<ConfigProblem>) {}
+pub fn no_check(_settings: &Settings, _problems: &mut Vec<ConfigProblem>) {}
 
 impl Plugin {
     pub fn kind(&self) -> ConnectorKind {
