@@ -42,6 +42,9 @@ echo
 echo "the file source into the embedded broker:"
 cargo bench --quiet --workspace --bench file_source
 echo
+echo "the HTTP sink to a server in its own process:"
+cargo bench --quiet --workspace --bench http_sink
+echo
 echo "flight-delays beside batch DataFusion over the same bytes:"
 cargo bench --quiet --workspace --bench flights
 echo

@@ -1,5 +1,35 @@
 //! The two seams that connectors are written against.
 //!
+//! # Writing a connector
+//!
+//! ```text
+//! Plugin ─► name, keys, how tasks are made     declared once: checks and documentation are this
+//! SourceTask ─► start, poll, wait, committed   from outside into topics
+//! SinkTask   ─► open, put, flush, close        from topics to the outside
+//! ```
+//!
+//! 1. Declare a [`Plugin`](crate::Plugin): its name, one sentence about it, its properties as
+//!    [`ConfigKey`](crate::config::ConfigKey)s, and a function that makes its tasks.
+//! 2. Write the task. A source appends records and sets the offsets to go on from: both become
+//!    durable in one transaction, so no record is lost or written twice. A sink says in `flush`
+//!    up to which offsets it is safe: those get committed.
+//! 3. [`register`](crate::plugin::register) the plugin, [`validate`](crate::validate) the
+//!    properties of a connector, and hand it to a [`Worker`](crate::Worker), or to a
+//!    [`Herder`](crate::Herder) for its REST API.
+//!
+//! A program that does all of that, with a source and a sink, is
+//! [examples/connector/weather.rs](../../../examples/connector/weather.rs). What to keep in mind:
+//!
+//! - A task is asked one thing at a time. `poll` returns soon; what takes long is waited for in
+//!   `wait`, which may be dropped at any time. Work that blocks belongs on a thread of its own.
+//! - An error says on what, and what to do: people read it. One that may be gone at a later
+//!   attempt is a [`Retriable`](crate::errors::Retriable). Secrets stand in no error.
+//! - A record that cannot be handled is not an error of the task: a sink says so by
+//!   [`Put::refused`], and `errors.tolerance` says what becomes of it.
+//! - Whatever comes from outside is bounded before it is kept: lines, bodies, queues.
+//!
+//! # How tasks are driven
+//!
 //! A worker drives a [`SourceTask`] by turns: [`poll`](SourceTask::poll) for what is at hand,
 //! commit, [`wait`](SourceTask::wait) for more. While the worker is busy writing, nothing is
 //! polled: that is the back pressure. It drives a [`SinkTask`] by [`put`](SinkTask::put) and, now
