@@ -69,6 +69,10 @@ impl StoredOffsets {
         self.0.get(partition)
     }
 
+    pub(crate) fn all(&self) -> &BTreeMap<SourcePartition, SourceOffset> {
+        &self.0
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&SourcePartition, &SourceOffset)> {
         self.0.iter()
     }

@@ -76,6 +76,11 @@ impl SourceRecords {
         self.batch_records_max = Some(records.max(1));
     }
 
+    /// Whether bytes come through as they are, so that what they hold need not be looked at.
+    pub fn passes_bytes(&self) -> bool {
+        self.chain.passes_bytes()
+    }
+
     /// Whether to return from the poll.
     pub fn is_full(&self) -> bool {
         self.gathered_bytes >= POLL_BYTES

@@ -35,6 +35,7 @@
 //! polled: that is the back pressure. It drives a [`SinkTask`] by [`put`](SinkTask::put) and, now
 //! and then, [`flush`](SinkTask::flush).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -118,6 +119,11 @@ impl SourceContext {
     /// The offset that was committed last for a part of the input.
     pub fn offset(&self, partition: &SourcePartition) -> Option<&SourceOffset> {
         self.stored.get(partition)
+    }
+
+    /// All offsets of the connector that were committed last, those of its other tasks too.
+    pub fn offsets(&self) -> &BTreeMap<SourcePartition, SourceOffset> {
+        self.stored.all()
     }
 
     /// Whether to stop at the end of the input that is there.

@@ -505,7 +505,11 @@ pub fn source_topic(connector: &ConnectorConfig) -> Option<&str> {
 
 /// What it reads or writes that is no topic.
 pub fn connector_outside(connector: &ConnectorConfig) -> String {
-    match connector.get("file") {
+    match connector.settings().optional_text("file") {
+        Some("-") => match connector.plugin().kind() {
+            ConnectorKind::Source => "standard input".to_owned(),
+            ConnectorKind::Sink => "standard output".to_owned(),
+        },
         Some(_) => without_detours(&connector.path("file")).display().to_string(),
         None => connector.plugin().name.to_owned(),
     }

@@ -87,8 +87,6 @@ fn every_mistake_is_reported_at_once() {
                 for example `tasks.max = 1`
             errors.tolerance = Some("al"): `errors.tolerance` must be `none` or `all`, not 'al'
                 did you mean `all`?
-            file = Some("data/"): `file` is a directory: 'data/'
-                name one file in it
             topic = Some("flüge"): `topic`: topic name 'flüge' contains 'ü'
                 topic names consist of letters, digits, `.`, `_` and `-`
             batch.size = Some("many"): `batch.size` must be a whole number, not 'many'
@@ -96,7 +94,7 @@ fn every_mistake_is_reported_at_once() {
             transforms.a.type = None: `transforms.a.type` is missing: it says what kind of transform this is
                 for example `transforms.a.type = org.apache.kafka.connect.transforms.Cast`
             colour = Some("red"): `file-source` has no key `colour`
-                beside what all connectors know, it knows `file`, `topic`, `batch.size`, `line.bytes.max`, `poll.interval.ms`
+                beside what all connectors know, it knows `file`, `format`, `start`, `decompress`, `csv.delimiter`, `csv.header`, `topic`, `batch.size`, `line.bytes.max`, `file.bytes.max`, `poll.interval.ms`
             topcs = Some("flights"): `file-source` has no key `topcs`
                 did you mean `topic`?
         "#]],

@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 pub const HEAD_BYTES: usize = 1024;
 
 /// A place on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FileId {
     pub device: u64,
     pub inode: u64,
@@ -42,6 +42,16 @@ impl Head {
         let read = read_at_most(file, &mut head)?;
         head.truncate(read);
         Ok(Head(head))
+    }
+
+    /// Of bytes that a file begins with.
+    pub fn new(mut bytes: Vec<u8>) -> Head {
+        bytes.truncate(HEAD_BYTES);
+        Head(bytes)
+    }
+
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
     }
 
     /// The head that gave `fingerprint`, if the file still begins with it.

@@ -1,26 +1,56 @@
 //! Files as sources and sinks.
 //!
-//! - [`source`]: lines into a topic. [`tail`] follows the file (its rules stand there), [`watch`]
-//!   wakes it, [`position`] is what it stores, [`identity`] tells files apart.
+//! - [`source`]: lines, rows or whole files into a topic, by one [`input`]: [`tail`] follows one
+//!   file and [`mod@directory`] all that a [`pattern`] names (their rules stand there), [`whole`]
+//!   takes files as they are, [`stdin`] what comes through a pipe. [`watch`] wakes it.
+//! - [`open`]: one open file, cut into pieces; [`mod@csv`]: what a row is; [`compression`]: gzip
+//!   and zstd; [`rotation`]: what it does to names; [`position`]: what is stored; [`identity`]:
+//!   which file it is.
 //! - [`sink`]: records into lines. [`output`] writes them exactly once, with what [`sidecar`]
 //!   keeps beside the file.
 //! - [`blocking`]: where reading and writing happen.
 
 mod blocking;
+mod compression;
+mod csv;
+mod directory;
 mod identity;
+mod input;
+mod open;
 mod output;
+mod pattern;
 mod position;
+mod rotation;
 mod sidecar;
 mod sink;
 mod source;
+mod stdin;
 mod tail;
 mod watch;
+mod whole;
+
+use std::collections::BTreeMap;
 
 use crate::config::{ConfigKey, KeyType, Presence};
 use crate::convert;
 use crate::plugin::{self, Plugin, Tasks};
 
-/// Lines of a file into a topic.
+/// Records with fields are JSON without schemas, unless a converter is named.
+fn fields_as_json(
+    properties: &BTreeMap<String, String>,
+) -> &'static [(&'static str, &'static str)] {
+    let format = properties.get("format").map(|format| format.trim().to_lowercase());
+    let has_fields = matches!(format.as_deref(), Some("csv" | "parquet"));
+    match has_fields && !properties.contains_key("value.converter") {
+        true => &[
+            ("value.converter", convert::settings::JSON),
+            ("value.converter.schemas.enable", "false"),
+        ],
+        false => &[],
+    }
+}
+
+/// Lines of files into a topic.
 pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
     name: "file-source",
     classes: &[
@@ -28,11 +58,11 @@ pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
         "FileStreamSourceConnector",
         "org.apache.kafka.connect.file.FileStreamSourceConnector",
     ],
-    doc: "Follows a text file and writes each line as a record",
-    tasks: Tasks::Source(|config| vec![Box::new(source::FileSource::new(config))]),
+    doc: "Follows files and writes each line, row or file as a record",
+    tasks: Tasks::Source(source::tasks),
     converter: convert::settings::STRING,
-    defaults: plugin::no_defaults,
-    check: plugin::no_check,
+    defaults: fields_as_json,
+    check: source::check,
     alter_offsets: None,
     own_keys: SOURCE_KEYS,
     family: None,
@@ -59,10 +89,47 @@ pub(crate) const SINK_PLUGIN: Plugin = Plugin {
 const SOURCE_KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: "file",
-        key_type: KeyType::File,
+        key_type: KeyType::Text,
         presence: Presence::Required,
-        doc: "The file to read",
+        doc: "The file to read, a directory, a pattern (`logs/*.log`, `in/**`), or `-` for standard \
+              input",
         example: "data/flights.csv",
+    },
+    ConfigKey {
+        name: "format",
+        key_type: KeyType::OneOf(&["text", "json", "csv", "whole"]),
+        presence: Presence::Default("text"),
+        doc: "What is one record: a line of text, a line of JSON, a row of CSV with a field per \
+              column, or a whole file with its name as key",
+        example: "csv",
+    },
+    ConfigKey {
+        name: "start",
+        key_type: KeyType::OneOf(&["beginning", "end"]),
+        presence: Presence::Default("beginning"),
+        doc: "Whether what is there at the first start is read too, or only what comes later",
+        example: "end",
+    },
+    ConfigKey {
+        name: "decompress",
+        key_type: KeyType::Boolean,
+        presence: Presence::Default("true"),
+        doc: "Whether gzip and zstd, known by how they begin, are unpacked",
+        example: "false",
+    },
+    ConfigKey {
+        name: "csv.delimiter",
+        key_type: KeyType::Text,
+        presence: Presence::Default(","),
+        doc: "What stands between the fields of a row; `tab` for a tab",
+        example: ";",
+    },
+    ConfigKey {
+        name: "csv.header",
+        key_type: KeyType::Boolean,
+        presence: Presence::Default("true"),
+        doc: "Whether a file's first row names its columns; else they are `column1`, `column2`, …",
+        example: "false",
     },
     ConfigKey {
         name: "topic",
@@ -82,8 +149,15 @@ const SOURCE_KEYS: &[ConfigKey] = &[
         name: "line.bytes.max",
         key_type: KeyType::Integer { min: 1, max: 256 << 20 },
         presence: Presence::Default("1000000"),
-        doc: "The longest line; the default fits the topic's default max.message.bytes",
+        doc: "The longest line or row; the default fits the topic's default max.message.bytes",
         example: "4000000",
+    },
+    ConfigKey {
+        name: "file.bytes.max",
+        key_type: KeyType::Integer { min: 1, max: 256 << 20 },
+        presence: Presence::Default("1000000"),
+        doc: "The longest file that `format = whole` takes",
+        example: "16000000",
     },
     ConfigKey {
         name: "poll.interval.ms",

@@ -190,7 +190,7 @@ async fn mistakes_are_told_as_kafka_connect_does() {
     .await;
     api.shows("POST", "/connectors", "{", expect![[r#"400 {"error_code":400,"message":"the request's body is not as it should: EOF while parsing an object at line 1 column 1"}"#]]).await;
     let wrong = r#"{"name":"a","config":{"connector.class":"FileStreamSource","fil":"x"}}"#;
-    api.shows("POST", "/connectors", wrong, expect![[r#"400 {"error_code":400,"message":"connector configuration is invalid and contains the following 3 error(s):\n`file` is missing: the file to read; for example `file = data/flights.csv`\n`topic` is missing: the topic to write to, created if it does not exist; for example `topic = flights`\n`file-source` has no key `fil`; did you mean `file`?\nYou can also find the above list of errors at the endpoint `/connector-plugins/{connectorType}/config/validate`"}"#]]).await;
+    api.shows("POST", "/connectors", wrong, expect![[r#"400 {"error_code":400,"message":"connector configuration is invalid and contains the following 3 error(s):\n`file` is missing: the file to read, a directory, a pattern (`logs/*.log`, `in/**`), or `-` for standard input; for example `file = data/flights.csv`\n`topic` is missing: the topic to write to, created if it does not exist; for example `topic = flights`\n`file-source` has no key `fil`; did you mean `file`?\nYou can also find the above list of errors at the endpoint `/connector-plugins/{connectorType}/config/validate`"}"#]]).await;
     let config = r#"{"name":"a","connector.class":"FileStreamSink","topics":"t","file":"f/","transforms":"x"}"#;
     let path = "/connector-plugins/FileStreamSink/config/validate";
     let told = api.ask("PUT", path, config).await.body.unwrap();

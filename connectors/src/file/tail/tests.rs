@@ -5,9 +5,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::file::open::{Framing, READ_BYTES};
 
-const FOLLOW: TailOptions =
-    TailOptions { line_bytes_max: 1_000_000, skip_long_lines: false, until_end: false };
+pub const FOLLOW: ReadOptions = ReadOptions {
+    line_bytes_max: 1_000_000,
+    skip_bad: false,
+    until_end: false,
+    start_at_end: false,
+    unpack: true,
+    framing: Framing::Lines,
+};
 
 fn append(path: &Path, text: &str) {
     let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
@@ -17,9 +24,9 @@ fn append(path: &Path, text: &str) {
 /// All lines at hand.
 fn drain(tail: &mut Tail) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut take = |line: &[u8]| {
-        lines.push(String::from_utf8_lossy(line).into_owned());
-        true
+    let mut take = |line: Piece<'_>| {
+        lines.push(String::from_utf8_lossy(line.bytes).into_owned());
+        Taken::More
     };
     while tail.fill(&mut take).unwrap() == Filled::More {}
     lines
@@ -36,7 +43,7 @@ impl Fixture {
         Fixture { path: dir.path().join("app.log"), _dir: dir }
     }
 
-    fn tail(&self, options: TailOptions, resume: Option<Position>) -> Tail {
+    fn tail(&self, options: ReadOptions, resume: Option<Position>) -> Tail {
         Tail::new(self.path.clone(), options, resume)
     }
 
@@ -49,12 +56,12 @@ impl Fixture {
 fn a_missing_file_is_waited_for_but_not_when_reading_to_the_end() {
     let fixture = Fixture::new();
     let mut tail = fixture.tail(FOLLOW, None);
-    assert_eq!(tail.fill(|_| true).unwrap(), Filled::Drained);
+    assert_eq!(tail.fill(|_| Taken::More).unwrap(), Filled::Drained);
     append(&fixture.path, "a\n");
     assert_eq!(drain(&mut tail), ["a"]);
     fs::remove_file(&fixture.path).unwrap();
-    let mut tail = fixture.tail(TailOptions { until_end: true, ..FOLLOW }, None);
-    assert!(matches!(tail.fill(|_| true), Err(TailError::Missing { .. })));
+    let mut tail = fixture.tail(ReadOptions { until_end: true, ..FOLLOW }, None);
+    assert!(matches!(tail.fill(|_| Taken::More), Err(TailError::Missing { .. })));
 }
 
 #[test]
@@ -72,11 +79,11 @@ fn a_partial_line_is_held_back_until_its_newline_comes() {
 #[test]
 fn at_the_end_a_line_needs_no_newline_and_a_late_one_makes_no_line() {
     let fixture = Fixture::new();
-    let until_end = TailOptions { until_end: true, ..FOLLOW };
+    let until_end = ReadOptions { until_end: true, ..FOLLOW };
     append(&fixture.path, "a\nb");
     let mut tail = fixture.tail(until_end, None);
     assert_eq!(drain(&mut tail), ["a", "b"]);
-    assert_eq!(tail.fill(|_| true).unwrap(), Filled::End);
+    assert_eq!(tail.fill(|_| Taken::More).unwrap(), Filled::End);
     let position = tail.position().unwrap();
     append(&fixture.path, "\nc\n");
     assert_eq!(drain(&mut fixture.tail(until_end, Some(position.clone()))), ["c"]);
@@ -117,8 +124,8 @@ fn a_file_rotated_meanwhile_is_found_again() {
     let mut tail = fixture.tail(FOLLOW, None);
     let mut first = Vec::new();
     tail.fill(|line| {
-        first.push(line.to_vec());
-        false
+        first.push(line.bytes.to_vec());
+        Taken::Enough
     })
     .unwrap();
     assert_eq!(first, [b"1"]);
@@ -140,9 +147,9 @@ fn a_replaced_file_or_an_offset_beyond_the_end_means_from_the_start() {
     append(&fixture.rotated(), "one\ntwo\nthree\n");
     fs::rename(fixture.rotated(), &fixture.path).unwrap();
     assert_eq!(drain(&mut fixture.tail(FOLLOW, position)), ["one", "two", "three"]);
-    let beyond = Position { bytes: 1000, identity: None, unterminated: false };
+    let beyond = Position { bytes: 1000, ..Position::default() };
     assert_eq!(drain(&mut fixture.tail(FOLLOW, Some(beyond))).len(), 3);
-    let connects_own = Position { bytes: 4, identity: None, unterminated: false };
+    let connects_own = Position { bytes: 4, ..Position::default() };
     assert_eq!(drain(&mut fixture.tail(FOLLOW, Some(connects_own))), ["two", "three"]);
 }
 
@@ -157,9 +164,9 @@ fn a_line_too_long_is_an_error_that_names_it_or_is_skipped_in_bounded_memory() {
     file.write_all(b"\nafter\n").unwrap();
     let mut lines = Vec::new();
     let mut tail = fixture.tail(FOLLOW, None);
-    let mut take = |line: &[u8]| {
-        lines.push(line.len());
-        true
+    let mut take = |line: Piece<'_>| {
+        lines.push(line.bytes.len());
+        Taken::More
     };
     let error = loop {
         match tail.fill(&mut take) {
@@ -173,18 +180,18 @@ fn a_line_too_long_is_an_error_that_names_it_or_is_skipped_in_bounded_memory() {
     assert_eq!(lines, [6]);
     assert_eq!(tail.position().unwrap().bytes, 7);
 
-    let mut tail = fixture.tail(TailOptions { skip_long_lines: true, ..FOLLOW }, None);
+    let mut tail = fixture.tail(ReadOptions { skip_bad: true, ..FOLLOW }, None);
     assert_eq!(drain(&mut tail), ["before", "after"]);
     let open = tail.current.as_ref().unwrap();
     assert!(open.buffer.capacity() <= 2 * (1_000_000 + READ_BYTES), "{}", open.buffer.capacity());
     let bytes = fs::metadata(&fixture.path).unwrap().len();
-    assert_eq!(tail.take_counts(), TailCounts { bytes, skipped_lines: 1 });
+    assert_eq!(tail.take_counts(), Counts { bytes, skipped: 1 });
 }
 
 #[test]
 fn a_line_may_be_as_long_as_the_limit_its_end_not_counted() {
     let fixture = Fixture::new();
-    let options = TailOptions { line_bytes_max: 3, ..FOLLOW };
+    let options = ReadOptions { line_bytes_max: 3, ..FOLLOW };
     append(&fixture.path, "abc\nabc\r\nabc\r");
     let mut tail = fixture.tail(options, None);
     assert_eq!(drain(&mut tail), ["abc", "abc"]);
@@ -192,7 +199,7 @@ fn a_line_may_be_as_long_as_the_limit_its_end_not_counted() {
     let mut lines = 0;
     let result = tail.fill(|_| {
         lines += 1;
-        true
+        Taken::More
     });
     assert!(matches!(result, Err(TailError::LineTooLong { position: 14, length: 4, .. })));
     assert_eq!(lines, 1);
@@ -203,7 +210,7 @@ fn what_is_no_regular_file_is_refused() {
     let fixture = Fixture::new();
     fs::create_dir(&fixture.path).unwrap();
     let mut tail = fixture.tail(FOLLOW, None);
-    assert!(matches!(tail.fill(|_| true), Err(TailError::NotAFile { .. })));
+    assert!(matches!(tail.fill(|_| Taken::More), Err(TailError::NotAFile { .. })));
 }
 
 #[test]
@@ -211,9 +218,9 @@ fn invalid_utf8_passes_as_it_is() {
     let fixture = Fixture::new();
     fs::write(&fixture.path, b"\xff\xfe\0\n").unwrap();
     let mut lines = Vec::new();
-    let take = |line: &[u8]| {
-        lines.push(line.to_vec());
-        true
+    let take = |line: Piece<'_>| {
+        lines.push(line.bytes.to_vec());
+        Taken::More
     };
     fixture.tail(FOLLOW, None).fill(take).unwrap();
     assert_eq!(lines, [b"\xff\xfe\0"]);

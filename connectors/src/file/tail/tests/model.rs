@@ -226,9 +226,9 @@ impl World {
         let mut got = Vec::new();
         let tail = self.tail();
         tail.fill(|line| {
-            got.push(String::from_utf8(line.to_vec()).unwrap());
+            got.push(String::from_utf8(line.bytes.to_vec()).unwrap());
             lines -= 1;
-            lines > 0
+            if lines > 0 { Taken::More } else { Taken::Enough }
         })
         .unwrap();
         self.delivered.extend(got);
@@ -266,7 +266,7 @@ impl World {
             self.note_life();
             // An emptying that was not noticed yet leaves a position that nothing will match.
             let open = self.tail.as_ref().and_then(|tail| tail.current.as_ref());
-            let known = open.is_some_and(|open| open.head.is_still_in(&open.file).unwrap());
+            let known = open.is_some_and(|open| open.is_unchanged().unwrap());
             self.committed_life = self.life.filter(|_| known);
         }
     }

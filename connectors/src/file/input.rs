@@ -1,0 +1,194 @@
+//! What the file source reads, in any of its ways, and how far that is.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::directory::{Directory, Share};
+use super::open::{Counts, Piece, ReadOptions, Taken};
+use super::pattern::Pattern;
+use super::position::Position;
+use super::rotation;
+use super::stdin::Stdin;
+use super::tail::{Filled, Tail, TailError};
+use super::whole::{Content, Which, Whole, WholeOptions};
+use crate::offsets::{SourceOffset, SourcePartition};
+
+/// One of the ways to read.
+pub enum Input {
+    Tail { tail: Box<Tail>, partition: SourcePartition, stored: Option<Position> },
+    Directory { directory: Box<Directory>, base: PathBuf, part: (usize, usize) },
+    Whole { whole: Box<Whole>, part: (usize, usize) },
+    Stdin(Box<Stdin>),
+}
+
+impl std::fmt::Debug for Input {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Input")
+    }
+}
+
+/// What a fill hands over.
+pub enum Item<'a> {
+    Piece(Piece<'a>),
+    /// A name and a content.
+    File(&'a str, &'a [u8]),
+}
+
+/// The part of the input that says that a task has looked for files: those that it finds later are
+/// new.
+fn begun((task, tasks): (usize, usize)) -> SourcePartition {
+    SourcePartition::new(&[("begun", &format!("{}/{tasks}", task + 1))])
+}
+
+/// Whether a task has looked for files before, also when there were fewer or more tasks.
+fn has_begun(
+    stored: &BTreeMap<SourcePartition, SourceOffset>,
+    (task, tasks): (usize, usize),
+) -> bool {
+    let others = format!("/{tasks}");
+    let by_others = stored.keys().any(|partition| {
+        let by = partition.to_json();
+        by.get("begun").and_then(Value::as_str).is_some_and(|by| !by.ends_with(&others))
+    });
+    by_others || stored.contains_key(&begun((task, tasks)))
+}
+
+/// Which files a task of so many has: all names that rotation gives a file belong to the same one.
+fn share((task, tasks): (usize, usize)) -> Share {
+    Box::new(move |path: &Path| {
+        let mut hasher = DefaultHasher::new();
+        rotation::family(path).file_name().hash(&mut hasher);
+        hasher.finish() % tasks as u64 == task as u64
+    })
+}
+
+impl Input {
+    pub fn tail(
+        path: PathBuf,
+        filename: &str,
+        options: ReadOptions,
+        stored: &BTreeMap<SourcePartition, SourceOffset>,
+    ) -> Input {
+        let partition = SourcePartition::new(&[("filename", filename)]);
+        let stored = stored.get(&partition).and_then(|at| Position::from_json(&at.0));
+        let tail = Box::new(Tail::new(path, options, stored.clone()));
+        Input::Tail { tail, partition, stored }
+    }
+
+    pub fn directory(
+        pattern: Pattern,
+        options: ReadOptions,
+        stored: &BTreeMap<SourcePartition, SourceOffset>,
+        part: (usize, usize),
+    ) -> Input {
+        let base = pattern.root().to_owned();
+        let share = share(part);
+        let known = stored.iter().filter_map(|(partition, offset)| {
+            let path = base.join(offset.0.get("path")?.as_str()?);
+            let position = Position::from_json(&offset.0)?;
+            share(&path).then(|| (partition.clone(), (path, position)))
+        });
+        let (known, begun) = (known.collect(), has_begun(stored, part));
+        let directory = Box::new(Directory::new(pattern, options, known, begun, share));
+        Input::Directory { directory, base, part }
+    }
+
+    pub fn whole(
+        which: Which,
+        options: WholeOptions,
+        stored: &BTreeMap<SourcePartition, SourceOffset>,
+        part: (usize, usize),
+    ) -> Input {
+        let taken = stored.iter().filter_map(|(partition, offset)| {
+            let partition = partition.to_json();
+            let name = partition.get("filename")?.as_str()?;
+            Some((name.to_owned(), Content::from_json(&offset.0)?))
+        });
+        let begun = has_begun(stored, part);
+        let share = share(part);
+        let whole = Box::new(Whole::new(which, options, taken.collect(), begun, share));
+        Input::Whole { whole, part }
+    }
+
+    /// Hands over what is at hand until `take` says that it is enough for now.
+    pub fn fill(&mut self, mut take: impl FnMut(Item<'_>) -> Taken) -> Result<Filled, TailError> {
+        match self {
+            Input::Tail { tail, .. } => tail.fill(|piece| take(Item::Piece(piece))),
+            Input::Directory { directory, .. } => directory.fill(|piece| take(Item::Piece(piece))),
+            Input::Stdin(stdin) => stdin.fill(|piece| take(Item::Piece(piece))),
+            Input::Whole { whole, .. } => {
+                whole.fill(|name, content| matches!(take(Item::File(name, content)), Taken::More))
+            }
+        }
+    }
+
+    /// Something may have happened outside.
+    pub fn look_again(&mut self) {
+        if let Input::Directory { directory, .. } = self {
+            directory.look_again();
+        }
+    }
+
+    /// The offsets that have changed since the last call.
+    pub fn take_offsets(&mut self) -> Vec<(SourcePartition, SourceOffset)> {
+        let mut offsets = Vec::new();
+        match self {
+            Input::Tail { tail, partition, stored } => {
+                let position = tail.position();
+                if position != *stored
+                    && let Some(position) = position
+                {
+                    offsets.push((partition.clone(), SourceOffset(position.to_json())));
+                    *stored = Some(position);
+                }
+            }
+            Input::Directory { directory, base, part } => {
+                if directory.take_begun() {
+                    offsets.push((begun(*part), SourceOffset(json!({ "begun": true }))));
+                }
+                for (partition, position) in directory.take_positions() {
+                    let offset = position.map_or(Value::Null, |(path, position)| {
+                        let mut json = position.to_json();
+                        let path = path.strip_prefix(&*base).unwrap_or(&path);
+                        json["path"] = path.to_string_lossy().into();
+                        json
+                    });
+                    offsets.push((partition, SourceOffset(offset)));
+                }
+            }
+            Input::Whole { whole, part } => {
+                if whole.take_begun() {
+                    offsets.push((begun(*part), SourceOffset(json!({ "begun": true }))));
+                }
+                for (name, content) in whole.take_changed() {
+                    let partition = SourcePartition::new(&[("filename", &name)]);
+                    let offset = content.map_or(Value::Null, Content::to_json);
+                    offsets.push((partition, SourceOffset(offset)));
+                }
+            }
+            Input::Stdin(_) => {}
+        }
+        offsets
+    }
+
+    pub fn take_counts(&mut self) -> Counts {
+        match self {
+            Input::Tail { tail, .. } => tail.take_counts(),
+            Input::Directory { directory, .. } => directory.take_counts(),
+            Input::Whole { whole, .. } => whole.take_counts(),
+            Input::Stdin(stdin) => stdin.take_counts(),
+        }
+    }
+
+    /// Bytes known to be there and not handed over, where that can be known.
+    pub fn remaining_bytes(&self) -> Option<u64> {
+        match self {
+            Input::Tail { tail, .. } => Some(tail.remaining_bytes()),
+            Input::Directory { directory, .. } => Some(directory.remaining_bytes()),
+            Input::Whole { .. } | Input::Stdin(_) => None,
+        }
+    }
+}
