@@ -22,5 +22,6 @@ fn connectors_of_ones_own_run_beside_an_embedded_broker_and_go_on_where_they_wer
     let words: Vec<String> = problems.iter().map(|problem| problem.in_words()).collect();
     expect_test::expect![[r#"
         `places` is missing: where the thermometers are; for example `places = attic, cellar`
-        `thermometers` has no key `plaecs`; did you mean `places`?"#]].assert_eq(&words.join("\n"));
+        `thermometers` has no key `plaecs`; did you mean `places`?"#]]
+    .assert_eq(&words.join("\n"));
 }
