@@ -27,6 +27,10 @@ const KEYS: &[(&str, Elsewhere)] = &[
     ("topic.creation.groups", Elsewhere::NotYet("groups of topics to create")),
     ("topics.regex", TOPICS_REGEX),
     ("transaction.boundary*", Elsewhere::NoMeaning),
+    // Those of Aiven's HTTP sink.
+    ("kafka.retry.backoff.ms", Elsewhere::NoMeaning),
+    ("http.proxy.*", Elsewhere::NotYet("HTTP proxies")),
+    ("oauth2.*", Elsewhere::NotYet("OAuth 2")),
     // Debezium's.
     ("max.batch.size", Elsewhere::NoMeaning),
     ("max.queue.size*", Elsewhere::NoMeaning),

@@ -14,12 +14,13 @@ pub struct ConfigKey {
 }
 
 /// Keys that stand once for each name that a list holds, and otherwise mean what they mean
-/// without a name: `services = a, b`, `services.a.http.url`.
+/// without a name: `services = a, b`, `service.a.http.url`. The two begin differently, since in TOML
+/// one key cannot be a list and have keys of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyFamily {
     /// The key of the list; it is one of the plugin's own keys.
     pub list: &'static str,
-    /// One word for what is named, such as `service`.
+    /// One word for what is named, such as `service`: its keys begin with it.
     pub noun: &'static str,
     /// Where a name says nothing, the connector's key of the same name counts.
     pub keys: &'static [ConfigKey],
@@ -28,9 +29,9 @@ pub struct KeyFamily {
 }
 
 impl KeyFamily {
-    /// `services.a.`
+    /// `service.a.`
     pub fn prefix(&self, name: &str) -> String {
-        format!("{}.{name}.", self.list)
+        format!("{}.{name}.", self.noun)
     }
 }
 

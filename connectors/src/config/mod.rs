@@ -350,7 +350,7 @@ fn check_unknown(
     let is_of_family = |name: &str| {
         let Some(family) = plugin.family else { return false };
         let Some((of, own)) = name
-            .strip_prefix(family.list)
+            .strip_prefix(family.noun)
             .and_then(|rest| rest.strip_prefix('.'))
             .and_then(|rest| rest.split_once('.'))
         else {
@@ -384,7 +384,7 @@ fn check_unknown(
 
 fn unknown_key(plugin: &'static Plugin, name: &str, text: &str) -> ConfigProblem {
     if let Some(family) = plugin.family
-        && let Some(rest) = name.strip_prefix(family.list).and_then(|rest| rest.strip_prefix('.'))
+        && let Some(rest) = name.strip_prefix(family.noun).and_then(|rest| rest.strip_prefix('.'))
     {
         return unknown_member_key(family, name, rest, text);
     }
@@ -404,7 +404,7 @@ fn unknown_key(plugin: &'static Plugin, name: &str, text: &str) -> ConfigProblem
     }
 }
 
-/// `rest` is what follows `services.`.
+/// `rest` is what follows `service.`.
 fn unknown_member_key(family: &KeyFamily, name: &str, rest: &str, text: &str) -> ConfigProblem {
     let (of, own) = rest.split_once('.').unwrap_or((rest, ""));
     let known = family.keys.iter().any(|key| key.name == own);

@@ -125,6 +125,8 @@ const TRUSTSTORE: ConfigKey = key(
     "The authorities to trust, as PEM, instead of the system's",
     "ca.pem",
 );
+#[rustfmt::skip]
+const TRUST_ALL: ConfigKey = key("http.ssl.trust.all.certs", OneOf(&["false"]), Default("false"), "A server is trusted for its certificate alone: name the authority of one's own by http.ssl.truststore.location", "false");
 const RETRIES: ConfigKey = key(
     "max.retries",
     Integer { min: -1, max: 1_000_000 },
@@ -160,7 +162,7 @@ const RETRY_CODES: ConfigKey = key(
 pub(super) const SINK_KEYS: &[ConfigKey] = &[
     URL, METHOD, BODY, HEADERS, CONTENT_TYPE,
     AUTHORIZATION_TYPE, AUTHORIZATION, USER, PASSWORD, TOKEN, CONDITION,
-    key("services", AnyList, Default(""), "Names of services, where there are several: each has its own services.NAME.http.url and condition", "billing, audit"),
+    key("services", AnyList, Default(""), "Names of services, where there are several: each has its own service.NAME.http.url and condition", "billing, audit"),
     key("batching.enabled", Boolean, Default("false"), "Whether several records go into one call", "true"),
     key("batch.max.size", Integer { min: 1, max: 100_000 }, Default("500"), "The most records in one call", "100"),
     key("batch.max.bytes", Integer { min: 1, max: 256 << 20 }, Default("1000000"), "The size at which a call takes no further record", "250000"),
@@ -172,7 +174,7 @@ pub(super) const SINK_KEYS: &[ConfigKey] = &[
     key("http.max.in.flight", Integer { min: 1, max: 10_000 }, Default("16"), "The most calls at the same time; those of one key never are", "100"),
     RETRIES, BACKOFF, BACKOFF_MAX, RETRY_AFTER_MAX, RETRY_CODES,
     key("fail.on.status.codes", AnyList, Default("401,403,407"), "Answers that say that the fault is ours and not the record's: the task fails", "401"),
-    REQUEST_TIMEOUT, REQUEST_TIMEOUT_SECONDS, CONNECT_TIMEOUT, REDIRECTS, TRUSTSTORE,
+    REQUEST_TIMEOUT, REQUEST_TIMEOUT_SECONDS, CONNECT_TIMEOUT, REDIRECTS, TRUSTSTORE, TRUST_ALL,
 ];
 
 pub(super) const SERVICES: KeyFamily = KeyFamily {
@@ -212,7 +214,7 @@ pub(super) const POLL_KEYS: &[ConfigKey] = &[
     key("http.offset.initial", AnyText, Default(""), "What {{offset}} is at first", "0"),
     key("http.response.bytes.max", Integer { min: 1, max: 256 << 20 }, Default("16777216"), "The longest answer that is read", "1000000"),
     RETRIES, BACKOFF, BACKOFF_MAX, RETRY_AFTER_MAX, RETRY_CODES,
-    REQUEST_TIMEOUT, REQUEST_TIMEOUT_SECONDS, CONNECT_TIMEOUT, REDIRECTS, TRUSTSTORE,
+    REQUEST_TIMEOUT, REQUEST_TIMEOUT_SECONDS, CONNECT_TIMEOUT, REDIRECTS, TRUSTSTORE, TRUST_ALL,
 ];
 
 #[rustfmt::skip]

@@ -149,7 +149,8 @@ impl Service {
         has_body: bool,
     ) -> Result<Target, String> {
         let text = self.url.fill(record).map_err(within("http.url"))?;
-        let url = parse_url(&text).map_err(within("http.url"))?;
+        // The address itself may hold a secret.
+        let url = parse_url(&text).map_err(|_| "http.url: with this record it is no address")?;
         let mut headers = HeaderMap::new();
         if has_body {
             headers.insert(CONTENT_TYPE, self.content_type.clone());
@@ -159,8 +160,9 @@ impl Service {
         }
         for (name, template) in &self.headers {
             let text = template.fill(record).map_err(within(name.as_str()))?;
-            let value = HeaderValue::from_bytes(text.as_bytes())
-                .map_err(|_| format!("header {name}: {text:?} cannot stand in a header"))?;
+            let value = HeaderValue::from_bytes(text.as_bytes()).map_err(|_| {
+                format!("header {name}: with this record it has control characters")
+            })?;
             headers.insert(name.clone(), value);
         }
         Ok(Target { method, url: without_credentials(url), headers })

@@ -98,12 +98,12 @@ fn a_record_calls_none_one_or_several_services() {
             http.max.in.flight=1
             services=large, of-a
             http.headers.additional=X-From:us
-            services.large.http.url={}
-            services.large.condition=value.amount > 100
-            services.large.http.body={{\"big\": {{{{value.amount}}}}}}
-            services.of-a.http.url={}
-            services.of-a.http.method=PUT
-            services.of-a.condition=value.who = 'a' and value.amount >= 100",
+            service.large.http.url={}
+            service.large.condition=value.amount > 100
+            service.large.http.body={{\"big\": {{{{value.amount}}}}}}
+            service.of-a.http.url={}
+            service.of-a.http.method=PUT
+            service.of-a.condition=value.who = 'a' and value.amount >= 100",
             server.url("/large"),
             server.url("/a/{{offset}}"),
         );
@@ -499,21 +499,21 @@ fn mistakes_are_told_before_anything_starts() {
     };
     let common = "connector.class=http-sink\ntopics=t";
     expect_test::expect![[r#"
-        `services.a.http.url` is missing: the service's address; for example `services.a.http.url = https://crm.example/customers`
-        `services.b.http.url` is missing: the service's address; for example `services.b.http.url = https://crm.example/customers`
-        `services.a.http.ulr`: a service has no key `http.ulr`; did you mean `services.a.http.url`?
-        `services.c.http.url`: there is no service 'c'; add it to `services`"#]]
+        `service.a.http.url` is missing: the service's address; for example `service.a.http.url = https://crm.example/customers`
+        `service.b.http.url` is missing: the service's address; for example `service.b.http.url = https://crm.example/customers`
+        `service.a.http.ulr`: a service has no key `http.ulr`; did you mean `service.a.http.url`?
+        `service.c.http.url`: there is no service 'c'; add it to `services`"#]]
     .assert_eq(&problems(&format!(
-        "{common}\nservices=a, b\nservices.a.http.ulr=http://h\nservices.c.http.url=x"
+        "{common}\nservices=a, b\nservice.a.http.ulr=http://h\nservice.c.http.url=x"
     )));
     expect_test::expect![[r#"
         `retry.on.status.codes`: '6xx' is no status code from 100 to 599, no range such as 500-599, nor 5xx
-        `services.a.http.authorization.token` is missing: `http.authorization.type` is bearer
-        `services.a.http.url`: a record has no 'vlaue.id'; there are key, value, topic, partition, offset, timestamp, header.NAME, and fields such as value.customer.name
-        `services.b.http.authorization.token` is missing: `http.authorization.type` is bearer
-        `services.b.http.url` is missing: the service's address; for example `services.b.http.url = https://crm.example/customers`
-        `services.b.condition`: 'paid' is no value: a text stands in quotes, as 'paid'"#]]
+        `service.a.http.authorization.token` is missing: `http.authorization.type` is bearer
+        `service.a.http.url`: a record has no 'vlaue.id'; there are key, value, topic, partition, offset, timestamp, header.NAME, and fields such as value.customer.name
+        `service.b.http.authorization.token` is missing: `http.authorization.type` is bearer
+        `service.b.http.url` is missing: the service's address; for example `service.b.http.url = https://crm.example/customers`
+        `service.b.condition`: 'paid' is no value: a text stands in quotes, as 'paid'"#]]
     .assert_eq(&problems(&format!(
-        "{common}\nservices=a, b\nservices.a.http.url=http://h/{{{{vlaue.id}}}}\nservices.b.condition=value.status = paid\nretry.on.status.codes=6xx\nhttp.authorization.type=bearer\nhttp.ssl.truststore.location=ca.pem"
+        "{common}\nservices=a, b\nservice.a.http.url=http://h/{{{{vlaue.id}}}}\nservice.b.condition=value.status = paid\nretry.on.status.codes=6xx\nhttp.authorization.type=bearer\nhttp.ssl.truststore.location=ca.pem"
     )));
 }
