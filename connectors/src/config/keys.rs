@@ -14,8 +14,8 @@ pub struct ConfigKey {
 }
 
 /// Keys that stand once for each name that a list holds, and otherwise mean what they mean
-/// without a name: `services = a, b`, `service.a.http.url`. The two begin differently, since in TOML
-/// one key cannot be a list and have keys of its own.
+/// without a name: `services = a, b`, `service.a.http.url`. The two begin differently, since in
+/// TOML one key cannot be a list and have keys of its own.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyFamily {
     /// The key of the list; it is one of the plugin's own keys.
