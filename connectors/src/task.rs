@@ -45,6 +45,7 @@ use broker::record::BatchBuilder;
 use broker::record::batch::BatchError;
 use broker::record::records::Record;
 use thiserror::Error;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -188,6 +189,17 @@ pub trait SinkTask: Send {
     /// those get committed to the group.
     async fn flush(&mut self) -> Result<Vec<(TopicPartition, Offset)>, TaskError>;
 
+    /// When it wants to be flushed although nothing is put until then.
+    fn flush_at(&self) -> Option<Instant> {
+        None
+    }
+
+    /// All that there was to do was put: it ends what it would otherwise leave open for more. A
+    /// flush follows.
+    async fn finish(&mut self) -> Result<(), TaskError> {
+        Ok(())
+    }
+
     /// Partitions were taken away, after a flush.
     async fn close(&mut self, partitions: &[TopicPartition]) -> Result<(), TaskError>;
 
@@ -293,6 +305,11 @@ impl SinkRecords {
     pub fn values(&self) -> &[ConnectRecord] {
         let values = self.values.as_deref();
         &values.expect("the worker gives values to those who want them")[self.values_done..]
+    }
+
+    /// The same, where they were asked for or something has made them.
+    pub(crate) fn given_values(&self) -> Option<&[ConnectRecord]> {
+        self.values.as_deref()
     }
 
     /// Hands over the text of each record's value: what stands in the topic, or what converters

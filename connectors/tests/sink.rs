@@ -167,3 +167,115 @@ fn a_sink_that_has_caught_up_says_so() {
         reaches(&worker, "out", ConnectorState::CaughtUp).await;
     });
 }
+
+/// Complete files below `out`, by path.
+fn complete_files(dir: &Path) -> Vec<(String, String)> {
+    let (mut files, mut dirs) = (Vec::new(), vec![dir.join("out")]);
+    while let Some(at) = dirs.pop() {
+        for entry in fs::read_dir(at).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(dir.join("out")).unwrap().display().to_string();
+            if path.is_dir() && !name.starts_with('.') {
+                dirs.push(path);
+            } else if path.is_file() {
+                files.push((name, fs::read_to_string(path).unwrap()));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[test]
+fn records_are_divided_over_directories_by_their_fields() {
+    let dir = tempfile::tempdir().unwrap();
+    let properties = "connector.class=file-sink\ndirectory=out\ntopics=t\nformat=csv\n\
+                      partition.by=c\nerrors.tolerance=all";
+    process(dir.path(), async |client| {
+        let rows = [
+            r#"{"c":"DE","n":1}"#,
+            r#"{"c":"FR","n":2}"#,
+            "no JSON",
+            r#"{"c":"DE","n":3}"#,
+            r#"{"c":"DE","x":4}"#,
+        ];
+        produce(&*client, "t", 0, &rows.map(str::to_owned)).await;
+        let config = connector(dir.path(), "out", properties);
+        let worker = Worker::start(client, vec![config], options(false));
+        worker.finish_sinks_at_end().await.unwrap();
+        let status = worker.shutdown().await.unwrap().connectors[0].clone();
+        assert_eq!(status.skipped, 2);
+    });
+    let file = |name: &str, text: &str| (name.to_owned(), text.to_owned());
+    let expected = [
+        file("c=DE/t+0+0000000000.csv", "c,n\nDE,1\nDE,3\n"),
+        file("c=FR/t+0+0000000001.csv", "c,n\nFR,2\n"),
+    ];
+    assert_eq!(complete_files(dir.path()), expected);
+}
+
+#[test]
+fn rolled_files_hold_every_record_once_whatever_is_killed_when() {
+    let dir = tempfile::tempdir().unwrap();
+    let properties = "connector.class=file-sink\ndirectory=out\ntopics=t\nroll.bytes=3000";
+    let sink = || connector(dir.path(), "out", properties);
+    let mut written = 0;
+    for round in 0..8u64 {
+        process(dir.path(), async |client| {
+            let worker = Worker::start(client.clone(), vec![sink()], options(false));
+            let mut statuses = worker.statuses();
+            for _ in 0..round {
+                produce(&*client, "t", 0, &numbered(written, 70)).await;
+                written += 70;
+                statuses.changed().await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_micros(300 * round)).await;
+        });
+    }
+    process(dir.path(), async |client| {
+        let worker = Worker::start(client, vec![sink()], options(false));
+        worker.finish_sinks_at_end().await.unwrap();
+        worker.shutdown().await.unwrap();
+    });
+    let files = complete_files(dir.path());
+    assert!(files.len() > 5);
+    let lines: Vec<&str> = files.iter().flat_map(|(_, text)| text.lines()).collect();
+    assert_eq!(lines, numbered(0, written));
+}
+
+#[test]
+fn a_file_of_csv_has_one_header_through_restarts() {
+    let dir = tempfile::tempdir().unwrap();
+    let properties = "connector.class=file-sink\nfile=out/a.csv\ntopics=t\nformat=csv";
+    for number in 0..3 {
+        process(dir.path(), async |client| {
+            produce(&*client, "t", 0, &[format!("{{\"n\":{number}}}")]).await;
+            let config = connector(dir.path(), "out", properties);
+            let worker = Worker::start(client, vec![config], options(false));
+            worker.finish_sinks_at_end().await.unwrap();
+            worker.shutdown().await.unwrap();
+        });
+    }
+    assert_eq!(fs::read_to_string(dir.path().join("out/a.csv")).unwrap(), "n\n0\n1\n2\n");
+}
+
+#[test]
+fn files_are_complete_in_time_without_more_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let properties = "connector.class=file-sink\ndirectory=out\ntopics=t\nroll.ms=200";
+    process(dir.path(), async |client| {
+        produce(&*client, "t", 0, &numbered(0, 3)).await;
+        let config = connector(dir.path(), "out", properties);
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        reaches(&worker, "out", ConnectorState::CaughtUp).await;
+        let partition = [TopicPartition::new("t", 0)];
+        loop {
+            let committed = client.committed_offsets("connect-out", &partition).await.unwrap();
+            if committed[0].as_ref().is_some_and(|committed| committed.offset.0 == 3) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(complete_files(dir.path()).len(), 1);
+    });
+}

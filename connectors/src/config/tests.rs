@@ -109,8 +109,6 @@ fn what_is_missing_is_said_with_an_example() {
         expect![[r#"
             topics = None: `topics` is missing: the topics to read, separated by commas
                 for example `topics = delays-by-hour`
-            file = None: `file` is missing: the file to append to; it and its directories are created if they do not exist
-                for example `file = out/delays.jsonl`
             topic = Some("t"): `file-sink` has no key `topic`
                 did you mean `topics`?
         "#]],

@@ -6,8 +6,9 @@
 //! - [`open`]: one open file, cut into pieces; [`mod@csv`]: what a row is; [`compression`]: gzip
 //!   and zstd; [`rotation`]: what it does to names; [`position`]: what is stored; [`identity`]:
 //!   which file it is.
-//! - [`sink`]: records into lines. [`output`] writes them exactly once, with what [`sidecar`]
-//!   keeps beside the file.
+//! - [`sink`]: records into [`rows`]. [`output`] appends them to one file exactly once, with what
+//!   [`sidecar`] keeps beside it; [`parts`] to a directory of files that are complete once they
+//!   have their names, by a [`journal`], in directories as [`layout`] says.
 //! - [`blocking`]: where reading and writing happen.
 
 mod blocking;
@@ -16,11 +17,15 @@ mod csv;
 mod directory;
 mod identity;
 mod input;
+mod journal;
+mod layout;
 mod open;
 mod output;
+mod parts;
 mod pattern;
 mod position;
 mod rotation;
+mod rows;
 mod sidecar;
 mod sink;
 mod source;
@@ -33,22 +38,35 @@ use std::collections::BTreeMap;
 
 use crate::config::{ConfigKey, KeyType, Presence};
 use crate::convert;
-use crate::plugin::{self, Plugin, Tasks};
+use crate::plugin::{Plugin, Tasks};
 
 /// Records with fields are JSON without schemas, unless a converter is named.
 fn fields_as_json(
     properties: &BTreeMap<String, String>,
 ) -> &'static [(&'static str, &'static str)] {
     let format = properties.get("format").map(|format| format.trim().to_lowercase());
-    let has_fields = matches!(format.as_deref(), Some("csv" | "parquet"));
+    let has_fields = matches!(format.as_deref(), Some("csv"));
     match has_fields && !properties.contains_key("value.converter") {
-        true => &[
-            ("value.converter", convert::settings::JSON),
-            ("value.converter.schemas.enable", "false"),
-        ],
+        true => JSON_WITHOUT_SCHEMAS,
         false => &[],
     }
 }
+
+/// What fields are asked of is JSON without schemas, unless a converter is named.
+fn values_of_json(
+    properties: &BTreeMap<String, String>,
+) -> &'static [(&'static str, &'static str)] {
+    let format = properties.get("format").map(|format| format.trim().to_lowercase());
+    let has_fields = matches!(format.as_deref(), Some("json" | "csv"))
+        || properties.get("partition.by").is_some_and(|fields| !fields.trim().is_empty());
+    match has_fields && !properties.contains_key("value.converter") {
+        true => JSON_WITHOUT_SCHEMAS,
+        false => &[],
+    }
+}
+
+const JSON_WITHOUT_SCHEMAS: &[(&str, &str)] =
+    &[("value.converter", convert::settings::JSON), ("value.converter.schemas.enable", "false")];
 
 /// Lines of files into a topic.
 pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
@@ -68,7 +86,17 @@ pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
     family: None,
 };
 
-/// Records of topics into a file.
+fn delimiter(text: &str) -> Option<u8> {
+    match text {
+        "tab" | "\\t" => Some(b'\t'),
+        _ => match text.as_bytes() {
+            [byte] if byte.is_ascii_graphic() && *byte != b'"' => Some(*byte),
+            _ => None,
+        },
+    }
+}
+
+/// Records of topics into files.
 pub(crate) const SINK_PLUGIN: Plugin = Plugin {
     name: "file-sink",
     classes: &[
@@ -76,12 +104,12 @@ pub(crate) const SINK_PLUGIN: Plugin = Plugin {
         "FileStreamSinkConnector",
         "org.apache.kafka.connect.file.FileStreamSinkConnector",
     ],
-    doc: "Appends each record's value as a line to a file",
+    doc: "Writes each record's value as a line to a file, or to files in a directory",
     tasks: Tasks::Sink(|config| vec![Box::new(sink::FileSink::new(config))]),
     converter: convert::settings::STRING,
-    defaults: plugin::no_defaults,
-    check: plugin::no_check,
-    alter_offsets: Some(output::alter_offsets),
+    defaults: values_of_json,
+    check: sink::check,
+    alter_offsets: Some(sink::alter_offsets),
     own_keys: SINK_KEYS,
     family: None,
 };
@@ -168,10 +196,76 @@ const SOURCE_KEYS: &[ConfigKey] = &[
     },
 ];
 
-const SINK_KEYS: &[ConfigKey] = &[ConfigKey {
-    name: "file",
-    key_type: KeyType::File,
-    presence: Presence::Required,
-    doc: "The file to append to; it and its directories are created if they do not exist",
-    example: "out/delays.jsonl",
-}];
+const SINK_KEYS: &[ConfigKey] = &[
+    ConfigKey {
+        name: "file",
+        key_type: KeyType::File,
+        presence: Presence::Optional,
+        doc: "The file to append to, created with its directories, or `-` for standard output",
+        example: "out/delays.jsonl",
+    },
+    ConfigKey {
+        name: "directory",
+        key_type: KeyType::Text,
+        presence: Presence::Optional,
+        doc: "Instead of a file: where to put files that are complete once they have their names",
+        example: "out/delays",
+    },
+    ConfigKey {
+        name: "format",
+        key_type: KeyType::OneOf(&["text", "json", "csv"]),
+        presence: Presence::Default("text"),
+        doc: "What is a line: a value's text, its JSON, or a row of CSV with a field per column",
+        example: "csv",
+    },
+    ConfigKey {
+        name: "csv.delimiter",
+        key_type: KeyType::Text,
+        presence: Presence::Default(","),
+        doc: "What stands between the fields of a row; `tab` for a tab",
+        example: ";",
+    },
+    ConfigKey {
+        name: "partition.by",
+        key_type: KeyType::AnyList,
+        presence: Presence::Default(""),
+        doc: "Fields whose values are directories, as Hive has it: `country=DE/`",
+        example: "country, city",
+    },
+    ConfigKey {
+        name: "partition.time",
+        key_type: KeyType::OneOf(&["none", "year", "month", "day", "hour"]),
+        presence: Presence::Default("none"),
+        doc: "How fine directories divide by records' time in UTC: `year=2026/month=01/`",
+        example: "day",
+    },
+    ConfigKey {
+        name: "compression",
+        key_type: KeyType::OneOf(&["none", "gzip", "zstd"]),
+        presence: Presence::Default("none"),
+        doc: "How files in a directory are compressed",
+        example: "zstd",
+    },
+    ConfigKey {
+        name: "roll.bytes",
+        key_type: KeyType::Integer { min: 1, max: 1 << 40 },
+        presence: Presence::Default("134217728"),
+        doc: "After how many bytes, not yet compressed, of a topic's partition its files in a \
+              directory are complete",
+        example: "16777216",
+    },
+    ConfigKey {
+        name: "roll.ms",
+        key_type: KeyType::Integer { min: 1, max: 30 * 24 * 3_600_000 },
+        presence: Presence::Default("600000"),
+        doc: "How long after their first record files in a directory are complete",
+        example: "60000",
+    },
+    ConfigKey {
+        name: "files.open.max",
+        key_type: KeyType::Integer { min: 1, max: 10_000 },
+        presence: Presence::Default("64"),
+        doc: "How many files in a directory are written at once; one more completes those there are",
+        example: "500",
+    },
+];

@@ -26,14 +26,19 @@ use broker::ids::{Offset, TopicPartition};
 use thiserror::Error;
 use tracing::{info, warn};
 
+use super::csv;
 use super::identity::{FileId, HEAD_BYTES, Head};
+use super::rows::{RowFormat, Rows};
 use super::sidecar::{RecordedOffset, Sidecar};
 use super::tail::directory;
 use crate::config::ConnectorConfig;
-use crate::task::{Put, SinkPartition, SinkRecords, TaskError, UnreadableBatch};
+use crate::data::Text;
+use crate::task::{Put, Refused, SinkPartition, SinkRecords, TaskError, UnreadableBatch};
 
 /// Lines are gathered up to about this size before they are written.
 const WRITE_BYTES: usize = 256 << 10;
+/// More than any header has.
+const HEADER_BYTES_MAX: u64 = 1 << 20;
 
 /// Why an output cannot be written.
 #[derive(Debug, Error)]
@@ -95,11 +100,14 @@ pub struct Output {
     /// What was put is not durable yet.
     dirty: bool,
     buffer: Vec<u8>,
+    rows: Rows,
+    /// The columns of a file of CSV, once it has some.
+    columns: Option<Vec<Text>>,
 }
 
 impl Output {
     /// Opens the output, creating it and its directories, as its sidecar says.
-    pub fn open(path: &Path) -> Result<Output, OutputError> {
+    pub fn open(path: &Path, rows: Rows) -> Result<Output, OutputError> {
         let dir = directory(path);
         fs::create_dir_all(dir).map_err(io_error(dir, "create this directory"))?;
         let sidecar_path = Sidecar::path_for(path);
@@ -119,6 +127,8 @@ impl Output {
             },
             dirty: true,
             buffer: Vec::new(),
+            rows,
+            columns: None,
         };
         match recorded {
             Some(recorded) => output.resume(recorded)?,
@@ -126,6 +136,7 @@ impl Output {
         }
         // Recorded before the first line comes, so that a crash from now on is undone exactly.
         output.flush()?;
+        output.read_columns()?;
         Ok(output)
     }
 
@@ -149,20 +160,18 @@ impl Output {
 
     /// Appends each record's value as a line. Records without a value are left out.
     pub fn put(&mut self, records: &SinkRecords) -> Result<Put, OutputError> {
-        let mut put = Put::default();
         self.buffer.clear();
-        records.for_each_text(|value| {
-            put.records += 1;
-            let Some(value) = value else {
-                put.skipped += 1;
-                return Ok(());
-            };
-            self.buffer.extend_from_slice(value);
-            self.buffer.push(b'\n');
-            put.bytes += value.len() as u64 + 1;
-            if self.buffer.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
+        let (file, path, buffer) = (&mut self.file, &self.path, &mut self.buffer);
+        let mut write = |buffer: &mut Vec<u8>| {
+            let written = file.write_all(buffer);
+            buffer.clear();
+            written.map_err(io_error(path, "write to it"))
+        };
+        let put = put_lines(records, &mut self.rows, &mut self.columns, |lines| {
+            buffer.extend_from_slice(lines);
+            if buffer.len() >= WRITE_BYTES { write(buffer) } else { Ok(()) }
         })?;
-        self.write()?;
+        write(buffer)?;
         self.dirty = true;
         // Records passed over because they are there already take nothing back.
         let next = records.next_offset().max(records.from);
@@ -239,14 +248,71 @@ impl Output {
         let metadata = self.file.metadata().map_err(io_error(&self.path, "look at it"))?;
         self.id = FileId::of(&metadata);
         self.state.length = metadata.len();
-        self.end_last_line()
+        self.end_last_line()?;
+        self.read_columns()
     }
 
-    fn write(&mut self) -> Result<(), OutputError> {
-        let written = self.file.write_all(&self.buffer);
-        self.buffer.clear();
-        written.map_err(io_error(&self.path, "write to it"))
+    /// What the first row of a file of CSV says.
+    fn read_columns(&mut self) -> Result<(), OutputError> {
+        let RowFormat::Csv { delimiter } = self.rows.format() else { return Ok(()) };
+        self.columns = None;
+        let length = self.file.metadata().map_err(io_error(&self.path, "look at it"))?.len();
+        let mut first = vec![0; length.min(HEADER_BYTES_MAX) as usize];
+        self.file.read_exact_at(&mut first, 0).map_err(io_error(&self.path, "read it"))?;
+        if let Some(end) = csv::Scanner::new(delimiter).row_end(&first) {
+            let row = first[..end].strip_suffix(b"\r").unwrap_or(&first[..end]);
+            let columns = csv::fields(row, delimiter).map_err(|reason| {
+                let error = io::Error::new(io::ErrorKind::InvalidData, reason);
+                io_error(&self.path, "read its header")(error)
+            })?;
+            self.columns = Some(columns);
+        }
+        Ok(())
     }
+}
+
+/// Hands over each record's value as a line, with a header before the first where there is one.
+/// Records without a value are left out.
+pub fn put_lines(
+    records: &SinkRecords,
+    rows: &mut Rows,
+    columns: &mut Option<Vec<Text>>,
+    mut write: impl FnMut(&[u8]) -> Result<(), OutputError>,
+) -> Result<Put, OutputError> {
+    let mut put = Put::default();
+    if rows.format() == RowFormat::Text {
+        records.for_each_text(|value| {
+            put.records += 1;
+            let Some(value) = value else {
+                put.skipped += 1;
+                return Ok(());
+            };
+            put.bytes += value.len() as u64 + 1;
+            write(value)?;
+            write(b"\n")
+        })?;
+        return Ok(put);
+    }
+    let mut line = Vec::new();
+    for record in records.values() {
+        put.records += 1;
+        if record.value.value.is_null() {
+            put.skipped += 1;
+            continue;
+        }
+        line.clear();
+        match rows.append(&record.value, columns, &mut line) {
+            Ok(()) => {
+                put.bytes += line.len() as u64;
+                write(&line)?;
+            }
+            Err(reason) => {
+                let offset = record.kafka_offset.unwrap_or(Offset::ZERO);
+                put.refused.push(Refused { offset, reason });
+            }
+        }
+    }
+    Ok(put)
 }
 
 fn open_locked(path: &Path) -> Result<File, OutputError> {
@@ -263,7 +329,7 @@ fn open_locked(path: &Path) -> Result<File, OutputError> {
     }
 }
 
-fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> OutputError {
+pub fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> OutputError {
     move |error| OutputError::Io { path: path.to_owned(), doing, error }
 }
 

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::blocking::Blocking;
+use super::delimiter;
 use super::input::{Input, Item};
 use super::open::{Framing, Piece, ReadOptions, Taken};
 use super::pattern::Pattern;
@@ -119,16 +120,6 @@ pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
     if file == stdin::NAME && settings.text("format") == "whole" {
         let message = "`format = whole` needs files, and `file = -` is standard input".to_owned();
         problem("format", message, "name a file, a directory or a pattern");
-    }
-}
-
-fn delimiter(text: &str) -> Option<u8> {
-    match text {
-        "tab" | "\\t" => Some(b'\t'),
-        _ => match text.as_bytes() {
-            [byte] if byte.is_ascii_graphic() && *byte != b'"' => Some(*byte),
-            _ => None,
-        },
     }
 }
 

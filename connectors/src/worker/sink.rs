@@ -128,6 +128,8 @@ impl Runner {
             }
             self.setup.activity.end();
             if finishing && self.is_at_goals() {
+                self.task.finish().await?;
+                self.commit_at.get_or_insert_with(Instant::now);
                 self.commit().await?;
                 return Ok(Ended::Finished);
             }
@@ -284,6 +286,7 @@ impl Runner {
             return Ok(());
         }
         let mut done = self.task.flush().await?;
+        self.commit_at = self.task.flush_at();
         done.retain(|(partition, _)| self.partitions.contains_key(partition));
         match self.reader.commit(&done).await {
             // The group has moved on: it will say so. What is durable stays so, and another

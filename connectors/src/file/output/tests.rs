@@ -44,7 +44,7 @@ impl Fixture {
     }
 
     fn open(&self) -> Output {
-        Output::open(&self.path).unwrap()
+        Output::open(&self.path, Rows::new(RowFormat::Text)).unwrap()
     }
 
     fn text(&self) -> String {
@@ -171,14 +171,20 @@ fn a_file_emptied_or_renamed_while_written_goes_on() {
 fn two_writers_and_a_broken_sidecar_are_refused() {
     let fixture = Fixture::new();
     let output = fixture.open();
-    assert!(matches!(Output::open(&fixture.path), Err(OutputError::InUse { .. })));
+    assert!(matches!(
+        Output::open(&fixture.path, Rows::new(RowFormat::Text)),
+        Err(OutputError::InUse { .. })
+    ));
     drop(output);
     fs::write(fixture.sidecar(), "{}").unwrap();
-    assert!(matches!(Output::open(&fixture.path), Err(OutputError::Sidecar { .. })));
+    assert!(matches!(
+        Output::open(&fixture.path, Rows::new(RowFormat::Text)),
+        Err(OutputError::Sidecar { .. })
+    ));
     let later =
         r#"{"version":2,"length":0,"fingerprint":"0","fingerprint_bytes":0,"partitions":[]}"#;
     fs::write(fixture.sidecar(), later).unwrap();
-    let error = Output::open(&fixture.path).unwrap_err().to_string();
+    let error = Output::open(&fixture.path, Rows::new(RowFormat::Text)).unwrap_err().to_string();
     assert!(error.contains("it is of version 2; this one knows 1"), "{error}");
 }
 
