@@ -331,10 +331,11 @@ impl TemporalJoin {
                 continue;
             }
             let number = self.numbers.next();
-            self.numbers.used(number)?;
+            self.numbers.used(number);
             let at = waiting_key(rows.event_times_ms.value(row), number);
             self.waiting.put(&at, Waiting::encode(keys.row(row), encoded.row(row)))?;
         }
+        self.numbers.keep()?;
         if self.spec.sides.roles[0] == Role::Outer && !alone.is_empty() {
             let rows = rows.take(&alone.into())?;
             let places: Vec<Option<u64>> = (0..rows.len() as u64).map(Some).collect();
@@ -418,7 +419,8 @@ impl TemporalJoin {
             (&WAITING, at) => {
                 let (_, number) = split_time(at)?;
                 let number = u64::from_be_bytes(number.try_into().ok()?);
-                self.numbers.used(number).and_then(|()| self.waiting.restore(at, value))
+                self.numbers.used(number);
+                self.waiting.restore(at, value)
             }
             _ => return None,
         })

@@ -9,14 +9,15 @@ use super::map::StateMap;
 #[derive(Debug)]
 pub struct Counter {
     next: u64,
-    /// One entry: the same.
+    /// One entry: the same, as it was last kept.
     map: StateMap,
+    kept: u64,
 }
 
 impl Counter {
     /// `prefix` is that of its map.
     pub fn new(prefix: Vec<u8>) -> Counter {
-        Counter { next: 0, map: StateMap::new(prefix, false) }
+        Counter { next: 0, map: StateMap::new(prefix, false), kept: 0 }
     }
 
     pub fn map(&mut self) -> &mut StateMap {
@@ -28,11 +29,16 @@ impl Counter {
         self.next
     }
 
-    /// That number is in use.
-    pub fn used(&mut self, number: u64) -> Result<(), DiskError> {
-        if number >= self.next {
-            self.next = number + 1;
+    /// That number is in use. To be kept before the next commit.
+    pub fn used(&mut self, number: u64) {
+        self.next = self.next.max(number.saturating_add(1));
+    }
+
+    /// Puts the next number into its map, if it is another one.
+    pub fn keep(&mut self) -> Result<(), DiskError> {
+        if self.next > self.kept {
             self.map.put(&[], Arc::from(&self.next.to_be_bytes()[..]))?;
+            self.kept = self.next;
         }
         Ok(())
     }
@@ -40,7 +46,8 @@ impl Counter {
     /// All was restored.
     pub fn restored(&mut self) -> Result<(), DiskError> {
         let kept = self.map.get(&[])?.and_then(|next| next[..].try_into().ok());
-        self.next = self.next.max(kept.map_or(0, u64::from_be_bytes));
-        Ok(())
+        self.kept = kept.map_or(0, u64::from_be_bytes);
+        self.next = self.next.max(self.kept);
+        self.keep()
     }
 }

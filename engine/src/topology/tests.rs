@@ -317,7 +317,7 @@ async fn joins_of_streams_are_bounded_in_time() {
             with
             input b [at]
             semi join by w@0 = tumble_start(at@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 10000000000 })
-              tumble_start(at@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 10000000000 }) - w@0 from 0 to 0 ms, rows kept for 9999 and 9999 ms
+              tumble_start(at@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 10000000000 }) - w@0 from 0 to 0 ms, rows kept for 9999 and 9999 ms, by time
               project key@1, c@2
             sink out"#]],
     )

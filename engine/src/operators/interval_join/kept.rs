@@ -7,6 +7,14 @@
 //! numbers    that of the next row
 //! ```
 //!
+//! Where only rows of equal times meet (the windows of a window join), rows lie by time first, and
+//! what goes next is what stands first:
+//!
+//! ```text
+//! rows       time_ms, key, number → row
+//! waiting    time_ms, key, number
+//! ```
+//!
 //! The changelog has the rows, see [`super`]; the others are made from them.
 
 use std::ops::Bound;
@@ -23,7 +31,7 @@ use crate::state::disk::DiskError;
 use crate::state::map::{Bytes, StateMap};
 use crate::state::store::{split_time, time_key};
 
-/// Where a row is: its key, its time, how many came before it.
+/// Where a row is: its key and its time, as the layout has them, and how many came before it.
 pub type Place = Bytes;
 
 /// What an entry's key begins with in the changelog, before the side.
@@ -33,7 +41,7 @@ const BY_TIME: u8 = 0x81;
 const WAITING: u8 = 0x82;
 const NEXT: u8 = 0x83;
 /// Time and number.
-const PLACE_TAIL_LEN: usize = 16;
+const PLACE_MIN: usize = 16;
 /// Whether it has met any, and its event time.
 const ROW_HEADER_LEN: usize = 1 + 1 + 8;
 
@@ -69,8 +77,47 @@ impl KeptRow {
     }
 }
 
+/// How rows lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    KeyFirst,
+    /// For rows that meet those of their own time alone.
+    TimeFirst,
+}
+
+impl Layout {
+    fn place(self, key: &[u8], time_ms: i64, number: u64) -> Vec<u8> {
+        let mut place = Vec::with_capacity(key.len() + PLACE_MIN);
+        match self {
+            Layout::KeyFirst => {
+                place.extend_from_slice(key);
+                place.extend_from_slice(&time_key(time_ms));
+            }
+            Layout::TimeFirst => {
+                place.extend_from_slice(&time_key(time_ms));
+                place.extend_from_slice(key);
+            }
+        }
+        place.extend_from_slice(&number.to_be_bytes());
+        place
+    }
+
+    /// By what a row is among those that wait.
+    fn waiting(self, place: &[u8]) -> &[u8] {
+        match self {
+            Layout::KeyFirst => &place[place.len() - PLACE_MIN..],
+            Layout::TimeFirst => place,
+        }
+    }
+
+    fn time_ms(self, place: &[u8]) -> Option<i64> {
+        Some(split_time(self.waiting(place))?.0)
+    }
+}
+
 #[derive(Debug)]
 pub struct KeptRows {
+    layout: Layout,
     /// Whether rows that have met none come out when they go.
     keeps_unmatched: bool,
     rows: StateMap,
@@ -79,25 +126,11 @@ pub struct KeptRows {
     numbers: Counter,
 }
 
-fn place(key: &[u8], time_ms: i64, number: u64) -> Vec<u8> {
-    let mut place = Vec::with_capacity(key.len() + PLACE_TAIL_LEN);
-    place.extend_from_slice(key);
-    place.extend_from_slice(&tail(time_ms, number));
-    place
-}
-
-/// Time and number, in bytes of that order.
-fn tail(time_ms: i64, number: u64) -> [u8; PLACE_TAIL_LEN] {
-    let mut tail = [0; PLACE_TAIL_LEN];
-    tail[..8].copy_from_slice(&time_key(time_ms));
-    tail[8..].copy_from_slice(&number.to_be_bytes());
-    tail
-}
-
 impl KeptRows {
-    pub fn new(id: StateId, side: u8, keeps_unmatched: bool) -> KeptRows {
+    pub fn new(id: StateId, side: u8, layout: Layout, keeps_unmatched: bool) -> KeptRows {
         let map = |tag: u8| StateMap::new(id.key(&[&[tag, side]]), tag == ROW);
         KeptRows {
+            layout,
             keeps_unmatched,
             rows: map(ROW),
             by_time: map(BY_TIME),
@@ -122,8 +155,8 @@ impl KeptRows {
         (from_ms, to_ms): (i64, i64),
         after: Option<&Place>,
     ) -> impl Iterator<Item = Result<(Place, KeptRow), DiskError>> {
-        let first = place(key, from_ms, 0);
-        let last = place(key, to_ms, u64::MAX);
+        let first = self.layout.place(key, from_ms, 0);
+        let last = self.layout.place(key, to_ms, u64::MAX);
         let from = match after {
             Some(after) => Bound::Excluded(&after[..]),
             None => Bound::Included(&first[..]),
@@ -135,6 +168,7 @@ impl KeptRows {
         })
     }
 
+    /// Those that were put are to be [`KeptRows::kept`] before the next commit.
     pub fn put(
         &mut self,
         key: &[u8],
@@ -143,21 +177,28 @@ impl KeptRows {
         event_time_ms: Option<i64>,
         matched: bool,
     ) -> Result<(), DiskError> {
-        let place = place(key, time_ms, self.numbers.next());
+        let place = self.layout.place(key, time_ms, self.numbers.next());
         self.insert(&place, KeptRow::new(row, event_time_ms, matched))
     }
 
+    pub fn kept(&mut self) -> Result<(), DiskError> {
+        self.numbers.keep()
+    }
+
     fn insert(&mut self, place: &[u8], row: KeptRow) -> Result<(), DiskError> {
-        let at = &place[place.len() - PLACE_TAIL_LEN..];
         if self.keeps_unmatched {
+            let at = self.layout.waiting(place);
             match row.matched() {
                 false => self.waiting.put(at, Arc::from(&[][..]))?,
                 true => self.waiting.remove(at)?,
             };
         }
-        self.by_time.put(at, place.into())?;
+        if self.layout == Layout::KeyFirst {
+            self.by_time.put(self.layout.waiting(place), place.into())?;
+        }
         self.rows.put(place, row.value)?;
-        self.numbers.used(at.last_chunk().map_or(0, |number| u64::from_be_bytes(*number)))
+        self.numbers.used(place.last_chunk().map_or(0, |number| u64::from_be_bytes(*number)));
+        Ok(())
     }
 
     /// A row has met one.
@@ -171,27 +212,52 @@ impl KeptRows {
 
     pub fn remove(&mut self, place: &[u8]) -> Result<Option<KeptRow>, DiskError> {
         let Some(row) = self.rows.get(place)? else { return Ok(None) };
-        self.rows.remove(place)?;
-        let at = &place[place.len() - PLACE_TAIL_LEN..];
-        self.by_time.remove(at)?;
-        self.waiting.remove(at)?;
+        self.forget(place)?;
         Ok(KeptRow::parse(row))
+    }
+
+    /// A row goes that is known to be there.
+    fn forget(&mut self, place: &[u8]) -> Result<(), DiskError> {
+        self.rows.remove(place)?;
+        let at = self.layout.waiting(place);
+        if self.layout == Layout::KeyFirst {
+            self.by_time.remove(at)?;
+        }
+        if self.keeps_unmatched {
+            self.waiting.remove(at)?;
+        }
+        Ok(())
     }
 
     /// Takes out up to `max` of the first rows, with times before this.
     pub fn take_before(&mut self, time_ms: i64, max: usize) -> Result<Vec<KeptRow>, DiskError> {
-        let end = tail(time_ms, 0);
-        let due = self.by_time.range(Bound::Unbounded, Bound::Excluded(&end));
-        let due: Vec<Place> =
-            due.take(max).map(|entry| Ok(entry?.1)).collect::<Result<_, DiskError>>()?;
-        self.take(due)
+        let end = time_key(time_ms);
+        let first = match self.layout {
+            Layout::KeyFirst => &self.by_time,
+            Layout::TimeFirst => &self.rows,
+        };
+        let due = first.range(Bound::Unbounded, Bound::Excluded(&end)).take(max);
+        let due: Vec<(Bytes, Bytes)> = due.collect::<Result<_, _>>()?;
+        if self.layout == Layout::KeyFirst {
+            return self.take(due.into_iter().map(|(_, place)| place).collect());
+        }
+        let mut rows = Vec::with_capacity(due.len());
+        for (place, row) in due {
+            self.forget(&place)?;
+            rows.extend(KeptRow::parse(row));
+        }
+        Ok(rows)
     }
 
     /// Takes out up to `max` of the first rows that come out when they go.
     pub fn take_waiting(&mut self, max: usize) -> Result<Vec<KeptRow>, DiskError> {
         let mut places = Vec::new();
         for entry in self.waiting.range(Bound::Unbounded, Bound::Unbounded).take(max) {
-            places.extend(self.by_time.get(&entry?.0)?);
+            let (at, _) = entry?;
+            match self.layout {
+                Layout::KeyFirst => places.extend(self.by_time.get(&at)?),
+                Layout::TimeFirst => places.push(at),
+            }
         }
         self.take(places)
     }
@@ -206,9 +272,13 @@ impl KeptRows {
 
     /// The latest time of a row that waits, no later than this.
     pub fn last_waiting_ms(&self, bound_ms: i64) -> Option<i64> {
-        // Of no row: numbers do not come to that. A disk that fails says so when it is read next.
-        let last = self.waiting.last_before(&tail(bound_ms, u64::MAX)).ok().flatten()?;
-        Some(split_time(&last)?.0)
+        let end = bound_ms.checked_add(1).map(time_key);
+        // A disk that fails says so when it is read next.
+        let last = match end {
+            Some(end) => self.waiting.last_before(&end),
+            None => self.waiting.last_with_prefix(&[]),
+        };
+        Some(split_time(&last.ok().flatten()?)?.0)
     }
 
     pub fn first_waiting_ms(&self) -> Option<i64> {
@@ -217,7 +287,7 @@ impl KeptRows {
     }
 
     fn restore(&mut self, place: &[u8], value: Option<&[u8]>) -> Option<Result<(), DiskError>> {
-        if place.len() < PLACE_TAIL_LEN {
+        if place.len() < PLACE_MIN {
             return None;
         }
         Some(match value {
@@ -233,13 +303,18 @@ impl KeptRows {
 }
 
 /// The rows of one side that entries say are kept.
-pub fn table<'a>(entries: &Entries<'a>, side: u8, schema: &SchemaRef) -> Result<RowsTable<'a>> {
+pub fn table<'a>(
+    entries: &Entries<'a>,
+    side: u8,
+    layout: Layout,
+    schema: &SchemaRef,
+) -> Result<RowsTable<'a>> {
     let (mut rows, mut times_ms, mut matched) = (Vec::new(), Vec::new(), Vec::new());
     for (key, value) in entries.iter().filter(|(key, _)| key.starts_with(&[ROW, side])) {
         let parsed = (|| {
             let (&matched, rest) = value.split_first()?;
-            let (_, tail) = key.split_last_chunk::<PLACE_TAIL_LEN>()?;
-            Some((split_time(tail)?.0, matched != 0, decode_time(rest)?.1))
+            let place = key.get(2..).filter(|place| place.len() >= PLACE_MIN)?;
+            Some((layout.time_ms(place)?, matched != 0, decode_time(rest)?.1))
         })();
         let (time_ms, has_matched, row) = parsed.ok_or_else(|| damaged(key))?;
         rows.push(Some(row));

@@ -24,6 +24,7 @@
 //!
 //! ```text
 //! key    1 u8, side u8, join key (arrow-row), time_ms i64 ^ sign, number u64
+//!        the time stands before the key where only equal times meet
 //! value  has met any u8, has an event time u8, event_time_ms i64, row (arrow-row)
 //! ```
 
@@ -49,7 +50,7 @@ use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
 use crate::state::map::StateMap;
 use crate::time::Watermark;
-use kept::{KeptRow, KeptRows, Place};
+use kept::{KeptRow, KeptRows, Layout, Place};
 
 /// Which rows meet, and when.
 #[derive(Debug)]
@@ -77,6 +78,11 @@ impl IntervalSpec {
         farthest.saturating_add(self.times[1 - side].event_after_ms.1)
     }
 
+    /// How rows that are kept lie.
+    fn layout(&self) -> Layout {
+        if self.within_ms == (0, 0) { Layout::TimeFirst } else { Layout::KeyFirst }
+    }
+
     /// How much older than the watermark rows that come out may be.
     pub fn lag_ms(&self) -> i64 {
         let of_side = |side: usize| {
@@ -92,7 +98,8 @@ impl fmt::Display for IntervalSpec {
         let [left, right] = &self.times;
         let (least, most) = self.within_ms;
         write!(f, "{}\n  {} - {} from {least} to {most} ms", self.sides, right.time, left.time)?;
-        write!(f, ", rows kept for {} and {} ms", self.reach_ms(0), self.reach_ms(1))
+        write!(f, ", rows kept for {} and {} ms", self.reach_ms(0), self.reach_ms(1))?;
+        f.write_str(if self.layout() == Layout::TimeFirst { ", by time" } else { "" })
     }
 }
 
@@ -130,15 +137,17 @@ impl OperatorSpec for IntervalSpec {
     fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
         let [left, right] = &self.sides.of;
         Ok(vec![
-            kept::table(entries, 0, &left.schema)?.build("left", &left.key_names())?,
-            kept::table(entries, 1, &right.schema)?.build("right", &right.key_names())?,
+            kept::table(entries, 0, self.layout(), &left.schema)?
+                .build("left", &left.key_names())?,
+            kept::table(entries, 1, self.layout(), &right.schema)?
+                .build("right", &right.key_names())?,
         ])
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
         let kept = |side: u8| {
             let role = self.sides.roles[usize::from(side)];
-            KeptRows::new(id, side, role.keeps_unmatched())
+            KeptRows::new(id, side, self.layout(), role.keeps_unmatched())
         };
         Ok(Box::new(IntervalJoin {
             codecs: Codecs::new(self.sides.clone())?,
@@ -229,6 +238,9 @@ impl IntervalJoin {
         let mut found = Vec::new();
         let others = &self.kept[1 - arriving.side];
         let last = arriving.rows.len().min(arriving.at + PAIRS_MAX);
+        if others.len() == 0 {
+            arriving.at = last;
+        }
         while arriving.at < last {
             let row = arriving.at;
             if let Some(time_ms) = arriving.time_ms(row) {
@@ -281,6 +293,7 @@ impl IntervalJoin {
                 self.settle(&mut arriving, row, &mut lines)?;
             }
         }
+        self.kept[arriving.side].kept()?;
         self.emit(arriving.side, Some(&arriving.rows), lines, out)?;
         if arriving.at < arriving.rows.len() {
             self.arriving = Some(arriving);
