@@ -17,6 +17,10 @@ mod status_socket;
 
 use std::process::ExitCode;
 
+/// State is many small allocations, which last and go in no order.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     cli::main()
 }

@@ -23,6 +23,10 @@ use engine::runtime::{Phase, Runtime, RuntimeOptions};
 
 const BATCH_BYTES: usize = 64 << 10;
 
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let keys = std::env::var("MILLSTREAM_KEYS").ok().and_then(|keys| keys.parse().ok());
     let keys: u64 = keys.unwrap_or(1_000_000);

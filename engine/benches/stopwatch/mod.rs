@@ -4,6 +4,10 @@
 
 use std::time::{Duration, Instant};
 
+/// As the binary has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long something took, and how much of the processor's time.
 #[derive(Clone, Copy)]
 pub struct Took {

@@ -16,18 +16,17 @@
 //! Invariants: keys come in the order of their bytes. A slot that has changed stays in memory until
 //! its change is on disk. An entry that came and went between two commits leaves no trace.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map;
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use super::changelog::Change;
 use super::disk::{DiskError, DiskRange, DiskState, LEN_PREFIX};
+use super::radix::{self, RadixMap};
 
 pub type Bytes = Arc<[u8]>;
 
-/// What a slot costs beside its bytes: two counted allocations and its place in the tree.
+/// What a slot costs beside its bytes: two counted allocations and its place among the slots.
 const SLOT_OVERHEAD: usize = 120;
 
 /// Keys that are held at once while they are removed.
@@ -39,7 +38,7 @@ pub struct StateMap {
     prefix: Vec<u8>,
     /// Its changes go to the changelog; else it can be made from others that do.
     is_logged: bool,
-    slots: BTreeMap<Bytes, Slot>,
+    slots: RadixMap<Slot>,
     disk: Option<DiskState>,
     /// The slots are the whole map, disk or not.
     is_whole: bool,
@@ -68,7 +67,7 @@ impl StateMap {
         StateMap {
             prefix,
             is_logged,
-            slots: BTreeMap::new(),
+            slots: RadixMap::default(),
             disk: None,
             is_whole: true,
             changed: Vec::new(),
@@ -116,13 +115,13 @@ impl StateMap {
     /// Puts an entry in the place of the one of its key. Whether there was one.
     pub fn put(&mut self, key: &[u8], value: Bytes) -> Result<bool, DiskError> {
         let value_len = value.len();
-        if let Some(slot) = self.slots.get_mut(key) {
+        if let Some((key, slot)) = self.slots.get_mut(key) {
             let before = slot.value.replace(value);
             let was_changed = std::mem::replace(&mut slot.is_changed, true);
             self.bytes += value_len;
             self.bytes -= before.as_ref().map_or(0, |before| before.len());
             self.len += u64::from(before.is_none());
-            if !was_changed && let Some((key, _)) = self.slots.get_key_value(key) {
+            if !was_changed {
                 self.changed.push(key.clone());
             }
             return Ok(before.is_some());
@@ -138,7 +137,7 @@ impl StateMap {
 
     /// Whether there was one.
     pub fn remove(&mut self, key: &[u8]) -> Result<bool, DiskError> {
-        let Some(slot) = self.slots.get_mut(key) else {
+        let Some((own, slot)) = self.slots.get_mut(key) else {
             if !self.is_on_disk(key)? {
                 return Ok(false);
             }
@@ -156,13 +155,12 @@ impl StateMap {
         if !slot.is_committed {
             // `changed` may still name it: a commit finds nothing there.
             slot.is_changed = false;
-            self.gone(key);
+            let own = own.clone();
+            self.gone(&own);
             return Ok(true);
         }
-        if !std::mem::replace(&mut slot.is_changed, true)
-            && let Some((key, _)) = self.slots.get_key_value(key)
-        {
-            self.changed.push(key.clone());
+        if !std::mem::replace(&mut slot.is_changed, true) {
+            self.changed.push(own.clone());
         }
         Ok(true)
     }
@@ -187,8 +185,8 @@ impl StateMap {
         let disk = self.disk.as_ref().filter(|_| !self.is_whole && !is_empty);
         Range {
             slots: match is_empty {
-                true => btree_map::Range::default().peekable(),
-                false => self.slots.range::<[u8], _>((from, to)).peekable(),
+                true => radix::Range::default().peekable(),
+                false => self.slots.range(from, to).peekable(),
             },
             disk: disk.map(|disk| {
                 let full = |key: &[u8]| self.full_key(key);
@@ -208,6 +206,10 @@ impl StateMap {
 
     /// Entries whose keys begin with `prefix`; only those behind `after`, if there is one.
     pub fn with_prefix(&self, prefix: &[u8], after: Option<&[u8]>) -> Range<'_> {
+        if after.is_none() && (self.disk.is_none() || self.is_whole) {
+            let slots = self.slots.with_prefix(prefix).peekable();
+            return Range { slots, disk: None, prefix_len: self.prefix.len() };
+        }
         let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
         let to = after_prefix(prefix);
         self.range(from, to.as_ref().map(Vec::as_slice))
@@ -247,8 +249,7 @@ impl StateMap {
     /// `end` is not included.
     fn last_of(&self, mut end: Bound<Vec<u8>>) -> Result<Option<Bytes>, DiskError> {
         loop {
-            let below = (Bound::Unbounded, end.as_ref().map(Vec::as_slice));
-            let slot = self.slots.range::<[u8], _>(below).next_back();
+            let slot = self.slots.last_before(end.as_ref().map(Vec::as_slice));
             let disk = self.disk.as_ref().filter(|_| !self.is_whole);
             let on_disk = match disk {
                 Some(disk) => {
@@ -271,16 +272,15 @@ impl StateMap {
         }
     }
 
-    /// What has changed since the last call, in the order of keys: for the changelog, if its
-    /// changes go there, and for the disk, if there is one.
+    /// What has changed since the last call: for the changelog, if its changes go there, and for the
+    /// disk, if there is one.
     pub fn take_changes(&mut self, logged: &mut Vec<Change>, derived: &mut Vec<Change>) {
-        let mut changed = std::mem::take(&mut self.changed);
-        changed.sort_unstable();
-        changed.dedup();
         let kept = self.is_logged || self.disk.is_some();
         let mut any = false;
-        for key in changed {
-            let Some(slot) = self.slots.get_mut(&key).filter(|slot| slot.is_changed) else {
+        for key in std::mem::take(&mut self.changed) {
+            // A key may be there several times: the first time counts.
+            let Some((_, slot)) = self.slots.get_mut(&key).filter(|(_, slot)| slot.is_changed)
+            else {
                 continue;
             };
             slot.is_changed = false;
@@ -307,7 +307,7 @@ impl StateMap {
     /// Puts an empty disk beneath: what is to be written to it.
     pub fn spill(&mut self, disk: DiskState) -> impl Iterator<Item = Change> {
         self.disk = Some(disk);
-        let entries = self.slots.iter().filter(|(_, slot)| slot.is_committed);
+        let entries = self.slots.all().filter(|(_, slot)| slot.is_committed);
         let entries = entries.filter_map(|(key, slot)| {
             let value = slot.value.as_deref()?.to_vec();
             Some(Change { key: self.full_key(key), value: Some(value) })
@@ -360,8 +360,8 @@ impl StateMap {
         }
         self.hiding.clear();
         self.is_whole = false;
-        self.slots.retain(|_, slot| slot.is_changed);
-        let sizes = self.slots.iter().map(|(key, slot)| {
+        self.slots.retain(|slot| slot.is_changed);
+        let sizes = self.slots.all().map(|(key, slot)| {
             SLOT_OVERHEAD + key.len() + slot.value.as_ref().map_or(0, |value| value.len())
         });
         self.bytes = sizes.sum();
@@ -375,10 +375,10 @@ impl StateMap {
     }
 
     /// An entry is gone, and nothing need be written of it any more.
-    fn gone(&mut self, key: &[u8]) {
+    fn gone(&mut self, key: &Bytes) {
         if self.is_whole || self.disk.is_none() {
             self.drop_slot(key);
-        } else if let Some((key, _)) = self.slots.get_key_value(key) {
+        } else {
             self.hiding.push(key.clone());
         }
     }
@@ -406,7 +406,7 @@ fn after_prefix(prefix: &[u8]) -> Bound<Vec<u8>> {
 
 /// Entries of slots and disk together: where both have a key, the slot counts.
 pub struct Range<'a> {
-    slots: Peekable<btree_map::Range<'a, Bytes, Slot>>,
+    slots: Peekable<radix::Range<'a, Slot>>,
     disk: Option<Peekable<DiskRange>>,
     prefix_len: usize,
 }
@@ -441,6 +441,7 @@ impl Iterator for Range<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use proptest::prelude::*;

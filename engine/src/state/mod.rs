@@ -41,7 +41,7 @@
 //! becomes a few runs of falling size, and is rewritten a logarithmic number of times rather than
 //! at every commit.
 //!
-//! - [`map`]: one map, in memory or on [`disk`]; [`store`]: the groups of windows in it;
+//! - [`map`]: one map, in memory ([`radix`]) or on [`disk`]; [`store`]: the groups of windows in it;
 //! - [`counter`]: numbers for entries; [`changelog`]: keys, values and the meta record.
 //!
 //! Invariants: state in a layout or of an operator that is not ours is refused, never
@@ -51,6 +51,7 @@ pub mod changelog;
 pub mod counter;
 pub mod disk;
 pub mod map;
+mod radix;
 pub mod store;
 
 pub use changelog::{Change, Meta, StateError, StateId};

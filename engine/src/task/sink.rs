@@ -1,11 +1,13 @@
 //! Rows into the records of the sink's topic.
 
-use std::collections::BTreeMap;
+use std::hash::BuildHasher;
+use std::ops::Range;
 
 use arrow::array::{Array, Int64Array};
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use broker::client::partition_for_key;
+use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::output::Batches;
 use crate::formats::decode::times_ms;
@@ -41,59 +43,97 @@ fn null_key(sink: &Sink, schema: &Schema) -> Box<[u8]> {
 }
 
 /// Rows added and taken back since the last commit, by key. What is written of a key is how it
-/// stands afterwards: its row, or a tombstone.
+/// stands afterwards: its row, or a tombstone. Keys come in the order in which they first changed.
 #[derive(Default)]
 struct Upserts {
-    by_key: BTreeMap<Box<[u8]>, Vec<Counted>>,
+    /// Of the keys' bytes.
+    table: HashTable<Slot>,
+    hasher: DefaultHashBuilder,
+    keys: Vec<Key>,
+    rows: Vec<Counted>,
+    /// Of all keys and values.
+    bytes: Vec<u8>,
+}
+
+struct Slot {
+    hash: u64,
+    key: usize,
+}
+
+struct Key {
+    bytes: Range<usize>,
+    /// The last one of its rows that differ.
+    last: usize,
 }
 
 /// A row, and how often it was added less how often it was taken back.
 struct Counted {
-    value: Option<Box<[u8]>>,
+    value: Option<Range<usize>>,
     time_ms: i64,
     count: i64,
-}
-
-/// How a key stands.
-struct Upsert {
-    /// `None`: no row has this key any more.
-    value: Option<Box<[u8]>>,
-    time_ms: i64,
+    /// The row of the same key before it.
+    before: Option<usize>,
 }
 
 impl Upserts {
     /// How many bytes that takes, roughly.
     fn add(&mut self, key: &[u8], value: Option<&[u8]>, time_ms: i64, retracted: bool) -> usize {
-        let change = if retracted { -1 } else { 1 };
-        if !self.by_key.contains_key(key) {
-            self.by_key.insert(key.into(), Vec::with_capacity(2));
-        }
-        let Some(rows) = self.by_key.get_mut(key) else { return 0 };
-        match rows.iter_mut().find(|row| row.value.as_deref() == value) {
-            Some(row) => {
-                row.count += change;
+        let count = if retracted { -1 } else { 1 };
+        let hash = self.hasher.hash_one(key);
+        let is_it = |slot: &Slot| self.bytes[self.keys[slot.key].bytes.clone()] == *key;
+        let there = self.table.find(hash, is_it).map(|slot| slot.key);
+        let mut before = there.map(|there| self.keys[there].last);
+        while let Some(row) = before.map(|row| &mut self.rows[row]) {
+            if row.value.clone().map(|value| &self.bytes[value]) == value {
+                row.count += count;
                 row.time_ms = time_ms;
-                0
+                return 0;
+            }
+            before = row.before;
+        }
+        let value_len = value.map_or(0, <[u8]>::len);
+        let value = value.map(|value| self.hold(value));
+        let before = there.map(|there| self.keys[there].last);
+        let last = self.rows.len();
+        self.rows.push(Counted { value, time_ms, count, before });
+        match there {
+            Some(there) => {
+                self.keys[there].last = last;
+                value_len
             }
             None => {
-                rows.push(Counted { value: value.map(Into::into), time_ms, count: change });
-                key.len() + value.map_or(0, <[u8]>::len)
+                let slot = Slot { hash, key: self.keys.len() };
+                self.table.insert_unique(hash, slot, |slot| slot.hash);
+                let bytes = self.hold(key);
+                self.keys.push(Key { bytes, last });
+                key.len() + value_len
             }
         }
     }
 
-    /// Keys that have changed, and how they stand.
-    fn standing(self) -> impl Iterator<Item = (Box<[u8]>, Upsert)> {
-        self.by_key.into_iter().filter_map(|(key, rows)| {
-            let mut rows = rows.into_iter().filter(|row| row.count != 0);
-            let first = rows.next()?;
-            let last = rows.fold(first, |last, row| match row.count > 0 || last.count < 0 {
-                true => row,
-                false => last,
-            });
-            let value = last.value.filter(|_| last.count > 0);
-            Some((key, Upsert { value, time_ms: last.time_ms }))
-        })
+    fn hold(&mut self, bytes: &[u8]) -> Range<usize> {
+        let from = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        from..self.bytes.len()
+    }
+
+    /// How a key stands: by the last of its rows that is there; else by the last that went.
+    fn standing(&self, key: &Key) -> Option<&Counted> {
+        let before = |row: &&Counted| row.before.map(|before| &self.rows[before]);
+        let rows = || std::iter::successors(self.rows.get(key.last), before);
+        rows().find(|row| row.count > 0).or_else(|| rows().find(|row| row.count != 0))
+    }
+
+    /// Gives each key that has changed, what stands there now (`None`: nothing), and when.
+    fn take(&mut self, mut each: impl FnMut(&[u8], Option<&[u8]>, i64)) {
+        let all = std::mem::take(self);
+        for key in &all.keys {
+            if let Some(row) = all.standing(key) {
+                let value = row.value.clone().filter(|_| row.count > 0);
+                let value = value.map(|value| &all.bytes[value]);
+                each(&all.bytes[key.bytes.clone()], value, row.time_ms);
+            }
+        }
     }
 }
 
@@ -151,10 +191,11 @@ impl SinkWriter {
     /// Writes what waited for a commit; the rows to show after it.
     pub fn flush(&mut self, batches: &mut Batches) -> Vec<Rows> {
         let partitions = batches.partitions();
-        let upserts = self.upserts.as_mut().map(std::mem::take).unwrap_or_default();
-        for (key, Upsert { value, time_ms }) in upserts.standing() {
-            let partition = partition_for_key(&key, partitions as i32) as usize;
-            batches.append(partition, time_ms, Some(&key), value.as_deref());
+        if let Some(upserts) = &mut self.upserts {
+            upserts.take(|key, value, time_ms| {
+                let partition = partition_for_key(key, partitions as i32) as usize;
+                batches.append(partition, time_ms, Some(key), value);
+            });
         }
         self.keyless_partition = (self.keyless_partition + 1) % partitions;
         self.printed.as_mut().map(std::mem::take).unwrap_or_default()
