@@ -272,8 +272,8 @@ impl StateMap {
         }
     }
 
-    /// What has changed since the last call: for the changelog, if its changes go there, and for the
-    /// disk, if there is one.
+    /// What has changed since the last call: for the changelog, if its changes go there, and for
+    /// the disk, if there is one.
     pub fn take_changes(&mut self, logged: &mut Vec<Change>, derived: &mut Vec<Change>) {
         let kept = self.is_logged || self.disk.is_some();
         let mut any = false;

@@ -41,7 +41,8 @@
 //! becomes a few runs of falling size, and is rewritten a logarithmic number of times rather than
 //! at every commit.
 //!
-//! - [`map`]: one map, in memory ([`radix`]) or on [`disk`]; [`store`]: the groups of windows in it;
+//! - [`map`]: one map, in memory (`radix`) or on [`disk`];
+//! - [`store`]: the groups of windows in it;
 //! - [`counter`]: numbers for entries; [`changelog`]: keys, values and the meta record.
 //!
 //! Invariants: state in a layout or of an operator that is not ours is refused, never
