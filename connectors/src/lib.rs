@@ -17,7 +17,7 @@
 //!   gathers; [`offsets`]: where sources keep how far they are.
 //! - [`worker`]: runs the tasks; [`status`]: what they are doing.
 //! - [`herder`]: connectors that come and go while a worker runs; [`rest`]: how others order that.
-//! - [`mod@file`]: the file source and the file sink; [`postgres`]: changes of a database;
+//! - [`mod@file`]: the file source and the file sink; [`postgres`]: changes of a database, and rows;
 //!   [`http`]: calls of services, and records that others send; [`process`]: programs in any
 //!   language; [`generator`]: records out of nothing. [`json_text`]: pieces of JSON as they stand.
 //!

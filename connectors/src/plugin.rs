@@ -67,6 +67,7 @@ const PLUGINS: &[Plugin] = &[
     file::SOURCE_PLUGIN,
     file::SINK_PLUGIN,
     postgres::SOURCE_PLUGIN,
+    postgres::sink::PLUGIN,
     http::SINK_PLUGIN,
     http::SOURCE_PLUGIN,
     http::POLL_PLUGIN,

@@ -15,6 +15,7 @@
 //!   stored; [`source`]: the task; [`error`]: why it cannot go on. [`preflight`]: what to put
 //!   right before.
 //! - [`config`]: the properties, understood; `keys`: declared.
+//! - [`sink`]: the other way: records as rows.
 //!
 //! Invariants:
 //! - No change is missed, and none is told twice: records and position are committed together,
@@ -37,6 +38,7 @@ pub mod opening;
 pub mod pgoutput;
 pub mod preflight;
 pub mod server;
+pub mod sink;
 pub mod snapshot;
 pub mod source;
 pub mod table;

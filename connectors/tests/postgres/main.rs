@@ -1,10 +1,11 @@
-//! The PostgreSQL source against a real server.
+//! The PostgreSQL source and sink against a real server.
 
 mod crashes;
 mod debezium;
 mod operations;
 mod server;
 mod settings;
+mod sink;
 #[path = "../support/mod.rs"]
 mod support;
 mod types;

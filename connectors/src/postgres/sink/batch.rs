@@ -1,0 +1,223 @@
+//! Changes as statements: rows alike together, and those of one key in their order.
+
+use std::collections::HashMap;
+
+use indexmap::IndexMap;
+
+use super::change::Cell;
+use super::literal;
+use super::table::Table;
+use crate::data::Text;
+
+/// Bytes of one statement, about.
+const STATEMENT_BYTES: usize = 1 << 20;
+
+/// Statements being gathered.
+#[derive(Debug, Default)]
+pub struct Batch {
+    runs: Vec<Run>,
+    /// The latest run of each shape, and of each row.
+    of_shape: HashMap<Shape, usize>,
+    of_row: HashMap<(String, String), usize>,
+    upsert: bool,
+}
+
+/// What rows of one statement have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Shape {
+    table: String,
+    delete: bool,
+    columns: Vec<Text>,
+    key: Vec<Text>,
+}
+
+#[derive(Debug)]
+struct Run {
+    shape: Shape,
+    /// By their keys; a row without one has a number.
+    rows: IndexMap<String, String>,
+}
+
+impl Batch {
+    pub fn new(upsert: bool) -> Batch {
+        Batch { upsert, ..Batch::default() }
+    }
+
+    /// Adds a row that is to be there. An error says why it cannot be written.
+    pub fn put(&mut self, table: &Table, cells: &[Cell]) -> Result<(), String> {
+        self.add(table, cells, false)
+    }
+
+    /// Adds a row that is to be gone.
+    pub fn delete(&mut self, table: &Table, key: &[Cell]) -> Result<(), String> {
+        self.add(table, key, true)
+    }
+
+    fn add(&mut self, table: &Table, cells: &[Cell], delete: bool) -> Result<(), String> {
+        // A null where the table has no column for it says nothing.
+        let cells: Vec<&Cell> =
+            cells.iter().filter(|cell| table.types.contains_key(&cell.column)).collect();
+        if cells.is_empty() {
+            return Err(format!("no field is a column of table {}", table.name));
+        }
+        let (mut row, mut key) = (String::from("("), String::new());
+        for (index, cell) in cells.iter().enumerate() {
+            if index > 0 {
+                row.push(',');
+            }
+            let from = row.len();
+            literal::append(cell, &table.types[&cell.column], &mut row)?;
+            if cell.in_key {
+                key.push_str(&row[from..]);
+                key.push(',');
+            }
+        }
+        row.push(')');
+        let names = |cells: &[&Cell]| cells.iter().map(|cell| cell.column.clone()).collect();
+        let in_key: Vec<&Cell> = cells.iter().copied().filter(|cell| cell.in_key).collect();
+        let shape = Shape {
+            table: table.name.clone(),
+            delete,
+            columns: names(&cells),
+            key: names(&in_key),
+        };
+        self.insert(shape, key, row);
+        Ok(())
+    }
+
+    fn insert(&mut self, shape: Shape, key: String, row: String) {
+        // Where rows are only added, none takes another's place.
+        let counts = !key.is_empty() && (self.upsert || shape.delete || self.has_deletes());
+        let id = (shape.table.clone(), key.clone());
+        let latest = self.of_row.get(&id).copied().filter(|_| counts);
+        let at = match self.of_shape.get(&shape) {
+            Some(at) if latest.is_none_or(|latest| latest <= *at) => *at,
+            _ => {
+                self.runs.push(Run { shape: shape.clone(), rows: IndexMap::new() });
+                self.of_shape.insert(shape, self.runs.len() - 1);
+                self.runs.len() - 1
+            }
+        };
+        if !key.is_empty() {
+            self.of_row.insert(id, at);
+        }
+        let upsert = self.upsert;
+        let Run { shape, rows } = &mut self.runs[at];
+        if counts && (upsert || shape.delete) {
+            rows.insert(key, row);
+        } else {
+            let number = format!("#{}", rows.len());
+            rows.insert(number, row);
+        }
+    }
+
+    fn has_deletes(&self) -> bool {
+        self.runs.iter().any(|run| run.shape.delete)
+    }
+
+    /// All statements, in order.
+    pub fn statements(&self) -> Vec<String> {
+        let mut statements = Vec::new();
+        for Run { shape, rows } in &self.runs {
+            let (begin, end) = match shape.delete {
+                true => delete(shape),
+                false => insert(shape, self.upsert),
+            };
+            let mut statement = begin.clone();
+            for row in rows.values() {
+                if statement.len() > begin.len() {
+                    if statement.len() + row.len() > STATEMENT_BYTES {
+                        statement.push_str(&end);
+                        statements.push(std::mem::replace(&mut statement, begin.clone()));
+                    } else {
+                        statement.push(',');
+                    }
+                }
+                statement.push_str(row);
+            }
+            statement.push_str(&end);
+            statements.push(statement);
+        }
+        statements
+    }
+}
+
+fn list(names: &[Text]) -> String {
+    names.iter().map(|name| literal::quoted_name(name)).collect::<Vec<_>>().join(", ")
+}
+
+fn insert(shape: &Shape, upsert: bool) -> (String, String) {
+    let begin = format!("INSERT INTO {} ({}) VALUES ", shape.table, list(&shape.columns));
+    if !upsert || shape.key.is_empty() {
+        return (begin, String::new());
+    }
+    let others = shape.columns.iter().filter(|column| !shape.key.contains(column));
+    let set = others.map(|column| {
+        let column = literal::quoted_name(column);
+        format!("{column} = EXCLUDED.{column}")
+    });
+    let set = set.collect::<Vec<_>>().join(", ");
+    let action = if set.is_empty() { "NOTHING".to_owned() } else { format!("UPDATE SET {set}") };
+    (begin, format!(" ON CONFLICT ({}) DO {action}", list(&shape.key)))
+}
+
+fn delete(shape: &Shape) -> (String, String) {
+    let begin = format!("DELETE FROM {} WHERE ({}) IN (", shape.table, list(&shape.columns));
+    (begin, ")".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Value;
+    use expect_test::expect;
+
+    fn cells(columns: &[(&str, i64)]) -> Vec<Cell> {
+        let cell = |(index, (name, value)): (usize, &(&str, i64))| Cell {
+            column: Text::from(*name),
+            value: Value::Int64(*value),
+            schema: None,
+            in_key: index == 0,
+        };
+        columns.iter().enumerate().map(cell).collect()
+    }
+
+    fn table() -> Table {
+        let types = ["id", "a", "b"].map(|name| (Text::from(name), "bigint".to_owned()));
+        Table { name: "\"t\"".to_owned(), types: types.into() }
+    }
+
+    #[test]
+    fn rows_alike_go_together_and_those_of_a_key_keep_their_order() {
+        let mut batch = Batch::new(true);
+        let table = table();
+        batch.put(&table, &cells(&[("id", 1), ("a", 1)])).unwrap();
+        batch.put(&table, &cells(&[("id", 2), ("b", 1)])).unwrap();
+        batch.put(&table, &cells(&[("id", 1), ("a", 2)])).unwrap();
+        batch.put(&table, &cells(&[("id", 3), ("a", 3), ("none", 3)])).unwrap();
+        batch.delete(&table, &cells(&[("id", 1)])).unwrap();
+        batch.delete(&table, &cells(&[("id", 4)])).unwrap();
+        batch.put(&table, &cells(&[("id", 1), ("a", 4)])).unwrap();
+        batch.put(&table, &cells(&[("id", 9)])).unwrap();
+        expect![[r#"
+            INSERT INTO "t" ("id", "a") VALUES ('1','2'),('3','3') ON CONFLICT ("id") DO UPDATE SET "a" = EXCLUDED."a"
+            INSERT INTO "t" ("id", "b") VALUES ('2','1') ON CONFLICT ("id") DO UPDATE SET "b" = EXCLUDED."b"
+            DELETE FROM "t" WHERE ("id") IN (('1'),('4'))
+            INSERT INTO "t" ("id", "a") VALUES ('1','4') ON CONFLICT ("id") DO UPDATE SET "a" = EXCLUDED."a"
+            INSERT INTO "t" ("id") VALUES ('9') ON CONFLICT ("id") DO NOTHING"#]]
+        .assert_eq(&batch.statements().join("\n"));
+    }
+
+    #[test]
+    fn rows_that_are_only_added_are_all_added() {
+        let mut batch = Batch::new(false);
+        let table = table();
+        for _ in 0..2 {
+            batch.put(&table, &cells(&[("id", 1), ("a", 1)])).unwrap();
+        }
+        expect![[r#"INSERT INTO "t" ("id", "a") VALUES ('1','1'),('1','1')"#]]
+            .assert_eq(&batch.statements().join("\n"));
+        let error = batch.put(&table, &cells(&[("x", 1)])).unwrap_err();
+        assert_eq!(error, "no field is a column of table \"t\"");
+    }
+}

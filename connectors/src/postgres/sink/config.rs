@@ -1,0 +1,241 @@
+//! What the sink is told.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::{ConfigProblem, ConnectorConfig, Settings};
+use crate::postgres::wire::target::{Ssl, SslMode, Target};
+
+/// Where a primary key comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyMode {
+    None,
+    Kafka,
+    RecordKey,
+    RecordValue,
+}
+
+/// All of it.
+#[derive(Clone, Debug)]
+pub struct SinkConfig {
+    pub connector: String,
+    pub target: Target,
+    pub upsert: bool,
+    pub key_mode: KeyMode,
+    pub key_fields: Vec<String>,
+    pub delete: bool,
+    pub table_format: String,
+    pub fields: Vec<String>,
+    pub create: bool,
+    pub evolve: bool,
+    pub batch_size: usize,
+    /// Schema and name.
+    pub offsets: Option<(String, String)>,
+    /// Whether rows that are refused are left out.
+    pub tolerant: bool,
+}
+
+/// The one of two names of a property that is there.
+fn either<'a>(settings: &'a Settings, ours: &str, theirs: &str) -> &'a str {
+    settings.optional_text(theirs).or(settings.optional_text(ours)).unwrap_or_default()
+}
+
+fn key_mode(settings: &Settings) -> KeyMode {
+    match either(settings, "pk.mode", "primary.key.mode") {
+        "kafka" => KeyMode::Kafka,
+        "record_key" => KeyMode::RecordKey,
+        "record_value" => KeyMode::RecordValue,
+        _ => KeyMode::None,
+    }
+}
+
+fn key_fields(settings: &Settings) -> &[String] {
+    match settings.get("primary.key.fields") {
+        Some(_) => settings.list("primary.key.fields"),
+        None => settings.list("pk.fields"),
+    }
+}
+
+/// Finds mistakes that no key has alone.
+pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
+    let mut problem = |key: &str, message: String, help: &str| {
+        let (key, help) = (key.to_owned(), Some(help.to_owned()));
+        // The value may hold a password.
+        problems.push(ConfigProblem { key, value: None, message, help });
+    };
+    if let Err(reason) = parse_url(settings.text("connection.url")) {
+        let help = "for example `jdbc:postgresql://localhost:5432/shop?sslmode=require`";
+        problem("connection.url", format!("`connection.url` {reason}"), help);
+    }
+    let mode = key_mode(settings);
+    let upsert = settings.text("insert.mode") == "upsert";
+    if upsert && mode == KeyMode::None {
+        let message = "`insert.mode = upsert` needs to know what makes a row the same one";
+        problem("pk.mode", message.to_owned(), "set `pk.mode`, for example to `record_key`");
+    }
+    if settings.flag("delete.enabled") && mode != KeyMode::RecordKey {
+        let message = "`delete.enabled` needs the key of the row that is to go";
+        problem("pk.mode", message.to_owned(), "set `pk.mode = record_key`");
+    }
+    if mode == KeyMode::RecordValue && key_fields(settings).is_empty() {
+        let message = "`pk.mode = record_value` needs to know which fields make the key";
+        problem("pk.fields", message.to_owned(), "for example `pk.fields = id`");
+    }
+}
+
+impl SinkConfig {
+    /// Of properties that [`check`] has found right.
+    pub fn new(config: &ConnectorConfig) -> Result<SinkConfig, String> {
+        let settings = config.settings();
+        let mut target = parse_url(settings.text("connection.url"))?;
+        let user = either(settings, "connection.user", "connection.username");
+        if !user.is_empty() {
+            target.user = user.to_owned();
+        }
+        if let Some(password) = settings.optional_text("connection.password") {
+            target.password = Some(password.to_owned());
+        }
+        target.connect_timeout =
+            Duration::from_millis(settings.integer("connection.timeout.ms") as u64);
+        target.application_name = format!("Millstream {}", config.name());
+        let basic = settings.optional_text("schema.evolution") == Some("basic");
+        let format = either(settings, "table.name.format", "collection.name.format");
+        let offsets = settings.text("offsets.table");
+        Ok(SinkConfig {
+            connector: config.name().to_owned(),
+            target,
+            upsert: settings.text("insert.mode") == "upsert",
+            key_mode: key_mode(settings),
+            key_fields: key_fields(settings).to_vec(),
+            delete: settings.flag("delete.enabled"),
+            table_format: if format.is_empty() { "${topic}" } else { format }.to_owned(),
+            fields: settings.list("fields.whitelist").to_vec(),
+            create: settings.flag("auto.create") || basic,
+            evolve: settings.flag("auto.evolve") || basic,
+            batch_size: settings.integer("batch.size") as usize,
+            offsets: (!offsets.is_empty()).then(|| schema_and_name(offsets)),
+            tolerant: settings.text("errors.tolerance") == "all",
+        })
+    }
+
+    /// Schema and name of the table of a topic. A dot of the topic's own is part of a name.
+    pub fn table_of(&self, topic: &str) -> (String, String) {
+        match self.table_format.split_once('.') {
+            Some((schema, name)) => {
+                (schema.replace("${topic}", topic), name.replace("${topic}", topic))
+            }
+            None => ("public".to_owned(), self.table_format.replace("${topic}", topic)),
+        }
+    }
+}
+
+fn schema_and_name(text: &str) -> (String, String) {
+    let (schema, name) = text.split_once('.').unwrap_or(("public", text));
+    (schema.to_owned(), name.to_owned())
+}
+
+/// `jdbc:postgresql://user:password@host:port/database?sslmode=require`, as libpq and its kin have
+/// it.
+fn parse_url(url: &str) -> Result<Target, String> {
+    let url = url.strip_prefix("jdbc:").unwrap_or(url);
+    let rest = url.strip_prefix("postgresql://").or_else(|| url.strip_prefix("postgres://"));
+    let rest = rest.ok_or("does not begin with `jdbc:postgresql://` or `postgresql://`")?;
+    let (rest, parameters) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
+    let (user, address) = match authority.rsplit_once('@') {
+        Some((user, address)) => (user, address),
+        None => ("", authority),
+    };
+    let (user, password) = match user.split_once(':') {
+        Some((user, password)) => (user, Some(decoded(password)?)),
+        None => (user, None),
+    };
+    let (host, port) = match address.rsplit_once(':') {
+        // A colon within brackets is part of an address.
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (address, "5432"),
+    };
+    let host = host.trim_matches(['[', ']']);
+    let mut target = Target {
+        host: if host.is_empty() { "localhost".to_owned() } else { decoded(host)? },
+        port: port.parse().map_err(|_| format!("has '{port}' for a port"))?,
+        database: decoded(database)?,
+        user: decoded(user)?,
+        password,
+        ssl: Ssl { mode: SslMode::default(), root_cert: None, cert: None, key: None },
+        connect_timeout: Duration::from_secs(30),
+        application_name: String::new(),
+    };
+    for parameter in parameters.split('&').filter(|parameter| !parameter.is_empty()) {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let value = decoded(value)?;
+        match name {
+            "user" => target.user = value,
+            "password" => target.password = Some(value),
+            "host" => target.host = value,
+            "port" => target.port = value.parse().map_err(|_| format!("has port '{value}'"))?,
+            "sslmode" => {
+                let mode = SslMode::parse(&value);
+                target.ssl.mode = mode.ok_or_else(|| format!("has no sslmode '{value}'"))?;
+            }
+            "ssl" if value != "false" => target.ssl.mode = SslMode::VerifyFull,
+            "sslrootcert" => target.ssl.root_cert = Some(PathBuf::from(value)),
+            "sslcert" => target.ssl.cert = Some(PathBuf::from(value)),
+            "sslkey" => target.ssl.key = Some(PathBuf::from(value)),
+            // What tunes the JDBC driver.
+            _ => {}
+        }
+    }
+    if target.database.is_empty() {
+        return Err("names no database".to_owned());
+    }
+    if target.user.is_empty() {
+        target.user =
+            std::env::var("PGUSER").or_else(|_| std::env::var("USER")).unwrap_or_default();
+    }
+    Ok(target)
+}
+
+/// Without `%20` and the like.
+fn decoded(text: &str) -> Result<String, String> {
+    let mut out = Vec::new();
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+        match byte {
+            b'%' => match (digit(bytes.next()), digit(bytes.next())) {
+                (Some(high), Some(low)) => out.push((high * 16 + low) as u8),
+                _ => return Err("has a `%` without two digits behind it".to_owned()),
+            },
+            byte => out.push(byte),
+        }
+    }
+    String::from_utf8(out).map_err(|_| "is not UTF-8".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_understood() {
+        let target =
+            parse_url("jdbc:postgresql://db.example:6000/shop?sslmode=require&x=1").unwrap();
+        assert_eq!(target.at(), "db.example:6000/shop");
+        assert_eq!(target.ssl.mode, SslMode::Require);
+        let target = parse_url("postgres://me:p%40ss@[::1]/a?connectTimeout=3").unwrap();
+        assert_eq!((target.host.as_str(), target.port), ("::1", 5432));
+        assert_eq!((target.user.as_str(), target.password.as_deref()), ("me", Some("p@ss")));
+        let target = parse_url("postgresql:///a?host=/run/pg&port=7&user=u").unwrap();
+        assert_eq!(target.at(), "/run/pg:7/a");
+        for (url, reason) in [
+            ("mysql://x/y", "does not begin with"),
+            ("postgresql://localhost", "names no database"),
+            ("postgresql://localhost:x/y", "has 'x' for a port"),
+            ("postgresql://localhost/y?sslmode=no", "has no sslmode 'no'"),
+            ("postgresql://localhost/%4", "has a `%` without"),
+        ] {
+            assert!(parse_url(url).unwrap_err().contains(reason), "{url}");
+        }
+    }
+}
