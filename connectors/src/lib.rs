@@ -17,9 +17,10 @@
 //!   gathers; [`offsets`]: where sources keep how far they are.
 //! - [`worker`]: runs the tasks; [`status`]: what they are doing.
 //! - [`herder`]: connectors that come and go while a worker runs; [`rest`]: how others order that.
-//! - [`mod@file`]: the file source and the file sink; [`postgres`]: changes of a database, and rows;
-//!   [`http`]: calls of services, and records that others send; [`process`]: programs in any
-//!   language; [`generator`]: records out of nothing. [`json_text`]: pieces of JSON as they stand.
+//! - [`mod@file`]: the file source and the file sink; [`postgres`]: changes of a database, and
+//!   records as rows; [`http`]: calls of services, and records that others send; [`process`]:
+//!   programs in any language; [`generator`]: records out of nothing. [`json_text`]: pieces of
+//!   JSON as they stand.
 //!
 //! Invariants:
 //! - A source's records and the offsets they end at become visible together or not at all.
