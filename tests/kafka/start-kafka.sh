@@ -8,19 +8,25 @@
 #   start-kafka.sh class NAME ARGS   run one of Kafka's tools, such as kafka.tools.DumpLogSegments
 #   start-kafka.sh commands          run many of them in one process, as Commands.java says
 #   start-kafka.sh connect           run Connect's transforms and converters, as Connect.java says
+#   start-kafka.sh standalone FILES  run Connect's own worker with these properties
 #
 # `run` ends with its caller, however that ends: hold its standard input open for as long as the
 # broker is wanted. It prints "ready 127.0.0.1:PORT" when clients may connect, and "stopped" with
 # the end of the log if it cannot go on.
 #
-# The jars come from Maven Central (43 MB) and stay in $MILLSTREAM_KAFKA_DIR, by default
-# target/kafka of this repository.
+# The jars come from Maven Central (43 MB, and 35 MB for Connect's worker) and stay in
+# $MILLSTREAM_KAFKA_DIR, by default target/kafka of this repository.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 version=$(sed -n '/kafka_2.13/{n;s/.*<version>\(.*\)<.*/\1/p;}' "$here/pom.xml")
 jars=${MILLSTREAM_KAFKA_DIR:-$here/../../target/kafka}/$version
-complete=$jars/complete-$(cksum < "$here/pom.xml" | cut -d ' ' -f 1)
+pom=$here/pom.xml
+# Connect's worker brings a web server along, which nothing else needs.
+if [ "${1:-}" = standalone ]; then
+    jars=$jars-connect pom=$here/connect-pom.xml
+fi
+complete=$jars/complete-$(cksum < "$pom" | cut -d ' ' -f 1)
 
 # In a subshell, so that the lock ends with it: a Java process that inherited the descriptor would
 # keep the others waiting for as long as it lives.
@@ -36,7 +42,7 @@ fetch() (
     exec 9> "$jars/lock"
     flock 9
     [ -f "$complete" ] && exit
-    mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies \
+    mvn -q -B -f "$pom" dependency:copy-dependencies \
         -DoutputDirectory="$jars" -DincludeScope=runtime >&2
     touch "$complete"
 )
@@ -122,6 +128,8 @@ case $command in
     class) java_class "$@" ;;
     connect) java_class -Duser.timezone=UTC -Dorg.apache.logging.log4j.level=OFF \
         "$here/Connect.java" ;;
+    standalone) java_class -Dlog4j2.configurationFile="$here/log4j2.properties" \
+        org.apache.kafka.connect.cli.ConnectStandalone "$@" ;;
     commands) java_class -Dorg.apache.logging.log4j.level=OFF "$here/Commands.java" ;;
     *) echo "start-kafka.sh: unknown command '$command'" >&2; exit 2 ;;
 esac
