@@ -48,11 +48,14 @@ echo
 echo "flight-delays beside batch DataFusion over the same bytes:"
 cargo bench --quiet --workspace --bench flights
 echo
-echo "all queries of Nexmark beside batch DataFusion over the same bytes:"
+echo "all queries of Nexmark (MILLSTREAM_FLINK=1: and Apache Flink) beside batch DataFusion over the same bytes:"
 cargo bench --quiet --workspace --bench nexmark
 echo
 echo "a record through a pipeline:"
 cargo bench --quiet --workspace --bench latency
+echo
+echo "as partitions, keys and windows grow:"
+cargo bench --quiet --workspace --bench scaling
 echo
 echo "much state (MILLSTREAM_KEYS=10000000 for ten million keys):"
 cargo bench --quiet --workspace --bench state

@@ -60,11 +60,11 @@ async fn run(keys: u64, memory: &str) {
         let mut progress = running.progress();
         let all = progress.wait_for(|queries| queries[0].counts.rows_in == keys).await;
         all.expect("it runs");
+        let resident = resident_mb();
         running.stop();
         running.finished().await.expect("the data is good");
         let rate = |took: Duration| keys as f64 / took.as_secs_f64();
         let (wall, processor) = (rate(start.elapsed()), rate(processor_time() - processor));
-        let resident = resident_mb();
         println!(
             "    {name:<20} {wall:>10.0} records/s, {processor:.0} per core   {resident:>6} MB \
              resident"

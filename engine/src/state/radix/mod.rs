@@ -26,7 +26,7 @@ use std::ops::Bound;
 
 use super::map::Bytes;
 pub use range::Range;
-use range::{Step, Way};
+use range::Step;
 
 pub struct RadixMap<V> {
     root: Option<Node<V>>,
