@@ -13,7 +13,7 @@
 //! - [`source`]: the task that takes records by POST; [`listener`]: its server; [`intake`]: what
 //!   bodies are. [`poll`]: the task that asks an address again and again.
 //! - [`client`]: calls themselves; [`tls`], [`auth`]: whom they trust, and who makes them.
-//! - [`keys`]: the properties, declared.
+//! - `keys`: the properties, declared.
 //!
 //! Invariants:
 //! - An offset is committed when all services that its record is for have taken it, or it was

@@ -39,7 +39,7 @@
 //! them to end; later SIGTERM does, then SIGKILL.
 //!
 //! - [`child`]: a program that runs; [`command`]: how it is called; [`message`]: what it says.
-//! - [`restarts`]: when it is started again; [`source`], [`sink`]: the tasks; [`keys`]: declared.
+//! - [`restarts`]: when it is started again; [`source`], [`sink`]: the tasks; `keys`: declared.
 //!
 //! Invariants:
 //! - What a program says after its last commit is not written: it comes again with the offset.
