@@ -199,9 +199,13 @@ fn a_program_that_cannot_go_on_fails_the_task_with_its_reason() {
             );
             told.push_str(&format!("{}\n", worker.failed().await));
         }
-        let missing = source(dir.path(), "no-such-program", "process.restarts.max=0");
-        let worker = Worker::start(client.clone(), vec![missing], options(false));
-        told.push_str(&format!("{}\n", worker.failed().await));
+        for (command, more) in [("no-such-program", ""), ("sh", "\nprocess.directory=nowhere")] {
+            let more = format!("process.restarts.max=0{more}");
+            let missing = source(dir.path(), command, &more);
+            let worker = Worker::start(client.clone(), vec![missing], options(false));
+            told.push_str(&format!("{}\n", worker.failed().await));
+        }
+        let told = told.replace(dir.path().to_str().unwrap(), "DIR");
         expect_test::expect![[r#"
             connector 'program', task 0: 'sh': it ended with exit status: 7; its last words: no such feed
             connector 'program', task 0: 'sh': what it wrote is no message: it is no JSON: expected value at line 1 column 1: hello
@@ -209,7 +213,8 @@ fn a_program_that_cannot_go_on_fails_the_task_with_its_reason() {
             connector 'program', task 0: 'sh': what it wrote is no message: a message has no 'vlaue': {"type":"record","vlaue":1}
             connector 'program', task 0: 'sh': it wrote a line of more than process.line.bytes.max = 1000 bytes
             connector 'program', task 0: 'sh': it ended with signal: 9 (SIGKILL)
-            connector 'program', task 0: 'no-such-program': cannot start 'no-such-program': No such file or directory (os error 2)
+            connector 'program', task 0: 'no-such-program': cannot be started: No such file or directory (os error 2)
+            connector 'program', task 0: 'sh': cannot be started in 'DIR/nowhere', which is no directory
         "#]]
         .assert_eq(&told);
         assert_eq!(values(&*client, "t").await, [] as [&str; 0]);

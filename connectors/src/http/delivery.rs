@@ -12,6 +12,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use broker::ids::Offset;
@@ -67,6 +68,31 @@ pub struct Deliverer {
     /// Whether the first record that is refused is the last one tried.
     pub ends_at_refusal: bool,
     pub stop: CancellationToken,
+    pub warnings: Arc<Warnings>,
+}
+
+/// Says what has failed, but not for each of many calls that fail alike.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<(Option<Instant>, u32)>);
+
+/// How often at most.
+const WARNING_INTERVAL: Duration = Duration::from_secs(5);
+
+impl Warnings {
+    fn say(&self, text: &str) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, unsaid) = &mut *state;
+        let now = Instant::now();
+        if last.is_some_and(|last| now - last < WARNING_INTERVAL) {
+            *unsaid += 1;
+            return;
+        }
+        match std::mem::take(unsaid) {
+            0 => warn!("{text}"),
+            unsaid => warn!("{text} (and {unsaid} more failures since the last one told)"),
+        }
+        *last = Some(now);
+    }
 }
 
 /// What has been done: outcomes by offset and service, and why the task cannot go on.
@@ -231,7 +257,10 @@ impl Deliverer {
                 let reason = format!("{reason}; tried {times}");
                 return Answer::Refused { reason, may_be_one_record: false };
             };
-            warn!("connector '{}': {reason}; next attempt in {pause:.1?}", self.connector);
+            self.warnings.say(&format!(
+                "connector '{}': {reason}; next attempt in {pause:.1?}",
+                self.connector
+            ));
             retrying.calls.fetch_add(1, Ordering::Relaxed);
             retrying.begun.notify_one();
             let stopped = tokio::select! {

@@ -168,6 +168,7 @@ impl SinkTask for HttpSink {
             in_flight_max: settings.integer("http.max.in.flight") as usize,
             ends_at_refusal: settings.text("errors.tolerance") == "none",
             stop: context.stop().clone(),
+            warnings: Default::default(),
         };
         let on_null = match settings.text("behavior.on.null.values") {
             "delete" => OnNull::Delete,

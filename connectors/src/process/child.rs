@@ -53,7 +53,7 @@ pub enum Next {
 impl Child {
     /// `name` is the connector's, for the log.
     pub fn start(call: &Call, name: &str, line_bytes_max: usize) -> Result<Child, String> {
-        let failed = |error: io::Error| format!("cannot start '{}': {error}", call.program());
+        let failed = |error: io::Error| call.refusal(&error);
         let mut process = call.command().spawn().map_err(failed)?;
         let pipes = (process.stdin.take(), process.stdout.take(), process.stderr.take());
         let (Some(stdin), Some(stdout), Some(stderr)) = pipes else {

@@ -61,9 +61,23 @@ impl Call {
         self.words.first().map_or("", String::as_str)
     }
 
+    /// Why it cannot be started: the program or the directory may not be there, and the system
+    /// says the same of both.
+    pub fn refusal(&self, error: &std::io::Error) -> String {
+        let directory = self.directory.display();
+        match self.directory.as_os_str().is_empty() || self.directory.is_dir() {
+            true => format!("cannot be started: {error}"),
+            false => format!("cannot be started in '{directory}', which is no directory"),
+        }
+    }
+
     pub fn command(&self) -> Command {
         let mut command = Command::new(self.program());
-        command.args(self.words.iter().skip(1)).current_dir(&self.directory);
+        command.args(self.words.iter().skip(1));
+        // The directory of a file that was named without one is the one that we are in.
+        if !self.directory.as_os_str().is_empty() {
+            command.current_dir(&self.directory);
+        }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // A Ctrl-C at the terminal is for us: we ask it to end, in order.
@@ -110,5 +124,20 @@ mod tests {
         assert_eq!(all(r#"a\ b "c\"d" '\e' ''"#).unwrap(), r#"a b|c"d|\e|"#);
         assert_eq!(all("a 'b").unwrap_err(), "a ' has no partner");
         assert!(all("a \\").is_err());
+    }
+
+    /// `millstream run feed.toml` took the directory of `feed.toml`, which is empty, for one, and
+    /// no program could be started in it.
+    #[test]
+    fn a_file_named_without_a_directory_is_in_the_one_that_we_are_in() {
+        let command = |base: &str| {
+            let properties =
+                [("connector.class", "process-source"), ("topic", "t"), ("process.command", "a b")];
+            let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned()));
+            let config = crate::validate("c", &properties.into(), base.as_ref()).unwrap();
+            Call::new(&config).unwrap().command()
+        };
+        assert_eq!(command("").get_current_dir(), None);
+        assert_eq!(command("/x").get_current_dir(), Some("/x".as_ref()));
     }
 }
