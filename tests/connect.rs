@@ -268,3 +268,56 @@ fn a_worker_uses_the_broker_that_its_file_names() {
     assert_eq!(worker.address(), address);
     assert_eq!(worker.interrupt().0, Some(0));
 }
+
+/// Made-up records go out by HTTP and come in by HTTP, through a worker that is killed: each comes
+/// at least once, none with another's key.
+#[test]
+fn records_go_round_by_http_and_none_is_lost_when_the_worker_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let file = format!(
+        r#"[connectors.made]
+        connector.class = "generator-source"
+        topic = "made"
+        generator.fields = "id:sequence, name:text(5)"
+        rate = 2000
+        count = 3000
+
+        [connectors.out]
+        connector.class = "http-sink"
+        topics = "made"
+        services = ["all", "tenth"]
+        service.all.http.url = "http://127.0.0.1:{port}/in"
+        service.tenth.http.url = "http://127.0.0.1:{port}/in"
+        service.tenth.condition = "value.name =~ '[ab].*'"
+        http.headers.additional = "X-Id:{{{{value.id}}}}"
+        retry.backoff.ms = 20
+        max.retries = -1
+
+        [connectors.in]
+        connector.class = "http-source"
+        topic = "in"
+        http.listen = "127.0.0.1:{port}"
+        http.path = "/in"
+        record.key = "{{{{header.X-Id}}}}"
+
+        [connectors.file]
+        connector.class = "file-sink"
+        topics = "in"
+        file = "out.txt"
+        "#
+    );
+    fs::write(dir.path().join("round.toml"), file).unwrap();
+    let lines = || {
+        let text = fs::read_to_string(dir.path().join("out.txt")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>().len()
+    };
+    for part in [600, 1500] {
+        let (worker, _) = start(dir.path(), &["round.toml"]);
+        until("a part of them", || lines() >= part);
+        worker.kill();
+    }
+    let (worker, _) = start(dir.path(), &["round.toml"]);
+    until("all of them", || lines() == 3000);
+    assert_eq!(worker.interrupt().0, Some(0));
+}
