@@ -33,7 +33,7 @@ pub struct Plugin {
     /// The class that converts keys and values where neither connector nor worker names one.
     pub converter: &'static str,
     /// What stands for properties that are not given, where the other properties decide that.
-    pub defaults: fn(&BTreeMap<String, String>) -> &'static [(&'static str, &'static str)],
+    pub defaults: fn(&BTreeMap<String, String>) -> Properties,
     /// Finds mistakes that no key has by itself.
     pub check: fn(&Settings, &mut Vec<ConfigProblem>),
     /// For a sink that keeps offsets together with its output: changes them while it is stopped.
@@ -44,6 +44,9 @@ pub struct Plugin {
     /// Keys of its own that stand once for each of several things, such as services to call.
     pub family: Option<&'static KeyFamily>,
 }
+
+/// Properties by name.
+pub type Properties = &'static [(&'static str, &'static str)];
 
 /// How a plugin makes its tasks from checked properties. There are never more tasks than
 /// `tasks.max` says.

@@ -49,6 +49,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::config::creation::TopicCreation;
 use crate::convert::json::{JsonConverter, JsonOptions};
 use crate::convert::value_to_string;
 use crate::data::{ConnectRecord, Value};
@@ -114,6 +115,7 @@ pub struct SourceContext {
     pub(crate) client: Arc<dyn Client>,
     pub(crate) stored: StoredOffsets,
     pub(crate) until_end: bool,
+    pub(crate) creation: TopicCreation,
 }
 
 impl SourceContext {
@@ -132,9 +134,10 @@ impl SourceContext {
         self.until_end
     }
 
-    /// The topic to write to, created if it does not exist.
+    /// The topic to write to, created if it does not exist: so, but for what the connector's
+    /// `topic.creation` says otherwise.
     pub async fn topic(&self, topic: &NewTopic) -> Result<Topic, ClientError> {
-        let info = topics::ensure(&*self.client, topic).await?;
+        let info = topics::ensure(&*self.client, &self.creation.of(topic)).await?;
         Ok(Topic { name: info.name.into(), partitions: info.partitions })
     }
 }

@@ -186,3 +186,19 @@ fn killed_while_unpacking_every_line_arrives_once() {
         assert_eq!(values(&*client, "t").await, numbered(0, LINES));
     });
 }
+
+#[test]
+fn topics_are_made_as_their_group_says() {
+    let dir = tempfile::tempdir().unwrap();
+    append(&dir.path().join("in.txt"), &numbered(0, 3));
+    process(dir.path(), async |client| {
+        let properties = "file=in.txt\ntopic.creation.groups=wide\n\
+                          topic.creation.wide.include=[a-z]\n\
+                          topic.creation.wide.partitions=3\n\
+                          topic.creation.wide.retention.ms=3600000";
+        let config = source(dir.path(), properties);
+        let worker = Worker::start(client.clone(), vec![config], options(true));
+        worker.sources_finished().await.unwrap();
+        assert_eq!(client.topic("t").await.unwrap().unwrap().partitions, 3);
+    });
+}

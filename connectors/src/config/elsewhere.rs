@@ -24,7 +24,6 @@ const KEYS: &[(&str, Elsewhere)] = &[
     ("tasks.max.enforce", Elsewhere::NoMeaning),
     ("topic.creation.default.*", Elsewhere::NoMeaning),
     ("topic.creation.enable", Elsewhere::NoMeaning),
-    ("topic.creation.groups", Elsewhere::NotYet("groups of topics to create")),
     ("topics.regex", TOPICS_REGEX),
     ("transaction.boundary*", Elsewhere::NoMeaning),
     // Those of Aiven's HTTP sink.

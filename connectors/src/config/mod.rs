@@ -5,9 +5,10 @@
 //! mistake at once and starts nothing.
 //!
 //! - [`keys`]: the table's types and how one value is checked; [`settings`]: the checked values;
-//!   [`providers`]: values that stand elsewhere; [`elsewhere`]: keys of Connect that have no
-//!   meaning here, or none yet.
+//!   [`creation`]: topics that are made; [`providers`]: values that stand elsewhere;
+//!   [`elsewhere`]: keys of Connect that have no meaning here, or none yet.
 
+pub mod creation;
 pub mod elsewhere;
 pub mod keys;
 pub mod providers;
@@ -20,8 +21,9 @@ pub use keys::{ConfigKey, KeyFamily, KeyType, Presence, Value};
 pub use settings::Settings;
 
 use crate::convert::{self, ConverterSettings, Part};
-use crate::plugin::{self, Plugin};
+use crate::plugin::{self, ConnectorKind, Plugin};
 use crate::transforms::{self, Step};
+use creation::TopicCreation;
 use elsewhere::Elsewhere;
 use providers::Providers;
 
@@ -58,6 +60,7 @@ pub struct ConnectorConfig {
     steps: Vec<Step>,
     base_dir: PathBuf,
     ignored: Vec<String>,
+    creation: TopicCreation,
 }
 
 /// Checks the properties of the connector `name`, all of them, and tells every problem at once.
@@ -119,6 +122,10 @@ fn check_all(
     }
     let members = members(plugin, &settings, is_sound, properties, problems);
     let converters = check_converters(plugin, properties, &mut ignored, problems);
+    let creation = match plugin.kind() {
+        ConnectorKind::Source => TopicCreation::check(properties, problems),
+        ConnectorKind::Sink => TopicCreation::default(),
+    };
     let steps = transforms::settings::steps(&settings, properties, problems);
     check_unknown(plugin, properties, &mut ignored, problems);
     Some(ConnectorConfig {
@@ -130,6 +137,7 @@ fn check_all(
         steps,
         base_dir: base_dir.to_owned(),
         ignored,
+        creation,
     })
 }
 
@@ -239,6 +247,11 @@ impl ConnectorConfig {
     /// How its records become bytes and back.
     pub fn converters(&self) -> &ConverterSettings {
         &self.converters
+    }
+
+    /// How topics are made that a source needs.
+    pub fn topic_creation(&self) -> &TopicCreation {
+        &self.creation
     }
 
     /// The transforms of its records, in order.
@@ -366,6 +379,7 @@ fn check_unknown(
         if plugin.keys().any(|key| key.name == name)
             || parts.iter().chain(&elsewhere).any(|prefix| name.starts_with(prefix))
             || is_of_family(name)
+            || plugin.kind() == ConnectorKind::Source && creation::knows(name, properties)
         {
             continue;
         }

@@ -67,7 +67,7 @@ pub enum Unpacked {
 pub struct Unpacker(Inner);
 
 enum Inner {
-    Gzip(MultiGzDecoder<BufReader<FromStart>>),
+    Gzip(Box<MultiGzDecoder<BufReader<FromStart>>>),
     Zstd(zstd::stream::read::Decoder<'static, BufReader<FromStart>>),
 }
 
@@ -84,7 +84,7 @@ impl Unpacker {
         let file = BufReader::with_capacity(READ_BYTES, file);
         Ok(Some(Unpacker(match compression {
             Compression::None => return Ok(None),
-            Compression::Gzip => Inner::Gzip(MultiGzDecoder::new(file)),
+            Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(file))),
             Compression::Zstd => {
                 let mut decoder = zstd::stream::read::Decoder::with_buffer(file)?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;

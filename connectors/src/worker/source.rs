@@ -107,8 +107,8 @@ async fn find_topics(setup: &TaskSetup, records: &mut SourceRecords) -> Result<(
     let partitions = setup.config.integer("topic.creation.default.partitions") as i32;
     let mut found = Vec::new();
     for name in names {
-        let info =
-            topics::ensure(&*setup.client, &NewTopic::new(name.as_str(), partitions)).await?;
+        let wanted = setup.config.topic_creation().of(&NewTopic::new(name.as_str(), partitions));
+        let info = topics::ensure(&*setup.client, &wanted).await?;
         found.push(Topic { name: info.name.into(), partitions: info.partitions });
     }
     records.found(found);
@@ -125,7 +125,8 @@ async fn start(setup: &TaskSetup, task: &mut dyn SourceTask) -> Result<Commits, 
     debug!("connector '{connector}' goes on from {stored:?}");
     let client = setup.client.clone();
     let until_end = setup.options.until_end;
-    task.start(&SourceContext { client, stored, until_end }).await?;
+    let creation = setup.config.topic_creation().clone();
+    task.start(&SourceContext { client, stored, until_end, creation }).await?;
     setup.reporter.state(ConnectorState::Running);
     Ok(Commits { producer, offsets, open: None })
 }
