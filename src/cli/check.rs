@@ -5,20 +5,26 @@ use std::path::PathBuf;
 use clap::Args;
 use connectors::ConnectorConfig;
 use connectors::postgres::preflight::{self, Finding, Level};
+use engine::pipeline::Pipeline;
+use engine::runtime::state_changes;
 
-use super::Failure;
+use super::connection::{self, Connection};
 use super::run::load_each;
+use super::{BrokerChoice, Failure};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   millstream check pipelines/flight-delays.toml
   millstream check pipelines/*.toml
   millstream check --offline pipelines/inventory.toml
+  millstream check --state orders.sql
 
 Databases that connectors read are asked whether they can be: settings, privileges, keys of tables.
+With --state, what an earlier run has kept is looked at: what of it would go on, begin anew or be
+lost if the file ran as it is now.
 
-Exit status: 0 no mistakes; 1 a database that cannot be read as it is; 2 mistakes in the files, each
-shown with file, line and help.")]
+Exit status: 0 no mistakes; 1 a database that cannot be read as it is, or state that would be lost;
+2 mistakes in the files, each shown with file, line and help.")]
 pub struct CheckArgs {
     /// Pipeline files, TOML or SQL
     #[arg(required = true, value_name = "FILE")]
@@ -26,10 +32,19 @@ pub struct CheckArgs {
     /// Ask no database
     #[arg(long)]
     offline: bool,
+    /// Say what becomes of state that is kept
+    #[arg(long)]
+    state: bool,
+    #[command(flatten)]
+    broker: BrokerChoice,
 }
 
 pub async fn check(args: &CheckArgs) -> Result<(), Failure> {
     let mut failed = 0;
+    let kept = match args.state {
+        true => Some(connection::open(&args.broker).await?),
+        false => None,
+    };
     for (pipeline, connectors) in load_each(&args.files)? {
         let queries = pipeline.queries.len();
         eprintln!(
@@ -43,12 +58,35 @@ pub async fn check(args: &CheckArgs) -> Result<(), Failure> {
         for connector in connectors.iter().filter(|_| !args.offline) {
             failed += ask(connector).await;
         }
+        if let Some(connection) = &kept {
+            failed += usize::from(!keeps(connection, &pipeline).await);
+        }
+    }
+    if let Some(connection) = kept {
+        connection.close().await;
     }
     match failed {
         0 => Ok(()),
         1 => Err(Failure::running("1 thing has to be changed before that can run")),
         _ => {
             Err(Failure::running(format!("{failed} things have to be changed before that can run")))
+        }
+    }
+}
+
+/// Says what becomes of a pipeline's state. Whether nothing would be lost.
+async fn keeps(connection: &Connection, pipeline: &Pipeline) -> bool {
+    match state_changes(connection.client.as_ref(), pipeline).await {
+        Ok(changes) => {
+            if changes.is_empty() {
+                eprintln!("    ✓ all state that is kept goes on");
+            }
+            changes.iter().for_each(|change| eprintln!("    ! {change}"));
+            true
+        }
+        Err(error) => {
+            eprintln!("    ✗ {error}");
+            false
         }
     }
 }

@@ -215,7 +215,9 @@ impl Session {
             topics.filter_map(|one| Some((one.name().to_owned(), source_topic(one)?.to_owned())));
         let filled = Filled { topics: topics.collect(), filling };
         // Connectors would make them too, and know less of what they are for.
-        runtime.topics_prepared().await;
+        for change in runtime.prepared().await {
+            status::checked("state", &change.to_string());
+        }
         let worker = Worker::start(connection.client.clone(), configs, options);
         let (connectors, queries) = (worker.statuses(), runtime.progress());
         tell(&told, described_queries, &connectors, &queries);

@@ -27,15 +27,18 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::filter_project::evaluate;
 use super::tables::{Entries, KeptTable};
-use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
+use super::{Distribution, ExprText, Identity, Kept, Operator, OperatorSpec, Prepared};
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Until, Words};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
 use crate::state::disk::DiskError;
+use crate::state::layouts::Layouts;
 use crate::state::map::{Bytes, StateMap};
 use crate::state::store::{split_time, time_key};
 use crate::time::Watermark;
+
+const FORGETS: &str = "\n  forgets keys that are left alone";
 
 const LAST: u8 = 0x20;
 /// The same for what the changelog does not have.
@@ -86,7 +89,7 @@ impl IdleKeysSpec {
 /// How long they live may change while the state stays as it is.
 impl fmt::Display for IdleKeysSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\n  forgets keys that are left alone", self.operator)
+        write!(f, "{}{FORGETS}", self.operator)
     }
 }
 
@@ -108,7 +111,14 @@ impl OperatorSpec for IdleKeysSpec {
 
     fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
         let own = entries.iter().filter(|(key, _)| key.first() != Some(&LAST));
-        self.operator.tables(&own.copied().collect::<Vec<_>>())
+        let own = Entries { of: own.copied().collect(), layouts: entries.layouts.clone() };
+        self.operator.tables(&own)
+    }
+
+    fn identity(&self, text: &ExprText<'_>) -> Option<Identity> {
+        let identity = self.operator.identity(text)?;
+        let text = format!("{}{FORGETS}", identity.text);
+        Some(Identity { text, ..identity })
     }
 
     fn forgets(&self) -> bool {
@@ -338,6 +348,10 @@ impl Operator for IdleKeys {
         let damaged = || StateError::Damaged(format!("when a key was touched: {key:02x?}"));
         let last = value.map(|value| split_time(value).ok_or_else(damaged)).transpose()?;
         Ok(self.last.set(own, last.map(|(last, _)| last))?)
+    }
+
+    fn take_layouts(&mut self, layouts: &Layouts) -> Result<(), StateError> {
+        self.operator.take_layouts(layouts)
     }
 
     fn restored(&mut self, watermark: Watermark) -> Result<()> {

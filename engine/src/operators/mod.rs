@@ -40,6 +40,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use crate::describe::{Described, Words};
 use crate::formats::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::layouts::{Layouts, Part};
 use crate::state::map::StateMap;
 use crate::time::Watermark;
 use tables::{Entries, KeptTable};
@@ -77,6 +78,13 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
     /// What these entries of its state say, as tables for people.
     fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>>;
 
+    /// What its state depends on, where parts of that may come and go while the rest is kept;
+    /// `text` says what an expression over its rows is made of. `None`: all that its `Display` says, and
+    /// all that comes in.
+    fn identity(&self, _text: &ExprText<'_>) -> Option<Identity> {
+        None
+    }
+
     /// Whether it forgets keys that are left alone.
     fn forgets(&self) -> bool {
         false
@@ -84,6 +92,18 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
 
     /// An operator with nothing kept, whose state is found by `id`.
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>>;
+}
+
+/// What an expression over an operator's rows is made of, wherever their columns are.
+pub type ExprText<'a> = dyn Fn(&Arc<dyn PhysicalExpr>) -> String + 'a;
+
+/// What an operator's state depends on.
+#[derive(Debug)]
+pub struct Identity {
+    /// State of another one is of no use.
+    pub text: String,
+    /// What it computes of each key.
+    pub parts: Vec<Part>,
 }
 
 /// Which rows have to meet in one task.
@@ -177,6 +197,13 @@ pub trait Operator: Send {
 
     /// Takes up what earlier commits left under `key`, which is what [`StateId::key`] was given.
     fn restore(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), StateError>;
+
+    /// What values of its entries are made of, if that may change: said before [`restored`].
+    ///
+    /// [`restored`]: Operator::restored
+    fn take_layouts(&mut self, _layouts: &Layouts) -> Result<(), StateError> {
+        Ok(())
+    }
 
     /// All was restored, and the watermark had come so far.
     fn restored(&mut self, watermark: Watermark) -> Result<()>;

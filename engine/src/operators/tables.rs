@@ -1,6 +1,7 @@
 //! What operators keep, as tables for people to look at: read from the entries of the changelog,
 //! whatever lies in memory.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -10,8 +11,23 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::{DataFusionError, Result, exec_datafusion_err};
 
 use super::sides::RowCodec;
+use crate::state::layouts::Layouts;
+
 /// Entries of one operator: keys as it calls them, ascending, and values.
-pub type Entries<'a> = [(&'a [u8], &'a [u8])];
+#[derive(Clone, Debug, Default)]
+pub struct Entries<'a> {
+    pub of: Vec<(&'a [u8], &'a [u8])>,
+    /// What the values are made of, if that may change.
+    pub layouts: Layouts,
+}
+
+impl<'a> Deref for Entries<'a> {
+    type Target = [(&'a [u8], &'a [u8])];
+
+    fn deref(&self) -> &Self::Target {
+        &self.of
+    }
+}
 
 /// Rows that an operator keeps.
 #[derive(Clone, Debug)]

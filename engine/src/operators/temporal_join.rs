@@ -88,7 +88,7 @@ impl OperatorSpec for TemporalSpec {
 
     fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
         let (mut versions, mut since, mut waiting, mut waits) = (vec![], vec![], vec![], vec![]);
-        for (key, value) in entries {
+        for (key, value) in entries.iter() {
             let parsed = (|| match key.split_first()? {
                 (&VERSION, place) => {
                     let (&deleted, row) = value.split_first()?;

@@ -16,7 +16,7 @@ use crate::operators::filter_project::{Stage, Step};
 use crate::operators::tables::{Entries, KeptTable};
 use crate::pipeline::Pipeline;
 use crate::state::StateError;
-use crate::state::changelog::{Restored, StateId};
+use crate::state::changelog::{Meta, Restored, StateId};
 use crate::task::TaskError;
 use crate::topology::Node;
 
@@ -52,11 +52,12 @@ pub async fn read_kept(
         if task.topology.nodes.is_empty() {
             continue;
         }
-        let restored = read_task(client, task).await?;
+        let (restored, meta) = read_task(client, task).await?;
+        let mut evolved = meta.map(|meta| meta.evolved(&task.topology.kept_for()));
         for (index, node) in task.topology.nodes.iter().enumerate() {
             let state = kept.entry((task.part, index)).or_insert_with(|| KeptState {
                 operator: words.as_ref().map(|words| in_words(node, words)).unwrap_or_default(),
-                fingerprint: node.fingerprint.clone(),
+                fingerprint: node.kept_for(),
                 entries: 0,
                 bytes: 0,
                 changelog: task.changelog().topic.to_string(),
@@ -70,8 +71,12 @@ pub async fn read_kept(
                 entries.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() as u64;
             // Without rows, a table still has a name.
             if with_rows || state.tables.is_empty() {
-                let of: &Entries<'_> = if with_rows { &entries } else { &[] };
-                let tables = tables(node, of).map_err(|error| task.task_error(error))?;
+                let id = StateId::of(&node.fingerprint).to_string();
+                let layouts = evolved.as_mut().and_then(|evolved| evolved.remove(&id)?);
+                let layouts = layouts.map(|(layouts, _)| layouts).unwrap_or_default();
+                let of = if with_rows { entries } else { Vec::new() };
+                let tables = tables(node, &Entries { of, layouts })
+                    .map_err(|error| task.task_error(error))?;
                 add(&mut state.tables, tables).map_err(|error| task.task_error(error))?;
             }
         }
@@ -88,12 +93,15 @@ fn in_words(node: &Node, words: &Words) -> String {
     }
 }
 
-async fn read_task(client: &dyn Client, task: &Planned) -> Result<Restored, RunError> {
+async fn read_task(
+    client: &dyn Client,
+    task: &Planned,
+) -> Result<(Restored, Option<Meta>), RunError> {
     let changelog = task.changelog();
     let failed = |error: ClientError| task.client_error("its changelog cannot be read", error);
     if client.topic(&changelog.topic).await.map_err(failed)?.is_none() {
         // It has never run.
-        return Ok(Restored::default());
+        return Ok((Restored::default(), None));
     }
     let restored = match read_changelog(client, &changelog, Wanted::Entries).await {
         Ok(restored) => restored,
@@ -102,10 +110,9 @@ async fn read_task(client: &dyn Client, task: &Planned) -> Result<Restored, RunE
             return Err(task.state_error(StateError::Damaged(error.to_string())));
         }
     };
-    let operators = task.topology.nodes.iter().map(|node| &node.fingerprint);
-    let operators = operators.map(|of| (StateId::of(of).to_string(), of.clone())).collect();
-    restored.meta(&operators).map_err(|error| task.state_error(error))?;
-    Ok(restored)
+    let meta = restored.meta(&task.topology.kept_for());
+    let meta = meta.map_err(|error| task.state_error(error))?;
+    Ok((restored, meta))
 }
 
 fn tables(node: &Node, entries: &Entries<'_>) -> Result<Vec<KeptTable>, TaskError> {

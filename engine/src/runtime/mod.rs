@@ -14,7 +14,8 @@
 //!
 //! - [`planned`]: the tasks of a run, and their names;
 //! - [`topics`]: topics that must be there before anything is read;
-//! - [`restore`]: where a task goes on; [`ends`]: where it stops; [`snapshots`]: its state on disk;
+//! - [`evolution`]: what becomes of state when a query has changed; [`restore`]: where a
+//!   task goes on; [`ends`]: where it stops; [`snapshots`]: its state on disk;
 //!   [`tables`]: what it joins; [`query`]: its loop; [`writer`]: its producers; [`reset`]:
 //!   forgetting all of it;
 //! - [`shown`]: queries whose rows are shown and written nowhere; [`kept`]: what a query keeps, for
@@ -34,6 +35,7 @@
 //! that one.
 
 mod ends;
+mod evolution;
 mod kept;
 mod planned;
 mod progress;
@@ -67,6 +69,7 @@ use crate::tally::Account;
 use crate::task::{Counts, TaskError};
 use crate::time::{WallTime, Watermark};
 use crate::topology::{Topology, TopologyError};
+pub use evolution::{StateChange, state_changes};
 pub use kept::{KeptState, read_kept};
 use planned::{Planned, plan};
 use progress::{Reports, TaskProgress};
@@ -103,7 +106,7 @@ pub struct Runtime {
     complete: watch::Sender<bool>,
     stop: CancellationToken,
     progress: watch::Receiver<Vec<QueryProgress>>,
-    topics_prepared: watch::Receiver<bool>,
+    prepared: watch::Receiver<Option<Prepared>>,
     printed: Option<mpsc::Receiver<PrintedRows>>,
     run: tokio::task::JoinHandle<Result<Vec<QuerySummary>, RunError>>,
 }
@@ -237,7 +240,7 @@ impl Runtime {
         let (progress, progress_seen) = watch::channel(starting(&planned));
         let (printing, printed) = mpsc::channel(PRINTED_QUEUE_LEN);
         let stop = CancellationToken::new();
-        let (prepared, topics_prepared) = watch::channel(false);
+        let (prepared, prepared_seen) = watch::channel(None);
         let started = Started {
             client,
             prepared,
@@ -250,8 +253,8 @@ impl Runtime {
             stop: stop.clone(),
         };
         let run = tokio::spawn(started.run(planned));
-        let (progress, printed) = (progress_seen, Some(printed));
-        Ok(Runtime { complete, stop, progress, topics_prepared, printed, run })
+        let (progress, printed, prepared) = (progress_seen, Some(printed), prepared_seen);
+        Ok(Runtime { complete, stop, progress, prepared, printed, run })
     }
 
     /// Says that everything that is to come is in the input topics: queries read what is there
@@ -266,10 +269,13 @@ impl Runtime {
     }
 
     /// Waits until all topics that the queries need are there, made as they need them, or until the
-    /// run has failed.
-    pub async fn topics_prepared(&self) {
+    /// run has failed. What becomes of kept state where queries have changed.
+    pub async fn prepared(&self) -> Vec<StateChange> {
+        let mut prepared = self.prepared.clone();
+        let prepared = prepared.wait_for(Option::is_some).await;
         // Whoever would say so is gone if it has failed.
-        let _ = self.topics_prepared.clone().wait_for(|prepared| *prepared).await;
+        let Prepared(changes) = prepared.ok().and_then(|of| of.clone()).unwrap_or_default();
+        changes
     }
 
     /// How all queries stand, in the order of their pipelines.
@@ -323,6 +329,10 @@ fn reported(planned: &[Planned]) -> Vec<Vec<TaskProgress>> {
     queries.map(|tasks| tasks.iter().map(task).collect()).collect()
 }
 
+/// Topics are there, and this becomes of state that is.
+#[derive(Clone, Debug, Default)]
+struct Prepared(Vec<StateChange>);
+
 /// Everything that the queries of a run share.
 struct Started {
     client: Arc<dyn Client>,
@@ -330,7 +340,7 @@ struct Started {
     /// Topics that connectors of the run fill.
     filled: BTreeSet<String>,
     /// Set once all topics are there.
-    prepared: watch::Sender<bool>,
+    prepared: watch::Sender<Option<Prepared>>,
     state_dir: Option<Arc<SharedStateDir>>,
     completed: watch::Receiver<bool>,
     reports: Arc<Reports>,
@@ -342,7 +352,11 @@ impl Started {
     async fn run(self, planned: Vec<Planned>) -> Result<Vec<QuerySummary>, RunError> {
         let shared = self.options.shared && !self.options.until_end;
         let partitions = topics::prepare(self.client.as_ref(), &planned, shared).await?;
-        self.prepared.send_replace(true);
+        let changes = match self.options.reset_state {
+            false => evolution::changes(self.client.as_ref(), &planned).await?,
+            true => Vec::new(),
+        };
+        self.prepared.send_replace(Some(Prepared(changes)));
         self.run_in(planned, partitions).await
     }
 

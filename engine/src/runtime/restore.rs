@@ -10,7 +10,7 @@ use broker::client::{Client, ClientError, Isolation, OffsetSpec, ReaderEvent, Re
 use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchError;
 
-use crate::state::changelog::{Meta, Restored};
+use crate::state::changelog::{META_KEY, Meta, Restored};
 use crate::task::Position;
 
 /// What may go wrong in reading a changelog.
@@ -24,7 +24,7 @@ pub enum ReadError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     Entries,
-    /// Only which entries there are.
+    /// Only which entries there are, beside the meta record.
     Keys,
 }
 
@@ -50,6 +50,7 @@ pub async fn read_changelog(
                 let record = record.map_err(ReadError::Batch)?;
                 let value = match wanted {
                     Wanted::Entries => record.value,
+                    Wanted::Keys if record.key == Some(&META_KEY) => record.value,
                     Wanted::Keys => record.value.map(|_| &[][..]),
                 };
                 restored.apply(record.key, value);
@@ -61,7 +62,8 @@ pub async fn read_changelog(
     }
 }
 
-async fn bounds(
+/// The first record of a partition, and one past the last that is committed.
+pub async fn bounds(
     client: &dyn Client,
     partition: &TopicPartition,
 ) -> Result<(Offset, Offset), ClientError> {

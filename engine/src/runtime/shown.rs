@@ -13,7 +13,8 @@ use super::planned::Planned;
 use super::restore::Place;
 use super::topics::Partitions;
 use super::{
-    PRINTED_QUEUE_LEN, Reports, RunError, Runtime, RuntimeOptions, Started, reported, starting,
+    PRINTED_QUEUE_LEN, Prepared, Reports, RunError, Runtime, RuntimeOptions, Started, reported,
+    starting,
 };
 use crate::pipeline::{OnError, Query, Settings, Source};
 use crate::task::Position;
@@ -96,7 +97,7 @@ impl Runtime {
         let (progress, progress_seen) = watch::channel(starting(&planned));
         let (printing, printed) = mpsc::channel(PRINTED_QUEUE_LEN);
         let stop = CancellationToken::new();
-        let (prepared, topics_prepared) = watch::channel(true);
+        let (prepared, prepared_seen) = watch::channel(Some(Prepared::default()));
         let started = Started {
             client,
             prepared,
@@ -110,7 +111,8 @@ impl Runtime {
         };
         let run = tokio::spawn(started.run_in(planned, partitions));
         let (progress, printed) = (progress_seen, Some(printed));
-        Ok(Runtime { complete, stop, progress, topics_prepared, printed, run })
+        let prepared = prepared_seen;
+        Ok(Runtime { complete, stop, progress, prepared, printed, run })
     }
 }
 

@@ -13,12 +13,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use broker::client::{Client, ClientError, Isolation, OffsetSpec, ReaderEvent, ReaderOptions};
+use broker::client::{Client, ClientError, ReaderEvent, ReaderOptions};
 use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchError;
 use tokio::time::Instant;
 
 use super::now;
+use super::restore::bounds;
 use crate::state::StateError;
 use crate::state::changelog::{Change, Meta};
 use crate::state::disk::{Checkpoint, DiskError, DiskState, StateDir};
@@ -287,16 +288,4 @@ impl Snapshots {
             Checkpoint { state: task.state().to_owned(), next: next.0, at_ms: now().0 };
         Ok(disk.set_checkpoint(&checkpoint)?)
     }
-}
-
-async fn bounds(
-    client: &dyn Client,
-    partition: &TopicPartition,
-) -> Result<(Offset, Offset), ClientError> {
-    let one = std::slice::from_ref(partition);
-    let first = |offsets: Vec<Option<Offset>>| offsets.first().copied().flatten();
-    let start = first(client.list_offsets(one, OffsetSpec::Earliest).await?);
-    let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
-    let end = first(client.list_offsets(one, latest).await?);
-    Ok((start.unwrap_or_default(), end.unwrap_or_default()))
 }

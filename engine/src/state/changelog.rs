@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::disk::DiskError;
+use super::layouts::{Evolution, Layouts, Part};
 use crate::time::Watermark;
 
 /// The layout that is written, and the only one that is read.
-pub const LAYOUT: u8 = 4;
+pub const LAYOUT: u8 = 5;
 
 const KIND_META: u8 = 0;
 const KIND_OPERATOR: u8 = 1;
@@ -102,6 +103,29 @@ impl fmt::Display for StateId {
     }
 }
 
+/// What stands before each part of what a state depends on.
+pub const COMPUTED: &str = "\n  computed: ";
+
+/// What the states of operators depend on, by their ids.
+pub type Operators = BTreeMap<String, KeptFor>;
+
+/// What an operator's state depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeptFor {
+    /// State of another text is of no use.
+    pub text: String,
+    /// What may come and go.
+    pub parts: Vec<Part>,
+}
+
+/// The text and its parts, a line each.
+impl fmt::Display for KeptFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        self.parts.iter().try_for_each(|part| write!(f, "{COMPUTED}{}", part.is))
+    }
+}
+
 /// What there is to remember beside the operators' entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -111,6 +135,9 @@ pub struct Meta {
     pub state: String,
     /// By [`StateId`]: what the state of each operator depends on.
     pub operators: BTreeMap<String, String>,
+    /// By [`StateId`]: what its values are made of, and were; of those that have parts.
+    #[serde(default)]
+    pub layouts: BTreeMap<String, Layouts>,
     /// No row before this was waited for any more.
     pub watermark_ms: i64,
     /// The latest event time read, by source and partition.
@@ -130,6 +157,7 @@ impl Meta {
             layout: LAYOUT.into(),
             state: state.to_owned(),
             operators,
+            layouts: BTreeMap::new(),
             watermark_ms: watermark.0,
             latest_ms: BTreeMap::new(),
             told_ms: BTreeMap::new(),
@@ -141,6 +169,24 @@ impl Meta {
     pub fn offset(&self, partition: &TopicPartition) -> Option<Offset> {
         let offset = self.offsets.get(&*partition.topic)?.get(&partition.partition)?;
         Some(Offset(*offset))
+    }
+
+    /// What its layouts become for these operators, by id, and what changes thereby; `None` for one
+    /// whose state is of no use.
+    pub fn evolved(&self, operators: &Operators) -> BTreeMap<String, Option<(Layouts, Evolution)>> {
+        let kept = self.operators.iter().map(|(id, text)| {
+            let layouts = self.layouts.get(id).cloned().unwrap_or_else(|| Layouts::new(&[]));
+            let now = operators.get(id).filter(|now| now.text == *text);
+            (id.clone(), now.and_then(|now| layouts.evolve(&now.parts)))
+        });
+        kept.collect()
+    }
+
+    /// What an operator's state was kept for.
+    fn kept_for(&self, id: &str) -> KeptFor {
+        let parts = self.layouts.get(id).map(|layouts| layouts.parts().cloned().collect());
+        let text = self.operators.get(id).cloned().unwrap_or_default();
+        KeptFor { text, parts: parts.unwrap_or_default() }
     }
 
     pub fn change(&self) -> Change {
@@ -191,7 +237,16 @@ impl Restored {
 
     /// The meta record, if there is state: an error if some of it was kept by an operator that is
     /// not among `operators`.
-    pub fn meta(&self, operators: &BTreeMap<String, String>) -> Result<Option<Meta>, StateError> {
+    pub fn meta(&self, operators: &Operators) -> Result<Option<Meta>, StateError> {
+        self.meta_beside(operators, &BTreeMap::new())
+    }
+
+    /// The same, where so many entries of operators have been taken up elsewhere, by their ids.
+    pub fn meta_beside(
+        &self,
+        operators: &Operators,
+        elsewhere: &BTreeMap<String, usize>,
+    ) -> Result<Option<Meta>, StateError> {
         if self.is_empty() {
             return Ok(None);
         }
@@ -203,25 +258,30 @@ impl Restored {
         let meta = self.entries.get(META_KEY.as_slice());
         let meta = meta.ok_or_else(|| StateError::Damaged("its meta record is missing".into()))?;
         let meta = Meta::parse(meta)?;
-        let is_gone = |(id, of): &(&String, &String)| operators.get(*id) != Some(*of);
-        let gone: Vec<(&String, &String)> = meta.operators.iter().filter(is_gone).collect();
+        let evolved = meta.evolved(operators);
+        let gone = evolved.iter().filter(|(_, evolved)| evolved.is_none());
+        let gone: Vec<&String> = gone.map(|(id, _)| id).collect();
         if gone.is_empty() {
             self.check_ids(operators)?;
             return Ok(Some(meta));
         }
-        let entries = gone.iter().map(|(id, _)| self.entries_of_id(id).count()).sum();
-        let indented = |of: &mut dyn Iterator<Item = &String>| {
-            let lines = of.flat_map(|text| text.lines());
+        let count = |id: &&String| {
+            self.entries_of_id(id).count() + elsewhere.get(*id).copied().unwrap_or_default()
+        };
+        let entries = gone.iter().map(count).sum();
+        let indented = |of: &mut dyn Iterator<Item = String>| {
+            let lines = of.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
             lines.map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
         };
-        let kept_for = indented(&mut gone.iter().map(|(_, of)| *of));
-        let is_new = |(id, of): &(&String, &String)| meta.operators.get(*id) != Some(*of);
-        let now = indented(&mut operators.iter().filter(is_new).map(|(_, of)| of));
+        let kept_for = indented(&mut gone.iter().map(|id| meta.kept_for(id).to_string()));
+        let is_new = |id: &String| evolved.get(id).is_none_or(Option::is_none);
+        let new = operators.iter().filter(|(id, _)| is_new(id));
+        let now = indented(&mut new.map(|(_, of)| of.to_string()));
         Err(StateError::Changed { entries, kept_for, now })
     }
 
     /// Whether every entry is of one of these operators.
-    fn check_ids(&self, operators: &BTreeMap<String, String>) -> Result<(), StateError> {
+    fn check_ids(&self, operators: &Operators) -> Result<(), StateError> {
         let known: usize = operators.keys().map(|id| self.entries_of_id(id).count()).sum();
         if known + 1 == self.entries.len() {
             return Ok(());
@@ -259,12 +319,14 @@ mod tests {
         restored
     }
 
-    fn operators(of: &[&str]) -> BTreeMap<String, String> {
-        of.iter().map(|of| (StateId::of(of).to_string(), (*of).to_owned())).collect()
+    fn operators(of: &[&str]) -> Operators {
+        let kept_for = |of: &str| KeptFor { text: of.to_owned(), parts: Vec::new() };
+        of.iter().map(|of| (StateId::of(of).to_string(), kept_for(of))).collect()
     }
 
     fn meta(of: &[&str]) -> Meta {
-        let mut meta = Meta::new("one", operators(of), Watermark(42));
+        let texts = operators(of).into_iter().map(|(id, of)| (id, of.text)).collect();
+        let mut meta = Meta::new("one", texts, Watermark(42));
         meta.latest_ms.insert("flights".to_owned(), BTreeMap::from([(0, 7), (1, -3)]));
         meta.offsets.insert("flights".to_owned(), BTreeMap::from([(0, 3)]));
         meta
@@ -317,7 +379,7 @@ mod tests {
         let of = operators(&["sum"]);
         let newer = Change { key: vec![LAYOUT + 1, 0], value: Some(vec![]) };
         let error = restored(&[newer]).meta(&of).unwrap_err();
-        assert!(matches!(error, StateError::Layout { found: 5 }), "{error}");
+        assert!(matches!(error, StateError::Layout { found: 6 }), "{error}");
         let mut changed = meta(&["sum"]).change();
         changed.value = Some(br#"{"layout":1,"other":1}"#.to_vec());
         let error = restored(&[changed]).meta(&of).unwrap_err();

@@ -85,6 +85,11 @@ impl StateMap {
         self.len == 0
     }
 
+    /// How many entries the changelog has of it.
+    pub fn logged_len(&self) -> u64 {
+        if self.is_logged { self.len } else { 0 }
+    }
+
     /// Roughly how much memory it takes.
     pub fn bytes(&self) -> usize {
         self.bytes

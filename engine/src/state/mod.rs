@@ -7,9 +7,10 @@
 //! task that finds it there reads only the end of the changelog.
 //!
 //! ```text
-//! key    meta      layout u8 = 4, kind u8 = 0
-//!        operator  layout u8 = 4, kind u8 = 1, operator u64, the operator's own key
-//! value  meta      JSON: layout, state, operators, watermark_ms, latest_ms, told_ms, offsets
+//! key    meta      layout u8 = 5, kind u8 = 0
+//!        operator  layout u8 = 5, kind u8 = 1, operator u64, the operator's own key
+//! value  meta      JSON: layout, state, operators, layouts, watermark_ms, latest_ms, told_ms,
+//!                  offsets
 //!        operator  the operator's own
 //! ```
 //!
@@ -41,9 +42,13 @@
 //! becomes a few runs of falling size, and is rewritten a logarithmic number of times rather than
 //! at every commit.
 //!
+//! A run's number has the version of its value's layout in its first 12 bits: what is computed of a
+//! group may change while its state is kept (see [`layouts`]).
+//!
 //! - [`map`]: one map, in memory (`radix`) or on [`disk`];
 //! - [`store`]: the groups of windows in it;
-//! - [`counter`]: numbers for entries; [`changelog`]: keys, values and the meta record.
+//! - [`counter`]: numbers for entries; [`layouts`]: what values are made of, and were;
+//!   [`changelog`]: keys, values and the meta record.
 //!
 //! Invariants: state in a layout or of an operator that is not ours is refused, never
 //! guessed at. Nothing is read back that was not written by a commit.
@@ -51,6 +56,7 @@
 pub mod changelog;
 pub mod counter;
 pub mod disk;
+pub mod layouts;
 pub mod map;
 mod radix;
 pub mod store;

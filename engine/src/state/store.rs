@@ -23,12 +23,48 @@ const WINDOW: u8 = 0x81;
 const TIME_LEN: usize = 8;
 const RUN_LEN: usize = 4;
 
+/// The last bits of a run's number are its place among the group's; the first ones say in which
+/// layout it is.
+const PLACE_BITS: u32 = 20;
+const PLACE_MASK: u32 = (1 << PLACE_BITS) - 1;
+
 /// A part of a group's state: see the module above.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
-    pub number: u32,
+    pub number: RunNumber,
     /// Accumulator states, as the changelog has them after its own header.
     pub state: Bytes,
+}
+
+/// What a run is called. Those of a group are in the order in which they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RunNumber(pub u32);
+
+impl Run {
+    /// Its number and its state.
+    pub fn stored(&self) -> (RunNumber, &[u8]) {
+        (self.number, &self.state)
+    }
+}
+
+impl RunNumber {
+    pub fn new(version: usize, place: u32) -> RunNumber {
+        RunNumber((version as u32) << PLACE_BITS | place)
+    }
+
+    /// The layout of its state.
+    pub fn version(self) -> usize {
+        (self.0 >> PLACE_BITS) as usize
+    }
+
+    pub fn place(self) -> u32 {
+        self.0 & PLACE_MASK
+    }
+
+    /// Each group has one.
+    fn is_first(self) -> bool {
+        self.place() == 0
+    }
 }
 
 /// A group of a window, with its runs in order.
@@ -64,10 +100,10 @@ fn place(window_start_ms: i64, key: &[u8]) -> Vec<u8> {
 }
 
 /// Window, group and number of a run.
-pub fn split_run(key: &[u8]) -> Option<(i64, &[u8], u32)> {
+pub fn split_run(key: &[u8]) -> Option<(i64, &[u8], RunNumber)> {
     let (window_start_ms, rest) = split_time(key)?;
     let (key, number) = rest.split_last_chunk::<RUN_LEN>()?;
-    Some((window_start_ms, key, u32::from_be_bytes(*number)))
+    Some((window_start_ms, key, RunNumber(u32::from_be_bytes(*number))))
 }
 
 impl WindowStore {
@@ -92,7 +128,7 @@ impl WindowStore {
         let place = place(window_start_ms, key);
         let runs = self.runs.with_prefix(&place, None).map(|entry| {
             let (key, state) = entry?;
-            let number = split_run(&key).map_or(0, |(_, _, number)| number);
+            let number = split_run(&key).map_or(RunNumber(0), |(_, _, number)| number);
             Ok(Run { number, state })
         });
         runs.collect()
@@ -101,19 +137,24 @@ impl WindowStore {
     /// Puts a run in the place of the one of its number.
     pub fn put(&mut self, window_start_ms: i64, key: &[u8], run: Run) -> Result<(), DiskError> {
         let mut place = place(window_start_ms, key);
-        place.extend_from_slice(&run.number.to_be_bytes());
+        place.extend_from_slice(&run.number.0.to_be_bytes());
         let was_there = self.runs.put(&place, run.state)?;
-        if run.number == 0 && !was_there {
+        if run.number.is_first() && !was_there {
             self.count(window_start_ms, 1)?;
         }
         Ok(())
     }
 
-    pub fn remove(&mut self, window_start_ms: i64, key: &[u8], run: u32) -> Result<(), DiskError> {
+    pub fn remove(
+        &mut self,
+        window_start_ms: i64,
+        key: &[u8],
+        run: RunNumber,
+    ) -> Result<(), DiskError> {
         let mut place = place(window_start_ms, key);
-        place.extend_from_slice(&run.to_be_bytes());
+        place.extend_from_slice(&run.0.to_be_bytes());
         let was_there = self.runs.remove(&place)?;
-        if run == 0 && was_there {
+        if run.is_first() && was_there {
             self.count(window_start_ms, -1)?;
         }
         Ok(())

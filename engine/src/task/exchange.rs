@@ -14,7 +14,9 @@
 use std::io::Cursor;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array,
+};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow_ipc::reader::StreamReader;
@@ -197,13 +199,10 @@ impl ExchangeReader {
         let batch = reader.next().unwrap_or_else(|| {
             Err(ArrowError::ParseError("a record of an exchange without rows".to_owned()))
         })?;
-        let types = |schema: &Schema| -> Vec<DataType> {
-            schema.fields().iter().map(|field| field.data_type().clone()).collect()
+        let batch = match is_alike(&batch.schema(), &self.schema) {
+            true => batch,
+            false => self.as_of_now(&batch)?,
         };
-        if types(&batch.schema()) != types(&self.schema) {
-            let reason = "a record of an exchange with other columns".to_owned();
-            return Err(ArrowError::SchemaError(reason));
-        }
         let count = self.exchange.schema.fields().len();
         let (columns, marks) = batch.columns().split_at(count);
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
@@ -212,6 +211,41 @@ impl ExchangeReader {
         let times = marks[0].as_primitive::<Int64Type>().clone();
         Ok(Rows::changes(rows, times, marks[1].as_boolean().clone()))
     }
+}
+
+impl ExchangeReader {
+    /// Rows that were written before the query was changed: columns that it reads by now and did
+    /// not then are NULL, which is nothing to what begins with the change.
+    fn as_of_now(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let then = batch.schema();
+        let column = |field: &Arc<Field>| {
+            let mut same =
+                then.fields().iter().enumerate().filter(|of| of.1.name() == field.name());
+            match (same.next(), same.next()) {
+                (Some((at, of)), None) if of.data_type() == field.data_type() => {
+                    Ok(batch.column(at).clone())
+                }
+                (None, _) if field.is_nullable() => {
+                    Ok(new_null_array(field.data_type(), batch.num_rows()))
+                }
+                _ => Err(ArrowError::SchemaError(format!(
+                    "a record of an exchange that was written before the query was changed, and \
+                     says nothing of column '{}'",
+                    field.name()
+                ))),
+            }
+        };
+        let columns = self.schema.fields().iter().map(column).collect::<Result<Vec<_>, _>>()?;
+        RecordBatch::try_new(self.schema.clone(), columns)
+    }
+}
+
+fn is_alike(one: &Schema, other: &Schema) -> bool {
+    let is_same = |(one, other): (&Arc<Field>, &Arc<Field>)| {
+        one.name() == other.name() && one.data_type() == other.data_type()
+    };
+    one.fields().len() == other.fields().len()
+        && one.fields().iter().zip(other.fields()).all(is_same)
 }
 
 /// Columns, then event times and which rows take back.

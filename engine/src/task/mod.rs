@@ -51,6 +51,7 @@ use crate::pipeline::OnError;
 use crate::rows::Rows;
 use crate::state::changelog::{Change, Meta, StateError, StateId};
 use crate::state::disk::{DiskError, DiskState};
+use crate::state::layouts::Layouts;
 use crate::state::map::StateMap;
 use crate::tally::{Account, InputTally, NodeTally};
 use crate::time::{ExchangeClock, Progress, SourceClock, WallTime, Watermark, idle_at, progress};
@@ -107,6 +108,8 @@ pub struct Task {
     dirty: bool,
     /// Names the state, see [`Meta::state`].
     state: String,
+    /// By the operator's id: what its values are made of, if that may change.
+    layouts: BTreeMap<String, Layouts>,
 }
 
 /// How far a partition has been read.
@@ -229,7 +232,10 @@ impl Task {
             });
             operator.map_err(TaskError::evaluate("an operator"))
         });
+        let layouts = topology.kept_for().into_iter().filter(|(_, of)| !of.parts.is_empty());
+        let layouts = layouts.map(|(id, of)| (id, Layouts::new(&of.parts))).collect();
         Ok(Task {
+            layouts,
             input_tallies: vec![InputTally::default(); topology.inputs.len()],
             node_tallies: vec![NodeTally::default(); topology.nodes.len()],
             tables: Tables::new(&topology.tables)?,
@@ -300,12 +306,6 @@ impl Task {
     /// All that was committed is on disk: memory is given back.
     pub fn evict(&mut self) {
         self.maps().for_each(StateMap::evict);
-    }
-
-    /// What the state of each operator depends on, by its id.
-    fn kept_by(&self) -> BTreeMap<String, String> {
-        let nodes = self.topology.nodes.iter().map(|node| &node.fingerprint);
-        nodes.map(|of| (StateId::of(of).to_string(), of.clone())).collect()
     }
 
     /// Where reading goes on in a partition, and where it ends for now.
@@ -604,7 +604,9 @@ impl Task {
             committed.map_err(TaskError::evaluate("an operator's state"))?;
         }
         if self.is_stateful() {
-            let meta = Meta::new(&self.state, self.kept_by(), self.watermark);
+            let texts = self.topology.kept_for().into_iter().map(|(id, of)| (id, of.text));
+            let mut meta = Meta::new(&self.state, texts.collect(), self.watermark);
+            meta.layouts.clone_from(&self.layouts);
             changes.push(self.with_places(meta).change());
         }
         let offsets = self.positions.iter().map(|(partition, at)| (partition.clone(), at.next));

@@ -144,7 +144,12 @@ impl<'t> Restoring<'t> {
     pub fn finish(mut self) -> Result<(Option<Meta>, Option<DiskState>), StateError> {
         self.settle()?;
         let Restoring { task, rest, in_place, disk, .. } = self;
-        let Some(meta) = rest.meta(&task.kept_by())? else {
+        let operators = task.topology.kept_for();
+        let in_maps = in_place.iter().map(|(id, &at)| {
+            let maps = task.operators[at].maps();
+            (id.to_string(), maps.iter().map(|map| map.logged_len() as usize).sum())
+        });
+        let Some(meta) = rest.meta_beside(&operators, &in_maps.collect())? else {
             // A state that was reset has left the deletions of its entries.
             return match task.maps().any(|map| !map.is_empty()) {
                 true => Err(StateError::Damaged("its meta record is missing".into())),
@@ -153,8 +158,16 @@ impl<'t> Restoring<'t> {
         };
         task.state.clone_from(&meta.state);
         task.watermark = Watermark(meta.watermark_ms);
+        let mut evolved = meta.evolved(&operators);
         for (node, operator) in task.topology.nodes.iter().zip(&mut task.operators) {
             let id = StateId::of(&node.fingerprint);
+            let known = id.to_string();
+            if let Some(layouts) = task.layouts.get_mut(&known)
+                && let Some(Some((goes_on, _))) = evolved.remove(&known)
+            {
+                operator.take_layouts(&goes_on)?;
+                *layouts = goes_on;
+            }
             if !in_place.contains_key(&id) {
                 for (key, value) in rest.entries_of(id) {
                     operator.restore(key, Some(value))?;

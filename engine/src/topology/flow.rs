@@ -4,10 +4,17 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion_physical_expr::PhysicalExpr;
 
+use super::lineage::Lineage;
 use super::{Input, Node, Port, TableInput};
-use crate::operators::OperatorSpec;
 use crate::operators::filter_project::Step;
+use crate::operators::{Identity, OperatorSpec};
+use crate::state::changelog::COMPUTED;
+use crate::state::layouts::Part;
+
+/// What stands in a fingerprint behind that of another node that is alike.
+const ONCE_MORE: &str = "\nonce more: ";
 
 /// What there is of a topology so far.
 #[derive(Clone, Default)]
@@ -91,47 +98,85 @@ impl Builder {
         changes: Changes,
     ) -> Flow {
         let node = self.nodes.len();
-        let mut fingerprint = operator.to_string();
+        let (mut fingerprint, mut parts) = self.identity(&flows, operator.as_ref());
         let mut updating = changes == Changes::Updating;
         let lag_ms = flows.iter().map(|flow| flow.lag_ms).max().unwrap_or(0);
         for (side, flow) in flows.into_iter().enumerate() {
             updating |= flow.updating && changes == Changes::AsInput;
             for end in flow.ends {
-                let before = match end {
-                    End::Input(input) => {
-                        self.inputs[input].to = Port::Node { node, side };
-                        self.inputs[input].to_string()
-                    }
-                    End::Node(before) => {
-                        self.nodes[before].to = Port::Node { node, side };
-                        let Node { stage, fingerprint, .. } = &self.nodes[before];
-                        format!("{fingerprint}\nthen{stage}")
-                    }
-                };
-                self.describe(&mut fingerprint, side, &before, end);
+                match end {
+                    End::Input(input) => self.inputs[input].to = Port::Node { node, side },
+                    End::Node(before) => self.nodes[before].to = Port::Node { node, side },
+                }
             }
         }
-        // The same part of a plan may stand in it twice, each with its own state.
-        let same =
-            self.nodes.iter().filter(|node| node.fingerprint.starts_with(&fingerprint)).count();
+        // The same part of a plan may stand in it twice, each with its own state. Which is which is
+        // known by what they compute, so that does not change.
+        let is_same = |node: &&Node| {
+            let rest = node.fingerprint.strip_prefix(&fingerprint);
+            let is_mark = |rest: &str| rest.starts_with(COMPUTED) || rest.starts_with(ONCE_MORE);
+            rest.is_some_and(|rest| rest.is_empty() || is_mark(rest))
+        };
+        let same = self.nodes.iter().filter(is_same).count();
         if same > 0 {
-            let _ = write!(fingerprint, "\nonce more: {same}");
+            for part in std::mem::take(&mut parts) {
+                let _ = write!(fingerprint, "{COMPUTED}{}", part.is);
+            }
+            let _ = write!(fingerprint, "{ONCE_MORE}{same}");
         }
         let schema = operator.schema().clone();
         let stage = crate::operators::filter_project::Stage::new(schema.clone());
-        self.nodes.push(Node { operator, stage, to: Port::Sink, lag_ms, fingerprint });
+        self.nodes.push(Node { operator, stage, to: Port::Sink, lag_ms, fingerprint, parts });
         Flow { ends: vec![End::Node(node)], schema, updating, lag_ms }
     }
 
-    /// Adds to a node's fingerprint what comes before it.
-    fn describe(&self, fingerprint: &mut String, side: usize, before: &str, end: End) {
-        let stage = match end {
-            End::Input(input) => &self.inputs[input].stage,
-            End::Node(node) => &self.nodes[node].stage,
+    /// What the state of an operator depends on that takes these, and what may come and go.
+    fn identity(&self, flows: &[Flow], operator: &dyn OperatorSpec) -> (String, Vec<Part>) {
+        let ends = |flow: &Flow| flow.ends.iter().map(|end| self.lineage(*end)).collect::<Vec<_>>();
+        let sides: Vec<Vec<Lineage>> = flows.iter().map(ends).collect();
+        let text = |expr: &Arc<dyn PhysicalExpr>| {
+            let mut texts: Vec<String> = sides[0].iter().map(|from| from.text(expr)).collect();
+            texts.dedup();
+            texts.join(" | ")
         };
+        if let [lineages] = sides.as_slice()
+            && let Some(Identity { text, parts }) = operator.identity(&text)
+        {
+            let from = lineages.iter().flat_map(|lineage| lineage.from.lines());
+            let from = from.map(|line| format!("\n  from {line}")).collect::<String>();
+            return (format!("{text}{from}"), parts);
+        }
+        let mut fingerprint = operator.to_string();
+        for (side, flow) in flows.iter().enumerate() {
+            flow.ends.iter().for_each(|end| self.describe(&mut fingerprint, side, *end));
+        }
+        (fingerprint, Vec::new())
+    }
+
+    fn lineage(&self, of: End) -> Lineage {
+        match of {
+            End::Input(input) => Lineage::of_input(&self.inputs[input], &self.tables),
+            End::Node(node) => Lineage::of_node(&self.nodes[node], &self.tables),
+        }
+    }
+
+    /// Adds to a node's fingerprint what comes before it, as it is.
+    fn describe(&self, fingerprint: &mut String, side: usize, end: End) {
+        let (stage, before) = match end {
+            End::Input(input) => {
+                let input = &self.inputs[input];
+                (&input.stage, input.to_string())
+            }
+            End::Node(node) => {
+                let node = &self.nodes[node];
+                (&node.stage, format!("{}\nthen{}", node.kept_for(), node.stage))
+            }
+        };
+        let types = stage.schema().fields().iter().map(|field| field.data_type().to_string());
+        let types = types.collect::<Vec<_>>().join(", ");
         let tables = self.tables.iter().enumerate().filter(|(index, _)| stage.joins(*index));
         let tables: Vec<String> = tables.map(|(_, table)| format!("\n{table}")).collect();
-        let before = format!("from {side}: {before}{}", tables.concat());
+        let before = format!("from {side}: {before}\ntypes {types}{}", tables.concat());
         // Writing to a string cannot fail.
         for line in before.lines() {
             let _ = write!(fingerprint, "\n  {line}");

@@ -15,10 +15,12 @@
 //! Invariants: what a stream cannot do (an ORDER BY, a LIMIT, an aggregate that never ends) is
 //! refused here with the reason and what to do instead, never at run time. The order of inputs,
 //! nodes and steps is that of the plan; a node stands after those that feed it. A node's
-//! fingerprint changes exactly when state that was kept under it no longer fits.
+//! fingerprint changes exactly when state that was kept under it no longer fits; parts of an
+//! aggregate, whose state may come and go, stand beside it.
 //!
 //! - [`flow`]: a topology as it grows; [`join`]: a stream that meets a table; [`ranking`]: the
-//!   first rows of many; [`over`]: rows beside those before them; [`split`]: a topology shared by
+//!   first rows of many; [`over`]: rows beside those before them; [`lineage`]:
+//!   what columns are made of; [`split`]: a topology shared by
 //!   several tasks.
 
 use std::fmt;
@@ -47,10 +49,13 @@ use crate::operators::unnest::Unnest;
 use crate::operators::{Distribution, OperatorSpec, reason};
 use crate::pipeline::{Emit, LateRows, Query, Sink, Source, SourceKind};
 use crate::plan::windows::{Shape, WindowError, group_window};
+use crate::state::changelog::{KeptFor, Operators, StateId};
+use crate::state::layouts::Part;
 use crate::time::Watermark;
 
 mod flow;
 mod join;
+mod lineage;
 pub(crate) mod over;
 pub(crate) mod ranking;
 mod split;
@@ -114,9 +119,16 @@ pub struct Node {
     /// All that its state depends on: the operator and everything before it. Steps after it and
     /// the sink may change freely.
     pub fingerprint: String,
+    /// What may come and go while the state is kept; not in the fingerprint.
+    pub parts: Vec<Part>,
 }
 
 impl Node {
+    /// All that its state depends on, parts that may come and go included.
+    pub fn kept_for(&self) -> String {
+        KeptFor { text: self.fingerprint.clone(), parts: self.parts.clone() }.to_string()
+    }
+
     /// What the task's watermark is for this node.
     pub fn behind(&self, watermark: Watermark) -> Watermark {
         Watermark(watermark.0.saturating_sub(self.lag_ms))
@@ -211,6 +223,15 @@ impl Topology {
             writes,
             late_topic,
         })
+    }
+
+    /// What the state of each operator depends on, by its id.
+    pub fn kept_for(&self) -> Operators {
+        let kept_for = |node: &Node| {
+            let of = KeptFor { text: node.fingerprint.clone(), parts: node.parts.clone() };
+            (StateId::of(&node.fingerprint).to_string(), of)
+        };
+        self.nodes.iter().map(kept_for).collect()
     }
 
     /// Of the rows that go to the sink.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
-use datafusion_common::Result;
+use datafusion_common::{Result, exec_datafusion_err};
 
 use super::accumulated::Groups;
 use super::runs::{GROUP, GroupState};
 use super::spec::AggregateSpec;
 use crate::operators::tables::{Entries, KeptTable, damaged};
 use crate::state::changelog::StateId;
-use crate::state::store::split_run;
+use crate::state::store::{RunNumber, split_run};
 
 /// Groups that are computed together: bounds the memory that this takes.
 const GROUPS_MAX: usize = 8192;
@@ -21,10 +21,10 @@ const GROUPS_MAX: usize = 8192;
 pub(super) type Place<'a> = (i64, &'a [u8]);
 
 /// The runs of each group, by their numbers.
-pub(super) type Runs<'a> = BTreeMap<Place<'a>, BTreeMap<u32, &'a [u8]>>;
+pub(super) type Runs<'a> = BTreeMap<Place<'a>, BTreeMap<RunNumber, &'a [u8]>>;
 
 /// All runs among entries of an aggregate.
-pub(super) fn runs<'a>(entries: &Entries<'a>) -> Result<Runs<'a>> {
+fn runs<'a>(entries: &Entries<'a>) -> Result<Runs<'a>> {
     let mut runs = Runs::new();
     for (key, value) in entries.iter().filter(|(key, _)| key.first() == Some(&GROUP)) {
         let (start, group, number) = split_run(&key[1..]).ok_or_else(|| damaged(key))?;
@@ -37,10 +37,13 @@ pub(super) fn runs<'a>(entries: &Entries<'a>) -> Result<Runs<'a>> {
 pub(super) fn table(
     name: &'static str,
     spec: &Arc<AggregateSpec>,
-    runs: &Runs<'_>,
+    entries: &Entries<'_>,
     columns: impl Fn(&GroupState, &[Place<'_>]) -> Result<Vec<ArrayRef>>,
 ) -> Result<KeptTable> {
-    let state = GroupState::new(spec.clone(), StateId::of(""))?;
+    let mut state = GroupState::new(spec.clone(), StateId::of(""))?;
+    let layouts = state.take_layouts(&entries.layouts);
+    layouts.map_err(|error| exec_datafusion_err!("{error}"))?;
+    let runs = runs(entries)?;
     // The group without a key may be there, with a run that has no state, before any row.
     let is_state = |run: &[u8]| spec.calls.is_empty() || !run.is_empty();
     let of_rows = runs.iter().filter(|(_, runs)| runs.values().any(|run| is_state(run)));
@@ -49,9 +52,9 @@ pub(super) fn table(
     for places in places.chunks(GROUPS_MAX) {
         let (mut of_group, mut states) = (Vec::new(), Vec::new());
         for (group, place) in places.iter().enumerate() {
-            for run in runs[place].values().filter(|run| is_state(run)) {
+            for (number, run) in runs[place].iter().filter(|(_, run)| is_state(run)) {
                 of_group.push(group);
-                states.push(*run);
+                states.push((*number, *run));
             }
         }
         let mut groups = Groups::new(spec)?;

@@ -4,10 +4,11 @@
 //! The accumulators hold what is new of all windows together, so a batch is taken in one go
 //! whatever windows its rows lie in, and a commit costs what has changed, not what is kept.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, UInt64Array};
-use arrow::compute::{cast, take};
+use arrow::array::{Array, ArrayRef, UInt64Array};
+use arrow::compute::{cast, interleave, take};
 use arrow_row::{RowConverter, Rows as KeyRows};
 use datafusion_common::Result;
 use datafusion_expr::EmitTo;
@@ -15,9 +16,10 @@ use datafusion_expr::EmitTo;
 use super::accumulated::{Groups, take_states};
 use super::spec::AggregateSpec;
 use crate::state::changelog::{StateError, StateId};
+use crate::state::layouts::Layouts;
 use crate::state::map::Bytes;
 pub use crate::state::store::GROUP;
-use crate::state::store::{Run, WindowStore};
+use crate::state::store::{Run, RunNumber, WindowStore};
 
 /// Runs are not merged beyond this, so that no record of the changelog outgrows what a topic
 /// takes (`max.message.bytes` is 1 MiB by default).
@@ -30,9 +32,23 @@ pub struct GroupState {
     pub key_codec: Option<RowConverter>,
     /// Of all states of all calls; `None` if there are none.
     state_codec: Option<RowConverter>,
+    /// The version of the layout that is written.
+    version: usize,
+    /// By version: those that are not written any more.
+    older: BTreeMap<usize, OlderLayout>,
     pub new: Groups,
     pub committed: WindowStore,
 }
+
+/// How states were written before.
+struct OlderLayout {
+    codec: RowConverter,
+    /// For each call, where its states begin among those of a value, if they are there.
+    places: Vec<Option<usize>>,
+}
+
+/// A run's number and its state.
+pub type StoredRun<'r> = (RunNumber, &'r [u8]);
 
 impl GroupState {
     pub fn new(spec: Arc<AggregateSpec>, id: StateId) -> Result<GroupState> {
@@ -42,6 +58,8 @@ impl GroupState {
         Ok(GroupState {
             key_codec: AggregateSpec::codec(keys)?,
             state_codec: AggregateSpec::codec(states.map(|field| field.data_type()))?,
+            version: 0,
+            older: BTreeMap::new(),
             new: Groups::new(&spec)?,
             committed: WindowStore::new(id),
             spec,
@@ -51,6 +69,26 @@ impl GroupState {
     /// Each window is a session, of which there are many.
     pub fn of_sessions(self) -> GroupState {
         GroupState { committed: self.committed.uncounted(), ..self }
+    }
+
+    /// Goes on with states that were written in other layouts.
+    pub fn take_layouts(&mut self, layouts: &Layouts) -> Result<(), StateError> {
+        let damaged = || StateError::Damaged("the layout of an aggregate's state".to_owned());
+        self.version = layouts.latest();
+        for version in 0..self.version {
+            let types = layouts.types(version).ok_or_else(damaged)?;
+            let mut starts = Vec::with_capacity(types.len());
+            types.iter().fold(0, |start, types| {
+                starts.push(start);
+                start + types.len()
+            });
+            let codec = AggregateSpec::codec(types.iter().flatten()).ok().flatten();
+            let codec = codec.ok_or_else(damaged)?;
+            let places = layouts.places(version).into_iter();
+            let places = places.map(|place| place.map(|part| starts[part])).collect();
+            self.older.insert(version, OlderLayout { codec, places });
+        }
+        Ok(())
     }
 
     /// The columns of group keys, in the order of `keys`.
@@ -88,14 +126,16 @@ impl GroupState {
             let kept = runs_to_keep(&before, state.len());
             let mut after = before[..kept].to_vec();
             if kept == before.len() {
-                let number = before.last().map_or(0, |run| run.number + 1);
+                let place = before.last().map_or(0, |run| run.number.place() + 1);
+                let number = RunNumber::new(self.version, place);
                 after.push(Run { number, state: state.into() });
             } else {
                 for run in before[kept..].iter().filter(|run| !run.state.is_empty()) {
                     merging.groups.push(merging.of.len());
-                    merging.runs.push(run.state.clone());
+                    merging.runs.push(run.clone());
                 }
-                for run in &before[kept + 1..] {
+                let merged = self.merged(&before[kept]);
+                for run in before[kept..].iter().filter(|run| run.number != merged) {
                     self.committed.remove(window_start_ms, key, run.number)?;
                 }
                 merging.of.push((changed.len(), group));
@@ -117,10 +157,15 @@ impl GroupState {
     pub fn begin(&mut self, window_start_ms: i64) -> Result<bool> {
         let is_there = !self.committed.runs(window_start_ms, &[])?.is_empty();
         if !is_there {
-            let run = Run { number: 0, state: Bytes::from(&[][..]) };
+            let run = Run { number: RunNumber::new(self.version, 0), state: Bytes::from(&[][..]) };
             self.committed.put(window_start_ms, &[], run)?;
         }
         Ok(!is_there)
+    }
+
+    /// What a run is called that others were merged into.
+    fn merged(&self, first: &Run) -> RunNumber {
+        RunNumber::new(self.version, first.number.place())
     }
 
     /// Merges committed runs with what is new of the same groups.
@@ -134,7 +179,7 @@ impl GroupState {
             return Ok(());
         }
         let mut merged = Groups::new(&self.spec)?;
-        let runs: Vec<&[u8]> = merging.runs.iter().map(AsRef::as_ref).collect();
+        let runs: Vec<StoredRun<'_>> = merging.runs.iter().map(Run::stored).collect();
         let total = merging.of.len();
         // Given no rows at all, accumulators would take it that every group has had some.
         if !runs.is_empty() {
@@ -148,7 +193,7 @@ impl GroupState {
             let Changed { before, after, .. } = &mut changed[*place];
             let state = encoded.as_ref().map_or(&[][..], |rows| rows.row(at).data());
             // It takes the place of the first one that was merged.
-            after.push(Run { number: before[after.len()].number, state: state.into() });
+            after.push(Run { number: self.merged(&before[after.len()]), state: state.into() });
         }
         Ok(())
     }
@@ -175,12 +220,77 @@ impl GroupState {
     }
 
     /// The states of each call, one row per run.
-    pub fn decode(&self, runs: &[&[u8]]) -> Result<Vec<Vec<ArrayRef>>> {
+    pub fn decode(&self, runs: &[StoredRun<'_>]) -> Result<Vec<Vec<ArrayRef>>> {
         let Some(codec) = &self.state_codec else { return Ok(Vec::new()) };
+        if runs.iter().any(|(number, _)| number.version() != self.version) {
+            return self.decode_versions(runs, codec);
+        }
         let parser = codec.parser();
-        let mut columns = codec.convert_rows(runs.iter().map(|run| parser.parse(run)))?.into_iter();
-        let calls = self.spec.calls.iter();
-        Ok(calls.map(|call| columns.by_ref().take(call.state_fields.len()).collect()).collect())
+        let columns = codec.convert_rows(runs.iter().map(|(_, run)| parser.parse(run)))?;
+        Ok(self.by_call(columns))
+    }
+
+    fn by_call(&self, columns: Vec<ArrayRef>) -> Vec<Vec<ArrayRef>> {
+        let (mut columns, calls) = (columns.into_iter(), self.spec.calls.iter());
+        calls.map(|call| columns.by_ref().take(call.state_fields.len()).collect()).collect()
+    }
+
+    /// The same, of runs in several layouts: what one of them does not have is as of no rows.
+    fn decode_versions(
+        &self,
+        runs: &[StoredRun<'_>],
+        latest: &RowConverter,
+    ) -> Result<Vec<Vec<ArrayRef>>> {
+        let mut of_version: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (at, (number, _)) in runs.iter().enumerate() {
+            of_version.entry(number.version()).or_default().push(at);
+        }
+        let mut parts: Vec<Vec<ArrayRef>> = Vec::new();
+        // Where each run is among all parts.
+        let mut places = vec![(0, 0); runs.len()];
+        for (part, (version, of)) in of_version.into_iter().enumerate() {
+            of.iter().enumerate().for_each(|(row, &at)| places[at] = (part, row));
+            let older = self.older.get(&version);
+            let codec = older.map_or(latest, |older| &older.codec);
+            let parser = codec.parser();
+            let rows = of.iter().map(|&at| parser.parse(runs[at].1));
+            let columns = codec.convert_rows(rows)?;
+            parts.push(match older {
+                None => columns,
+                Some(older) => self.as_of_now(older, &columns, of.len())?,
+            });
+        }
+        let column = |index: usize| {
+            let of_parts: Vec<&dyn Array> = parts.iter().map(|part| part[index].as_ref()).collect();
+            interleave(&of_parts, &places)
+        };
+        let count = parts.first().map_or(0, Vec::len);
+        let columns = (0..count).map(column).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.by_call(columns))
+    }
+
+    /// The columns of an older layout as those of the one that is written.
+    fn as_of_now(
+        &self,
+        older: &OlderLayout,
+        columns: &[ArrayRef],
+        rows: usize,
+    ) -> Result<Vec<ArrayRef>> {
+        let mut now = Vec::new();
+        for (call, place) in self.spec.calls.iter().zip(&older.places) {
+            match place {
+                Some(start) => {
+                    now.extend_from_slice(&columns[*start..start + call.state_fields.len()]);
+                }
+                None => {
+                    let first = UInt64Array::from(vec![0; rows]);
+                    for nothing in call.state_of_nothing()? {
+                        now.push(take(&nothing, &first, None)?);
+                    }
+                }
+            }
+        }
+        Ok(now)
     }
 }
 
@@ -198,7 +308,7 @@ struct Merging {
     /// The place among those that have changed, and the group among those that are new.
     of: Vec<(usize, usize)>,
     /// Runs to merge, each with its place in `of`.
-    runs: Vec<Bytes>,
+    runs: Vec<Run>,
     groups: Vec<usize>,
 }
 
@@ -221,8 +331,8 @@ fn runs_to_keep(runs: &[Run], new_len: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn run(number: u32, len: usize) -> Run {
-        Run { number, state: vec![0; len].into() }
+    fn run(place: u32, len: usize) -> Run {
+        Run { number: RunNumber::new(0, place), state: vec![0; len].into() }
     }
 
     #[test]

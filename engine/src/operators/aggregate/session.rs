@@ -28,19 +28,21 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::accumulated::Groups;
 use super::kept;
-use super::runs::{GROUP, GroupState};
+use super::runs::{GROUP, GroupState, StoredRun};
 use super::sessions::{OfKey, Over, SESSION, Session, Sessions, is_late, split_place};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::operators::filter_project::evaluate;
 use crate::operators::tables::{Entries, KeptTable, damaged};
-use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
+use crate::operators::{Distribution, ExprText, Identity, Kept, Operator, OperatorSpec, Prepared};
 use crate::plan::windows::{GroupWindow, Shape, unit_ns};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
 use crate::state::disk::DiskError;
+use crate::state::layouts::Layouts;
 use crate::state::map::StateMap;
+use crate::state::store::Run;
 use crate::time::Watermark;
 
 mod telling;
@@ -128,6 +130,16 @@ impl SessionSpec {
         SessionSpec { telling, ..self }
     }
 
+    /// What its state depends on beside keys and calls.
+    fn head(&self, bound: impl fmt::Display) -> String {
+        let telling = self.telling.map(|Telling { early, grace_ms }| {
+            let early = if early { ", told as it changes" } else { "" };
+            format!("{early}, late rows for {grace_ms} ms")
+        });
+        let telling = telling.unwrap_or_default();
+        format!("aggregate per session, gap {} {:?}s, {bound}{telling}", self.gap, self.unit)
+    }
+
     /// The columns of group expressions, for sessions of these first and last times and keys.
     fn group_columns(
         &self,
@@ -198,15 +210,7 @@ impl fmt::Display for SessionSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bound = self.start.or(self.end).unwrap_or_default();
         let bound = &self.aggregate.group[bound];
-        write!(f, "aggregate per session, gap {} {:?}s, {bound}", self.gap, self.unit)?;
-        match self.telling {
-            None => {}
-            Some(Telling { early, grace_ms }) => {
-                let early = if early { ", told as it changes" } else { "" };
-                write!(f, "{early}, late rows for {grace_ms} ms")?;
-            }
-        }
-        write!(f, "{}", self.aggregate)
+        write!(f, "{}{}", self.head(bound), self.aggregate)
     }
 }
 
@@ -246,8 +250,7 @@ impl OperatorSpec for SessionSpec {
             let (place, span) = session_of(key, value).ok_or_else(|| damaged(key))?;
             spans.insert(place, span);
         }
-        let runs = kept::runs(entries)?;
-        let table = kept::table("sessions", &self.aggregate, &runs, |state, places| {
+        let table = kept::table("sessions", &self.aggregate, entries, |state, places| {
             let found = places.iter().map(|place| {
                 let span = spans.get(place).ok_or_else(|| damaged(place.1));
                 span.map(|(first, last)| (*first, *last, place.1))
@@ -256,6 +259,11 @@ impl OperatorSpec for SessionSpec {
             self.group_columns(state, &found)
         });
         Ok(vec![table?])
+    }
+
+    fn identity(&self, text: &ExprText<'_>) -> Option<Identity> {
+        let bound = self.start.or(self.end).unwrap_or_default();
+        self.aggregate.identity(self.head(text(&self.aggregate.group[bound])), text)
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
@@ -386,12 +394,12 @@ impl SessionAggregate {
         for (key, id) in &absorbed {
             for run in self.groups.committed.take(*id, key)? {
                 of_runs.push(united.group(survivor(&self.sessions, key, *id)?, key));
-                runs.push(run.state);
+                runs.push(run);
             }
         }
         self.groups.new.table = united;
         if !of_runs.is_empty() {
-            let runs: Vec<&[u8]> = runs.iter().map(AsRef::as_ref).collect();
+            let runs: Vec<StoredRun<'_>> = runs.iter().map(Run::stored).collect();
             let states = self.groups.decode(&runs)?;
             self.groups.new.merge(&spec, &states, &of_runs)?;
         }
@@ -451,10 +459,10 @@ impl SessionAggregate {
             let group = groups.table.group(*id, key);
             for run in self.groups.committed.runs(*id, key)? {
                 of_runs.push(group);
-                runs.push(run.state);
+                runs.push(run);
             }
         }
-        let runs: Vec<&[u8]> = runs.iter().map(AsRef::as_ref).collect();
+        let runs: Vec<StoredRun<'_>> = runs.iter().map(Run::stored).collect();
         groups.merge(&spec.aggregate, &self.groups.decode(&runs)?, &of_runs)?;
         let order: Vec<usize> = (0..over.len()).collect();
         let columns = self.columns(over, &mut groups, &order)?;
@@ -586,6 +594,10 @@ impl Operator for SessionAggregate {
             Some((&SESSION, rest)) => self.sessions.restore(rest, value),
             _ => Err(StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"))),
         }
+    }
+
+    fn take_layouts(&mut self, layouts: &Layouts) -> Result<(), StateError> {
+        self.groups.take_layouts(layouts)
     }
 
     fn restored(&mut self, watermark: Watermark) -> Result<()> {

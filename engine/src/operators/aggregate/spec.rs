@@ -14,6 +14,8 @@ use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregat
 
 use crate::describe::Words;
 use crate::operators::filter_project::{evaluate, mask};
+use crate::operators::{ExprText, Identity};
+use crate::state::layouts::Part;
 
 /// What to group by and what to compute.
 #[derive(Debug)]
@@ -84,6 +86,20 @@ impl AggregateSpec {
         by.into_iter().chain(self.calls_in_words(words)).collect()
     }
 
+    /// What its state depends on, bounds of windows aside: keys, and each call as a part.
+    pub(super) fn identity(&self, head: String, text: &ExprText<'_>) -> Option<Identity> {
+        let keys = self.keys.iter().map(|&key| {
+            let of = self.schema.field(key).data_type();
+            format!("\n  key {} of type {of}", text(&self.group[key]))
+        });
+        let parts = self.calls.iter().map(|call| {
+            let states = call.state_fields.iter().map(|field| field.data_type());
+            Part::new(call.in_text(text), call.function.name().to_owned(), states)
+        });
+        let parts = parts.collect::<Option<Vec<Part>>>()?;
+        Some(Identity { text: format!("{head}{}", keys.collect::<String>()), parts })
+    }
+
     pub fn codec<'a>(types: impl Iterator<Item = &'a DataType>) -> Result<Option<RowConverter>> {
         let fields: Vec<SortField> = types.cloned().map(SortField::new).collect();
         if fields.is_empty() {
@@ -94,6 +110,38 @@ impl AggregateSpec {
 }
 
 impl AggregateCall {
+    /// `sum(DISTINCT amount) where …`
+    fn in_text(&self, text: &dyn Fn(&Arc<dyn PhysicalExpr>) -> String) -> String {
+        let function = &self.function;
+        let arguments = function.expressions();
+        let args: Vec<String> = arguments.iter().map(text).collect();
+        let distinct = if function.is_distinct() { "DISTINCT " } else { "" };
+        let mut words = format!("{}({distinct}{})", function.fun().name(), args.join(", "));
+        if !function.order_bys().is_empty() {
+            let by = function.order_bys().iter().map(|by| {
+                let how = if by.options.descending { " DESC" } else { "" };
+                let nulls = if by.options.nulls_first { " NULLS FIRST" } else { "" };
+                format!("{}{how}{nulls}", text(&by.expr))
+            });
+            words.push_str(&format!(" ordered by {}", by.collect::<Vec<_>>().join(", ")));
+        }
+        if function.ignore_nulls() {
+            words.push_str(" ignoring nulls");
+        }
+        if let Some(filter) = &self.filter {
+            words.push_str(&format!(" where {}", text(filter)));
+        }
+        words
+    }
+
+    /// What is kept of it where no row has come.
+    pub(super) fn state_of_nothing(&self) -> Result<Vec<ArrayRef>> {
+        let states = self.function.create_accumulator()?.state()?.into_iter();
+        let typed = states.zip(&self.state_fields);
+        let typed = typed.map(|(state, field)| state.cast_to(field.data_type())?.to_array());
+        typed.collect()
+    }
+
     /// What it answers over no rows. (Of a group that was given none, a vectorised accumulator
     /// may answer anything.)
     pub(super) fn of_nothing(&self) -> Result<ScalarValue> {

@@ -30,9 +30,10 @@ use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::operators::tables::{Entries, KeptTable};
-use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
+use crate::operators::{Distribution, ExprText, Identity, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
+use crate::state::layouts::Layouts;
 use crate::state::map::StateMap;
 use crate::state::store::Run;
 use crate::time::Watermark;
@@ -95,11 +96,14 @@ impl OperatorSpec for UpdatingSpec {
     }
 
     fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
-        let runs = kept::runs(entries)?;
-        let table = kept::table("groups", &self.aggregate, &runs, |state, places| {
+        let table = kept::table("groups", &self.aggregate, entries, |state, places| {
             state.key_columns(places.iter().map(|(_, key)| *key))
         });
         Ok(vec![table?])
+    }
+
+    fn identity(&self, text: &ExprText<'_>) -> Option<Identity> {
+        self.aggregate.identity("aggregate".to_owned(), text)
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
@@ -187,7 +191,7 @@ pub(super) fn standing<'r>(
         present.push(!of.is_empty());
         for run in of.iter().filter(|run| spec.calls.is_empty() || !run.state.is_empty()) {
             of_group.push(group);
-            runs.push(run.state.as_ref());
+            runs.push(run.stored());
         }
     }
     if runs.is_empty() {
@@ -292,6 +296,10 @@ impl Operator for UpdatingAggregate {
             Some((&GROUP, rest)) => self.groups.restore(rest, value),
             _ => Err(StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"))),
         }
+    }
+
+    fn take_layouts(&mut self, layouts: &Layouts) -> Result<(), StateError> {
+        self.groups.take_layouts(layouts)
     }
 
     fn restored(&mut self, _watermark: Watermark) -> Result<()> {

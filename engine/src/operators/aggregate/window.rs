@@ -36,10 +36,11 @@ use crate::describe::{Described, Keeps, Until, Words};
 use crate::formats::decode::times_ms;
 use crate::operators::filter_project::evaluate;
 use crate::operators::tables::{Entries, KeptTable};
-use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
+use crate::operators::{Distribution, ExprText, Identity, Kept, Operator, OperatorSpec, Prepared};
 use crate::plan::windows::{GroupWindow, Shape};
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
+use crate::state::layouts::Layouts;
 use crate::state::map::StateMap;
 use crate::time::Watermark;
 
@@ -234,11 +235,19 @@ impl OperatorSpec for WindowSpec {
     }
 
     fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
-        let runs = kept::runs(entries)?;
-        let table = kept::table("windows", &self.aggregate, &runs, |state, places| {
+        let table = kept::table("windows", &self.aggregate, entries, |state, places| {
             self.group_columns(state, places.iter().copied())
         });
         Ok(vec![table?])
+    }
+
+    fn identity(&self, text: &ExprText<'_>) -> Option<Identity> {
+        let bound = text(&self.aggregate.group[self.bound]);
+        let head = match self.reach_ms {
+            0 => format!("aggregate per window, end {bound}"),
+            size_ms => format!("aggregate per window of {size_ms} ms, start {bound}"),
+        };
+        self.aggregate.identity(head, text)
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
@@ -338,7 +347,7 @@ impl WindowAggregate {
             let group = closing.table.group(stored.window_start_ms, &stored.key);
             for run in &stored.runs {
                 groups.push(group);
-                runs.push(run.state.as_ref());
+                runs.push(run.stored());
             }
             self.groups.committed.remove_group(stored)?;
         }
@@ -434,6 +443,10 @@ impl Operator for WindowAggregate {
             (&CLOSED, rest) => self.closed.restore(rest, value),
             _ => Err(damaged()),
         }
+    }
+
+    fn take_layouts(&mut self, layouts: &Layouts) -> Result<(), StateError> {
+        self.groups.take_layouts(layouts)
     }
 
     fn restored(&mut self, watermark: Watermark) -> Result<()> {

@@ -26,9 +26,10 @@ use crate::describe::words::duration_text;
 use crate::describe::{Described, Until, Words};
 use crate::formats::decode::times_ms;
 use crate::operators::tables::{Entries, KeptTable};
-use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
+use crate::operators::{Distribution, ExprText, Identity, Kept, Operator, OperatorSpec, Prepared};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
+use crate::state::layouts::Layouts;
 use crate::state::map::StateMap;
 use crate::time::Watermark;
 
@@ -103,6 +104,16 @@ impl OperatorSpec for WindowUpdatesSpec {
 
     fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
         self.window.tables(entries)
+    }
+
+    fn identity(&self, text: &ExprText<'_>) -> Option<Identity> {
+        let identity = self.window.identity(text)?;
+        let early = if self.early { "\n  told as it changes" } else { "" };
+        let late = match self.grace_ms {
+            0 => String::new(),
+            grace_ms => format!("\n  late rows for {grace_ms} ms"),
+        };
+        Some(Identity { text: format!("{}{early}{late}", identity.text), ..identity })
     }
 
     fn start(self: Arc<Self>, id: StateId) -> Result<Box<dyn Operator>> {
@@ -296,6 +307,10 @@ impl Operator for WindowUpdates {
             Some((&CLOSED, rest)) => self.closed.restore(rest, value),
             _ => Err(StateError::Damaged(format!("an aggregate's entry at key {key:02x?}"))),
         }
+    }
+
+    fn take_layouts(&mut self, layouts: &Layouts) -> Result<(), StateError> {
+        self.groups.take_layouts(layouts)
     }
 
     fn restored(&mut self, watermark: Watermark) -> Result<()> {

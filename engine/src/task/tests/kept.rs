@@ -6,7 +6,7 @@ use arrow::util::pretty::pretty_format_batches;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::operators::tables::KeptTable;
+use crate::operators::tables::{Entries, KeptTable};
 use crate::pipeline::SourceKind;
 use crate::testing::{source, timestamp};
 
@@ -18,7 +18,8 @@ fn kept(world: &World) -> Vec<KeptTable> {
     }
     let mut tables = Vec::new();
     for node in &world.topology.nodes {
-        let entries: Vec<_> = restored.entries_of(StateId::of(&node.fingerprint)).collect();
+        let of = restored.entries_of(StateId::of(&node.fingerprint)).collect();
+        let entries = Entries { of, ..Entries::default() };
         tables.extend(node.operator.tables(&entries).unwrap());
     }
     tables

@@ -18,6 +18,7 @@ use disk::Disk;
 
 mod aggregates;
 mod disk;
+mod evolution;
 mod functions;
 mod idle_keys;
 mod interval_joins;
@@ -50,6 +51,8 @@ struct World {
     shown: BTreeMap<String, i64>,
     /// Rows that may be taken back are told apart by the sink's key.
     by_key: bool,
+    /// Rows that were shown have other columns than those that take them back.
+    is_reshaped: bool,
 }
 
 impl World {
@@ -65,6 +68,7 @@ impl World {
             latest: BTreeMap::new(),
             shown: BTreeMap::new(),
             by_key: true,
+            is_reshaped: false,
         }
     }
 
@@ -168,7 +172,9 @@ impl World {
         }
         self.changelog.extend(commit.changes);
         self.offsets.extend(commit.offsets);
-        commit.printed.iter().for_each(|rows| self.show(rows));
+        if !self.is_reshaped {
+            commit.printed.iter().for_each(|rows| self.show(rows));
+        }
     }
 
     /// A transaction of all that the task has done.
@@ -441,51 +447,52 @@ proptest! {
     }
 }
 
+const EVERY_CALL: &[&str] = &[
+    "count(n)",
+    "count(*)",
+    "sum(n)",
+    "avg(n)",
+    "min(n)",
+    "max(n)",
+    "min(key)",
+    "max(key)",
+    "median(n)",
+    "stddev(n)",
+    "stddev_pop(n)",
+    "var(n)",
+    "var_pop(n)",
+    "corr(n, n + 1)",
+    "covar_samp(n, n * n)",
+    "covar_pop(n, n)",
+    "regr_slope(n, n * n)",
+    "regr_count(n, n)",
+    "bool_and(n > 0)",
+    "bool_or(n > 0)",
+    "bit_and(n)",
+    "bit_or(n)",
+    "bit_xor(n)",
+    "first_value(n ORDER BY n, key)",
+    "last_value(n ORDER BY n, key)",
+    "first_value(n IGNORE NULLS ORDER BY ts, n)",
+    "array_agg(n ORDER BY n)",
+    "array_agg(DISTINCT n ORDER BY n)",
+    "string_agg(key, ',' ORDER BY key)",
+    "approx_distinct(n)",
+    "percentile_cont(n, 0.9)",
+    "percentile_cont(0.25) WITHIN GROUP (ORDER BY n)",
+    "count(DISTINCT key)",
+    "sum(DISTINCT n)",
+    "avg(DISTINCT n)",
+    "sum(n) FILTER (WHERE key = 'a')",
+    "min(ts)",
+    "max(arrow_cast(n, 'Decimal128(20, 3)'))",
+    "sum(arrow_cast(n, 'Float64') / 8)",
+    "avg(arrow_cast(n, 'Decimal128(20, 3)'))",
+];
+
 /// Every aggregate's state survives being written, merged and restored.
 #[tokio::test]
 async fn every_aggregate_equals_batch_sql_with_a_restart_after_each_batch() {
-    let calls = [
-        "count(n)",
-        "count(*)",
-        "sum(n)",
-        "avg(n)",
-        "min(n)",
-        "max(n)",
-        "min(key)",
-        "max(key)",
-        "median(n)",
-        "stddev(n)",
-        "stddev_pop(n)",
-        "var(n)",
-        "var_pop(n)",
-        "corr(n, n + 1)",
-        "covar_samp(n, n * n)",
-        "covar_pop(n, n)",
-        "regr_slope(n, n * n)",
-        "regr_count(n, n)",
-        "bool_and(n > 0)",
-        "bool_or(n > 0)",
-        "bit_and(n)",
-        "bit_or(n)",
-        "bit_xor(n)",
-        "first_value(n ORDER BY n, key)",
-        "last_value(n ORDER BY n, key)",
-        "first_value(n IGNORE NULLS ORDER BY ts, n)",
-        "array_agg(n ORDER BY n)",
-        "array_agg(DISTINCT n ORDER BY n)",
-        "string_agg(key, ',' ORDER BY key)",
-        "approx_distinct(n)",
-        "percentile_cont(n, 0.9)",
-        "percentile_cont(0.25) WITHIN GROUP (ORDER BY n)",
-        "count(DISTINCT key)",
-        "sum(DISTINCT n)",
-        "avg(DISTINCT n)",
-        "sum(n) FILTER (WHERE key = 'a')",
-        "min(ts)",
-        "max(arrow_cast(n, 'Decimal128(20, 3)'))",
-        "sum(arrow_cast(n, 'Float64') / 8)",
-        "avg(arrow_cast(n, 'Decimal128(20, 3)'))",
-    ];
     let source = patient(events("a"));
     let all: Vec<Event> = (0..400i64)
         .map(|at| Event {
@@ -494,7 +501,7 @@ async fn every_aggregate_equals_batch_sql_with_a_restart_after_each_batch() {
             n: (at % 13 != 0).then_some(at * 31 % 17 - 5),
         })
         .collect();
-    for call in calls {
+    for call in EVERY_CALL {
         let sql = format!("SELECT {WINDOW} AS w, {call} AS answer FROM a GROUP BY {WINDOW}");
         let topology = topology(&sql, &[&source]).await;
         let mut world = World::new(topology.unwrap_or_else(|error| panic!("{call}: {error}")));

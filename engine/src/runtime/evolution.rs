@@ -1,0 +1,152 @@
+//! What becomes of kept state when a query has changed: looked at before anything starts.
+//!
+//! Only the end of each changelog is read for that: the meta record is the last one of every
+//! commit. Where state would be lost, all of it is read, to say how much.
+
+use std::fmt;
+use std::sync::Arc;
+
+use broker::client::{Client, ReaderEvent, ReaderOptions};
+use broker::ids::{Offset, TopicPartition};
+
+use super::RunError;
+use super::planned::{Planned, plan};
+use super::restore::{ReadError, Wanted, bounds, read_changelog};
+use crate::pipeline::Pipeline;
+use crate::state::StateError;
+use crate::state::changelog::{META_KEY, Meta};
+use crate::state::layouts::Evolution;
+
+/// How far from its end a changelog is read first; more than a commit marker takes.
+const FIRST_LOOK: i64 = 4;
+
+/// A query goes on with its state, and computes something else from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateChange {
+    pub pipeline: Arc<str>,
+    pub query: Arc<str>,
+    /// What begins with nothing.
+    pub added: Vec<String>,
+    /// What is not kept any more.
+    pub removed: Vec<String>,
+}
+
+impl fmt::Display for StateChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let StateChange { query, added, removed, .. } = self;
+        write!(f, "query '{query}'")?;
+        if !added.is_empty() {
+            let begin = if added.len() == 1 { "begins" } else { "begin" };
+            write!(f, ": {} {begin} with the rows from now on", added.join(", "))?;
+        }
+        if !removed.is_empty() {
+            let is = if removed.len() == 1 { "is" } else { "are" };
+            let and = if added.is_empty() { ":" } else { ";" };
+            write!(f, "{and} {} {is} dropped", removed.join(", "))?;
+        }
+        f.write_str("; all else is kept")
+    }
+}
+
+/// What would become of the state of a pipeline's queries if they ran now. The client is only read
+/// from.
+pub async fn state_changes(
+    client: &dyn Client,
+    pipeline: &Pipeline,
+) -> Result<Vec<StateChange>, RunError> {
+    changes(client, &plan(std::slice::from_ref(pipeline))?).await
+}
+
+/// Of all tasks that keep something. An error if some of it is of no use any more.
+pub(super) async fn changes(
+    client: &dyn Client,
+    planned: &[Planned],
+) -> Result<Vec<StateChange>, RunError> {
+    let mut changes: Vec<StateChange> = Vec::new();
+    let keeping = planned.iter().filter(|task| !task.topology.nodes.is_empty());
+    for task in keeping.filter(|task| task.shown.is_none()) {
+        for Evolution { added, removed } in evolutions(client, task).await? {
+            let (pipeline, query) = (task.pipeline.clone(), task.query.clone());
+            let change = StateChange { pipeline, query, added, removed };
+            // Every task of a query says the same.
+            if !changes.contains(&change) {
+                changes.push(change);
+            }
+        }
+    }
+    Ok(changes)
+}
+
+async fn evolutions(client: &dyn Client, task: &Planned) -> Result<Vec<Evolution>, RunError> {
+    let changelog = task.changelog();
+    let unread = |error: ReadError| match error {
+        ReadError::Client(error) => task.client_error("its changelog cannot be read", error),
+        ReadError::Batch(error) => task.state_error(StateError::Damaged(error.to_string())),
+    };
+    let is_there = client.topic(&changelog.topic).await;
+    if is_there.map_err(|error| unread(ReadError::Client(error)))?.is_none() {
+        // It has never run.
+        return Ok(Vec::new());
+    }
+    let Some(meta) = latest_meta(client, &changelog).await.map_err(unread)? else {
+        return Ok(Vec::new());
+    };
+    let meta = Meta::parse(&meta).map_err(|error| task.state_error(error))?;
+    let operators = task.topology.kept_for();
+    let evolved = meta.evolved(&operators);
+    if evolved.values().any(Option::is_none) {
+        let restored = read_changelog(client, &changelog, Wanted::Keys).await.map_err(unread)?;
+        restored.meta(&operators).map_err(|error| task.state_error(error))?;
+    }
+    let evolutions = evolved.into_values().flatten().map(|(_, evolution)| evolution);
+    Ok(evolutions.filter(|evolution| !evolution.is_none()).collect())
+}
+
+/// The meta record of the last commit, if there is state.
+async fn latest_meta(
+    client: &dyn Client,
+    changelog: &TopicPartition,
+) -> Result<Option<Vec<u8>>, ReadError> {
+    let (start, end) = bounds(client, changelog).await.map_err(ReadError::Client)?;
+    let mut look = FIRST_LOOK;
+    loop {
+        let from = Offset(end.0.saturating_sub(look)).max(start);
+        if let Some(found) = last_meta_from(client, changelog, from, end).await? {
+            return Ok(found);
+        }
+        if from == start {
+            return Ok(None);
+        }
+        look = look.saturating_mul(8);
+    }
+}
+
+/// The value of the last meta record in a part of a changelog; `Some(None)` if it was deleted.
+async fn last_meta_from(
+    client: &dyn Client,
+    changelog: &TopicPartition,
+    from: Offset,
+    end: Offset,
+) -> Result<Option<Option<Vec<u8>>>, ReadError> {
+    let mut found = None;
+    if from >= end {
+        return Ok(found);
+    }
+    let options = ReaderOptions::partitions(vec![(changelog.clone(), from)]);
+    let mut reader = client.reader(options).await.map_err(ReadError::Client)?;
+    loop {
+        let event = reader.next().await.map_err(ReadError::Client)?;
+        let ReaderEvent::Batches(fetched) = event else { continue };
+        for batch in &fetched.batches {
+            for record in batch.records().map_err(ReadError::Batch)?.iter() {
+                let record = record.map_err(ReadError::Batch)?;
+                if record.key == Some(&META_KEY) {
+                    found = Some(record.value.map(<[u8]>::to_vec));
+                }
+            }
+        }
+        if fetched.next_offset >= end {
+            return Ok(found);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Files that are changed while what they keep is kept: the real binary, stopped and started.
+
+mod fixture;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fixture::{PATIENCE, Running, fail, stdout, succeed, succeed_with};
+use serde_json::Value;
+use tempfile::tempdir;
+
+const SOURCE: &str = r#"
+CREATE TABLE orders (
+  id bigint, customer text, amount bigint, at timestamptz,
+  WATERMARK FOR at AS at - INTERVAL '1' SECOND
+) WITH (format = 'json', 'watermark.idle_timeout' = '1 hour');
+"#;
+
+/// A file with these queries, each known by its name.
+fn file(settings: &str, queries: &[(&str, &str)]) -> String {
+    let sink = |(name, sql): &(&str, &str)| {
+        format!("CREATE TABLE {name} WITH (format = 'json');\nINSERT INTO {name} {sql};\n")
+    };
+    let sinks: String = queries.iter().map(sink).collect();
+    format!("SET 'pipeline.name' = 'shop';\n{settings}{SOURCE}{sinks}")
+}
+
+/// Orders of these customers and amounts, at the seconds of one minute.
+fn produce(dir: &Path, address: &str, orders: &[(&str, i64, u32)]) {
+    if orders.is_empty() {
+        return;
+    }
+    let line = |(customer, amount, second): &(&str, i64, u32)| {
+        format!(
+            "{{\"id\":{amount},\"customer\":\"{customer}\",\"amount\":{amount},\
+             \"at\":\"2024-05-01T12:{:02}:{:02}Z\"}}\n",
+            second / 60,
+            second % 60
+        )
+    };
+    let lines: String = orders.iter().map(line).collect();
+    succeed_with(dir, &["produce", "orders", "--bootstrap-server", address], &lines);
+}
+
+/// The file at work, and where it listens.
+fn start(dir: &Path, text: &str, flags: &[&str]) -> (Running, String) {
+    fs::write(dir.join("shop.sql"), text).unwrap();
+    let run = ["run", "shop.sql", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+    let mut running = Running::start(dir, &[&run, flags].concat());
+    let address = running.address();
+    running.wait_stderr("look");
+    (running, address)
+}
+
+/// Stops it; what it said.
+fn stop(running: Running) -> String {
+    let (status, _, said) = running.interrupt();
+    assert_eq!(status, Some(0), "{said:#?}");
+    said.join("\n")
+}
+
+/// Runs the file until it has told as many rows as that, all runs together, and stops it. Orders
+/// come together, so they are answered together. What it said.
+fn run(
+    dir: &Path,
+    text: &str,
+    flags: &[&str],
+    topic: &str,
+    orders: &[(&str, i64, u32)],
+    rows: usize,
+) -> String {
+    let (running, address) = start(dir, text, flags);
+    let consume = ["consume", topic, "--bootstrap-server", &address];
+    let mut reader = Running::start(dir, &consume);
+    produce(dir, &address, orders);
+    for _ in 0..rows {
+        reader.wait_stdout("{");
+    }
+    drop(reader);
+    stop(running)
+}
+
+/// The last row of each key.
+fn latest(dir: &Path, topic: &str, key: &str) -> BTreeMap<String, Value> {
+    let consume = ["consume", topic, "--data-dir", "data", "--until-end"];
+    let rows = stdout(&succeed(dir, &consume));
+    let rows = rows.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    rows.map(|row| (row[key].as_str().unwrap().to_owned(), row)).collect()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+#[test]
+fn aggregates_come_and_go_and_the_others_go_on() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let by = |calls: &str| {
+        file(
+            "",
+            &[("by_customer", &format!("SELECT customer, {calls} FROM orders GROUP BY customer"))],
+        )
+    };
+    let said = run(
+        dir,
+        &by("count(*) AS n, sum(amount) AS total"),
+        &[],
+        "by_customer",
+        &[("ada", 10, 1), ("bob", 20, 2), ("ada", 30, 3)],
+        2,
+    );
+    assert!(!said.contains("state"), "{said}");
+    // One more, in another order, and one less.
+    let second = by("max(amount) AS most, count(*) AS n");
+    fs::write(dir.join("shop.sql"), &second).unwrap();
+    let check = ["check", "--state", "--data-dir", "data", "shop.sql"];
+    let told = "query 'by_customer': max(orders.amount) begins with the rows from now on; \
+                sum(orders.amount) is dropped; all else is kept";
+    let checked = String::from_utf8(succeed(dir, &check).stderr).unwrap();
+    assert!(checked.contains(told), "{checked}");
+    let said = run(dir, &second, &[], "by_customer", &[("ada", 5, 4), ("cid", 7, 5)], 4);
+    assert!(said.contains(told), "{said}");
+    let rows = latest(dir, "by_customer", "customer");
+    assert_eq!(rows["ada"], json(r#"{"customer":"ada","most":5,"n":3}"#));
+    assert_eq!(rows["bob"], json(r#"{"customer":"bob","n":1,"total":20}"#), "as it was told");
+    assert_eq!(rows["cid"], json(r#"{"customer":"cid","most":7,"n":1}"#));
+    let get = ["state", "get", "--data-dir", "data", "shop.sql", "--json"];
+    let kept = stdout(&succeed(dir, &get));
+    assert!(kept.contains(r#"{"customer":"bob","most":null,"n":1}"#), "{kept}");
+    let checked = String::from_utf8(succeed(dir, &check).stderr).unwrap();
+    assert!(checked.contains("all state that is kept goes on"), "{checked}");
+    // What was dropped begins anew.
+    let third = by("count(*) AS n, sum(amount) AS total, max(amount) AS most");
+    let said = run(dir, &third, &[], "by_customer", &[("ada", 1, 6)], 5);
+    assert!(
+        said.contains("sum(orders.amount) begins with the rows from now on; all else"),
+        "{said}"
+    );
+    let rows = latest(dir, "by_customer", "customer");
+    assert_eq!(rows["ada"], json(r#"{"customer":"ada","n":4,"total":1,"most":5}"#));
+}
+
+#[test]
+fn what_would_be_lost_is_told_before_anything_starts() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let by = |rest: &str| file("", &[("plain", "SELECT id FROM orders"), ("by_customer", rest)]);
+    let sql = "SELECT customer, count(*) AS n FROM orders GROUP BY customer";
+    run(dir, &by(sql), &[], "by_customer", &[("ada", 10, 1), ("bob", 20, 2)], 2);
+    for other in [
+        "SELECT customer, sum(amount) AS total FROM orders GROUP BY customer",
+        "SELECT customer, count(*) AS n FROM orders WHERE amount > 5 GROUP BY customer",
+        "SELECT customer, id, count(*) AS n FROM orders GROUP BY customer, id",
+    ] {
+        fs::write(dir.join("shop.sql"), by(other)).unwrap();
+        let run =
+            ["run", "shop.sql", "--data-dir", "data", "--listen", "127.0.0.1:0", "--until-end"];
+        let said = fail(dir, &run, 1);
+        assert!(
+            said.contains("2 entries would be lost") && said.contains("--reset-state"),
+            "{said}"
+        );
+        assert!(!said.contains("finished"), "{said}");
+        let said = fail(dir, &["check", "--state", "--data-dir", "data", "shop.sql"], 1);
+        assert!(said.contains("2 entries would be lost"), "{said}");
+    }
+    // The one that reads the same is where it was: nothing was read by it twice.
+    let said = run(dir, &by(sql), &[], "by_customer", &[("ada", 30, 3)], 3);
+    assert!(!said.contains("state"), "{said}");
+    let rows = latest(dir, "by_customer", "customer");
+    assert_eq!(rows["ada"]["n"], 2);
+    let consume = ["consume", "plain", "--data-dir", "data", "--until-end"];
+    assert_eq!(stdout(&succeed(dir, &consume)).lines().count(), 3);
+    // Without the state, it starts from the first order.
+    let other = by("SELECT customer, sum(amount) AS total FROM orders GROUP BY customer");
+    run(dir, &other, &["--reset-state"], "by_customer", &[], 5);
+    assert_eq!(latest(dir, "by_customer", "customer")["ada"]["total"], 40);
+}
+
+/// A further sink, and another filter of what comes out.
+#[test]
+fn what_follows_the_state_may_change() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let sql = "SELECT customer, count(*) AS n FROM orders GROUP BY customer";
+    run(
+        dir,
+        &file("", &[("by_customer", sql)]),
+        &[],
+        "by_customer",
+        &[("ada", 10, 1), ("bob", 20, 2)],
+        2,
+    );
+    let filtered = format!("{sql} HAVING count(*) > 2");
+    let text = file(
+        "",
+        &[("totals", "SELECT sum(amount) AS total FROM orders"), ("by_customer", &filtered)],
+    );
+    let orders = [("ada", 30, 3), ("bob", 40, 4), ("ada", 50, 5)];
+    let said = run(dir, &text, &[], "by_customer", &orders, 3);
+    assert!(!said.contains("state"), "{said}");
+    assert_eq!(latest(dir, "by_customer", "customer")["ada"]["n"], 3);
+    let consume = ["consume", "totals", "--data-dir", "data", "--until-end"];
+    let totals = stdout(&succeed(dir, &consume));
+    assert_eq!(totals.lines().last().unwrap(), r#"{"total":150}"#, "from the first order");
+}
+
+/// Rows that are between two tasks when the file is changed were written without the new column.
+#[test]
+fn tasks_that_share_a_query_go_on_together() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let by = |calls: &str| {
+        let sql = format!(
+            "SELECT window_start, customer, {calls} FROM TUMBLE(orders, at, INTERVAL '1' MINUTE)
+             GROUP BY window_start, window_end, customer"
+        );
+        file("SET 'tasks' = '3';\n", &[("per_minute", &sql)])
+    };
+    let first = by("count(*) AS n");
+    fs::write(dir.join("shop.sql"), &first).unwrap();
+    let (broker, address) = Running::broker(dir);
+    succeed(
+        dir,
+        &["topics", "create", "orders", "--partitions", "1", "--bootstrap-server", &address],
+    );
+    broker.interrupt();
+    let open = [("ada", 10, 1), ("bob", 20, 2), ("ada", 30, 3)];
+    // Nothing comes out before the minute is over.
+    let (running, address) = start(dir, &first, &[]);
+    produce(dir, &address, &open);
+    let get = ["state", "get", "--data-dir", "data", "shop.sql", "--json"];
+    let deadline = Instant::now() + PATIENCE;
+    while !stdout(&succeed(dir, &get)).contains(r#""customer":"ada","n":2"#) {
+        assert!(Instant::now() < deadline, "the orders were not read");
+        thread::sleep(Duration::from_millis(50));
+    }
+    stop(running);
+    let said = run(
+        dir,
+        &by("count(*) AS n, sum(amount) AS total, max(id) AS last"),
+        &[],
+        "per_minute",
+        &[("ada", 5, 50), ("zoe", 1, 70)],
+        2,
+    );
+    assert!(
+        said.contains("sum(orders.amount), max(orders.id) begin with the rows from now on"),
+        "{said}"
+    );
+    let rows = latest(dir, "per_minute", "customer");
+    let told = |row: &Value| (row["n"].clone(), row["total"].clone());
+    assert_eq!(told(&rows["ada"]), (3.into(), 5.into()));
+    assert_eq!(rows["bob"]["n"], 1);
+}
