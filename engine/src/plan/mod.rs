@@ -17,7 +17,7 @@
 //!   were at a time;
 //! - [`json`]: JSON in text columns, by path;
 //! - [`first_within`]: a window function of ours, for rows without their doubles;
-//! - [`unnest_tables`]: `UNNEST(…)` in FROM;
+//! - [`unnest_tables`]: `UNNEST(…)` in FROM; [`quantified`]: `= ANY (SELECT …)`;
 //! - [`unique_key`]: what tells the rows of an answer apart;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
 //!   [`errors`]: what the planner says, as diagnostics; [`predicates`]: where conditions stand;
@@ -43,6 +43,7 @@ mod order;
 pub mod predicates;
 mod probe;
 mod push_down_filter;
+mod quantified;
 pub(crate) mod streamable;
 pub(crate) mod types;
 pub(crate) mod unique_key;
