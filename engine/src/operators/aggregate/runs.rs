@@ -76,7 +76,15 @@ impl GroupState {
         let damaged = || StateError::Damaged("the layout of an aggregate's state".to_owned());
         self.version = layouts.latest();
         for version in 0..self.version {
-            let types = layouts.types(version).ok_or_else(damaged)?;
+            let mut types = layouts.types(version).ok_or_else(damaged)?;
+            let places = layouts.places(version);
+            for (call, place) in self.spec.calls.iter().zip(&places) {
+                if let Some(part) = *place {
+                    // Names within them may have changed, and are those of now.
+                    let now = call.state_fields.iter().map(|field| field.data_type().clone());
+                    types[part] = now.collect();
+                }
+            }
             let mut starts = Vec::with_capacity(types.len());
             types.iter().fold(0, |start, types| {
                 starts.push(start);
@@ -84,7 +92,7 @@ impl GroupState {
             });
             let codec = AggregateSpec::codec(types.iter().flatten()).ok().flatten();
             let codec = codec.ok_or_else(damaged)?;
-            let places = layouts.places(version).into_iter();
+            let places = places.into_iter();
             let places = places.map(|place| place.map(|part| starts[part])).collect();
             self.older.insert(version, OlderLayout { codec, places });
         }
