@@ -17,7 +17,9 @@ use connectors::{
     WorkerOptions,
 };
 use engine::describe::QueryDescription;
-use engine::pipeline::{Connector, Diagnostic, Diagnostics, Pipeline, Severity};
+use engine::pipeline::{
+    Connector, Diagnostic, Diagnostics, Pipeline, STANDBY_REPLICAS_MAX, Severity,
+};
 use engine::runtime::{Phase, PrintedRows, QueryProgress, Runtime, RuntimeOptions};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -61,9 +63,18 @@ pub struct RunArgs {
     /// Forget what earlier runs have computed and read, and start from the beginning
     #[arg(long)]
     reset_state: bool,
+    /// How many other workers keep a copy of each task's state; as the file says (`standby_replicas`)
+    /// if left out
+    #[arg(long, value_name = "NUMBER", value_parser = standby_replicas)]
+    standby_replicas: Option<usize>,
     /// Say of queries that write nothing why: what they read, what dropped it, what it waits for
     #[arg(long)]
     explain_empty: bool,
+}
+
+fn standby_replicas(text: &str) -> Result<usize, String> {
+    let copies = text.parse().ok().filter(|copies| *copies <= STANDBY_REPLICAS_MAX);
+    copies.ok_or_else(|| format!("expected a number from 0 to {STANDBY_REPLICAS_MAX}"))
 }
 
 /// A checked pipeline with its connectors.
@@ -202,6 +213,7 @@ impl Session {
             // Others may run the same files against a cluster; an own broker has one worker.
             shared: matches!(connection.how, How::Remote(_)) && !args.until_end,
             reset_state: args.reset_state,
+            standby_replicas: args.standby_replicas,
             until_end: args.until_end,
             filling: Some(filling.subscribe()),
             state_dir: Some(args.broker.data_dir.join("state")),

@@ -42,9 +42,14 @@ fn of_query(query: &QueryDescription, progress: &QueryProgress) -> Value {
         "rows_in": counts.rows_in,
         "rows_out": counts.rows_out,
         "lag": progress.lag,
+        "buffered_percent": progress.buffered_percent,
         "watermark_ms": progress.watermark.map(|watermark| watermark.0),
         "windows": windows,
         "entries": entries,
+        "standby": json!({
+            "tasks": progress.standby.tasks,
+            "behind": progress.standby.behind,
+        }),
         "tables": tables.map(|(name, rows)| json!({ "name": name, "rows": rows }))
             .collect::<Vec<_>>(),
         "late": counts.late,

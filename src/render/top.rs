@@ -20,10 +20,12 @@ pub fn text(look: &Value) -> String {
         ("rows in", true),
         ("rows out", true),
         ("lag", true),
+        ("buffer", true),
         ("watermark", false),
         ("behind", true),
         ("windows", true),
         ("entries", true),
+        ("copies", true),
         ("late", true),
     ]);
     let now_ms = look["at_ms"].as_u64().unwrap_or_default();
@@ -57,6 +59,16 @@ pub fn text(look: &Value) -> String {
     out
 }
 
+/// How many tasks of others it could take over, and how far behind their state is.
+fn copies(standby: &Value) -> String {
+    let (tasks, behind) = (standby["tasks"].as_u64(), standby["behind"].as_u64());
+    match (tasks.unwrap_or_default(), behind.unwrap_or_default()) {
+        (0, _) => String::new(),
+        (tasks, 0) => grouped(tasks),
+        (tasks, behind) => format!("{}, {} behind", grouped(tasks), grouped(behind)),
+    }
+}
+
 fn row(query: &Value, now_ms: u64) -> Vec<String> {
     let watermark_ms = query["watermark_ms"].as_i64();
     let rate = |name: &str| query[name].as_f64().map_or("".to_owned(), |rate| grouped(rate as u64));
@@ -70,10 +82,12 @@ fn row(query: &Value, now_ms: u64) -> Vec<String> {
         number(query, "rows_in"),
         number(query, "rows_out"),
         number(query, "lag"),
+        format!("{} %", number(query, "buffered_percent")),
         watermark_ms.map(|at| Watermark(at).to_string()).unwrap_or_default(),
         behind.map(span).unwrap_or_default(),
         number(query, "windows"),
         number(query, "entries"),
+        copies(&query["standby"]),
         number(query, "late"),
     ]
 }

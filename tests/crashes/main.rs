@@ -4,13 +4,15 @@
 //!   MILLSTREAM_ROUNDS=300 MILLSTREAM_SEED=7 cargo test … --test crashes -- --nocapture
 //!
 //! - here: one process, killed again and again (`kill -9`) while its files grow; [`workers`]:
-//!   several processes that come, go and die; [`shop`]: the query and its data.
+//!   several processes that come, go and die; [`takeover`]: how long that takes; [`shop`]: the
+//!   query and its data.
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
 #[path = "../kafka/fixture.rs"]
 mod kafka;
 mod shop;
+mod takeover;
 mod workers;
 
 use std::fs::{self, OpenOptions};

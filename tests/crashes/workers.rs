@@ -14,12 +14,12 @@ use crate::shop::{QUERY, Random, Shop, answered};
 const ROUNDS: u64 = 8;
 const WORKERS_MAX: usize = 3;
 
-/// What stands before [`QUERY`].
+/// What stands before [`QUERY`]; how many copies of each state are kept follows.
 const SETTINGS: &str = r#"
 [settings]
 tasks = 4
 commit_interval = "50ms"
-"#;
+standby_replicas = "#;
 
 /// The workers of a test, each with a directory of its own.
 struct Workers<'t> {
@@ -55,12 +55,12 @@ impl Workers<'_> {
     }
 }
 
-fn shared_by_workers(address: &str) {
+fn shared_by_workers(address: &str, copies: usize) {
     let (mut random, rounds) = course(ROUNDS);
     let place = tempdir().unwrap();
     let dir = place.path();
     let query = QUERY.replace("idle_timeout", "late = { topic = \"late\" }, idle_timeout");
-    fs::write(dir.join("shop.toml"), format!("{SETTINGS}{query}")).unwrap();
+    fs::write(dir.join("shop.toml"), format!("{SETTINGS}{copies}\n{query}")).unwrap();
     let create = |topic: &str, options: &[&str]| {
         let create = ["topics", "create", topic, "--bootstrap-server", address];
         succeed(dir, &[&create[..], options].concat());
@@ -121,11 +121,18 @@ fn shared_by_workers(address: &str) {
 fn workers_of_a_broker_come_go_and_die() {
     let place = tempdir().unwrap();
     let (_broker, address) = Running::broker(place.path());
-    shared_by_workers(&address);
+    shared_by_workers(&address, 0);
+}
+
+#[test]
+fn workers_that_keep_copies_come_go_and_die() {
+    let place = tempdir().unwrap();
+    let (_broker, address) = Running::broker(place.path());
+    shared_by_workers(&address, 1);
 }
 
 #[test]
 fn workers_of_kafka_come_go_and_die() {
     let Some(kafka) = kafka() else { return };
-    shared_by_workers(&kafka.address);
+    shared_by_workers(&kafka.address, 1);
 }

@@ -12,6 +12,7 @@
 //!   offsets that they were computed from (KIP-98, KIP-447).
 //! - [`PipelinedProducer`] takes one over, and takes records of the next transaction while one is
 //!   being committed.
+//! - [`member`] is in a group whose members share something else than partitions.
 //! - [`admin`] asks and orders what only people who look after a cluster need, of any broker.
 //!
 //! Invariants: a reader delivers each partition's batches in offset order, and under
@@ -21,6 +22,7 @@
 
 pub mod admin;
 pub mod embedded;
+pub mod member;
 mod partitioner;
 mod pipelined;
 #[cfg(feature = "kafka")]
@@ -29,6 +31,7 @@ pub mod remote;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -37,6 +40,7 @@ use uuid::Uuid;
 
 use crate::ids::{Offset, TopicPartition};
 use crate::record::{BatchBuilder, RecordBatch};
+use member::GroupCoordinator;
 
 pub use partitioner::partition_for_key;
 pub use pipelined::{Committing, PipelinedProducer};
@@ -89,6 +93,9 @@ pub trait Client: Send + Sync + Debug {
     /// Starts producing. With a transactional id this fences every earlier producer of that id
     /// and aborts what it left open.
     async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>, ClientError>;
+
+    /// Who looks after groups, for [`member::GroupMember`]s.
+    async fn coordinator(&self) -> Result<Arc<dyn GroupCoordinator>, ClientError>;
 }
 
 /// Delivers record batches. Dropping it leaves its group, if it is in one.

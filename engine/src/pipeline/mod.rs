@@ -47,7 +47,8 @@ pub use format_options::registered as registered_schemas;
 pub use load::{CheckConnector, load, load_each, load_text, load_with};
 pub use model::{
     Column, ColumnFrom, Connector, CsvOptions, Emit, EventTime, Format, Guarantee, LateRows,
-    OnError, Pipeline, Predicate, Query, Settings, Sink, Source, SourceKind, Watermark,
+    OnError, Pipeline, Predicate, Query, STANDBY_REPLICAS_MAX, Settings, Sink, Source, SourceKind,
+    Watermark,
 };
 
 #[cfg(test)]

@@ -327,6 +327,9 @@ pub struct Settings {
     pub batch_rows_max: usize,
     /// Tasks that share each query, each with a thread of its own.
     pub tasks: usize,
+    /// Where processes share tasks: how many others keep a copy of each task's state, so that it is
+    /// there at once when its process is gone.
+    pub standby_replicas: usize,
     /// Memory that the state of all queries may take, in bytes; what is more goes to disk.
     pub state_memory: usize,
     /// How long keys are kept that are left alone, of queries that do not say it themselves; `None`
@@ -341,6 +344,9 @@ pub const COMMIT_INTERVAL_MAX: Duration = Duration::from_secs(5 * 60);
 /// Event times are in milliseconds: nothing shorter can pass between them.
 pub const STATE_TTL_MIN: Duration = Duration::from_millis(1);
 
+/// Each copy costs as much memory and disk as the state itself.
+pub const STANDBY_REPLICAS_MAX: usize = 8;
+
 /// More tasks than this would have more to say to each other than to do.
 pub const TASKS_LIMIT: usize = 64;
 
@@ -351,6 +357,7 @@ impl Default for Settings {
             guarantee: Guarantee::default(),
             batch_rows_max: 8192,
             tasks: 1,
+            standby_replicas: 0,
             state_memory: 512 << 20,
             state_ttl: None,
         }

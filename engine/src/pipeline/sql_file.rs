@@ -22,7 +22,9 @@ use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::{Draft, DraftEmit, DraftQuery, DraftSelect, DraftView, Explain, Named};
 use super::duration::{check_state_ttl, parse_duration};
-use super::model::{COMMIT_INTERVAL_MAX, Connector, Guarantee, Settings, TASKS_LIMIT};
+use super::model::{
+    COMMIT_INTERVAL_MAX, Connector, Guarantee, STANDBY_REPLICAS_MAX, Settings, TASKS_LIMIT,
+};
 use super::names::{check_pipeline, name_of_file};
 use super::size::parse_size;
 use super::sql_table::{TableStatement, read_options, read_table};
@@ -97,11 +99,12 @@ struct Insert {
     span: Span,
 }
 
-const SETTINGS: [&str; 7] = [
+const SETTINGS: [&str; 8] = [
     "batch.rows.max",
     "commit.interval",
     "guarantee",
     "pipeline.name",
+    "standby.replicas",
     "state.memory",
     "state.ttl",
     "tasks",
@@ -307,6 +310,16 @@ impl FileReader<'_> {
                 Ok(tasks) if (1..=TASKS_LIMIT).contains(&tasks) => self.settings.tasks = tasks,
                 _ => {
                     let message = format!("'{}' must be from 1 to {TASKS_LIMIT}", key.text);
+                    self.mistakes.push(Diagnostic::error(message, value.span));
+                }
+            },
+            "standby.replicas" => match value.text.parse::<usize>() {
+                Ok(copies) if copies <= STANDBY_REPLICAS_MAX => {
+                    self.settings.standby_replicas = copies;
+                }
+                _ => {
+                    let message =
+                        format!("'{}' must be from 0 to {STANDBY_REPLICAS_MAX}", key.text);
                     self.mistakes.push(Diagnostic::error(message, value.span));
                 }
             },

@@ -16,8 +16,8 @@ use super::duration::check_state_ttl;
 use super::format_options::{FormatOptions, format_named};
 use super::load::read_text;
 use super::model::{
-    COMMIT_INTERVAL_MAX, ColumnFrom, Connector, Format, Guarantee, LateRows, OnError, Settings,
-    Source, TASKS_LIMIT, Watermark,
+    COMMIT_INTERVAL_MAX, ColumnFrom, Connector, Format, Guarantee, LateRows, OnError,
+    STANDBY_REPLICAS_MAX, Settings, Source, TASKS_LIMIT, Watermark,
 };
 use super::names::{check_pipeline, check_topic, name_of_file};
 use super::reader::{Mistakes, StringValue, Table, Value};
@@ -201,6 +201,10 @@ fn read_settings(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<Settings>
         value.integer(1, TASKS_LIMIT as i64, mistakes).map(|tasks| tasks as usize)
     });
     settings.tasks = tasks.unwrap_or(settings.tasks);
+    let copies = table.get("standby_replicas").and_then(|value| {
+        value.integer(0, STANDBY_REPLICAS_MAX as i64, mistakes).map(|copies| copies as usize)
+    });
+    settings.standby_replicas = copies.unwrap_or(settings.standby_replicas);
     let guarantee = table.get("guarantee").and_then(|value| {
         let text = value.string(mistakes)?;
         let guarantee = Guarantee::parse(text.text);

@@ -20,7 +20,7 @@
 //!   forgetting all of it;
 //! - [`shown`]: queries whose rows are shown and written nowhere; [`kept`]: what a query keeps, for
 //!   people to look at;
-//! - [`workers`]: tasks that processes share; [`progress`]: what all tasks report.
+//! - [`workers`]: tasks that processes share, by the rule of [`shares`]; [`progress`]: what all tasks report.
 //!
 //! Names that are kept in the broker: group and transactional id `<pipeline>-<query>`, changelog
 //! topic `<pipeline>-<query>-changelog`. Where N > 1 tasks share a query, it has parts: task T of
@@ -42,6 +42,7 @@ mod progress;
 mod query;
 mod reset;
 mod restore;
+mod shares;
 mod shown;
 mod snapshots;
 mod tables;
@@ -93,6 +94,8 @@ pub struct RuntimeOptions {
     /// Other processes may run the same pipelines: each takes some of the tasks. Without it,
     /// whoever starts last runs all of them. Not together with `until_end`.
     pub shared: bool,
+    /// How many other workers keep a copy of each task's state, if not as many as the pipeline says.
+    pub standby_replicas: Option<usize>,
     /// Where state goes that is too large for memory; without it, all of it stays in memory.
     pub state_dir: Option<PathBuf>,
     /// Topics that are still being filled with what was there at the start. Tables in them are
@@ -136,13 +139,26 @@ pub struct QueryProgress {
     pub watermark: Option<Watermark>,
     /// Records that are there and have not been read.
     pub lag: u64,
+    /// How full the output of its fullest task was at the last commit, of what may wait for one:
+    /// near 100, tasks wait for the broker rather than for rows.
+    pub buffered_percent: u8,
     /// Each table that it joins, and how many rows that has.
     pub tables: Vec<(String, u64)>,
     pub resumed_from: Option<ResumedFrom>,
+    /// Copies that this process keeps of the state of tasks that run elsewhere.
+    pub standby: Standby,
     /// While it restores its state: records that were read back, and how many there are.
     pub restored: (u64, u64),
     /// What went through each step of each part of it.
     pub parts: Vec<Account>,
+}
+
+/// Copies of the state of tasks that run in other processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Standby {
+    pub tasks: usize,
+    /// Records of their changelogs that they do not have yet.
+    pub behind: u64,
 }
 
 /// What a query is doing.
@@ -231,7 +247,10 @@ impl Runtime {
         pipelines: Vec<Pipeline>,
         options: RuntimeOptions,
     ) -> Result<Runtime, RunError> {
-        let planned = plan(&pipelines)?;
+        let mut planned = plan(&pipelines)?;
+        if let Some(copies) = options.standby_replicas {
+            planned.iter_mut().for_each(|task| task.copies_wanted = copies);
+        }
         let state_memory: usize =
             pipelines.iter().map(|pipeline| pipeline.settings.state_memory).sum();
         let state_dir = options.state_dir.clone();
@@ -312,8 +331,10 @@ fn starting(planned: &[Planned]) -> Vec<QueryProgress> {
         counts: Counts::default(),
         watermark: None,
         lag: 0,
+        buffered_percent: 0,
         tables: Vec::new(),
         resumed_from: None,
+        standby: Standby::default(),
         restored: (0, 0),
         parts: Vec::new(),
     });
@@ -350,8 +371,7 @@ struct Started {
 
 impl Started {
     async fn run(self, planned: Vec<Planned>) -> Result<Vec<QuerySummary>, RunError> {
-        let shared = self.options.shared && !self.options.until_end;
-        let partitions = topics::prepare(self.client.as_ref(), &planned, shared).await?;
+        let partitions = topics::prepare(self.client.as_ref(), &planned).await?;
         let changes = match self.options.reset_state {
             false => evolution::changes(self.client.as_ref(), &planned).await?,
             true => Vec::new(),
@@ -466,6 +486,11 @@ impl Started {
         let of_tasks = planned.iter().map(|writer| writer.writes().to_owned());
         let all = of_tasks.chain(self.filled.iter().cloned());
         all.filter(|topic| reader.reads(topic) || reader.joins(topic)).collect()
+    }
+
+    /// How far a copy of a task's state is behind, if one is kept.
+    fn set_behind(&self, of: &Planned, behind: Option<u64>) {
+        self.reports.report(of.query_index, of.task_index, |progress| progress.behind = behind);
     }
 
     fn set_phase(&self, of: &Planned, phase: Phase) {

@@ -8,6 +8,7 @@ use broker::ids::TopicPartition;
 
 use super::restore::Note;
 use super::shown::ShownFrom;
+use super::snapshots::RestoreError;
 use super::{RunError, now, topics};
 use crate::pipeline::{Guarantee, Pipeline};
 use crate::state::{StateError, changelog};
@@ -35,6 +36,8 @@ pub struct Planned {
     pub commit_interval: Duration,
     pub guarantee: Guarantee,
     pub batch_rows_max: usize,
+    /// How many other workers keep a copy of what it keeps.
+    pub copies_wanted: usize,
     /// What its state may take of memory.
     pub state_bytes_max: usize,
     pub sink_partitions: Option<i32>,
@@ -73,6 +76,7 @@ pub fn plan(pipelines: &[Pipeline]) -> Result<Vec<Planned>, RunError> {
                 commit_interval: pipeline.settings.commit_interval,
                 guarantee: pipeline.settings.guarantee,
                 batch_rows_max: pipeline.settings.batch_rows_max,
+                copies_wanted: pipeline.settings.standby_replicas,
                 state_bytes_max: 0,
                 sink_partitions: query.sink.partitions,
                 shown: None,
@@ -165,6 +169,24 @@ impl Planned {
         }
     }
 
+    /// The same, by what is known of topics.
+    pub fn setup_in(&self, partitions: &topics::Partitions) -> TaskSetup {
+        self.setup(|topic: &str| partitions.get(topic).copied().unwrap_or(1))
+    }
+
+    /// A task without state, which would be a new one.
+    pub fn fresh_task(&self, partitions: &topics::Partitions) -> Result<Task, RunError> {
+        let task = Task::new(self.setup_in(partitions), now());
+        let mut task = task.map_err(|error| self.task_error(error))?;
+        task.begin_state(uuid::Uuid::new_v4().to_string());
+        Ok(task)
+    }
+
+    /// Whether its task keeps anything.
+    pub fn keeps(&self) -> bool {
+        !self.topology.nodes.is_empty()
+    }
+
     /// What all names of the query begin with.
     pub fn name(&self) -> String {
         format!("{}-{}", self.pipeline, self.query)
@@ -193,11 +215,6 @@ impl Planned {
         TopicPartition::new(topic, self.task as i32)
     }
 
-    /// Its partitions are the tasks, where processes share them.
-    pub fn tasks_topic(&self) -> String {
-        format!("{}-{}-tasks", self.name(), self.tasks)
-    }
-
     /// What is committed beside the offset of a partition.
     pub fn note(&self, task: &Task, partition: &TopicPartition) -> Note {
         let has_no_state = self.tasks > 1 && !task.is_stateful();
@@ -213,6 +230,13 @@ impl Planned {
     pub fn state_error(&self, error: StateError) -> RunError {
         let (pipeline, query) = (self.pipeline.clone(), self.query.clone());
         RunError::State { pipeline, query, error }
+    }
+
+    pub fn restore_error(&self, error: RestoreError) -> RunError {
+        match error {
+            RestoreError::Client(error) => self.client_error("its changelog cannot be read", error),
+            RestoreError::State(error) => self.state_error(error),
+        }
     }
 
     pub fn client_error(&self, doing: &'static str, error: ClientError) -> RunError {

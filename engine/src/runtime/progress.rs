@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::{Phase, QueryProgress, ResumedFrom};
+use super::{Phase, QueryProgress, ResumedFrom, Standby};
 use crate::tally::Account;
 use crate::task::Counts;
 use crate::time::Watermark;
@@ -18,11 +18,15 @@ pub struct TaskProgress {
     pub lag: u64,
     pub tables: Vec<(String, u64)>,
     pub resumed_from: Option<ResumedFrom>,
+    /// How far a copy of its state is behind, which is kept while it runs elsewhere.
+    pub behind: Option<u64>,
     /// Records of its changelog that were read back, and how many there are.
     pub restored: (u64, u64),
     /// Which part of the query it runs.
     pub part: usize,
     pub account: Account,
+    /// How full its output was at the last commit, of what may wait for one.
+    pub buffered_percent: u8,
     /// It reads records, and not only what other tasks of the query give.
     pub is_first: bool,
     /// Its rows are those of the query.
@@ -38,9 +42,11 @@ impl TaskProgress {
             lag: 0,
             tables: Vec::new(),
             resumed_from: None,
+            behind: None,
             restored: (0, 0),
             part,
             account: Account::default(),
+            buffered_percent: 0,
             is_first,
             is_last,
         }
@@ -81,8 +87,11 @@ fn together(query: &mut QueryProgress, tasks: &[TaskProgress]) {
     query.phase = phases.min().unwrap_or(Phase::Starting);
     query.counts = Counts::default();
     query.lag = tasks.iter().map(|task| task.lag).sum();
+    let buffered = tasks.iter().map(|task| task.buffered_percent).max();
+    query.buffered_percent = buffered.unwrap_or_default();
     query.tables.clear();
     query.restored = (0, 0);
+    query.standby = Standby::default();
     query.parts.clear();
     let mut resumed = ResumedFrom { offsets: Vec::new(), windows: 0, groups: 0 };
     let mut watermarks = Vec::new();
@@ -98,6 +107,10 @@ fn together(query: &mut QueryProgress, tasks: &[TaskProgress]) {
         counts.tombstones += tombstones;
         counts.skipped += skipped;
         counts.dead_lettered += dead_lettered;
+        if let Some(behind) = task.behind {
+            query.standby.tasks += 1;
+            query.standby.behind = query.standby.behind.saturating_add(behind);
+        }
         query.restored.0 += task.restored.0;
         query.restored.1 += task.restored.1;
         query.parts.resize(query.parts.len().max(task.part + 1), Account::default());

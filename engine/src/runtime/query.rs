@@ -18,7 +18,7 @@ use super::ends::ends;
 use super::planned::Planned;
 use super::progress::Reports;
 use super::restore::{Note, Place, places};
-use super::snapshots::{RestoreError, Restored, SharedStateDir, Snapshots};
+use super::snapshots::{Following, Outcome, RestoreError, SharedStateDir, Snapshots};
 use super::tables::TableReader;
 use super::topics::Partitions;
 use super::writer::Writer;
@@ -49,6 +49,8 @@ pub struct QueryRun {
     reports: Arc<Reports>,
     printing: mpsc::Sender<PrintedRows>,
     stop: CancellationToken,
+    /// A copy of the task's state that was kept while it ran elsewhere.
+    copy: Option<Following>,
 }
 
 /// Why the loop wakes up.
@@ -103,12 +105,19 @@ impl QueryRun {
             reports: shared.reports.clone(),
             printing: shared.printing.clone(),
             stop,
+            copy: None,
         }
     }
 
+    /// With a copy of the task's state to begin with.
+    pub(super) fn with_copy(self, copy: Option<Following>) -> QueryRun {
+        QueryRun { copy, ..self }
+    }
+
     /// True when all input was read, false when it was stopped before.
-    pub async fn run(self) -> Result<bool, RunError> {
-        let mut running = self.start().await?;
+    pub async fn run(mut self) -> Result<bool, RunError> {
+        let copy = self.copy.take();
+        let mut running = self.start(copy).await?;
         let result = self.work(&mut running).await;
         if let Some(writer) = running.writer.take() {
             // What is open is thrown away with whatever made it fail; if even that fails, the next
@@ -127,7 +136,7 @@ impl QueryRun {
     }
 
     /// Fences earlier instances, takes up what they left, and opens the inputs.
-    async fn start(&self) -> Result<Running, RunError> {
+    async fn start(&self, copy: Option<Following>) -> Result<Running, RunError> {
         let writer = match &self.planned.shown {
             Some(_) => None,
             None => {
@@ -135,7 +144,7 @@ impl QueryRun {
                 Some(writer.map_err(self.client_error("it cannot start to write"))?)
             }
         };
-        let (mut task, meta, snapshots) = self.restored().await?;
+        let (mut task, meta, snapshots) = self.restored(copy).await?;
         let tables = self.load_tables(&mut task).await?;
         let places = match &self.planned.shown {
             Some(shown) => shown.places(),
@@ -182,33 +191,40 @@ impl QueryRun {
     }
 
     /// A task with the state that the last commit left.
-    async fn restored(&self) -> Result<(Task, Option<Meta>, Snapshots), RunError> {
+    async fn restored(
+        &self,
+        copy: Option<Following>,
+    ) -> Result<(Task, Option<Meta>, Snapshots), RunError> {
         let Planned { state_bytes_max, .. } = self.planned;
         let (name, changelog) = (self.planned.id(), self.planned.changelog());
         let mut snapshots =
             Snapshots::new(self.state_dir.clone(), name, changelog, state_bytes_max);
-        let setup = || {
-            let partitions = |topic: &str| self.partitions.get(topic).copied().unwrap_or(1);
-            self.planned.setup(partitions)
-        };
         if self.planned.shown.is_some() {
-            let task = Task::showing(setup(), now()).map_err(|error| self.task_error(error))?;
+            let setup = self.planned.setup_in(&self.partitions);
+            let task = Task::showing(setup, now()).map_err(|error| self.task_error(error))?;
             return Ok((task, None, snapshots));
         }
+        let client = self.client.as_ref();
+        let mut copy = copy;
         loop {
-            let task = Task::new(setup(), now());
-            let mut task = task.map_err(|error| self.task_error(error))?;
-            task.begin_state(uuid::Uuid::new_v4().to_string());
-            if !task.is_stateful() {
-                return Ok((task, None, snapshots));
-            }
+            let following = match copy.take() {
+                Some(copy) => copy,
+                None => {
+                    let task = self.planned.fresh_task(&self.partitions)?;
+                    if !task.is_stateful() {
+                        return Ok((task, None, snapshots));
+                    }
+                    let following = snapshots.follow(client, task).await;
+                    following.map_err(|error| self.restore_error(error))?
+                }
+            };
             self.set_phase(Phase::Restoring);
             let progress = |read, total| self.report_restoring(read, total);
-            let restored = snapshots.restore(self.client.as_ref(), &mut task, progress).await;
-            match restored.map_err(|error| self.restore_error(error))? {
-                Restored::From(meta) => return Ok((task, meta, snapshots)),
-                Restored::Stale => {}
-            }
+            let restored = following.finish(client, progress).await;
+            snapshots = match restored.map_err(|error| self.restore_error(error))? {
+                Outcome::Restored(task, meta, snapshots) => return Ok((*task, meta, snapshots)),
+                Outcome::Stale(snapshots) => snapshots,
+            };
         }
     }
 
@@ -402,10 +418,7 @@ impl QueryRun {
     }
 
     fn restore_error(&self, error: RestoreError) -> RunError {
-        match error {
-            RestoreError::Client(error) => self.client_error("its changelog cannot be read")(error),
-            RestoreError::State(error) => self.planned.state_error(error),
-        }
+        self.planned.restore_error(error)
     }
 
     fn client_error(&self, doing: &'static str) -> impl Fn(ClientError) -> RunError {

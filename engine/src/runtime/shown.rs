@@ -89,6 +89,7 @@ impl Runtime {
             commit_interval,
             guarantee,
             batch_rows_max,
+            copies_wanted: 0,
             state_bytes_max: 0,
             sink_partitions: None,
             shown: Some(Arc::new(from)),

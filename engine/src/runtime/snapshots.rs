@@ -13,10 +13,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use broker::client::{Client, ClientError, ReaderEvent, ReaderOptions};
+use broker::client::{Client, ClientError, FetchedBatches, ReaderEvent, ReaderOptions};
 use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchError;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::now;
 use super::restore::bounds;
@@ -111,11 +112,11 @@ impl From<BatchError> for RestoreError {
 }
 
 /// What came of restoring.
-pub enum Restored {
-    /// Where to go on, if there was any state.
-    From(Option<Meta>),
+pub enum Outcome {
+    /// A task, and where it goes on, if there was any state.
+    Restored(Box<Task>, Option<Meta>, Snapshots),
     /// The snapshot is of another state and was cleared: a new task is to try again.
-    Stale,
+    Stale(Snapshots),
 }
 
 /// The snapshot of one task.
@@ -140,68 +141,19 @@ impl Snapshots {
         Snapshots { dir, name, changelog, bytes_max, disk: None, checkpoint_at }
     }
 
-    /// Takes up the task's state, and says how many of how many records have been read.
-    pub async fn restore(
-        &mut self,
-        client: &dyn Client,
-        task: &mut Task,
-        mut progress: impl FnMut(u64, u64),
-    ) -> Result<Restored, RestoreError> {
+    /// Begins to take up the task's state: with what an earlier run has left on disk.
+    pub async fn follow(self, client: &dyn Client, task: Task) -> Result<Following, RestoreError> {
         let (start, end) = bounds(client, &self.changelog).await?;
         let found = self.found(start, end)?;
         let mut restoring = Restoring::new(task, self.bytes_max);
-        let mut from = start;
-        let mut expected = None;
+        let (mut from, mut expected) = (start, None);
         if let Some((disk, checkpoint)) = found
             && let Some(state) = restoring.open(&disk)?
             && state == checkpoint.state
         {
             (from, expected) = (Offset(checkpoint.next).max(start), Some(state));
         }
-        self.read(client, &mut restoring, from, end, &mut progress).await?;
-        let (meta, disk) = restoring.finish()?;
-        self.disk = disk;
-        let found = meta.as_ref().map(|meta| meta.state.as_str());
-        if expected.is_some() && expected.as_deref() != found {
-            (self.disk, _) = (None, self.fresh()?);
-            return Ok(Restored::Stale);
-        }
-        Ok(Restored::From(meta))
-    }
-
-    async fn read(
-        &mut self,
-        client: &dyn Client,
-        restoring: &mut Restoring<'_>,
-        from: Offset,
-        end: Offset,
-        progress: &mut impl FnMut(u64, u64),
-    ) -> Result<(), RestoreError> {
-        let total = end.since(from).max(0) as u64;
-        progress(0, total);
-        if total == 0 {
-            return Ok(());
-        }
-        let options = ReaderOptions::partitions(vec![(self.changelog.clone(), from)]);
-        let mut reader = client.reader(options).await?;
-        loop {
-            let ReaderEvent::Batches(fetched) = reader.next().await? else { continue };
-            for batch in &fetched.batches {
-                for record in batch.records()?.iter() {
-                    let record = record?;
-                    restoring.take(record.key, record.value)?;
-                }
-            }
-            if restoring.wants_disk()
-                && let Some(disk) = self.fresh()?
-            {
-                restoring.spill(disk)?;
-            }
-            progress(fetched.next_offset.since(from).max(0) as u64, total);
-            if fetched.next_offset >= end {
-                return Ok(());
-            }
-        }
+        Ok(Following { snapshots: self, restoring, next: from, expected })
     }
 
     /// What an earlier run has left, if it can be of use.
@@ -287,5 +239,91 @@ impl Snapshots {
         let checkpoint =
             Checkpoint { state: task.state().to_owned(), next: next.0, at_ms: now().0 };
         Ok(disk.set_checkpoint(&checkpoint)?)
+    }
+}
+
+/// A task whose state is being taken up, record by record of its changelog.
+pub struct Following {
+    snapshots: Snapshots,
+    restoring: Restoring,
+    /// The next record to read.
+    next: Offset,
+    /// What the state is called that was found on disk.
+    expected: Option<String>,
+}
+
+impl Following {
+    /// Takes what was fetched. How many records are there that it has not taken.
+    fn take(&mut self, fetched: &FetchedBatches) -> Result<u64, RestoreError> {
+        for batch in &fetched.batches {
+            for record in batch.records()?.iter() {
+                let record = record?;
+                if record.offset >= self.next {
+                    self.restoring.take(record.key, record.value)?;
+                }
+            }
+        }
+        if self.restoring.wants_disk()
+            && let Some(disk) = self.snapshots.fresh()?
+        {
+            self.restoring.spill(disk)?;
+        }
+        self.next = fetched.next_offset.max(self.next);
+        Ok(fetched.end_offset.since(self.next).max(0) as u64)
+    }
+
+    /// Follows the changelog as it grows, until it is stopped; tells how far it is behind.
+    pub async fn keep_up(
+        &mut self,
+        client: &dyn Client,
+        stop: &CancellationToken,
+        mut behind: impl FnMut(u64),
+    ) -> Result<(), RestoreError> {
+        let changelog = self.snapshots.changelog.clone();
+        let (_, end) = bounds(client, &changelog).await?;
+        behind(end.since(self.next).max(0) as u64);
+        let options = ReaderOptions::partitions(vec![(changelog, self.next)]);
+        let mut reader = client.reader(options).await?;
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(()),
+                event = reader.next() => event?,
+            };
+            if let ReaderEvent::Batches(fetched) = event {
+                behind(self.take(&fetched)?);
+            }
+        }
+    }
+
+    /// Takes up all that is committed, and says how many of how many records have been read.
+    pub async fn finish(
+        mut self,
+        client: &dyn Client,
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Outcome, RestoreError> {
+        let changelog = self.snapshots.changelog.clone();
+        let (_, end) = bounds(client, &changelog).await?;
+        let first = self.next;
+        let total = end.since(first).max(0) as u64;
+        progress(0, total);
+        if self.next < end {
+            let options = ReaderOptions::partitions(vec![(changelog, self.next)]);
+            let mut reader = client.reader(options).await?;
+            while self.next < end {
+                let ReaderEvent::Batches(fetched) = reader.next().await? else { continue };
+                self.take(&fetched)?;
+                progress(self.next.since(first).max(0) as u64, total);
+            }
+        }
+        let Following { mut snapshots, restoring, expected, .. } = self;
+        let restored = restoring.finish(now())?;
+        snapshots.disk = restored.disk;
+        let found = restored.meta.as_ref().map(|meta| meta.state.as_str());
+        if expected.is_some() && expected.as_deref() != found {
+            (snapshots.disk, _) = (None, snapshots.fresh()?);
+            return Ok(Outcome::Stale(snapshots));
+        }
+        Ok(Outcome::Restored(Box::new(restored.task), restored.meta, snapshots))
     }
 }

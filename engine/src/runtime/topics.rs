@@ -22,11 +22,7 @@ const CHANGELOG_MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Creates what is missing: sources with the broker's default of partitions, sinks with as many
 /// as they ask for or as the query's first input has, dead letters, late rows and changelogs with
 /// one.
-pub async fn prepare(
-    client: &dyn Client,
-    planned: &[Planned],
-    shared: bool,
-) -> Result<Partitions, RunError> {
+pub async fn prepare(client: &dyn Client, planned: &[Planned]) -> Result<Partitions, RunError> {
     let mut known = Partitions::new();
     // Queries come after those whose output they read, so a sink is made before it is a source.
     for query in planned {
@@ -45,9 +41,6 @@ pub async fn prepare(
             // A row of a table stays until it is replaced or deleted, not until it is old.
             let topic = NewTopic { partitions: None, ..NewTopic::new(&*table.source.topic, 1) };
             ensure.topic(topic.with_config("retention.ms", -1)).await?;
-        }
-        if shared {
-            ensure.topic(NewTopic::new(query.tasks_topic(), query.tasks as i32)).await?;
         }
         match &query.topology.writes {
             Some(writes) => {

@@ -60,7 +60,7 @@ use exchange::{ExchangeReader, ExchangeWriter};
 use flow::Place;
 use keyed::keyed_rows;
 use output::{DeadLetter, Output};
-pub use restoring::Restoring;
+pub use restoring::{Restored, Restoring};
 use tables::Tables;
 
 #[cfg(test)]
@@ -254,6 +254,14 @@ impl Task {
             dirty: false,
             state: String::new(),
         })
+    }
+
+    /// Time begins to pass for its partitions: none has been idle so far.
+    fn begin_clocks(&mut self, now: WallTime) {
+        for (input, clock) in self.topology.inputs.iter().zip(&mut self.clocks) {
+            let partitions: Vec<i32> = clock.partitions().map(|of| of.partition).collect();
+            *clock = SourceClock::new(&input.source.watermark, partitions, now);
+        }
     }
 
     /// Whether there is state to keep in a changelog.

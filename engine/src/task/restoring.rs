@@ -13,22 +13,23 @@ use std::ops::Bound;
 
 use super::Task;
 use crate::operators::reason;
-use crate::state::changelog::{Change, META_KEY, Meta, Restored, StateError, StateId};
+use crate::state::changelog::Restored as Changelog;
+use crate::state::changelog::{Change, META_KEY, Meta, StateError, StateId};
 use crate::state::disk::DiskState;
-use crate::time::Watermark;
+use crate::time::{WallTime, Watermark};
 
 /// Entries after which memory is given back.
 const SETTLED_AFTER: usize = 65_536;
 
 /// A task that is taking up its state.
-pub struct Restoring<'t> {
-    task: &'t mut Task,
+pub struct Restoring {
+    task: Task,
     /// Which operator takes entries as they come.
     in_place: BTreeMap<StateId, usize>,
     /// Others whose entries are needed: their operators come later, or never.
     known: BTreeSet<StateId>,
     /// What is left of all other entries.
-    rest: Restored,
+    rest: Changelog,
     disk: Option<DiskState>,
     /// Bytes that maps may take; where there is no disk, there is no bound.
     bytes_max: usize,
@@ -38,8 +39,16 @@ pub struct Restoring<'t> {
     tail: Vec<Change>,
 }
 
-impl<'t> Restoring<'t> {
-    pub fn new(task: &'t mut Task, bytes_max: usize) -> Restoring<'t> {
+/// A task that has taken up its state.
+pub struct Restored {
+    pub task: Task,
+    /// Where to go on reading, if there was any state.
+    pub meta: Option<Meta>,
+    pub disk: Option<DiskState>,
+}
+
+impl Restoring {
+    pub fn new(task: Task, bytes_max: usize) -> Restoring {
         let nodes = task.topology.nodes.iter().zip(&task.operators).enumerate();
         let ids = nodes.map(|(at, (node, operator))| {
             (StateId::of(&node.fingerprint), at, operator.restores_in_place())
@@ -48,7 +57,7 @@ impl<'t> Restoring<'t> {
         Restoring {
             in_place: ids.iter().filter(|of| of.2).map(|&(id, at, _)| (id, at)).collect(),
             known: ids.iter().filter(|of| !of.2).map(|&(id, ..)| id).collect(),
-            rest: Restored::default(),
+            rest: Changelog::default(),
             disk: None,
             bytes_max,
             taken: 0,
@@ -140,10 +149,12 @@ impl<'t> Restoring<'t> {
         Ok(())
     }
 
-    /// All was taken. Where to go on reading, if there was any state.
-    pub fn finish(mut self) -> Result<(Option<Meta>, Option<DiskState>), StateError> {
+    /// All was taken.
+    pub fn finish(mut self, now: WallTime) -> Result<Restored, StateError> {
         self.settle()?;
-        let Restoring { task, rest, in_place, disk, .. } = self;
+        let Restoring { mut task, rest, in_place, disk, .. } = self;
+        // It may have been taking up its state for long.
+        task.begin_clocks(now);
         let operators = task.topology.kept_for();
         let in_maps = in_place.iter().map(|(id, &at)| {
             let maps = task.operators[at].maps();
@@ -151,9 +162,10 @@ impl<'t> Restoring<'t> {
         });
         let Some(meta) = rest.meta_beside(&operators, &in_maps.collect())? else {
             // A state that was reset has left the deletions of its entries.
-            return match task.maps().any(|map| !map.is_empty()) {
+            let any_left = task.maps().any(|map| !map.is_empty());
+            return match any_left {
                 true => Err(StateError::Damaged("its meta record is missing".into())),
-                false => Ok((None, disk)),
+                false => Ok(Restored { task, meta: None, disk }),
             };
         };
         task.state.clone_from(&meta.state);
@@ -196,6 +208,6 @@ impl<'t> Restoring<'t> {
                 clock.tell(writer, told.map(Watermark));
             }
         }
-        Ok((Some(meta), disk))
+        Ok(Restored { task, meta: Some(meta), disk })
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! - [`connection`]: a socket, the versions that both sides speak; [`question`]: what can be asked,
 //!   of this broker and of others alone; [`routing`]: nodes, retries;
+//! - [`members`]: being in a group;
 //! - [`topics`], [`configs`], [`groups`], [`offsets`], [`transactions`], [`cluster`]: what can be
 //!   asked and ordered.
 //!
@@ -21,6 +22,7 @@ pub mod cluster;
 pub mod configs;
 mod connection;
 pub mod groups;
+pub mod members;
 pub mod offsets;
 mod question;
 mod routing;

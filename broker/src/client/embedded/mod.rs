@@ -2,9 +2,11 @@
 //!
 //! - [`reader`]: batches from partitions, woken by appends;
 //! - [`group`]: the same as a member of a consumer group, [`assignment`]: who gets what in it;
+//! - [`coordinator`]: groups that share something else;
 //! - [`producer`]: batches to partitions, durable as asked, in transactions if asked.
 
 mod assignment;
+mod coordinator;
 mod group;
 mod producer;
 mod reader;
@@ -13,6 +15,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::member::GroupCoordinator;
 use super::{
     Client, ClientError, CommittedOffset, Isolation, NewTopic, OffsetSpec, Producer,
     ProducerOptions, ReadFrom, Reader, ReaderOptions, TopicInfo,
@@ -23,6 +26,7 @@ use crate::coordinator::transactions::TransactionError;
 use crate::ids::{Offset, TopicPartition};
 use crate::log::{AppendError, Partition, ReadError};
 use crate::topics::is_internal;
+use coordinator::EmbeddedCoordinator;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -108,6 +112,10 @@ impl Client for EmbeddedClient {
                 Ok(Box::new(reader))
             }
         }
+    }
+
+    async fn coordinator(&self) -> Result<Arc<dyn GroupCoordinator>, ClientError> {
+        Ok(Arc::new(EmbeddedCoordinator(self.broker.clone())))
     }
 
     async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>, ClientError> {

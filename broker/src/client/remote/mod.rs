@@ -28,6 +28,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
+use super::admin::members::RemoteCoordinator;
+use super::member::GroupCoordinator;
 use super::{
     Client, ClientError, CommittedOffset, Isolation, NewTopic, OffsetSpec, Producer,
     ProducerOptions, Reader, ReaderOptions, TopicInfo,
@@ -228,6 +230,14 @@ impl Client for RemoteClient {
 
     async fn reader(&self, options: ReaderOptions) -> Result<Box<dyn Reader>, ClientError> {
         Ok(Box::new(RemoteReader::open(&self.cluster, options).await?))
+    }
+
+    /// By a connection of our own: librdkafka has its own idea of what groups share.
+    async fn coordinator(&self) -> Result<Arc<dyn GroupCoordinator>, ClientError> {
+        let Cluster { address, options, .. } = &*self.cluster;
+        let coordinator = RemoteCoordinator::new(address, &options.client_id);
+        let unreachable = |reason| ClientError::Unreachable { address: address.clone(), reason };
+        Ok(Arc::new(coordinator.map_err(|error| unreachable(error.to_string()))?))
     }
 
     async fn producer(&self, options: ProducerOptions) -> Result<Box<dyn Producer>, ClientError> {

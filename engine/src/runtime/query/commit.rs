@@ -14,7 +14,7 @@ use broker::client::{ClientError, Committing};
 use broker::ids::{Offset, TopicPartition};
 use tokio::time::Instant;
 
-use super::{PURGE_INTERVAL, QueryRun, Running};
+use super::{PENDING_BYTES_MAX, PURGE_INTERVAL, QueryRun, Running};
 use crate::rows::Rows;
 use crate::runtime::{Phase, PrintedRows, ResumedFrom, RunError, now};
 use crate::state::changelog::Change;
@@ -42,6 +42,8 @@ pub(super) struct Standing {
     watermark: Option<Watermark>,
     lag: u64,
     account: Account,
+    /// Of what output may wait for a commit.
+    buffered_percent: u8,
     tables: Vec<(String, u64)>,
     resumed_from: Option<ResumedFrom>,
 }
@@ -54,6 +56,7 @@ impl Standing {
             watermark: task.watermark().filter(|watermark| *watermark != Watermark::MIN),
             lag: task.lag(),
             account: task.account(),
+            buffered_percent: 0,
             tables: task.tables().map(|(name, rows)| (name.to_owned(), rows)).collect(),
             resumed_from: running.resumed_from.clone(),
         }
@@ -73,11 +76,13 @@ impl QueryRun {
     /// Begins to write all there is, once what is being written has ended.
     pub(super) async fn commit(&self, running: &mut Running) -> Result<(), RunError> {
         self.settle(running).await?;
+        let buffered = running.task.pending_bytes().saturating_mul(100) / PENDING_BYTES_MAX;
         let commit = running.task.commit(now()).map_err(|error| self.task_error(error))?;
         let Commit { outputs, changes, derived, offsets, printed } = commit;
         let spills = running.snapshots.wants_disk(&mut running.task);
         running.committed_at = Some(Instant::now());
-        let standing = Standing::of(running);
+        let buffered_percent = u8::try_from(buffered).unwrap_or(u8::MAX);
+        let standing = Standing { buffered_percent, ..Standing::of(running) };
         let Some(writer) = running.writer.as_mut().filter(|_| !offsets.is_empty()) else {
             return self.tell(standing, printed).await;
         };
@@ -172,6 +177,7 @@ impl QueryRun {
             progress.watermark = standing.watermark;
             progress.lag = standing.lag;
             progress.account = standing.account;
+            progress.buffered_percent = standing.buffered_percent;
             progress.tables = standing.tables;
             progress.resumed_from = standing.resumed_from;
         });

@@ -38,7 +38,7 @@ impl Disk {
     }
 
     /// What is on disk, and the rest of the changelog.
-    pub fn restore(&self, task: &mut Task, changelog: &[Change]) -> Option<Meta> {
+    pub fn restore(&self, task: Task, changelog: &[Change]) -> (Task, Option<Meta>) {
         let bytes_max = if self.name.is_some() { 0 } else { usize::MAX };
         let mut restoring = Restoring::new(task, bytes_max);
         let mut disk = self.disk.borrow_mut();
@@ -53,9 +53,9 @@ impl Disk {
         for change in &changelog[from..] {
             restoring.take(Some(&change.key), change.value.as_deref()).unwrap();
         }
-        let (meta, opened) = restoring.finish().unwrap();
-        *disk = opened;
-        meta
+        let restored = restoring.finish(NOW).unwrap();
+        *disk = restored.disk;
+        (restored.task, restored.meta)
     }
 
     /// A transaction was written that ends there in the changelog. `spills`: nothing has changed

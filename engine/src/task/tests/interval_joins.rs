@@ -254,7 +254,7 @@ async fn rows_that_are_done_leave_the_changelog() {
         world.produce("b", 0, &[of(at * 1000, "y", at)]);
     }
     walk(&mut world, &[(0, 1, Fate::Commits), (1, 1, Fate::DiesAfterWriting)].repeat(50));
-    let mut restored = Restored::default();
+    let mut restored = Changelog::default();
     for change in &world.changelog {
         restored.apply(Some(&change.key), change.value.as_deref());
     }

@@ -12,7 +12,7 @@ use crate::testing::{source, timestamp};
 
 /// The tables of all operators, by what the changelog has.
 fn kept(world: &World) -> Vec<KeptTable> {
-    let mut restored = Restored::default();
+    let mut restored = Changelog::default();
     for change in &world.changelog {
         restored.apply(Some(&change.key), change.value.as_deref());
     }

@@ -1,0 +1,180 @@
+//! Members of groups, by the protocol that consumers use too.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use super::AdminError;
+use super::connection::Connection;
+use super::question::Question;
+use crate::client::ClientError;
+use crate::client::member::{Claim, GroupCoordinator};
+use crate::protocol::ErrorCode;
+use crate::protocol::messages::k10_find_coordinator::FindCoordinatorRequest;
+use crate::protocol::messages::k11_join_group::{JoinGroupRequest, JoinGroupResponse};
+use crate::protocol::messages::k12_heartbeat::HeartbeatRequest;
+use crate::protocol::messages::k13_leave_group::{LeaveGroupRequest, MemberIdentity};
+use crate::protocol::messages::k14_sync_group::{SyncGroupRequest, SyncGroupResponse};
+use crate::server::HostPort;
+
+/// The first version that asks for several coordinators at once.
+const FIND_FROM: i16 = 4;
+/// The first version with a timeout for rebalances of its own.
+const JOIN_FROM: i16 = 1;
+/// The first version in which members are named by a list.
+const LEAVE_FROM: i16 = 3;
+/// A heartbeat that takes longer is worth no more than none.
+const HEARTBEAT_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// The coordinators of a cluster's groups.
+pub struct RemoteCoordinator {
+    bootstrap: Vec<HostPort>,
+    client_id: String,
+    /// For what waits for other members.
+    waiting: Mutex<Option<Connection>>,
+    /// Heartbeats do not wait behind that.
+    beating: Mutex<Option<Connection>>,
+}
+
+impl RemoteCoordinator {
+    /// `bootstrap`: some of the cluster's brokers, `HOST:PORT` with commas between.
+    pub fn new(bootstrap: &str, client_id: &str) -> Result<RemoteCoordinator, AdminError> {
+        let address = |text: &str| {
+            text.trim().parse().map_err(|_| AdminError::Address(text.trim().to_owned()))
+        };
+        Ok(RemoteCoordinator {
+            bootstrap: bootstrap.split(',').map(address).collect::<Result<_, _>>()?,
+            client_id: client_id.to_owned(),
+            waiting: Mutex::default(),
+            beating: Mutex::default(),
+        })
+    }
+
+    /// A connection to the coordinator of a group, by the first broker that can be reached.
+    async fn open(&self, group: &str) -> Result<Connection, AdminError> {
+        let mut last = None;
+        for address in &self.bootstrap {
+            match self.open_by(address, group).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => _ = last.get_or_insert(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| AdminError::Address(String::new())))
+    }
+
+    async fn open_by(&self, address: &HostPort, group: &str) -> Result<Connection, AdminError> {
+        let mut connection = Connection::open(address, &self.client_id).await?;
+        let request = FindCoordinatorRequest {
+            coordinator_keys: vec![group.to_owned()],
+            ..FindCoordinatorRequest::default()
+        };
+        let found = connection.ask(FIND_FROM, request).await?.coordinators.into_iter().next();
+        let what = format!("coordinator of group '{group}'");
+        let none = || AdminError::refused(what.clone(), ErrorCode::COORDINATOR_NOT_AVAILABLE, None);
+        let found = found.ok_or_else(none)?;
+        super::check(found.error_code, found.error_message, &what)?;
+        let node = super::cluster::Node {
+            id: found.node_id,
+            host: found.host,
+            port: found.port,
+            rack: None,
+        };
+        Connection::open(&node.address(), &self.client_id).await
+    }
+
+    async fn ask<Q: Question>(
+        &self,
+        of: &Mutex<Option<Connection>>,
+        group: &str,
+        from_version: i16,
+        request: Q,
+    ) -> Result<Q::Answer, ClientError> {
+        let mut slot = of.lock().await;
+        // Taken out: a request that is given up half-way leaves no response to the next one.
+        let reused = slot.take();
+        let failed = |error| self.failed(error);
+        if let Some(mut connection) = reused {
+            match connection.ask(from_version, request.clone()).await {
+                // A broker closes connections on which nothing happens for long.
+                Err(AdminError::Broken { .. }) => {}
+                done => {
+                    *slot = Some(connection);
+                    return done.map_err(failed);
+                }
+            }
+        }
+        let mut connection = self.open(group).await.map_err(failed)?;
+        let done = connection.ask(from_version, request).await.map_err(failed);
+        *slot = Some(connection);
+        done
+    }
+
+    /// Who answered so looks after the group no more, or not yet.
+    async fn forget_if(&self, code: ErrorCode) {
+        if code.is_retriable() && code != ErrorCode::REBALANCE_IN_PROGRESS {
+            *self.waiting.lock().await = None;
+            *self.beating.lock().await = None;
+        }
+    }
+
+    fn failed(&self, error: AdminError) -> ClientError {
+        let address = self.bootstrap.first().map(ToString::to_string).unwrap_or_default();
+        let is_passing = match &error {
+            AdminError::Refused { code, .. } => code.is_retriable(),
+            AdminError::Unreachable { .. } | AdminError::Broken { .. } => true,
+            _ => false,
+        };
+        let reason = error.to_string();
+        match is_passing {
+            true => ClientError::Unreachable { address, reason },
+            false => ClientError::Refused { what: "sharing work in a group".to_owned(), reason },
+        }
+    }
+}
+
+#[async_trait]
+impl GroupCoordinator for RemoteCoordinator {
+    async fn join(&self, request: JoinGroupRequest) -> Result<JoinGroupResponse, ClientError> {
+        let group = request.group_id.clone();
+        let joined = self.ask(&self.waiting, &group, JOIN_FROM, request).await?;
+        self.forget_if(joined.error_code).await;
+        Ok(joined)
+    }
+
+    async fn sync(&self, request: SyncGroupRequest) -> Result<SyncGroupResponse, ClientError> {
+        let group = request.group_id.clone();
+        let synced = self.ask(&self.waiting, &group, 0, request).await?;
+        self.forget_if(synced.error_code).await;
+        Ok(synced)
+    }
+
+    async fn heartbeat(&self, claim: &Claim) -> Result<ErrorCode, ClientError> {
+        let request = HeartbeatRequest {
+            group_id: claim.group.clone(),
+            generation_id: claim.generation,
+            member_id: claim.member_id.clone(),
+            ..HeartbeatRequest::default()
+        };
+        let asked = self.ask(&self.beating, &claim.group, 0, request);
+        let Ok(answer) = tokio::time::timeout(HEARTBEAT_TIME_MAX, asked).await else {
+            let (address, reason) = (String::new(), "no answer to a heartbeat".to_owned());
+            return Err(ClientError::Unreachable { address, reason });
+        };
+        let code = answer?.error_code;
+        self.forget_if(code).await;
+        Ok(code)
+    }
+
+    async fn leave(&self, group: &str, member_id: &str) -> Result<(), ClientError> {
+        let member = MemberIdentity { member_id: member_id.to_owned(), ..Default::default() };
+        let request = LeaveGroupRequest {
+            group_id: group.to_owned(),
+            members: vec![member],
+            ..LeaveGroupRequest::default()
+        };
+        // By the connection on which nothing waits.
+        self.ask(&self.beating, group, LEAVE_FROM, request).await?;
+        Ok(())
+    }
+}
