@@ -80,7 +80,14 @@ impl Rows {
 
     /// The rows at these places, in this order, perhaps several times.
     pub fn take(&self, places: &UInt64Array) -> Result<Rows> {
-        let batch = take_record_batch(&self.batch, places)?;
+        // Arrow does not take rows without columns.
+        let batch = match self.batch.num_columns() {
+            0 => {
+                let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+                RecordBatch::try_new_with_options(self.batch.schema(), Vec::new(), &options)?
+            }
+            _ => take_record_batch(&self.batch, places)?,
+        };
         self.with_batch_of(batch, places)
     }
 

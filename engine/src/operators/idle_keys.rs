@@ -102,6 +102,10 @@ impl OperatorSpec for IdleKeysSpec {
         self.operator.distribution(side)
     }
 
+    fn to_all(&self, side: usize) -> Option<Arc<dyn PhysicalExpr>> {
+        self.operator.to_all(side)
+    }
+
     fn describe(&self, words: &Words) -> Described {
         let mut described = self.operator.describe(words);
         let ttl = duration_text(self.ttl_ms);

@@ -72,6 +72,11 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
         Distribution::Together
     }
 
+    /// Of that side, the rows that every task gets, whatever their key; those for which it holds.
+    fn to_all(&self, _side: usize) -> Option<Arc<dyn PhysicalExpr>> {
+        None
+    }
+
     /// What it does and keeps, for people.
     fn describe(&self, words: &Words) -> Described;
 

@@ -21,10 +21,13 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::{Result, exec_datafusion_err};
+use datafusion_expr::Operator as BinaryOperator;
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::{BinaryExpr, Column, IsNotNullExpr};
 
 use super::sides::{RowCodec, decode_time, encode_time};
 use super::tables::{Entries, KeptTable, RowsTable};
-use super::{Kept, Operator, OperatorSpec, Prepared};
+use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
@@ -47,6 +50,22 @@ pub struct NormalizeSpec {
     pub schema: SchemaRef,
     /// What the columns of the key are called: they follow.
     pub key: Vec<String>,
+    /// Records of one key are rows of one key.
+    pub is_by_record_key: bool,
+}
+
+/// Of rows that come in: those that say by nothing but the record's key which row is gone. `at`:
+/// where that key stands.
+pub fn deletes_by_record_key(at: usize) -> Arc<dyn PhysicalExpr> {
+    let key = Arc::new(IsNotNullExpr::new(Arc::new(Column::new("record_key", at))));
+    let deletes = Arc::new(Column::new("is_deletion", at + 1));
+    Arc::new(BinaryExpr::new(deletes, BinaryOperator::And, key))
+}
+
+/// Columns that stand side by side.
+pub fn columns_from(at: usize, names: &[String]) -> Vec<Arc<dyn PhysicalExpr>> {
+    let columns = names.iter().enumerate();
+    columns.map(|(place, name)| Arc::new(Column::new(name, at + place)) as _).collect()
 }
 
 /// Of rows that come in: wanted columns and key as they were decoded, the key of the record, and
@@ -69,6 +88,20 @@ impl fmt::Display for NormalizeSpec {
 impl OperatorSpec for NormalizeSpec {
     fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// By the table's key. A record without a value does not say it: its row is in one of the
+    /// tasks, and all the others know nothing of it.
+    fn distribution(&self, _side: usize) -> Distribution {
+        match self.is_by_record_key {
+            true => Distribution::by(columns_from(self.schema.fields().len(), &self.key)),
+            false => Distribution::Together,
+        }
+    }
+
+    fn to_all(&self, _side: usize) -> Option<Arc<dyn PhysicalExpr>> {
+        let at = self.schema.fields().len() + self.key.len();
+        self.is_by_record_key.then(|| deletes_by_record_key(at))
     }
 
     fn describe(&self, _words: &Words) -> Described {

@@ -27,11 +27,13 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
+use datafusion_physical_expr::PhysicalExpr;
 
 use super::filter_project::Stage;
+use super::normalize::{columns_from, deletes_by_record_key};
 use super::sides::{Codecs, Half, PAIRS_MAX, Role, RowCodec, Sides};
 use super::tables::{Entries, KeptTable, RowsTable, damaged};
-use super::{Kept, Operator, OperatorSpec, Prepared};
+use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
@@ -58,6 +60,10 @@ pub struct TemporalSpec {
     pub version: SchemaRef,
     /// What the row that was valid goes through.
     pub stage: Stage,
+    /// What the columns of the table's key are called.
+    pub key: Vec<String>,
+    /// Records of one key are rows of one key.
+    pub is_by_record_key: bool,
 }
 
 impl fmt::Display for TemporalSpec {
@@ -69,6 +75,20 @@ impl fmt::Display for TemporalSpec {
 impl OperatorSpec for TemporalSpec {
     fn schema(&self) -> &SchemaRef {
         &self.sides.schema
+    }
+
+    /// By the table's key, as it is in the records and as the stream has it.
+    fn distribution(&self, side: usize) -> Distribution {
+        match (self.is_by_record_key, side) {
+            (false, _) => Distribution::Together,
+            (true, 0) => Distribution::by(self.sides.of[0].keys.iter().cloned()),
+            (true, _) => Distribution::by(columns_from(self.version.fields().len(), &self.key)),
+        }
+    }
+
+    fn to_all(&self, side: usize) -> Option<Arc<dyn PhysicalExpr>> {
+        let at = self.version.fields().len() + self.key.len();
+        (self.is_by_record_key && side == 1).then(|| deletes_by_record_key(at))
     }
 
     fn describe(&self, words: &Words) -> Described {

@@ -26,7 +26,7 @@ use broker::client::partition_for_key;
 use datafusion_common::Result as Evaluates;
 
 use crate::operators::aggregate::AggregateSpec;
-use crate::operators::filter_project::evaluate;
+use crate::operators::filter_project::{evaluate, mask};
 use crate::rows::Rows;
 use crate::time::{ExchangeClock, Progress, Watermark};
 use crate::topology::{Exchange, Port, Writes};
@@ -93,7 +93,15 @@ impl ExchangeWriter {
         let keys = self.exchange.keys.iter().map(|key| evaluate(&rows.batch, key.as_ref()));
         let keys = codec.convert_columns(&keys.collect::<Evaluates<Vec<_>>>()?)?;
         let mut places: Vec<Vec<u64>> = vec![Vec::new(); self.exchange.tasks];
+        let to_all = match &self.exchange.to_all {
+            Some(to_all) => Some(mask(&rows.batch, to_all.as_ref())?),
+            None => None,
+        };
         for (row, key) in keys.iter().enumerate() {
+            if to_all.as_ref().is_some_and(|to_all| to_all.value(row)) {
+                places.iter_mut().for_each(|places| places.push(row as u64));
+                continue;
+            }
             let partition = partition_for_key(key.data(), self.exchange.tasks as i32);
             places[partition as usize].push(row as u64);
         }

@@ -23,7 +23,7 @@ use crate::operators::normalize::{NormalizeSpec, schema_of_records};
 use crate::operators::sides::{Role, Side, Sides};
 use crate::operators::temporal_join::TemporalSpec;
 use crate::operators::updating_join::UpdatingJoinSpec;
-use crate::pipeline::{Source, SourceKind};
+use crate::pipeline::{ColumnFrom, Format, Source, SourceKind};
 use crate::plan::as_of;
 use crate::plan::joins::{event_after_ms, time_bounds};
 use crate::plan::windows::trace;
@@ -198,9 +198,15 @@ impl Lowering<'_> {
         )?;
         let sides = Arc::new(self.sides(&join)?);
         let records = Stage::new(decoded);
+        let spec = TemporalSpec {
+            sides,
+            version,
+            stage,
+            key: key.iter().map(|&column| source.columns[column].name.clone()).collect(),
+            is_by_record_key: is_by_record_key(&source, key),
+        };
         let input = Input { source, projection, stage: records, to: Port::Sink, by_key: true };
         let table = self.built.input(input);
-        let spec = TemporalSpec { sides, version, stage };
         Ok(self.built.node(vec![flow, table], Arc::new(spec), Changes::Final))
     }
 
@@ -414,7 +420,8 @@ impl Lowering<'_> {
             Arc::new(Column::new(name, behind)) as Arc<dyn PhysicalExpr>
         });
         let keys = vec![keys.collect()];
-        let spec = Arc::new(NormalizeSpec { schema: rows, key: names });
+        let is_by_record_key = is_by_record_key(source, key);
+        let spec = Arc::new(NormalizeSpec { schema: rows, key: names, is_by_record_key });
         let spec = self.forgetting_by(spec, keys);
         let mut flow = self.built.node(vec![flow], spec, Changes::Updating);
         for step in stage.into_steps() {
@@ -499,6 +506,14 @@ impl Lowering<'_> {
             }
         }
     }
+}
+
+/// Whether records of one key are rows of one key, always: then a record that only deletes can go
+/// to every task, for none of them but the one that has its row knows of its key. Where the key
+/// stands in the value, one record key may have brought several rows in turn.
+fn is_by_record_key(source: &Source, key: &[usize]) -> bool {
+    let is_of_key = |&column: &usize| source.columns[column].from == ColumnFrom::Key;
+    key.iter().all(is_of_key) || source.format == Format::DebeziumJson
 }
 
 /// Whether one side only says by its keys which rows of the other come out, and that is a table.

@@ -582,7 +582,11 @@ impl fmt::Display for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys: Vec<String> = self.keys.iter().map(|key| key.to_string()).collect();
         let keys = if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
-        write!(f, "exchange {} by {keys}, {} tasks", self.topic, self.tasks)
+        write!(f, "exchange {} by {keys}", self.topic)?;
+        if let Some(to_all) = &self.to_all {
+            write!(f, ", to all where {to_all}")?;
+        }
+        write!(f, ", {} tasks", self.tasks)
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Exchange {
     pub schema: SchemaRef,
     /// Rows with equal values meet; all of them do if there are none.
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
+    /// Rows for which this holds go to every task.
+    pub to_all: Option<Arc<dyn PhysicalExpr>>,
     /// How many parts write it.
     pub writers: usize,
     /// Tasks of each part.
@@ -110,10 +112,15 @@ fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
             },
             Port::Sink => Vec::new(),
         };
+        let to_all = match to {
+            Port::Node { node, side } => whole.nodes[node].operator.to_all(side),
+            Port::Sink => None,
+        };
         let exchange = Arc::new(Exchange {
             topic: format!("{id}-{number}of{tasks}-repartition"),
             schema,
             keys,
+            to_all,
             writers,
             tasks,
             future_bound,

@@ -1,23 +1,38 @@
 //! A query cut into parts of several tasks answers what one task answers.
 
+use arrow::datatypes::DataType;
+
+use super::table_joins::{Edit, edits, final_rows, log, people};
 use super::*;
+use crate::pipeline::{ColumnFrom, SourceKind};
+use crate::testing::{source, timestamp};
 use crate::topology::split;
 
 /// All tasks of a query, and the topics between them.
-struct Cluster {
+pub(super) struct Cluster {
     parts: Vec<Topology>,
     tasks: usize,
     logs: BTreeMap<TopicPartition, Vec<LogBatch>>,
     /// By part and task: what it has committed.
     committed: BTreeMap<(usize, usize), (Vec<Change>, BTreeMap<TopicPartition, Offset>)>,
     /// What has come out at the end.
-    sink: World,
+    pub(super) sink: World,
 }
 
 impl Cluster {
     fn new(whole: Topology, tasks: usize, logs: &[Vec<Vec<Event>>]) -> Cluster {
+        let mut inputs = World::new(whole.clone());
+        inputs.fill(logs);
+        Cluster::of(whole, tasks, inputs.inputs)
+    }
+
+    pub(super) fn of(
+        whole: Topology,
+        tasks: usize,
+        inputs: BTreeMap<TopicPartition, Vec<LogBatch>>,
+    ) -> Cluster {
         let mut sink = World::new(whole.clone());
-        sink.fill(logs);
+        sink.inputs = inputs;
         let mut logs = sink.inputs.clone();
         let parts = split(whole, "p-q", tasks);
         for part in &parts {
@@ -59,10 +74,10 @@ impl Cluster {
             sink_partitions: 2,
             topology,
         };
-        let mut started = Task::new(setup, NOW).unwrap();
+        let started = Task::new(setup, NOW).unwrap();
         let nothing = Default::default();
         let (changelog, offsets) = self.committed.get(&(part, task)).unwrap_or(&nothing);
-        Disk::default().restore(&mut started, changelog);
+        let (mut started, _) = Disk::default().restore(started, changelog);
         for partition in partitions {
             let next = offsets.get(&partition).copied().unwrap_or_default();
             let position = Position { next, end: self.end(&partition) };
@@ -107,7 +122,7 @@ impl Cluster {
         self.sink.write(Commit { outputs: outside, ..commit });
     }
 
-    fn walk(&mut self, steps: &[(usize, usize, Fate)]) {
+    pub(super) fn walk(&mut self, steps: &[(usize, usize, Fate)]) {
         let mut running: BTreeMap<(usize, usize), (Task, Option<Commit>)> = BTreeMap::new();
         for &(choice, max, fate) in steps {
             let (part, task) = (choice % self.parts.len(), choice / 7 % self.tasks);
@@ -148,7 +163,7 @@ impl Cluster {
         }
     }
 
-    fn run_to_end(&mut self) {
+    pub(super) fn run_to_end(&mut self) {
         for part in 0..self.parts.len() {
             for task in 0..self.tasks {
                 let mut at_work = self.start(part, task);
@@ -161,6 +176,108 @@ impl Cluster {
                 self.write(part, task, at_work.commit(NOW).unwrap());
             }
         }
+    }
+}
+
+/// A table whose key is that of its records, so that tasks can share it.
+fn keyed(mut source: Source, key: usize) -> Source {
+    source.columns[key].from = ColumnFrom::Key;
+    source.kind = SourceKind::Table { key: vec![key] };
+    source
+}
+
+/// The edits of a table in partitions, by their ids.
+fn partitioned(topic: &str, edits: &[Vec<Edit>]) -> BTreeMap<TopicPartition, Vec<LogBatch>> {
+    let of = |partition: i64| {
+        let is_own = |edit: &&Edit| match edit {
+            Edit::Put { id, .. } | Edit::Delete { id } => id % 2 == partition,
+        };
+        let own = edits.iter().map(|batch| batch.iter().filter(is_own).cloned().collect());
+        let own: Vec<Vec<Edit>> = own.filter(|batch: &Vec<Edit>| !batch.is_empty()).collect();
+        (TopicPartition::new(topic, partition as i32), log(&own))
+    };
+    (0..2).map(of).collect()
+}
+
+/// Queries over tables, and the columns of the sink's key.
+const OF_TABLES: [(&str, &[usize]); 5] = [
+    ("SELECT id, key, n FROM l WHERE n > 0", &[0]),
+    ("SELECT key, count(*) AS c, sum(n) AS s FROM l GROUP BY key", &[0]),
+    ("SELECT l.id AS lid, r.id AS rid, r.n FROM l JOIN r ON l.n = r.id", &[0, 1]),
+    ("SELECT l.id AS lid, r.id AS rid, r.n FROM l FULL JOIN r ON l.id = r.id", &[0, 1]),
+    ("SELECT id, key FROM l WHERE id IN (SELECT n FROM r)", &[0]),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Tables shared by their keys, deletions among their records.
+    #[test]
+    fn tables_that_tasks_share_fold_to_batch_sql_through_crashes(
+        left in edits(),
+        right in edits(),
+        tasks in 2..4usize,
+        steps in prop::collection::vec((0..1000usize, 1..3usize, fate()), 0..60),
+    ) {
+        let (l, r) = (keyed(people("l"), 0), keyed(people("r"), 0));
+        block_on(async {
+            for (sql, key) in OF_TABLES {
+                let mut topology = topology(sql, &[&l, &r]).await.unwrap();
+                topology.sink.key = key.to_vec();
+                let mut inputs = partitioned("l", &left);
+                inputs.append(&mut partitioned("r", &right));
+                let mut cluster = Cluster::of(topology, tasks, inputs);
+                let shared = cluster.parts.iter().flat_map(|part| &part.exchanges);
+                let by_key = shared.filter(|input| input.exchange.to_all.is_some());
+                assert!(by_key.count() > 0, "{sql}");
+                cluster.walk(&steps);
+                cluster.run_to_end();
+                let rows = [(&l, vec![final_rows(&l, &left)]), (&r, vec![final_rows(&r, &right)])];
+                let batch = answer(&batch_engine(&rows), sql).await;
+                assert_same(&cluster.sink.rows(), &batch);
+            }
+        });
+    }
+
+    /// A stream and a table as it was, shared by the table's key.
+    #[test]
+    fn a_table_as_it_was_that_tasks_share_answers_as_in_one_task(
+        logs in prop::collection::vec(
+            prop::collection::vec(prop::collection::vec(event(), 1..12), 0..6), 1..3,
+        ),
+        versions in prop::collection::vec(("[ab]{0,1}", 0..100_000i64, prop::option::weighted(0.8, 0..9i64)), 0..30),
+        tasks in 2..4usize,
+        steps in prop::collection::vec((0..1000usize, 1..3usize, fate()), 0..60),
+    ) {
+        let a = patient(events("a"));
+        let columns = [("at", timestamp()), ("key", DataType::Utf8), ("rate", DataType::Int64)];
+        let rates = patient(keyed(source("rates", Format::Json, &columns), 1));
+        let mut builder = BatchBuilder::default();
+        for (key, at, rate) in &versions {
+            let value = rate.map(|rate| format!(r#"{{"at": {at}, "rate": {rate}}}"#));
+            builder.append(*at, Some(key.as_bytes()), value.as_deref().map(str::as_bytes));
+        }
+        let log = match versions.is_empty() {
+            true => Vec::new(),
+            false => vec![builder.build(ProducerStamp::NONE).stamped(Offset::ZERO, LeaderEpoch(0))],
+        };
+        block_on(async {
+            for kind in ["JOIN", "LEFT JOIN"] {
+                let sql = format!(
+                    "SELECT a.key, a.n, rates.rate FROM a {kind} rates
+                     ON a.key = rates.key AND system_time_as_of(a.ts, rates.at)"
+                );
+                let topology = topology(&sql, &[&a, &rates]).await.unwrap();
+                let mut alone = World::new(topology.clone());
+                alone.fill(&logs);
+                alone.inputs.insert(TopicPartition::new("rates", 0), log.clone());
+                let mut cluster = Cluster::of(topology, tasks, alone.inputs.clone());
+                alone.run_to_end();
+                cluster.walk(&steps);
+                cluster.run_to_end();
+                assert_same(cluster.sink.out(), alone.out());
+            }
+        });
     }
 }
 

@@ -23,7 +23,7 @@ fn edit() -> impl Strategy<Value = Edit> {
 }
 
 /// Edits as batches of a table's topic.
-fn edits() -> impl Strategy<Value = Vec<Vec<Edit>>> {
+pub(super) fn edits() -> impl Strategy<Value = Vec<Vec<Edit>>> {
     prop::collection::vec(prop::collection::vec(edit(), 1..6), 0..10)
 }
 
