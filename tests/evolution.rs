@@ -5,10 +5,8 @@ mod fixture;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use fixture::{PATIENCE, Running, fail, stdout, succeed, succeed_with};
+use fixture::{Running, fail, stdout, succeed, succeed_with};
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -207,53 +205,4 @@ fn what_follows_the_state_may_change() {
     let consume = ["consume", "totals", "--data-dir", "data", "--until-end"];
     let totals = stdout(&succeed(dir, &consume));
     assert_eq!(totals.lines().last().unwrap(), r#"{"total":150}"#, "from the first order");
-}
-
-/// Rows that are between two tasks when the file is changed were written without the new column.
-#[test]
-fn tasks_that_share_a_query_go_on_together() {
-    let dir = tempdir().unwrap();
-    let dir = dir.path();
-    let by = |calls: &str| {
-        let sql = format!(
-            "SELECT window_start, customer, {calls} FROM TUMBLE(orders, at, INTERVAL '1' MINUTE)
-             GROUP BY window_start, window_end, customer"
-        );
-        file("SET 'tasks' = '3';\n", &[("per_minute", &sql)])
-    };
-    let first = by("count(*) AS n");
-    fs::write(dir.join("shop.sql"), &first).unwrap();
-    let (broker, address) = Running::broker(dir);
-    succeed(
-        dir,
-        &["topics", "create", "orders", "--partitions", "1", "--bootstrap-server", &address],
-    );
-    broker.interrupt();
-    let open = [("ada", 10, 1), ("bob", 20, 2), ("ada", 30, 3)];
-    // Nothing comes out before the minute is over.
-    let (running, address) = start(dir, &first, &[]);
-    produce(dir, &address, &open);
-    let get = ["state", "get", "--data-dir", "data", "shop.sql", "--json"];
-    let deadline = Instant::now() + PATIENCE;
-    while !stdout(&succeed(dir, &get)).contains(r#""customer":"ada","n":2"#) {
-        assert!(Instant::now() < deadline, "the orders were not read");
-        thread::sleep(Duration::from_millis(50));
-    }
-    stop(running);
-    let said = run(
-        dir,
-        &by("count(*) AS n, sum(amount) AS total, max(id) AS last"),
-        &[],
-        "per_minute",
-        &[("ada", 5, 50), ("zoe", 1, 70)],
-        2,
-    );
-    assert!(
-        said.contains("sum(orders.amount), max(orders.id) begin with the rows from now on"),
-        "{said}"
-    );
-    let rows = latest(dir, "per_minute", "customer");
-    let told = |row: &Value| (row["n"].clone(), row["total"].clone());
-    assert_eq!(told(&rows["ada"]), (3.into(), 5.into()));
-    assert_eq!(rows["bob"]["n"], 1);
 }

@@ -63,8 +63,7 @@ pub struct RunArgs {
     /// Forget what earlier runs have computed and read, and start from the beginning
     #[arg(long)]
     reset_state: bool,
-    /// How many other workers keep a copy of each task's state; as the file says (`standby_replicas`)
-    /// if left out
+    /// How many other workers keep a copy of each task's state; as the file says if left out
     #[arg(long, value_name = "NUMBER", value_parser = standby_replicas)]
     standby_replicas: Option<usize>,
     /// Say of queries that write nothing why: what they read, what dropped it, what it waits for

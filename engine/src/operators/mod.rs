@@ -84,8 +84,8 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
     fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>>;
 
     /// What its state depends on, where parts of that may come and go while the rest is kept;
-    /// `text` says what an expression over its rows is made of. `None`: all that its `Display` says, and
-    /// all that comes in.
+    /// `text` says what an expression over its rows is made of. `None`: all that `Display` says,
+    /// and all that comes in.
     fn identity(&self, _text: &ExprText<'_>) -> Option<Identity> {
         None
     }

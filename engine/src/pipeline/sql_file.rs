@@ -259,6 +259,16 @@ impl FileReader<'_> {
         duration.map_err(mistake).ok()
     }
 
+    fn read_standby_replicas(&mut self, key: &Named, value: &Named) {
+        match value.text.parse() {
+            Ok(copies) if copies <= STANDBY_REPLICAS_MAX => self.settings.standby_replicas = copies,
+            _ => {
+                let message = format!("'{}' must be from 0 to {STANDBY_REPLICAS_MAX}", key.text);
+                self.mistakes.push(Diagnostic::error(message, value.span.clone()));
+            }
+        }
+    }
+
     fn read_set(&mut self, cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {
         let key = cursor.key()?;
         cursor.expect(&Token::Eq, "after the key")?;
@@ -313,16 +323,7 @@ impl FileReader<'_> {
                     self.mistakes.push(Diagnostic::error(message, value.span));
                 }
             },
-            "standby.replicas" => match value.text.parse::<usize>() {
-                Ok(copies) if copies <= STANDBY_REPLICAS_MAX => {
-                    self.settings.standby_replicas = copies;
-                }
-                _ => {
-                    let message =
-                        format!("'{}' must be from 0 to {STANDBY_REPLICAS_MAX}", key.text);
-                    self.mistakes.push(Diagnostic::error(message, value.span));
-                }
-            },
+            "standby.replicas" => self.read_standby_replicas(&key, &value),
             "pipeline.name" => {
                 check_pipeline(&value, self.mistakes);
                 self.name = value;

@@ -1,5 +1,6 @@
 //! `x = ANY (SELECT …)` to `x IN (SELECT …)`, and `x <> ALL (SELECT …)` to `x NOT IN (SELECT …)`:
-//! the same in SQL, NULLs included, and a join on what is equal. Other comparisons stay as they are.
+//! the same in SQL, NULLs included, and a join on what is equal. Other comparisons stay as they
+//! are.
 
 use std::ops::ControlFlow;
 

@@ -20,7 +20,8 @@
 //!   forgetting all of it;
 //! - [`shown`]: queries whose rows are shown and written nowhere; [`kept`]: what a query keeps, for
 //!   people to look at;
-//! - [`workers`]: tasks that processes share, by the rule of [`shares`]; [`progress`]: what all tasks report.
+//! - [`workers`]: tasks that processes share, by the rule of [`shares`];
+//!   [`progress`]: what all tasks report.
 //!
 //! Names that are kept in the broker: group and transactional id `<pipeline>-<query>`, changelog
 //! topic `<pipeline>-<query>-changelog`. Where N > 1 tasks share a query, it has parts: task T of
@@ -94,7 +95,7 @@ pub struct RuntimeOptions {
     /// Other processes may run the same pipelines: each takes some of the tasks. Without it,
     /// whoever starts last runs all of them. Not together with `until_end`.
     pub shared: bool,
-    /// How many other workers keep a copy of each task's state, if not as many as the pipeline says.
+    /// How many other workers keep a copy of each task's state, if not as the pipeline says.
     pub standby_replicas: Option<usize>,
     /// Where state goes that is too large for memory; without it, all of it stays in memory.
     pub state_dir: Option<PathBuf>,

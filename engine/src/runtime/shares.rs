@@ -281,8 +281,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever comes and goes, in the end all tasks run, once each and evenly; those of a worker
-        /// that is gone go to copies, and others begin cold only where there are none.
+        /// Whoever comes and goes, in the end all tasks run, once each and evenly; those of a
+        /// worker that is gone go to copies, and others begin cold only where there are none.
         #[test]
         fn tasks_end_up_evenly_and_never_run_twice(
             workers in 1..4usize,
