@@ -82,7 +82,7 @@ fn row(query: &Value, now_ms: u64) -> Vec<String> {
         number(query, "rows_in"),
         number(query, "rows_out"),
         number(query, "lag"),
-        format!("{} %", number(query, "buffered_percent")),
+        query["buffered_percent"].as_u64().map_or_else(String::new, |part| format!("{part} %")),
         watermark_ms.map(|at| Watermark(at).to_string()).unwrap_or_default(),
         behind.map(span).unwrap_or_default(),
         number(query, "windows"),
@@ -125,7 +125,7 @@ mod tests {
             "queries": [
                 { "query": "large", "phase": "running", "rows_in": 27_004, "rows_out": 12,
                   "rows_in_per_s": 1_234.5, "rows_out_per_s": 1.0, "lag": 0, "windows": 0,
-                  "entries": 0, "late": 0, "watermark_ms": null,
+                  "entries": 0, "late": 0, "watermark_ms": null, "buffered_percent": 3,
                   "dropped": [{ "why": "where amount > 100.0", "at": "a.toml:3", "rows": 26_992 }] },
                 { "query": "hours", "phase": "running", "rows_in": 27_004, "rows_out": 12,
                   "lag": 17, "windows": 2, "entries": 31, "late": 1,
@@ -135,9 +135,9 @@ mod tests {
         });
         expect![[r#"
             process 7
-            query  phase     in/s  out/s  rows in  rows out  lag  watermark             behind  windows  entries  late
-            large  running  1,234      1   27,004        12    0                                      0        0     0
-            hours  running                 27,004        12   17  2023-11-14T22:13:20  100.0 s        2       31     1
+            query  phase     in/s  out/s  rows in  rows out  lag  buffer  watermark             behind  windows  entries  copies  late
+            large  running  1,234      1   27,004        12    0     3 %                                      0        0             0
+            hours  running                 27,004        12   17          2023-11-14T22:13:20  100.0 s        2       31             1
 
             connector  state      records
             file       caught up   27,004
