@@ -156,11 +156,8 @@ impl QueryRun {
             }
             task.start_at(partition, *position, now());
         }
-        let has_come =
-            places.iter().any(|place| place.note.is_some_and(|note| note.latest_ms.is_some()));
-        if has_come || places.is_empty() {
-            // Whoever reads what this task writes hears how far it has come, new rows or not; or
-            // that it has nothing to read, and is not to be waited for.
+        if places.iter().any(|place| place.note.is_some_and(|note| note.latest_ms.is_some())) {
+            // Whoever reads what this task writes hears how far it has come, new rows or not.
             task.tick(now()).map_err(|error| self.task_error(error))?;
         }
         let assigned = places.iter().map(|place| (place.partition.clone(), place.position.next));
