@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use broker::client::{Client, NewTopic, ProducerOptions};
+use broker::client::{Client, ProducerOptions};
 use broker::ids::TopicPartition;
 use broker::record::BatchBuilder;
 use connectors::{ConnectorConfig, ConnectorState, Worker, validate};
@@ -16,7 +16,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::server::{Answer, TestServer};
-use super::support::{connector, options, process, read};
+use super::support::{connector, ensure_topic, options, process, read};
 
 fn sink(dir: &Path, url: &str, more: &str) -> ConnectorConfig {
     let common = "connector.class=http-sink\ntopics=t\nretry.backoff.ms=5";
@@ -25,9 +25,7 @@ fn sink(dir: &Path, url: &str, more: &str) -> ConnectorConfig {
 
 /// Records with keys, of which an empty one is none, and values, of which `-` is none.
 async fn produce(client: &dyn Client, records: &[(&str, &str)]) {
-    if client.topic("t").await.unwrap().is_none() {
-        client.create_topic(&NewTopic::new("t", 1)).await.unwrap();
-    }
+    ensure_topic(client, "t").await;
     let mut producer = client.producer(ProducerOptions::default()).await.unwrap();
     let mut batch = BatchBuilder::default();
     for (key, value) in records {

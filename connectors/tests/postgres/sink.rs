@@ -4,22 +4,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use broker::client::{Client, CommittedOffset, NewTopic, ProducerOptions, TransactionOffsets};
+use broker::client::{Client, CommittedOffset, ProducerOptions, TransactionOffsets};
 use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchBuilder;
 use connectors::{ConnectorConfig, ConnectorState, Worker};
 
 use crate::server::Postgres;
-use crate::support::{connector, options, process, reaches, values};
+use crate::support::{connector, ensure_topic, options, process, reaches, values};
 use crate::{PLAIN, failure};
 
 /// A key and a value, of which either may be missing.
 type Given<'a> = (Option<&'a str>, Option<&'a str>);
 
 async fn produce(client: &dyn Client, topic: &str, records: &[Given<'_>]) {
-    if client.topic(topic).await.unwrap().is_none() {
-        client.create_topic(&NewTopic::new(topic, 1)).await.unwrap();
-    }
+    ensure_topic(client, topic).await;
     let mut producer = client.producer(ProducerOptions::default()).await.unwrap();
     let mut batch = BatchBuilder::default();
     for (key, value) in records {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use broker::broker::{Broker, BrokerConfig};
 use broker::client::embedded::EmbeddedClient;
 use broker::client::{
-    Client, Isolation, NewTopic, OffsetSpec, ProducerOptions, ReaderEvent, ReaderOptions,
+    Client, ClientError, Isolation, NewTopic, OffsetSpec, ProducerOptions, ReaderEvent,
+    ReaderOptions,
 };
 use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchBuilder;
@@ -90,11 +91,21 @@ pub async fn values(client: &dyn Client, topic: &str) -> Vec<String> {
     records.into_iter().map(|(_, value)| value.unwrap()).collect()
 }
 
+/// Makes a topic of one partition unless it is there. The sink that reads it makes it too, and
+/// may be quicker at any moment.
+pub async fn ensure_topic(client: &dyn Client, topic: &str) {
+    if client.topic(topic).await.unwrap().is_some() {
+        return;
+    }
+    match client.create_topic(&NewTopic::new(topic, 1)).await {
+        Ok(()) | Err(ClientError::TopicExists(_)) => {}
+        Err(error) => panic!("topic {topic}: {error}"),
+    }
+}
+
 /// Produces values to a partition, durably.
 pub async fn produce(client: &dyn Client, topic: &str, partition: i32, values: &[String]) {
-    if client.topic(topic).await.unwrap().is_none() {
-        client.create_topic(&NewTopic::new(topic, 1)).await.unwrap();
-    }
+    ensure_topic(client, topic).await;
     let mut producer = client.producer(ProducerOptions::default()).await.unwrap();
     let mut batch = BatchBuilder::default();
     for value in values {
