@@ -276,6 +276,28 @@ async fn several_tasks_share_a_query() {
     assert_eq!(delays(&world).await, batch);
 }
 
+/// More tasks than partitions: those with nothing to read never said that they were idle, and no
+/// window closed while the pipeline ran.
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_without_a_partition_hold_no_window_open() {
+    let mut pipeline = flight_delays("flight-delays.toml");
+    pipeline.settings.tasks = 3;
+    let mut source = (*pipeline.sources[0]).clone();
+    source.watermark.idle_timeout = Duration::from_millis(100);
+    pipeline.sources = vec![Arc::new(source)];
+    let world = World::new().await;
+    world.create("flights", 1).await;
+    world.produce("flights", 0, &flights()).await;
+    let runtime = world.start(&[&pipeline]);
+    let batch = by_group(batch_delays(&pipeline).await);
+    let mut progress = runtime.progress();
+    let all_closed =
+        progress.wait_for(|queries| queries[0].counts.rows_out as usize == batch.len());
+    tokio::time::timeout(Duration::from_secs(60), all_closed).await.expect("they close").unwrap();
+    runtime.stop_and_wait().await;
+    assert_eq!(delays(&world).await, batch);
+}
+
 /// Workers come and go while rows do: tasks move with their state, nothing is lost or doubled.
 #[tokio::test(flavor = "multi_thread")]
 async fn workers_share_the_tasks_of_a_query() {

@@ -62,7 +62,7 @@ use broker::ids::{Offset, TopicPartition};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::pipeline::Pipeline;
 use crate::rows::Rows;
@@ -104,11 +104,12 @@ pub struct RuntimeOptions {
     pub filling: Option<watch::Receiver<BTreeSet<String>>>,
 }
 
-/// Pipelines at work.
+/// Pipelines at work. Dropped, they stop as with [`Runtime::stop`].
 #[derive(Debug)]
 pub struct Runtime {
     complete: watch::Sender<bool>,
     stop: CancellationToken,
+    _stopped_when_dropped: DropGuard,
     progress: watch::Receiver<Vec<QueryProgress>>,
     prepared: watch::Receiver<Option<Prepared>>,
     printed: Option<mpsc::Receiver<PrintedRows>>,
@@ -273,8 +274,15 @@ impl Runtime {
             stop: stop.clone(),
         };
         let run = tokio::spawn(started.run(planned));
-        let (progress, printed, prepared) = (progress_seen, Some(printed), prepared_seen);
-        Ok(Runtime { complete, stop, progress, prepared, printed, run })
+        Ok(Runtime {
+            complete,
+            _stopped_when_dropped: stop.clone().drop_guard(),
+            stop,
+            progress: progress_seen,
+            prepared: prepared_seen,
+            printed: Some(printed),
+            run,
+        })
     }
 
     /// Says that everything that is to come is in the input topics: queries read what is there
@@ -303,8 +311,8 @@ impl Runtime {
         self.progress.clone()
     }
 
-    /// Rows of the queries that print. To be taken once and read until it ends; if it is never
-    /// taken, nothing waits for it.
+    /// Rows of the queries that print. To be taken once and read until it ends, or dropped: while
+    /// neither is done, and [`Runtime::finished`] not called, queries that print wait for it.
     pub fn printed(&mut self) -> Option<mpsc::Receiver<PrintedRows>> {
         self.printed.take()
     }

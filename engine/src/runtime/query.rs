@@ -389,9 +389,8 @@ impl QueryRun {
     fn wake_at(&self, running: &Running) -> Option<Instant> {
         let is_due = running.task.is_dirty() && running.under_way.is_none();
         let commit = is_due.then(|| self.commit_at(running));
-        let now = now();
-        let tick = running.task.next_tick(now).map(|tick| {
-            let wait_ms = u64::try_from(tick.0.saturating_sub(now.0)).unwrap_or_default();
+        let tick = running.task.next_tick().map(|tick| {
+            let wait_ms = u64::try_from(tick.0.saturating_sub(now().0)).unwrap_or_default();
             Instant::now() + Duration::from_millis(wait_ms).min(WAIT_MAX)
         });
         [commit, tick].into_iter().flatten().min()

@@ -111,9 +111,15 @@ impl Runtime {
             stop: stop.clone(),
         };
         let run = tokio::spawn(started.run_in(planned, partitions));
-        let (progress, printed) = (progress_seen, Some(printed));
-        let prepared = prepared_seen;
-        Ok(Runtime { complete, stop, progress, prepared, printed, run })
+        Ok(Runtime {
+            complete,
+            _stopped_when_dropped: stop.clone().drop_guard(),
+            stop,
+            progress: progress_seen,
+            prepared: prepared_seen,
+            printed: Some(printed),
+            run,
+        })
     }
 }
 

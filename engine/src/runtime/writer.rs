@@ -106,7 +106,8 @@ impl Writer {
         };
         // The place in the input moves on only behind rows that are there for good.
         let flushing = self.at_once.as_mut().map(|producer| producer.flushing());
-        self.transactions.commit(Some(offsets), flushing).await
+        let offsets = Some(offsets).filter(|offsets| !offsets.offsets.is_empty());
+        self.transactions.commit(offsets, flushing).await
     }
 
     /// Waits for what is being committed; what was sent since is thrown away.

@@ -211,6 +211,7 @@ impl Task {
 
     /// Moves the watermark to where the clocks let it.
     pub fn tick(&mut self, now: WallTime) -> Result<(), TaskError> {
+        self.ticked_at = now;
         self.progress = progress(&self.clocks, &self.exchange_clocks, now);
         match self.progress {
             Progress::At(watermark) => self.advance(watermark, now),

@@ -54,7 +54,7 @@ use crate::state::disk::{DiskError, DiskState};
 use crate::state::layouts::Layouts;
 use crate::state::map::StateMap;
 use crate::tally::{Account, InputTally, NodeTally};
-use crate::time::{ExchangeClock, Progress, SourceClock, WallTime, Watermark, idle_at, progress};
+use crate::time::{ExchangeClock, Progress, SourceClock, WallTime, Watermark, idle_at};
 use crate::topology::{Input, Topology};
 use exchange::{ExchangeReader, ExchangeWriter};
 use flow::Place;
@@ -98,6 +98,8 @@ pub struct Task {
     watermark: Watermark,
     /// What the clocks said last.
     progress: Progress,
+    /// When the clocks were asked last.
+    ticked_at: WallTime,
     output: Output,
     positions: BTreeMap<TopicPartition, Position>,
     counts: Counts,
@@ -242,6 +244,7 @@ impl Task {
             operators: operators.collect::<Result<_, _>>()?,
             watermark: Watermark::MIN,
             progress: Progress::At(Watermark::MIN),
+            ticked_at: now,
             exchanges,
             exchange_clocks,
             topology: Arc::new(topology),
@@ -262,6 +265,7 @@ impl Task {
             let partitions: Vec<i32> = clock.partitions().map(|of| of.partition).collect();
             *clock = SourceClock::new(&input.source.watermark, partitions, now);
         }
+        self.ticked_at = now;
     }
 
     /// Whether there is state to keep in a changelog.
@@ -404,17 +408,18 @@ impl Task {
     }
 
     /// When to call [`Task::tick`] if nothing comes before: when the next partition becomes idle,
-    /// or all are, when the clock reaches a window that seemed to lie in the future.
-    pub fn next_tick(&self, now: WallTime) -> Option<WallTime> {
+    /// or all are, when the clock reaches a window that seemed to lie in the future. That moment
+    /// may have passed: it is reckoned from the last call, not from now.
+    pub fn next_tick(&self) -> Option<WallTime> {
         if !self.is_stateful() && self.topology.writes.is_none() {
             return None;
         }
-        idle_at(&self.clocks, now).or_else(|| {
-            let ahead_ms = self.future_bound_ms(now).saturating_sub(now.0);
+        let last = self.ticked_at;
+        idle_at(&self.clocks, last).or_else(|| {
+            let ahead_ms = self.future_bound_ms(last).saturating_sub(last.0);
             let start_ms = self.operators.iter().filter_map(|held| held.earliest_ms()).min()?;
             let reached = WallTime(start_ms.saturating_sub(ahead_ms));
-            let progress = progress(&self.clocks, &self.exchange_clocks, now);
-            (progress == Progress::AllIdle && reached > now).then_some(reached)
+            (self.progress == Progress::AllIdle && reached > last).then_some(reached)
         })
     }
 

@@ -83,7 +83,9 @@ impl QueryRun {
         running.committed_at = Some(Instant::now());
         let buffered_percent = u8::try_from(buffered).unwrap_or(u8::MAX);
         let standing = Standing { buffered_percent, ..Standing::of(running) };
-        let Some(writer) = running.writer.as_mut().filter(|_| !offsets.is_empty()) else {
+        // A task with nothing to read may still have something to tell the next ones.
+        let is_empty = offsets.is_empty() && outputs.is_empty();
+        let Some(writer) = running.writer.as_mut().filter(|_| !is_empty) else {
             return self.tell(standing, printed).await;
         };
         let committing = async {
