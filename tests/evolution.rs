@@ -95,11 +95,20 @@ fn json(text: &str) -> Value {
 
 #[test]
 fn aggregates_come_and_go_and_the_others_go_on() {
+    aggregates_come_and_go("");
+}
+
+#[test]
+fn aggregates_come_and_go_in_several_tasks() {
+    aggregates_come_and_go("SET 'tasks' = '3';");
+}
+
+fn aggregates_come_and_go(settings: &str) {
     let dir = tempdir().unwrap();
     let dir = dir.path();
     let by = |calls: &str| {
         file(
-            "",
+            settings,
             &[("by_customer", &format!("SELECT customer, {calls} FROM orders GROUP BY customer"))],
         )
     };

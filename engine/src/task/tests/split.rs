@@ -327,3 +327,62 @@ proptest! {
         });
     }
 }
+
+/// Two versions of a query each, of which the second computes one thing more and reads a column
+/// more for it, and both columns that both have.
+const CHANGED: [(&str, &str, &str); 2] = [
+    (
+        "SELECT key AS k, count(*) AS c, sum(n) AS total FROM a GROUP BY key",
+        "SELECT max(ts) AS latest, key AS k, sum(n) AS total, count(*) AS c FROM a GROUP BY key",
+        "SELECT key AS k, sum(n) AS total, count(*) AS c FROM a GROUP BY key",
+    ),
+    (
+        "SELECT tumble_start(ts, INTERVAL '10 seconds') AS w, key AS k, sum(n) AS total FROM a
+         GROUP BY 1, 2",
+        "SELECT tumble_start(ts, INTERVAL '10 seconds') AS w, key AS k, sum(n) AS total,
+           count(DISTINCT ts) AS times FROM a GROUP BY 1, 2",
+        "SELECT tumble_start(ts, INTERVAL '10 seconds') AS w, key AS k, sum(n) AS total FROM a
+         GROUP BY 1, 2",
+    ),
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// What lies between the tasks when the query changes was written for the one before.
+    #[test]
+    fn what_is_kept_goes_on_in_several_tasks_through_a_change(
+        logs in prop::collection::vec(
+            prop::collection::vec(prop::collection::vec(event(), 1..12), 0..6), 1..5,
+        ),
+        tasks in 2..4usize,
+        before in prop::collection::vec((0..1000usize, 1..3usize, fate()), 0..40),
+        after in prop::collection::vec((0..1000usize, 1..3usize, fate()), 0..40),
+    ) {
+        let source = patient(events("a"));
+        let all: Vec<Event> = logs.iter().flatten().flatten().cloned().collect();
+        prop_assume!(!all.is_empty());
+        block_on(async {
+            for (first, second, both) in CHANGED {
+                let mut cluster = Cluster::new(topology(first, &[&source]).await.unwrap(), tasks, &logs);
+                cluster.sink.is_reshaped = true;
+                cluster.walk(&before);
+                let changed = topology(second, &[&source]).await.unwrap();
+                let updating = changed.updating;
+                cluster.parts = split(changed.clone(), "p-q", tasks);
+                cluster.sink.topology = changed;
+                cluster.walk(&after);
+                cluster.run_to_end();
+                let mut told = match updating {
+                    true => cluster.sink.latest.values().cloned().collect::<Vec<_>>(),
+                    false => cluster.sink.out().to_vec(),
+                };
+                for row in &mut told {
+                    let row = row.as_object_mut().unwrap();
+                    row.retain(|name, _| name != "latest" && name != "times");
+                }
+                assert_same(&told, &batch_answer(both, &source, &all).await);
+            }
+        });
+    }
+}
