@@ -119,25 +119,43 @@ impl StateMap {
 
     /// Puts an entry in the place of the one of its key. Whether there was one.
     pub fn put(&mut self, key: &[u8], value: Bytes) -> Result<bool, DiskError> {
-        let value_len = value.len();
-        if let Some((key, slot)) = self.slots.get_mut(key) {
-            let before = slot.value.replace(value);
-            let was_changed = std::mem::replace(&mut slot.is_changed, true);
-            self.bytes += value_len;
-            self.bytes -= before.as_ref().map_or(0, |before| before.len());
-            self.len += u64::from(before.is_none());
-            if !was_changed {
-                self.changed.push(key.clone());
+        match self.put_over(key, value) {
+            Ok(was_there) => Ok(was_there),
+            Err(value) => {
+                let is_committed = self.is_on_disk(key)?;
+                self.put_new(key, value, is_committed);
+                Ok(is_committed)
             }
-            return Ok(before.is_some());
         }
-        let is_committed = self.is_on_disk(key)?;
+    }
+
+    /// The same, where it is known whether there was one: the disk need not be asked.
+    pub fn put_known(&mut self, key: &[u8], value: Bytes, was_there: bool) {
+        if let Err(value) = self.put_over(key, value) {
+            self.put_new(key, value, was_there);
+        }
+    }
+
+    /// Puts an entry where its key has a slot; whether there was one. The value comes back if not.
+    fn put_over(&mut self, key: &[u8], value: Bytes) -> Result<bool, Bytes> {
+        let Some((key, slot)) = self.slots.get_mut(key) else { return Err(value) };
+        self.bytes += value.len();
+        let before = slot.value.replace(value);
+        self.bytes -= before.as_ref().map_or(0, |before| before.len());
+        self.len += u64::from(before.is_none());
+        if !std::mem::replace(&mut slot.is_changed, true) {
+            self.changed.push(key.clone());
+        }
+        Ok(before.is_some())
+    }
+
+    /// Puts an entry where its key has no slot.
+    fn put_new(&mut self, key: &[u8], value: Bytes, is_committed: bool) {
         let key: Bytes = key.into();
-        self.bytes += SLOT_OVERHEAD + key.len() + value_len;
+        self.bytes += SLOT_OVERHEAD + key.len() + value.len();
         self.len += u64::from(!is_committed);
         self.changed.push(key.clone());
         self.slots.insert(key, Slot { value: Some(value), is_changed: true, is_committed });
-        Ok(is_committed)
     }
 
     /// Whether there was one.

@@ -82,6 +82,8 @@ pub struct WindowStore {
     windows: StateMap,
     /// There are so few windows that they are worth counting in.
     counts: bool,
+    /// Each group has one run, in a layout up to this one.
+    single_up_to: Option<usize>,
 }
 
 /// Bytes that are in the order of times.
@@ -99,6 +101,10 @@ fn place(window_start_ms: i64, key: &[u8]) -> Vec<u8> {
     [&time_key(window_start_ms)[..], key].concat()
 }
 
+fn run_key(window_start_ms: i64, key: &[u8], number: RunNumber) -> Vec<u8> {
+    [&time_key(window_start_ms)[..], key, &number.0.to_be_bytes()].concat()
+}
+
 /// Window, group and number of a run.
 pub fn split_run(key: &[u8]) -> Option<(i64, &[u8], RunNumber)> {
     let (window_start_ms, rest) = split_time(key)?;
@@ -112,7 +118,18 @@ impl WindowStore {
             runs: StateMap::new(id.key(&[&[GROUP]]), true),
             windows: StateMap::new(id.key(&[&[WINDOW]]), false),
             counts: true,
+            single_up_to: None,
         }
+    }
+
+    /// Every layout up to this version has states of one length, whatever they hold: what is new is
+    /// always merged with what is there, and a group's only run is found without a search.
+    pub fn single_up_to(&mut self, version: Option<usize>) {
+        self.single_up_to = version;
+    }
+
+    pub fn is_single(&self) -> bool {
+        self.single_up_to.is_some()
     }
 
     /// Of so many windows that each has a group or two: nobody asks which there are.
@@ -125,6 +142,14 @@ impl WindowStore {
     }
 
     pub fn runs(&self, window_start_ms: i64, key: &[u8]) -> Result<Vec<Run>, DiskError> {
+        if let Some(latest) = self.single_up_to {
+            for number in (0..=latest).rev().map(|version| RunNumber::new(version, 0)) {
+                if let Some(state) = self.runs.get(&run_key(window_start_ms, key, number))? {
+                    return Ok(vec![Run { number, state }]);
+                }
+            }
+            return Ok(Vec::new());
+        }
         let place = place(window_start_ms, key);
         let runs = self.runs.with_prefix(&place, None).map(|entry| {
             let (key, state) = entry?;
@@ -134,15 +159,34 @@ impl WindowStore {
         runs.collect()
     }
 
-    /// Puts a run in the place of the one of its number.
+    /// Puts a run in the place of the one of its number, if there is one.
     pub fn put(&mut self, window_start_ms: i64, key: &[u8], run: Run) -> Result<(), DiskError> {
-        let mut place = place(window_start_ms, key);
-        place.extend_from_slice(&run.number.0.to_be_bytes());
-        let was_there = self.runs.put(&place, run.state)?;
-        if run.number.is_first() && !was_there {
-            self.count(window_start_ms, 1)?;
+        let was_there = self.runs.put(&run_key(window_start_ms, key, run.number), run.state)?;
+        self.put_counted(window_start_ms, run.number, was_there)
+    }
+
+    /// The same, where it is known whether there is one: the disk need not be asked.
+    pub fn put_known(
+        &mut self,
+        window_start_ms: i64,
+        key: &[u8],
+        run: Run,
+        was_there: bool,
+    ) -> Result<(), DiskError> {
+        self.runs.put_known(&run_key(window_start_ms, key, run.number), run.state, was_there);
+        self.put_counted(window_start_ms, run.number, was_there)
+    }
+
+    fn put_counted(
+        &mut self,
+        window_start_ms: i64,
+        number: RunNumber,
+        was_there: bool,
+    ) -> Result<(), DiskError> {
+        match number.is_first() && !was_there {
+            true => self.count(window_start_ms, 1),
+            false => Ok(()),
         }
-        Ok(())
     }
 
     pub fn remove(
@@ -151,9 +195,7 @@ impl WindowStore {
         key: &[u8],
         run: RunNumber,
     ) -> Result<(), DiskError> {
-        let mut place = place(window_start_ms, key);
-        place.extend_from_slice(&run.0.to_be_bytes());
-        let was_there = self.runs.remove(&place)?;
+        let was_there = self.runs.remove(&run_key(window_start_ms, key, run))?;
         if run.is_first() && was_there {
             self.count(window_start_ms, -1)?;
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, UInt64Array};
 use arrow::compute::{cast, interleave, take};
+use arrow::datatypes::DataType;
 use arrow_row::{RowConverter, Rows as KeyRows};
 use datafusion_common::Result;
 use datafusion_expr::EmitTo;
@@ -55,13 +56,16 @@ impl GroupState {
         let fields = spec.schema.fields();
         let keys = spec.keys.iter().map(|&index| fields[index].data_type());
         let states = spec.calls.iter().flat_map(|call| &call.state_fields);
+        let mut committed = WindowStore::new(id);
+        let is_single = states.clone().all(|field| has_one_length(field.data_type()));
+        committed.single_up_to(is_single.then_some(0));
         Ok(GroupState {
             key_codec: AggregateSpec::codec(keys)?,
             state_codec: AggregateSpec::codec(states.map(|field| field.data_type()))?,
             version: 0,
             older: BTreeMap::new(),
             new: Groups::new(&spec)?,
-            committed: WindowStore::new(id),
+            committed,
             spec,
         })
     }
@@ -75,8 +79,11 @@ impl GroupState {
     pub fn take_layouts(&mut self, layouts: &Layouts) -> Result<(), StateError> {
         let damaged = || StateError::Damaged("the layout of an aggregate's state".to_owned());
         self.version = layouts.latest();
+        let states = self.spec.calls.iter().flat_map(|call| &call.state_fields);
+        let mut is_single = states.map(|field| field.data_type()).all(has_one_length);
         for version in 0..self.version {
             let mut types = layouts.types(version).ok_or_else(damaged)?;
+            is_single &= types.iter().flatten().all(has_one_length);
             let places = layouts.places(version);
             for (call, place) in self.spec.calls.iter().zip(&places) {
                 if let Some(part) = *place {
@@ -96,6 +103,7 @@ impl GroupState {
             let places = places.map(|place| place.map(|part| starts[part])).collect();
             self.older.insert(version, OlderLayout { codec, places });
         }
+        self.committed.single_up_to(is_single.then_some(self.version));
         Ok(())
     }
 
@@ -131,7 +139,10 @@ impl GroupState {
                 (self.new.table.window_start_ms(group), self.new.table.key(group));
             let state = encoded.as_ref().map_or(&[][..], |rows| rows.row(group).data());
             let before = self.committed.runs(window_start_ms, key)?;
-            let kept = runs_to_keep(&before, state.len());
+            let kept = match self.committed.is_single() {
+                true => 0,
+                false => runs_to_keep(&before, state.len()),
+            };
             let mut after = before[..kept].to_vec();
             if kept == before.len() {
                 let place = before.last().map_or(0, |run| run.number.place() + 1);
@@ -151,9 +162,10 @@ impl GroupState {
             changed.push(Changed { window_start_ms, key: key.into(), before, after });
         }
         self.merge_runs(merging, &states, &mut changed)?;
-        for Changed { window_start_ms, key, after, .. } in &changed {
+        for Changed { window_start_ms, key, before, after } in &changed {
             if let Some(last) = after.last() {
-                self.committed.put(*window_start_ms, key, last.clone())?;
+                let was_there = before.iter().any(|run| run.number == last.number);
+                self.committed.put_known(*window_start_ms, key, last.clone(), was_there)?;
             }
         }
         self.new.clear(&self.spec)?;
@@ -300,6 +312,11 @@ impl GroupState {
         }
         Ok(now)
     }
+}
+
+/// Whether arrow-row writes all values of this type, NULL too, in as many bytes.
+fn has_one_length(of: &DataType) -> bool {
+    of.is_primitive() || matches!(of, DataType::Boolean | DataType::FixedSizeBinary(_))
 }
 
 /// A group, and its runs before a commit and after it.
