@@ -14,7 +14,7 @@ use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchBuilder;
 use datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
 use engine::pipeline::{Pipeline, load, load_text};
-use engine::runtime::{QuerySummary, RunError, Runtime, RuntimeOptions};
+use engine::runtime::{Phase, QuerySummary, RunError, Runtime, RuntimeOptions};
 use serde_json::Value;
 
 struct World {
@@ -458,9 +458,7 @@ async fn a_row_that_comes_alone_is_visible_at_once() {
     let runtime = world.start(&[&pipeline]);
     let mut progress = runtime.progress();
     progress
-        .wait_for(|queries| {
-            queries.iter().all(|query| query.phase == engine::runtime::Phase::Running)
-        })
+        .wait_for(|queries| queries.iter().all(|query| query.phase == Phase::Running))
         .await
         .unwrap();
     let doubled = TopicPartition::new("doubled", 0);
@@ -623,23 +621,43 @@ group_by = ["item"]
 total = "sum(n)"
 "#;
 
+const ITEMS: usize = 100_000;
+
+/// Sells each of some items, for its number and `more`.
+async fn sell(
+    world: &World,
+    expected: &mut BTreeMap<usize, usize>,
+    items: std::ops::Range<usize>,
+    more: usize,
+) {
+    let sale = |item: usize| format!(r#"{{"item":"item {item:>40}","n":{}}}"#, item + more);
+    world.produce("sales", 0, &items.clone().map(sale).collect::<Vec<_>>()).await;
+    items.for_each(|item| *expected.entry(item).or_default() += item + more);
+}
+
+/// What was told last of each item.
+async fn totals(world: &World) -> BTreeMap<usize, usize> {
+    let rows = world.read("totals").await.into_iter().map(|(_, value)| {
+        let value: Value = serde_json::from_str(&value).unwrap();
+        let item = value["item"].as_str().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
+        (item, value["total"].as_u64().unwrap() as usize)
+    });
+    rows.collect()
+}
+
 /// Far more groups than fit in what the pipeline may take of memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn state_that_outgrows_memory_goes_to_disk_and_a_restart_begins_there() {
-    const ITEMS: usize = 100_000;
     let pipeline = pipeline(TOTALS);
     let world = World::new().await;
     world.create("sales", 1).await;
     let state = tempfile::tempdir().unwrap();
     let state_dir = state.path().join("state");
-    let sale = |item: usize, n: usize| format!(r#"{{"item":"item {item:>40}","n":{n}}}"#);
     let mut expected: BTreeMap<usize, usize> = BTreeMap::new();
     // Which items are sold: all, the same again by a restart from disk, and from nothing.
     let rounds = [(0..ITEMS, true), (1000..1200, true), (500..1100, false), (0..300, true)];
     for (round, (items, keeps_disk)) in rounds.into_iter().enumerate() {
-        let sales: Vec<String> = items.clone().map(|item| sale(item, item + round)).collect();
-        items.for_each(|item| *expected.entry(item).or_default() += item + round);
-        world.produce("sales", 0, &sales).await;
+        sell(&world, &mut expected, items, round).await;
         if !keeps_disk {
             std::fs::remove_dir_all(&state_dir).unwrap();
         }
@@ -650,17 +668,47 @@ async fn state_that_outgrows_memory_goes_to_disk_and_a_restart_begins_there() {
         runtime.stop();
         runtime.finished().await.unwrap();
         assert!(state_dir.is_dir(), "{round}: nothing went to disk");
-        match keeps_disk {
-            // All that had been committed was on disk.
-            true => assert_eq!(restored, (0, 0), "{round}"),
-            false => assert!(restored.1 > ITEMS as u64, "{restored:?}"),
+        match (round, keeps_disk) {
+            (0, _) => assert_eq!(restored, (0, 0)),
+            // All that had been committed was on disk, but for the last commit, which was empty.
+            (_, true) => assert_eq!(restored, (2, 2), "{round}"),
+            (_, false) => assert!(restored.1 > ITEMS as u64, "{restored:?}"),
         }
     }
-    let mut totals: BTreeMap<usize, usize> = BTreeMap::new();
-    for (_, value) in world.read("totals").await {
-        let value: Value = serde_json::from_str(&value).unwrap();
-        let item = value["item"].as_str().unwrap().rsplit(' ').next().unwrap().parse().unwrap();
-        totals.insert(item, value["total"].as_u64().unwrap() as usize);
-    }
-    assert_eq!(totals, expected);
+    assert_eq!(totals(&world).await, expected);
+}
+
+/// What another instance has written since is not on the disk of the one that it fenced, whatever
+/// that one believes when it stops.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_was_fenced_leaves_no_checkpoint() {
+    let pipeline = pipeline(TOTALS);
+    let world = World::new().await;
+    world.create("sales", 1).await;
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let start = |dir: &tempfile::TempDir| {
+        let state_dir = Some(dir.path().join("state"));
+        world.start_with(&[&pipeline], RuntimeOptions { state_dir, ..Default::default() })
+    };
+    let mut expected: BTreeMap<usize, usize> = BTreeMap::new();
+    sell(&world, &mut expected, 0..ITEMS, 0).await;
+    let first = start(&one);
+    world.wait_until_read("test-totals", "sales", 1).await;
+    let second = start(&other);
+    let mut progress = second.progress();
+    progress.wait_for(|queries| queries[0].phase == Phase::Running).await.unwrap();
+    // Nothing has come since the first one's last commit.
+    first.stop();
+    let error = first.finished().await.unwrap_err();
+    assert!(error.to_string().contains("has taken over"), "{error}");
+    sell(&world, &mut expected, 1000..1200, 1).await;
+    world.wait_until_read("test-totals", "sales", 1).await;
+    second.stop();
+    second.finished().await.unwrap();
+    let third = start(&one);
+    sell(&world, &mut expected, 1100..1300, 2).await;
+    world.wait_until_read("test-totals", "sales", 1).await;
+    third.stop();
+    third.finished().await.unwrap();
+    assert_eq!(totals(&world).await, expected);
 }

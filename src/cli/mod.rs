@@ -220,11 +220,16 @@ fn stopped() -> Failure {
 /// 128 and the number of the signal that came; Ctrl-C unless it was another.
 static STOPPED_STATUS: AtomicU8 = AtomicU8::new(130);
 
+/// Each task of a pipeline has one of them for as long as it runs, and writes to disk need some
+/// beside those. They are started when they are needed.
+const BLOCKING_THREADS_MAX: usize = 1 << 15;
+
 fn in_runtime<T, E: From<Failure>>(
     act: impl AsyncFnOnce(CancellationToken) -> Result<T, E>,
 ) -> Result<T, E> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
         .build()
         .map_err(|error| Failure::running(format!("cannot start threads: {error}")))?;
     let done = runtime.block_on(async { act(stop_on_signal()).await });

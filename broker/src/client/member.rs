@@ -40,8 +40,12 @@ pub trait GroupCoordinator: Send + Sync {
     /// Waits until all members have joined, or their time is up.
     async fn join(&self, request: JoinGroupRequest) -> Result<JoinGroupResponse, ClientError>;
 
-    /// Waits until the leader has assigned.
-    async fn sync(&self, request: SyncGroupRequest) -> Result<SyncGroupResponse, ClientError>;
+    /// Waits until the leader has assigned, for as long as it may take to.
+    async fn sync(
+        &self,
+        request: SyncGroupRequest,
+        rebalance_timeout: Duration,
+    ) -> Result<SyncGroupResponse, ClientError>;
 
     async fn heartbeat(&self, claim: &Claim) -> Result<ErrorCode, ClientError>;
 
@@ -79,6 +83,14 @@ pub enum Rebalance {
     Forgotten,
 }
 
+/// What came of asking for what this member is given.
+enum Synced {
+    Given(Bytes),
+    /// The group has moved on already.
+    Late,
+    Forgotten,
+}
+
 /// What a member says, by its id.
 pub type Said = Vec<(String, Bytes)>;
 /// What a member is given, by its id.
@@ -107,13 +119,15 @@ impl GroupMember {
     }
 
     /// Enters the next generation: what this member is given there. `assign` is asked if it leads.
+    /// `None`: it was taken for dead, so that others may have by now what it says it has. It enters
+    /// as a new member the next time.
     pub async fn enter(
         &mut self,
         says: Bytes,
         assign: impl Fn(Said) -> Given + Send,
-    ) -> Result<Bytes, ClientError> {
+    ) -> Result<Option<Bytes>, ClientError> {
         loop {
-            let joined = self.join(&says).await?;
+            let Some(joined) = self.join(&says).await? else { return Ok(None) };
             self.claim.generation = joined.generation_id;
             let assignments = match joined.leader == joined.member_id {
                 true => assign(
@@ -121,13 +135,22 @@ impl GroupMember {
                 ),
                 false => Vec::new(),
             };
-            let Some(given) = self.sync(assignments).await? else { continue };
-            self.stay_alive();
-            return Ok(given);
+            match self.sync(assignments).await? {
+                Synced::Given(given) => {
+                    self.stay_alive();
+                    return Ok(Some(given));
+                }
+                Synced::Late => {}
+                Synced::Forgotten => {
+                    self.claim.member_id.clear();
+                    return Ok(None);
+                }
+            }
         }
     }
 
-    async fn join(&mut self, says: &Bytes) -> Result<JoinGroupResponse, ClientError> {
+    /// `None` if it was taken for dead.
+    async fn join(&mut self, says: &Bytes) -> Result<Option<JoinGroupResponse>, ClientError> {
         let in_ms = |time: Duration| i32::try_from(time.as_millis()).unwrap_or(i32::MAX);
         loop {
             let protocol = JoinGroupRequestProtocol {
@@ -157,17 +180,19 @@ impl GroupMember {
                     // Heartbeats of the generation before are of no use any more.
                     self.stop_heartbeats();
                     self.claim.member_id.clone_from(&joined.member_id);
-                    return Ok(joined);
+                    return Ok(Some(joined));
                 }
                 ErrorCode::MEMBER_ID_REQUIRED => self.claim.member_id = joined.member_id,
-                ErrorCode::UNKNOWN_MEMBER_ID => self.claim.member_id.clear(),
+                ErrorCode::UNKNOWN_MEMBER_ID => {
+                    self.claim.member_id.clear();
+                    return Ok(None);
+                }
                 code => self.pause_or_fail(code).await?,
             }
         }
     }
 
-    /// What this member is given; `None` if the group has moved on already.
-    async fn sync(&mut self, assignments: Given) -> Result<Option<Bytes>, ClientError> {
+    async fn sync(&mut self, assignments: Given) -> Result<Synced, ClientError> {
         let assignments = assignments
             .into_iter()
             .map(|(member_id, assignment)| SyncGroupRequestAssignment { member_id, assignment });
@@ -180,20 +205,19 @@ impl GroupMember {
             assignments: assignments.collect(),
             ..SyncGroupRequest::default()
         };
-        let synced = match self.coordinator.sync(request).await {
+        let synced = match self.coordinator.sync(request, self.options.rebalance_timeout).await {
             Ok(synced) => synced,
-            Err(ClientError::Unreachable { .. }) => return Ok(None),
+            Err(ClientError::Unreachable { .. }) => return Ok(Synced::Late),
             Err(error) => return Err(error),
         };
         match synced.error_code {
-            ErrorCode::NONE => return Ok(Some(synced.assignment)),
-            ErrorCode::REBALANCE_IN_PROGRESS => {}
-            ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION => {
-                self.claim.member_id.clear();
-            }
+            ErrorCode::NONE => return Ok(Synced::Given(synced.assignment)),
+            // The others are a generation further: it is still one of them.
+            ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION => {}
+            ErrorCode::UNKNOWN_MEMBER_ID => return Ok(Synced::Forgotten),
             code => self.pause_or_fail(code).await?,
         }
-        Ok(None)
+        Ok(Synced::Late)
     }
 
     async fn pause_or_fail(&self, code: ErrorCode) -> Result<(), ClientError> {

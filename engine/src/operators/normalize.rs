@@ -21,9 +21,8 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::{Result, exec_datafusion_err};
-use datafusion_expr::Operator as BinaryOperator;
 use datafusion_physical_expr::PhysicalExpr;
-use datafusion_physical_expr::expressions::{BinaryExpr, Column, IsNotNullExpr};
+use datafusion_physical_expr::expressions::Column;
 
 use super::sides::{RowCodec, decode_time, encode_time};
 use super::tables::{Entries, KeptTable, RowsTable};
@@ -57,9 +56,7 @@ pub struct NormalizeSpec {
 /// Of rows that come in: those that say by nothing but the record's key which row is gone. `at`:
 /// where that key stands.
 pub fn deletes_by_record_key(at: usize) -> Arc<dyn PhysicalExpr> {
-    let key = Arc::new(IsNotNullExpr::new(Arc::new(Column::new("record_key", at))));
-    let deletes = Arc::new(Column::new("is_deletion", at + 1));
-    Arc::new(BinaryExpr::new(deletes, BinaryOperator::And, key))
+    Arc::new(Column::new("is_deletion", at + 1))
 }
 
 /// Columns that stand side by side.
@@ -69,13 +66,14 @@ pub fn columns_from(at: usize, names: &[String]) -> Vec<Arc<dyn PhysicalExpr>> {
 }
 
 /// Of rows that come in: wanted columns and key as they were decoded, the key of the record, and
-/// whether the row is gone. Where that has a record's key, nothing else is known.
+/// whether that alone says what is gone, and nothing else is known (true); or the row itself is
+/// gone (NULL).
 pub fn schema_of_records(decoded: &Schema) -> SchemaRef {
     let fields = decoded.fields().iter();
     let mut fields: Vec<Field> =
         fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
     fields.push(Field::new("record_key", DataType::Binary, true));
-    fields.push(Field::new("is_deletion", DataType::Boolean, false));
+    fields.push(Field::new("is_deletion", DataType::Boolean, true));
     Arc::new(Schema::new(fields))
 }
 
@@ -266,10 +264,19 @@ impl Operator for Normalize {
         let mut told = Told::default();
         for row in 0..rows.len() {
             let record_key = record_keys.is_valid(row).then(|| record_keys.value(row));
+            if deletes.is_null(row) {
+                // What the record's key brings next may be a row of another task.
+                if let Some(record_key) = record_key
+                    && self.by_record_key.get(record_key)?.is_some_and(|of| *of == *keys.row(row))
+                {
+                    self.set_record_key(record_key, None)?;
+                }
+                self.delete(keys.row(row), &mut told)?;
+                continue;
+            }
             if deletes.value(row) {
-                match record_key {
-                    Some(record_key) => self.delete_by_record_key(record_key, &mut told)?,
-                    None => self.delete(keys.row(row), &mut told)?,
+                if let Some(record_key) = record_key {
+                    self.delete_by_record_key(record_key, &mut told)?;
                 }
                 continue;
             }

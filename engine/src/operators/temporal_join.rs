@@ -317,17 +317,25 @@ impl TemporalJoin {
             let record_key = record_keys.is_valid(row).then(|| record_keys.value(row));
             let watermark = self.watermark;
             let versions = &mut self.versions;
+            let key = keys.row(row);
+            if deletes.is_null(row) {
+                // What the record's key brings next may be a row of another task.
+                if let Some(record_key) = record_key
+                    && versions.by_record_key.get(record_key)?.is_some_and(|of| *of == *key)
+                {
+                    versions.by_record_key.remove(record_key)?;
+                }
+                versions.put(key, time_ms, None, watermark)?;
+                continue;
+            }
             if deletes.value(row) {
-                let key = match record_key {
-                    Some(record_key) => versions.forget_record_key(record_key)?,
-                    None => Some(keys.row(row).into()),
-                };
-                if let Some(key) = key {
+                if let Some(record_key) = record_key
+                    && let Some(key) = versions.forget_record_key(record_key)?
+                {
                     versions.put(&key, time_ms, None, watermark)?;
                 }
                 continue;
             }
-            let key = keys.row(row);
             if let Some(record_key) = record_key
                 && versions.by_record_key.get(record_key)?.is_none_or(|known| *known != *key)
             {

@@ -3,6 +3,7 @@
 //! Only the end of each changelog is read for that: the meta record is the last one of every
 //! commit. Where state would be lost, all of it is read, to say how much.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use broker::ids::{Offset, TopicPartition};
 
 use super::RunError;
 use super::planned::{Planned, plan};
-use super::restore::{ReadError, Wanted, bounds, read_changelog};
+use super::restore::{Note, ReadError, Wanted, bounds, read_changelog};
+use super::topics::Partitions;
 use crate::pipeline::Pipeline;
 use crate::state::StateError;
 use crate::state::changelog::{META_KEY, Meta};
@@ -63,6 +65,10 @@ pub(super) async fn changes(
     planned: &[Planned],
 ) -> Result<Vec<StateChange>, RunError> {
     let mut changes: Vec<StateChange> = Vec::new();
+    let stateful = planned.iter().filter(|task| task.is_stateful && task.task == 0);
+    for task in stateful.filter(|task| task.shown.is_none()) {
+        same_tasks(client, task).await?;
+    }
     let keeping = planned.iter().filter(|task| !task.topology.nodes.is_empty());
     for task in keeping.filter(|task| task.shown.is_none()) {
         for Evolution { added, removed } in evolutions(client, task).await? {
@@ -77,6 +83,31 @@ pub(super) async fn changes(
     Ok(changes)
 }
 
+/// An error if a query was shared by another number of tasks when it ran last.
+async fn same_tasks(client: &dyn Client, task: &Planned) -> Result<(), RunError> {
+    let failed = |error| task.client_error("its place in its inputs cannot be found", error);
+    let mut partitions = Partitions::new();
+    for input in &task.topology.inputs {
+        let topic = &input.source.topic;
+        if let Some(info) = client.topic(topic).await.map_err(failed)? {
+            partitions.insert(topic.clone(), info.partitions);
+        }
+    }
+    let mut reads = task.reads_of(&partitions);
+    reads.retain(|partition| partitions.contains_key(&*partition.topic));
+    let committed = client.committed_offsets(&task.group(), &reads).await.map_err(failed)?;
+    let notes = committed.into_iter().flatten().map(|at| Note::parse(&at.metadata));
+    match notes.map(|note| note.tasks).find(|tasks| *tasks != task.tasks) {
+        None => Ok(()),
+        Some(found) => Err(RunError::OtherTasks {
+            pipeline: task.pipeline.clone(),
+            query: task.query.clone(),
+            found,
+            tasks: task.tasks,
+        }),
+    }
+}
+
 async fn evolutions(client: &dyn Client, task: &Planned) -> Result<Vec<Evolution>, RunError> {
     let changelog = task.changelog();
     let unread = |error: ReadError| match error {
@@ -88,12 +119,15 @@ async fn evolutions(client: &dyn Client, task: &Planned) -> Result<Vec<Evolution
         // It has never run.
         return Ok(Vec::new());
     }
-    let Some(meta) = latest_meta(client, &changelog).await.map_err(unread)? else {
-        return Ok(Vec::new());
-    };
-    let meta = Meta::parse(&meta).map_err(|error| task.state_error(error))?;
     let operators = task.topology.kept_for();
-    let evolved = meta.evolved(&operators);
+    let evolved = match latest_meta(client, &changelog).await.map_err(unread)? {
+        Some(meta) => {
+            let meta = Meta::parse(&meta).map_err(|error| task.state_error(error))?;
+            meta.evolved(&operators)
+        }
+        // It is empty, or another version wrote it: all of it tells.
+        None => BTreeMap::from([(String::new(), None)]),
+    };
     if evolved.values().any(Option::is_none) {
         let restored = read_changelog(client, &changelog, Wanted::Keys).await.map_err(unread)?;
         restored.meta(&operators).map_err(|error| task.state_error(error))?;

@@ -241,9 +241,18 @@ pub enum RunError {
     Panicked { query: String },
 }
 
+impl RunError {
+    /// Whether another instance of a task has taken its place.
+    pub(crate) fn is_fenced(&self) -> bool {
+        matches!(self, RunError::Client { error: ClientError::Fenced { .. }, .. })
+    }
+}
+
 impl Runtime {
     /// Starts all queries of these pipelines, inside a tokio runtime. What cannot run as a stream
-    /// is refused before anything is created.
+    /// is refused before anything is created. Each task of each part of a query takes one of the
+    /// runtime's threads for blocking calls (`max_blocking_threads`, 512 if nothing else is said),
+    /// of which an embedded broker needs some as well.
     pub fn start(
         client: Arc<dyn Client>,
         pipelines: Vec<Pipeline>,

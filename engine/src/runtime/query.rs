@@ -32,6 +32,9 @@ use commit::{Standing, UnderWay, ended};
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// How often records that only tasks of the query read are deleted.
 const PURGE_INTERVAL: Duration = Duration::from_secs(30);
+/// A place that is not committed again is forgotten in time, and so is a transactional id
+/// (`offsets.retention.minutes`, `transactional.id.expiration.ms`: 7 days).
+const REFRESH_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// Output that waits for a commit is committed early beyond this.
 const PENDING_BYTES_MAX: usize = 8 << 20;
 /// A task of a query, about to run.
@@ -79,6 +82,8 @@ struct Running {
     under_way: Option<UnderWay>,
     /// When the last commit began.
     committed_at: Option<Instant>,
+    /// When what is there is committed once more, though nothing has come.
+    refresh_at: Instant,
     purged_at: Option<Instant>,
 }
 
@@ -117,7 +122,16 @@ impl QueryRun {
     /// True when all input was read, false when it was stopped before.
     pub async fn run(mut self) -> Result<bool, RunError> {
         let copy = self.copy.take();
-        let mut running = self.start(copy).await?;
+        let started = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            started = self.start(copy) => Some(started?),
+        };
+        // Restoring takes long: whoever stops it need not wait for that.
+        let Some(mut running) = started else {
+            self.set_phase(Phase::Finished);
+            return Ok(false);
+        };
         let result = self.work(&mut running).await;
         if let Some(writer) = running.writer.take() {
             // What is open is thrown away with whatever made it fail; if even that fails, the next
@@ -125,9 +139,6 @@ impl QueryRun {
             writer.close().await;
         }
         let complete = result?;
-        let Running { task, snapshots, .. } = &mut running;
-        let written = snapshots.checkpoint(self.client.as_ref(), task).await;
-        written.map_err(|error| self.restore_error(error))?;
         self.report(Standing::of(&mut running), Phase::Finished);
         if complete {
             self.done.send_replace(true);
@@ -184,6 +195,7 @@ impl QueryRun {
             ends: self.planned.shown.as_ref().and_then(|shown| shown.ends()),
             under_way: None,
             committed_at: None,
+            refresh_at: Instant::now() + REFRESH_INTERVAL,
             purged_at: None,
         };
         self.report(Standing::of(&mut running), Phase::Running);
@@ -236,11 +248,7 @@ impl QueryRun {
             return Ok(None);
         }
         self.set_phase(Phase::LoadingTables);
-        tokio::select! {
-            biased;
-            () = self.stop.cancelled() => return Ok(None),
-            () = self.tables_filled(&topics) => {}
-        }
+        self.tables_filled(&topics).await;
         let partitions = |topic: &String| self.partitions.get(topic).copied().unwrap_or(1);
         let tables: Vec<(String, i32)> =
             topics.into_iter().map(|topic| (topic.clone(), partitions(&topic))).collect();
@@ -248,11 +256,8 @@ impl QueryRun {
         let opened = TableReader::open(self.client.as_ref(), tables, fed).await;
         let mut reader = opened.map_err(self.client_error("reading its tables"))?;
         while !reader.is_loaded() {
-            let event = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Ok(None),
-                event = reader.next() => event.map_err(self.client_error("reading its tables"))?,
-            };
+            tokio::task::consume_budget().await;
+            let event = reader.next().await.map_err(self.client_error("reading its tables"))?;
             reader.process(event, task).map_err(|error| self.task_error(error))?;
         }
         Ok(Some(reader))
@@ -308,8 +313,7 @@ impl QueryRun {
         loop {
             if running.at_end() {
                 running.task.finish(now()).map_err(|error| self.task_error(error))?;
-                self.commit(running).await?;
-                self.settle(running).await?;
+                self.commit_last(running).await?;
                 return Ok(true);
             }
             let wake_at = self.wake_at(running);
@@ -324,14 +328,11 @@ impl QueryRun {
                 event = running.reader.next() => {
                     Wake::Event(event.map_err(self.client_error("reading its inputs"))?)
                 }
-                () = sleep_until(wake_at.unwrap_or_else(Instant::now)), if wake_at.is_some() => {
-                    Wake::Time
-                }
+                () = sleep_until(wake_at) => Wake::Time,
             };
             match wake {
                 Wake::Stop => {
-                    self.commit(running).await?;
-                    self.settle(running).await?;
+                    self.commit_last(running).await?;
                     return Ok(false);
                 }
                 Wake::Committed => self.settle(running).await?,
@@ -350,6 +351,9 @@ impl QueryRun {
                 // A reader of given partitions has no group that could move them.
                 Wake::Event(ReaderEvent::Assigned(_) | ReaderEvent::Revoked(_)) => {}
                 Wake::Time => {
+                    if running.refresh_at <= Instant::now() {
+                        running.task.touch();
+                    }
                     running.task.tick(now()).map_err(|error| self.task_error(error))?;
                     self.send(running).await?;
                 }
@@ -386,14 +390,14 @@ impl QueryRun {
     }
 
     /// When something is to be done although nothing is read.
-    fn wake_at(&self, running: &Running) -> Option<Instant> {
+    fn wake_at(&self, running: &Running) -> Instant {
         let is_due = running.task.is_dirty() && running.under_way.is_none();
         let commit = is_due.then(|| self.commit_at(running));
         let tick = running.task.next_tick().map(|tick| {
             let wait_ms = u64::try_from(tick.0.saturating_sub(now().0)).unwrap_or_default();
             Instant::now() + Duration::from_millis(wait_ms).min(WAIT_MAX)
         });
-        [commit, tick].into_iter().flatten().min()
+        [commit, tick].into_iter().flatten().fold(running.refresh_at, Instant::min)
     }
 
     async fn ends(&self, task: &Task) -> Result<BTreeMap<TopicPartition, Offset>, RunError> {

@@ -99,7 +99,7 @@ impl fmt::Display for Note {
 
 impl Note {
     /// What is not known is left out: others may have committed in the group.
-    fn parse(text: &str) -> Note {
+    pub fn parse(text: &str) -> Note {
         let value = |name: &str| {
             text.split(' ').find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
         };

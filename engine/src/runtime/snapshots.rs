@@ -8,6 +8,10 @@
 //! What cannot be right is thrown away and made anew from the changelog: a snapshot of another
 //! state, one beyond the changelog's end, and one so old that the changelog may have forgotten
 //! what was deleted since.
+//!
+//! Invariant: a checkpoint is the end of the changelog as it was when a commit began that went
+//! well. Only then is it certain that all before it is the task's own: one that has been fenced
+//! would see what its successor wrote.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,9 +34,10 @@ use crate::task::{Restoring, Task};
 const DISK_FROM_BYTES: usize = 32 << 20;
 /// How often a checkpoint is written.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(10);
-/// A snapshot is good for half the time that the changelog remembers deletions
-/// (`delete.retention.ms`, 24 hours).
-const CHECKPOINT_AGE_MAX_MS: i64 = 12 * 3600 * 1000;
+/// How long the changelog remembers deletions (`delete.retention.ms`): 24 hours.
+pub const DELETIONS_KEPT_MS: i64 = 24 * 3600 * 1000;
+/// A snapshot is good for half of that.
+const CHECKPOINT_AGE_MAX_MS: i64 = DELETIONS_KEPT_MS / 2;
 
 /// Processes that use one data directory at a time.
 const PROCESSES_MAX: usize = 16;
@@ -148,10 +153,9 @@ impl Snapshots {
         let mut restoring = Restoring::new(task, self.bytes_max);
         let (mut from, mut expected) = (start, None);
         if let Some((disk, checkpoint)) = found
-            && let Some(state) = restoring.open(&disk)?
-            && state == checkpoint.state
+            && restoring.open(&disk, &checkpoint.state)?
         {
-            (from, expected) = (Offset(checkpoint.next).max(start), Some(state));
+            (from, expected) = (Offset(checkpoint.next).max(start), Some(checkpoint.state));
         }
         Ok(Following { snapshots: self, restoring, next: from, expected })
     }
@@ -195,13 +199,13 @@ impl Snapshots {
     }
 
     /// A transaction with these changes has been written. `spills`: nothing was changed since they
-    /// were taken.
-    pub async fn committed(
+    /// were taken. `checkpoint`: where the changelog ended when the transaction was begun.
+    pub fn committed(
         &mut self,
-        client: &dyn Client,
         task: &mut Task,
         (changes, derived): (&[Change], &[Change]),
         spills: bool,
+        checkpoint: Option<Offset>,
     ) -> Result<(), RestoreError> {
         match &self.disk {
             Some(disk) => disk.apply(changes.iter().chain(derived))?,
@@ -218,27 +222,32 @@ impl Snapshots {
         if task.state_bytes() > self.bytes_max {
             task.evict();
         }
-        if Instant::now() >= self.checkpoint_at {
-            self.checkpoint(client, task).await?;
+        if let (Some(disk), Some(next)) = (&self.disk, checkpoint) {
+            let (state, at_ms) = (task.state().to_owned(), now().0);
+            disk.set_checkpoint(&Checkpoint { state, next: next.0, at_ms })?;
         }
         Ok(())
     }
 
-    /// Says that all that was committed is on disk, for the next run to begin with.
-    pub async fn checkpoint(
+    /// Whether all of the task's state is on disk, so that a checkpoint there is of use.
+    pub fn is_on_disk(&self, task: &Task) -> bool {
+        self.disk.is_some() && task.is_all_in_maps()
+    }
+
+    /// Where the changelog ends, if the commit that is about to begin is to leave a checkpoint.
+    pub async fn begin_checkpoint(
         &mut self,
         client: &dyn Client,
         task: &Task,
-    ) -> Result<(), RestoreError> {
+        is_last: bool,
+    ) -> Result<Option<Offset>, ClientError> {
+        let is_due = is_last || Instant::now() >= self.checkpoint_at;
+        if !is_due || !self.is_on_disk(task) {
+            return Ok(None);
+        }
         self.checkpoint_at = Instant::now() + CHECKPOINT_INTERVAL;
-        let Some(disk) = self.disk.as_ref().filter(|_| task.is_all_in_maps()) else {
-            return Ok(());
-        };
-        // The task writes its changelog alone, so its end is that of the last commit.
-        let (_, next) = bounds(client, &self.changelog).await?;
-        let checkpoint =
-            Checkpoint { state: task.state().to_owned(), next: next.0, at_ms: now().0 };
-        Ok(disk.set_checkpoint(&checkpoint)?)
+        let (_, end) = bounds(client, &self.changelog).await?;
+        Ok(Some(end))
     }
 }
 
@@ -311,6 +320,8 @@ impl Following {
             let options = ReaderOptions::partitions(vec![(changelog, self.next)]);
             let mut reader = client.reader(options).await?;
             while self.next < end {
+                // Whoever waits may have to stop, however fast records come.
+                tokio::task::consume_budget().await;
                 let ReaderEvent::Batches(fetched) = reader.next().await? else { continue };
                 self.take(&fetched)?;
                 progress(self.next.since(first).max(0) as u64, total);

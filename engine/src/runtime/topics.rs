@@ -7,6 +7,7 @@ use broker::client::{Client, ClientError, NewTopic, TopicInfo};
 
 use super::RunError;
 use super::planned::Planned;
+use super::snapshots::DELETIONS_KEPT_MS;
 use crate::pipeline::{LateRows, OnError};
 
 /// Partitions of every topic that the queries use.
@@ -55,6 +56,7 @@ pub async fn prepare(client: &dyn Client, planned: &[Planned]) -> Result<Partiti
         if !query.topology.nodes.is_empty() {
             let changelog = NewTopic::new(&*query.changelog().topic, query.tasks as i32)
                 .with_config("cleanup.policy", "compact")
+                .with_config("delete.retention.ms", DELETIONS_KEPT_MS)
                 .with_config("segment.bytes", CHANGELOG_SEGMENT_BYTES)
                 .with_config("max.message.bytes", CHANGELOG_MESSAGE_BYTES_MAX);
             ensure.topic(changelog).await?;

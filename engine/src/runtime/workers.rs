@@ -32,6 +32,8 @@ use super::{Phase, RunError, Started, Upstream};
 const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the others wait for a worker that stops tasks.
 const REBALANCE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between two times that a worker asks for tasks of which it has copies.
+const REBALANCE_PAUSE: Duration = Duration::from_secs(1);
 /// What workers call their kind of group, and how they understand each other.
 const PROTOCOL_TYPE: &str = "millstream";
 const PROTOCOL: &str = "shares-1";
@@ -83,8 +85,7 @@ impl Worker {
         let mut member = self.member().await?;
         let result = self.work(&mut member).await;
         self.copies.values().for_each(|copy| copy.stop.cancel());
-        let all: Vec<i32> = self.running.keys().copied().collect();
-        let stopped = self.stop(&all).await;
+        let stopped = self.stop_all().await;
         // Whoever takes the tasks over fences them: they have to be done before the group is left.
         // If the coordinator is not to be reached, the others will notice by themselves.
         let _ = member.leave().await;
@@ -113,10 +114,16 @@ impl Worker {
             let given = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                failed = failure(&mut self.running) => return Err(failed),
+                (task, error) = failure(&mut self.running) => {
+                    self.lost(task, error).await?;
+                    continue;
+                }
                 given = member.enter(says, shared_out) => given,
             };
-            let given = given.map_err(|error| self.failed(error))?;
+            let Some(given) = given.map_err(|error| self.failed(error))? else {
+                self.stop_all().await?;
+                continue;
+            };
             // One that is not understood is of another version, which shares with its like.
             let given = serde_json::from_slice(&given).unwrap_or_default();
             if self.take(given).await? {
@@ -126,13 +133,15 @@ impl Worker {
             let rebalance = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                failed = failure(&mut self.running) => return Err(failed),
-                () = nearly_there(&self.copies) => Rebalance::Others,
+                (task, error) = failure(&mut self.running) => {
+                    self.lost(task, error).await?;
+                    Rebalance::Others
+                }
+                () = ready_to_move(&self.copies) => Rebalance::Others,
                 rebalance = member.rebalance() => rebalance,
             };
             if rebalance == Rebalance::Forgotten {
-                let all: Vec<i32> = self.running.keys().copied().collect();
-                self.stop(&all).await?;
+                self.stop_all().await?;
             }
         }
     }
@@ -140,16 +149,12 @@ impl Worker {
     fn says(&self) -> Says {
         let mut all = self.tasks.values().flatten();
         let any = all.clone().next();
-        let behind = |copy: &Copy| {
-            let behind = copy.parts.values().map(|part| *part.behind.borrow());
-            behind.fold(0, u64::saturating_add)
-        };
         Says {
             tasks: self.tasks.len() as i32,
             copies_wanted: any.map(|any| any.copies_wanted).unwrap_or_default(),
             is_stateful: all.any(Planned::keeps),
             runs: self.running.keys().copied().collect(),
-            copies: self.copies.iter().map(|(task, copy)| (*task, behind(copy))).collect(),
+            copies: self.copies.iter().map(|(task, copy)| (*task, copy.behind())).collect(),
         }
     }
 
@@ -158,6 +163,16 @@ impl Worker {
             Some(any) => any.client_error("sharing its tasks with other workers", error),
             None => RunError::Panicked { query: "without tasks".to_owned() },
         }
+    }
+
+    /// A task has failed. If another worker has fenced it, that one has it by now; what was read
+    /// here since the last commit is that one's to read.
+    async fn lost(&mut self, task: i32, error: RunError) -> Result<(), RunError> {
+        if !error.is_fenced() {
+            return Err(error);
+        }
+        tracing::warn!(task, %error, "another worker has taken the task over; sharing anew");
+        self.stop(&[task]).await
     }
 
     /// Does what it is given. Whether anything was stopped.
@@ -169,13 +184,13 @@ impl Worker {
         let keeps = |task: &i32| copies.contains(task) || runs.contains(task);
         let dropped: Vec<i32> = self.copies.keys().filter(|task| !keeps(task)).copied().collect();
         for task in dropped {
-            self.drop_copy(task);
+            self.drop_copy(task).await;
         }
         for task in runs {
             self.start(task).await;
         }
         for task in copies {
-            self.copy(task, moving.contains(&task));
+            self.copy(task, moving.contains(&task)).await;
         }
         self.tell_what_is_elsewhere();
         Ok(!taken.is_empty())
@@ -218,11 +233,15 @@ impl Worker {
         self.running.insert(task, running);
     }
 
-    /// Begins to keep a copy of what a task keeps, unless there is one.
-    fn copy(&mut self, task: i32, is_moving: bool) {
-        if let Some(copy) = self.copies.get_mut(&task) {
-            copy.is_moving = is_moving;
-            return;
+    /// Begins to keep a copy of what a task keeps, unless there is one that is well.
+    async fn copy(&mut self, task: i32, is_moving: bool) {
+        match self.copies.get_mut(&task) {
+            Some(copy) if copy.has_failed() => self.drop_copy(task).await,
+            Some(copy) => {
+                copy.is_moving = is_moving;
+                return;
+            }
+            None => {}
         }
         let Some(parts) = self.tasks.get(&task).filter(|_| !self.running.contains_key(&task))
         else {
@@ -244,12 +263,21 @@ impl Worker {
         self.copies.insert(task, Copy { stop, parts, is_moving });
     }
 
-    fn drop_copy(&mut self, task: i32) {
+    async fn drop_copy(&mut self, task: i32) {
         if let Some(copy) = self.copies.remove(&task) {
             copy.stop.cancel();
+            for of_part in copy.parts.into_values() {
+                // It writes to where the next one would begin.
+                _ = of_part.following.await;
+            }
             let parts = self.tasks.get(&task).into_iter().flatten();
             parts.for_each(|part| self.shared.set_behind(part, None));
         }
+    }
+
+    async fn stop_all(&mut self) -> Result<(), RunError> {
+        let all: Vec<i32> = self.running.keys().copied().collect();
+        self.stop(&all).await
     }
 
     /// Waits until they have committed.
@@ -260,7 +288,11 @@ impl Worker {
         let mut result = Ok(());
         for mut running in stopping {
             while let Some(ended) = running.parts.join_next().await {
-                result = result.and(outcome(ended));
+                // What another worker has fenced is lost, and no failure.
+                result = match outcome(ended) {
+                    Err(error) if error.is_fenced() => result,
+                    ended => result.and(ended),
+                };
             }
         }
         self.tell_what_is_elsewhere();
@@ -321,39 +353,59 @@ async fn follow_until(
     Ok(following)
 }
 
-/// Waits until a copy is far enough for its task to move to it.
-async fn nearly_there(copies: &BTreeMap<i32, Copy>) {
-    let moving = copies.values().filter(|copy| copy.is_moving).map(|copy| {
-        let parts: Vec<_> = copy.parts.values().map(|part| part.behind.clone()).collect();
-        Box::pin(async move {
-            for mut behind in parts {
-                if behind.wait_for(|behind| *behind <= NEARLY).await.is_err() {
-                    // It has failed.
-                    std::future::pending::<()>().await;
-                }
+impl Copy {
+    /// Records of the changelogs of all its parts that it does not have yet.
+    fn behind(&self) -> u64 {
+        let behind = self.parts.values().map(|part| *part.behind.borrow());
+        behind.fold(0, u64::saturating_add)
+    }
+
+    fn has_failed(&self) -> bool {
+        self.parts.values().any(|part| part.following.is_finished())
+    }
+
+    /// Waits until it is far enough for its task to move to it, or has failed.
+    async fn is_ready(&self) {
+        let mut parts: Vec<_> = self.parts.values().map(|part| part.behind.clone()).collect();
+        while self.behind() > NEARLY && !self.has_failed() {
+            let changed = parts.iter_mut().map(|behind| Box::pin(behind.changed()));
+            let (changed, ..) = futures::future::select_all(changed).await;
+            if changed.is_err() {
+                // Whoever tells of it is gone.
+                return;
             }
-        })
-    });
-    let moving: Vec<_> = moving.collect();
+        }
+    }
+}
+
+/// Waits until the others are to hear of a copy that is to become its task.
+async fn ready_to_move(copies: &BTreeMap<i32, Copy>) {
+    let moving = copies.values().filter(|copy| copy.is_moving && !copy.parts.is_empty());
+    let moving: Vec<_> = moving.map(|copy| Box::pin(copy.is_ready())).collect();
     if moving.is_empty() {
         return std::future::pending().await;
     }
+    // All of them stop to hear of it: not more often than that.
+    tokio::time::sleep(REBALANCE_PAUSE).await;
     futures::future::select_all(moving).await;
 }
 
-/// Waits until a task fails.
-async fn failure(running: &mut BTreeMap<i32, Running>) -> RunError {
-    let ended = running.values_mut().map(|running| Box::pin(running.parts.join_next()));
+/// Waits until a task fails: which one.
+async fn failure(running: &mut BTreeMap<i32, Running>) -> (i32, RunError) {
+    let ended = running.iter_mut().map(|(task, running)| {
+        Box::pin(async move {
+            match running.parts.join_next().await.map(outcome) {
+                Some(Err(error)) => (*task, error),
+                // A task that is not stopped does not end.
+                Some(Ok(())) | None => std::future::pending().await,
+            }
+        })
+    });
     let ended: Vec<_> = ended.collect();
     if ended.is_empty() {
         return std::future::pending().await;
     }
-    let (ended, _, _) = futures::future::select_all(ended).await;
-    match ended.map(outcome) {
-        Some(Err(error)) => error,
-        // A task that is not stopped does not end.
-        Some(Ok(())) | None => std::future::pending().await,
-    }
+    futures::future::select_all(ended).await.0
 }
 
 fn outcome(ended: Result<Result<bool, RunError>, tokio::task::JoinError>) -> Result<(), RunError> {

@@ -49,13 +49,13 @@ pub fn keyed_rows(
     let columns = decoded.rows.batch.columns().iter();
     let mut columns: Vec<ArrayRef> =
         columns.map(|column| take(column, &rows, None)).collect::<Result<_, _>>()?;
-    // Where the row itself says what is gone, the record's key has no say.
-    let keys = said.iter().map(|(record, says)| match says {
-        Says::IsGone(_) => None,
-        Says::IsThere(_) | Says::Deletes => records[*record].key,
-    });
+    let keys = said.iter().map(|(record, _)| records[*record].key);
     columns.push(Arc::new(keys.collect::<BinaryArray>()));
-    let deletes = said.iter().map(|(_, says)| Some(!matches!(says, Says::IsThere(_))));
+    let deletes = said.iter().map(|(_, says)| match says {
+        Says::IsThere(_) => Some(false),
+        Says::IsGone(_) => None,
+        Says::Deletes => Some(true),
+    });
     columns.push(Arc::new(deletes.collect::<BooleanArray>()));
     let times = said.iter().map(|(record, says)| match says {
         Says::IsThere(row) | Says::IsGone(row) => {

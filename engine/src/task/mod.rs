@@ -392,6 +392,11 @@ impl Task {
         self.dirty || self.output.has_news(self.watermark, self.progress)
     }
 
+    /// Has its place, and that of its state, committed once more.
+    pub fn touch(&mut self) {
+        self.dirty = true;
+    }
+
     /// Roughly how many bytes of output wait for a commit.
     pub fn pending_bytes(&self) -> usize {
         self.output.ready_bytes()

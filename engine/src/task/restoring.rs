@@ -66,13 +66,13 @@ impl Restoring {
         }
     }
 
-    /// Begins with what an earlier run has left on disk. What it is called, if it is of any use.
-    pub fn open(&mut self, disk: &DiskState) -> Result<Option<String>, StateError> {
-        let Some(meta) = disk.get(&META_KEY)? else { return Ok(None) };
-        let Ok(state) = Meta::parse(&meta).map(|meta| meta.state) else { return Ok(None) };
+    /// Begins with what an earlier run has left on disk, if that is the state of this name.
+    pub fn open(&mut self, disk: &DiskState, state: &str) -> Result<bool, StateError> {
+        let Some(bytes) = disk.get(&META_KEY)? else { return Ok(false) };
+        let meta = Meta::parse(&bytes).ok().filter(|meta| meta.state == state);
+        let Some(meta) = meta else { return Ok(false) };
         // What operators that are gone have left there tells a person what would be lost.
-        let of_meta = Meta::parse(&meta)?.operators;
-        let strangers = of_meta.keys().filter_map(|id| StateId::parse(id));
+        let strangers = meta.operators.keys().filter_map(|id| StateId::parse(id));
         let ids = strangers.filter(|id| !self.in_place.contains_key(id));
         for id in ids.chain(self.known.iter().copied()).collect::<BTreeSet<_>>() {
             let prefix = id.key(&[]);
@@ -84,13 +84,13 @@ impl Restoring {
                 self.rest.apply(Some(&key), Some(&value));
             }
         }
-        self.rest.apply(Some(&META_KEY), Some(&meta));
+        self.rest.apply(Some(&META_KEY), Some(&bytes));
         let fits = disk.bytes() <= self.bytes_max as u64;
         for map in self.task.maps() {
             map.open(disk.clone(), fits)?;
         }
         self.disk = Some(disk.clone());
-        Ok(Some(state))
+        Ok(true)
     }
 
     /// Puts an empty disk beneath: the state is too large to be held in memory.

@@ -13,6 +13,7 @@ use datafusion_physical_expr::expressions::Column;
 use super::{Input, Node, TableInput};
 use crate::operators::filter_project::{Stage, Step};
 use crate::operators::lookup_join::{LookupJoin, LookupKind};
+use crate::pipeline::Source;
 
 /// Where rows come from, and what each of their columns is.
 #[derive(Clone, Debug)]
@@ -27,10 +28,15 @@ fn named(name: String) -> Arc<dyn PhysicalExpr> {
     Arc::new(Column::new(&name, 0))
 }
 
+/// With its type: what was made of other values is something else, though its bytes look alike.
+fn column_of(source: &Source, at: usize) -> String {
+    format!("{:?} {}", source.columns[at].name, source.schema.field(at).data_type())
+}
+
 impl Lineage {
     /// Of the rows that come out of an input's stage.
     pub fn of_input(input: &Input, tables: &[TableInput]) -> Lineage {
-        let name = |&at: &usize| named(format!("{:?}", input.source.columns[at].name));
+        let name = |&at: &usize| named(column_of(&input.source, at));
         let columns = input.projection.iter().map(name).collect();
         let what = if input.by_key { "input by key" } else { "input" };
         let from = format!("{what} {}", input.source.topic);
@@ -69,9 +75,8 @@ impl Lineage {
     }
 
     fn joined(self, join: &LookupJoin, table: &TableInput) -> Lineage {
-        let name = |&at: &usize| {
-            named(format!("{}.{:?}", table.source.name, table.source.columns[at].name))
-        };
+        let name =
+            |&at: &usize| named(format!("{}.{}", table.source.name, column_of(&table.source, at)));
         let columns = table.projection[..table.columns_wanted].iter().map(name).collect();
         let rows = Lineage { from: format!("table {}", table.source.topic), columns };
         let rows = rows.through(&table.stage, &[]);

@@ -17,7 +17,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 
 use super::{ExchangeInput, Input, Node, Port, Topology};
@@ -118,7 +118,8 @@ fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
         };
         let exchange = Arc::new(Exchange {
             topic: format!("{id}-{number}of{tasks}-repartition"),
-            schema,
+            // Rows that were written before the query was changed lack what it reads since.
+            schema: nullable(&schema),
             keys,
             to_all,
             writers,
@@ -129,6 +130,12 @@ fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
         Some(ExchangeInput { exchange, to })
     };
     ports.enumerate().filter_map(exchange).collect()
+}
+
+fn nullable(schema: &SchemaRef) -> SchemaRef {
+    let fields = schema.fields().iter();
+    let fields: Vec<_> = fields.map(|field| field.as_ref().clone().with_nullable(true)).collect();
+    Arc::new(Schema::new(fields))
 }
 
 /// The part that reads sources and feeds `port`, if there is one.

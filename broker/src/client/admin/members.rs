@@ -26,6 +26,8 @@ const JOIN_FROM: i16 = 1;
 const LEAVE_FROM: i16 = 3;
 /// A heartbeat that takes longer is worth no more than none.
 const HEARTBEAT_TIME_MAX: Duration = Duration::from_secs(3);
+/// What an answer may take beside the time that others are waited for.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The coordinators of a cluster's groups.
 pub struct RemoteCoordinator {
@@ -110,11 +112,31 @@ impl RemoteCoordinator {
         done
     }
 
+    /// The same, for a time: who is silent for longer may be gone without a word.
+    async fn ask_within<Q: Question>(
+        &self,
+        of: &Mutex<Option<Connection>>,
+        group: &str,
+        (from_version, request): (i16, Q),
+        time_max: Duration,
+    ) -> Result<Q::Answer, ClientError> {
+        let asked = tokio::time::timeout(time_max, self.ask(of, group, from_version, request));
+        asked.await.unwrap_or_else(|_| {
+            let address = self.bootstrap.first().map(ToString::to_string).unwrap_or_default();
+            let reason = format!("its coordinator did not answer within {time_max:?}");
+            Err(ClientError::Unreachable { address, reason })
+        })
+    }
+
     /// Who answered so looks after the group no more, or not yet.
-    async fn forget_if(&self, code: ErrorCode) {
+    fn forget_if(&self, code: ErrorCode) {
         if code.is_retriable() && code != ErrorCode::REBALANCE_IN_PROGRESS {
-            *self.waiting.lock().await = None;
-            *self.beating.lock().await = None;
+            // One that is in use finds out by itself.
+            for connection in [&self.waiting, &self.beating] {
+                if let Ok(mut connection) = connection.try_lock() {
+                    *connection = None;
+                }
+            }
         }
     }
 
@@ -137,15 +159,22 @@ impl RemoteCoordinator {
 impl GroupCoordinator for RemoteCoordinator {
     async fn join(&self, request: JoinGroupRequest) -> Result<JoinGroupResponse, ClientError> {
         let group = request.group_id.clone();
-        let joined = self.ask(&self.waiting, &group, JOIN_FROM, request).await?;
-        self.forget_if(joined.error_code).await;
+        let time_max = time_for_all(request.rebalance_timeout_ms);
+        let asked = self.ask_within(&self.waiting, &group, (JOIN_FROM, request), time_max);
+        let joined = asked.await?;
+        self.forget_if(joined.error_code);
         Ok(joined)
     }
 
-    async fn sync(&self, request: SyncGroupRequest) -> Result<SyncGroupResponse, ClientError> {
+    async fn sync(
+        &self,
+        request: SyncGroupRequest,
+        rebalance_timeout: Duration,
+    ) -> Result<SyncGroupResponse, ClientError> {
         let group = request.group_id.clone();
-        let synced = self.ask(&self.waiting, &group, 0, request).await?;
-        self.forget_if(synced.error_code).await;
+        let time_max = rebalance_timeout + ANSWER_TIME_MAX;
+        let synced = self.ask_within(&self.waiting, &group, (0, request), time_max).await?;
+        self.forget_if(synced.error_code);
         Ok(synced)
     }
 
@@ -156,13 +185,9 @@ impl GroupCoordinator for RemoteCoordinator {
             member_id: claim.member_id.clone(),
             ..HeartbeatRequest::default()
         };
-        let asked = self.ask(&self.beating, &claim.group, 0, request);
-        let Ok(answer) = tokio::time::timeout(HEARTBEAT_TIME_MAX, asked).await else {
-            let (address, reason) = (String::new(), "no answer to a heartbeat".to_owned());
-            return Err(ClientError::Unreachable { address, reason });
-        };
-        let code = answer?.error_code;
-        self.forget_if(code).await;
+        let asked = self.ask_within(&self.beating, &claim.group, (0, request), HEARTBEAT_TIME_MAX);
+        let code = asked.await?.error_code;
+        self.forget_if(code);
         Ok(code)
     }
 
@@ -174,7 +199,13 @@ impl GroupCoordinator for RemoteCoordinator {
             ..LeaveGroupRequest::default()
         };
         // By the connection on which nothing waits.
-        self.ask(&self.beating, group, LEAVE_FROM, request).await?;
+        let asked = (LEAVE_FROM, request);
+        self.ask_within(&self.beating, group, asked, ANSWER_TIME_MAX).await?;
         Ok(())
     }
+}
+
+/// Until all members have come or their time is up, and have been told.
+fn time_for_all(rebalance_timeout_ms: i32) -> Duration {
+    Duration::from_millis(u64::try_from(rebalance_timeout_ms).unwrap_or_default()) + ANSWER_TIME_MAX
 }

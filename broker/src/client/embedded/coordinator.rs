@@ -1,6 +1,7 @@
 //! The coordinator in this process, asked as over a socket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use uuid::Uuid;
@@ -65,7 +66,11 @@ impl GroupCoordinator for EmbeddedCoordinator {
         })
     }
 
-    async fn sync(&self, request: SyncGroupRequest) -> Result<SyncGroupResponse, ClientError> {
+    async fn sync(
+        &self,
+        request: SyncGroupRequest,
+        _rebalance_timeout: Duration,
+    ) -> Result<SyncGroupResponse, ClientError> {
         let assignments = request.assignments.into_iter();
         let sync = SyncRequest {
             member: claim(&request.member_id, request.generation_id),

@@ -33,7 +33,7 @@ impl ChangingPartitions {
                 changing.add(top, &row, time_ms);
                 continue;
             }
-            let mut changing = Changing::load(kept, row.partition)?;
+            let mut changing = Changing::load(top, kept, row.partition)?;
             changing.add(top, &row, time_ms);
             if let Slot::Vacant(slot) = self.0.entry(row.partition.into()) {
                 slot.insert(changing);
@@ -59,13 +59,16 @@ pub struct Changing {
     pub now: Vec<(Place, Entry)>,
     /// With those that are there several times.
     count: u64,
+    /// When there are as many, it is looked whether some are of no use.
+    prune_at: u64,
 }
 
 impl Changing {
-    fn load(rows: &OrderedRows, partition: &[u8]) -> Result<Changing> {
+    fn load(top: &Top, rows: &OrderedRows, partition: &[u8]) -> Result<Changing> {
         let was = rows.of(partition).collect::<Result<Vec<_>, _>>()?;
         let count = was.iter().map(|(_, entry)| entry.count).sum();
-        Ok(Changing { now: was.clone(), was, count })
+        let prune_at = top.limit.saturating_mul(2).max(2 * was.len() as u64);
+        Ok(Changing { now: was.clone(), was, count, prune_at })
     }
 
     fn add(&mut self, top: &Top, row: &EncodedRow<'_>, time_ms: Option<i64>) {
@@ -87,8 +90,11 @@ impl Changing {
             Err(at) => {
                 self.now.insert(at, (row.place(), Entry { time_ms, count: 1, given: false }));
                 // Of many that come and go again, few are held.
-                if self.now.len() as u64 > top.limit.saturating_mul(2) {
+                if self.now.len() as u64 > self.prune_at {
                     self.prune(top);
+                    // Those that are of one rank all stay.
+                    let least = top.limit.saturating_mul(2);
+                    self.prune_at = least.max(2 * self.now.len() as u64);
                 }
             }
         }

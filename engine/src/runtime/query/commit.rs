@@ -14,7 +14,7 @@ use broker::client::{ClientError, Committing};
 use broker::ids::{Offset, TopicPartition};
 use tokio::time::Instant;
 
-use super::{PENDING_BYTES_MAX, PURGE_INTERVAL, QueryRun, Running};
+use super::{PENDING_BYTES_MAX, PURGE_INTERVAL, QueryRun, REFRESH_INTERVAL, Running};
 use crate::rows::Rows;
 use crate::runtime::{Phase, PrintedRows, ResumedFrom, RunError, now};
 use crate::state::changelog::Change;
@@ -32,6 +32,8 @@ pub(super) struct UnderWay {
     offsets: Vec<(TopicPartition, Offset)>,
     /// State is put on disk with this one, and nothing was changed since.
     spills: bool,
+    /// Where the changelog ended when it was begun, if a checkpoint is to be left.
+    checkpoint: Option<Offset>,
     standing: Standing,
     printed: Vec<Rows>,
 }
@@ -73,14 +75,36 @@ pub(super) async fn ended(under_way: &mut Option<UnderWay>) {
 }
 
 impl QueryRun {
+    /// Writes all there is, and waits for it: nothing comes after it. State on disk is left with a
+    /// checkpoint at its end.
+    pub(super) async fn commit_last(&self, running: &mut Running) -> Result<(), RunError> {
+        self.commit(running).await?;
+        self.settle(running).await?;
+        if running.snapshots.is_on_disk(&running.task) {
+            // One more, empty as it is, tells whether the first one was the last of the changelog.
+            running.task.touch();
+            self.commit_as(running, true).await?;
+            self.settle(running).await?;
+        }
+        Ok(())
+    }
+
     /// Begins to write all there is, once what is being written has ended.
     pub(super) async fn commit(&self, running: &mut Running) -> Result<(), RunError> {
+        self.commit_as(running, false).await
+    }
+
+    async fn commit_as(&self, running: &mut Running, is_last: bool) -> Result<(), RunError> {
         self.settle(running).await?;
+        let Running { snapshots, task, .. } = &mut *running;
+        let checkpoint = snapshots.begin_checkpoint(self.client.as_ref(), task, is_last).await;
+        let checkpoint = checkpoint.map_err(self.client_error("the end of its changelog"))?;
         let buffered = running.task.pending_bytes().saturating_mul(100) / PENDING_BYTES_MAX;
         let commit = running.task.commit(now()).map_err(|error| self.task_error(error))?;
         let Commit { outputs, changes, derived, offsets, printed } = commit;
         let spills = running.snapshots.wants_disk(&mut running.task);
         running.committed_at = Some(Instant::now());
+        running.refresh_at = Instant::now() + REFRESH_INTERVAL;
         let buffered_percent = u8::try_from(buffered).unwrap_or(u8::MAX);
         let standing = Standing { buffered_percent, ..Standing::of(running) };
         // A task with nothing to read may still have something to tell the next ones.
@@ -105,6 +129,7 @@ impl QueryRun {
             derived,
             offsets,
             spills,
+            checkpoint,
             standing,
             printed,
         });
@@ -123,6 +148,7 @@ impl QueryRun {
             derived,
             offsets,
             spills,
+            checkpoint,
             standing,
             printed,
             ..
@@ -133,7 +159,7 @@ impl QueryRun {
         result.map_err(self.client_error("committing"))?;
         let Running { task, snapshots, .. } = &mut *running;
         let changes = (changes.as_slice(), derived.as_slice());
-        let kept = snapshots.committed(self.client.as_ref(), task, changes, spills).await;
+        let kept = snapshots.committed(task, changes, spills, checkpoint);
         kept.map_err(|error| self.restore_error(error))?;
         self.purge(running, &offsets).await?;
         self.tell(standing, printed).await

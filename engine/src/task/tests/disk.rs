@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use super::*;
+use crate::state::changelog::META_KEY;
 use crate::state::disk::{DiskState, StateDir};
 
 thread_local! {
@@ -45,7 +46,9 @@ impl Disk {
         let mut from = 0;
         match (self.checkpoint, &*disk) {
             (Some(checkpoint), Some(disk)) => {
-                restoring.open(disk).unwrap().unwrap();
+                let meta = Meta::parse(&disk.get(&META_KEY).unwrap().unwrap()).unwrap();
+                assert!(!restoring.open(disk, "another one").unwrap());
+                assert!(restoring.open(disk, &meta.state).unwrap());
                 from = checkpoint;
             }
             _ => *disk = None,
