@@ -215,3 +215,22 @@ fn what_follows_the_state_may_change() {
     let totals = stdout(&succeed(dir, &consume));
     assert_eq!(totals.lines().last().unwrap(), r#"{"total":150}"#, "from the first order");
 }
+
+/// Brokers forget where a group without members has come to in a week.
+#[test]
+fn a_place_that_was_forgotten_is_not_begun_anew_beside_state() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let sql = "SELECT customer, count(*) AS n FROM orders GROUP BY customer";
+    let text = file("SET 'tasks' = '2';", &[("by_customer", sql)]);
+    run(dir, &text, &[], "by_customer", &[("ada", 10, 1)], 1);
+    let (broker, address) = Running::broker(dir);
+    succeed(dir, &["groups", "delete", "shop-by_customer", "--bootstrap-server", &address]);
+    stop(broker);
+    let run = ["run", "shop.sql", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+    let said = fail(dir, &run, 1);
+    assert!(said.contains("the broker has forgotten up to where its inputs were read"), "{said}");
+    let check = ["check", "--state", "--data-dir", "data", "shop.sql"];
+    assert!(fail(dir, &check, 1).contains("--reset-state"));
+    stop(start(dir, &text, &["--reset-state"]).0);
+}

@@ -198,6 +198,8 @@ impl Session {
         loaded: Vec<Loaded>,
     ) -> Result<Session, Failure> {
         announce(args, connection, metrics.as_deref(), &loaded);
+        let last = loaded.iter().flat_map(|(pipeline, _)| &pipeline.queries).next_back();
+        let shown_topic = last.map(|query| query.sink.topic.clone());
         let (pipelines, configs): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
         let mut described_queries = Vec::new();
         for pipeline in &pipelines {
@@ -228,6 +230,9 @@ impl Session {
         // Connectors would make them too, and know less of what they are for.
         for change in runtime.prepared().await {
             status::checked("state", &change.to_string());
+        }
+        if let Some(topic) = &shown_topic {
+            look(connection, args, topic);
         }
         let worker = Worker::start(connection.client.clone(), configs, options);
         let (connectors, queries) = (worker.statuses(), runtime.progress());
@@ -471,11 +476,11 @@ fn announce(args: &RunArgs, connection: &Connection, metrics: Option<&str>, load
     let names: Vec<_> = loaded.iter().map(|(pipeline, _)| pipeline.name.as_str()).collect();
     eprintln!("millstream {} · {}", env!("CARGO_PKG_VERSION"), names.join(", "));
     let dir = args.broker.data_dir.display();
-    let (address, how) = match &connection.how {
-        How::Serving(address) => (address.to_string(), format!("{address}, data in {dir}")),
-        How::Joined(address) => (address.clone(), format!("{address}, which serves {dir} already")),
-        How::Remote(address) => (address.clone(), address.clone()),
-        How::Offline => (dir.to_string(), format!("data in {dir}")),
+    let how = match &connection.how {
+        How::Serving(address) => format!("{address}, data in {dir}"),
+        How::Joined(address) => format!("{address}, which serves {dir} already"),
+        How::Remote(address) => address.clone(),
+        How::Offline => format!("data in {dir}"),
     };
     status::checked("broker", &how);
     if let Some(metrics) = metrics {
@@ -490,10 +495,16 @@ fn announce(args: &RunArgs, connection: &Connection, metrics: Option<&str>, load
             status::checked("query", &format!("{}: {how}", query.name));
         }
     }
-    if let Some(query) = loaded.iter().flat_map(|(pipeline, _)| &pipeline.queries).next_back() {
-        let topic = &query.sink.topic;
-        status::pointer("look", &format!("kcat -b {address} -C -t {topic}   (Ctrl-C stops)"));
-    }
+}
+
+/// Where to look, which is there by now.
+fn look(connection: &Connection, args: &RunArgs, topic: &str) {
+    let address = match &connection.how {
+        How::Serving(address) => address.to_string(),
+        How::Joined(address) | How::Remote(address) => address.clone(),
+        How::Offline => args.broker.data_dir.display().to_string(),
+    };
+    status::pointer("look", &format!("kcat -b {address} -C -t {topic}   (Ctrl-C stops)"));
 }
 
 /// `flights-file: examples/data/flights.csv → flights`

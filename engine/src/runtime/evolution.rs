@@ -3,11 +3,11 @@
 //! Only the end of each changelog is read for that: the meta record is the last one of every
 //! commit. Where state would be lost, all of it is read, to say how much.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use broker::client::{Client, ReaderEvent, ReaderOptions};
+use broker::client::{Client, Isolation, OffsetSpec, ReaderEvent, ReaderOptions};
 use broker::ids::{Offset, TopicPartition};
 
 use super::RunError;
@@ -65,13 +65,21 @@ pub(super) async fn changes(
     planned: &[Planned],
 ) -> Result<Vec<StateChange>, RunError> {
     let mut changes: Vec<StateChange> = Vec::new();
+    let mut forgotten: BTreeSet<usize> = BTreeSet::new();
     let stateful = planned.iter().filter(|task| task.is_stateful && task.task == 0);
     for task in stateful.filter(|task| task.shown.is_none()) {
-        same_tasks(client, task).await?;
+        if !has_place(client, task).await? && has_told(client, task).await? {
+            forgotten.insert(task.query_index);
+        }
     }
     let keeping = planned.iter().filter(|task| !task.topology.nodes.is_empty());
     for task in keeping.filter(|task| task.shown.is_none()) {
-        for Evolution { added, removed } in evolutions(client, task).await? {
+        let Some(evolutions) = evolutions(client, task).await? else { continue };
+        if forgotten.contains(&task.query_index) {
+            let (pipeline, query) = (task.pipeline.clone(), task.query.clone());
+            return Err(RunError::Forgotten { pipeline, query });
+        }
+        for Evolution { added, removed } in evolutions {
             let (pipeline, query) = (task.pipeline.clone(), task.query.clone());
             let change = StateChange { pipeline, query, added, removed };
             // Every task of a query says the same.
@@ -83,8 +91,9 @@ pub(super) async fn changes(
     Ok(changes)
 }
 
-/// An error if a query was shared by another number of tasks when it ran last.
-async fn same_tasks(client: &dyn Client, task: &Planned) -> Result<(), RunError> {
+/// Whether it is known up to where a part of a query has read its sources; an error if it was
+/// shared by another number of tasks then.
+async fn has_place(client: &dyn Client, task: &Planned) -> Result<bool, RunError> {
     let failed = |error| task.client_error("its place in its inputs cannot be found", error);
     let mut partitions = Partitions::new();
     for input in &task.topology.inputs {
@@ -97,8 +106,9 @@ async fn same_tasks(client: &dyn Client, task: &Planned) -> Result<(), RunError>
     reads.retain(|partition| partitions.contains_key(&*partition.topic));
     let committed = client.committed_offsets(&task.group(), &reads).await.map_err(failed)?;
     let notes = committed.into_iter().flatten().map(|at| Note::parse(&at.metadata));
-    match notes.map(|note| note.tasks).find(|tasks| *tasks != task.tasks) {
-        None => Ok(()),
+    let notes: Vec<Note> = notes.collect();
+    match notes.iter().map(|note| note.tasks).find(|tasks| *tasks != task.tasks) {
+        None => Ok(!notes.is_empty()),
         Some(found) => Err(RunError::OtherTasks {
             pipeline: task.pipeline.clone(),
             query: task.query.clone(),
@@ -108,7 +118,26 @@ async fn same_tasks(client: &dyn Client, task: &Planned) -> Result<(), RunError>
     }
 }
 
-async fn evolutions(client: &dyn Client, task: &Planned) -> Result<Vec<Evolution>, RunError> {
+/// Whether a part that keeps nothing, its place aside, has told the next one anything.
+async fn has_told(client: &dyn Client, task: &Planned) -> Result<bool, RunError> {
+    let failed = |error| task.client_error("what it has told others cannot be found", error);
+    let writes = task.topology.writes.as_ref().filter(|_| task.topology.nodes.is_empty());
+    let Some(writes) = writes.filter(|writes| writes.exchange.writers == 1) else {
+        return Ok(false);
+    };
+    let topic: Arc<str> = writes.exchange.topic.as_str().into();
+    let Some(info) = client.topic(&topic).await.map_err(failed)? else { return Ok(false) };
+    let partitions = (0..info.partitions).map(|at| TopicPartition::new(topic.clone(), at));
+    let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
+    let ends = client.list_offsets(&partitions.collect::<Vec<_>>(), latest).await;
+    Ok(ends.map_err(failed)?.into_iter().flatten().any(|end| end > Offset::ZERO))
+}
+
+/// `None` if nothing is kept.
+async fn evolutions(
+    client: &dyn Client,
+    task: &Planned,
+) -> Result<Option<Vec<Evolution>>, RunError> {
     let changelog = task.changelog();
     let unread = |error: ReadError| match error {
         ReadError::Client(error) => task.client_error("its changelog cannot be read", error),
@@ -117,23 +146,24 @@ async fn evolutions(client: &dyn Client, task: &Planned) -> Result<Vec<Evolution
     let is_there = client.topic(&changelog.topic).await;
     if is_there.map_err(|error| unread(ReadError::Client(error)))?.is_none() {
         // It has never run.
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let operators = task.topology.kept_for();
-    let evolved = match latest_meta(client, &changelog).await.map_err(unread)? {
-        Some(meta) => {
-            let meta = Meta::parse(&meta).map_err(|error| task.state_error(error))?;
-            meta.evolved(&operators)
-        }
-        // It is empty, or another version wrote it: all of it tells.
-        None => BTreeMap::from([(String::new(), None)]),
-    };
-    if evolved.values().any(Option::is_none) {
+    let whole = async || {
         let restored = read_changelog(client, &changelog, Wanted::Keys).await.map_err(unread)?;
-        restored.meta(&operators).map_err(|error| task.state_error(error))?;
+        restored.meta(&operators).map_err(|error| task.state_error(error))
+    };
+    let Some(meta) = latest_meta(client, &changelog).await.map_err(unread)? else {
+        // It is empty, or another version wrote it: all of it tells.
+        whole().await?;
+        return Ok(None);
+    };
+    let evolved = Meta::parse(&meta).map_err(|error| task.state_error(error))?.evolved(&operators);
+    if evolved.values().any(Option::is_none) {
+        whole().await?;
     }
     let evolutions = evolved.into_values().flatten().map(|(_, evolution)| evolution);
-    Ok(evolutions.filter(|evolution| !evolution.is_none()).collect())
+    Ok(Some(evolutions.filter(|evolution| !evolution.is_none()).collect()))
 }
 
 /// The meta record of the last commit, if there is state.

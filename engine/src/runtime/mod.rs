@@ -237,6 +237,12 @@ pub enum RunError {
          state with --reset-state"
     )]
     OtherTasks { pipeline: Arc<str>, query: Arc<str>, found: usize, tasks: usize },
+    #[error(
+        "query '{query}' of pipeline '{pipeline}' has state, and the broker has forgotten up to \
+         where its inputs were read (offsets.retention.minutes, 7 days if nothing else is said): \
+         to read them again would count them twice; start from their beginning with --reset-state"
+    )]
+    Forgotten { pipeline: Arc<str>, query: Arc<str> },
     #[error("query '{query}' panicked; this is a bug in Millstream")]
     Panicked { query: String },
 }
