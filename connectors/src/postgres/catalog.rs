@@ -75,7 +75,8 @@ const TABLES: &str = "select c.oid, n.nspname, c.relname, c.relreplident, c.relk
     left join pg_catalog.pg_index p on p.indrelid = c.oid and p.indisprimary \
     left join pg_catalog.pg_index r on r.indrelid = c.oid and r.indisreplident ";
 
-/// Reads the tables that the connector is to take, in the order of their names.
+/// Reads the tables that the connector is to take, in the order of their names, and the one that
+/// signals come by.
 pub async fn chosen_tables(
     session: &mut Session,
     config: &PostgresConfig,
@@ -91,6 +92,7 @@ pub async fn chosen_tables(
             false => !table.partitioned,
         };
         right_level && config.tables.takes(&table.schema, &table.name)
+            || config.signals.is_table(&table.schema, &table.name)
     });
     Ok(tables)
 }

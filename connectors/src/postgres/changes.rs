@@ -20,10 +20,14 @@ use super::config::EventConfig;
 use super::events::{
     EventSchemas, InTransaction, Operation, Origin, SnapshotMarker, link_keys, tombstone,
 };
+use super::incremental::watch::Watch;
 use super::lsn::Lsn;
 use super::pgoutput::{self, Begin, DecodeError, LogicalMessage, Message, OldRow, Relation, Row};
 use super::table::{Image, RowError, Table};
 use crate::data::{ConnectRecord, Text, Value};
+
+/// What a message is named that tells nothing, and is written so that the log moves.
+pub const WATERMARK_PREFIX: &str = "millstream.watermark";
 
 /// Where to go on in the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +77,8 @@ pub struct Changes {
     tables: HashMap<u32, Arc<Table>>,
     position: Position,
     transaction: Option<Transaction>,
+    /// What else the stream is looked through for.
+    pub watch: Watch,
 }
 
 #[derive(Debug)]
@@ -90,8 +96,13 @@ struct Transaction {
 }
 
 impl Changes {
-    pub fn new(schemas: EventSchemas, config: EventConfig, position: Position) -> Changes {
-        Changes { schemas, config, tables: HashMap::new(), position, transaction: None }
+    pub fn new(
+        schemas: EventSchemas,
+        config: EventConfig,
+        position: Position,
+        watch: Watch,
+    ) -> Changes {
+        Changes { schemas, config, tables: HashMap::new(), position, transaction: None, watch }
     }
 
     pub fn position(&self) -> &Position {
@@ -178,6 +189,7 @@ impl Changes {
         let transaction = self.transaction.take();
         let outside = || ChangesError::OutsideTransaction { lsn, message: "commit" };
         let transaction = transaction.ok_or_else(outside)?;
+        self.watch.committed(transaction.begin.xid);
         if transaction.old {
             return Ok(());
         }
@@ -205,6 +217,7 @@ impl Changes {
         };
         let again = transaction.old || transaction.messages < transaction.skip;
         let before = out.len();
+        let signal = self.watch.see(&message, &self.tables, transaction.begin.xid);
         let step = self.events_of(lsn, message, &mut transaction, now_us, out);
         if matches!(step, Ok(Step::Done)) {
             transaction.messages += 1;
@@ -212,6 +225,7 @@ impl Changes {
                 // Counted for the transaction's end, and written before.
                 out.truncate(before);
             } else {
+                self.watch.signals.extend(signal);
                 self.position.partly = Some((transaction.begin.commit_lsn, transaction.messages));
             }
         }
@@ -246,6 +260,10 @@ impl Changes {
                 for table in tables.collect::<Result<Vec<_>, _>>()? {
                     self.truncate(lsn, table, transaction, now_us, out);
                 }
+                return Ok(Step::Done);
+            }
+            // Our own, by which the log was made to move.
+            Message::Logical(message) if message.prefix == WATERMARK_PREFIX => {
                 return Ok(Step::Done);
             }
             Message::Logical(message) => {

@@ -19,6 +19,10 @@ pub enum ConfigError {
     KeyColumns { key: &'static str, text: String },
     #[error("`slot.name`: '{0}' may have lower-case letters, digits and `_` only, at most 63")]
     SlotName(String),
+    #[error("`signal.enabled.channels`: signals come by `source` and `kafka`, not by '{0}'")]
+    Channel(String),
+    #[error("`signal.data.collection`: '{0}' must be schema.table")]
+    SignalTable(String),
 }
 
 /// All of it, checked.
@@ -40,6 +44,7 @@ pub struct PostgresConfig {
     pub status_interval: Duration,
     pub retry: Retry,
     pub accept_new_timeline: bool,
+    pub signals: SignalConfig,
     /// Debezium's defaults where ours differ.
     pub debezium: bool,
     pub partitions: i32,
@@ -107,6 +112,24 @@ pub struct Retry {
     pub delay_max: Duration,
     /// Below zero: without end.
     pub attempts_max: i64,
+}
+
+/// What may be asked for while the connector runs, and how.
+#[derive(Clone, Debug)]
+pub struct SignalConfig {
+    /// The table that signals are inserted into, by schema and name.
+    pub table: Option<(String, String)>,
+    pub topic: Option<String>,
+    /// Rows of a chunk.
+    pub chunk_rows: usize,
+    /// Whether nothing may be written to the database.
+    pub read_only: bool,
+}
+
+impl SignalConfig {
+    pub fn is_table(&self, schema: &str, name: &str) -> bool {
+        self.table.as_ref().is_some_and(|(of, known)| of == schema && known == name)
+    }
 }
 
 /// Which names are taken: by patterns for all that are, or for all that are not.
@@ -196,6 +219,7 @@ impl PostgresConfig {
                 attempts_max: config.integer("errors.max.retries"),
             },
             debezium: debezium(config),
+            signals: signals(config)?,
             accept_new_timeline: config.text("timeline.change") == "accept",
             partitions: config.integer("topic.creation.default.partitions") as i32,
         })
@@ -239,6 +263,35 @@ fn snapshot(config: &ConnectorConfig) -> SnapshotConfig {
         },
         threads: config.integer("snapshot.max.threads") as usize,
     }
+}
+
+/// Where signals may come from.
+const CHANNELS: [&str; 2] = ["source", "kafka"];
+
+fn signals(config: &ConnectorConfig) -> Result<SignalConfig, ConfigError> {
+    let channels = config.text("signal.enabled.channels").split(',').map(str::trim);
+    let channels: Vec<&str> = channels.filter(|name| !name.is_empty()).collect();
+    if let Some(other) = channels.iter().find(|name| !CHANNELS.contains(name)) {
+        return Err(ConfigError::Channel((*other).to_owned()));
+    }
+    let table = optional(config, "signal.data.collection").map(|name| {
+        let plain = name.replace('"', "");
+        let parts = plain.split_once('.').filter(|(_, name)| !name.contains('.'));
+        let parts = parts.map(|(schema, name)| (schema.to_owned(), name.to_owned()));
+        parts.ok_or(ConfigError::SignalTable(name))
+    });
+    Ok(SignalConfig {
+        table: table.transpose()?.filter(|_| channels.contains(&"source")),
+        topic: channels.contains(&"kafka").then(|| signal_topic(config)),
+        chunk_rows: config.integer("incremental.snapshot.chunk.size") as usize,
+        read_only: config.text("read.only") == "true",
+    })
+}
+
+/// The topic that signals come by.
+pub fn signal_topic(config: &ConnectorConfig) -> String {
+    let of_prefix = || format!("{}-signal", config.text("topic.prefix"));
+    optional(config, "signal.kafka.topic").unwrap_or_else(of_prefix)
 }
 
 fn debezium(config: &ConnectorConfig) -> bool {
@@ -319,9 +372,17 @@ fn patterns(key: &'static str, list: &str) -> Result<Vec<Regex>, ConfigError> {
     }
 }
 
+/// A pattern that matches whole names, in any case.
+pub fn whole_name(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(&format!("^(?:{pattern})$")).case_insensitive(true).build()
+}
+
 fn whole(key: &'static str, pattern: &str) -> Result<Regex, ConfigError> {
-    let whole = RegexBuilder::new(&format!("^(?:{pattern})$")).case_insensitive(true).build();
-    whole.map_err(|error| ConfigError::Pattern { key, pattern: pattern.to_owned(), error })
+    whole_name(pattern).map_err(|error| ConfigError::Pattern {
+        key,
+        pattern: pattern.to_owned(),
+        error,
+    })
 }
 
 /// `pattern:column,column;pattern:column`

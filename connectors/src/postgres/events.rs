@@ -55,6 +55,8 @@ pub enum SnapshotMarker {
     Within,
     LastInTable,
     Last,
+    /// It was asked for while changes stream.
+    Incremental,
 }
 
 impl SnapshotMarker {
@@ -66,6 +68,7 @@ impl SnapshotMarker {
             SnapshotMarker::Within => "true",
             SnapshotMarker::LastInTable => "last_in_data_collection",
             SnapshotMarker::Last => "last",
+            SnapshotMarker::Incremental => "incremental",
         })
     }
 }

@@ -11,9 +11,10 @@
 //! - [`types`]: each type as a schema and values; [`catalog`]: what the database says of its
 //!   tables; [`table`]: a table with its schemas; [`events`]: the records.
 //! - [`changes`]: the stream turned into events; [`snapshot`]: the rows that are there.
+//! - [`incremental`]: tables read again while changes stream, on request.
 //! - [`server`]: identity, publication, slot; [`opening`]: what to go on with; [`offset`]: what is
-//!   stored; [`source`]: the task; [`error`]: why it cannot go on. [`preflight`]: what to put
-//!   right before.
+//!   stored; [`source`]: the task, and its `streaming`; [`error`]: why it cannot go on.
+//!   [`preflight`]: what to put right before.
 //! - [`config`]: the properties, understood; `keys`: declared.
 //! - [`sink`]: the other way: records as rows.
 //!
@@ -31,6 +32,7 @@ pub mod changes;
 pub mod config;
 pub mod error;
 pub mod events;
+pub mod incremental;
 mod keys;
 pub mod lsn;
 pub mod offset;
@@ -41,6 +43,7 @@ pub mod server;
 pub mod sink;
 pub mod snapshot;
 pub mod source;
+mod streaming;
 pub mod table;
 pub mod types;
 pub mod wire;

@@ -5,7 +5,8 @@
 //!  offset     {"lsn": 29347280, "lsn_commit": …, "txId": …, "ts_usec": …,       as Debezium's
 //!              "system": "7…", "timeline": 1, "slot": "inventory",              whose log that is
 //!              "transaction": {"commit": …, "messages": 7},                     done in part
-//!              "snapshot": "initial", "tables": {"16386": [[0, 4711]]}}         while it lasts
+//!              "snapshot": "initial", "tables": {"16386": [[0, 4711]]},         while it lasts
+//!              "incremental": {…}, "signals": 7}     asked for, and how far the topic of that is
 //! ```
 //!
 //! Of a table under way in a snapshot, spans of rows by their place in the table's file (`ctid`)
@@ -13,9 +14,13 @@
 
 use std::collections::BTreeMap;
 
+use broker::ids::Offset;
 use serde_json::{Map, Value, json};
+use tracing::{info, warn};
 
 use super::changes::Position;
+use super::incremental::progress::Progress;
+use super::incremental::signal::{Request, Signal};
 use super::lsn::Lsn;
 use crate::offsets::{SourceOffset, SourcePartition};
 
@@ -100,6 +105,10 @@ pub struct StoredPosition {
     pub identity: Identity,
     pub position: Position,
     pub snapshot: Option<SnapshotProgress>,
+    /// Tables that are to be read again.
+    pub incremental: Option<Progress>,
+    /// Where to go on in the topic of signals.
+    pub signals: Option<Offset>,
 }
 
 pub fn partition(prefix: &str) -> SourcePartition {
@@ -107,6 +116,32 @@ pub fn partition(prefix: &str) -> SourcePartition {
 }
 
 impl StoredPosition {
+    /// Takes in what is asked for.
+    pub fn take_signal(&mut self, signal: Signal, prefix: &str) {
+        match &signal {
+            Signal::Log(message) => info!("connector '{prefix}': {message} (asked for)"),
+            Signal::Execute(Request { id, tables, .. }) => {
+                let tables = tables.join(", ");
+                info!("connector '{prefix}': signal '{id}': incremental snapshot of {tables}");
+            }
+            Signal::Stop(tables) if tables.is_empty() => {
+                info!("connector '{prefix}': incremental snapshots are stopped");
+            }
+            Signal::Stop(tables) => {
+                let tables = tables.join(", ");
+                info!("connector '{prefix}': incremental snapshot of {tables} is stopped");
+            }
+            Signal::Pause => info!("connector '{prefix}': incremental snapshots are paused"),
+            Signal::Resume => info!("connector '{prefix}': incremental snapshots go on"),
+        }
+        let full = matches!(signal, Signal::Execute(_));
+        let mut progress = self.incremental.take().unwrap_or_default();
+        if !progress.apply(signal) && full {
+            warn!("connector '{prefix}': too much is asked for already; this is left out");
+        }
+        self.incremental = Some(progress).filter(|progress| !progress.is_empty());
+    }
+
     pub fn to_offset(&self) -> SourceOffset {
         let mut object = Map::new();
         object.insert("lsn".into(), json!(self.position.done.0));
@@ -136,6 +171,12 @@ impl StoredPosition {
             object.insert("snapshot".into(), json!("initial"));
             object.insert("tables".into(), Value::Object(tables));
         }
+        if let Some(progress) = &self.incremental {
+            object.insert("incremental".into(), progress.to_json());
+        }
+        if let Some(next) = self.signals {
+            object.insert("signals".into(), json!(next.0));
+        }
         SourceOffset(Value::Object(object))
     }
 
@@ -162,6 +203,8 @@ impl StoredPosition {
                 last_message: lsn("lsn_message").unwrap_or_default(),
             },
             snapshot: snapshot(object),
+            incremental: object.get("incremental").and_then(Progress::from_json),
+            signals: object.get("signals").and_then(Value::as_i64).map(Offset),
         }
     }
 }
@@ -208,9 +251,11 @@ mod tests {
                 last_message: Lsn(4),
             },
             snapshot: Some(SnapshotProgress { tables }),
+            incremental: Some(Progress { paused: true, ..Progress::default() }),
+            signals: Some(Offset(3)),
         };
         assert_eq!(StoredPosition::from_offset(&stored.to_offset()), stored);
-        let plain = StoredPosition { snapshot: None, ..stored };
+        let plain = StoredPosition { snapshot: None, incremental: None, signals: None, ..stored };
         assert_eq!(StoredPosition::from_offset(&plain.to_offset()), plain);
         let debeziums = json!({
             "lsn": 29_411_064, "lsn_proc": 29_411_064, "lsn_commit": 29_404_360, "txId": 773,

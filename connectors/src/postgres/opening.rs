@@ -15,7 +15,7 @@ use super::snapshot::{Snapshot, SnapshotPoint, SnapshotTable};
 use super::table::Table;
 use super::types::TypeCatalog;
 use super::wire::session::Purpose;
-use super::wire::{ChangeStream, PgError, Session};
+use super::wire::{ChangeStream, PgError, Session, Target};
 
 /// What can go on now.
 pub struct Opened {
@@ -90,6 +90,17 @@ pub async fn open(
     Ok(Opened { phase: Phase::Snapshot(Box::new(snapshot)), types, system, control })
 }
 
+/// A connection for questions, made where there is none.
+pub async fn control<'a>(
+    kept: &'a mut Option<Session>,
+    target: &Target,
+) -> Result<&'a mut Session, PgError> {
+    match kept {
+        Some(session) => Ok(session),
+        none => Ok(none.insert(Session::connect(target, Purpose::Queries).await?)),
+    }
+}
+
 /// A snapshot that other connections can share, and where in the log it is.
 struct Point {
     name: String,
@@ -136,7 +147,10 @@ async fn read_in(
     let xid = answer.get(0, "xid").and_then(|text| text.parse().ok());
     let mut tables = catalog::chosen_tables(control, config).await?;
     // What was created since is not published, so it would be read and then stand still.
-    tables.retain(|table| published.iter().any(|known| known.id == table.id));
+    tables.retain(|table| {
+        published.iter().any(|known| known.id == table.id)
+            && config.tables.takes(&table.schema, &table.name)
+    });
     let mut found = Vec::new();
     for info in tables {
         let size = format!(

@@ -170,7 +170,8 @@ async fn tables(
     config: &PostgresConfig,
     findings: &mut Vec<Finding>,
 ) -> Result<(), PgError> {
-    let tables = catalog::chosen_tables(session, config).await?;
+    let mut tables = catalog::chosen_tables(session, config).await?;
+    tables.retain(|table| config.tables.takes(&table.schema, &table.name));
     if tables.is_empty() {
         findings.push(error(
             "no table is chosen".into(),

@@ -15,36 +15,32 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::catalog;
-use super::changes::{Changes, Step};
+use super::changes::{Changes, Step, WATERMARK_PREFIX};
 use super::config::{PostgresConfig, SnapshotMode};
 use super::error::SourceError;
 use super::events::EventSchemas;
+use super::incremental::channel::{Channel, Told};
+use super::incremental::run::{Hurry, Place};
+use super::incremental::signal;
+use super::incremental::watch::Watch;
 use super::lsn::Lsn;
 use super::offset::{self, StoredPosition};
 use super::opening::{self, Opened};
 use super::pgoutput::Relation;
-
 use super::snapshot::Snapshot;
+use super::streaming::{SILENCE_ASK, STATUS_INTERVAL_MIN, Streaming};
 use super::table::{RowError, Table};
 use super::types::TypeCatalog;
-use super::wire::session::Purpose;
-use super::wire::{ChangeStream, PgError, Received, Session};
+use super::wire::{Received, Session};
 use crate::config::ConnectorConfig;
 use crate::data::ConnectRecord;
 use crate::offsets::{SourceOffset, SourcePartition};
 use crate::records::SourceRecords;
 use crate::task::{Polled, SourceContext, SourceTask, TaskError};
 
-/// A stream on which nothing comes for this long is asked for a sign of life,
-const SILENCE_ASK: Duration = Duration::from_secs(30);
-/// and given up after this long.
-const SILENCE_MAX: Duration = Duration::from_secs(90);
 /// How long a poll waits for more of a transaction that has begun to come: the server sends it
 /// without a pause, in small pieces, and each end of a poll is a commit.
 const TRANSACTION_PATIENCE: Duration = Duration::from_millis(10);
-/// How often at most the server is told how far we are while there is much to do.
-const STATUS_INTERVAL_MIN: Duration = Duration::from_millis(250);
-
 /// Reads a database's rows and changes.
 pub struct PostgresSource {
     connector: ConnectorConfig,
@@ -68,6 +64,8 @@ struct Running {
     until: Option<Lsn>,
     until_end: bool,
     heartbeat_due: Option<Instant>,
+    /// Signals that come by a topic.
+    channel: Option<Channel>,
     /// `snapshot.mode = always` holds for the start, not for each new connection.
     snapshot_wanted: bool,
     records: Vec<ConnectRecord>,
@@ -78,21 +76,6 @@ enum Phase {
     Snapshot(Box<Snapshot>),
     Streaming(Box<Streaming>),
     Ended,
-}
-
-struct Streaming {
-    stream: ChangeStream,
-    changes: Changes,
-    /// The end of what was received.
-    received: Lsn,
-    /// What the server was told to be durable.
-    confirmed: Lsn,
-    last_received: Instant,
-    last_status: Instant,
-    sign_asked: bool,
-    reply_wanted: bool,
-    /// An error that came while telling the server.
-    failed: Option<PgError>,
 }
 
 impl PostgresSource {
@@ -123,7 +106,12 @@ impl SourceTask for PostgresSource {
             _ => stored.position.done == Lsn::NONE || stored.snapshot.is_some(),
         };
         let done = config.snapshot.mode == SnapshotMode::InitialOnly && !snapshot_wanted;
+        let channel = config.signals.topic.clone().map(|topic| {
+            let prefix = config.prefix.to_string();
+            Channel::listen(context.client.clone(), topic, prefix, stored.signals)
+        });
         self.running = Some(Running {
+            channel,
             schemas,
             types: TypeCatalog::default(),
             durable: stored.position.done,
@@ -184,8 +172,12 @@ impl SourceTask for PostgresSource {
     }
 
     fn remaining_bytes(&self) -> Option<u64> {
-        match &self.running.as_ref()?.phase {
+        let running = self.running.as_ref()?;
+        match &running.phase {
             Phase::Snapshot(snapshot) => Some(snapshot.remaining_bytes()),
+            Phase::Streaming(streaming) => {
+                streaming.incremental.remaining_bytes(running.stored.incremental.as_ref())
+            }
             _ => None,
         }
     }
@@ -223,7 +215,8 @@ impl Running {
             opening::Phase::Stream(stream) => {
                 self.snapshot_wanted = false;
                 let (schemas, events) = (self.schemas.clone(), self.config.events.clone());
-                let changes = Changes::new(schemas, events, self.stored.position.clone());
+                let watch = Watch::new(self.config.signals.table.clone());
+                let changes = Changes::new(schemas, events, self.stored.position.clone(), watch);
                 Phase::Streaming(Box::new(Streaming::new(stream, changes)))
             }
         };
@@ -264,6 +257,16 @@ impl Running {
             if let Some(error) = streaming.failed.take() {
                 return Err(error.into());
             }
+            if !streaming.changes.in_transaction() {
+                self.read_again(out, now).await?;
+            }
+            let Phase::Streaming(streaming) = &mut self.phase else { return Ok(Polled::Drained) };
+            if out.is_full() {
+                return Ok(Polled::More);
+            }
+            if streaming.holds() {
+                break;
+            }
             let Some(received) = streaming.stream.received_now()? else {
                 if streaming.changes.in_transaction() && streaming.more_soon(&mut patience).await {
                     continue;
@@ -279,6 +282,7 @@ impl Running {
                     streaming.changes.advance(end);
                 }
                 Received::Data { start, bytes } => {
+                    streaming.incremental.stirred();
                     self.take(start, bytes, now).await?;
                     for record in self.records.drain(..) {
                         out.append_record(record);
@@ -293,7 +297,8 @@ impl Running {
             }
         }
         self.keep_alive().await?;
-        let reached = self.until.is_some_and(|until| self.stored.position.done >= until);
+        let reached = self.until.is_some_and(|until| self.stored.position.done >= until)
+            && self.stored.incremental.is_none();
         Ok(if reached { Polled::End } else { Polled::Drained })
     }
 
@@ -311,11 +316,7 @@ impl Running {
     }
 
     async fn define(&mut self, lsn: Lsn, relation: &Relation) -> Result<(), SourceError> {
-        if self.control.is_none() {
-            let control = Session::connect(&self.config.target, Purpose::Queries).await?;
-            self.control = Some(control);
-        }
-        let Some(control) = &mut self.control else { return Ok(()) };
+        let control = opening::control(&mut self.control, &self.config.target).await?;
         if !self.types.knows_all(relation.columns.iter().map(|column| column.type_id)) {
             self.types = TypeCatalog::load(control).await?;
         }
@@ -345,24 +346,50 @@ impl Running {
         Ok(())
     }
 
-    /// Tells the server how far we are when it is time, and notices when it has gone silent.
     async fn keep_alive(&mut self) -> Result<(), SourceError> {
-        let durable = self.durable;
         let Phase::Streaming(streaming) = &mut self.phase else { return Ok(()) };
-        let silent = streaming.last_received.elapsed();
-        if silent >= SILENCE_MAX {
-            let at = self.config.target.at();
-            let what = "the stream of changes";
-            return Err(PgError::Timeout { at, what, seconds: silent.as_secs() }.into());
+        if streaming.keep_alive(&self.config, self.durable).await? == Hurry::Nudge {
+            let sql = format!(
+                "select case when not pg_catalog.pg_is_in_recovery() then \
+                 pg_catalog.pg_logical_emit_message(true, '{WATERMARK_PREFIX}', '') end"
+            );
+            opening::control(&mut self.control, &self.config.target).await?.query(&sql).await?;
         }
-        let ask = silent >= SILENCE_ASK && !streaming.sign_asked;
-        let since = streaming.last_status.elapsed();
-        let due = since >= self.config.status_interval
-            || (durable > streaming.confirmed && since >= STATUS_INTERVAL_MIN);
-        let wanted = std::mem::take(&mut streaming.reply_wanted);
-        if ask || due || wanted {
-            streaming.sign_asked |= ask;
-            streaming.send_status(durable, ask).await?;
+        Ok(())
+    }
+
+    /// Takes in what is asked for, and goes on with tables that are to be read again.
+    async fn read_again(&mut self, out: &mut SourceRecords, now: i64) -> Result<(), SourceError> {
+        let Phase::Streaming(streaming) = &mut self.phase else { return Ok(()) };
+        for [id, kind, data] in streaming.changes.watch.signals.drain(..) {
+            match signal::parse(&id, &kind, &data) {
+                Ok(Some(signal)) => self.stored.take_signal(signal, &self.config.prefix),
+                Ok(None) => {}
+                Err(error) => warn!("connector '{}': {error}", self.config.prefix),
+            }
+        }
+        while let Some(Told { next, signal }) = self.channel.as_mut().and_then(Channel::told_now) {
+            self.stored.signals = Some(next);
+            if let Some(signal) = signal {
+                self.stored.take_signal(signal, &self.config.prefix);
+            }
+        }
+        if self.stored.incremental.is_none() && streaming.incremental.is_idle() {
+            return Ok(());
+        }
+        let mut place = Place {
+            config: &self.config,
+            schemas: &self.schemas,
+            types: &mut self.types,
+            control: &mut self.control,
+            progress: &mut self.stored.incremental,
+            changes: &mut streaming.changes,
+            records: &mut self.records,
+            now_us: now,
+        };
+        streaming.incremental.advance(&mut place).await?;
+        for record in self.records.drain(..) {
+            out.append_record(record);
         }
         Ok(())
     }
@@ -396,6 +423,8 @@ impl Running {
                 && stored.position.partly == offered.position.partly
                 && stored.position.last_commit_end == offered.position.last_commit_end
                 && stored.position.last_message == offered.position.last_message
+                && stored.incremental == offered.incremental
+                && stored.signals == offered.signals
         };
         let moved = self.stored.position.done != self.offered.position.done;
         let due = self.offered_at.elapsed() >= self.config.status_interval
@@ -445,54 +474,24 @@ impl Running {
                 }
             }
             Phase::Streaming(streaming) => {
-                let status = streaming.last_status + self.config.status_interval;
-                let confirm = match self.durable > streaming.confirmed {
-                    true => streaming.last_status + STATUS_INTERVAL_MIN,
-                    false => status,
+                let told = async {
+                    match &mut self.channel {
+                        Some(channel) => channel.readable().await,
+                        None => std::future::pending().await,
+                    }
                 };
-                let until = heartbeat.min(confirm).min(status);
                 tokio::select! {
-                    () = streaming.stream.readable() => {}
-                    () = tokio::time::sleep_until(until) => {}
+                    () = streaming.wait(&self.config, self.durable) => {}
+                    () = told => {}
+                    () = tokio::time::sleep_until(heartbeat) => {}
                 }
             }
         }
     }
 }
 
-impl Streaming {
-    fn new(stream: ChangeStream, changes: Changes) -> Streaming {
-        let now = Instant::now();
-        Streaming {
-            stream,
-            changes,
-            received: Lsn::NONE,
-            confirmed: Lsn::NONE,
-            last_received: now,
-            last_status: now,
-            sign_asked: false,
-            reply_wanted: false,
-            failed: None,
-        }
-    }
-
-    /// Waits for more of a transaction; `false` where the patience for it is over.
-    async fn more_soon(&mut self, patience: &mut Duration) -> bool {
-        let begin = Instant::now();
-        let more = tokio::time::timeout(*patience, self.stream.readable()).await;
-        *patience = patience.saturating_sub(begin.elapsed());
-        more.is_ok()
-    }
-
-    async fn send_status(&mut self, durable: Lsn, ask: bool) -> Result<(), PgError> {
-        self.last_status = Instant::now();
-        self.confirmed = durable;
-        self.stream.send_status(self.received, durable, now_us(), ask).await
-    }
-}
-
 /// In µs since 1970.
-fn now_us() -> i64 {
+pub fn now_us() -> i64 {
     let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
     since_1970.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }

@@ -15,10 +15,10 @@ use crate::support::{connector, options, process, reaches, read};
 use crate::{PLAIN, Record, failure};
 
 /// Numbers that look random and are the same each time.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -27,7 +27,7 @@ impl Random {
 }
 
 /// What somebody who keeps the last value of each key ends at.
-fn state(records: &[Record]) -> BTreeMap<i64, i64> {
+pub fn state(records: &[Record]) -> BTreeMap<i64, i64> {
     let mut state = BTreeMap::new();
     for (key, value) in records {
         let key: Value = serde_json::from_str(key.as_ref().unwrap()).unwrap();
@@ -60,13 +60,13 @@ fn assert_nothing_twice(records: &[Record]) {
     }
 }
 
-async fn table(server: &Postgres) -> BTreeMap<i64, i64> {
+pub async fn table(server: &Postgres) -> BTreeMap<i64, i64> {
     let rows = server.sql("select id, n from t").await;
     let number = |text: &Option<String>| text.as_ref().unwrap().parse().unwrap();
     rows.rows.iter().map(|row| (number(&row[0]), number(&row[1]))).collect()
 }
 
-async fn records(client: &dyn Client) -> Vec<Record> {
+pub async fn records(client: &dyn Client) -> Vec<Record> {
     match client.topic("pg.public.t").await.unwrap() {
         Some(_) => read(client, "pg.public.t", 0).await,
         None => Vec::new(),
@@ -74,7 +74,7 @@ async fn records(client: &dyn Client) -> Vec<Record> {
 }
 
 /// Waits until the topic ends at what the table holds.
-async fn settles(client: &dyn Client, worker: &Worker, server: &Postgres) -> Vec<Record> {
+pub async fn settles(client: &dyn Client, worker: &Worker, server: &Postgres) -> Vec<Record> {
     let wanted = table(server).await;
     loop {
         let records = records(client).await;
@@ -86,13 +86,13 @@ async fn settles(client: &dyn Client, worker: &Worker, server: &Postgres) -> Vec
     }
 }
 
-fn config(directory: &std::path::Path, server: &Postgres, more: &str) -> ConnectorConfig {
+pub fn config(directory: &std::path::Path, server: &Postgres, more: &str) -> ConnectorConfig {
     let more = format!("{PLAIN}\ntable.include.list=public.t\n{more}");
     connector(directory, "t", &server.properties(&more))
 }
 
 /// A few changes of a few rows, now and then many.
-fn changes(random: &mut Random) -> String {
+pub fn changes(random: &mut Random) -> String {
     let mut sql = String::from("begin;");
     for _ in 0..=random.below(6) {
         let (id, n) = (random.below(400), random.below(1_000_000));

@@ -2,6 +2,7 @@
 
 mod crashes;
 mod debezium;
+mod incremental;
 mod operations;
 mod server;
 mod settings;
