@@ -7,7 +7,7 @@
 //! ```
 //!
 //! - [`connector`]: one connector and its tasks; [`restart`]: when a failed one is started again;
-//!   [`offsets`]: how far they are, and changing that.
+//!   [`offsets`]: how far they are, and changing that; `signals`: what they are asked for.
 //!
 //! A connector's name is all that there is of it at a time: changes of the same connector are
 //! carried out one after the other. Those made over REST are gone when the worker ends, as in
@@ -16,6 +16,7 @@
 pub mod connector;
 pub mod offsets;
 pub(crate) mod restart;
+mod signals;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

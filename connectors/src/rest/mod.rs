@@ -8,8 +8,8 @@
 //! - [`shapes`]: what is told of connectors; [`plugins`]: of kinds of connectors, and validation;
 //!   [`target`]: a request's path and query.
 //!
-//! What differs from Kafka Connect: tasks may also be DEGRADED, `/health` is always there, and
-//! messages about mistakes say what to do.
+//! What differs from Kafka Connect: tasks may also be DEGRADED, `/health` is always there, a
+//! signal may be sent to `/connectors/NAME/signals`, and messages about mistakes say what to do.
 
 mod plugins;
 mod shapes;
@@ -166,12 +166,13 @@ async fn connector(herder: &Herder, name: &str, rest: &[&str], request: &Request
                 "message": "The offsets for this connector have been reset successfully",
             })))
         }
+        (["signals"], "POST") => ask(herder, name, request.body).await,
         (["topics"], "GET") => Ok(Answer::ok(shapes::topics(name, &view()?))),
         (["topics", "reset"], "PUT") => Ok(herder.reset_topics(name).map(done(200))?),
         (
             []
             | ["config" | "status" | "tasks" | "tasks-config" | "restart" | "pause" | "resume"]
-            | ["stop" | "offsets" | "topics"]
+            | ["stop" | "offsets" | "signals" | "topics"]
             | ["tasks", _, "status" | "restart"]
             | ["topics", "reset"],
             _,
@@ -289,6 +290,21 @@ async fn alter_offsets(herder: &Herder, name: &str, bytes: &[u8]) -> Answered {
     herder.alter_offsets(name, parts).await?;
     let message = "The offsets for this connector have been altered successfully";
     Ok(Answer::ok(json!({ "message": message })))
+}
+
+#[derive(Deserialize)]
+struct SignalBody {
+    #[serde(default)]
+    id: String,
+    r#type: String,
+    #[serde(default)]
+    data: Value,
+}
+
+/// What Debezium takes from a table or a topic.
+async fn ask(herder: &Herder, name: &str, bytes: &[u8]) -> Answered {
+    let SignalBody { id, r#type, data } = body(bytes)?;
+    Ok(herder.signal(name, &id, &r#type, &data).await.map(|()| Answer::empty(202))?)
 }
 
 fn task_number(name: &str, text: &str) -> Result<usize, Answer> {

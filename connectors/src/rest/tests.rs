@@ -229,3 +229,22 @@ async fn a_failed_task_is_started_again_and_then_no_more() {
     api.until("n", |view| view.tasks[0].records == 1 && view.tasks[0].skipped == 1).await;
     api.0.shutdown().await;
 }
+
+#[tokio::test]
+async fn signals_go_to_the_topic_of_those_who_take_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = Api::new(dir.path()).await;
+    api.ask("POST", "/connectors", &source(dir.path(), "a", &["one"])).await;
+    let wanted = r#"{"type": "execute-snapshot", "data": {"data-collections": ["public.t"]}}"#;
+    let refused = api.ask("POST", "/connectors/lines/signals", wanted).await;
+    assert_eq!(refused.status, 400, "{refused:?}");
+    let nobody = api.ask("POST", "/connectors/none/signals", wanted).await;
+    assert_eq!(nobody.status, 404);
+    let postgres = json!({ "name": "pg", "initial_state": "STOPPED", "config": {
+        "connector.class": "postgres-source", "topic.prefix": "inv", "database.hostname": "nowhere",
+        "database.dbname": "d", "database.user": "u" } });
+    api.ask("POST", "/connectors", &postgres.to_string()).await;
+    api.shows("POST", "/connectors/pg/signals", wanted, expect!["202 nothing"]).await;
+    api.shows("POST", "/connectors/pg/signals", r#"{"type": "dance"}"#, expect![[r#"400 {"error_code":400,"message":"connector 'pg': signal '': nothing is known of the type 'dance'"}"#]]).await;
+    assert_eq!(api.ask("GET", "/connectors/pg/signals", "").await.status, 405);
+}

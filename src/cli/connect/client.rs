@@ -229,6 +229,14 @@ pub fn restart(url: &str, names: &[String], only_failed: bool) -> Result<(), Fai
     Ok(())
 }
 
+/// `millstream connect snapshot`.
+pub fn signal(url: &str, name: &str, kind: &str, data: &Value) -> Result<(), Failure> {
+    let body = json!({ "type": kind, "data": data });
+    ask(url, "POST", &path(name, "/signals"), Some(&body))?;
+    eprintln!("asked connector '{name}': `millstream connect offsets {name}` shows how far it is");
+    Ok(())
+}
+
 /// `millstream connect delete`.
 pub fn delete(url: &str, names: &[String]) -> Result<(), Failure> {
     if names.is_empty() {

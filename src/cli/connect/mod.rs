@@ -20,6 +20,7 @@ mod worker;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::broker::Listen;
@@ -36,6 +37,7 @@ pub const STANDALONE: &str = "connect-standalone";
   millstream connect orders.json files.toml                     no worker.properties is needed
   millstream connect lint orders.json                           find every mistake, start nothing
   millstream connect status                                     of the worker at --url
+  millstream connect snapshot inventory public.orders           read a table of PostgreSQL again
   millstream connect plugins file-source                        every key of a kind of connector
 
 A file of properties without `connector.class` is the worker's own. Without `bootstrap.servers` or
@@ -87,6 +89,8 @@ enum ConnectCommand {
     Config(ConfigArgs),
     /// Show how far a connector has come, or let a stopped one begin anew
     Offsets(OffsetsArgs),
+    /// Let a running PostgreSQL source read tables again, beside the changes
+    Snapshot(SnapshotArgs),
     /// Find every mistake in files of connectors, starting nothing
     Lint(LintArgs),
     /// Show the kinds of connectors with every key: type, default, example
@@ -158,6 +162,32 @@ struct OffsetsArgs {
 }
 
 #[derive(Debug, Args)]
+struct SnapshotArgs {
+    /// The connector
+    name: String,
+    /// Tables as schema.table, or patterns of them
+    #[arg(value_name = "TABLE", required_unless_present_any = ["pause", "resume", "stop"])]
+    tables: Vec<String>,
+    /// Only rows for which this SQL condition holds
+    #[arg(long = "where", value_name = "CONDITION")]
+    filter: Option<String>,
+    /// The unique column to go by, where a table has no primary key
+    #[arg(long, value_name = "COLUMN")]
+    key: Option<String>,
+    /// Read no more for now
+    #[arg(long, conflicts_with_all = ["tables", "filter", "key", "resume", "stop"])]
+    pause: bool,
+    /// Go on after a pause
+    #[arg(long, conflicts_with_all = ["tables", "filter", "key", "stop"])]
+    resume: bool,
+    /// Leave off, with these tables or with all
+    #[arg(long, conflicts_with_all = ["filter", "key"])]
+    stop: bool,
+    #[command(flatten)]
+    at: Url,
+}
+
+#[derive(Debug, Args)]
 struct LintArgs {
     /// Connectors (.properties, .json, .toml) and the worker's own .properties
     #[arg(value_name = "FILE", required = true)]
@@ -168,6 +198,28 @@ struct LintArgs {
 struct PluginsArgs {
     /// A connector, converter, transform or predicate by its name or class
     name: Option<String>,
+}
+
+impl SnapshotArgs {
+    /// The signal that says so, in Debezium's words.
+    fn signal(&self) -> (&'static str, Value) {
+        let tables = &self.tables;
+        match self {
+            SnapshotArgs { pause: true, .. } => ("pause-snapshot", Value::Null),
+            SnapshotArgs { resume: true, .. } => ("resume-snapshot", Value::Null),
+            SnapshotArgs { stop: true, .. } => {
+                ("stop-snapshot", json!({ "data-collections": tables }))
+            }
+            SnapshotArgs { filter, key, .. } => {
+                let data = json!({
+                    "data-collections": tables,
+                    "additional-condition": filter,
+                    "surrogate-key": key,
+                });
+                ("execute-snapshot", data)
+            }
+        }
+    }
 }
 
 /// `connect-standalone a b` is `millstream connect a b`, by the program's name or as its first
@@ -219,6 +271,10 @@ fn order(command: ConnectCommand) -> Result<(), Failure> {
             client::config(&args.at.url, &args.name, &args.set, &args.unset)
         }
         ConnectCommand::Offsets(args) => client::offsets(&args.at.url, &args.name, args.reset),
+        ConnectCommand::Snapshot(args) => {
+            let (kind, data) = args.signal();
+            client::signal(&args.at.url, &args.name, kind, &data)
+        }
         ConnectCommand::Lint(args) => files::lint(&args.files),
         ConnectCommand::Plugins(args) => kinds::print(args.name.as_deref()),
     }
