@@ -13,7 +13,6 @@ use broker::ids::{Offset, TopicPartition};
 use super::RunError;
 use super::planned::{Planned, plan};
 use super::restore::{Note, ReadError, Wanted, bounds, read_changelog};
-use super::topics::Partitions;
 use crate::pipeline::Pipeline;
 use crate::state::StateError;
 use crate::state::changelog::{META_KEY, Meta};
@@ -56,7 +55,15 @@ pub async fn state_changes(
     client: &dyn Client,
     pipeline: &Pipeline,
 ) -> Result<Vec<StateChange>, RunError> {
-    changes(client, &plan(std::slice::from_ref(pipeline))?).await
+    let planned = plan(std::slice::from_ref(pipeline))?;
+    for task in planned.iter().filter(|task| task.is_stateful && task.task == 0) {
+        // Which says what else is wrong.
+        if !has_place(client, task).await? && has_told(client, task).await? {
+            let (pipeline, query) = (task.pipeline.clone(), task.query.clone());
+            return Err(RunError::Forgotten { pipeline, query });
+        }
+    }
+    changes(client, &planned).await
 }
 
 /// Of all tasks that keep something. An error if some of it is of no use any more.
@@ -65,21 +72,9 @@ pub(super) async fn changes(
     planned: &[Planned],
 ) -> Result<Vec<StateChange>, RunError> {
     let mut changes: Vec<StateChange> = Vec::new();
-    let mut forgotten: BTreeSet<usize> = BTreeSet::new();
-    let stateful = planned.iter().filter(|task| task.is_stateful && task.task == 0);
-    for task in stateful.filter(|task| task.shown.is_none()) {
-        if !has_place(client, task).await? && has_told(client, task).await? {
-            forgotten.insert(task.query_index);
-        }
-    }
     let keeping = planned.iter().filter(|task| !task.topology.nodes.is_empty());
     for task in keeping.filter(|task| task.shown.is_none()) {
-        let Some(evolutions) = evolutions(client, task).await? else { continue };
-        if forgotten.contains(&task.query_index) {
-            let (pipeline, query) = (task.pipeline.clone(), task.query.clone());
-            return Err(RunError::Forgotten { pipeline, query });
-        }
-        for Evolution { added, removed } in evolutions {
+        for Evolution { added, removed } in evolutions(client, task).await? {
             let (pipeline, query) = (task.pipeline.clone(), task.query.clone());
             let change = StateChange { pipeline, query, added, removed };
             // Every task of a query says the same.
@@ -91,20 +86,26 @@ pub(super) async fn changes(
     Ok(changes)
 }
 
+/// Whether a part of a query that keeps nothing but its place has told the next one of rows, and
+/// none of its tasks has a place any more: brokers forget those of groups without members.
+pub(super) async fn is_forgotten(client: &dyn Client, task: &Planned) -> Result<bool, RunError> {
+    Ok(has_told(client, task).await? && !has_place(client, task).await?)
+}
+
 /// Whether it is known up to where a part of a query has read its sources; an error if it was
 /// shared by another number of tasks then.
 async fn has_place(client: &dyn Client, task: &Planned) -> Result<bool, RunError> {
     let failed = |error| task.client_error("its place in its inputs cannot be found", error);
-    let mut partitions = Partitions::new();
+    let mut read = BTreeSet::new();
     for input in &task.topology.inputs {
-        let topic = &input.source.topic;
-        if let Some(info) = client.topic(topic).await.map_err(failed)? {
-            partitions.insert(topic.clone(), info.partitions);
+        let topic: Arc<str> = input.source.topic.as_str().into();
+        if let Some(info) = client.topic(&topic).await.map_err(failed)? {
+            let all = 0..info.partitions;
+            read.extend(all.map(|partition| TopicPartition::new(topic.clone(), partition)));
         }
     }
-    let mut reads = task.reads_of(&partitions);
-    reads.retain(|partition| partitions.contains_key(&*partition.topic));
-    let committed = client.committed_offsets(&task.group(), &reads).await.map_err(failed)?;
+    let read: Vec<TopicPartition> = read.into_iter().collect();
+    let committed = client.committed_offsets(&task.group(), &read).await.map_err(failed)?;
     let notes = committed.into_iter().flatten().map(|at| Note::parse(&at.metadata));
     let notes: Vec<Note> = notes.collect();
     match notes.iter().map(|note| note.tasks).find(|tasks| *tasks != task.tasks) {
@@ -118,7 +119,6 @@ async fn has_place(client: &dyn Client, task: &Planned) -> Result<bool, RunError
     }
 }
 
-/// Whether a part that keeps nothing, its place aside, has told the next one anything.
 async fn has_told(client: &dyn Client, task: &Planned) -> Result<bool, RunError> {
     let failed = |error| task.client_error("what it has told others cannot be found", error);
     let writes = task.topology.writes.as_ref().filter(|_| task.topology.nodes.is_empty());
@@ -133,11 +133,7 @@ async fn has_told(client: &dyn Client, task: &Planned) -> Result<bool, RunError>
     Ok(ends.map_err(failed)?.into_iter().flatten().any(|end| end > Offset::ZERO))
 }
 
-/// `None` if nothing is kept.
-async fn evolutions(
-    client: &dyn Client,
-    task: &Planned,
-) -> Result<Option<Vec<Evolution>>, RunError> {
+async fn evolutions(client: &dyn Client, task: &Planned) -> Result<Vec<Evolution>, RunError> {
     let changelog = task.changelog();
     let unread = |error: ReadError| match error {
         ReadError::Client(error) => task.client_error("its changelog cannot be read", error),
@@ -146,7 +142,7 @@ async fn evolutions(
     let is_there = client.topic(&changelog.topic).await;
     if is_there.map_err(|error| unread(ReadError::Client(error)))?.is_none() {
         // It has never run.
-        return Ok(None);
+        return Ok(Vec::new());
     }
     let operators = task.topology.kept_for();
     let whole = async || {
@@ -156,14 +152,14 @@ async fn evolutions(
     let Some(meta) = latest_meta(client, &changelog).await.map_err(unread)? else {
         // It is empty, or another version wrote it: all of it tells.
         whole().await?;
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let evolved = Meta::parse(&meta).map_err(|error| task.state_error(error))?.evolved(&operators);
     if evolved.values().any(Option::is_none) {
         whole().await?;
     }
     let evolutions = evolved.into_values().flatten().map(|(_, evolution)| evolution);
-    Ok(Some(evolutions.filter(|evolution| !evolution.is_none()).collect()))
+    Ok(evolutions.filter(|evolution| !evolution.is_none()).collect())
 }
 
 /// The meta record of the last commit, if there is state.

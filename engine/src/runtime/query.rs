@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ends::ends;
+use super::evolution::is_forgotten;
 use super::planned::Planned;
 use super::progress::Reports;
 use super::restore::{Note, Place, places};
@@ -286,6 +287,11 @@ impl QueryRun {
         {
             let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
             return Err(RunError::OtherTasks { pipeline, query, found, tasks });
+        }
+        let is_new = !places.is_empty() && places.iter().all(|place| !place.resumed);
+        if meta.is_none() && is_new && is_forgotten(client, &self.planned).await? {
+            let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
+            return Err(RunError::Forgotten { pipeline, query });
         }
         for Place { partition, position, lost, .. } in &places {
             if position.next > position.end {

@@ -123,6 +123,60 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// Whatever was late, and however often it came again after a crash: each row is in the answer
+    /// of each of its windows, or put aside once.
+    #[test]
+    fn late_rows_are_answered_or_put_aside_through_crashes(mut logs in logs(), steps in steps()) {
+        let events = logs.iter_mut().flatten().flatten().enumerate();
+        events.for_each(|(number, event)| event.n = Some(number as i64));
+        let all: Vec<Event> = logs.iter().flatten().flatten().cloned().collect();
+        let mut source = super::events("a");
+        source.watermark.late = LateRows::Topic { topic: "late".to_owned() };
+        block_on(async {
+            for window in WINDOWS {
+                let rows = format!("SELECT window_start, window_end, key, n FROM {window}");
+                let sql = format!(
+                    "SELECT window_start, window_end, key, sum(n) AS total, count(*) AS rows
+                     FROM {window} GROUP BY window_start, window_end, key"
+                );
+                let mut world = World::new(topology(&sql, &[&source]).await.unwrap());
+                world.fill(&logs);
+                walk(&mut world, &steps);
+                world.run_to_end();
+                let place = |row: &Value| {
+                    ["window_start", "window_end", "n"].map(|name| row[name].to_string())
+                };
+                let mut rest: BTreeMap<[String; 3], Value> = BTreeMap::new();
+                for row in batch_answer(&rows, &source, &all).await {
+                    assert!(rest.insert(place(&row), row).is_none());
+                }
+                for late in world.written.remove("late").unwrap_or_default() {
+                    assert!(rest.remove(&place(&late)).is_some(), "put aside twice: {late}");
+                }
+                let mut groups: BTreeMap<String, Value> = BTreeMap::new();
+                for row in rest.into_values() {
+                    let names = ["window_start", "window_end", "key"];
+                    let mut group: serde_json::Map<String, Value> =
+                        names.map(|name| (name.to_owned(), row[name].clone())).into_iter().collect();
+                    let so_far = groups.entry(format!("{group:?}")).or_insert_with(|| {
+                        group.insert("total".to_owned(), 0.into());
+                        group.insert("rows".to_owned(), 0.into());
+                        Value::Object(group)
+                    });
+                    let sum = so_far["total"].as_i64().unwrap() + row["n"].as_i64().unwrap();
+                    so_far["total"] = sum.into();
+                    so_far["rows"] = (so_far["rows"].as_i64().unwrap() + 1).into();
+                }
+                let groups: Vec<Value> = groups.into_values().collect();
+                assert_same(world.out(), &groups);
+            }
+        });
+    }
+}
+
 /// A topology that tells its windows as they change.
 async fn telling(sql: &str, source: &Source) -> Topology {
     let mut query = crate::testing::query(sql, &[source]).await;
