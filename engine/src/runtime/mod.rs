@@ -248,9 +248,11 @@ pub enum RunError {
 }
 
 impl RunError {
-    /// Whether another instance of a task has taken its place.
-    pub(crate) fn is_fenced(&self) -> bool {
-        matches!(self, RunError::Client { error: ClientError::Fenced { .. }, .. })
+    /// Whether another instance of a task has taken its place: it was fenced, or what it was about
+    /// to read was read there and has been deleted since.
+    pub(crate) fn is_taken_over(&self) -> bool {
+        let RunError::Client { error, .. } = self else { return false };
+        matches!(error, ClientError::Fenced { .. } | ClientError::OffsetOutOfRange { .. })
     }
 }
 

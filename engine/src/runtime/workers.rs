@@ -165,13 +165,13 @@ impl Worker {
         }
     }
 
-    /// A task has failed. If another worker has fenced it, that one has it by now; what was read
-    /// here since the last commit is that one's to read.
+    /// A task has failed. If another worker has taken it over, what was read here since the last
+    /// commit is that one's to read. If not, it begins again at that commit.
     async fn lost(&mut self, task: i32, error: RunError) -> Result<(), RunError> {
-        if !error.is_fenced() {
+        if !error.is_taken_over() {
             return Err(error);
         }
-        tracing::warn!(task, %error, "another worker has taken the task over; sharing anew");
+        tracing::warn!(task, %error, "another worker may have the task by now; sharing anew");
         self.stop(&[task]).await
     }
 
@@ -288,9 +288,9 @@ impl Worker {
         let mut result = Ok(());
         for mut running in stopping {
             while let Some(ended) = running.parts.join_next().await {
-                // What another worker has fenced is lost, and no failure.
+                // What another worker has taken over is lost, and no failure.
                 result = match outcome(ended) {
-                    Err(error) if error.is_fenced() => result,
+                    Err(error) if error.is_taken_over() => result,
                     ended => result.and(ended),
                 };
             }
