@@ -153,18 +153,27 @@ pub trait Operator: Send {
         Ok(false)
     }
 
-    /// No row before `watermark` is waited for any more. It never moves back.
-    fn advance(&mut self, watermark: Watermark, out: &mut Vec<Rows>) -> Result<()>;
+    /// No row before `watermark` is waited for any more. It never moves back. Here and below: an
+    /// operator whose answer changes with each row waits for no time.
+    fn advance(&mut self, _watermark: Watermark, _out: &mut Vec<Rows>) -> Result<()> {
+        Ok(())
+    }
 
     /// The input has ended: lets go of all that waits for the watermark. What waits for times
     /// beyond `bound_ms` does not move the watermark (see [`crate::time`], rule 6).
-    fn finish(&mut self, bound_ms: i64, out: &mut Vec<Rows>) -> Result<()>;
+    fn finish(&mut self, _bound_ms: i64, _out: &mut Vec<Rows>) -> Result<()> {
+        Ok(())
+    }
 
     /// The watermark that would let go of all that waits for times no later than `bound_ms`.
-    fn releases_at(&self, bound_ms: i64) -> Option<Watermark>;
+    fn releases_at(&self, _bound_ms: i64) -> Option<Watermark> {
+        None
+    }
 
     /// The earliest time that anything waits for.
-    fn earliest_ms(&self) -> Option<i64>;
+    fn earliest_ms(&self) -> Option<i64> {
+        None
+    }
 
     /// Brings out what was held back to be told together. Called before each commit.
     fn flush(&mut self, _out: &mut Vec<Rows>) -> Result<()> {

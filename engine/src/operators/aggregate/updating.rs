@@ -242,22 +242,6 @@ impl Operator for UpdatingAggregate {
         self.groups.new.take(&spec, &vec![NO_WINDOW; rows.len()], keys.as_ref(), &columns)
     }
 
-    fn advance(&mut self, _watermark: Watermark, _out: &mut Vec<Rows>) -> Result<()> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _bound_ms: i64, _out: &mut Vec<Rows>) -> Result<()> {
-        Ok(())
-    }
-
-    fn releases_at(&self, _bound_ms: i64) -> Option<Watermark> {
-        None
-    }
-
-    fn earliest_ms(&self) -> Option<i64> {
-        None
-    }
-
     fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
         if std::mem::take(&mut self.begins)
             && self.groups.new.table.is_empty()

@@ -48,22 +48,6 @@ impl Operator for BoundedTopN {
         self.changing.add(&self.top, &self.rows, &EncodedRows::of(&columns), &rows.event_times_ms)
     }
 
-    fn advance(&mut self, _watermark: Watermark, _out: &mut Vec<Rows>) -> Result<()> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _bound_ms: i64, _out: &mut Vec<Rows>) -> Result<()> {
-        Ok(())
-    }
-
-    fn releases_at(&self, _bound_ms: i64) -> Option<Watermark> {
-        None
-    }
-
-    fn earliest_ms(&self) -> Option<i64> {
-        None
-    }
-
     fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
         let mut told = Told::default();
         for partition in self.changing.take(&self.top) {

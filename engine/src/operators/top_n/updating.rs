@@ -177,22 +177,6 @@ impl Operator for TopN {
         Ok(())
     }
 
-    fn advance(&mut self, _watermark: Watermark, _out: &mut Vec<Rows>) -> Result<()> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _bound_ms: i64, _out: &mut Vec<Rows>) -> Result<()> {
-        Ok(())
-    }
-
-    fn releases_at(&self, _bound_ms: i64) -> Option<Watermark> {
-        None
-    }
-
-    fn earliest_ms(&self) -> Option<i64> {
-        None
-    }
-
     fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {
         let mut told = Told::default();
         for (partition, before) in std::mem::take(&mut self.told) {

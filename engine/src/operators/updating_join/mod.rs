@@ -362,22 +362,6 @@ impl Operator for UpdatingJoin {
         Ok(self.arriving.is_some())
     }
 
-    fn advance(&mut self, _watermark: Watermark, _out: &mut Vec<Rows>) -> Result<()> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _bound_ms: i64, _out: &mut Vec<Rows>) -> Result<()> {
-        Ok(())
-    }
-
-    fn releases_at(&self, _bound_ms: i64) -> Option<Watermark> {
-        None
-    }
-
-    fn earliest_ms(&self) -> Option<i64> {
-        None
-    }
-
     fn may_forget(&mut self) {
         self.may_forget = true;
     }

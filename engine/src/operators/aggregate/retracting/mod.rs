@@ -389,22 +389,6 @@ impl Operator for RetractingAggregate {
         Ok(())
     }
 
-    fn advance(&mut self, _watermark: Watermark, _out: &mut Vec<Rows>) -> Result<()> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _bound_ms: i64, _out: &mut Vec<Rows>) -> Result<()> {
-        Ok(())
-    }
-
-    fn releases_at(&self, _bound_ms: i64) -> Option<Watermark> {
-        None
-    }
-
-    fn earliest_ms(&self) -> Option<i64> {
-        None
-    }
-
     fn has_unkeyed(&mut self) {
         self.begins = self.key_codec.is_none();
     }
