@@ -2,6 +2,8 @@
 //! a socket, and the commands that speak to it.
 
 mod fixture;
+#[path = "kafka/fixture.rs"]
+mod kafka;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -320,4 +322,106 @@ fn records_go_round_by_http_and_none_is_lost_when_the_worker_is_killed() {
     let (worker, _) = start(dir.path(), &["round.toml"]);
     until("all of them", || lines() == 3000);
     assert_eq!(worker.interrupt().0, Some(0));
+}
+
+/// A worker of a group, by Kafka's name for it, and its REST API's address.
+fn member(dir: &Path, file: &str) -> (Running, String) {
+    let words = ["connect-distributed.sh", file, "--rest-listen", "127.0.0.1:0"];
+    let mut worker = Running::start(dir, &words);
+    let line = worker.wait_stderr("✓ rest");
+    let address = line.rsplit("http://").next().unwrap().to_owned();
+    worker.wait_stderr("→ look");
+    (worker, address)
+}
+
+/// Who runs tasks that are RUNNING, as that worker tells it.
+fn workers_of(rest: &str, connectors: &[String]) -> Vec<String> {
+    let all = get(rest, "/connectors?expand=status");
+    let mut ids = Vec::new();
+    for name in connectors {
+        for task in all[name]["status"]["tasks"].as_array().into_iter().flatten() {
+            if task["state"] == "RUNNING" {
+                ids.push(task["worker_id"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    ids
+}
+
+/// Workers in processes of their own share what sources make and a sink writes, while one is
+/// killed, one ends in order and another comes: each record is there once.
+fn share_connectors(address: &str, group: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let count = 1500;
+    let worker = format!(
+        "bootstrap.servers={address}\ngroup.id={group}\nsession.timeout.ms=6000\n\
+         config.storage.topic={group}-configs\noffset.storage.topic={group}-offsets\n\
+         offset.storage.partitions=3\nstatus.storage.topic={group}-status\n"
+    );
+    fs::write(dir.path().join("w.properties"), worker).unwrap();
+    let (first, first_rest) = member(dir.path(), "w.properties");
+    let sources: Vec<String> = (0..4).map(|number| format!("{group}-m{number}")).collect();
+    for name in &sources {
+        let config = json!({
+            "connector.class": "generator-source", "topic": name, "rate": "250",
+            "generator.fields": "id:sequence", "count": count.to_string(),
+            "tasks.restart.backoff.ms": "100",
+        });
+        let body = json!({ "name": name, "config": config }).to_string();
+        let (created, answer) = request(&first_rest, "POST", "/connectors", &body);
+        assert_eq!(created, 201, "{answer}");
+    }
+    let all = sources.join(",");
+    let out = format!("{group}-out");
+    let sink = sink(&all, "out.txt").to_string();
+    let path = format!("/connectors/{out}/config");
+    assert_eq!(request(&first_rest, "PUT", &path, &sink).0, 201);
+
+    let (second, second_rest) = member(dir.path(), "w.properties");
+    let (third, third_rest) = member(dir.path(), "w.properties");
+    let everyone = [sources.clone(), vec![out.clone()]].concat();
+    let spread = |rest: &str, workers: &[&String]| {
+        let ids = workers_of(rest, &everyone);
+        ids.len() == 5 && workers.iter().all(|id| ids.contains(id))
+    };
+    let three = [&first_rest, &second_rest, &third_rest];
+    until("three workers have tasks", || spread(&third_rest, &three));
+    // An order to one is carried out by another.
+    let pause = |what: &str| format!("/connectors/{}/{what}", sources[0]);
+    assert_eq!(request(&third_rest, "PUT", &pause("pause"), "").0, 202);
+    let state = |rest: &str| get(rest, &pause("status"))["tasks"][0]["state"].clone();
+    until("it is paused", || state(&second_rest) == "PAUSED");
+    assert_eq!(request(&second_rest, "PUT", &pause("resume"), "").0, 202);
+
+    second.kill();
+    let two = [&first_rest, &third_rest];
+    until("the others have its tasks", || spread(&third_rest, &two));
+    assert_eq!(first.interrupt().0, Some(0));
+    let (fourth, fourth_rest) = member(dir.path(), "w.properties");
+    let two = [&third_rest, &fourth_rest];
+    until("a newcomer has tasks", || spread(&fourth_rest, &two));
+    let out = dir.path().join("out.txt");
+    until("all records", || lines(&out) >= 4 * count);
+    assert_eq!(third.interrupt().0, Some(0));
+    assert_eq!(fourth.interrupt().0, Some(0));
+    let mut times = std::collections::BTreeMap::new();
+    for line in fs::read_to_string(&out).unwrap().lines() {
+        *times.entry(line.to_owned()).or_insert(0) += 1;
+    }
+    let wrong: Vec<_> = times.iter().filter(|(_, times)| **times != 4).collect();
+    assert!(wrong.is_empty() && times.len() == count, "{} ids, {wrong:?}", times.len());
+}
+
+#[test]
+fn workers_share_connectors() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, address) = Running::broker(dir.path());
+    share_connectors(&address, "here");
+    assert_eq!(broker.interrupt().0, Some(0));
+}
+
+#[test]
+fn workers_share_connectors_on_kafka() {
+    let Some(kafka) = kafka::kafka() else { return };
+    share_connectors(&kafka.address, "there");
 }

@@ -16,7 +16,8 @@
 //! - [`task`]: the two seams that connectors are written against; [`records`]: what a source
 //!   gathers; [`offsets`]: where sources keep how far they are.
 //! - [`worker`]: runs the tasks; [`status`]: what they are doing.
-//! - [`herder`]: connectors that come and go while a worker runs; [`rest`]: how others order that.
+//! - [`herder`]: connectors that come and go while a worker runs, alone or with others that share
+//!   them; [`rest`]: how others order that.
 //! - [`mod@file`]: the file source and the file sink; [`postgres`]: changes of a database, and
 //!   records as rows; [`http`]: calls of services, and records that others send; [`process`]:
 //!   programs in any language; [`generator`]: records out of nothing. [`json_text`]: pieces of
@@ -55,7 +56,7 @@ pub mod transforms;
 pub mod worker;
 
 pub use config::{ConfigProblem, ConnectorConfig, validate};
-pub use herder::{Herder, HerderOptions};
+pub use herder::{Distributed, Herder, HerderOptions, Standalone};
 pub use plugin::{ConnectorKind, Plugin, plugins};
 pub use status::{ConnectorState, ConnectorStatus};
 pub use worker::{Summary, TaskFailure, Worker, WorkerError, WorkerOptions};

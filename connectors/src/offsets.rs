@@ -1,4 +1,4 @@
-//! Where sources keep how far they are: the compacted topic `connect-offsets`.
+//! Where sources keep how far they are: a compacted topic, by default `connect-offsets`.
 //!
 //! ```text
 //! key    ["connector name", {"filename": "flights.csv"}]    a part of the connector's input
@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use broker::client::partition_for_key;
 use broker::client::{
@@ -100,8 +101,8 @@ impl StoredOffsets {
 /// Why stored offsets could not be read.
 #[derive(Debug, Error)]
 pub enum OffsetsError {
-    #[error("topic '{OFFSETS_TOPIC}': {0}")]
-    Client(#[from] ClientError),
+    #[error("topic '{topic}': {error}")]
+    Client { topic: Arc<str>, error: ClientError },
     #[error("partition {partition}: {error}")]
     Unreadable { partition: TopicPartition, error: BatchError },
 }
@@ -109,31 +110,48 @@ pub enum OffsetsError {
 /// The topic of offsets, as seen by one connector.
 #[derive(Clone, Debug)]
 pub(crate) struct OffsetsTopic {
+    topic: Arc<str>,
     connector: String,
     partitions: i32,
+}
+
+/// The topic where nobody names another.
+pub(crate) fn default_topic() -> NewTopic {
+    NewTopic::new(OFFSETS_TOPIC, 1).with_config("cleanup.policy", "compact")
 }
 
 impl OffsetsTopic {
     /// Finds the topic, or creates it.
     pub(crate) async fn open(
         client: &dyn Client,
+        wanted: &NewTopic,
         connector: &str,
     ) -> Result<OffsetsTopic, OffsetsError> {
-        let wanted = NewTopic::new(OFFSETS_TOPIC, 1).with_config("cleanup.policy", "compact");
-        let info = topics::ensure(client, &wanted).await?;
-        Ok(OffsetsTopic { connector: connector.to_owned(), partitions: info.partitions })
+        let topic = Arc::from(wanted.name.as_str());
+        let failed = |error| OffsetsError::Client { topic: Arc::clone(&topic), error };
+        let info = topics::ensure(client, wanted).await.map_err(failed)?;
+        Ok(OffsetsTopic { topic, connector: connector.to_owned(), partitions: info.partitions })
+    }
+
+    fn failed(&self, error: ClientError) -> OffsetsError {
+        OffsetsError::Client { topic: self.topic.clone(), error }
+    }
+
+    fn partition(&self, index: i32) -> TopicPartition {
+        TopicPartition { topic: self.topic.clone(), partition: index }
     }
 
     /// Reads all that was committed before now. It waits for transactions under way in other
     /// tasks: an offset of ours may lie beyond the last stable offset that they hold back.
     pub(crate) async fn load(&self, client: &dyn Client) -> Result<StoredOffsets, OffsetsError> {
         let all: Vec<TopicPartition> =
-            (0..self.partitions).map(|index| TopicPartition::new(OFFSETS_TOPIC, index)).collect();
+            (0..self.partitions).map(|index| self.partition(index)).collect();
         let latest = OffsetSpec::Latest(Isolation::ReadUncommitted);
         let (starts, ends) = futures::try_join!(
             client.list_offsets(&all, OffsetSpec::Earliest),
             client.list_offsets(&all, latest),
-        )?;
+        )
+        .map_err(|error| self.failed(error))?;
         let mut ends_to_reach = BTreeMap::new();
         let mut from = Vec::new();
         for ((partition, start), end) in all.into_iter().zip(starts).zip(ends) {
@@ -147,9 +165,11 @@ impl OffsetsTopic {
         if from.is_empty() {
             return Ok(stored);
         }
-        let mut reader = client.reader(ReaderOptions::partitions(from)).await?;
+        let reader = client.reader(ReaderOptions::partitions(from)).await;
+        let mut reader = reader.map_err(|error| self.failed(error))?;
         while !ends_to_reach.is_empty() {
-            let ReaderEvent::Batches(fetched) = reader.next().await? else { continue };
+            let event = reader.next().await.map_err(|error| self.failed(error))?;
+            let ReaderEvent::Batches(fetched) = event else { continue };
             let unreadable =
                 |error| OffsetsError::Unreadable { partition: fetched.partition.clone(), error };
             for batch in &fetched.batches {
@@ -183,7 +203,7 @@ impl OffsetsTopic {
             batch.append(now_ms, Some(key.as_bytes()), value.as_deref().map(str::as_bytes));
         }
         let batches = batches.into_iter();
-        batches.map(|(to, batch)| (TopicPartition::new(OFFSETS_TOPIC, to), batch)).collect()
+        batches.map(|(to, batch)| (self.partition(to), batch)).collect()
     }
 }
 
@@ -195,8 +215,12 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_and_the_last_value_counts() {
-        let topic = OffsetsTopic { connector: "a \"b\"".to_owned(), partitions: 1 };
-        let other = OffsetsTopic { connector: "other".to_owned(), partitions: 1 };
+        let of = |connector: &str| OffsetsTopic {
+            topic: OFFSETS_TOPIC.into(),
+            connector: connector.to_owned(),
+            partitions: 1,
+        };
+        let (topic, other) = (of("a \"b\""), of("other"));
         let part = |name| SourcePartition::new(&[("filename", name)]);
         let mut stored = StoredOffsets::default();
         for (topic, position) in [(&topic, 1), (&other, 2), (&topic, 3)] {

@@ -15,7 +15,7 @@
 //!    up to which offsets it is safe: those get committed.
 //! 3. [`register`](crate::plugin::register) the plugin, [`validate`](crate::validate) the
 //!    properties of a connector, and hand it to a [`Worker`](crate::Worker), or to a
-//!    [`Herder`](crate::Herder) for its REST API.
+//!    [`Standalone`](crate::Standalone) for its REST API.
 //!
 //! A program that does all of that, with a source and a sink, is
 //! [examples/connector/weather.rs](../../../examples/connector/weather.rs). What to keep in mind:

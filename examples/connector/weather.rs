@@ -236,7 +236,7 @@ pub async fn run(dir: &Path, readings: u32) -> Result<u64, TaskError> {
             words.join("\n")
         })?);
     }
-    let options = WorkerOptions { until_end: true, commit_interval: Duration::from_millis(50) };
+    let options = WorkerOptions { until_end: true, ..WorkerOptions::default() };
     let worker = Worker::start(client, checked, options);
     worker.sources_finished().await?;
     worker.finish_sinks_at_end().await?;

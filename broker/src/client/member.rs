@@ -118,6 +118,11 @@ impl GroupMember {
         &self.claim.member_id
     }
 
+    /// The generation that it entered last.
+    pub fn generation(&self) -> i32 {
+        self.claim.generation
+    }
+
     /// Enters the next generation: what this member is given there. `assign` is asked if it leads.
     /// `None`: it was taken for dead, so that others may have by now what it says it has. It enters
     /// as a new member the next time.

@@ -12,7 +12,8 @@
 //!   offsets that they were computed from (KIP-98, KIP-447).
 //! - [`PipelinedProducer`] takes one over, and takes records of the next transaction while one is
 //!   being committed.
-//! - [`member`] is in a group whose members share something else than partitions.
+//! - [`member`] is in a group whose members share something else than partitions; [`shares`] is the
+//!   rule by which they share tasks.
 //! - [`admin`] asks and orders what only people who look after a cluster need, of any broker.
 //!
 //! Invariants: a reader delivers each partition's batches in offset order, and under
@@ -27,6 +28,7 @@ mod partitioner;
 mod pipelined;
 #[cfg(feature = "kafka")]
 pub mod remote;
+pub mod shares;
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;

@@ -11,6 +11,7 @@
 //! ```
 //!
 //! A tokio task of its own, which takes orders one at a time and shows how the connector stands.
+//! Where workers share its tasks, it runs those that are this worker's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,11 +24,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::distributed::gate::Gate;
 use super::restart::Restarts;
 use crate::config::ConnectorConfig;
+use crate::plugin::ConnectorKind;
 use crate::status::{ConnectorState, ConnectorStatus};
 use crate::worker::activity::Activity;
-use crate::worker::{Worker, WorkerOptions, task_count};
+use crate::worker::{Place, Worker, WorkerOptions, task_count};
 
 /// What a connector is meant to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +70,19 @@ pub enum TaskState {
 }
 
 impl TaskState {
+    const ALL: [TaskState; 6] = [
+        TaskState::Unassigned,
+        TaskState::Running,
+        TaskState::Degraded,
+        TaskState::Paused,
+        TaskState::Restarting,
+        TaskState::Failed,
+    ];
+
+    pub(super) fn named(name: &str) -> Option<TaskState> {
+        TaskState::ALL.into_iter().find(|state| state.name() == name)
+    }
+
     /// As Kafka Connect calls it; it does not know DEGRADED.
     pub fn name(self) -> &'static str {
         match self {
@@ -84,6 +100,8 @@ impl TaskState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskView {
     pub state: TaskState,
+    /// Who runs it, where that is not whoever was asked.
+    pub worker_id: Option<Arc<str>>,
     /// Why it failed last, if it is not at work since.
     pub trace: Option<String>,
     pub records: u64,
@@ -93,18 +111,35 @@ pub struct TaskView {
 /// One connector, for whoever looks.
 #[derive(Clone, Debug)]
 pub struct View {
-    pub config: Arc<ConnectorConfig>,
+    /// What its properties mean; `None`: they are not right where they are looked at.
+    pub config: Option<Arc<ConnectorConfig>>,
+    /// Why it has no tasks although it is to have some.
+    pub trace: Option<String>,
     /// Its properties as they were given.
     pub properties: BTreeMap<String, String>,
     pub target: Target,
     pub tasks: Vec<TaskView>,
-    activities: Vec<Arc<Activity>>,
+    /// Which of its tasks are run here; `None`: all.
+    pub(super) share: Option<BTreeSet<usize>>,
+    /// The topics that it is known to have used elsewhere.
+    pub(super) used: BTreeSet<Arc<str>>,
+    pub(super) activities: Vec<Arc<Activity>>,
 }
 
 impl View {
     /// The topics that it has read or written since it was created, or since they were forgotten.
     pub fn topics(&self) -> BTreeSet<Arc<str>> {
-        self.activities.iter().flat_map(|activity| activity.topics()).collect()
+        let here = self.activities.iter().flat_map(|activity| activity.topics());
+        here.chain(self.used.iter().cloned()).collect()
+    }
+
+    pub fn kind(&self) -> Option<ConnectorKind> {
+        self.config.as_ref().map(|config| config.plugin().kind())
+    }
+
+    /// Whether a task is run here.
+    pub(super) fn has(&self, number: usize) -> bool {
+        self.share.as_ref().is_none_or(|share| share.contains(&number))
     }
 
     pub(super) fn forget_topics(&self) {
@@ -112,20 +147,76 @@ impl View {
     }
 }
 
+/// What a connector is to be here.
+#[derive(Clone, Debug)]
+pub(super) struct Desired {
+    pub config: Arc<ConnectorConfig>,
+    pub properties: BTreeMap<String, String>,
+    pub target: Target,
+    /// Which of its tasks are run here; `None`: all.
+    pub share: Option<BTreeSet<usize>>,
+    /// Which of a group's configurations it is.
+    pub gate: Option<Gate>,
+}
+
+impl Desired {
+    fn has(&self, number: usize) -> bool {
+        self.share.as_ref().is_none_or(|share| share.contains(&number))
+    }
+}
+
 /// What to do.
 pub(super) enum Order {
     SetTarget(Target),
-    RestartTasks { only_failed: bool },
+    RestartTasks {
+        only_failed: bool,
+    },
     RestartTask(usize),
     Configure(Arc<ConnectorConfig>, BTreeMap<String, String>),
+    /// As a group says, which says that and all of it.
+    Become(Box<Desired>),
     End,
 }
 
 /// An order, and whom to tell that it is carried out.
-pub(super) type Ordered = (Order, oneshot::Sender<()>);
+type Ordered = (Order, oneshot::Sender<()>);
 
 /// How many orders may wait; whoever gives more waits too.
-pub(super) const ORDERS_MAX: usize = 16;
+const ORDERS_MAX: usize = 16;
+
+/// A connector that runs; cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Handle {
+    orders: mpsc::Sender<Ordered>,
+    pub view: watch::Receiver<View>,
+}
+
+/// The connector has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended;
+
+impl Handle {
+    /// Starts a connector. Must be called within a tokio runtime.
+    pub fn start(setup: Setup, desired: Desired) -> Handle {
+        let (connector, view) = Connector::new(setup, desired);
+        let (orders, waiting) = mpsc::channel(ORDERS_MAX);
+        tokio::spawn(connector.run(waiting));
+        Handle { orders, view }
+    }
+
+    /// Waits until the order is carried out.
+    pub async fn order(&self, order: Order) -> Result<(), Ended> {
+        let (done, carried_out) = oneshot::channel();
+        self.orders.send((order, done)).await.map_err(|_| Ended)?;
+        carried_out.await.map_err(|_| Ended)
+    }
+
+    /// Ends it in order.
+    pub async fn end(&self) {
+        // It may have ended already.
+        let _ = self.order(Order::End).await;
+    }
+}
 
 struct Slot {
     worker: Option<Worker>,
@@ -144,13 +235,9 @@ struct Past {
     skipped: u64,
 }
 
-pub(super) struct Connector {
-    client: Arc<dyn Client>,
-    options: WorkerOptions,
-    graceful: Duration,
-    config: Arc<ConnectorConfig>,
-    properties: BTreeMap<String, String>,
-    target: Target,
+struct Connector {
+    setup: Setup,
+    desired: Desired,
     slots: Vec<Slot>,
     /// One for each task that there ever was.
     past: Vec<Past>,
@@ -168,31 +255,27 @@ pub(super) struct Setup {
 
 impl Connector {
     /// Starts its tasks. Must be called within a tokio runtime.
-    pub(super) fn new(
-        setup: Setup,
-        config: Arc<ConnectorConfig>,
-        properties: BTreeMap<String, String>,
-        target: Target,
-    ) -> (Connector, watch::Receiver<View>) {
-        let Setup { client, options, graceful } = setup;
-        let (slots, past) = (Vec::new(), Vec::new());
+    fn new(setup: Setup, desired: Desired) -> (Connector, watch::Receiver<View>) {
         let view = View {
-            config: config.clone(),
-            properties: properties.clone(),
-            target,
+            config: Some(desired.config.clone()),
+            trace: None,
+            properties: desired.properties.clone(),
+            target: desired.target,
             tasks: Vec::new(),
+            share: desired.share.clone(),
+            used: BTreeSet::new(),
             activities: Vec::new(),
         };
         let (view, seen) = watch::channel(view);
-        let mut connector =
-            Connector { client, options, graceful, config, properties, target, slots, past, view };
+        let (slots, past) = (Vec::new(), Vec::new());
+        let mut connector = Connector { setup, desired, slots, past, view };
         connector.start();
         connector.show();
         (connector, seen)
     }
 
     /// Carries out orders until it is told to end.
-    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Ordered>) {
+    async fn run(mut self, mut orders: mpsc::Receiver<Ordered>) {
         loop {
             self.show();
             let next = self.next_look();
@@ -218,10 +301,10 @@ impl Connector {
 
     async fn carry_out(&mut self, order: Order) {
         match order {
-            Order::SetTarget(target) if target == self.target => {}
+            Order::SetTarget(target) if target == self.desired.target => {}
             Order::SetTarget(target) => {
                 self.end_tasks().await;
-                self.target = target;
+                self.desired.target = target;
                 self.start();
             }
             Order::RestartTasks { only_failed } => {
@@ -238,21 +321,25 @@ impl Connector {
             Order::RestartTask(number) => self.restart(number).await,
             Order::Configure(config, properties) => {
                 self.end_tasks().await;
-                self.config = config;
-                self.properties = properties;
+                self.desired = Desired { config, properties, ..self.desired.clone() };
                 self.start();
             }
+            Order::Become(desired) => self.become_as(*desired).await,
             Order::End => unreachable!("it ends the loop"),
         }
     }
 
     /// Brings tasks about as the target says.
     fn start(&mut self) {
-        if let Some(warning) = self.config.warning() {
+        if let Some(warning) = self.desired.config.warning() {
             warn!("{warning}");
         }
         self.slots.clear();
-        let count = if self.target == Target::Stopped { 0 } else { task_count(&self.config) };
+        let count = if self.desired.target == Target::Stopped {
+            0
+        } else {
+            task_count(&self.desired.config)
+        };
         for number in 0..count {
             self.slots.push(Slot {
                 worker: None,
@@ -260,13 +347,39 @@ impl Connector {
                 state: TaskState::Paused,
                 trace: None,
                 restart_at: None,
-                restarts: Restarts::new(self.config.settings()),
+                restarts: Restarts::new(self.desired.config.settings()),
             });
             if self.past.len() < self.slots.len() {
                 self.past.push(Past::default());
             }
-            if self.target == Target::Running {
-                self.start_task(number);
+            self.begin(number);
+        }
+    }
+
+    /// Starts a task if it is to run here.
+    fn begin(&mut self, number: usize) {
+        match (self.desired.has(number), self.desired.target) {
+            (true, Target::Running) => self.start_task(number),
+            (true, _) => self.slots[number].state = TaskState::Paused,
+            (false, _) => self.slots[number].state = TaskState::Unassigned,
+        }
+    }
+
+    /// What has not changed goes on.
+    async fn become_as(&mut self, desired: Desired) {
+        let before = &self.desired;
+        if (&desired.gate, desired.target) != (&before.gate, before.target) {
+            self.end_tasks().await;
+            self.desired = desired;
+            return self.start();
+        }
+        let before = std::mem::replace(&mut self.desired, desired);
+        for number in 0..self.slots.len() {
+            if before.has(number) != self.desired.has(number) {
+                self.end_task(number).await;
+                self.slots[number].trace = None;
+                self.slots[number].restarts.forgive();
+                self.begin(number);
             }
         }
     }
@@ -275,8 +388,10 @@ impl Connector {
         let slot = &mut self.slots[number];
         let activity = self.past[number].activity.clone();
         activity.end();
-        let options = &self.options;
-        let worker = Worker::start_task(&self.client, &self.config, number, options, activity);
+        let Setup { client, options, .. } = &self.setup;
+        let Desired { config, gate, .. } = &self.desired;
+        let place = Place { number, activity, gate: gate.clone() };
+        let worker = Worker::start_task(client, config, options, place);
         slot.status = Some(worker.statuses());
         slot.worker = Some(worker);
         slot.state = TaskState::Unassigned;
@@ -284,7 +399,8 @@ impl Connector {
     }
 
     async fn restart(&mut self, number: usize) {
-        if self.target != Target::Running || number >= self.slots.len() {
+        let is_here = self.desired.target == Target::Running && self.desired.has(number);
+        if !is_here || number >= self.slots.len() {
             return;
         }
         self.end_task(number).await;
@@ -309,8 +425,8 @@ impl Connector {
         self.past[number].records += records;
         self.past[number].skipped += skipped;
         // Why it failed is known already, if it has.
-        if tokio::time::timeout(self.graceful, worker.shutdown()).await.is_err() {
-            let name = self.config.name();
+        if tokio::time::timeout(self.setup.graceful, worker.shutdown()).await.is_err() {
+            let name = self.desired.config.name();
             warn!("connector '{name}', task {number}: stopped, since it did not end in time");
         }
     }
@@ -326,7 +442,7 @@ impl Connector {
                 self.end_task(number).await;
                 let slot = &mut self.slots[number];
                 slot.trace = Some(reason);
-                let name = self.config.name();
+                let name = self.desired.config.name();
                 match slot.restarts.failed(progressed) {
                     Some(pause) => {
                         info!("connector '{name}', task {number}: starts again in {pause:?}");
@@ -354,7 +470,7 @@ impl Connector {
     }
 
     fn liveness(&self) -> Duration {
-        let ms = self.config.settings().integer("task.liveness.timeout.ms");
+        let ms = self.desired.config.settings().integer("task.liveness.timeout.ms");
         Duration::from_millis(ms as u64)
     }
 
@@ -372,6 +488,7 @@ impl Connector {
             let stuck =
                 slot.worker.is_some() && past.activity.busy().is_some_and(|busy| busy >= liveness);
             TaskView {
+                worker_id: None,
                 state: if stuck { TaskState::Degraded } else { slot.state },
                 trace: slot.trace.clone(),
                 records: past.records + records,
@@ -381,9 +498,10 @@ impl Connector {
         let tasks = tasks.collect();
         let activities = self.past.iter().map(|past| past.activity.clone()).collect();
         self.view.send_modify(|view| {
-            view.config = self.config.clone();
-            view.properties = self.properties.clone();
-            view.target = self.target;
+            view.config = Some(self.desired.config.clone());
+            view.properties.clone_from(&self.desired.properties);
+            view.target = self.desired.target;
+            view.share.clone_from(&self.desired.share);
             view.tasks = tasks;
             // A stopped connector has no tasks, but has used its topics.
             view.activities = activities;
@@ -442,8 +560,14 @@ mod tests {
             options: WorkerOptions::default(),
             graceful: Duration::from_secs(5),
         };
-        let (connector, mut seen) =
-            Connector::new(setup, Arc::new(config), properties, Target::Running);
+        let desired = Desired {
+            config: Arc::new(config),
+            properties,
+            target: Target::Running,
+            share: None,
+            gate: None,
+        };
+        let (connector, mut seen) = Connector::new(setup, desired);
         let activity = connector.past[0].activity.clone();
         let (orders, waiting) = mpsc::channel(1);
         let running = tokio::spawn(connector.run(waiting));

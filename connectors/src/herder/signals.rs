@@ -14,41 +14,39 @@ use crate::topics;
 /// The key by which a connector says where it takes signals from.
 const CHANNELS_KEY: &str = "signal.enabled.channels";
 
-impl Herder {
-    /// Asks a connector for something. It is durable when this returns; the connector comes to it
-    /// when it runs.
-    pub async fn signal(
-        &self,
-        name: &str,
-        id: &str,
-        kind: &str,
-        data: &Value,
-    ) -> Result<(), HerderError> {
-        let config = self.view(name)?.config;
-        let refused =
-            |reason: String| HerderError::Refused(format!("connector '{name}': {reason}"));
-        if !config.plugin().keys().any(|key| key.name == CHANNELS_KEY) {
-            return Err(refused("a connector of its kind takes no signals".to_owned()));
-        }
-        let channels = config.text(CHANNELS_KEY);
-        if !channels.split(',').any(|channel| channel.trim() == "kafka") {
-            return Err(refused(format!("add `kafka` to `{CHANNELS_KEY}` first")));
-        }
-        let text = if data.is_null() { String::new() } else { data.to_string() };
-        signal::parse(id, kind, &text).map_err(|error| refused(error.to_string()))?;
-        let record = json!({ "id": id, "type": kind, "data": data }).to_string();
-        let topic = signal_topic(&config);
-        let failed = |error: broker::client::ClientError| {
-            HerderError::Failed(format!("topic '{topic}': {error}"))
-        };
-        let client = &*self.client;
-        topics::ensure(client, &NewTopic::new(topic.as_str(), 1)).await.map_err(failed)?;
-        let mut producer = client.producer(ProducerOptions::default()).await.map_err(failed)?;
-        let mut batch = BatchBuilder::default();
-        let key = config.text("topic.prefix").as_bytes();
-        batch.append(clock::now_ms(), Some(key), Some(record.as_bytes()));
-        let to = TopicPartition::new(topic.as_str(), 0);
-        producer.send(&to, batch).await.map_err(failed)?;
-        producer.flush().await.map_err(failed)
+/// Asks a connector for something. It is durable when this returns; the connector comes to it
+/// when it runs.
+pub(crate) async fn signal(
+    herder: &dyn Herder,
+    name: &str,
+    id: &str,
+    kind: &str,
+    data: &Value,
+) -> Result<(), HerderError> {
+    let refused = |reason: String| HerderError::Refused(format!("connector '{name}': {reason}"));
+    let config = herder.view(name)?.config;
+    let config = config.ok_or_else(|| refused("its properties are not right here".to_owned()))?;
+    if !config.plugin().keys().any(|key| key.name == CHANNELS_KEY) {
+        return Err(refused("a connector of its kind takes no signals".to_owned()));
     }
+    let channels = config.text(CHANNELS_KEY);
+    if !channels.split(',').any(|channel| channel.trim() == "kafka") {
+        return Err(refused(format!("add `kafka` to `{CHANNELS_KEY}` first")));
+    }
+    let text = if data.is_null() { String::new() } else { data.to_string() };
+    signal::parse(id, kind, &text).map_err(|error| refused(error.to_string()))?;
+    let record = json!({ "id": id, "type": kind, "data": data }).to_string();
+    let topic = signal_topic(&config);
+    let failed = |error: broker::client::ClientError| {
+        HerderError::Failed(format!("topic '{topic}': {error}"))
+    };
+    let client = &**herder.client();
+    topics::ensure(client, &NewTopic::new(topic.as_str(), 1)).await.map_err(failed)?;
+    let mut producer = client.producer(ProducerOptions::default()).await.map_err(failed)?;
+    let mut batch = BatchBuilder::default();
+    let key = config.text("topic.prefix").as_bytes();
+    batch.append(clock::now_ms(), Some(key), Some(record.as_bytes()));
+    let to = TopicPartition::new(topic.as_str(), 0);
+    producer.send(&to, batch).await.map_err(failed)?;
+    producer.flush().await.map_err(failed)
 }

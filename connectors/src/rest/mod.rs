@@ -20,8 +20,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::herder::offsets::PartOffset;
-use crate::herder::{Herder, HerderError, Put, Target};
+use crate::herder::offsets::{self, PartOffset};
+use crate::herder::{Herder, HerderError, Put, Target, signals};
 pub use target::{RequestTarget, encoded};
 
 /// The version of Kafka Connect whose API this is.
@@ -92,7 +92,7 @@ impl From<HerderError> for Answer {
 type Answered = Result<Answer, Answer>;
 
 /// Does what is asked. `cluster_id` is the broker's, for `/`.
-pub async fn answer(herder: &Herder, cluster_id: &str, request: Request<'_>) -> Answer {
+pub async fn answer(herder: &dyn Herder, cluster_id: &str, request: Request<'_>) -> Answer {
     let segments: Vec<&str> = request.target.segments.iter().map(String::as_str).collect();
     let method = request.method;
     let answered = match (&segments[..], method) {
@@ -124,7 +124,12 @@ pub async fn answer(herder: &Herder, cluster_id: &str, request: Request<'_>) -> 
     answered.unwrap_or_else(|answer| answer)
 }
 
-async fn connector(herder: &Herder, name: &str, rest: &[&str], request: &Request<'_>) -> Answered {
+async fn connector(
+    herder: &dyn Herder,
+    name: &str,
+    rest: &[&str],
+    request: &Request<'_>,
+) -> Answered {
     let done = |status: u16| move |()| Answer::empty(status);
     let view = || herder.view(name).map_err(Answer::from);
     let worker_id = &herder.options().worker_id;
@@ -158,17 +163,19 @@ async fn connector(herder: &Herder, name: &str, rest: &[&str], request: &Request
         (["pause"], "PUT") => Ok(herder.set_target(name, Target::Paused).await.map(done(202))?),
         (["resume"], "PUT") => Ok(herder.set_target(name, Target::Running).await.map(done(202))?),
         (["stop"], "PUT") => Ok(herder.set_target(name, Target::Stopped).await.map(done(204))?),
-        (["offsets"], "GET") => Ok(Answer::ok(shapes::offsets(&herder.offsets(name).await?))),
+        (["offsets"], "GET") => {
+            Ok(Answer::ok(shapes::offsets(&offsets::read(herder, name).await?)))
+        }
         (["offsets"], "PATCH") => alter_offsets(herder, name, request.body).await,
         (["offsets"], "DELETE") => {
-            herder.reset_offsets(name).await?;
+            offsets::reset(herder, name).await?;
             Ok(Answer::ok(json!({
                 "message": "The offsets for this connector have been reset successfully",
             })))
         }
         (["signals"], "POST") => ask(herder, name, request.body).await,
         (["topics"], "GET") => Ok(Answer::ok(shapes::topics(name, &view()?))),
-        (["topics", "reset"], "PUT") => Ok(herder.reset_topics(name).map(done(200))?),
+        (["topics", "reset"], "PUT") => Ok(herder.reset_topics(name).await.map(done(200))?),
         (
             []
             | ["config" | "status" | "tasks" | "tasks-config" | "restart" | "pause" | "resume"]
@@ -181,7 +188,7 @@ async fn connector(herder: &Herder, name: &str, rest: &[&str], request: &Request
     }
 }
 
-fn list(herder: &Herder, target: &RequestTarget) -> Answered {
+fn list(herder: &dyn Herder, target: &RequestTarget) -> Answered {
     let expand: Vec<&str> = target.all("expand").collect();
     let names = herder.names();
     if expand.is_empty() {
@@ -214,7 +221,7 @@ struct CreateBody {
     initial_state: Option<String>,
 }
 
-async fn create(herder: &Herder, bytes: &[u8]) -> Answered {
+async fn create(herder: &dyn Herder, bytes: &[u8]) -> Answered {
     let CreateBody { name, config, initial_state } = body(bytes)?;
     let mut properties = present(config.unwrap_or_default());
     let named = name.or_else(|| properties.get("name").cloned()).map(|it| it.trim().to_owned());
@@ -235,13 +242,17 @@ async fn create(herder: &Herder, bytes: &[u8]) -> Answered {
     created(herder, &name)
 }
 
-fn created(herder: &Herder, name: &str) -> Answered {
+fn created(herder: &dyn Herder, name: &str) -> Answered {
     let info = shapes::info(name, &herder.view(name)?);
     let location = Some(format!("/connectors/{}", target::encoded(name)));
     Ok(Answer { status: 201, body: Some(info), location })
 }
 
-async fn put(herder: &Herder, name: &str, mut properties: BTreeMap<String, String>) -> Answered {
+async fn put(
+    herder: &dyn Herder,
+    name: &str,
+    mut properties: BTreeMap<String, String>,
+) -> Answered {
     properties.entry("name".to_owned()).or_insert_with(|| name.to_owned());
     match herder.put(name, properties).await? {
         Put::Created => created(herder, name),
@@ -249,7 +260,7 @@ async fn put(herder: &Herder, name: &str, mut properties: BTreeMap<String, Strin
     }
 }
 
-async fn restart(herder: &Herder, name: &str, target: &RequestTarget) -> Answered {
+async fn restart(herder: &dyn Herder, name: &str, target: &RequestTarget) -> Answered {
     let flag = |key| target.all(key).last().is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let (include_tasks, only_failed) = (flag("includeTasks"), flag("onlyFailed"));
     let view = herder.view(name)?;
@@ -276,7 +287,7 @@ struct OffsetBody {
     offset: Option<Value>,
 }
 
-async fn alter_offsets(herder: &Herder, name: &str, bytes: &[u8]) -> Answered {
+async fn alter_offsets(herder: &dyn Herder, name: &str, bytes: &[u8]) -> Answered {
     let OffsetsBody { offsets } = body(bytes)?;
     let parts: Vec<PartOffset> = offsets
         .unwrap_or_default()
@@ -287,7 +298,7 @@ async fn alter_offsets(herder: &Herder, name: &str, bytes: &[u8]) -> Answered {
         let message = "Partitions / offsets need to be provided for an alter offsets request";
         return Err(Answer::error(400, message));
     }
-    herder.alter_offsets(name, parts).await?;
+    offsets::alter(herder, name, parts).await?;
     let message = "The offsets for this connector have been altered successfully";
     Ok(Answer::ok(json!({ "message": message })))
 }
@@ -302,9 +313,10 @@ struct SignalBody {
 }
 
 /// What Debezium takes from a table or a topic.
-async fn ask(herder: &Herder, name: &str, bytes: &[u8]) -> Answered {
+async fn ask(herder: &dyn Herder, name: &str, bytes: &[u8]) -> Answered {
     let SignalBody { id, r#type, data } = body(bytes)?;
-    Ok(herder.signal(name, &id, &r#type, &data).await.map(|()| Answer::empty(202))?)
+    signals::signal(herder, name, &id, &r#type, &data).await?;
+    Ok(Answer::empty(202))
 }
 
 fn task_number(name: &str, text: &str) -> Result<usize, Answer> {

@@ -90,7 +90,7 @@ fn definition(name: &str, key: &ConfigKey, order: usize) -> Value {
 
 /// Each key with its value and what is wrong with it, as user interfaces show it.
 pub(super) fn validate(
-    herder: &Herder,
+    herder: &dyn Herder,
     class: &str,
     mut properties: BTreeMap<String, String>,
 ) -> Answered {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::herder::offsets::PartOffset;
-use crate::herder::{TaskView, View};
+use crate::herder::{TaskState, TaskView, View};
 use crate::plugin::ConnectorKind;
 
 pub(super) fn kind(kind: ConnectorKind) -> &'static str {
@@ -13,28 +13,40 @@ pub(super) fn kind(kind: ConnectorKind) -> &'static str {
     }
 }
 
+/// Of a connector whose properties are not right here, nobody can say what it is.
+fn kind_of(view: &View) -> &'static str {
+    view.kind().map_or("unknown", kind)
+}
+
 pub(super) fn info(name: &str, view: &View) -> Value {
     let tasks = (0..view.tasks.len()).map(|number| json!({ "connector": name, "task": number }));
     json!({
         "name": name,
         "config": view.properties,
         "tasks": tasks.collect::<Vec<_>>(),
-        "type": kind(view.config.plugin().kind()),
+        "type": kind_of(view),
     })
 }
 
 pub(super) fn status(name: &str, view: &View, worker_id: &str) -> Value {
     let tasks =
         view.tasks.iter().enumerate().map(|(number, task)| of_task(number, task, worker_id));
+    // A connector is nothing beside its tasks here: who runs the first has it.
+    let first = view.tasks.first().and_then(|task| task.worker_id.as_deref());
+    let mut connector = json!({
+        "state": view.target.name(),
+        "worker_id": first.unwrap_or(worker_id),
+        "version": env!("CARGO_PKG_VERSION"),
+    });
+    if let Some(trace) = &view.trace {
+        connector["state"] = json!(TaskState::Failed.name());
+        connector["trace"] = json!(trace);
+    }
     json!({
         "name": name,
-        "connector": {
-            "state": view.target.name(),
-            "worker_id": worker_id,
-            "version": env!("CARGO_PKG_VERSION"),
-        },
+        "connector": connector,
         "tasks": tasks.collect::<Vec<_>>(),
-        "type": kind(view.config.plugin().kind()),
+        "type": kind_of(view),
     })
 }
 
@@ -47,7 +59,7 @@ fn of_task(number: usize, task: &TaskView, worker_id: &str) -> Value {
     let mut told = json!({
         "id": number,
         "state": task.state.name(),
-        "worker_id": worker_id,
+        "worker_id": task.worker_id.as_deref().unwrap_or(worker_id),
         "version": env!("CARGO_PKG_VERSION"),
         "records": task.records,
         "skipped": task.skipped,

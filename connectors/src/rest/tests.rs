@@ -9,10 +9,10 @@ use broker::client::embedded::EmbeddedClient;
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::herder::{HerderOptions, TaskState};
+use crate::herder::{HerderOptions, Standalone, TaskState};
 use crate::worker::WorkerOptions;
 
-struct Api(Herder);
+struct Api(Standalone);
 
 impl Api {
     async fn new(dir: &Path) -> Api {
@@ -27,7 +27,7 @@ impl Api {
             },
             graceful: Duration::from_secs(5),
         };
-        Api(Herder::new(Arc::new(EmbeddedClient::new(broker)), options))
+        Api(Standalone::new(Arc::new(EmbeddedClient::new(broker)), options))
     }
 
     async fn ask(&self, method: &str, target: &str, body: &str) -> Answer {

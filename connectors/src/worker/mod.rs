@@ -16,7 +16,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::client::Client;
+use broker::client::{Client, NewTopic};
 use futures::FutureExt;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -27,6 +27,8 @@ use tracing::{error, warn};
 use activity::Activity;
 
 use crate::config::ConnectorConfig;
+use crate::herder::distributed::gate::Gate;
+use crate::offsets;
 use crate::plugin::{ConnectorKind, Tasks};
 use crate::status::{ConnectorState, ConnectorStatus, Reporter, StatusBoard};
 use crate::task::TaskError;
@@ -39,11 +41,27 @@ pub struct WorkerOptions {
     /// How often to commit while there is always more to do. A source whose input is drained
     /// commits at once.
     pub commit_interval: Duration,
+    /// Where sources keep how far they are, as it is to be made if it is not there.
+    pub offsets_topic: NewTopic,
+    /// What the transactional ids of tasks begin with.
+    pub transactional_prefix: String,
 }
 
 impl Default for WorkerOptions {
     fn default() -> WorkerOptions {
-        WorkerOptions { until_end: false, commit_interval: Duration::from_millis(200) }
+        WorkerOptions {
+            until_end: false,
+            commit_interval: Duration::from_millis(200),
+            offsets_topic: offsets::default_topic(),
+            transactional_prefix: "connect".to_owned(),
+        }
+    }
+}
+
+impl WorkerOptions {
+    /// Of a source's task, wherever it runs: there is one of that name at a time.
+    pub(crate) fn transactional_id(&self, connector: &str, task: usize) -> String {
+        format!("{}-{connector}-{task}", self.transactional_prefix)
     }
 }
 
@@ -86,6 +104,15 @@ impl fmt::Display for WorkerError {
     }
 }
 
+/// Which task of its connector one is.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    pub number: usize,
+    pub activity: Arc<Activity>,
+    /// What it has to pass before it starts, if it is a group's.
+    pub gate: Option<Gate>,
+}
+
 /// What every task is given.
 struct TaskSetup {
     client: Arc<dyn Client>,
@@ -95,6 +122,7 @@ struct TaskSetup {
     reporter: Reporter,
     stop: CancellationToken,
     activity: Arc<Activity>,
+    gate: Option<Gate>,
 }
 
 impl Worker {
@@ -128,18 +156,18 @@ impl Worker {
         options: &WorkerOptions,
     ) {
         for number in 0..task_count(&config) {
-            self.start_one(client, index, &config, number, options, Arc::default());
+            let place = Place { number, ..Place::default() };
+            self.start_one(client, index, &config, options, place);
         }
     }
 
-    /// Starts the task of that number alone, of a connector that others look after. Must be
+    /// Starts one task alone, of a connector that others look after. Must be
     /// called within a tokio runtime.
     pub(crate) fn start_task(
         client: &Arc<dyn Client>,
         config: &Arc<ConnectorConfig>,
-        number: usize,
         options: &WorkerOptions,
-        activity: Arc<Activity>,
+        place: Place,
     ) -> Worker {
         let mut worker = Worker {
             board: StatusBoard::new(vec![(config.name().to_owned(), config.plugin().kind())]),
@@ -147,7 +175,7 @@ impl Worker {
             finish_sinks: CancellationToken::new(),
             tasks: JoinSet::new(),
         };
-        worker.start_one(client, 0, config, number, options, activity);
+        worker.start_one(client, 0, config, options, place);
         worker
     }
 
@@ -156,10 +184,10 @@ impl Worker {
         client: &Arc<dyn Client>,
         index: usize,
         config: &Arc<ConnectorConfig>,
-        number: usize,
         options: &WorkerOptions,
-        activity: Arc<Activity>,
+        place: Place,
     ) {
+        let Place { number, activity, gate } = place;
         let setup = TaskSetup {
             client: client.clone(),
             config: config.clone(),
@@ -168,6 +196,7 @@ impl Worker {
             reporter: self.board.task(index, number),
             stop: self.stop.clone(),
             activity,
+            gate,
         };
         match config.plugin().tasks {
             Tasks::Source(make) => {

@@ -117,10 +117,17 @@ async fn find_topics(setup: &TaskSetup, records: &mut SourceRecords) -> Result<(
 
 async fn start(setup: &TaskSetup, task: &mut dyn SourceTask) -> Result<Commits, TaskError> {
     let connector = setup.config.name();
-    let transactional_id = Some(format!("connect-{connector}-{}", setup.task));
+    if let Some(gate) = &setup.gate {
+        gate.fence_earlier().await?;
+    }
+    let transactional_id = Some(setup.options.transactional_id(connector, setup.task));
     let options = ProducerOptions { transactional_id, ..ProducerOptions::default() };
     let producer = setup.client.producer(options).await?;
-    let offsets = OffsetsTopic::open(&*setup.client, connector).await?;
+    if let Some(gate) = &setup.gate {
+        gate.check().await?;
+    }
+    let wanted = &setup.options.offsets_topic;
+    let offsets = OffsetsTopic::open(&*setup.client, wanted, connector).await?;
     let stored = offsets.load(&*setup.client).await?;
     debug!("connector '{connector}' goes on from {stored:?}");
     let client = setup.client.clone();

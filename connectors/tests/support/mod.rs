@@ -43,7 +43,11 @@ pub fn connector(dir: &Path, name: &str, properties: &str) -> ConnectorConfig {
 
 /// Commits often, so that there are many moments to be killed at.
 pub fn options(until_end: bool) -> WorkerOptions {
-    WorkerOptions { until_end, commit_interval: Duration::from_millis(1) }
+    WorkerOptions {
+        until_end,
+        commit_interval: Duration::from_millis(1),
+        ..WorkerOptions::default()
+    }
 }
 
 /// Waits until the connector has that state.

@@ -20,7 +20,7 @@
 //!   forgetting all of it;
 //! - [`shown`]: queries whose rows are shown and written nowhere; [`kept`]: what a query keeps, for
 //!   people to look at;
-//! - [`workers`]: tasks that processes share, by the rule of [`shares`];
+//! - [`workers`]: tasks that processes share, by the rule of [`broker::client::shares`];
 //!   [`progress`]: what all tasks report.
 //!
 //! Names that are kept in the broker: group and transactional id `<pipeline>-<query>`, changelog
@@ -43,7 +43,6 @@ mod progress;
 mod query;
 mod reset;
 mod restore;
-mod shares;
 mod shown;
 mod snapshots;
 mod tables;

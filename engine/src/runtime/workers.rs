@@ -5,10 +5,10 @@
 //!                                    the leader shares out ─→ tasks to run, copies to keep
 //! ```
 //!
-//! Who gets what is [`shares`]' rule. Whoever is given a task runs it, from the state that its
-//! changelogs have, or from the end of a copy that it has kept; whoever loses one commits and stops
-//! it, and says so, before it is given to another. A worker that was too slow to hear of it is
-//! fenced by the transactional ids of the tasks, as any second instance is.
+//! Who gets what is the rule of [`broker::client::shares`]. Whoever is given a task runs it, from
+//! the state that its changelogs have, or from the end of a copy that it has kept; whoever loses
+//! one commits and stops it, and says so, before it is given to another. A worker that was too slow
+//! to hear of it is fenced by the transactional ids of the tasks, as any second instance is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use broker::client::ClientError;
 use broker::client::member::{GroupMember, MemberOptions, Rebalance};
+use broker::client::shares::{Given, Members, NEARLY, Says, share};
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -23,7 +24,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::planned::Planned;
 use super::query::QueryRun;
-use super::shares::{Given, Members, NEARLY, Says, share};
 use super::snapshots::{Following, RestoreError, Snapshots};
 use super::topics::Partitions;
 use super::{Phase, RunError, Started, Upstream};

@@ -6,11 +6,9 @@ const ONE_BROKER: &str = "there is one broker, which leads every partition";
 const NO_SECURITY: &str = "there is no authentication or authorization yet";
 const NO_SHARE_GROUPS: &str = "there are no share groups (KIP-932)";
 const NO_CLASSES: &str = "there are no Java classes here";
-const ONE_WORKER: &str = "workers share no connectors yet: `connect-standalone` runs them in one";
 
 /// Name, and why it is not needed or not there.
 const ABSENT: &[(&str, &str)] = &[
-    ("connect-distributed", ONE_WORKER),
     ("connect-mirror-maker", "topics are not mirrored between clusters yet"),
     ("connect-plugin-path", NO_CLASSES),
     ("kafka-acls", NO_SECURITY),

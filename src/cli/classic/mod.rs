@@ -115,7 +115,7 @@ impl From<ClientError> for Error {
 
 /// Names of all commands, for links and advice; those that are not here say why.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    let here = TOOLS.iter().map(|tool| tool.name).chain([super::connect::STANDALONE]);
+    let here = TOOLS.iter().map(|tool| tool.name).chain(super::connect::KAFKAS_NAMES);
     here.chain(absent::names())
 }
 

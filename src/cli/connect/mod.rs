@@ -26,8 +26,9 @@ use tokio_util::sync::CancellationToken;
 use super::broker::Listen;
 use super::{BrokerChoice, Failure};
 
-/// The name of Kafka's command that this is.
-pub const STANDALONE: &str = "connect-standalone";
+/// The names of Kafka's commands that this is. Which of them it is, the worker's file says: by
+/// `group.id` it is one of several.
+pub const KAFKAS_NAMES: [&str; 2] = ["connect-standalone", "connect-distributed"];
 
 #[derive(Debug, Args)]
 #[command(
@@ -35,6 +36,7 @@ pub const STANDALONE: &str = "connect-standalone";
     after_help = "Examples:
   millstream connect worker.properties file-source.properties   as Kafka's connect-standalone
   millstream connect orders.json files.toml                     no worker.properties is needed
+  millstream connect distributed.properties                     one of several, by its group.id
   millstream connect lint orders.json                           find every mistake, start nothing
   millstream connect status                                     of the worker at --url
   millstream connect snapshot inventory public.orders           read a table of PostgreSQL again
@@ -42,6 +44,8 @@ pub const STANDALONE: &str = "connect-standalone";
 
 A file of properties without `connector.class` is the worker's own. Without `bootstrap.servers` or
 --bootstrap-server, and where nobody serves that address of this machine, a broker is started here.
+With `group.id` in it, workers share connectors: their tasks move when one comes, goes or dies, and
+any of them takes orders. Connectors of files are created, or changed, for all of them then.
 Values may be ${env:NAME}, ${file:PATH:KEY} and ${dir:PATH:NAME}, so that no secret stands in a file."
 )]
 pub struct ConnectArgs {
@@ -222,14 +226,14 @@ impl SnapshotArgs {
     }
 }
 
-/// `connect-standalone a b` is `millstream connect a b`, by the program's name or as its first
-/// word; everything else stays as it is.
+/// `connect-standalone a b` and `connect-distributed a` are `millstream connect a b`, by the
+/// program's name or as its first word; everything else stays as it is.
 pub fn words(words: Vec<String>) -> Vec<String> {
-    let is_standalone = |word: &String| {
+    let is_kafkas = |word: &String| {
         let name = std::path::Path::new(word).file_name().and_then(|name| name.to_str());
-        name.is_some_and(|name| name.strip_suffix(".sh").unwrap_or(name) == STANDALONE)
+        name.is_some_and(|name| KAFKAS_NAMES.contains(&name.strip_suffix(".sh").unwrap_or(name)))
     };
-    let behind = match words.iter().take(2).position(is_standalone) {
+    let behind = match words.iter().take(2).position(is_kafkas) {
         Some(at) => &words[at + 1..],
         None => return words,
     };
@@ -290,6 +294,7 @@ mod tests {
             words("millstream connect-standalone -daemon a").join(" "),
             "millstream connect a"
         );
+        assert_eq!(words("connect-distributed w").join(" "), "millstream connect w");
         assert_eq!(words("millstream run connect-standalone").len(), 3);
     }
 }

@@ -1,13 +1,16 @@
 //! Running a worker.
 
-use std::net::ToSocketAddrs;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::client::Client;
 use broker::server::ServerConfig;
 use connectors::herder::Target;
-use connectors::{ConnectorKind, Herder, HerderOptions, WorkerOptions};
+use connectors::herder::distributed::settings::GroupSettings;
+use connectors::{ConnectorKind, Distributed, Herder, HerderOptions, Standalone, WorkerOptions};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -37,8 +40,8 @@ pub async fn serve(
 ) -> Result<(), Failure> {
     let files = files::read(paths)?;
     let settings = WorkerSettings::new(&files.worker)?;
-    let worker = files.worker.clone();
-    let checked = files.check()?;
+    let properties = files.worker.clone();
+    let connectors = files.check()?;
     if let Some(warning) = &settings.warning {
         tracing::warn!("{warning}");
     }
@@ -47,7 +50,8 @@ pub async fn serve(
     let http = HttpServer::bind(named.unwrap_or(REST_LISTEN), "--rest-listen").await;
     let http = http.map_err(Failure::running)?;
     let connection = connection::serve(&choice, server).await?;
-    let done = run(checked, worker, settings.graceful, &asked, &connection, http, stop).await;
+    let worker = Worker { settings, properties, connectors };
+    let done = run(worker, &asked, &connection, http, stop).await;
     connection.close().await;
     done?;
     eprintln!("stopped in order");
@@ -84,31 +88,35 @@ async fn is_served(address: &str) -> bool {
     !matches!(connected, Ok(Err(_)))
 }
 
+/// What is to be run, by whom.
+struct Worker {
+    settings: WorkerSettings,
+    properties: BTreeMap<String, String>,
+    connectors: Vec<Checked>,
+}
+
 async fn run(
-    checked: Vec<Checked>,
-    worker: std::collections::BTreeMap<String, String>,
-    graceful: Duration,
+    worker: Worker,
     asked: &Asked,
     connection: &Connection,
     http: HttpServer,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let metrics = asked.listen.serve_metrics(connection, QueryStatus::default()).await?;
+    let Worker { settings, properties, connectors } = worker;
     let options = HerderOptions {
-        worker,
+        worker: properties,
         base_dir: PathBuf::from("."),
-        worker_id: http.address.to_string(),
+        worker_id: worker_id(&settings, http.address),
         options: WorkerOptions::default(),
-        graceful,
+        graceful: settings.graceful,
     };
-    let herder = Arc::new(Herder::new(connection.client.clone(), options));
     announce(connection, &asked.broker, &http, metrics.as_deref());
-    for Checked { config, properties, base_dir } in checked {
-        let how = in_words(&config);
-        let created = herder.create_checked(config, properties, Target::Running, base_dir).await;
-        created.map_err(Failure::running)?;
-        status::checked("connector", &how);
-    }
+    let client = connection.client.clone();
+    let herder: Arc<dyn Herder> = match settings.group {
+        None => Arc::new(alone(client, options, connectors).await?),
+        Some(group) => Arc::new(together(client, options, group, connectors).await?),
+    };
     status::pointer("look", "millstream connect status   (Ctrl-C stops)");
     let serving = CancellationToken::new();
     let router = rest::router(herder.clone(), &connection.cluster_id());
@@ -118,6 +126,57 @@ async fn run(
     let _ = served.await;
     herder.shutdown().await;
     Ok(())
+}
+
+/// A worker that has the connectors of its files.
+async fn alone(
+    client: Arc<dyn Client>,
+    options: HerderOptions,
+    connectors: Vec<Checked>,
+) -> Result<Standalone, Failure> {
+    let herder = Standalone::new(client, options);
+    for Checked { config, properties, base_dir } in connectors {
+        let how = in_words(&config);
+        let created = herder.create_checked(config, properties, Target::Running, base_dir).await;
+        created.map_err(Failure::running)?;
+        status::checked("connector", &how);
+    }
+    Ok(herder)
+}
+
+/// One of several workers; what its files say, all of them do.
+async fn together(
+    client: Arc<dyn Client>,
+    options: HerderOptions,
+    group: GroupSettings,
+    connectors: Vec<Checked>,
+) -> Result<Distributed, Failure> {
+    let how = format!("{}, as {}", group.group, options.worker_id);
+    let herder = Distributed::start(client, options, group).await.map_err(Failure::running)?;
+    status::checked("group", &how);
+    for Checked { config, mut properties, .. } in connectors {
+        properties.entry("name".to_owned()).or_insert_with(|| config.name().to_owned());
+        let how = in_words(&config);
+        herder.put(config.name(), properties).await.map_err(Failure::running)?;
+        status::checked("connector", &how);
+    }
+    Ok(herder)
+}
+
+/// How the worker is called, which is how others reach it.
+fn worker_id(settings: &WorkerSettings, listens: SocketAddr) -> String {
+    let host = settings.advertised_host.clone().unwrap_or_else(|| match listens.ip() {
+        ip if ip.is_unspecified() => host_name().unwrap_or_else(|| ip.to_string()),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+        IpAddr::V4(ip) => ip.to_string(),
+    });
+    format!("{host}:{}", settings.advertised_port.unwrap_or(listens.port()))
+}
+
+/// Only Linux says it in a file; elsewhere, `rest.advertised.host.name` can.
+fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 fn announce(

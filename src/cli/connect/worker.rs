@@ -1,6 +1,10 @@
-//! What a worker's own properties say: Kafka Connect's `connect-standalone.properties`.
+//! What a worker's own properties say: Kafka Connect's `connect-standalone.properties` and
+//! `connect-distributed.properties`.
 
 use std::time::Duration;
+
+use connectors::ConfigProblem;
+use connectors::herder::distributed::settings::{GroupSettings, KEYS};
 
 use crate::cli::Failure;
 use crate::cli::properties::Properties;
@@ -16,6 +20,11 @@ const GRACEFUL_DEFAULT: Duration = Duration::from_secs(5);
 pub struct WorkerSettings {
     pub bootstrap_server: Option<String>,
     pub rest_listen: Option<String>,
+    /// How other workers and people reach the REST API, where that is not where it listens.
+    pub advertised_host: Option<String>,
+    pub advertised_port: Option<u16>,
+    /// Of a worker that is one of several.
+    pub group: Option<GroupSettings>,
     pub graceful: Duration,
     /// One warning that names what has no meaning here.
     pub warning: Option<String>,
@@ -27,9 +36,13 @@ const ELSEWHERE: &[&str] =
 
 impl WorkerSettings {
     pub fn new(properties: &Properties) -> Result<WorkerSettings, Failure> {
+        let group = GroupSettings::of(properties).map_err(|problems| wrong(&problems))?;
         let mut settings = WorkerSettings {
             bootstrap_server: None,
             rest_listen: None,
+            advertised_host: None,
+            advertised_port: None,
+            group,
             graceful: GRACEFUL_DEFAULT,
             warning: None,
         };
@@ -42,13 +55,12 @@ impl WorkerSettings {
                     settings.bootstrap_server = first.map(str::to_owned);
                 }
                 "listeners" => settings.rest_listen = Some(listener(value)?),
+                "rest.advertised.host.name" => settings.advertised_host = Some(value.to_owned()),
+                "rest.advertised.port" => settings.advertised_port = Some(number(key, value)?),
                 "task.shutdown.graceful.timeout.ms" => {
-                    let wrong = || {
-                        let message = format!("{key} must be a whole number, not '{value}'");
-                        Failure::usage(message)
-                    };
-                    settings.graceful = Duration::from_millis(value.parse().map_err(|_| wrong())?);
+                    settings.graceful = Duration::from_millis(number(key, value)?);
                 }
+                key if settings.group.is_some() && KEYS.iter().any(|known| known.name == key) => {}
                 key => {
                     let of = |known: &&str| {
                         key == *known
@@ -66,6 +78,17 @@ impl WorkerSettings {
         }
         Ok(settings)
     }
+}
+
+fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, Failure> {
+    let wrong = |_| Failure::usage(format!("{key} must be a whole number, not '{value}'"));
+    value.parse().map_err(wrong)
+}
+
+/// All that is wrong with what is said of the group.
+fn wrong(problems: &[ConfigProblem]) -> Failure {
+    let words: Vec<String> = problems.iter().map(ConfigProblem::in_words).collect();
+    Failure::usage(format!("worker: {}", words.join("\nworker: ")))
 }
 
 /// `http://host:port`, of several the first; without a host, all addresses.
@@ -91,6 +114,35 @@ mod tests {
     use crate::cli::properties;
 
     #[test]
+    fn kafkas_own_file_of_a_group_is_understood() {
+        let text = "bootstrap.servers=localhost:9092
+            group.id=connect-cluster
+            key.converter=org.apache.kafka.connect.json.JsonConverter
+            value.converter=org.apache.kafka.connect.json.JsonConverter
+            key.converter.schemas.enable=true
+            value.converter.schemas.enable=true
+            offset.storage.topic=connect-offsets
+            offset.storage.replication.factor=1
+            config.storage.topic=connect-configs
+            config.storage.replication.factor=1
+            status.storage.topic=connect-status
+            status.storage.replication.factor=1
+            offset.flush.interval.ms=10000
+            rest.advertised.host.name=here
+            rest.advertised.port=9000";
+        let settings = WorkerSettings::new(&properties::parse(text)).unwrap();
+        assert_eq!(settings.group.unwrap().group, "connect-cluster");
+        assert_eq!(settings.advertised_host.as_deref(), Some("here"));
+        assert_eq!(settings.advertised_port, Some(9000));
+        assert_eq!(
+            settings.warning.unwrap(),
+            "worker: 'config.storage.replication.factor', 'offset.flush.interval.ms', \
+             'offset.storage.replication.factor', 'status.storage.replication.factor' have no \
+             meaning here"
+        );
+    }
+
+    #[test]
     fn kafkas_own_file_is_understood() {
         let text = "bootstrap.servers=localhost:9092,other:9092
             key.converter=org.apache.kafka.connect.json.JsonConverter
@@ -110,7 +162,8 @@ mod tests {
             "worker: 'offset.flush.interval.ms', 'offset.storage.file.filename' have no meaning \
              here"
         );
-        for wrong in ["listeners=https://:8443", "listeners=8083"] {
+        assert!(settings.group.is_none());
+        for wrong in ["listeners=https://:8443", "listeners=8083", "group.id="] {
             assert!(WorkerSettings::new(&properties::parse(wrong)).is_err(), "{wrong}");
         }
     }

@@ -1,4 +1,5 @@
-//! Which worker runs which tasks, and which keeps copies of their state.
+//! Which worker runs which tasks, and which keeps copies of their state: the rule by which members
+//! of a group share tasks, those of a query as those of connectors (which keep no state).
 //!
 //! ```text
 //! says     tasks that it runs, copies that it keeps and how far each is behind

@@ -1,0 +1,279 @@
+//! Workers that share connectors: in one process, on one broker.
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use broker::client::{Client, NewTopic};
+use connectors::config::{ConfigKey, KeyType, Presence};
+use connectors::herder::distributed::settings::GroupSettings;
+use connectors::herder::offsets::{self, PartOffset};
+use connectors::herder::{HerderError, Put, Target, TaskState, View};
+use connectors::offsets::{SourceOffset, SourcePartition};
+use connectors::plugin::{self, Plugin, Tasks};
+use connectors::records::SourceRecords;
+use connectors::task::{Polled, SourceContext, SourceTask, TaskError, Topic};
+use connectors::{ConnectorConfig, Distributed, Herder, HerderOptions, WorkerOptions};
+use serde_json::json;
+use support::{PATIENCE, process, read};
+
+type Properties = BTreeMap<String, String>;
+
+fn properties(text: &str) -> Properties {
+    let lines = text.lines().filter_map(|line| line.trim().split_once('='));
+    lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+async fn worker(client: &Arc<dyn Client>, dir: &Path, id: &str) -> Distributed {
+    let worker = properties("group.id=g\nsession.timeout.ms=6000\noffset.storage.partitions=2");
+    let group = GroupSettings::of(&worker).unwrap().unwrap();
+    let options = HerderOptions {
+        worker,
+        base_dir: dir.to_owned(),
+        worker_id: id.to_owned(),
+        options: WorkerOptions { commit_interval: Duration::from_millis(1), ..Default::default() },
+        graceful: Duration::from_secs(5),
+    };
+    Distributed::start(client.clone(), options, group).await.unwrap()
+}
+
+/// Numbers of several parts, which tasks divide among them as their count says: a part has another
+/// task where there are more or fewer of them.
+static COUNTING: Plugin = Plugin {
+    name: "counting",
+    classes: &[],
+    doc: "Numbers",
+    tasks: Tasks::Source(|config| {
+        let tasks = config.integer("tasks.max") as usize;
+        let task = |task| -> Box<dyn SourceTask> {
+            let parts = (0..PARTS).filter(|part| part % tasks == task).map(|part| (part, 0));
+            Box::new(Counting { config: config.clone(), topic: None, next: parts.collect() })
+        };
+        (0..tasks).map(task).collect()
+    }),
+    converter: connectors::convert::settings::STRING,
+    defaults: plugin::no_defaults,
+    check: plugin::no_check,
+    alter_offsets: None,
+    own_keys: &[ConfigKey {
+        name: "count",
+        key_type: KeyType::Integer { min: 1, max: 1_000_000 },
+        presence: Presence::Required,
+        doc: "How many numbers each part has",
+        example: "10",
+    }],
+    family: None,
+};
+
+const PARTS: usize = 6;
+
+struct Counting {
+    config: ConnectorConfig,
+    topic: Option<Topic>,
+    next: BTreeMap<usize, i64>,
+}
+
+fn part(number: usize) -> SourcePartition {
+    SourcePartition::new(&[("part", &number.to_string())])
+}
+
+#[async_trait]
+impl SourceTask for Counting {
+    async fn start(&mut self, context: &SourceContext) -> Result<(), TaskError> {
+        self.topic = Some(context.topic(&NewTopic::new("made", 1)).await?);
+        for (number, next) in &mut self.next {
+            let stored = context.offset(&part(*number)).and_then(|at| at.0["next"].as_i64());
+            *next = stored.unwrap_or(0);
+        }
+        Ok(())
+    }
+
+    async fn poll(&mut self, out: &mut SourceRecords) -> Result<Polled, TaskError> {
+        let count = self.config.integer("count");
+        for (number, next) in &mut self.next {
+            if *next < count {
+                let value = format!("{number}-{next}");
+                out.append_value(self.topic.as_ref().unwrap(), 0, value.as_bytes());
+                *next += 1;
+                out.set_offset(part(*number), SourceOffset(json!({ "next": *next })));
+            }
+        }
+        Ok(Polled::Drained)
+    }
+
+    async fn wait(&mut self) -> Result<(), TaskError> {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        Ok(())
+    }
+}
+
+fn counting(tasks: usize, count: usize) -> Properties {
+    plugin::register(&COUNTING);
+    properties(&format!(
+        "connector.class=counting
+        tasks.max={tasks}
+        tasks.restart.backoff.ms=20
+        tasks.restart.backoff.max.ms=50
+        tasks.restart.max=1000
+        count={count}"
+    ))
+}
+
+/// Waits until a worker sees a connector so; how long it takes is up to others.
+async fn until(herder: &Distributed, name: &str, what: &str, holds: impl Fn(&View) -> bool) {
+    let began = Instant::now();
+    loop {
+        let view = herder.view(name);
+        if view.as_ref().is_ok_and(&holds) {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{what}: {view:#?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Who runs how many tasks, as that worker sees it.
+fn loads(herder: &Distributed, view: &View) -> BTreeMap<String, usize> {
+    let mut loads = BTreeMap::new();
+    for task in view.tasks.iter().filter(|task| task.state == TaskState::Running) {
+        let own = herder.options().worker_id.as_str();
+        let id = task.worker_id.as_deref().unwrap_or(own);
+        *loads.entry(id.to_owned()).or_default() += 1;
+    }
+    loads
+}
+
+fn of(pairs: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    pairs.iter().map(|(id, tasks)| ((*id).to_owned(), *tasks)).collect()
+}
+
+#[test]
+fn tasks_are_shared_by_those_who_are_there_and_any_of_them_takes_orders() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let one = worker(&client, dir.path(), "one").await;
+        one.create("made", counting(4, 1_000_000), Target::Running).await.unwrap();
+        until(&one, "made", "alone", |view| loads(&one, view) == of(&[("one", 4)])).await;
+        // Each who comes takes a share, and sees what the others do.
+        let two = worker(&client, dir.path(), "two").await;
+        let both = of(&[("one", 2), ("two", 2)]);
+        until(&one, "made", "two of them", |view| loads(&one, view) == both).await;
+        until(&two, "made", "two of them", |view| loads(&two, view) == both).await;
+        assert_eq!(two.names(), ["made"]);
+        let again = two.create("made", counting(1, 1), Target::Running).await;
+        assert!(matches!(again, Err(HerderError::Exists(_))), "{again:?}");
+
+        // What one is told, all do.
+        assert_eq!(two.put("made", counting(3, 1_000_000)).await.unwrap(), Put::Changed);
+        until(&one, "made", "three tasks", |view| {
+            view.tasks.len() == 3 && loads(&one, view).values().sum::<usize>() == 3
+        })
+        .await;
+        two.set_target("made", Target::Paused).await.unwrap();
+        until(&one, "made", "paused", |view| {
+            view.target == Target::Paused
+                && view.tasks.iter().all(|task| task.state == TaskState::Paused)
+        })
+        .await;
+        one.set_target("made", Target::Running).await.unwrap();
+        until(&two, "made", "three tasks again", |view| {
+            loads(&two, view).values().sum::<usize>() == 3
+        })
+        .await;
+        until(&two, "made", "its topic", |view| {
+            view.topics().iter().any(|topic| &**topic == "made")
+        })
+        .await;
+
+        // Who goes in order leaves all to the other.
+        one.shutdown().await;
+        until(&two, "made", "left alone", |view| loads(&two, view) == of(&[("two", 3)])).await;
+        two.delete("made").await.unwrap();
+        assert!(matches!(two.view("made"), Err(HerderError::NotFound(_))));
+        two.shutdown().await;
+    });
+}
+
+#[test]
+fn records_come_once_whoever_comes_goes_or_dies() {
+    let dir = tempfile::tempdir().unwrap();
+    let (each, count) = (200, 200 * PARTS);
+    process(dir.path(), async |client| {
+        let mut workers = vec![worker(&client, dir.path(), "w0").await];
+        workers[0].create("made", counting(2, each), Target::Running).await.unwrap();
+        for round in 1..6 {
+            workers.push(worker(&client, dir.path(), &format!("w{round}")).await);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            // Parts move from task to task too.
+            workers[0].put("made", counting(1 + round % 4, each)).await.unwrap();
+            if round % 2 == 0 {
+                let gone = workers.remove(0);
+                gone.shutdown().await;
+            } else if workers.len() > 1 {
+                // As if it were killed.
+                drop(workers.remove(0));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let began = Instant::now();
+        let made = loop {
+            let is_there = client.topic("made").await.unwrap().is_some();
+            let made = if is_there { read(&*client, "made", 0).await } else { Vec::new() };
+            if made.len() >= count {
+                break made;
+            }
+            assert!(began.elapsed() < PATIENCE, "{} records", made.len());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
+        let different: BTreeSet<_> = made.iter().collect();
+        assert_eq!((made.len(), different.len()), (count, count));
+        for worker in workers {
+            worker.shutdown().await;
+        }
+        assert_eq!(read(&*client, "made", 0).await.len(), count);
+    });
+}
+
+#[test]
+fn what_stands_in_topics_outlives_all_workers() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("in.txt"), "1\n2\n3\n").unwrap();
+    let lines = properties("connector.class=FileStreamSource\nfile=in.txt\ntopic=lines");
+    process(dir.path(), async |client| {
+        let one = worker(&client, dir.path(), "one").await;
+        one.create("lines", lines.clone(), Target::Running).await.unwrap();
+        one.create("idle", counting(1, 1), Target::Stopped).await.unwrap();
+        until(&one, "lines", "three lines", |view| view.tasks[0].records == 3).await;
+    });
+    process(dir.path(), async |client| {
+        let two = worker(&client, dir.path(), "two").await;
+        assert_eq!(two.names(), ["idle", "lines"]);
+        let idle = two.view("idle").unwrap();
+        assert_eq!((idle.target, idle.tasks.len()), (Target::Stopped, 0));
+        until(&two, "lines", "moved", |view| loads(&two, view) == of(&[("two", 1)])).await;
+        let refused = offsets::reset(&two, "lines").await.unwrap_err();
+        assert!(refused.to_string().contains("STOPPED"), "{refused}");
+        two.set_target("lines", Target::Stopped).await.unwrap();
+        let part = PartOffset {
+            partition: json!({ "filename": "in.txt" }),
+            offset: offsets::read(&two, "lines").await.unwrap()[0].offset.clone(),
+        };
+        offsets::reset(&two, "lines").await.unwrap();
+        assert_eq!(offsets::read(&two, "lines").await.unwrap(), []);
+        offsets::alter(&two, "lines", vec![part.clone()]).await.unwrap();
+        assert_eq!(offsets::read(&two, "lines").await.unwrap(), [part]);
+        two.set_target("lines", Target::Running).await.unwrap();
+        std::fs::write(dir.path().join("in.txt"), "1\n2\n3\n4\n").unwrap();
+        until(&two, "lines", "the fourth", |view| {
+            view.tasks.first().is_some_and(|task| task.records == 1)
+        })
+        .await;
+        let values: Vec<_> = read(&*client, "lines", 0).await;
+        assert_eq!(values.len(), 4, "{values:?}");
+        two.shutdown().await;
+    });
+}
