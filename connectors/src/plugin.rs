@@ -194,13 +194,31 @@ const SOURCE_KEYS: &[ConfigKey] = &[ConfigKey {
     example: "4",
 }];
 
+pub(crate) const TOPICS: &str = "topics";
+pub(crate) const TOPICS_REGEX: &str = "topics.regex";
+pub(crate) const METADATA_MAX_AGE: &str = "metadata.max.age.ms";
+
 const SINK_KEYS: &[ConfigKey] = &[
     ConfigKey {
-        name: "topics",
+        name: TOPICS,
         key_type: KeyType::Topics,
-        presence: Presence::Required,
-        doc: "The topics to read, separated by commas",
+        presence: Presence::Optional,
+        doc: "The topics to read, separated by commas; either these or topics.regex",
         example: "delays-by-hour",
+    },
+    ConfigKey {
+        name: TOPICS_REGEX,
+        key_type: KeyType::Regex,
+        presence: Presence::Optional,
+        doc: "Reads all topics whose whole names match, those too that are made later",
+        example: "orders-.*",
+    },
+    ConfigKey {
+        name: METADATA_MAX_AGE,
+        key_type: KeyType::Integer { min: 100, max: 86_400_000 },
+        presence: Presence::Default("5000"),
+        doc: "How often a sink with topics.regex looks for new topics",
+        example: "300000",
     },
     errors::DEAD_LETTER_TOPIC,
     errors::DEAD_LETTER_CONTEXT,

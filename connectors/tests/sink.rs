@@ -279,3 +279,39 @@ fn files_are_complete_in_time_without_more_records() {
         assert_eq!(complete_files(dir.path()).len(), 1);
     });
 }
+
+#[test]
+fn topics_that_match_are_read_those_too_that_come_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("out.txt");
+    let properties = "connector.class=file-sink\ntopics.regex=orders-.*\nfile=out.txt\n\
+                      metadata.max.age.ms=100\ntasks.max=2";
+    process(dir.path(), async |client| {
+        let config = connector(dir.path(), "out", properties);
+        let worker = Worker::start(client.clone(), vec![config.clone()], options(false));
+        let lines = || {
+            let text = std::fs::read_to_string(&out).unwrap_or_default();
+            text.lines().map(str::to_owned).collect::<std::collections::BTreeSet<_>>()
+        };
+        let until = async |count| {
+            while lines().len() < count {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        // None matches yet, and these never do.
+        produce(&*client, "old-orders-1", 0, &numbered(100, 1)).await;
+        produce(&*client, "orders", 0, &numbered(200, 1)).await;
+        for (topic, first) in [("orders-1", 0), ("orders-2", 10), ("orders-3", 20)] {
+            produce(&*client, topic, 0, &numbered(first, 10)).await;
+            until(first + 10).await;
+        }
+        worker.shutdown().await.unwrap();
+        // What came while nobody read is there at the end, and nothing is there twice.
+        produce(&*client, "orders-4", 0, &numbered(30, 10)).await;
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        worker.finish_sinks_at_end().await.unwrap();
+        worker.shutdown().await.unwrap();
+        assert_eq!(lines(), numbered(0, 40).into_iter().collect());
+        assert_eq!(std::fs::read_to_string(&out).unwrap().lines().count(), 40);
+    });
+}

@@ -74,7 +74,7 @@ fn ends(connector: &ConnectorConfig) -> ConnectorEnds {
         outside: connector_outside(connector),
         topics: match is_source {
             true => source_topic(connector).map(str::to_owned).into_iter().collect(),
-            false => connector.list("topics").to_vec(),
+            false => connector.topics().labels(),
         },
         is_source,
     }

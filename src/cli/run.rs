@@ -516,7 +516,7 @@ fn connector_in_words(connector: &ConnectorConfig) -> String {
             None => format!("{name}: {outside}"),
         },
         ConnectorKind::Sink => {
-            format!("{name}: {} → {outside}", connector.list("topics").join(", "))
+            format!("{name}: {} → {outside}", connector.topics())
         }
     }
 }

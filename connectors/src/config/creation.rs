@@ -24,7 +24,9 @@ const GROUPS: &str = "topic.creation.groups";
 const DEFAULT: &str = "default";
 
 /// A group's keys that are no settings of topics.
-const OWN: [&str; 4] = ["include", "exclude", "partitions", "replication.factor"];
+const OWN: [&str; 4] = ["include", "exclude", "partitions", REPLICATION_FACTOR];
+
+const REPLICATION_FACTOR: &str = "replication.factor";
 
 const PARTITIONS: ConfigKey = ConfigKey {
     name: "partitions",
@@ -83,6 +85,11 @@ pub(super) fn knows(key: &str, properties: &BTreeMap<String, String>) -> bool {
     key == GROUPS
         || names(properties).iter().any(|name| of_group(name, key).is_some())
         || of_group(DEFAULT, key).is_some_and(|own| !OWN.contains(&own) || own == PARTITIONS.name)
+}
+
+/// Whether a key of a group says what the cluster alone decides.
+pub(super) fn has_no_meaning(key: &str, properties: &BTreeMap<String, String>) -> bool {
+    names(properties).iter().any(|name| of_group(name, key) == Some(REPLICATION_FACTOR))
 }
 
 fn names(properties: &BTreeMap<String, String>) -> Vec<String> {
@@ -204,6 +211,26 @@ mod tests {
         assert_eq!(made("old-state"), of("old-state", 12, &[]));
         assert_eq!(made("orders"), of("orders", 12, &[]));
         assert_eq!(made("orders2"), of("orders2", 3, &[("retention.ms", "1000")]));
+    }
+
+    #[test]
+    fn how_many_replicas_there_are_is_named_in_the_warning() {
+        let properties = [
+            ("connector.class", "file-source"),
+            ("file", "f"),
+            ("topic", "t"),
+            ("topic.creation.groups", "a"),
+            ("topic.creation.a.include", "t"),
+            ("topic.creation.a.replication.factor", "3"),
+            ("topic.creation.default.replication.factor", "-1"),
+        ];
+        let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let config = crate::validate("s", &properties, std::path::Path::new("/")).unwrap();
+        assert_eq!(
+            config.warning().unwrap(),
+            "connector 's': keys 'topic.creation.a.replication.factor', \
+             'topic.creation.default.replication.factor' have no meaning here"
+        );
     }
 
     #[test]

@@ -10,8 +10,6 @@ pub enum Elsewhere {
     NotYet(&'static str),
 }
 
-const TOPICS_REGEX: Elsewhere = Elsewhere::NotYet("sinks that choose topics by a pattern");
-
 /// Keys by name; one that ends in `*` stands for all that begin so.
 const KEYS: &[(&str, Elsewhere)] = &[
     ("admin.override.*", Elsewhere::NoMeaning),
@@ -24,7 +22,6 @@ const KEYS: &[(&str, Elsewhere)] = &[
     ("tasks.max.enforce", Elsewhere::NoMeaning),
     ("topic.creation.default.*", Elsewhere::NoMeaning),
     ("topic.creation.enable", Elsewhere::NoMeaning),
-    ("topics.regex", TOPICS_REGEX),
     ("transaction.boundary*", Elsewhere::NoMeaning),
     // Those of Aiven's HTTP sink.
     ("kafka.retry.backoff.ms", Elsewhere::NoMeaning),

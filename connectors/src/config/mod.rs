@@ -5,14 +5,16 @@
 //! mistake at once and starts nothing.
 //!
 //! - [`keys`]: the table's types and how one value is checked; [`settings`]: the checked values;
-//!   [`creation`]: topics that are made; [`providers`]: values that stand elsewhere;
-//!   [`elsewhere`]: keys of Connect that have no meaning here, or none yet.
+//!   [`topics`]: topics that are read; [`creation`]: those that are made;
+//!   [`providers`]: values that stand elsewhere; [`elsewhere`]: keys of Connect that have no
+//!   meaning here, or none yet.
 
 pub mod creation;
 pub mod elsewhere;
 pub mod keys;
 pub mod providers;
 pub mod settings;
+pub mod topics;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +28,7 @@ use crate::transforms::{self, Step};
 use creation::TopicCreation;
 use elsewhere::Elsewhere;
 use providers::Providers;
+use topics::TopicChoice;
 
 /// One mistake in a connector's properties.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,6 +64,7 @@ pub struct ConnectorConfig {
     base_dir: PathBuf,
     ignored: Vec<String>,
     creation: TopicCreation,
+    topics: TopicChoice,
 }
 
 /// Checks the properties of the connector `name`, all of them, and tells every problem at once.
@@ -126,6 +130,10 @@ fn check_all(
         ConnectorKind::Source => TopicCreation::check(properties, problems),
         ConnectorKind::Sink => TopicCreation::default(),
     };
+    let topics = match plugin.kind() {
+        ConnectorKind::Source => Some(TopicChoice::Named(Vec::new())),
+        ConnectorKind::Sink => TopicChoice::check(&settings, problems),
+    };
     let steps = transforms::settings::steps(&settings, properties, problems);
     check_unknown(plugin, properties, &mut ignored, problems);
     Some(ConnectorConfig {
@@ -138,6 +146,7 @@ fn check_all(
         base_dir: base_dir.to_owned(),
         ignored,
         creation,
+        topics: topics?,
     })
 }
 
@@ -254,6 +263,11 @@ impl ConnectorConfig {
         &self.creation
     }
 
+    /// Which topics a sink reads; a source reads none.
+    pub fn topics(&self) -> &TopicChoice {
+        &self.topics
+    }
+
     /// The transforms of its records, in order.
     pub fn steps(&self) -> &[Step] {
         &self.steps
@@ -331,11 +345,13 @@ fn find_plugin(
     let key = plugin::CLASS_KEY;
     let known = "for example `file-source`; `millstream connect plugins` shows all".to_owned();
     let Some(class) = properties.get(key).map(|class| class.trim()) else {
+        let short = properties.get("class");
+        let help = short.map(|class| format!("`class` is there: call it `{key} = {class}`"));
         problems.push(ConfigProblem {
             key: key.to_owned(),
             value: None,
             message: format!("`{key}` is missing: it says what kind of connector this is"),
-            help: Some(known),
+            help: help.or(Some(known)),
         });
         return None;
     };
@@ -381,6 +397,9 @@ fn check_unknown(
             || is_of_family(name)
             || plugin.kind() == ConnectorKind::Source && creation::knows(name, properties)
         {
+            if creation::has_no_meaning(name, properties) {
+                ignored.push(name.clone());
+            }
             continue;
         }
         match elsewhere::find(name) {

@@ -43,7 +43,7 @@ fn connects_own_example_files_work_as_they_are() {
         topics=b, a,b";
     let config = check(sink).unwrap();
     assert_eq!(config.plugin().kind(), ConnectorKind::Sink);
-    assert_eq!(config.list("topics"), ["b", "a"]);
+    assert_eq!(config.topics().to_string(), "b, a");
     assert_eq!(config.path("file"), Path::new("/tmp/out"));
 }
 
@@ -107,8 +107,10 @@ fn what_is_missing_is_said_with_an_example() {
         "connector.class=file-sink
          topic=t",
         expect![[r#"
-            topics = None: `topics` is missing: the topics to read, separated by commas
-                for example `topics = delays-by-hour`
+            file = None: `file` is missing: the file to append to
+                for example `file = out/delays.jsonl`, `file = -` for standard output, or `directory = out` for many files
+            topics = None: `topics` is missing: the topics to read
+                for example `topics = orders, users`, or `topics.regex = orders-.*`
             topic = Some("t"): `file-sink` has no key `topic`
                 did you mean `topics`?
         "#]],
@@ -118,6 +120,14 @@ fn what_is_missing_is_said_with_an_example() {
         expect![[r#"
             connector.class = None: `connector.class` is missing: it says what kind of connector this is
                 for example `file-source`; `millstream connect plugins` shows all
+        "#]],
+    );
+    problems(
+        "class=file-source
+         file=x",
+        expect![[r#"
+            connector.class = None: `connector.class` is missing: it says what kind of connector this is
+                `class` is there: call it `connector.class = file-source`
         "#]],
     );
     problems(

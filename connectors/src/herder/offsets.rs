@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use broker::client::{
-    Client, CommittedOffset, NewTopic, OffsetSpec, ProducerOptions, TransactionOffsets,
-};
+use broker::client::{Client, CommittedOffset, OffsetSpec, ProducerOptions, TransactionOffsets};
 use broker::ids::{Offset, TopicPartition};
 use serde_json::{Value, json};
 
@@ -192,10 +190,10 @@ async fn partitions(
     config: &ConnectorConfig,
 ) -> Result<Vec<TopicPartition>, HerderError> {
     let mut all = Vec::new();
-    for topic in config.list("topics") {
-        let wanted = NewTopic { partitions: None, ..NewTopic::new(topic, 1) };
-        let info = topics::ensure(client, &wanted).await.map_err(failed)?;
-        all.extend((0..info.partitions).map(|index| TopicPartition::new(topic.as_str(), index)));
+    for topic in topics::chosen(client, config.topics()).await.map_err(failed)? {
+        let name: Arc<str> = topic.name.into();
+        let partition = |partition| TopicPartition { topic: Arc::clone(&name), partition };
+        all.extend((0..topic.partitions).map(partition));
     }
     Ok(all)
 }

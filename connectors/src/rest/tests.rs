@@ -199,7 +199,7 @@ async fn mistakes_are_told_as_kafka_connect_does() {
         let configs = told["configs"].as_array().unwrap();
         configs.iter().find(|one| one["value"]["name"] == name).unwrap().to_string()
     };
-    expect![[r#"{"definition":{"default_value":null,"dependents":[],"display_name":"file","documentation":"The file to append to, created with its directories, or `-` for standard output","group":"Connector","importance":"MEDIUM","name":"file","order":21,"required":false,"type":"STRING","width":"NONE"},"value":{"errors":["`file` is a directory: 'f/'; name one file in it"],"name":"file","recommended_values":[],"value":"f/","visible":true}}"#]].assert_eq(&of("file"));
+    expect![[r#"{"definition":{"default_value":null,"dependents":[],"display_name":"file","documentation":"The file to append to, created with its directories, or `-` for standard output","group":"Connector","importance":"MEDIUM","name":"file","order":23,"required":false,"type":"STRING","width":"NONE"},"value":{"errors":["`file` is a directory: 'f/'; name one file in it"],"name":"file","recommended_values":[],"value":"f/","visible":true}}"#]].assert_eq(&of("file"));
     expect![[r#"{"definition":null,"value":{"errors":["`transforms.x.type` is missing: it says what kind of transform this is; for example `transforms.x.type = org.apache.kafka.connect.transforms.Cast`"],"name":"transforms.x.type","recommended_values":[],"value":null,"visible":true}}"#]].assert_eq(&of("transforms.x.type"));
     let plugins = api.ask("GET", "/connector-plugins", "").await.body.unwrap();
     expect![[r#"{"class":"org.apache.kafka.connect.file.FileStreamSourceConnector","type":"source","version":"0.1.0"}"#]].assert_eq(&plugins[0].to_string());

@@ -2,13 +2,14 @@
 //!
 //! The task reads as a member of the group `connect-NAME`. Offsets are committed after the task
 //! has made their records durable, so nothing is lost; a task that keeps offsets with its output
-//! says where it is, and gets nothing twice.
+//! says where it is, and gets nothing twice. Where a pattern says which topics to read, it looks
+//! for others now and then, and reads them from then on.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use broker::client::{
-    Client, ClientError, FetchedBatches, Isolation, NewTopic, OffsetSpec, Reader, ReaderEvent,
-    ReaderOptions,
+    Client, ClientError, FetchedBatches, Isolation, OffsetSpec, Reader, ReaderEvent, ReaderOptions,
 };
 use broker::ids::{Offset, TopicPartition};
 use tokio::time::Instant;
@@ -17,9 +18,10 @@ use tracing::warn;
 
 use super::{Ended, TaskSetup};
 use crate::chain::{Chain, ChainError, FailedRecord};
+use crate::config::topics::TopicChoice;
 use crate::data::Text;
 use crate::errors::{DeadLetters, ErrorPolicy, Retriable};
-use crate::plugin::Plugin;
+use crate::plugin::{METADATA_MAX_AGE, Plugin};
 use crate::status::ConnectorState;
 use crate::task::{
     Put, Refused, SinkContext, SinkPartition, SinkRecords, SinkTask, TaskError, UnreadableBatch,
@@ -34,16 +36,11 @@ pub(super) async fn run(
     let group = format!("connect-{}", setup.config.name());
     let start = async {
         task.start(&SinkContext { stop: setup.stop.clone() }).await?;
-        for topic in setup.config.list("topics") {
-            let wanted = NewTopic { partitions: None, ..NewTopic::new(topic, 1) };
-            topics::ensure(&*setup.client, &wanted).await?;
-        }
-        let topics = setup.config.list("topics").to_vec();
-        Ok::<_, TaskError>(setup.client.reader(ReaderOptions::group(&group, topics)).await?)
+        Ok::<_, TaskError>(Topics::open(&setup, &group).await?)
     };
-    let reader = tokio::select! {
+    let topics = tokio::select! {
         () = setup.stop.cancelled() => return Ok(Ended::Stopped),
-        reader = start => reader?,
+        topics = start => topics?,
     };
     let errors = ErrorPolicy::new(&setup.config, setup.task);
     let mut runner = Runner {
@@ -52,7 +49,7 @@ pub(super) async fn run(
         errors,
         setup,
         task,
-        reader,
+        topics,
         group,
         partitions: BTreeMap::new(),
         assigned: false,
@@ -76,10 +73,81 @@ struct Progress {
     goal: Option<Offset>,
 }
 
+/// The topics that are read, and reading them.
+struct Topics {
+    names: Vec<String>,
+    /// `None`: none matches yet.
+    reader: Option<Box<dyn Reader>>,
+    /// When to look for others.
+    look_at: Option<Instant>,
+}
+
+impl Topics {
+    async fn open(setup: &TaskSetup, group: &str) -> Result<Topics, ClientError> {
+        let found = chosen(setup).await?;
+        let mut topics = Topics { names: Vec::new(), reader: None, look_at: None };
+        topics.read(setup, group, found).await?;
+        topics.look_later(setup);
+        Ok(topics)
+    }
+
+    fn look_later(&mut self, setup: &TaskSetup) {
+        if let TopicChoice::Matching(_) = setup.config.topics() {
+            let ms = setup.config.integer(METADATA_MAX_AGE) as u64;
+            self.look_at = Some(Instant::now() + Duration::from_millis(ms));
+        }
+    }
+
+    /// Those that match now, if they are others than are read.
+    async fn changed(&mut self, setup: &TaskSetup) -> Result<Option<Vec<String>>, ClientError> {
+        if self.look_at.is_none() {
+            return Ok(None);
+        }
+        self.look_later(setup);
+        let found = chosen(setup).await?;
+        Ok((found != self.names).then_some(found))
+    }
+
+    /// Reads these from now on, as the member that it is of the group.
+    async fn read(
+        &mut self,
+        setup: &TaskSetup,
+        group: &str,
+        names: Vec<String>,
+    ) -> Result<(), ClientError> {
+        self.reader = None;
+        if !names.is_empty() {
+            let options = ReaderOptions::group(group, names.clone());
+            self.reader = Some(setup.client.reader(options).await?);
+        }
+        self.names = names;
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<ReaderEvent, ClientError> {
+        match &mut self.reader {
+            Some(reader) => reader.next().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn commit(&mut self, offsets: &[(TopicPartition, Offset)]) -> Result<(), ClientError> {
+        match &mut self.reader {
+            Some(reader) => reader.commit(offsets).await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn chosen(setup: &TaskSetup) -> Result<Vec<String>, ClientError> {
+    let found = topics::chosen(&*setup.client, setup.config.topics()).await?;
+    Ok(found.into_iter().map(|topic| topic.name).collect())
+}
+
 struct Runner {
     setup: TaskSetup,
     task: Box<dyn SinkTask>,
-    reader: Box<dyn Reader>,
+    topics: Topics,
     group: String,
     partitions: BTreeMap<TopicPartition, Progress>,
     /// Whether the group has said what is ours.
@@ -105,13 +173,15 @@ impl Runner {
                 }
                 () = finish.cancelled(), if !finishing => {
                     finishing = true;
+                    self.look_for_topics().await?;
                     self.set_goals().await?;
                 }
                 () = sleep_until(self.commit_at) => {
                     self.setup.activity.begin();
                     self.commit().await?;
                 }
-                event = self.reader.next() => match event? {
+                () = sleep_until(self.topics.look_at) => self.look_for_topics().await?,
+                event = self.topics.next() => match event? {
                     ReaderEvent::Batches(fetched) => {
                         self.setup.activity.begin();
                         self.setup.activity.used(&fetched.partition);
@@ -134,6 +204,24 @@ impl Runner {
                 return Ok(Ended::Finished);
             }
         }
+    }
+
+    /// Reads those too that match by now, if a pattern says which to read.
+    async fn look_for_topics(&mut self) -> Result<(), TaskError> {
+        let found = match self.topics.changed(&self.setup).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                warn!("connector '{}': no look at topics: {error}", self.setup.config.name());
+                return Ok(());
+            }
+        };
+        let partitions: Vec<TopicPartition> = self.partitions.keys().cloned().collect();
+        if !partitions.is_empty() {
+            self.revoke(&partitions).await?;
+        }
+        self.assigned = false;
+        Ok(self.topics.read(&self.setup, &self.group, found).await?)
     }
 
     async fn put(&mut self, fetched: FetchedBatches) -> Result<(), TaskError> {
@@ -288,7 +376,7 @@ impl Runner {
         let mut done = self.task.flush().await?;
         self.commit_at = self.task.flush_at();
         done.retain(|(partition, _)| self.partitions.contains_key(partition));
-        match self.reader.commit(&done).await {
+        match self.topics.commit(&done).await {
             // The group has moved on: it will say so. What is durable stays so, and another
             // member may write it again where the output does not know it.
             Err(error @ ClientError::Group { .. }) => {
@@ -314,7 +402,8 @@ impl Runner {
 
     fn is_at_goals(&self) -> bool {
         let at_goal = |one: &Progress| one.goal.is_some_and(|goal| one.position >= goal);
-        self.assigned && self.partitions.values().all(at_goal)
+        let nothing_to_read = self.topics.reader.is_none();
+        (self.assigned || nothing_to_read) && self.partitions.values().all(at_goal)
     }
 
     fn report(&self, records: u64, bytes: u64, skipped: u64) {

@@ -206,7 +206,7 @@ fn in_words(config: &connectors::ConnectorConfig) -> String {
     match plugin.kind() {
         ConnectorKind::Source => format!("{}: {}", config.name(), plugin.name),
         ConnectorKind::Sink => {
-            format!("{}: {} of {}", config.name(), plugin.name, config.list("topics").join(", "))
+            format!("{}: {} of {}", config.name(), plugin.name, config.topics())
         }
     }
 }
