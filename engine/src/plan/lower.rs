@@ -17,7 +17,9 @@ use super::probe::Probe;
 use super::streamable::{self, Place};
 use super::unique_key::unique_key;
 use super::windows::{WindowError, check_sessions, group_window};
-use super::{as_of, errors, event_time, group_windows, joins, quantified, unnest_tables};
+use super::{
+    as_of, errors, event_time, group_windows, joins, nth_value, quantified, unnest_tables,
+};
 use crate::formats::{FormatError, RowEncoder};
 use crate::pipeline::draft::{Draft, DraftEmit, DraftQuery, DraftSink, Named};
 use crate::pipeline::{Diagnostic, Emit, Format, Pipeline, Query, Sink, Source};
@@ -131,6 +133,7 @@ impl Planning<'_> {
         let mut query = query.clone();
         unnest_tables::rewrite(&mut query);
         quantified::rewrite(&mut query);
+        nth_value::rewrite(&mut query);
         let query = &as_of::rewrite(group_windows::rewrite(&query, catalog), catalog);
         let before = mistakes.len();
         if of == Meaning::Stream {

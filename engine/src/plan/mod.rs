@@ -18,6 +18,7 @@
 //! - [`json`]: JSON in text columns, by path;
 //! - [`first_within`]: a window function of ours, for rows without their doubles;
 //! - [`unnest_tables`]: `UNNEST(…)` in FROM; [`quantified`]: `= ANY (SELECT …)`;
+//!   [`nth_value`]: the nth of rows that are sorted;
 //! - [`unique_key`]: what tells the rows of an answer apart;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
 //!   [`errors`]: what the planner says, as diagnostics; [`predicates`]: where conditions stand;
@@ -38,6 +39,7 @@ mod grouping_sets;
 pub(crate) mod joins;
 pub mod json;
 pub(crate) mod lower;
+mod nth_value;
 pub(crate) mod optimize;
 mod order;
 pub mod predicates;

@@ -478,6 +478,8 @@ const EVERY_CALL: &[&str] = &[
     "first_value(n ORDER BY n, key)",
     "last_value(n ORDER BY n, key)",
     "first_value(n IGNORE NULLS ORDER BY ts, n)",
+    "nth_value(n, 2 ORDER BY n, key)",
+    "nth_value(n, 300 ORDER BY ts DESC, n)",
     "array_agg(n ORDER BY n)",
     "array_agg(DISTINCT n ORDER BY n)",
     "string_agg(key, ',' ORDER BY key)",
