@@ -7,8 +7,11 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_common::config::Dialect;
 use datafusion_expr::LogicalPlan;
 use datafusion_expr::registry::FunctionRegistry;
+use datafusion_sql::parser::Statement;
+use datafusion_sql::sqlparser::ast;
 
 use crate::pipeline::{
     Column, ColumnFrom, Emit, EventTime, Format, LateRows, OnError, Query, Sink, Source,
@@ -88,8 +91,14 @@ pub fn batch_engine(tables: &[(&Source, Vec<RecordBatch>)]) -> SessionContext {
 pub async fn plan(sql: &str, sources: &[&Source]) -> LogicalPlan {
     let tables: Vec<_> = sources.iter().map(|source| (*source, vec![])).collect();
     let context = batch_engine(&tables);
-    let plan = context.sql(sql).await.unwrap().into_unoptimized_plan();
-    optimize(plan).unwrap()
+    let state = context.state();
+    let mut statement = state.sql_to_statement(sql, &Dialect::Generic).unwrap();
+    if let Statement::Statement(statement) = &mut statement
+        && let ast::Statement::Query(query) = statement.as_mut()
+    {
+        crate::plan::nth_value::rewrite(query);
+    }
+    optimize(state.statement_to_plan(statement).await.unwrap()).unwrap()
 }
 
 pub fn sink(topic: &str) -> Sink {

@@ -39,7 +39,7 @@ mod grouping_sets;
 pub(crate) mod joins;
 pub mod json;
 pub(crate) mod lower;
-mod nth_value;
+pub(crate) mod nth_value;
 pub(crate) mod optimize;
 mod order;
 pub mod predicates;
