@@ -301,6 +301,70 @@ fn a_password_is_checked_by_scram_and_never_shown() {
 }
 
 #[test]
+fn a_password_is_checked_by_md5_where_the_server_still_does_so() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |_client| {
+        use postgres::wire::Session;
+        use postgres::wire::session::Purpose;
+        let role = "set password_encryption = md5; create role old login password 'geheim'";
+        server.sql(role).await;
+        let rules = server.directory().join("data/pg_hba.conf");
+        std::fs::write(&rules, "local all postgres trust\nhost all old all md5\n").unwrap();
+        server.sql("select pg_reload_conf()").await;
+        let mut target = server.target("postgres");
+        (target.host, target.user) = ("127.0.0.1".into(), "old".into());
+        target.password = Some("falsch".into());
+        let refused = Session::connect(&target, Purpose::Queries).await.unwrap_err();
+        assert_eq!(refused.code(), "28P01", "{refused}");
+        target.password = Some("geheim".into());
+        let mut session = Session::connect(&target, Purpose::Queries).await.unwrap();
+        assert_eq!(session.query("select current_user").await.unwrap().single(), Some("old"));
+    });
+}
+
+#[test]
+fn a_server_that_asks_for_our_certificate_gets_it() {
+    let server = Postgres::start();
+    // Its own certificate is of a name that is a role too.
+    server.certify("localhost");
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |_client| {
+        use postgres::wire::session::Purpose;
+        use postgres::wire::{Session, SslMode};
+        server.sql("create role localhost login").await;
+        for setting in [
+            "ssl = on",
+            "ssl_cert_file = '../server.crt'",
+            "ssl_key_file = '../server.key'",
+            "ssl_ca_file = '../ca.crt'",
+        ] {
+            server.sql(&format!("alter system set {setting}")).await;
+        }
+        let rules = server.directory().join("data/pg_hba.conf");
+        std::fs::write(&rules, "local all postgres trust\nhostssl all all all cert\n").unwrap();
+        server.sql("select pg_reload_conf()").await;
+        let at = |file: &str| Some(server.directory().join(file));
+        let mut target = server.target("postgres");
+        (target.host, target.user) = ("localhost".into(), "localhost".into());
+        (target.ssl.mode, target.ssl.root_cert) = (SslMode::VerifyFull, at("ca.crt"));
+        (target.ssl.cert, target.ssl.key) = (at("server.crt"), at("server.key"));
+        // The configuration is taken up some moments after the signal.
+        let mut session = loop {
+            match Session::connect(&target, Purpose::Queries).await {
+                Ok(session) => break session,
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        };
+        let subject = "select client_dn from pg_stat_ssl where pid = pg_backend_pid()";
+        assert_eq!(session.query(subject).await.unwrap().single(), Some("/CN=localhost"));
+        (target.ssl.cert, target.ssl.key) = (None, None);
+        let refused = Session::connect(&target, Purpose::Queries).await.unwrap_err();
+        assert!(refused.to_string().contains("client certificate"), "{refused}");
+    });
+}
+
+#[test]
 fn tls_checks_what_each_mode_says() {
     let server = Postgres::start();
     let authority = server.certify("localhost");
