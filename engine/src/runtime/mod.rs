@@ -61,7 +61,7 @@ use broker::ids::{Offset, TopicPartition};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Pipeline;
 use crate::rows::Rows;
@@ -108,7 +108,6 @@ pub struct RuntimeOptions {
 pub struct Runtime {
     complete: watch::Sender<bool>,
     stop: CancellationToken,
-    _stopped_when_dropped: DropGuard,
     progress: watch::Receiver<Vec<QueryProgress>>,
     prepared: watch::Receiver<Option<Prepared>>,
     printed: Option<mpsc::Receiver<PrintedRows>>,
@@ -273,32 +272,8 @@ impl Runtime {
             pipelines.iter().map(|pipeline| pipeline.settings.state_memory).sum();
         let state_dir = options.state_dir.clone();
         let state_dir = state_dir.map(|path| SharedStateDir::new(path, state_memory as u64 / 2));
-        let (complete, completed) = watch::channel(false);
-        let (progress, progress_seen) = watch::channel(starting(&planned));
-        let (printing, printed) = mpsc::channel(PRINTED_QUEUE_LEN);
-        let stop = CancellationToken::new();
-        let (prepared, prepared_seen) = watch::channel(None);
-        let started = Started {
-            client,
-            prepared,
-            filled: options.filling.as_ref().map(|of| of.borrow().clone()).unwrap_or_default(),
-            options,
-            state_dir: state_dir.map(Arc::new),
-            completed,
-            reports: Arc::new(Reports::new(progress, reported(&planned))),
-            printing,
-            stop: stop.clone(),
-        };
-        let run = tokio::spawn(started.run(planned));
-        Ok(Runtime {
-            complete,
-            _stopped_when_dropped: stop.clone().drop_guard(),
-            stop,
-            progress: progress_seen,
-            prepared: prepared_seen,
-            printed: Some(printed),
-            run,
-        })
+        let state_dir = state_dir.map(Arc::new);
+        Ok(begin(client, options, state_dir, planned, None, Started::run))
     }
 
     /// Says that everything that is to come is in the input topics: queries read what is there
@@ -334,12 +309,54 @@ impl Runtime {
     }
 
     /// Waits until all queries have finished, or one has failed and the others have stopped.
-    pub async fn finished(self) -> Result<Vec<QuerySummary>, RunError> {
-        let Runtime { complete, run, printed, .. } = self;
-        drop(printed);
-        let result = run.await;
-        drop(complete);
+    pub async fn finished(mut self) -> Result<Vec<QuerySummary>, RunError> {
+        self.printed = None;
+        let result = (&mut self.run).await;
         result.unwrap_or_else(|_| Err(RunError::Panicked { query: "runtime".to_owned() }))
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Starts `run` of these tasks.
+fn begin<Run>(
+    client: Arc<dyn Client>,
+    options: RuntimeOptions,
+    state_dir: Option<Arc<SharedStateDir>>,
+    planned: Vec<Planned>,
+    prepared: Option<Prepared>,
+    run: impl FnOnce(Started, Vec<Planned>) -> Run,
+) -> Runtime
+where
+    Run: Future<Output = Result<Vec<QuerySummary>, RunError>> + Send + 'static,
+{
+    let (complete, completed) = watch::channel(false);
+    let (progress, progress_seen) = watch::channel(starting(&planned));
+    let (printing, printed) = mpsc::channel(PRINTED_QUEUE_LEN);
+    let (prepared, prepared_seen) = watch::channel(prepared);
+    let stop = CancellationToken::new();
+    let started = Started {
+        client,
+        prepared,
+        filled: options.filling.as_ref().map(|of| of.borrow().clone()).unwrap_or_default(),
+        options,
+        state_dir,
+        completed,
+        reports: Arc::new(Reports::new(progress, reported(&planned))),
+        printing,
+        stop: stop.clone(),
+    };
+    Runtime {
+        complete,
+        stop,
+        progress: progress_seen,
+        prepared: prepared_seen,
+        printed: Some(printed),
+        run: tokio::spawn(run(started, planned)),
     }
 }
 

@@ -1,21 +1,16 @@
 //! A query whose rows are shown as they come: it reads as anybody may, is in no group, and writes
 //! and creates nothing. What it remembers is in memory and gone at its end.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use broker::client::{Client, ClientError};
 use broker::ids::{Offset, TopicPartition};
-use tokio::sync::{mpsc, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::planned::Planned;
 use super::restore::Place;
 use super::topics::Partitions;
-use super::{
-    PRINTED_QUEUE_LEN, Prepared, Reports, RunError, Runtime, RuntimeOptions, Started, reported,
-    starting,
-};
+use super::{Prepared, RunError, Runtime, RuntimeOptions, begin};
 use crate::pipeline::{OnError, Query, Settings, Source};
 use crate::task::Position;
 use crate::topology::{Topology, TopologyError};
@@ -94,32 +89,10 @@ impl Runtime {
             sink_partitions: None,
             shown: Some(Arc::new(from)),
         }];
-        let (complete, completed) = watch::channel(false);
-        let (progress, progress_seen) = watch::channel(starting(&planned));
-        let (printing, printed) = mpsc::channel(PRINTED_QUEUE_LEN);
-        let stop = CancellationToken::new();
-        let (prepared, prepared_seen) = watch::channel(Some(Prepared::default()));
-        let started = Started {
-            client,
-            prepared,
-            options: RuntimeOptions::default(),
-            filled: BTreeSet::new(),
-            state_dir: None,
-            completed,
-            reports: Arc::new(Reports::new(progress, reported(&planned))),
-            printing,
-            stop: stop.clone(),
-        };
-        let run = tokio::spawn(started.run_in(planned, partitions));
-        Ok(Runtime {
-            complete,
-            _stopped_when_dropped: stop.clone().drop_guard(),
-            stop,
-            progress: progress_seen,
-            prepared: prepared_seen,
-            printed: Some(printed),
-            run,
-        })
+        let (options, prepared) = (RuntimeOptions::default(), Some(Prepared::default()));
+        Ok(begin(client, options, None, planned, prepared, |started, planned| {
+            started.run_in(planned, partitions)
+        }))
     }
 }
 
