@@ -341,11 +341,13 @@ impl Over {
     fn prune(&mut self, partition: &[u8]) -> Result<()> {
         let reach = self.spec.reach;
         let mut next_ms = self.kept.out_before_ms;
+        let mut is_held_back = false;
         let mut given = Vec::new();
         for row in self.kept.of(partition) {
             let (place, time_ms, entry) = row?;
             if !entry.given {
                 // It may wait for others although the watermark has passed it.
+                is_held_back = time_ms < next_ms;
                 next_ms = next_ms.min(time_ms);
                 break;
             }
@@ -364,8 +366,11 @@ impl Over {
             }
             self.kept.remove(&place)?;
         }
-        // Those that rows keep, whatever their time, are looked at with the next row.
-        if let Some(oldest_ms) = oldest_ms {
+        // Those that rows keep, whatever their time, are looked at with the next row, and those that
+        // are kept for one that waits, when it comes out.
+        if let Some(oldest_ms) = oldest_ms
+            && !is_held_back
+        {
             let gone_ms = oldest_ms.saturating_add(reach.preceding_ms).saturating_add(1);
             self.kept.look_again(partition, gone_ms.saturating_add(reach.following_ms))?;
         }

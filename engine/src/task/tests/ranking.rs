@@ -120,6 +120,20 @@ proptest! {
     }
 }
 
+/// Functions whose answers are the same whatever the order of rows of one time.
+const FRAMES: [&str; 10] = [
+    "lead(ts) OVER (w)",
+    "lead(ts, 3) OVER (w)",
+    "lag(ts, 2) OVER (w)",
+    "count(*) OVER (w ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING)",
+    "max(ts) OVER (w ROWS BETWEEN 1 FOLLOWING AND 2 FOLLOWING)",
+    "max(n) OVER (w RANGE BETWEEN INTERVAL '3' SECOND PRECEDING AND CURRENT ROW)",
+    "count(n) OVER (w RANGE BETWEEN INTERVAL '5' SECOND PRECEDING AND INTERVAL '1' SECOND PRECEDING)",
+    "sum(n) OVER (w RANGE BETWEEN INTERVAL '1' SECOND PRECEDING AND INTERVAL '2' SECOND FOLLOWING)",
+    "sum(n) OVER (w)",
+    "rank() OVER (w)",
+];
+
 /// Events of which many have the same time.
 fn close_logs() -> impl Strategy<Value = Vec<Vec<Vec<Event>>>> {
     let key = prop::option::weighted(0.9, "[ab]?");
@@ -130,6 +144,25 @@ fn close_logs() -> impl Strategy<Value = Vec<Vec<Vec<Event>>>> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Frames that reach by rows beside frames that reach by time. Once a row that waits for others
+    /// while the watermark goes on made the operator look for ever at what it kept.
+    #[test]
+    fn frames_of_all_kinds_beside_one_another_equal_batch_sql_through_crashes(
+        logs in close_logs(),
+        steps in steps(),
+        chosen in prop::collection::btree_set(0..FRAMES.len(), 1..5),
+    ) {
+        let source = patient(events("a"));
+        let calls = chosen.iter().map(|&at| FRAMES[at].replace("(w", "(PARTITION BY key ORDER BY ts"));
+        let calls = calls.enumerate().map(|(at, call)| format!(", {call} AS c{at}"));
+        let sql = format!("SELECT ts, key{} FROM a", calls.collect::<String>());
+        block_on(async {
+            let world = walked(&sql, &source, &logs, &steps).await;
+            let batch = batch_answer(&sql, &source, &all(&logs)).await;
+            assert_same(world.out(), &batch);
+        });
+    }
 
     #[test]
     fn rows_beside_rows_equal_batch_sql_through_crashes(logs in close_logs(), steps in steps()) {
