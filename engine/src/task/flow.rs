@@ -246,6 +246,8 @@ impl Task {
 
     /// The input has ended.
     pub fn finish(&mut self, now: WallTime) -> Result<(), TaskError> {
+        // The total of no rows at all is an answer too.
+        self.dirty |= self.is_stateful();
         let bound_ms = self.future_bound_ms(now);
         self.release(bound_ms, now)?;
         (0..self.operators.len()).try_for_each(|node| {
