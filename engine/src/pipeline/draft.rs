@@ -54,6 +54,7 @@ pub(crate) struct DraftStep {
 }
 
 /// A query to be answered at once.
+#[derive(Clone, Debug)]
 pub(crate) struct DraftSelect {
     pub query: Box<ast::Query>,
     /// Its plan is wanted: EXPLAIN, perhaps ANALYZE and VERBOSE.
@@ -82,7 +83,7 @@ pub(crate) struct DraftQuery {
 }
 
 /// `EMIT CHANGES` or `EMIT ON WINDOW CLOSE`.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct DraftEmit {
     pub changes: bool,
     pub span: Span,

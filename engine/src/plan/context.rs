@@ -202,6 +202,11 @@ pub(crate) fn scalar_functions() -> impl Iterator<Item = &'static Arc<ScalarUDF>
     FUNCTIONS.scalar.values()
 }
 
+/// Whether it is a function of the values of one row.
+pub(crate) fn is_scalar_function(name: &str) -> bool {
+    FUNCTIONS.scalar.contains_key(name) || FUNCTIONS.higher_order.contains_key(name)
+}
+
 /// Every function's name, for "did you mean".
 pub(crate) fn function_names() -> impl Iterator<Item = &'static str> {
     let functions = &*FUNCTIONS;

@@ -96,6 +96,33 @@ impl Script {
         if mistakes.has_errors() { Err(mistakes) } else { Ok(script) }
     }
 
+    /// Its SELECT, if that is all there is.
+    pub(super) fn into_only_select(self) -> Result<DraftSelect, Diagnostics> {
+        let Script { draft, mut selects, .. } = self;
+        let is_alone = draft.sources.is_empty() && draft.views.is_empty();
+        match selects.pop() {
+            Some(select) if is_alone && selects.is_empty() && select.explain.is_none() => {
+                Ok(select)
+            }
+            select => {
+                let mistake = "this is more than one SELECT".to_owned();
+                let mistake = match select {
+                    Some(select) => Diagnostic::error(mistake, select.span),
+                    None => Diagnostic::error_without_place(mistake),
+                };
+                Err(Diagnostics(vec![mistake.help("write SELECT … FROM … WHERE … alone")]))
+            }
+        }
+    }
+
+    /// One that was read before.
+    pub(super) fn of_select(select: DraftSelect) -> Script {
+        let file = select.span.file.clone();
+        let nothing = SourceFile { path: file.path.clone(), text: String::new() };
+        let (draft, _) = sql_file::read_script(&Arc::new(nothing), &mut Vec::new());
+        Script { file, draft, selects: vec![select] }
+    }
+
     /// Names that it reads and nothing declares: topics, perhaps.
     pub fn undeclared(&self, declared: &Declared) -> Result<BTreeSet<String>, Diagnostics> {
         on_deep_stack(|| {
