@@ -7,7 +7,7 @@ mod kafka;
 
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -193,10 +193,11 @@ fn commands_look_after_a_worker() {
     "#]]
     .assert_eq(&listed);
     let (_, status, _) = order(&["status", "numbers"]);
+    let status = status.replace(&rest, "127.0.0.1:8083");
     expect![[r#"
-        NAME     TASK  STATE    RECORDS  SKIPPED
-        numbers        RUNNING
-        numbers     0  FAILED         0        0
+        NAME     TASK  STATE    RECORDS  SKIPPED  WORKER
+        numbers        RUNNING                    127.0.0.1:8083
+        numbers     0  FAILED         0        0  127.0.0.1:8083
         numbers, task 0: record for 'numbers': transform 'cast': 'x' is no int32; with errors.tolerance=all such records are skipped and counted
     "#]]
     .assert_eq(&status);
@@ -219,6 +220,40 @@ fn commands_look_after_a_worker() {
     "#]]
     .assert_eq(&told);
     assert_eq!(code, Some(1));
+    assert_eq!(worker.interrupt().0, Some(0));
+}
+
+/// RUNNING means that it makes progress: who waits for a service that does not answer is shown.
+#[test]
+fn a_task_that_is_stuck_is_degraded_until_it_moves() {
+    let dir = tempfile::tempdir().unwrap();
+    let service = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/in", service.local_addr().unwrap());
+    fs::write(dir.path().join("in.txt"), "1\n").unwrap();
+    let source = "name=in\nconnector.class=FileStreamSource\nfile=in.txt\ntopic=t\n";
+    fs::write(dir.path().join("in.properties"), source).unwrap();
+    let sink = format!(
+        "name=out\nconnector.class=http-sink\ntopics=t\nhttp.url={url}\n\
+         task.liveness.timeout.ms=200\n"
+    );
+    fs::write(dir.path().join("out.properties"), sink).unwrap();
+    let (worker, rest) = start(dir.path(), &["in.properties", "out.properties"]);
+    let (mut called, _) = service.accept().unwrap();
+    let task = || get(&rest, "/connectors/out/status")["tasks"][0].clone();
+    until("stuck", || task()["state"] == "DEGRADED");
+    assert_eq!(task()["records"], 0);
+    let listed = succeed(dir.path(), &["connect", "list", "--url", &format!("http://{rest}")]);
+    let listed = String::from_utf8(listed.stdout).unwrap();
+    assert!(listed.lines().any(|line| line.starts_with("out ") && line.contains("DEGRADED")));
+    // Its body is the last of the request.
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n1") {
+        let mut byte = [0];
+        called.read_exact(&mut byte).unwrap();
+        request.push(byte[0]);
+    }
+    called.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+    until("delivered", || task()["state"] == "RUNNING" && task()["records"] == 1);
     assert_eq!(worker.interrupt().0, Some(0));
 }
 

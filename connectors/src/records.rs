@@ -263,6 +263,11 @@ impl SourceRecords {
         std::mem::take(&mut self.offsets).into_iter().collect()
     }
 
+    /// Records and pieces of input that were skipped in this poll so far.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
     /// Bytes of input done and pieces skipped since the last call.
     pub(crate) fn take_counts(&mut self) -> (u64, u64) {
         (std::mem::take(&mut self.input_bytes), std::mem::take(&mut self.skipped))

@@ -55,9 +55,13 @@ pub struct ListenerOptions {
 #[derive(Debug)]
 pub struct Accepted {
     pub records: Vec<Received>,
-    /// To be told when they are durable; dropped if they are not.
-    pub durable: oneshot::Sender<()>,
+    /// To be told when they are durable, and how many of them were skipped as the connector's
+    /// `errors.tolerance` has it; dropped if they are not.
+    pub durable: oneshot::Sender<Skipped>,
 }
+
+/// How many records were not written, since transforms or converters refused them.
+pub type Skipped = usize;
 
 /// A listening socket that has not begun to accept.
 #[derive(Debug)]
@@ -152,7 +156,10 @@ async fn serve(stream: TcpStream, server: Arc<Server>) {
 impl Server {
     async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match self.take(request).await {
-            Ok(records) => answer(StatusCode::OK, &json!({ "records": records })),
+            Ok((records, 0)) => answer(StatusCode::OK, &json!({ "records": records })),
+            Ok((records, skipped)) => {
+                answer(StatusCode::OK, &json!({ "records": records, "skipped": skipped }))
+            }
             Err(Mistake { status, reason }) => {
                 let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST);
                 let body = json!({ "status": status.as_u16(), "error": reason });
@@ -178,8 +185,8 @@ impl Server {
         if wanted.starts_with("Basic ") { "Basic realm=\"records\"" } else { "Bearer" }
     }
 
-    /// How many records were written, durably.
-    async fn take(&self, request: Request<Incoming>) -> Result<usize, Mistake> {
+    /// How many records were written, durably, and how many were not.
+    async fn take(&self, request: Request<Incoming>) -> Result<(usize, Skipped), Mistake> {
         let options = &self.options;
         if request.uri().path() != options.path {
             return Err(Mistake::new(404, format!("records are taken at {}", options.path)));
@@ -218,19 +225,20 @@ impl Server {
         };
         let records = options.intake.read(&head.headers, &body)?;
         let count = records.len();
-        if count > 0 {
-            self.wait_until_durable(records).await?;
-        }
-        Ok(count)
+        let skipped = match count {
+            0 => 0,
+            _ => self.wait_until_durable(records).await?,
+        };
+        Ok((count - skipped, skipped))
     }
 
-    async fn wait_until_durable(&self, records: Vec<Received>) -> Result<(), Mistake> {
+    async fn wait_until_durable(&self, records: Vec<Received>) -> Result<Skipped, Mistake> {
         let (durable, told) = oneshot::channel();
         let over = || Mistake::new(503, "the records were not written: send them again");
         let accepted = Accepted { records, durable };
         self.queue.try_send(accepted).map_err(|_| over())?;
         match tokio::time::timeout(self.options.ack_timeout, told).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(skipped)) => Ok(skipped),
             Ok(Err(_)) => Err(over()),
             Err(_) => {
                 let reason = "the records are not durable yet and may still be written; send them \

@@ -11,7 +11,7 @@ use tracing::info;
 
 use super::auth;
 use super::intake::{self, Intake};
-use super::listener::{Accepted, Listener, ListenerOptions};
+use super::listener::{Accepted, Listener, ListenerOptions, Skipped};
 use crate::clock;
 use crate::config::{ConfigProblem, ConnectorConfig, Settings};
 use crate::json_records::JsonRecords;
@@ -34,8 +34,8 @@ struct Running {
     accepted: mpsc::Receiver<Accepted>,
     /// Taken out of the queue while waiting.
     next: Option<Accepted>,
-    /// Those who are told when all that was handed over is durable.
-    waiting: Vec<oneshot::Sender<()>>,
+    /// Those who are told when all that was handed over is durable, and what of theirs was skipped.
+    waiting: Vec<(oneshot::Sender<Skipped>, Skipped)>,
     writer: JsonRecords,
     /// Records taken since the connector was made.
     taken: u64,
@@ -152,9 +152,9 @@ impl SourceTask for HttpSource {
         &mut self,
         _offsets: &[(SourcePartition, SourceOffset)],
     ) -> Result<(), TaskError> {
-        for durable in self.running().waiting.drain(..) {
+        for (durable, skipped) in self.running().waiting.drain(..) {
             // Who asked may be gone.
-            let _ = durable.send(());
+            let _ = durable.send(skipped);
         }
         Ok(())
     }
@@ -163,6 +163,7 @@ impl SourceTask for HttpSource {
 impl Running {
     fn append(&mut self, accepted: Accepted, out: &mut SourceRecords) -> Result<(), TaskError> {
         let timestamp_ms = clock::now_ms();
+        let skipped_before = out.skipped();
         for record in &accepted.records {
             out.count_input(record.value.len() as u64, 0);
             let headers = record.headers.iter();
@@ -178,7 +179,8 @@ impl Running {
             self.writer.append(out, &self.topic, record)?;
         }
         self.taken += accepted.records.len() as u64;
-        self.waiting.push(accepted.durable);
+        let skipped = (out.skipped() - skipped_before) as Skipped;
+        self.waiting.push((accepted.durable, skipped));
         Ok(())
     }
 }

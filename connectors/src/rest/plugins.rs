@@ -30,7 +30,7 @@ pub(super) fn list(target: &RequestTarget) -> Answer {
             all.push(one(converter.class, kind));
         }
         for transform in transforms::transforms() {
-            all.push(one(&format!("{}.{}", transforms::PACKAGE, transform.name), "transformation"));
+            all.push(one(&transform.class(), "transformation"));
         }
         for predicate in predicates::predicates() {
             all.push(one(&format!("{}.{}", predicates::PACKAGE, predicate.name), "predicate"));

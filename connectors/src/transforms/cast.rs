@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::side::{Fields, SchemaCache, fields, set_struct, value_at};
-use super::{Mistake, Outcome, REPLACE_NULL, Side, Transform, TransformPlugin};
+use super::{Mistake, Outcome, PACKAGE, REPLACE_NULL, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence, Settings};
 use crate::convert::value_to_string;
 use crate::data::{
@@ -18,6 +18,7 @@ use crate::data::{
 };
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "Cast",
     has_sides: true,
     doc: "Makes fields, or a whole key or value, into another type",

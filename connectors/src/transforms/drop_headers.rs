@@ -1,10 +1,11 @@
 //! Removes headers.
 
-use super::{Outcome, Transform, TransformPlugin};
+use super::{Outcome, PACKAGE, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence};
 use crate::data::{ConnectRecord, DataError};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "DropHeaders",
     has_sides: false,
     doc: "Removes headers by name",

@@ -3,11 +3,12 @@
 use super::path::{FieldPath, SYNTAX_VERSION};
 use super::settings::unknown_field;
 use super::side::{Fields, fields};
-use super::{Outcome, REPLACE_NULL, Side, Transform, TransformPlugin};
+use super::{Outcome, PACKAGE, REPLACE_NULL, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence};
 use crate::data::{ConnectRecord, DataError};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "ExtractField",
     has_sides: true,
     doc: "Replaces a key or a value by one of its fields",

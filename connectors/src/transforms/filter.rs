@@ -1,9 +1,10 @@
 //! Drops records, those for which its predicate holds.
 
-use super::{Outcome, Transform, TransformPlugin};
+use super::{Outcome, PACKAGE, Transform, TransformPlugin};
 use crate::data::{ConnectRecord, DataError};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "Filter",
     has_sides: false,
     doc: "Drops every record; a predicate says which",

@@ -1,13 +1,14 @@
 //! Brings fields within fields to the top, under joined names.
 
 use super::side::{Fields, SchemaCache, fields, set_struct};
-use super::{Outcome, Side, Transform, TransformPlugin};
+use super::{Outcome, PACKAGE, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence};
 use crate::data::{
     ConnectRecord, DataError, Map, Schema, SchemaBuilder, Struct, Text, Type, Value,
 };
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "Flatten",
     has_sides: true,
     doc: "Brings fields within fields to the top, under names joined by a delimiter",

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::settings::unknown_field;
 use super::side::{Fields, SchemaCache, fields, set_struct, value_at};
-use super::{Mistake, Outcome, REPLACE_NULL, Side, Transform, TransformPlugin};
+use super::{Mistake, Outcome, PACKAGE, REPLACE_NULL, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence, Settings};
 use crate::data::{ConnectRecord, DataError, Schema, SchemaAndValue, Struct, Text, Value};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "HeaderFrom",
     has_sides: true,
     doc: "Moves or copies fields of a key or a value into headers",

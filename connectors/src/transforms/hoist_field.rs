@@ -1,11 +1,12 @@
 //! Wraps a key or a value into a struct, or a map, with one field.
 
 use super::side::{SchemaCache, set_struct};
-use super::{Outcome, Side, Transform, TransformPlugin};
+use super::{Outcome, PACKAGE, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence};
 use crate::data::{ConnectRecord, DataError, SchemaBuilder, Text, Value};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "HoistField",
     has_sides: true,
     doc: "Wraps a key or a value into a struct or a map with one field",

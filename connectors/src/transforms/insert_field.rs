@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::side::{Fields, SchemaCache, all_values, fields, set_struct};
-use super::{Mistake, Outcome, REPLACE_NULL, Side, Transform, TransformPlugin};
+use super::{Mistake, Outcome, PACKAGE, REPLACE_NULL, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence, Settings};
 use crate::data::{ConnectRecord, DataError, Schema, SchemaBuilder, Text, Type, Value};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "InsertField",
     has_sides: true,
     doc: "Adds a record's topic, partition, offset or time, or a fixed text, as fields",

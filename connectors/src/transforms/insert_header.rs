@@ -1,10 +1,11 @@
 //! Adds a header to each record.
 
-use super::{Outcome, Transform, TransformPlugin};
+use super::{Outcome, PACKAGE, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence};
 use crate::data::{ConnectRecord, DataError, SchemaAndValue, Text, text_form};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "InsertHeader",
     has_sides: false,
     doc: "Adds a header with a fixed value",

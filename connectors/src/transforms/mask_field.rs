@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::side::{Fields, all_values, fields, set_struct};
-use super::{Outcome, REPLACE_NULL, Side, Transform, TransformPlugin};
+use super::{Outcome, PACKAGE, REPLACE_NULL, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence};
 use crate::data::{ConnectRecord, DataError, Decimal, Map, Value};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "MaskField",
     has_sides: true,
     doc: "Replaces what is in fields by 0, false or nothing, or by a text or number of choice",

@@ -39,6 +39,7 @@ mod timestamp_router;
 mod value_to_key;
 
 use std::fmt::Debug;
+use std::sync::{PoisonError, RwLock};
 
 use crate::config::{ConfigKey, KeyType, Presence, Settings};
 use crate::data::{ConnectRecord, DataError};
@@ -64,6 +65,8 @@ pub enum Outcome {
 /// A kind of transform.
 #[derive(Debug)]
 pub struct TransformPlugin {
+    /// Its class up to the last point.
+    pub package: &'static str,
     /// Its class without the package, and without `$Key` or `$Value`.
     pub name: &'static str,
     /// Whether it is of a key or a value, as the class says behind a `$`.
@@ -71,18 +74,25 @@ pub struct TransformPlugin {
     /// One sentence, without a full stop.
     pub doc: &'static str,
     pub keys: &'static [ConfigKey],
-    make: fn(Side, &Settings) -> Result<Box<dyn Transform>, Mistake>,
+    pub make: fn(Side, &Settings) -> Result<Box<dyn Transform>, Mistake>,
 }
 
-/// Settings that do not go together.
+impl TransformPlugin {
+    /// As `connector-plugins` and dead letters name it.
+    pub fn class(&self) -> String {
+        format!("{}.{}", self.package, self.name)
+    }
+}
+
+/// A setting that is wrong by itself or beside others.
 #[derive(Clone, Debug)]
-struct Mistake {
+pub struct Mistake {
     key: &'static str,
     message: String,
 }
 
 impl Mistake {
-    fn new(key: &'static str, message: impl Into<String>) -> Mistake {
+    pub fn new(key: &'static str, message: impl Into<String>) -> Mistake {
         Mistake { key, message: message.into() }
     }
 }
@@ -90,27 +100,42 @@ impl Mistake {
 /// Where Kafka's own transforms are.
 pub const PACKAGE: &str = "org.apache.kafka.connect.transforms";
 
-/// All transforms.
-pub fn transforms() -> &'static [TransformPlugin] {
-    const TRANSFORMS: &[TransformPlugin] = &[
-        cast::PLUGIN,
-        drop_headers::PLUGIN,
-        extract_field::PLUGIN,
-        filter::PLUGIN,
-        flatten::PLUGIN,
-        header_from::PLUGIN,
-        hoist_field::PLUGIN,
-        insert_field::PLUGIN,
-        insert_header::PLUGIN,
-        mask_field::PLUGIN,
-        regex_router::PLUGIN,
-        replace_field::PLUGIN,
-        set_schema_metadata::PLUGIN,
-        timestamp_converter::PLUGIN,
-        timestamp_router::PLUGIN,
-        value_to_key::PLUGIN,
-    ];
-    TRANSFORMS
+/// Those that come with this crate.
+const TRANSFORMS: &[TransformPlugin] = &[
+    cast::PLUGIN,
+    drop_headers::PLUGIN,
+    extract_field::PLUGIN,
+    filter::PLUGIN,
+    flatten::PLUGIN,
+    header_from::PLUGIN,
+    hoist_field::PLUGIN,
+    insert_field::PLUGIN,
+    insert_header::PLUGIN,
+    mask_field::PLUGIN,
+    regex_router::PLUGIN,
+    replace_field::PLUGIN,
+    set_schema_metadata::PLUGIN,
+    timestamp_converter::PLUGIN,
+    timestamp_router::PLUGIN,
+    value_to_key::PLUGIN,
+];
+
+/// Those that a program has added to them.
+static REGISTERED: RwLock<Vec<&'static TransformPlugin>> = RwLock::new(Vec::new());
+
+/// All transforms: those that come with this crate, then those that were registered.
+pub fn transforms() -> Vec<&'static TransformPlugin> {
+    let registered = REGISTERED.read().unwrap_or_else(PoisonError::into_inner);
+    TRANSFORMS.iter().chain(registered.iter().copied()).collect()
+}
+
+/// Adds a transform of one's own, for connectors that are checked from now on. One that shares a
+/// name with another is left out.
+pub fn register(plugin: &'static TransformPlugin) {
+    let mut registered = REGISTERED.write().unwrap_or_else(PoisonError::into_inner);
+    if !TRANSFORMS.iter().chain(registered.iter().copied()).any(|known| known.name == plugin.name) {
+        registered.push(plugin);
+    }
 }
 
 const REPLACE_NULL: ConfigKey = ConfigKey {

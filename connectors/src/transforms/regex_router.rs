@@ -2,11 +2,12 @@
 
 use regex::{Captures, Regex};
 
-use super::{Mistake, Outcome, Transform, TransformPlugin};
+use super::{Mistake, Outcome, PACKAGE, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence, Settings};
 use crate::data::{ConnectRecord, DataError};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "RegexRouter",
     has_sides: false,
     doc: "Makes another topic name where a pattern matches the whole name",

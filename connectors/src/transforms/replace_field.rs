@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::side::{Fields, SchemaCache, fields, set_struct, value_at};
-use super::{Mistake, Outcome, REPLACE_NULL, Side, Transform, TransformPlugin};
+use super::{Mistake, Outcome, PACKAGE, REPLACE_NULL, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence, Settings};
 use crate::data::{ConnectRecord, DataError, Map, Schema, Text, Value};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "ReplaceField",
     has_sides: true,
     doc: "Leaves fields out, or renames them",

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::side::{SchemaCache, all_values};
-use super::{Mistake, Outcome, REPLACE_NULL, Side, Transform, TransformPlugin};
+use super::{Mistake, Outcome, PACKAGE, REPLACE_NULL, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence, Value as Setting};
 use crate::data::{ConnectRecord, DataError, Struct, Text, Value};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "SetSchemaMetadata",
     has_sides: true,
     doc: "Gives the schema of a key or a value another name or version",

@@ -165,7 +165,7 @@ fn strangers(
 fn class<'a>(
     key: &str,
     what: &str,
-    package: &str,
+    packages: &[&str],
     names: &[&'static str],
     properties: &'a BTreeMap<String, String>,
     problems: &mut Vec<ConfigProblem>,
@@ -178,7 +178,7 @@ fn class<'a>(
     };
     let Some(text) = properties.get(key).map(|text| text.trim()) else {
         let message = format!("`{key}` is missing: it says what kind of {what} this is");
-        let help = format!("for example `{key} = {package}.{}`", names[0]);
+        let help = format!("for example `{key} = {}.{}`", packages[0], names[0]);
         problems.push(problem(None, message, help));
         return None;
     };
@@ -186,7 +186,8 @@ fn class<'a>(
         Some((outer, side)) => (outer, Some(side)),
         None => (text, None),
     };
-    let simple = outer.strip_prefix(&format!("{package}.")).unwrap_or(outer);
+    let within = |package: &&str| outer.strip_prefix(package)?.strip_prefix('.');
+    let simple = packages.iter().find_map(within).unwrap_or(outer);
     if let Some(found) = names.iter().find(|name| **name == simple) {
         return Some((found, side));
     }
@@ -207,11 +208,13 @@ fn step(
     problems: &mut Vec<ConfigProblem>,
 ) -> Option<Step> {
     let prefix = format!("transforms.{alias}.");
-    let names: Vec<_> = transforms().iter().map(|plugin| plugin.name).collect();
+    let transforms = transforms();
+    let names: Vec<_> = transforms.iter().map(|plugin| plugin.name).collect();
+    let packages: Vec<_> = transforms.iter().map(|plugin| plugin.package).collect();
     let type_key = format!("{prefix}type");
-    let found = class(&type_key, "transform", super::PACKAGE, &names, properties, problems);
+    let found = class(&type_key, "transform", &packages, &names, properties, problems);
     let (name, side_text) = found?;
-    let plugin = transforms().iter().find(|plugin| plugin.name == name)?;
+    let plugin = *transforms.iter().find(|plugin| plugin.name == name)?;
     let side = side(plugin, side_text, &type_key, properties, problems);
     let before = problems.len();
     let own = Settings::check(&prefix, plugin.keys, properties, problems);
@@ -225,7 +228,7 @@ fn step(
     match (plugin.make)(side?, &own) {
         Ok(transform) => {
             let side = side_text.map_or(String::new(), |side| format!("${side}"));
-            let class = format!("{}.{name}{side}", super::PACKAGE);
+            let class = format!("{}{side}", plugin.class());
             Some(Step { alias: alias.to_owned(), class, transform, condition })
         }
         Err(mistake) => {
@@ -294,7 +297,7 @@ fn predicate(
     let prefix = format!("predicates.{alias}.");
     let names: Vec<_> = predicates().iter().map(|plugin| plugin.name).collect();
     let key = format!("{prefix}type");
-    let found = class(&key, "predicate", predicates::PACKAGE, &names, properties, problems);
+    let found = class(&key, "predicate", &[predicates::PACKAGE], &names, properties, problems);
     let (name, _) = found?;
     let plugin: &PredicatePlugin = predicates().iter().find(|plugin| plugin.name == name)?;
     let before = problems.len();

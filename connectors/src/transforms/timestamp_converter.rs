@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::date_format::DateFormat;
 use super::side::{Fields, SchemaCache, all_values, fields, set_struct};
-use super::{Mistake, Outcome, REPLACE_NULL, Side, Transform, TransformPlugin};
+use super::{Mistake, Outcome, PACKAGE, REPLACE_NULL, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence, Settings};
 use crate::data::civil::MS_PER_DAY;
 use crate::data::schema::Logical;
 use crate::data::{ConnectRecord, DataError, Schema, SchemaBuilder, Type, Value};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "TimestampConverter",
     has_sides: true,
     doc: "Brings times from one form to another",

@@ -1,11 +1,12 @@
 //! Sends records to a topic named after their time.
 
 use super::date_format::DateFormat;
-use super::{Mistake, Outcome, Side, Transform, TransformPlugin};
+use super::{Mistake, Outcome, PACKAGE, Side, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence, Settings};
 use crate::data::{ConnectRecord, DataError};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "TimestampRouter",
     has_sides: false,
     doc: "Makes a topic name of the topic and the record's time",

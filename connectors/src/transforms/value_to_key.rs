@@ -2,11 +2,12 @@
 
 use super::settings::unknown_field;
 use super::side::{Fields, SchemaCache, fields, set_struct, value_at};
-use super::{Outcome, REPLACE_NULL, Transform, TransformPlugin};
+use super::{Outcome, PACKAGE, REPLACE_NULL, Transform, TransformPlugin};
 use crate::config::{ConfigKey, KeyType, Presence};
 use crate::data::{ConnectRecord, DataError, Map, SchemaAndValue, SchemaBuilder, Value};
 
 pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
+    package: PACKAGE,
     name: "ValueToKey",
     has_sides: false,
     doc: "Makes the key of fields of the value",

@@ -137,6 +137,30 @@ fn an_array_is_a_record_for_each_item_and_fields_are_there_for_transforms() {
     });
 }
 
+/// Who sends has to learn that a record was left out: nobody else will send it again.
+#[test]
+fn what_is_skipped_is_told_to_who_sent_it() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let at = free_address();
+        let more = "body.format=array
+            value.converter=JsonConverter
+            value.converter.schemas.enable=false
+            errors.tolerance=all
+            transforms=cast
+            transforms.cast.type=Cast$Value
+            transforms.cast.spec=a:int32";
+        let worker = start(&client, source(dir.path(), at, more)).await;
+        let (sender, url) = (sender(), format!("http://{at}/in"));
+        let post = async |body| send(&sender, Method::POST, &url, &[], body).await;
+        let told = post(r#"[{"a": "1"}, {"a": "one"}, {"a": "2"}]"#).await;
+        assert_eq!(told, (200, "{\"records\":2,\"skipped\":1}".to_owned()));
+        assert_eq!(post(r#"[{"a": "3"}]"#).await, (200, "{\"records\":1}".to_owned()));
+        assert_eq!(values(&*client, "t").await, ["{\"a\":1}", "{\"a\":2}", "{\"a\":3}"]);
+        worker.shutdown().await.unwrap();
+    });
+}
+
 /// A body that does not come holds its place, and nothing but that.
 #[test]
 fn who_comes_too_many_is_told_to_come_later() {

@@ -167,14 +167,17 @@ pub fn status(url: &str, names: &[String], json: bool) -> Result<(), Failure> {
     for name in chosen(url, names)? {
         let status = ask(url, "GET", &path(&name, "/status"), None)?;
         let state = text(&status["connector"]["state"]);
-        rows.push(vec![name.clone(), String::new(), state, String::new(), String::new()]);
+        let none = String::new;
+        let worker = text(&status["connector"]["worker_id"]);
+        rows.push(vec![name.clone(), none(), state, none(), none(), worker]);
         for task in status["tasks"].as_array().into_iter().flatten() {
             let (number, state) = (task["id"].to_string(), text(&task["state"]));
             let (records, skipped) = (count(&task["records"]), count(&task["skipped"]));
             if let Some(trace) = task["trace"].as_str() {
                 traces.push_str(&format!("{name}, task {number}: {trace}\n"));
             }
-            rows.push(vec![name.clone(), number, state, records, skipped]);
+            let worker = text(&task["worker_id"]);
+            rows.push(vec![name.clone(), number, state, records, skipped, worker]);
         }
         all.push(status);
     }
@@ -185,7 +188,7 @@ pub fn status(url: &str, names: &[String], json: bool) -> Result<(), Failure> {
         eprintln!("no connectors");
         return Ok(());
     }
-    let columns = ["NAME", "TASK", "STATE", "RECORDS", "SKIPPED"];
+    let columns = ["NAME", "TASK", "STATE", "RECORDS", "SKIPPED", "WORKER"];
     let columns = columns.map(|name| (name, ["TASK", "RECORDS", "SKIPPED"].contains(&name)));
     print(&format!("{}{traces}", Table::new(columns).lines(&rows)))
 }
