@@ -366,8 +366,8 @@ impl Over {
             }
             self.kept.remove(&place)?;
         }
-        // Those that rows keep, whatever their time, are looked at with the next row, and those that
-        // are kept for one that waits, when it comes out.
+        // Those that rows keep, whatever their time, are looked at with the next row, and those
+        // that are kept for one that waits, when it comes out.
         if let Some(oldest_ms) = oldest_ms
             && !is_held_back
         {
