@@ -359,6 +359,24 @@ fn records_go_round_by_http_and_none_is_lost_when_the_worker_is_killed() {
     assert_eq!(worker.interrupt().0, Some(0));
 }
 
+#[test]
+fn the_checklist_says_where_connectors_read_and_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let lake =
+        "name=lake\nconnector.class=file-sink\ntopics=a,b\ndirectory=out/lake\nformat=parquet\n";
+    fs::write(dir.path().join("lake.properties"), lake).unwrap();
+    let source = "name=lines\nconnector.class=file-source\ntopic=a\nfile=in/*.jsonl\n";
+    fs::write(dir.path().join("lines.properties"), source).unwrap();
+    let free = ["--data-dir", "data", "--listen", "127.0.0.1:0", "--rest-listen", "127.0.0.1:0"];
+    let files = ["connect", "lake.properties", "lines.properties"];
+    let mut worker = Running::start(dir.path(), &[&files, &free[..]].concat());
+    for line in ["✓ connector   lake: a, b → out/lake/", "✓ connector   lines: in/*.jsonl → a"]
+    {
+        assert_eq!(worker.wait_stderr("✓ connector").trim(), line);
+    }
+    assert_eq!(worker.interrupt().0, Some(0));
+}
+
 /// A worker of a group, by Kafka's name for it, and its REST API's address.
 fn member(dir: &Path, file: &str) -> (Running, String) {
     let words = ["connect-distributed.sh", file, "--rest-listen", "127.0.0.1:0"];

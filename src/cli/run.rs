@@ -508,7 +508,7 @@ fn look(connection: &Connection, args: &RunArgs, topic: &str) {
 }
 
 /// `flights-file: examples/data/flights.csv → flights`
-fn connector_in_words(connector: &ConnectorConfig) -> String {
+pub fn connector_in_words(connector: &ConnectorConfig) -> String {
     let (name, outside) = (connector.name(), connector_outside(connector));
     match connector.plugin().kind() {
         ConnectorKind::Source => match source_topic(connector) {
@@ -529,13 +529,16 @@ pub fn source_topic(connector: &ConnectorConfig) -> Option<&str> {
 
 /// What it reads or writes that is no topic.
 pub fn connector_outside(connector: &ConnectorConfig) -> String {
-    match connector.settings().optional_text("file") {
-        Some("-") => match connector.plugin().kind() {
+    let settings = connector.settings();
+    let path = |key| without_detours(&connector.path(key)).display().to_string();
+    match (settings.optional_text("file"), settings.optional_text("directory")) {
+        (Some("-"), _) => match connector.plugin().kind() {
             ConnectorKind::Source => "standard input".to_owned(),
             ConnectorKind::Sink => "standard output".to_owned(),
         },
-        Some(_) => without_detours(&connector.path("file")).display().to_string(),
-        None => connector.plugin().name.to_owned(),
+        (Some(_), _) => path("file"),
+        (None, Some(_)) => format!("{}/", path("directory").trim_end_matches('/')),
+        (None, None) => connector.plugin().name.to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@ use broker::client::Client;
 use broker::server::ServerConfig;
 use connectors::herder::Target;
 use connectors::herder::distributed::settings::GroupSettings;
-use connectors::{ConnectorKind, Distributed, Herder, HerderOptions, Standalone, WorkerOptions};
+use connectors::{Distributed, Herder, HerderOptions, Standalone, WorkerOptions};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,7 @@ use super::rest;
 use super::worker::{REST_LISTEN, WorkerSettings};
 use crate::cli::broker::Listen;
 use crate::cli::connection::{self, Connection, How};
+use crate::cli::run::connector_in_words;
 use crate::cli::{BrokerChoice, Failure};
 use crate::http::{HttpServer, QueryStatus};
 use crate::render::status;
@@ -136,7 +137,7 @@ async fn alone(
 ) -> Result<Standalone, Failure> {
     let herder = Standalone::new(client, options);
     for Checked { config, properties, base_dir } in connectors {
-        let how = in_words(&config);
+        let how = connector_in_words(&config);
         let created = herder.create_checked(config, properties, Target::Running, base_dir).await;
         created.map_err(Failure::running)?;
         status::checked("connector", &how);
@@ -156,7 +157,7 @@ async fn together(
     status::checked("group", &how);
     for Checked { config, mut properties, .. } in connectors {
         properties.entry("name".to_owned()).or_insert_with(|| config.name().to_owned());
-        let how = in_words(&config);
+        let how = connector_in_words(&config);
         herder.put(config.name(), properties).await.map_err(Failure::running)?;
         status::checked("connector", &how);
     }
@@ -198,15 +199,4 @@ fn announce(
         status::checked("metrics", metrics);
     }
     status::checked("rest", &format!("http://{}", http.address));
-}
-
-/// `lines: file-source`
-fn in_words(config: &connectors::ConnectorConfig) -> String {
-    let plugin = config.plugin();
-    match plugin.kind() {
-        ConnectorKind::Source => format!("{}: {}", config.name(), plugin.name),
-        ConnectorKind::Sink => {
-            format!("{}: {} of {}", config.name(), plugin.name, config.topics())
-        }
-    }
 }
