@@ -39,8 +39,9 @@ cargo bench --quiet --workspace --bench transactions
 echo
 cargo bench --quiet --workspace --bench compaction
 echo
-echo "the file source into the embedded broker:"
+echo "the file source into the embedded broker, and the file sink out of it:"
 cargo bench --quiet --workspace --bench file_source
+cargo bench --quiet --workspace --bench file_sink
 echo
 echo "the HTTP sink to a server in its own process:"
 cargo bench --quiet --workspace --bench http_sink

@@ -6,10 +6,13 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use arrow::array::AsArray;
+use arrow::array::types::Int64Type;
 use broker::client::{ClientError, NewTopic, ProducerOptions};
 use broker::ids::TopicPartition;
 use broker::record::BatchBuilder;
 use connectors::{ConnectorConfig, ConnectorState, Worker, WorkerOptions};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use support::{connector, numbered, options, process, produce, reaches};
 
 fn file_sink(dir: &Path) -> ConnectorConfig {
@@ -241,6 +244,79 @@ fn rolled_files_hold_every_record_once_whatever_is_killed_when() {
     assert!(files.len() > 5);
     let lines: Vec<&str> = files.iter().flat_map(|(_, text)| text.lines()).collect();
     assert_eq!(lines, numbered(0, written));
+}
+
+/// The numbers in a column, by Parquet's own reader.
+fn numbers_in(path: &Path) -> Vec<i64> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(fs::File::open(path).unwrap()).unwrap();
+    let batches = reader.build().unwrap().map(Result::unwrap);
+    let numbers = batches.flat_map(|batch| {
+        let column = batch.column_by_name("n").unwrap().as_primitive::<Int64Type>().clone();
+        column.values().to_vec()
+    });
+    numbers.collect()
+}
+
+#[test]
+fn files_of_columns_hold_every_record_once_whatever_is_killed_when() {
+    let dir = tempfile::tempdir().unwrap();
+    let properties = "connector.class=file-sink\ndirectory=out\ntopics=t\nformat=parquet\n\
+                      partition.by=of\nroll.records=150";
+    let sink = || connector(dir.path(), "out", properties);
+    let mut written = 0;
+    for round in 0..8u64 {
+        process(dir.path(), async |client| {
+            let worker = Worker::start(client.clone(), vec![sink()], options(false));
+            let mut statuses = worker.statuses();
+            for _ in 0..round {
+                let row = |n: usize| format!("{{\"n\":{n},\"of\":\"{}\"}}", n % 3);
+                let rows: Vec<String> = (written..written + 70).map(row).collect();
+                produce(&*client, "t", 0, &rows).await;
+                written += 70;
+                statuses.changed().await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_micros(300 * round)).await;
+        });
+    }
+    process(dir.path(), async |client| {
+        let worker = Worker::start(client, vec![sink()], options(false));
+        worker.finish_sinks_at_end().await.unwrap();
+        worker.shutdown().await.unwrap();
+    });
+    let mut numbers = Vec::new();
+    for of in 0..3 {
+        let mut paths: Vec<_> = fs::read_dir(dir.path().join(format!("out/of={of}")))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        paths.sort();
+        assert!(paths.len() > 5, "{paths:?}");
+        let of_it: Vec<i64> = paths.iter().flat_map(|path| numbers_in(path)).collect();
+        assert!(of_it.is_sorted() && of_it.iter().all(|number| number % 3 == of));
+        numbers.extend(of_it);
+    }
+    numbers.sort();
+    assert_eq!(numbers, (0..written as i64).collect::<Vec<_>>());
+}
+
+#[test]
+fn columns_are_asked_of_records_with_fields() {
+    let dir = tempfile::tempdir().unwrap();
+    let properties = "connector.class=file-sink\ndirectory=out\ntopics=t\nformat=parquet";
+    process(dir.path(), async |client| {
+        produce(&*client, "t", 0, &["{\"n\":1}".to_owned(), "\"text\"".to_owned()]).await;
+        let config = connector(dir.path(), "out", properties);
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let error = worker.failed().await.to_string();
+        expect_test::expect!["connector 'out', task 0: record at offset 1 of partition t-0: refused: Parquet needs records with fields, and this is a string; name the converter that reads them (value.converter = org.apache.kafka.connect.json.JsonConverter), or make a field of it by the transform HoistField$Value; with errors.tolerance=all such records are skipped and counted"].assert_eq(&error);
+        drop(worker);
+        let tolerant = format!("{properties}\nerrors.tolerance=all");
+        let config = connector(dir.path(), "out", &tolerant);
+        let worker = Worker::start(client, vec![config], options(false));
+        worker.finish_sinks_at_end().await.unwrap();
+        assert_eq!(worker.shutdown().await.unwrap().connectors[0].skipped, 1);
+    });
+    assert_eq!(numbers_in(&dir.path().join("out/t+0+0000000000.parquet")), [1]);
 }
 
 #[test]

@@ -88,6 +88,15 @@ impl Settings {
         }
     }
 
+    /// The number of a key that is declared as an optional number.
+    pub fn optional_integer(&self, key: &str) -> Option<i64> {
+        match self.get(key) {
+            Some(Value::Integer(number)) => Some(*number),
+            None => None,
+            other => panic!("key '{key}' is not declared as a number: {other:?}"),
+        }
+    }
+
     /// Of a key that is declared as a boolean, with a default or as required.
     pub fn flag(&self, key: &str) -> bool {
         match self.get(key) {

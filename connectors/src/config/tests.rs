@@ -48,6 +48,33 @@ fn connects_own_example_files_work_as_they_are() {
 }
 
 #[test]
+fn files_of_columns_are_whole_and_made_of_fields() {
+    let sink = |more: &str| format!("connector.class=file-sink\ntopics=t\n{more}");
+    let config = check(&sink("directory=d\nformat=parquet")).unwrap();
+    assert_eq!(config.text("compression"), "snappy");
+    let wrong = "file=a.parquet\nformat=parquet\nvalue.converter=String";
+    problems(
+        &sink(wrong),
+        expect![[r#"
+        format = Some("parquet"): `format = parquet` is for files that are complete one day: Parquet cannot be appended to
+            name a `directory` instead of a `file`
+        value.converter = Some("String"): String gives no fields, of which Parquet's columns are made
+            name org.apache.kafka.connect.json.JsonConverter (for JSON without schemas with `value.converter.schemas.enable = false`), or make a field by the transform HoistField$Value
+    "#]],
+    );
+    let hoisted = "directory=d\nformat=parquet\nvalue.converter=String\ntransforms=h\n\
+                   transforms.h.type=HoistField$Value\ntransforms.h.field=line";
+    check(&sink(hoisted)).unwrap();
+    problems(
+        &sink("directory=d\nformat=json\ncompression=lz4"),
+        expect![[r#"
+        compression = Some("lz4"): `compression = lz4` is for `format = parquet`
+            files of lines are compressed by `gzip` or `zstd`
+    "#]],
+    );
+}
+
+#[test]
 fn keys_without_a_meaning_here_are_named_in_one_warning() {
     let config = check(
         "connector.class=file-source

@@ -41,7 +41,9 @@ impl Layout {
                 None | Some(Value::Null) => dir.push_str(NO_VALUE),
                 Some(value) => match value_to_string(value) {
                     text if text.is_empty() => dir.push_str(NO_VALUE),
-                    text => escape(&text, &mut dir),
+                    text => {
+                        escape(&text, &mut dir);
+                    }
                 },
             }
             dir.push('/');
@@ -60,14 +62,26 @@ impl Layout {
     }
 }
 
+/// Whether the name of a directory says all of a field's value: names are bounded.
+pub fn says_all(value: &Value, name: &str) -> bool {
+    match field(value, name) {
+        // Each byte is three at the most.
+        Some(Value::String(text)) if text.len() <= NAME_BYTES_MAX / 3 => true,
+        Some(value) => escape(&value_to_string(value), &mut String::new()),
+        None => true,
+    }
+}
+
+/// The longest part of a directory's name.
+const NAME_BYTES_MAX: usize = 200;
+
 /// As Hive does: what has a meaning in paths or to Hive is `%` and two digits. Names of files are
-/// bounded, so what is very long is cut.
-fn escape(text: &str, out: &mut String) {
-    const BYTES_MAX: usize = 200;
+/// bounded, so what is very long is cut: `false`.
+fn escape(text: &str, out: &mut String) -> bool {
     let start = out.len();
     for c in text.chars() {
-        if out.len() - start >= BYTES_MAX {
-            break;
+        if out.len() - start >= NAME_BYTES_MAX {
+            return false;
         }
         let special = c.is_control() || "\"#%'*/:=?\\{}[]^".contains(c);
         // Neither a hidden name nor a way out.
@@ -80,6 +94,7 @@ fn escape(text: &str, out: &mut String) {
             out.push(c);
         }
     }
+    true
 }
 
 #[cfg(test)]

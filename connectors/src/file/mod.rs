@@ -8,19 +8,24 @@
 //!   which file it is.
 //! - [`sink`]: records into [`rows`]. [`output`] appends them to one file exactly once, with what
 //!   [`sidecar`] keeps beside it; [`parts`] to a directory of files that are complete once they
-//!   have their names, by a [`journal`], in directories as [`layout`] says.
+//!   have their names, a [`generation`] at a time, by a [`journal`], in directories as [`layout`]
+//!   says. Each file there is a [`part`]: of lines, or of [`columns`] as [`parquet`] writes them.
 //! - [`blocking`]: where reading and writing happen.
 
 mod blocking;
+mod columns;
 mod compression;
 mod csv;
 mod directory;
+mod generation;
 mod identity;
 mod input;
 mod journal;
 mod layout;
 mod open;
 mod output;
+mod parquet;
+mod part;
 mod parts;
 mod pattern;
 mod position;
@@ -52,21 +57,28 @@ fn fields_as_json(
     }
 }
 
-/// What fields are asked of is JSON without schemas, unless a converter is named.
+/// What fields are asked of is JSON without schemas, unless a converter is named; columns are
+/// compressed as everybody does it.
 fn values_of_json(
     properties: &BTreeMap<String, String>,
 ) -> &'static [(&'static str, &'static str)] {
     let format = properties.get("format").map(|format| format.trim().to_lowercase());
-    let has_fields = matches!(format.as_deref(), Some("json" | "csv"))
+    let columns = format.as_deref() == Some("parquet");
+    let has_fields = columns
+        || matches!(format.as_deref(), Some("json" | "csv"))
         || properties.get("partition.by").is_some_and(|fields| !fields.trim().is_empty());
-    match has_fields && !properties.contains_key("value.converter") {
-        true => JSON_WITHOUT_SCHEMAS,
-        false => &[],
+    match (columns, has_fields && !properties.contains_key("value.converter")) {
+        (true, true) => COLUMNS_OF_JSON,
+        (true, false) => &COLUMNS_OF_JSON[..1],
+        (false, true) => JSON_WITHOUT_SCHEMAS,
+        (false, false) => &[],
     }
 }
 
 const JSON_WITHOUT_SCHEMAS: &[(&str, &str)] =
     &[("value.converter", convert::settings::JSON), ("value.converter.schemas.enable", "false")];
+const COLUMNS_OF_JSON: &[(&str, &str)] =
+    &[("compression", "snappy"), JSON_WITHOUT_SCHEMAS[0], JSON_WITHOUT_SCHEMAS[1]];
 
 /// Lines of files into a topic.
 pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
@@ -104,7 +116,8 @@ pub(crate) const SINK_PLUGIN: Plugin = Plugin {
         "FileStreamSinkConnector",
         "org.apache.kafka.connect.file.FileStreamSinkConnector",
     ],
-    doc: "Writes each record's value as a line to a file, or to files in a directory",
+    doc: "Writes each record's value as a line to a file, or as lines or columns to files in a \
+          directory",
     tasks: Tasks::Sink(|config| vec![Box::new(sink::FileSink::new(config))]),
     converter: convert::settings::STRING,
     defaults: values_of_json,
@@ -213,10 +226,11 @@ const SINK_KEYS: &[ConfigKey] = &[
     },
     ConfigKey {
         name: "format",
-        key_type: KeyType::OneOf(&["text", "json", "csv"]),
+        key_type: KeyType::OneOf(&["text", "json", "csv", "parquet"]),
         presence: Presence::Default("text"),
-        doc: "What is a line: a value's text, its JSON, or a row of CSV with a field per column",
-        example: "csv",
+        doc: "What is a line: a value's text, its JSON, or a row of CSV with a field per column; or \
+              Parquet's columns, in files of a directory",
+        example: "parquet",
     },
     ConfigKey {
         name: "csv.delimiter",
@@ -233,6 +247,15 @@ const SINK_KEYS: &[ConfigKey] = &[
         example: "country, city",
     },
     ConfigKey {
+        name: "partition.keep",
+        key_type: KeyType::Boolean,
+        presence: Presence::Default("false"),
+        doc: "Whether these fields are columns of Parquet's files too: many readers take them from the \
+              directories' names, which say of an empty text that it is null, and want them there \
+              alone; lines have them in any case",
+        example: "true",
+    },
+    ConfigKey {
         name: "partition.time",
         key_type: KeyType::OneOf(&["none", "year", "month", "day", "hour"]),
         presence: Presence::Default("none"),
@@ -241,18 +264,27 @@ const SINK_KEYS: &[ConfigKey] = &[
     },
     ConfigKey {
         name: "compression",
-        key_type: KeyType::OneOf(&["none", "gzip", "zstd"]),
+        key_type: KeyType::OneOf(&["none", "snappy", "gzip", "zstd", "lz4"]),
         presence: Presence::Default("none"),
-        doc: "How files in a directory are compressed",
+        doc: "How files in a directory are compressed: lines by gzip or zstd, Parquet's pages by any \
+              of these, by snappy where nothing is said",
         example: "zstd",
     },
     ConfigKey {
         name: "roll.bytes",
         key_type: KeyType::Integer { min: 1, max: 1 << 40 },
         presence: Presence::Default("134217728"),
-        doc: "After how many bytes, not yet compressed, of a topic's partition its files in a \
-              directory are complete",
+        doc: "After how many bytes of a topic's partition its files in a directory are complete: of \
+              lines that are not yet compressed, or of Parquet as long as it gets",
         example: "16777216",
+    },
+    ConfigKey {
+        name: "roll.records",
+        key_type: KeyType::Integer { min: 1, max: 1 << 40 },
+        presence: Presence::Optional,
+        doc: "After how many records of a topic's partition its files in a directory are complete, \
+              if size and time have not made them so before",
+        example: "100000",
     },
     ConfigKey {
         name: "roll.ms",

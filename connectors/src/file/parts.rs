@@ -14,51 +14,62 @@
 //! naming is done again when the directory is opened. The group's committed offsets follow the
 //! journal and never lead it.
 //!
-//! What is rolled is bounded by size, time and the number of files that are open at once.
+//! What is rolled is bounded by size, time, records and the number of files that are open at once.
+//!
+//! Files of columns are among them, one for each schema that records come with, so that two which
+//! take turns do not end each other's files. Records without a schema share the columns of their
+//! topic, which are widened as fields come: what is settled already is ended then, and other files
+//! are begun, whose columns can hold all that was seen.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, BufWriter, Write};
+use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use broker::ids::{Offset, TopicPartition};
 use tokio::time::Instant;
-use tracing::info;
 
-use super::journal::{Journal, Rename};
-use super::layout::Layout;
+use super::columns::{Columns, has_fields};
+use super::generation::{Generation, OWN};
+use super::journal::Journal;
+use super::layout::{Layout, says_all};
 use super::output::{OutputError, io_error};
+use super::part::{Body, Packing, PartKey};
 use super::rows::Rows;
-use crate::data::{ConnectRecord, SchemaAndValue, Text};
+use crate::data::{ConnectRecord, Schema, SchemaAndValue, Text, Value};
 use crate::task::{Put, Refused, SinkPartition, SinkRecords};
 
-/// What is ours in the directory. Hidden, so that nobody takes it for data.
-const OWN: &str = ".millstream";
-/// A line is written together with others, up to about this size.
-const WRITE_BYTES: usize = 64 << 10;
+/// The most columns of records without a schema: beyond, their names are data.
+const COLUMNS_MAX: usize = 2_000;
+const NO_COLUMNS: &str =
+    "it has no field to be a column (where partition.by names them all: set partition.keep = true)";
+/// Schemas whose columns are remembered.
+const SCHEMAS_MAX: usize = 1_000;
+/// What files of columns may have in memory together.
+const MEMORY_MAX: usize = 128 << 20;
+/// Memory is looked at whenever so much more has come.
+const MEMORY_STEP: usize = 8 << 20;
 
 /// How files are rolled.
 #[derive(Clone, Debug)]
 pub struct PartOptions {
     pub root: PathBuf,
     pub layout: Layout,
+    /// Fields that are not columns too, since directories are named by them.
+    pub left_out: Vec<String>,
     pub packing: Packing,
     /// Of a generation, before it is packed.
     pub roll_bytes: u64,
+    /// Of a generation.
+    pub roll_records: u64,
     /// Of its oldest record.
     pub roll_after: Duration,
     pub open_max: usize,
+    /// Records that a file of columns holds before they become arrays.
+    pub held_max: usize,
     /// `.jsonl`
     pub ending: &'static str,
-}
-
-/// How files are compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
-    None,
-    Gzip,
-    Zstd,
 }
 
 /// A directory being written.
@@ -67,71 +78,15 @@ pub struct Parts {
     rows: Rows,
     generations: BTreeMap<TopicPartition, Generation>,
     line: Vec<u8>,
+    /// The columns of each topic's records that have no schema.
+    inferred: BTreeMap<String, Columns>,
+    /// The columns that schemas have.
+    schemas: HashMap<Schema, Arc<Columns>>,
+    /// What files of columns were given since memory was looked at.
+    unweighed: usize,
     /// For tests: how many durable steps succeed.
     #[cfg(test)]
     pub steps_left: Option<usize>,
-}
-
-/// What is being written of one topic partition.
-struct Generation {
-    journal: Journal,
-    journal_path: PathBuf,
-    temporary: PathBuf,
-    /// Held as long as it is ours.
-    _lock: File,
-    files: HashMap<String, Part>,
-    bytes: u64,
-    since: Option<Instant>,
-    /// The offset behind what was put.
-    next: Offset,
-}
-
-/// One file being written.
-struct Part {
-    from: String,
-    /// The offset of its first record.
-    first: Offset,
-    columns: Option<Vec<Text>>,
-    buffer: Vec<u8>,
-    writer: Packer,
-}
-
-enum Packer {
-    None(BufWriter<File>),
-    Gzip(Box<flate2::write::GzEncoder<BufWriter<File>>>),
-    Zstd(zstd::stream::write::Encoder<'static, BufWriter<File>>),
-}
-
-impl Packer {
-    fn new(file: File, packing: Packing) -> io::Result<Packer> {
-        let file = BufWriter::new(file);
-        Ok(match packing {
-            Packing::None => Packer::None(file),
-            Packing::Gzip => {
-                let level = flate2::Compression::default();
-                Packer::Gzip(Box::new(flate2::write::GzEncoder::new(file, level)))
-            }
-            Packing::Zstd => Packer::Zstd(zstd::stream::write::Encoder::new(file, 3)?),
-        })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Packer::None(file) => file.write_all(bytes),
-            Packer::Gzip(packer) => packer.write_all(bytes),
-            Packer::Zstd(packer) => packer.write_all(bytes),
-        }
-    }
-
-    /// Ends the file, durably.
-    fn end(self) -> io::Result<()> {
-        let file = match self {
-            Packer::None(file) => file,
-            Packer::Gzip(packer) => packer.finish()?,
-            Packer::Zstd(packer) => packer.finish()?,
-        };
-        file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()
-    }
 }
 
 impl std::fmt::Debug for Parts {
@@ -147,6 +102,9 @@ impl Parts {
             rows,
             generations: BTreeMap::new(),
             line: Vec::new(),
+            inferred: BTreeMap::new(),
+            schemas: HashMap::new(),
+            unweighed: 0,
             #[cfg(test)]
             steps_left: None,
         }
@@ -174,7 +132,7 @@ impl Parts {
         self.generations.retain(|partition, _| !partitions.contains(partition));
     }
 
-    /// Adds each record's value as a line. Records without a value are left out.
+    /// Adds each record's value, as a line or by its columns. Those without a value are left out.
     pub fn put(&mut self, records: &SinkRecords) -> Result<Put, OutputError> {
         let mut put = Put::default();
         let partition = records.partition().clone();
@@ -206,7 +164,7 @@ impl Parts {
         }
         let generation = self.generations.get_mut(&partition).expect("it was there");
         generation.next = generation.next.max(records.next_offset());
-        if generation.bytes >= self.options.roll_bytes {
+        if self.options.is_full(generation) {
             self.roll(&partition)?;
         }
         Ok(put)
@@ -224,47 +182,222 @@ impl Parts {
             put.skipped += 1;
             return Ok(());
         }
-        let dir = self.options.layout.dir(record);
+        let columns = matches!(self.options.packing, Packing::Parquet(_));
+        let schema = match columns {
+            true => self.fit(partition, &record.value)?,
+            false => Ok(None),
+        };
+        let schema = match schema {
+            Ok(schema) => schema,
+            Err(reason) => {
+                put.refused.push(Refused { offset: at, reason });
+                return Ok(());
+            }
+        };
+        let key = PartKey { dir: self.options.layout.dir(record), schema };
+        self.make_room(partition, &key, at)?;
+        match columns {
+            true => self.put_columns(partition, key, at, &record.value.value, put),
+            false => self.put_line(partition, key, at, &record.value, put),
+        }
+    }
+
+    /// Rolls what has to be before a record is put.
+    fn make_room(
+        &mut self,
+        partition: &TopicPartition,
+        key: &PartKey,
+        at: Offset,
+    ) -> Result<(), OutputError> {
         let open: usize = self.generations.values().map(|one| one.files.len()).sum();
         let generation = self.generations.get_mut(partition).expect("it is ours");
-        let is_new = !generation.files.contains_key(&dir);
-        let full = is_new && open >= self.options.open_max;
-        if full || generation.bytes >= self.options.roll_bytes {
+        let is_new = !generation.files.contains_key(key);
+        let too_many = is_new && open >= self.options.open_max;
+        if too_many || self.options.is_full(generation) {
             generation.next = at;
             // Of all partitions: this one may have few files.
-            let of = if full {
-                self.generations.keys().cloned().collect()
-            } else {
-                vec![partition.clone()]
+            let of = match too_many {
+                true => self.generations.keys().cloned().collect(),
+                false => vec![partition.clone()],
             };
-            for partition in of {
-                self.roll(&partition)?;
-            }
+            of.iter().try_for_each(|partition| self.roll(partition))?;
         }
+        Ok(())
+    }
+
+    fn put_line(
+        &mut self,
+        partition: &TopicPartition,
+        key: PartKey,
+        at: Offset,
+        value: &SchemaAndValue,
+        put: &mut Put,
+    ) -> Result<(), OutputError> {
         let generation = self.generations.get_mut(partition).expect("it is ours");
-        let known = generation.files.get_mut(&dir);
-        let mut columns = known.and_then(|part| part.columns.take());
+        let mut columns = match generation.files.get_mut(&key).map(|part| &mut part.body) {
+            Some(Body::Lines(lines)) => lines.columns.take(),
+            _ => None,
+        };
         self.line.clear();
-        let appended = self.rows.append(&record.value, &mut columns, &mut self.line);
+        let appended = self.rows.append(value, &mut columns, &mut self.line);
         if let Err(reason) = appended {
             put.refused.push(Refused { offset: at, reason });
-            if let Some(part) = generation.files.get_mut(&dir) {
-                part.columns = columns;
+            if let Some(Body::Lines(lines)) =
+                generation.files.get_mut(&key).map(|part| &mut part.body)
+            {
+                lines.columns = columns;
             }
             return Ok(());
         }
         let temporary = generation.temporary.clone();
-        let part = generation.part(dir, at, self.options.packing)?;
-        part.columns = columns;
-        part.buffer.extend_from_slice(&self.line);
-        let bytes = self.line.len() as u64;
-        if part.buffer.len() >= WRITE_BYTES {
-            let written = part.writer.write(&part.buffer);
-            part.buffer.clear();
+        let part = generation.part(key, at, &self.options, None)?;
+        if let Body::Lines(lines) = &mut part.body {
+            lines.columns = columns;
+            let written = lines.write(&self.line);
             written.map_err(io_error(&temporary, "write to a file in it"))?;
         }
+        let bytes = self.line.len() as u64;
         generation.bytes += bytes;
+        generation.records += 1;
         put.bytes += bytes;
+        Ok(())
+    }
+
+    /// Which schema's columns, or those that were inferred, a record fits. The inner error says why
+    /// it fits none.
+    fn fit(
+        &mut self,
+        partition: &TopicPartition,
+        value: &SchemaAndValue,
+    ) -> Result<Result<Option<Schema>, String>, OutputError> {
+        let is_cut = |name: &&String| !says_all(&value.value, name);
+        if let Some(name) = self.options.left_out.iter().find(is_cut) {
+            return Ok(Err(format!(
+                "field '{name}' is too long for the name of a directory; set partition.keep = true \
+                 to have it in the file"
+            )));
+        }
+        Ok(match &value.value {
+            Value::Struct(of) => {
+                let schema = value.schema.as_ref().unwrap_or(of.schema());
+                let columns = self.columns_of(schema);
+                let left_out = &self.options.left_out;
+                let fit = columns.and_then(|columns| columns.fit(&value.value, left_out));
+                fit.map(|()| Some(schema.clone()))
+            }
+            of if has_fields(of) => self.infer(partition, of)?.map(|()| None),
+            other => Err(format!(
+                "Parquet needs records with fields, and this is {}; name the converter that reads \
+                 them (value.converter = org.apache.kafka.connect.json.JsonConverter), or make a \
+                 field of it by the transform HoistField$Value",
+                other.kind()
+            )),
+        })
+    }
+
+    fn columns_of(&mut self, schema: &Schema) -> Result<Arc<Columns>, String> {
+        if let Some(columns) = self.schemas.get(schema) {
+            return Ok(columns.clone());
+        }
+        let columns = Columns::of_schema(schema)?.without(&self.options.left_out);
+        if columns.is_empty() {
+            return Err(NO_COLUMNS.to_owned());
+        }
+        let columns = Arc::new(columns);
+        if self.schemas.len() >= SCHEMAS_MAX {
+            self.schemas.clear();
+        }
+        self.schemas.insert(schema.clone(), columns.clone());
+        Ok(columns)
+    }
+
+    /// Widens a topic's columns to what a record has.
+    fn infer(
+        &mut self,
+        partition: &TopicPartition,
+        value: &Value,
+    ) -> Result<Result<(), String>, OutputError> {
+        let topic = &*partition.topic;
+        if !self.inferred.contains_key(topic) {
+            self.inferred.insert(topic.to_owned(), Columns::default());
+        }
+        let known = self.inferred.get_mut(topic).expect("just put there");
+        let left_out = &self.options.left_out;
+        if known.fit(value, left_out).is_ok() {
+            return Ok(match known.is_empty() {
+                true => Err(NO_COLUMNS.to_owned()),
+                false => Ok(()),
+            });
+        }
+        let wider = known.widened(value).without(left_out);
+        let count = wider.leaves();
+        if count > COLUMNS_MAX {
+            return Ok(Err(format!(
+                "it would make {count} columns, and {COLUMNS_MAX} is the most: if names of fields \
+                 are data, give the records a schema with a map, or leave fields out by the \
+                 transform ReplaceField$Value"
+            )));
+        }
+        let before = std::mem::replace(known, wider);
+        if before.settled() != known.settled() {
+            let of_topic = |of: &TopicPartition| of.topic == partition.topic;
+            for (_, generation) in self.generations.iter_mut().filter(|(of, _)| of_topic(of)) {
+                generation.end_settled(&before)?;
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    fn put_columns(
+        &mut self,
+        partition: &TopicPartition,
+        key: PartKey,
+        at: Offset,
+        value: &Value,
+        put: &mut Put,
+    ) -> Result<(), OutputError> {
+        let columns = key.schema.as_ref().and_then(|schema| self.schemas.get(schema));
+        let inferred = self.inferred.entry(partition.topic.to_string()).or_default();
+        let generation = self.generations.get_mut(partition).expect("it is ours");
+        let temporary = generation.temporary.clone();
+        let part = generation.part(key, at, &self.options, columns)?;
+        let Some(file) = part.columns() else { return Ok(()) };
+        let before = file.size();
+        let (memory, bytes) = file.hold(value.clone());
+        if file.is_full() {
+            let written = file.write(inferred);
+            written.map_err(io_error(&temporary, "write to a file in it"))?;
+        }
+        let after = file.size();
+        generation.bytes = (generation.bytes + after).saturating_sub(before);
+        generation.records += 1;
+        put.bytes += bytes as u64;
+        self.unweighed += memory;
+        if self.unweighed >= MEMORY_STEP {
+            self.unweighed = 0;
+            self.relieve()?;
+        }
+        Ok(())
+    }
+
+    /// Writes out those files of columns that have most in memory, where that is too much.
+    fn relieve(&mut self) -> Result<(), OutputError> {
+        let mut files = Vec::new();
+        for (partition, generation) in &mut self.generations {
+            let of = generation.files.values_mut().filter_map(|part| part.columns());
+            files.extend(of.map(|file| (file.memory(), partition, file)));
+        }
+        let mut memory: usize = files.iter().map(|(memory, ..)| memory).sum();
+        files.sort_by_key(|(memory, ..)| std::cmp::Reverse(*memory));
+        for (of_it, partition, file) in files {
+            if memory <= MEMORY_MAX {
+                break;
+            }
+            let inferred = self.inferred.get(&*partition.topic).cloned().unwrap_or_default();
+            let written = file.relieve(&inferred);
+            written.map_err(io_error(&self.options.root, "write to a file in it"))?;
+            memory -= of_it;
+        }
         Ok(())
     }
 
@@ -280,7 +413,7 @@ impl Parts {
         }
         // What holds no record that would have to be written again is done with.
         let offsets = self.generations.iter().map(|(partition, one)| {
-            let done = match one.files.is_empty() {
+            let done = match one.is_empty() {
                 true => one.next.max(Offset(one.journal.offset)),
                 false => Offset(one.journal.offset),
             };
@@ -304,43 +437,19 @@ impl Parts {
     /// Ends the files of a partition and gives them their names.
     fn roll(&mut self, partition: &TopicPartition) -> Result<(), OutputError> {
         let root = self.options.root.clone();
-        let ending = format!(
-            "{}{}",
-            self.options.ending,
-            match self.options.packing {
-                Packing::None => "",
-                Packing::Gzip => ".gz",
-                Packing::Zstd => ".zst",
-            }
-        );
+        let ending = format!("{}{}", self.options.ending, self.options.packing.ending());
+        let none = Columns::default();
+        let inferred = self.inferred.get(&*partition.topic).unwrap_or(&none);
         let generation = self.generations.get_mut(partition).expect("it is ours");
-        if generation.files.is_empty() {
+        if generation.is_empty() {
             return Ok(());
         }
-        let mut renames = Vec::new();
-        let temporary = generation.temporary.clone();
-        for (dir, mut part) in generation.files.drain() {
-            let ended = part.writer.write(&part.buffer).and_then(|()| part.writer.end());
-            ended.map_err(io_error(&temporary.join(&part.from), "make it durable"))?;
-            let base =
-                format!("{dir}{}+{}+{:010}", partition.topic, partition.partition, part.first.0);
-            renames.push(Rename { from: part.from, to: free_name(&root, &base, &ending) });
-        }
-        renames.sort_by(|a, b| a.to.cmp(&b.to));
-        generation.journal.files = renames;
-        generation.journal.offset = generation.next.0;
-        generation.journal.generation += 1;
-        (generation.bytes, generation.since) = (0, None);
+        generation.end_all(&root, &ending, inferred)?;
         self.step()?;
-        let generation = self.generations.get_mut(partition).expect("it is ours");
-        File::open(&temporary)
-            .and_then(|dir| dir.sync_all())
-            .map_err(io_error(&temporary, "make it durable"))?;
-        let written = generation.journal.write(&generation.journal_path);
-        written.map_err(io_error(&generation.journal_path, "write it"))?;
+        self.generations[partition].write_journal()?;
         self.step()?;
         let generation = &self.generations[partition];
-        let renamed = generation.journal.rename_files(&temporary, &root);
+        let renamed = generation.journal.rename_files(&generation.temporary, &root);
         renamed.map_err(io_error(&root, "give its files their names"))?;
         self.step()
     }
@@ -348,7 +457,9 @@ impl Parts {
     #[cfg(test)]
     fn step(&mut self) -> Result<(), OutputError> {
         match &mut self.steps_left {
-            Some(0) => Err(io_error(&self.options.root, "live on")(io::ErrorKind::Other.into())),
+            Some(0) => {
+                Err(io_error(&self.options.root, "live on")(std::io::ErrorKind::Other.into()))
+            }
             Some(left) => {
                 *left -= 1;
                 Ok(())
@@ -363,86 +474,9 @@ impl Parts {
     }
 }
 
-impl Generation {
-    /// Brings to its end what the journal says, and throws away what it does not know.
-    fn open(
-        root: &Path,
-        partition: &TopicPartition,
-        id: Option<String>,
-    ) -> Result<Generation, OutputError> {
-        let own = root.join(OWN);
-        let name = format!("{}-{}", partition.topic, partition.partition);
-        let lock = locked(&own.join(format!("{name}.lock")))?;
-        let journal_path = own.join(format!("{name}.json"));
-        let temporary = own.join(&name);
-        let journal = Journal::read(&journal_path)
-            .map_err(|error| OutputError::Sidecar { path: journal_path.clone(), error })?;
-        let new = Journal::new(&partition.topic, partition.partition);
-        let mut journal = journal.unwrap_or(new);
-        fs::create_dir_all(&temporary).map_err(io_error(&temporary, "create this directory"))?;
-        let renamed = journal.rename_files(&temporary, root);
-        renamed.map_err(io_error(root, "give its files their names"))?;
-        let emptied = fs::remove_dir_all(&temporary).and_then(|()| fs::create_dir(&temporary));
-        emptied.map_err(io_error(&temporary, "empty this directory"))?;
-        if journal.id.is_some() && id.is_some() && journal.id != id {
-            info!("{}: topic '{}' was created anew", root.display(), partition.topic);
-            journal.offset = 0;
-        }
-        journal.id = id.or(journal.id);
-        journal.files.clear();
-        let next = Offset(journal.offset);
-        Ok(Generation {
-            journal,
-            journal_path,
-            temporary,
-            _lock: lock,
-            files: HashMap::new(),
-            bytes: 0,
-            since: None,
-            next,
-        })
-    }
-
-    /// The file for a directory, begun if there is none.
-    fn part(
-        &mut self,
-        dir: String,
-        first: Offset,
-        packing: Packing,
-    ) -> Result<&mut Part, OutputError> {
-        let number = self.files.len();
-        Ok(match self.files.entry(dir) {
-            std::collections::hash_map::Entry::Occupied(part) => part.into_mut(),
-            std::collections::hash_map::Entry::Vacant(vacant) => {
-                let from = format!("{}-{number}", self.journal.generation + 1);
-                let path = self.temporary.join(&from);
-                let writer = File::create_new(&path).and_then(|file| Packer::new(file, packing));
-                let writer = writer.map_err(io_error(&path, "create it"))?;
-                self.since.get_or_insert_with(Instant::now);
-                let (columns, buffer) = (None, Vec::new());
-                vacant.insert(Part { from, first, columns, buffer, writer })
-            }
-        })
-    }
-}
-
-/// A name that no file has: offsets may count anew.
-fn free_name(root: &Path, base: &str, ending: &str) -> String {
-    let first = format!("{base}{ending}");
-    if !root.join(&first).exists() {
-        return first;
-    }
-    let numbered = (2u64..).map(|number| format!("{base}-{number}{ending}"));
-    numbered.into_iter().find(|name| !root.join(name).exists()).expect("numbers do not end")
-}
-
-fn locked(path: &Path) -> Result<File, OutputError> {
-    let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(io_error(path, "open it"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OutputError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(io_error(path, "lock it")(error)),
+impl PartOptions {
+    fn is_full(&self, generation: &Generation) -> bool {
+        generation.bytes >= self.roll_bytes || generation.records >= self.roll_records
     }
 }
 

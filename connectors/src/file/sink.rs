@@ -1,4 +1,4 @@
-//! The file sink: one line per record.
+//! The file sink: one line per record, or one row of columns.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use broker::ids::{Offset, TopicPartition};
+use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use tokio::time::Instant;
 
 use super::blocking::Blocking;
 use super::layout::{Layout, TimeStep};
 use super::output::{self, Output, OutputError, io_error};
-use super::parts::{self, Packing, PartOptions, Parts};
+use super::parquet::HELD_MAX;
+use super::part::Packing;
+use super::parts::{self, PartOptions, Parts};
 use super::rows::{RowFormat, Rows};
 use super::{delimiter, stdin};
-use crate::config::{ConfigProblem, ConnectorConfig, Settings};
+use crate::config::{ConfigProblem, ConnectorConfig, Settings, class_name};
 use crate::task::{Put, SinkPartition, SinkRecords, SinkTask, TaskError};
 
 /// The sink into one file, a directory of rolled files, or standard output.
@@ -38,6 +41,9 @@ enum Opened {
     Directory(Blocking<Parts>),
     Stdout(Blocking<Stdout>),
 }
+
+/// The format that has columns instead of lines.
+const PARQUET: &str = "parquet";
 
 /// Finds mistakes that no key has alone.
 pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
@@ -65,10 +71,11 @@ pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
         _ => {}
     }
     let by_fields = !settings.list("partition.by").is_empty();
+    let columns = settings.text("format") == PARQUET;
     let rolled = [
         ("partition.by", by_fields),
         ("partition.time", settings.text("partition.time") != "none"),
-        ("compression", settings.text("compression") != "none"),
+        ("compression", settings.text("compression") != "none" && !columns),
     ];
     for (key, is_set) in rolled {
         if is_set && !directory {
@@ -76,11 +83,46 @@ pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
             problem(key, &message, "name a `directory` instead of a `file`");
         }
     }
+    check_columns(settings, directory, &mut problem);
     if delimiter(settings.text("csv.delimiter")).is_none() {
         problem(
             "csv.delimiter",
             "`csv.delimiter` must be one character of ASCII",
             "for example `;`, `|` or `tab`; quotes are `\"`",
+        );
+    }
+}
+
+/// What a format of columns asks for, and what is for it alone.
+fn check_columns(settings: &Settings, directory: bool, problem: &mut impl FnMut(&str, &str, &str)) {
+    let packed = settings.text("compression");
+    match settings.text("format") == PARQUET {
+        true if !directory => problem(
+            "format",
+            "`format = parquet` is for files that are complete one day: Parquet cannot be appended to",
+            "name a `directory` instead of a `file`",
+        ),
+        false if ["snappy", "lz4"].contains(&packed) => problem(
+            "compression",
+            &format!("`compression = {packed}` is for `format = parquet`"),
+            "files of lines are compressed by `gzip` or `zstd`",
+        ),
+        _ => {}
+    }
+    let converter = settings.optional_text("value.converter").map(class_name);
+    let plain = converter.filter(|class| {
+        ["String", "ByteArray"].contains(&class.strip_suffix("Converter").unwrap_or(class))
+    });
+    if let Some(plain) = plain
+        && settings.text("format") == PARQUET
+        && settings.list("transforms").is_empty()
+    {
+        problem(
+            "value.converter",
+            &format!("{plain} gives no fields, of which Parquet's columns are made"),
+            "name org.apache.kafka.connect.json.JsonConverter (for JSON without schemas with \
+             `value.converter.schemas.enable = false`), or make a field by the transform \
+             HoistField$Value",
         );
     }
 }
@@ -101,7 +143,8 @@ impl FileSink {
             None if config.text("file") == stdin::NAME => Target::Stdout(rows),
             None => Target::File(config.path("file"), rows),
         };
-        let wants_values = format != RowFormat::Text || by_fields;
+        let columns = config.text("format") == PARQUET;
+        let wants_values = columns || format != RowFormat::Text || by_fields;
         FileSink { target, wants_values, opened: None }
     }
 
@@ -111,10 +154,13 @@ impl FileSink {
 }
 
 fn part_options(config: &ConnectorConfig, format: RowFormat) -> PartOptions {
+    let (packing, settings) = (packing(config), config.settings());
+    let fields = config.list("partition.by").to_vec();
     PartOptions {
         root: config.path("directory"),
+        left_out: if settings.flag("partition.keep") { Vec::new() } else { fields.clone() },
         layout: Layout {
-            fields: config.list("partition.by").to_vec(),
+            fields,
             time: match config.text("partition.time") {
                 "year" => Some(TimeStep::Year),
                 "month" => Some(TimeStep::Month),
@@ -123,19 +169,32 @@ fn part_options(config: &ConnectorConfig, format: RowFormat) -> PartOptions {
                 _ => None,
             },
         },
-        packing: match config.text("compression") {
-            "gzip" => Packing::Gzip,
-            "zstd" => Packing::Zstd,
-            _ => Packing::None,
-        },
+        packing,
         roll_bytes: config.integer("roll.bytes") as u64,
+        roll_records: settings.optional_integer("roll.records").map_or(u64::MAX, |at| at as u64),
         roll_after: Duration::from_millis(config.integer("roll.ms") as u64),
         open_max: config.integer("files.open.max") as usize,
-        ending: match format {
-            RowFormat::Text => ".txt",
-            RowFormat::Json => ".jsonl",
-            RowFormat::Csv { .. } => ".csv",
+        held_max: HELD_MAX,
+        ending: match (packing, format) {
+            (Packing::Parquet(_), _) => ".parquet",
+            (_, RowFormat::Text) => ".txt",
+            (_, RowFormat::Json) => ".jsonl",
+            (_, RowFormat::Csv { .. }) => ".csv",
         },
+    }
+}
+
+/// How the files in a directory are written.
+fn packing(config: &ConnectorConfig) -> Packing {
+    match (config.text("format") == PARQUET, config.text("compression")) {
+        (true, "none") => Packing::Parquet(Compression::UNCOMPRESSED),
+        (true, "gzip") => Packing::Parquet(Compression::GZIP(GzipLevel::default())),
+        (true, "zstd") => Packing::Parquet(Compression::ZSTD(ZstdLevel::default())),
+        (true, "lz4") => Packing::Parquet(Compression::LZ4_RAW),
+        (true, _) => Packing::Parquet(Compression::SNAPPY),
+        (false, "gzip") => Packing::Gzip,
+        (false, "zstd") => Packing::Zstd,
+        (false, _) => Packing::None,
     }
 }
 

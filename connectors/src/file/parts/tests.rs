@@ -5,6 +5,10 @@ use broker::ids::LeaderEpoch;
 use broker::record::{BatchBuilder, ProducerStamp};
 use proptest::prelude::*;
 
+mod columns;
+
+use std::io;
+
 use super::*;
 use crate::file::layout::TimeStep;
 use crate::file::rows::RowFormat;
@@ -48,10 +52,13 @@ impl Fixture {
         PartOptions {
             root: self.dir.path().join("out"),
             layout: Layout { fields: Vec::new(), time: Some(TimeStep::Day) },
+            left_out: Vec::new(),
             packing: Packing::None,
             roll_bytes: 1_000_000,
             roll_after: Duration::from_secs(3600),
+            roll_records: u64::MAX,
             open_max: 64,
+            held_max: 10_000,
             ending: ".txt",
         }
     }
@@ -62,7 +69,17 @@ impl Fixture {
 
     /// Complete files, by path.
     fn files(&self) -> BTreeMap<String, String> {
-        let mut files = BTreeMap::new();
+        let root = self.dir.path().join("out");
+        let text = |name: String| {
+            let text = fs::read_to_string(root.join(&name)).unwrap();
+            (name, text)
+        };
+        self.names().into_iter().map(text).collect()
+    }
+
+    /// The paths of complete files.
+    fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
         let root = self.dir.path().join("out");
         let mut dirs = vec![root.clone()];
         while let Some(dir) = dirs.pop() {
@@ -75,11 +92,11 @@ impl Fixture {
                     dirs.push(path);
                     continue;
                 }
-                let name = path.strip_prefix(&root).unwrap().display().to_string();
-                files.insert(name, fs::read_to_string(path).unwrap());
+                names.push(path.strip_prefix(&root).unwrap().display().to_string());
             }
         }
-        files
+        names.sort();
+        names
     }
 }
 

@@ -10,6 +10,7 @@
 use std::fmt::Write as _;
 
 use super::BadValue;
+use crate::data::civil::{days_of_date, is_date};
 
 pub const DAY_US: i64 = 86_400_000_000;
 
@@ -110,6 +111,33 @@ pub fn timestamp_with_zone(text: &[u8], digits: usize) -> Result<String, BadValu
     }
     out.push('Z');
     Ok(out)
+}
+
+/// What [`timestamp_with_zone`] writes, with any offset, in µs since 1970. `None`: it is something
+/// else, or finer than that.
+pub fn instant_us(text: &str) -> Option<i64> {
+    match text {
+        "infinity" => return Some(INFINITY_US),
+        "-infinity" => return Some(MINUS_INFINITY_US),
+        _ => {}
+    }
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let mut input = Input(unsigned.as_bytes());
+    let year = input.number().filter(|year| *year <= 300_000)?;
+    let year = if text.starts_with('-') { -year } else { year };
+    let month = input.skip(b'-').then(|| input.number())??;
+    let day = input.skip(b'-').then(|| input.number())??;
+    let (month, day) = (u32::try_from(month).ok()?, u32::try_from(day).ok()?);
+    if !is_date(year, month, day) || !input.skip(b'T') {
+        return None;
+    }
+    let time = input.time()?;
+    let offset_seconds = if input.skip(b'Z') { 0 } else { input.offset()? };
+    if offset_seconds.abs() > 24 * 3_600 || !input.0.is_empty() {
+        return None;
+    }
+    let days = days_of_date(year, month, day).checked_mul(DAY_US)?;
+    days.checked_add(time - offset_seconds * 1_000_000)
 }
 
 /// Appends a number with that many digits; formatting would take several times as long.
@@ -367,6 +395,32 @@ mod tests {
     }
 
     #[test]
+    fn instants() {
+        for (text, us) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2024-02-29T10:34:56.1Z", 1_709_202_896_100_000),
+            ("2024-02-29T12:34:56.123456+02:00", 1_709_202_896_123_456),
+            ("-0043-03-15T12:00:00Z", -63_517_780_800_000_000),
+            ("infinity", INFINITY_US),
+            ("-infinity", MINUS_INFINITY_US),
+        ] {
+            assert_eq!(instant_us(text), Some(us), "{text}");
+        }
+        for text in [
+            "",
+            "2024-02-30T00:00:00Z",
+            "2024-02-29",
+            "2024-02-29T00:00:00",
+            "2024-02-29T00:00:00.1234567Z",
+            "2024-02-29T00:00:00Zx",
+            "2024-02-29T00:00:00+999999999999",
+            "+299999999999-01-01T00:00:00Z",
+        ] {
+            assert_eq!(instant_us(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn intervals() {
         let read = |text: &str| Interval::parse(text.as_bytes()).unwrap();
         let interval = read("P1Y2M3DT4H5M6.789012S");
@@ -393,6 +447,26 @@ mod tests {
         fn no_text_does_harm(text: Vec<u8>) {
             let _ = (date(&text), time(&text), time_with_zone(&text), timestamp(&text));
             let _ = (timestamp_with_zone(&text, 3), Interval::parse(&text));
+        }
+
+        #[test]
+        fn instants_are_read_as_they_were_written(
+            days in -3_000_000_i64..100_000_000,
+            time in 0..DAY_US,
+        ) {
+            let (year, month, day) = civil(days);
+            let (year, era) = if year > 0 { (year, "") } else { (1 - year, " BC") };
+            let mut clock = String::new();
+            write_clock(&mut clock, time);
+            let fraction = time % 1_000_000;
+            let text = format!("{year:04}-{month:02}-{day:02} {clock}.{fraction:06}+00{era}");
+            let written = timestamp_with_zone(text.as_bytes(), 6).unwrap();
+            prop_assert_eq!(instant_us(&written), Some(days * DAY_US + time), "{}", written);
+        }
+
+        #[test]
+        fn no_instant_does_harm(text in "[-+0-9]{0,9}[-0-9T:.Z]{0,30}") {
+            let _ = instant_us(&text);
         }
     }
 }
