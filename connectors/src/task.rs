@@ -115,6 +115,7 @@ pub struct SourceContext {
     pub(crate) client: Arc<dyn Client>,
     pub(crate) stored: StoredOffsets,
     pub(crate) until_end: bool,
+    pub(crate) alone: bool,
     pub(crate) creation: TopicCreation,
 }
 
@@ -127,6 +128,12 @@ impl SourceContext {
     /// All offsets of the connector that were committed last, those of its other tasks too.
     pub fn offsets(&self) -> &BTreeMap<SourcePartition, SourceOffset> {
         self.stored.all()
+    }
+
+    /// Whether all tasks of the connector run in this process, with one
+    /// [`ConnectorConfig`](crate::ConnectorConfig).
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone
     }
 
     /// Whether to stop at the end of the input that is there.

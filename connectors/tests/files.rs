@@ -60,6 +60,34 @@ fn files_of_a_pattern_are_split_over_tasks_and_read_once() {
 }
 
 #[test]
+fn a_file_that_is_renamed_stays_with_the_task_that_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |host: &str, name: &str| dir.path().join("in").join(host).join(name);
+    for (number, host) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        fs::create_dir_all(path(host, "")).unwrap();
+        append(&path(host, "app.log"), &numbered(number * 100, 10));
+    }
+    process(dir.path(), async |client| {
+        let config = source(dir.path(), "file=in/**\ntasks.max=4");
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let mut statuses = worker.statuses();
+        statuses.wait_for(|all| all[0].records == 40).await.unwrap();
+        // Into another directory and to another name: it is read by whom it was.
+        fs::rename(path("a", "app.log"), path("d", "old.log")).unwrap();
+        append(&path("d", "old.log"), &numbered(10, 1));
+        statuses.wait_for(|all| all[0].records >= 41).await.unwrap();
+        append(&path("b", "app.log"), &numbered(110, 1));
+        statuses.wait_for(|all| all[0].records >= 42).await.unwrap();
+        worker.shutdown().await.unwrap();
+        let mut lines = values(&*client, "t").await;
+        lines.sort_by_key(|line| line[5..].parse::<usize>().unwrap());
+        let mut expected = [numbered(0, 11), numbered(100, 11)].concat();
+        expected.extend([numbered(200, 10), numbered(300, 10)].concat());
+        assert_eq!(lines, expected);
+    });
+}
+
+#[test]
 fn new_files_are_seen_at_once() {
     let dir = tempfile::tempdir().unwrap();
     fs::create_dir_all(dir.path().join("in")).unwrap();

@@ -16,8 +16,11 @@ pub mod providers;
 pub mod settings;
 pub mod topics;
 
+use std::any::Any;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 pub use keys::{ConfigKey, KeyFamily, KeyType, Presence, Value};
 pub use settings::Settings;
@@ -65,6 +68,17 @@ pub struct ConnectorConfig {
     ignored: Vec<String>,
     creation: TopicCreation,
     topics: TopicChoice,
+    common: Common,
+}
+
+/// What the tasks of a connector share that run in one process.
+#[derive(Clone, Default)]
+struct Common(Arc<OnceLock<Arc<dyn Any + Send + Sync>>>);
+
+impl fmt::Debug for Common {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Common")
+    }
 }
 
 /// Checks the properties of the connector `name`, all of them, and tells every problem at once.
@@ -147,6 +161,7 @@ fn check_all(
         ignored,
         creation,
         topics: topics?,
+        common: Common::default(),
     })
 }
 
@@ -236,6 +251,13 @@ impl ConnectorConfig {
 
     pub fn plugin(&self) -> &'static Plugin {
         self.plugin
+    }
+
+    /// What all tasks of this connector in this process have in common: made for the first that
+    /// asks, and the same for those that come later, also after a restart.
+    pub(crate) fn common<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        let common = self.common.0.get_or_init(|| Arc::new(make())).clone();
+        common.downcast().expect("a plugin asks for one thing alone")
     }
 
     /// One warning that names the keys that were accepted and do nothing here.

@@ -33,6 +33,7 @@ use super::open::{Counts, Holds, Open, Piece, Read, ReadOptions, Taken};
 use super::pattern::{Found, Pattern};
 use super::position::Position;
 use super::rotation;
+use super::share::Share;
 use super::tail::{Filled, TailError, Went, io_error, open, went};
 use crate::offsets::SourcePartition;
 
@@ -47,13 +48,11 @@ const READS_PER_FILL: usize = 16;
 /// A file that was not written for so long is not being copied.
 const COPYING: Duration = Duration::from_secs(2);
 
-/// Which files are this one's; there may be others that share the work.
-pub type Share = Box<dyn Fn(&Path) -> bool + Send>;
-
 /// Files being followed.
 pub struct Directory {
     pattern: Pattern,
     options: ReadOptions,
+    /// There may be others that share the work.
     share: Share,
     texts: Vec<Text>,
     /// The text that is being read.
@@ -283,7 +282,7 @@ impl Directory {
         self.scan_due = false;
         let root = self.pattern.root();
         let mut found = self.pattern.list().map_err(io_error(root, "list its files"))?;
-        found.retain(|file| (self.share)(&file.path));
+        self.share.retain(&mut found);
         found.sort_by_key(|file| file.metadata.modified().ok());
         let ids: HashSet<FileId> = found.iter().map(|file| FileId::of(&file.metadata)).collect();
         let inodes: HashSet<u64> = ids.iter().map(|id| id.inode).collect();

@@ -1,16 +1,15 @@
 //! What the file source reads, in any of its ways, and how far that is.
 
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::directory::{Directory, Share};
+use super::directory::Directory;
 use super::open::{Counts, Piece, ReadOptions, Taken};
 use super::pattern::Pattern;
 use super::position::Position;
-use super::rotation;
+use super::share::Share;
 use super::stdin::Stdin;
 use super::tail::{Filled, Tail, TailError};
 use super::whole::{Content, Which, Whole, WholeOptions};
@@ -56,15 +55,6 @@ fn has_begun(
     by_others || stored.contains_key(&begun((task, tasks)))
 }
 
-/// Which files a task of so many has: all names that rotation gives a file belong to the same one.
-fn share((task, tasks): (usize, usize)) -> Share {
-    Box::new(move |path: &Path| {
-        let mut hasher = DefaultHasher::new();
-        rotation::family(path).file_name().hash(&mut hasher);
-        hasher.finish() % tasks as u64 == task as u64
-    })
-}
-
 impl Input {
     pub fn tail(
         path: PathBuf,
@@ -83,13 +73,16 @@ impl Input {
         options: ReadOptions,
         stored: &BTreeMap<SourcePartition, SourceOffset>,
         part: (usize, usize),
+        share: Share,
     ) -> Input {
         let base = pattern.root().to_owned();
-        let share = share(part);
+        // What there is comes first; what cannot be listed will be said when it is looked for.
+        share.retain(&mut pattern.list().unwrap_or_default());
         let known = stored.iter().filter_map(|(partition, offset)| {
             let path = base.join(offset.0.get("path")?.as_str()?);
             let position = Position::from_json(&offset.0)?;
-            share(&path).then(|| (partition.clone(), (path, position)))
+            let inode = position.identity.map(|(id, _)| id.inode);
+            share.has(&path, inode).then(|| (partition.clone(), (path, position)))
         });
         let (known, begun) = (known.collect(), has_begun(stored, part));
         let directory = Box::new(Directory::new(pattern, options, known, begun, share));
@@ -101,6 +94,7 @@ impl Input {
         options: WholeOptions,
         stored: &BTreeMap<SourcePartition, SourceOffset>,
         part: (usize, usize),
+        share: Share,
     ) -> Input {
         let taken = stored.iter().filter_map(|(partition, offset)| {
             let partition = partition.to_json();
@@ -108,7 +102,6 @@ impl Input {
             Some((name.to_owned(), Content::from_json(&offset.0)?))
         });
         let begun = has_begun(stored, part);
-        let share = share(part);
         let whole = Box::new(Whole::new(which, options, taken.collect(), begun, share));
         Input::Whole { whole, part }
     }

@@ -2,7 +2,8 @@
 //!
 //! - [`source`]: lines, rows or whole files into a topic, by one [`input`]: [`tail`] follows one
 //!   file and [`mod@directory`] all that a [`pattern`] names (their rules stand there), [`whole`]
-//!   takes files as they are, [`stdin`] what comes through a pipe. [`watch`] wakes it.
+//!   takes files as they are, [`stdin`] what comes through a pipe. [`watch`] wakes it; [`share`]
+//!   is what one of several tasks has.
 //! - [`open`]: one open file, cut into pieces; [`mod@csv`]: what a row is; [`compression`]: gzip
 //!   and zstd; [`rotation`]: what it does to names; [`position`]: what is stored; [`identity`]:
 //!   which file it is.
@@ -31,6 +32,7 @@ mod pattern;
 mod position;
 mod rotation;
 mod rows;
+mod share;
 mod sidecar;
 mod sink;
 mod source;

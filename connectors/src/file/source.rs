@@ -14,6 +14,7 @@ use super::delimiter;
 use super::input::{Input, Item};
 use super::open::{Framing, Piece, ReadOptions, Taken};
 use super::pattern::Pattern;
+use super::share::{Agreement, Share};
 use super::stdin::{self, Stdin};
 use super::tail::Filled;
 use super::watch::{FileWatch, Watched};
@@ -54,7 +55,8 @@ struct SourceSettings {
     unpack: bool,
     tick: Duration,
     /// Which task this is, of how many.
-    share: (usize, usize),
+    part: (usize, usize),
+    agreement: Arc<Agreement>,
 }
 
 /// The source of one file's records, or of many files'.
@@ -124,7 +126,7 @@ pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
 }
 
 impl FileSource {
-    fn new(config: &ConnectorConfig, share: (usize, usize)) -> FileSource {
+    fn new(config: &ConnectorConfig, part: (usize, usize)) -> FileSource {
         let format = match config.text("format") {
             "json" => Format::Json,
             "csv" => Format::Csv {
@@ -158,7 +160,8 @@ impl FileSource {
             start_at_end: config.text("start") == "end",
             unpack: config.settings().flag("decompress"),
             tick: Duration::from_millis(config.integer("poll.interval.ms") as u64),
-            share,
+            part,
+            agreement: config.common(|| Agreement::new(part.1)),
         };
         FileSource { settings, started: None }
     }
@@ -196,6 +199,12 @@ impl SourceSettings {
         };
         let wake = Wake::Files(FileWatch::new(watched, self.tick));
         let stored = context.offsets();
+        let (task, tasks) = self.part;
+        let share = match (tasks, context.is_alone()) {
+            (1, _) => Share::All,
+            (_, true) => Share::Agreed { task, agreement: self.agreement.clone() },
+            (_, false) => Share::Named { task, tasks },
+        };
         let input = match (self.format, pattern) {
             (Format::Whole, pattern) => {
                 let options = WholeOptions {
@@ -206,9 +215,9 @@ impl SourceSettings {
                     unpack: self.unpack,
                 };
                 let which = pattern.map_or_else(|| Which::One(self.path.clone()), Which::Many);
-                Input::whole(which, options, stored, self.share)
+                Input::whole(which, options, stored, self.part, share)
             }
-            (_, Some(pattern)) => Input::directory(pattern, options, stored, self.share),
+            (_, Some(pattern)) => Input::directory(pattern, options, stored, self.part, share),
             (_, None) => Input::tail(self.path.clone(), &self.filename, options, stored),
         };
         Ok((input, wake))

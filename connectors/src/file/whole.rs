@@ -16,6 +16,7 @@ use tracing::warn;
 use super::compression::{Compression, Unpacker};
 use super::open::Counts;
 use super::pattern::{Found, Pattern};
+use super::share::Share;
 use super::tail::{Filled, TailError, io_error};
 
 /// A file that was not written for so long is complete.
@@ -63,7 +64,7 @@ pub struct WholeOptions {
 pub struct Whole {
     which: Which,
     options: WholeOptions,
-    share: super::directory::Share,
+    share: Share,
     taken: BTreeMap<String, Content>,
     changed: Vec<(String, Option<Content>)>,
     begun: bool,
@@ -84,7 +85,7 @@ impl Whole {
         options: WholeOptions,
         taken: BTreeMap<String, Content>,
         begun: bool,
-        share: super::directory::Share,
+        share: Share,
     ) -> Whole {
         let (changed, counts) = (Vec::new(), Counts::default());
         Whole { which, options, share, taken, changed, begun, just_begun: false, counts }
@@ -94,7 +95,7 @@ impl Whole {
     /// are no more.
     pub fn fill(&mut self, mut take: impl FnMut(&str, &[u8]) -> bool) -> Result<Filled, TailError> {
         let (mut found, root) = self.list()?;
-        found.retain(|file| (self.share)(&file.path));
+        self.share.retain(&mut found);
         if found.is_empty() && self.options.until_end && self.taken.is_empty() {
             let path = match &self.which {
                 Which::One(path) => path.clone(),
@@ -249,7 +250,7 @@ mod tests {
 
     fn whole(dir: &Path, options: WholeOptions, taken: BTreeMap<String, Content>) -> Whole {
         let pattern = Pattern::new(dir).unwrap().unwrap();
-        Whole::new(Which::Many(pattern), options, taken, false, Box::new(|_| true))
+        Whole::new(Which::Many(pattern), options, taken, false, Share::All)
     }
 
     fn drain(whole: &mut Whole) -> Vec<(String, String)> {

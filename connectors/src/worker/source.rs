@@ -133,7 +133,8 @@ async fn start(setup: &TaskSetup, task: &mut dyn SourceTask) -> Result<Commits, 
     let client = setup.client.clone();
     let until_end = setup.options.until_end;
     let creation = setup.config.topic_creation().clone();
-    task.start(&SourceContext { client, stored, until_end, creation }).await?;
+    let alone = setup.gate.is_none();
+    task.start(&SourceContext { client, stored, until_end, alone, creation }).await?;
     setup.reporter.state(ConnectorState::Running);
     Ok(Commits { producer, offsets, open: None })
 }

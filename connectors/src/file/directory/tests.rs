@@ -57,8 +57,7 @@ impl Fixture {
 
     fn open_with(&self, options: ReadOptions, stored: &Stored, begun: bool) -> Directory {
         let pattern = Pattern::new(&self.path("*")).unwrap().unwrap();
-        let mut directory =
-            Directory::new(pattern, options, stored.clone(), begun, Box::new(|_| true));
+        let mut directory = Directory::new(pattern, options, stored.clone(), begun, Share::All);
         directory.copying = Duration::ZERO;
         directory
     }
