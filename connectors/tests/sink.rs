@@ -357,6 +357,25 @@ fn files_are_complete_in_time_without_more_records() {
 }
 
 #[test]
+fn a_stop_in_order_completes_files_and_nothing_is_written_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let properties = "connector.class=file-sink\ndirectory=out\ntopics=t";
+    for number in 0..3 {
+        process(dir.path(), async |client| {
+            produce(&*client, "t", 0, &numbered(number * 10, 10)).await;
+            let config = connector(dir.path(), "out", properties);
+            let worker = Worker::start(client.clone(), vec![config], options(false));
+            reaches(&worker, "out", ConnectorState::CaughtUp).await;
+            worker.shutdown().await.unwrap();
+            let files = complete_files(dir.path());
+            assert_eq!(files.len(), number + 1);
+            let lines: Vec<&str> = files.iter().flat_map(|(_, text)| text.lines()).collect();
+            assert_eq!(lines, numbered(0, number * 10 + 10));
+        });
+    }
+}
+
+#[test]
 fn topics_that_match_are_read_those_too_that_come_later() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("out.txt");

@@ -15,6 +15,7 @@
 //! journal and never lead it.
 //!
 //! What is rolled is bounded by size, time, records and the number of files that are open at once.
+//! A stop in order rolls what there is.
 //!
 //! Files of columns are among them, one for each schema that records come with, so that two which
 //! take turns do not end each other's files. Records without a schema share the columns of their

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use broker::ids::{Offset, TopicPartition};
 use parquet::basic::{Compression, GzipLevel, ZstdLevel};
 use tokio::time::Instant;
+use tracing::warn;
 
 use super::blocking::Blocking;
 use super::layout::{Layout, TimeStep};
@@ -277,6 +278,16 @@ impl SinkTask for FileSink {
             parts.run(move |parts| parts.close(&partitions)).await;
         }
         Ok(())
+    }
+
+    /// What was put is to be seen once the worker is gone. The group's offsets lag behind then,
+    /// which does no harm: the directory knows its own.
+    async fn stop(&mut self) {
+        if let Some(Opened::Directory(parts)) = &mut self.opened
+            && let Err(error) = parts.run(Parts::finish).await
+        {
+            warn!("files are not complete, their records will be written again: {error}");
+        }
     }
 }
 
