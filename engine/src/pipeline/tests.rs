@@ -118,6 +118,15 @@ commit_interval = 100
 }
 
 #[test]
+fn a_key_of_connect_that_begins_another_one_is_to_be_quoted() {
+    let text = "[connectors.file]\ntopic = \"t\"\ntopic.creation.default.partitions = 2\n";
+    let expected = expect![[r#"
+        3:1 [topic] cannot extend value of type string with a dotted key | not TOML from here | help: write all of the key in quotes: "topic.creation.default.partitions" = …
+    "#]];
+    check_mistakes("a.toml", text, expected);
+}
+
+#[test]
 fn all_mistakes_of_toml_queries_come_at_once() {
     let text = r#"
 [sources.flights]

@@ -41,7 +41,15 @@ fn parse<'t>(file: &'t SourceFile, mistakes: &mut Mistakes) -> Spanned<DeTable<'
         let range = error.span().unwrap_or(0..0);
         let span = mistakes.span(&range);
         let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
-        mistakes.push(Diagnostic::error(message, span).label("not TOML from here"));
+        let is_extended = message.contains("with a dotted key");
+        let mut mistake = Diagnostic::error(message, span).label("not TOML from here");
+        // Connect has keys that are one thing and begin others.
+        let rest = file.text.get(range.start..).unwrap_or_default();
+        let key = rest.split(['=', '\n']).next().unwrap_or_default().trim();
+        if is_extended && !key.is_empty() {
+            mistake = mistake.help(format!("write all of the key in quotes: \"{key}\" = …"));
+        }
+        mistakes.push(mistake);
     }
     variables::expand_table(document.get_mut(), &variables::of_process, mistakes);
     document
