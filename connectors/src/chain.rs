@@ -16,6 +16,7 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::config::ConnectorConfig;
+use crate::convert::json::JsonConverter;
 use crate::convert::{Converter, ConverterSettings, Part};
 use crate::data::{ConnectRecord, DataError, Header, SchemaAndValue, Text};
 use crate::transforms::{Outcome, Step};
@@ -53,6 +54,20 @@ impl WrittenRecord {
 
     pub fn value(&self) -> Option<&[u8]> {
         self.has_value.then_some(&self.value)
+    }
+
+    /// The parts to fill anew: key and value, of which none is there yet.
+    pub(crate) fn begin(&mut self) -> (&mut Vec<u8>, &mut Vec<u8>) {
+        (self.has_key, self.has_value) = (false, false);
+        self.key.clear();
+        self.value.clear();
+        self.headers.clear();
+        (&mut self.key, &mut self.value)
+    }
+
+    /// Which of the parts are there.
+    pub(crate) fn end(&mut self, has_key: bool, has_value: bool) {
+        (self.has_key, self.has_value) = (has_key, has_value);
     }
 
     /// About what it takes.
@@ -132,6 +147,17 @@ impl Chain {
     /// Whether bytes and text come through as they are.
     pub fn passes_bytes(&self) -> bool {
         self.passes_bytes
+    }
+
+    /// The converters of keys and values, where a source may write JSON by itself: both are of
+    /// JSON, and nothing changes the record before.
+    pub(crate) fn json(&mut self) -> Option<(&mut JsonConverter, &mut JsonConverter)> {
+        match (&mut self.converters.key, &mut self.converters.value) {
+            (Converter::Json(key), Converter::Json(value)) if self.steps.is_empty() => {
+                Some((key, value))
+            }
+            _ => None,
+        }
     }
 
     /// Transforms a record and writes its bytes to `out`. `None`: a transform has dropped it.

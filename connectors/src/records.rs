@@ -13,6 +13,7 @@ use broker::ids::TopicPartition;
 use broker::record::BatchBuilder;
 
 use crate::chain::{Chain, WrittenRecord};
+use crate::convert::json::JsonConverter;
 use crate::data::{ConnectRecord, Schema, SchemaAndValue, Text, Value};
 use crate::errors::ErrorPolicy;
 use crate::offsets::{SourceOffset, SourcePartition};
@@ -95,7 +96,9 @@ impl SourceRecords {
         let from = record.topic.clone();
         let mut written = std::mem::take(&mut self.written);
         match self.chain.write(record, &mut written) {
-            Ok(Some(record)) => self.append_written(record, &mut written),
+            Ok(Some(ConnectRecord { topic, partition, timestamp_ms, .. })) => {
+                self.append_written(&topic, partition, timestamp_ms, &mut written);
+            }
             Ok(None) => {}
             Err(error) => match self.errors.tolerate(&error, &format!("record for '{from}'")) {
                 Ok(()) => self.skipped += 1,
@@ -105,17 +108,42 @@ impl SourceRecords {
         self.written = written;
     }
 
-    fn append_written(&mut self, record: ConnectRecord, written: &mut WrittenRecord) {
-        let timestamp_ms = record.timestamp_ms.unwrap_or_else(crate::clock::now_ms);
-        let ConnectRecord { topic, partition, .. } = record;
+    /// Adds a record that `write` makes of the converters, where a source may write JSON by itself
+    /// ([`Chain::json`]). `None`: it may not. An error leaves nothing behind.
+    pub(crate) fn append_json<E>(
+        &mut self,
+        topic: &Text,
+        write: impl FnOnce(&mut JsonConverter, &mut JsonConverter, &mut WrittenRecord) -> Result<(), E>,
+    ) -> Option<Result<(), E>> {
+        let (key, value) = self.chain.json()?;
+        if self.failure.is_some() {
+            return Some(Ok(()));
+        }
+        let mut written = std::mem::take(&mut self.written);
+        let outcome = write(key, value, &mut written);
+        if outcome.is_ok() {
+            self.append_written(topic, None, None, &mut written);
+        }
+        self.written = written;
+        Some(outcome)
+    }
+
+    fn append_written(
+        &mut self,
+        topic: &Text,
+        partition: Option<i32>,
+        timestamp_ms: Option<i64>,
+        written: &mut WrittenRecord,
+    ) {
+        let timestamp_ms = timestamp_ms.unwrap_or_else(crate::clock::now_ms);
         // Those that wait must not be overtaken by others of their topic.
-        match self.topics.get(&topic) {
+        match self.topics.get(topic) {
             Some(known) if self.waiting.is_empty() => {
                 let known = known.clone();
                 self.append_bytes(&known, timestamp_ms, partition, written);
             }
             _ => {
-                let record = std::mem::take(written);
+                let (topic, record) = (topic.clone(), std::mem::take(written));
                 self.gathered_bytes += record.size();
                 self.waiting.push(Waiting { topic, partition, timestamp_ms, record });
             }

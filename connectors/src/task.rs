@@ -32,7 +32,8 @@
 //!
 //! A worker drives a [`SourceTask`] by turns: [`poll`](SourceTask::poll) for what is at hand,
 //! commit, [`wait`](SourceTask::wait) for more. While the worker is busy writing, nothing is
-//! polled: that is the back pressure. It drives a [`SinkTask`] by [`put`](SinkTask::put) and, now
+//! polled, or no more than fits into memory where the task [polls
+//! ahead](SourceTask::polls_ahead): that is the back pressure. It drives a [`SinkTask`] by [`put`](SinkTask::put) and, now
 //! and then, [`flush`](SinkTask::flush).
 
 use std::collections::BTreeMap;
@@ -80,6 +81,13 @@ pub trait SourceTask: Send {
         _offsets: &[(SourcePartition, SourceOffset)],
     ) -> Result<(), TaskError> {
         Ok(())
+    }
+
+    /// Whether, after the last poll, it may be polled again while what it gave is still being
+    /// committed. What [`committed`](SourceTask::committed) then names is durable, but not what
+    /// was polled since.
+    fn polls_ahead(&self) -> bool {
+        false
     }
 
     /// Ends in order, once nothing more is asked of it. A task that fails, or whose worker is

@@ -36,8 +36,10 @@ impl Decimal {
     /// The same number with that scale, unless digits other than 0 would be lost.
     pub fn rescaled(&self, scale: i32) -> Option<Decimal> {
         let more = i64::from(scale) - i64::from(self.scale);
-        if more.abs() > EXPONENT_MAX {
-            return None;
+        match more {
+            0 => return Some(self.clone()),
+            _ if more.abs() > EXPONENT_MAX => return None,
+            _ => {}
         }
         let factor = BigInt::from(10).pow(more.unsigned_abs() as u32);
         let unscaled = match more >= 0 {

@@ -21,10 +21,12 @@ use super::events::{
     EventSchemas, InTransaction, Operation, Origin, SnapshotMarker, link_keys, tombstone,
 };
 use super::incremental::watch::Watch;
+use super::json_events::{Around, JsonEvents, Rows};
 use super::lsn::Lsn;
 use super::pgoutput::{self, Begin, DecodeError, LogicalMessage, Message, OldRow, Relation, Row};
-use super::table::{Image, RowError, Table};
+use super::table::{Image, RowError, Table, WriteError};
 use crate::data::{ConnectRecord, Text, Value};
+use crate::records::SourceRecords;
 
 /// What a message is named that tells nothing, and is written so that the log moves.
 pub const WATERMARK_PREFIX: &str = "millstream.watermark";
@@ -67,6 +69,18 @@ pub enum Step {
         relation: u32,
         error: RowError,
     },
+}
+
+/// Where events go.
+pub struct Events<'a> {
+    pub records: &'a mut Vec<ConnectRecord>,
+    /// The short way, for those that need no values: at once, before what is in `records` then.
+    pub json: Option<Json<'a>>,
+}
+
+pub struct Json<'a> {
+    pub events: &'a mut JsonEvents,
+    pub out: &'a mut SourceRecords,
 }
 
 /// The state between two messages.
@@ -136,8 +150,9 @@ impl Changes {
         lsn: Lsn,
         bytes: &Bytes,
         now_us: i64,
-        out: &mut Vec<ConnectRecord>,
+        events: &mut Events<'_>,
     ) -> Result<Step, ChangesError> {
+        let out = &mut *events.records;
         let message = pgoutput::decode(bytes.clone());
         let message = message.map_err(|error| ChangesError::Decode { lsn, error })?;
         match message {
@@ -153,7 +168,7 @@ impl Changes {
             Message::Logical(message) if !message.transactional => {
                 self.lone_message(message, now_us, out);
             }
-            change => return self.change(lsn, change, now_us, out),
+            change => return self.change(lsn, change, now_us, events),
         }
         Ok(Step::Done)
     }
@@ -210,20 +225,24 @@ impl Changes {
         lsn: Lsn,
         message: Message,
         now_us: i64,
-        out: &mut Vec<ConnectRecord>,
+        events: &mut Events<'_>,
     ) -> Result<Step, ChangesError> {
         let Some(mut transaction) = self.transaction.take() else {
             return Err(ChangesError::OutsideTransaction { lsn, message: "change" });
         };
         let again = transaction.old || transaction.messages < transaction.skip;
-        let before = out.len();
+        let before = events.records.len();
         let signal = self.watch.see(&message, &self.tables, transaction.begin.xid);
-        let step = self.events_of(lsn, message, &mut transaction, now_us, out);
+        // What is only counted must not be written.
+        let json = events.json.as_mut().filter(|_| !again);
+        let json = json.map(|json| Json { events: &mut *json.events, out: &mut *json.out });
+        let mut now = Events { records: &mut *events.records, json };
+        let step = self.events_of(lsn, message, &mut transaction, now_us, &mut now);
         if matches!(step, Ok(Step::Done)) {
             transaction.messages += 1;
             if again {
                 // Counted for the transaction's end, and written before.
-                out.truncate(before);
+                events.records.truncate(before);
             } else {
                 self.watch.signals.extend(signal);
                 self.position.partly = Some((transaction.begin.commit_lsn, transaction.messages));
@@ -240,25 +259,25 @@ impl Changes {
         message: Message,
         transaction: &mut Transaction,
         now_us: i64,
-        out: &mut Vec<ConnectRecord>,
+        events: &mut Events<'_>,
     ) -> Result<Step, ChangesError> {
         let (relation, done) = match message {
             Message::Insert { relation, new } => {
                 let table = self.known(lsn, relation)?;
-                (relation, self.insert(lsn, table, &new, transaction, now_us, out))
+                (relation, self.insert(lsn, table, &new, transaction, now_us, events))
             }
             Message::Update { relation, old, new } => {
                 let table = self.known(lsn, relation)?;
-                (relation, self.update(lsn, table, old, &new, transaction, now_us, out))
+                (relation, self.update(lsn, table, old, &new, transaction, now_us, events))
             }
             Message::Delete { relation, old } => {
                 let table = self.known(lsn, relation)?;
-                (relation, self.delete(lsn, table, &old, transaction, now_us, out))
+                (relation, self.delete(lsn, table, &old, transaction, now_us, events))
             }
             Message::Truncate { relations, .. } => {
                 let tables = relations.into_iter().map(|relation| self.known(lsn, relation));
                 for table in tables.collect::<Result<Vec<_>, _>>()? {
-                    self.truncate(lsn, table, transaction, now_us, out);
+                    self.truncate(lsn, table, transaction, now_us, events.records);
                 }
                 return Ok(Step::Done);
             }
@@ -271,7 +290,8 @@ impl Changes {
                 let place = self.place(transaction, &Text::from_static("message"));
                 let LogicalMessage { prefix, content, .. } = message;
                 let place = place.as_ref();
-                out.push(self.schemas.message(&prefix, content, &origin, place, now_us));
+                let record = self.schemas.message(&prefix, content, &origin, place, now_us);
+                events.records.push(record);
                 return Ok(Step::Done);
             }
             _ => return Ok(Step::Done),
@@ -292,14 +312,16 @@ impl Changes {
         new: &Row,
         transaction: &mut Transaction,
         now_us: i64,
-        out: &mut Vec<ConnectRecord>,
+        events: &mut Events<'_>,
     ) -> Result<(), RowError> {
-        if !table.chosen {
+        let operation = Operation::Create;
+        let rows = Rows { before: None, after: Some((new, None)) };
+        if !table.chosen || self.write(lsn, table, operation, rows, transaction, now_us, events)? {
             return Ok(());
         }
         let after = table.row(new, None, Image::Whole)?;
-        let operation = Operation::Create;
-        self.push(lsn, table, operation, (Value::Null, after), transaction, now_us, out);
+        let values = (Value::Null, after);
+        self.push(lsn, table, operation, values, transaction, now_us, events.records);
         Ok(())
     }
 
@@ -312,12 +334,19 @@ impl Changes {
         new: &Row,
         transaction: &mut Transaction,
         now_us: i64,
-        out: &mut Vec<ConnectRecord>,
+        events: &mut Events<'_>,
     ) -> Result<(), RowError> {
-        if !table.chosen {
+        let full = old.as_ref().filter(|old| !old.key_only).map(|old| &old.row);
+        let before = full.map(|row| (row, Image::Whole));
+        let rows = Rows { before, after: Some((new, full)) };
+        let same_key = old.as_ref().is_none_or(|old| table.same_key(&old.row, new));
+        if !table.chosen
+            || (same_key
+                && self.write(lsn, table, Operation::Update, rows, transaction, now_us, events)?)
+        {
             return Ok(());
         }
-        let full = old.as_ref().filter(|old| !old.key_only).map(|old| &old.row);
+        let out = &mut *events.records;
         let after = table.row(new, full, Image::Whole)?;
         let before = match &old {
             Some(old) => Some(table.row(&old.row, None, image(old))?),
@@ -353,14 +382,16 @@ impl Changes {
         old: &OldRow,
         transaction: &mut Transaction,
         now_us: i64,
-        out: &mut Vec<ConnectRecord>,
+        events: &mut Events<'_>,
     ) -> Result<(), RowError> {
-        if !table.chosen {
+        let operation = Operation::Delete;
+        let rows = Rows { before: Some((&old.row, image(old))), after: None };
+        if !table.chosen || self.write(lsn, table, operation, rows, transaction, now_us, events)? {
             return Ok(());
         }
         let before = table.row(&old.row, None, image(old))?;
-        let operation = Operation::Delete;
-        self.push(lsn, table, operation, (before, Value::Null), transaction, now_us, out);
+        let values = (before, Value::Null);
+        self.push(lsn, table, operation, values, transaction, now_us, events.records);
         Ok(())
     }
 
@@ -377,6 +408,44 @@ impl Changes {
         }
         let values = (Value::Null, Value::Null);
         self.push(lsn, table, Operation::Truncate, values, transaction, now_us, out);
+    }
+
+    /// Writes the event of a change as JSON, with what belongs behind it, where that may be.
+    /// `false`: nothing was written.
+    #[expect(clippy::too_many_arguments, reason = "the event's parts, and what it is put into")]
+    fn write(
+        &self,
+        lsn: Lsn,
+        table: &Arc<Table>,
+        operation: Operation,
+        rows: Rows<'_>,
+        transaction: &mut Transaction,
+        now_us: i64,
+        events: &mut Events<'_>,
+    ) -> Result<bool, RowError> {
+        let Some(Json { events: json, out }) = &mut events.json else { return Ok(false) };
+        if self.config.skipped.contains(operation.code()) {
+            return Ok(false);
+        }
+        let origin = self.origin(lsn, Some(transaction));
+        let around = Around { table, operation, origin: &origin, now_us };
+        let place = || self.place(transaction, &table.collection_name);
+        let written = out.append_json(&table.topic, |key, value, out| {
+            json.change(&around, rows, place, (key, value), out)
+        });
+        match written {
+            Some(Ok(())) => {}
+            Some(Err(WriteError::Row(error))) => return Err(error),
+            // Converters tell what they cannot write, and what then becomes of it is settled.
+            Some(Err(WriteError::Data(_))) | None => return Ok(false),
+        }
+        let keyed = table.key_schema().is_some();
+        if operation == Operation::Delete && self.config.tombstones && keyed {
+            // The same key was written before.
+            let _ =
+                out.append_json(&table.topic, |key, _, out| json.tombstone(table, rows, key, out));
+        }
+        Ok(true)
     }
 
     /// Adds the event of a change, with what belongs behind it.

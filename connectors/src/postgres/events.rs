@@ -150,7 +150,11 @@ impl TableSchemas {
     }
 }
 
-/// Names of the fields by which a change of a key is told.
+/// Fields of `source` that have the place in the log.
+pub const SEQUENCE: &str = "sequence";
+pub const LSN: &str = "lsn";
+
+/// Names of the headers by which a change of a key is told.
 const NEW_KEY_HEADER: Text = Text::from_static("__debezium.newkey");
 const OLD_KEY_HEADER: Text = Text::from_static("__debezium.oldkey");
 
@@ -233,6 +237,11 @@ impl EventSchemas {
     }
 
     fn source(&self, origin: &Origin, schema: &Text, table: &Text) -> Value {
+        Value::structure(self.source_struct(origin, schema, table))
+    }
+
+    /// Where an event comes from. [`SEQUENCE`] ends with the place in the log, and [`LSN`] is it.
+    pub fn source_struct(&self, origin: &Origin, schema: &Text, table: &Text) -> Struct {
         let optional = |lsn: Option<i64>| lsn.map_or(Value::Null, Value::Int64);
         let mut digits = itoa::Buffer::new();
         let mut sequence = String::with_capacity(48);
@@ -247,7 +256,7 @@ impl EventSchemas {
         sequence.push_str(digits.format(origin.lsn.0));
         sequence.push_str("\"]");
         let replicated = origin.replicated_from.as_ref();
-        Value::structure(Struct::with_values(
+        Struct::with_values(
             &self.source,
             vec![
                 Value::String(self.version.clone()),
@@ -267,7 +276,7 @@ impl EventSchemas {
                 replicated.map_or(Value::Null, |(name, _)| Value::String(name.clone())),
                 optional(replicated.map(|(_, lsn)| lsn.as_i64())),
             ],
-        ))
+        )
     }
 
     fn block(&self, place: Option<&InTransaction>) -> Value {
@@ -462,13 +471,13 @@ fn source_schema() -> Schema {
         .field("ts_ms", Schema::int64())
         .field("snapshot", snapshot)
         .field("db", Schema::string())
-        .field("sequence", Schema::optional_string())
+        .field(SEQUENCE, Schema::optional_string())
         .field("ts_us", Schema::optional_int64())
         .field("ts_ns", Schema::optional_int64())
         .field("schema", Schema::string())
         .field("table", Schema::string())
         .field("txId", Schema::optional_int64())
-        .field("lsn", Schema::optional_int64())
+        .field(LSN, Schema::optional_int64())
         .field("xmin", Schema::optional_int64())
         .field("origin", Schema::optional_string())
         .field("origin_lsn", Schema::optional_int64())

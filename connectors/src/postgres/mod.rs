@@ -9,7 +9,8 @@
 //!
 //! - [`wire`]: the connection; [`pgoutput`]: what the stream says; [`lsn`]: where in the log.
 //! - [`types`]: each type as a schema and values; [`catalog`]: what the database says of its
-//!   tables; [`table`]: a table with its schemas; [`events`]: the records.
+//!   tables; [`table`]: a table with its schemas; [`events`]: the records, and [`json_events`]: the
+//!   short way to their JSON.
 //! - [`changes`]: the stream turned into events; [`snapshot`]: the rows that are there.
 //! - [`incremental`]: tables read again while changes stream, on request.
 //! - [`server`]: identity, publication, slot; [`opening`]: what to go on with; [`offset`]: what is
@@ -33,6 +34,7 @@ pub mod config;
 pub mod error;
 pub mod events;
 pub mod incremental;
+pub mod json_events;
 mod keys;
 pub mod lsn;
 pub mod offset;

@@ -266,4 +266,4 @@ fn logical(body: &mut Body) -> Result<LogicalMessage, Malformed> {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::catalog;
-use super::changes::{Changes, Step, WATERMARK_PREFIX};
+use super::changes::{Changes, Events, Json, Step, WATERMARK_PREFIX};
 use super::config::{PostgresConfig, SnapshotMode};
 use super::error::SourceError;
 use super::events::EventSchemas;
@@ -23,6 +23,7 @@ use super::incremental::channel::{Channel, Told};
 use super::incremental::run::{Hurry, Place};
 use super::incremental::signal;
 use super::incremental::watch::Watch;
+use super::json_events::JsonEvents;
 use super::lsn::Lsn;
 use super::offset::{self, StoredPosition};
 use super::opening::{self, Opened};
@@ -69,6 +70,9 @@ struct Running {
     /// `snapshot.mode = always` holds for the start, not for each new connection.
     snapshot_wanted: bool,
     records: Vec<ConnectRecord>,
+    json: JsonEvents,
+    /// Whether all that the last poll gave came from the stream.
+    streamed: bool,
 }
 
 enum Phase {
@@ -112,7 +116,6 @@ impl SourceTask for PostgresSource {
         });
         self.running = Some(Running {
             channel,
-            schemas,
             types: TypeCatalog::default(),
             durable: stored.position.done,
             offered: stored.clone(),
@@ -126,6 +129,9 @@ impl SourceTask for PostgresSource {
             heartbeat_due: config.heartbeat.interval.map(|_| now),
             snapshot_wanted,
             records: Vec::new(),
+            json: JsonEvents::new(schemas.clone()),
+            streamed: false,
+            schemas,
             config,
         });
         Ok(())
@@ -133,6 +139,7 @@ impl SourceTask for PostgresSource {
 
     async fn poll(&mut self, out: &mut SourceRecords) -> Result<Polled, TaskError> {
         let running = self.running()?;
+        running.streamed = matches!(running.phase, Phase::Streaming(_));
         let polled = running.poll(out).await;
         // Also where it failed: what was handed over before is to be committed with its offset.
         running.offer(out);
@@ -165,6 +172,13 @@ impl SourceTask for PostgresSource {
             streaming.failed = streaming.send_status(running.durable, false).await.err();
         }
         Ok(())
+    }
+
+    /// What was opened is stored before it is used, and the end of a snapshot before the stream.
+    fn polls_ahead(&self) -> bool {
+        self.running
+            .as_ref()
+            .is_some_and(|running| running.streamed && matches!(running.phase, Phase::Streaming(_)))
     }
 
     fn out_of_reach(&self) -> bool {
@@ -283,7 +297,7 @@ impl Running {
                 }
                 Received::Data { start, bytes } => {
                     streaming.incremental.stirred();
-                    self.take(start, bytes, now).await?;
+                    self.take(start, bytes, now, out).await?;
                     for record in self.records.drain(..) {
                         out.append_record(record);
                     }
@@ -303,11 +317,19 @@ impl Running {
     }
 
     /// Takes one message of the stream, and makes tables known where it asks for them.
-    async fn take(&mut self, lsn: Lsn, bytes: bytes::Bytes, now: i64) -> Result<(), SourceError> {
+    async fn take(
+        &mut self,
+        lsn: Lsn,
+        bytes: bytes::Bytes,
+        now: i64,
+        out: &mut SourceRecords,
+    ) -> Result<(), SourceError> {
         loop {
             let Phase::Streaming(streaming) = &mut self.phase else { return Ok(()) };
             streaming.received = streaming.received.max(lsn);
-            match streaming.changes.take(lsn, &bytes, now, &mut self.records)? {
+            let json = Some(Json { events: &mut self.json, out });
+            let mut events = Events { records: &mut self.records, json };
+            match streaming.changes.take(lsn, &bytes, now, &mut events)? {
                 Step::Done => return Ok(()),
                 Step::Define(relation) => return self.define(lsn, &relation).await,
                 Step::Loosen { relation, error } => self.loosen(lsn, relation, error)?,

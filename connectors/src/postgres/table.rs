@@ -10,7 +10,8 @@ use super::config::PostgresConfig;
 use super::events::EventSchemas;
 use super::pgoutput::{Field, Relation, ReplicaIdentity, Row};
 use super::types::{BadValue, Reader, TypeCatalog};
-use crate::data::{Schema, SchemaAndValue, SchemaBuilder, Struct, Text, Value};
+use crate::convert::json::write::{Writer, write_string};
+use crate::data::{DataError, Schema, SchemaAndValue, SchemaBuilder, Struct, Text, Value};
 
 /// Everything about one table that its events need.
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub struct Table {
 #[derive(Clone, Debug)]
 struct Column {
     name: String,
+    /// `"name":`
+    json_name: Vec<u8>,
     /// `None`: the column is left out.
     reader: Option<Reader>,
     placeholder: Option<Value>,
@@ -42,6 +45,17 @@ struct Column {
     optional: bool,
     /// Whether an old row that is a key alone has it.
     in_identity: bool,
+}
+
+impl Column {
+    fn reader(&self) -> &Reader {
+        self.reader.as_ref().expect("fields have readers")
+    }
+}
+
+enum Cell<'a> {
+    Text(&'a Bytes),
+    Value(Value),
 }
 
 #[derive(Clone, Debug)]
@@ -72,6 +86,15 @@ pub enum RowProblem {
     NotANumber,
     #[error("a row of {found} columns in a table of {expected}")]
     Columns { found: usize, expected: usize },
+}
+
+/// Why a row cannot be written as JSON.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    #[error(transparent)]
+    Row(#[from] RowError),
+    #[error(transparent)]
+    Data(#[from] DataError),
 }
 
 /// How to take values that are not there.
@@ -156,8 +179,12 @@ impl Table {
             if reader.is_some() {
                 fields.push(index);
             }
+            let mut json_name = Vec::new();
+            write_string(&column.name, &mut json_name);
+            json_name.push(b':');
             columns.push(Column {
                 name: column.name.clone(),
+                json_name,
                 placeholder: reader.as_ref().and_then(|reader| reader.placeholder(placeholder)),
                 optional: reader.as_ref().is_none_or(|reader| reader.schema().is_optional()),
                 in_identity: identity.get(column.name.as_str()).copied().unwrap_or(false),
@@ -167,8 +194,7 @@ impl Table {
         let full_name = format!("{}.{}.{}", config.prefix, info.schema, info.name);
         let field = |index: &usize| {
             let column: &Column = &columns[*index];
-            let reader = column.reader.as_ref().expect("fields have readers");
-            (Text::from(column.name.as_str()), reader.schema().clone())
+            (Text::from(column.name.as_str()), column.reader().schema().clone())
         };
         let row_schema = structure(fields.iter().map(field))
             .name(format!("{full_name}.Value"))
@@ -206,37 +232,109 @@ impl Table {
 
     /// Reads a row. Large values that were not changed are taken from `old` where it has them.
     pub fn row(&self, row: &Row, old: Option<&Row>, image: Image) -> Result<Value, RowError> {
-        let expected = self.columns.len();
-        if row.0.len() != expected {
-            let problem = RowProblem::Columns { found: row.0.len(), expected };
-            return Err(self.failed("*", problem));
-        }
+        self.check_width(row)?;
         let mut values = Vec::with_capacity(self.fields.len());
         for index in &self.fields {
             let column = &self.columns[*index];
-            let field = match (&row.0[*index], old.and_then(|old| old.0.get(*index))) {
-                (Field::Unchanged, Some(from_old @ Field::Text(_))) => from_old,
-                (field, _) => field,
-            };
-            values.push(self.value(column, field, image)?);
+            values.push(match self.cell(*index, row, old, image)? {
+                Cell::Text(text) => self.read(column, column.reader(), text)?,
+                Cell::Value(value) => value,
+            });
         }
         Ok(Value::structure(Struct::with_values(&self.row_schema, values)))
     }
 
-    fn value(&self, column: &Column, field: &Field, image: Image) -> Result<Value, RowError> {
-        let reader = column.reader.as_ref().expect("fields have readers");
+    /// Writes a row as the JSON that a converter makes of what [`row`](Table::row) reads.
+    pub(crate) fn write_row(
+        &self,
+        row: &Row,
+        old: Option<&Row>,
+        image: Image,
+        writer: &Writer,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WriteError> {
+        self.check_width(row)?;
+        self.write_fields(&self.fields, row, old, image, writer, out)
+    }
+
+    /// The same of the key alone, where the table [has one](Table::key_schema).
+    pub(crate) fn write_key(
+        &self,
+        row: &Row,
+        old: Option<&Row>,
+        image: Image,
+        writer: &Writer,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WriteError> {
+        self.check_width(row)?;
+        let columns = self.key.as_ref().map_or(&[][..], |key| &key.columns);
+        self.write_fields(columns, row, old, image, writer, out)
+    }
+
+    fn write_fields(
+        &self,
+        fields: &[usize],
+        row: &Row,
+        old: Option<&Row>,
+        image: Image,
+        writer: &Writer,
+        out: &mut Vec<u8>,
+    ) -> Result<(), WriteError> {
+        out.push(b'{');
+        for (nth, index) in fields.iter().enumerate() {
+            let column = &self.columns[*index];
+            if nth > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(&column.json_name);
+            let reader = column.reader();
+            let value = match self.cell(*index, row, old, image)? {
+                Cell::Text(text) if reader.write_json(text, writer, out) => continue,
+                Cell::Text(text) => self.read(column, reader, text)?,
+                Cell::Value(value) => value,
+            };
+            writer.value(Some(reader.schema()), &value, out)?;
+        }
+        out.push(b'}');
+        Ok(())
+    }
+
+    fn check_width(&self, row: &Row) -> Result<(), RowError> {
+        let (found, expected) = (row.0.len(), self.columns.len());
+        match found == expected {
+            true => Ok(()),
+            false => Err(self.failed("*", RowProblem::Columns { found, expected })),
+        }
+    }
+
+    /// What stands in a column: the text to read, or the value in place of one.
+    fn cell<'a>(
+        &self,
+        index: usize,
+        row: &'a Row,
+        old: Option<&'a Row>,
+        image: Image,
+    ) -> Result<Cell<'a>, RowError> {
+        let column = &self.columns[index];
+        let reader = column.reader();
         let unknown = || match (column.optional, reader.schema().default()) {
             (true, _) => Value::Null,
             (false, Some(default)) => default.clone(),
             (false, None) => reader.nothing(),
         };
-        match field {
-            Field::Text(text) => self.read(column, reader, text),
-            Field::Unchanged => Ok(column.placeholder.clone().unwrap_or_else(unknown)),
-            Field::Null if column.optional => Ok(Value::Null),
-            Field::Null if image == Image::KeyOnly && !column.in_identity => Ok(unknown()),
-            Field::Null => Err(self.failed(&column.name, RowProblem::Null)),
-        }
+        Ok(match (&row.0[index], old.and_then(|old| old.0.get(index))) {
+            (Field::Text(text), _) | (Field::Unchanged, Some(Field::Text(text))) => {
+                Cell::Text(text)
+            }
+            (Field::Unchanged, _) => {
+                Cell::Value(column.placeholder.clone().unwrap_or_else(unknown))
+            }
+            (Field::Null, _) if column.optional => Cell::Value(Value::Null),
+            (Field::Null, _) if image == Image::KeyOnly && !column.in_identity => {
+                Cell::Value(unknown())
+            }
+            (Field::Null, _) => return Err(self.failed(&column.name, RowProblem::Null)),
+        })
     }
 
     fn read(&self, column: &Column, reader: &Reader, text: &Bytes) -> Result<Value, RowError> {
@@ -283,6 +381,20 @@ impl Table {
         };
         let values = key.columns.iter().map(at).collect();
         SchemaAndValue::new(&key.schema, Value::structure(Struct::with_values(&key.schema, values)))
+    }
+
+    /// The key's schema, where the table has a key.
+    pub fn key_schema(&self) -> Option<&Schema> {
+        self.key.as_ref().map(|key| &key.schema)
+    }
+
+    /// Whether two rows are sure to have the same key: its texts are the same.
+    pub fn same_key(&self, one: &Row, other: &Row) -> bool {
+        let columns = self.key.as_ref().map_or(&[][..], |key| &key.columns);
+        columns.iter().all(|at| match (one.0.get(*at), other.0.get(*at)) {
+            (Some(Field::Text(one)), Some(Field::Text(other))) => one == other,
+            _ => false,
+        })
     }
 
     fn failed(&self, column: &str, problem: RowProblem) -> RowError {

@@ -5,8 +5,18 @@
 //! been open for the commit interval or holds [`TRANSACTION_BYTES_MAX`]. A task that takes over,
 //! after a crash or elsewhere, fences the one before by the transactional id and aborts what that
 //! left open, before it reads the offsets.
+//!
+//! ```text
+//! poll ─► transaction 2, in memory ─┐ once 1 is durable
+//! poll ─► transaction 1 ─► commit ──┴─► committed(offsets of 1)
+//! ```
+//!
+//! A task that [polls ahead](SourceTask::polls_ahead) goes on while its last transaction is being
+//! made durable; one commit is under way at a time, and what comes meanwhile goes together into
+//! the next. Any other task is polled only when all it gave is durable.
 
-use broker::client::{NewTopic, Producer, ProducerOptions};
+use broker::client::{ClientError, Committing, NewTopic, PipelinedProducer, ProducerOptions};
+use futures::FutureExt as _;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
@@ -14,7 +24,7 @@ use super::{Ended, TaskSetup};
 use crate::chain::Chain;
 use crate::clock;
 use crate::errors::ErrorPolicy;
-use crate::offsets::OffsetsTopic;
+use crate::offsets::{OffsetsTopic, SourceOffset, SourcePartition};
 use crate::records::SourceRecords;
 use crate::status::ConnectorState;
 use crate::task::{OutgoingBatch, Polled, SourceContext, SourceTask, TaskError, Topic};
@@ -22,16 +32,21 @@ use crate::topics;
 
 /// Size at which a transaction is committed although there is more at hand.
 const TRANSACTION_BYTES_MAX: usize = 32 << 20;
+/// What waits in memory for the transaction before it to be committed.
+const QUEUED_BYTES_MAX: u32 = 8 << 20;
 
 pub(super) async fn run(
     setup: TaskSetup,
     mut task: Box<dyn SourceTask>,
 ) -> Result<Ended, TaskError> {
-    let commits = tokio::select! {
+    let mut commits = tokio::select! {
         () = setup.stop.cancelled() => return Ok(Ended::Stopped),
         started = start(&setup, &mut *task) => started?,
     };
-    let ended = turns(&setup, &mut *task, commits).await?;
+    let ended = turns(&setup, &mut *task, &mut commits).await;
+    // What failed is taken back here, and what is not committed.
+    commits.producer.close().await;
+    let ended = ended?;
     task.stop().await;
     Ok(ended)
 }
@@ -39,22 +54,27 @@ pub(super) async fn run(
 async fn turns(
     setup: &TaskSetup,
     task: &mut dyn SourceTask,
-    mut commits: Commits,
+    commits: &mut Commits,
 ) -> Result<Ended, TaskError> {
     let errors = ErrorPolicy::new(&setup.config, setup.task);
     let mut attempts = errors.attempts();
     let mut records = SourceRecords::new(Chain::new(&setup.config), errors);
     loop {
+        commits.see(setup, task).await?;
         setup.activity.begin();
         let polled = task.poll(&mut records).await;
         if let Some(failure) = records.take_failure() {
-            commits.give_up(setup).await;
             return Err(failure);
         }
         find_topics(setup, &mut records).await?;
         let (bytes, skipped) = records.take_counts();
-        let more = matches!(polled, Ok(Polled::More)) && !setup.stop.is_cancelled();
-        let moved = commits.take(setup, task, &mut records, more).await;
+        let pace = match &polled {
+            _ if setup.stop.is_cancelled() => Pace::Last,
+            Ok(Polled::More) => Pace::More,
+            Ok(Polled::Drained) => Pace::Drained,
+            Ok(Polled::End) | Err(_) => Pace::Last,
+        };
+        let moved = commits.take(setup, task, &mut records, pace).await;
         let polled = match polled {
             Ok(polled) => polled,
             // What the task has to say comes first: a commit may have failed in its wake.
@@ -72,28 +92,54 @@ async fn turns(
                 _ => return Err(error),
             },
         };
-        if !task.out_of_reach() {
-            setup.activity.end();
-        }
         attempts.succeeded();
         let moved = moved?;
-        let state = match polled {
-            Polled::More => ConnectorState::Running,
-            Polled::Drained if task.out_of_reach() => ConnectorState::Running,
-            Polled::Drained | Polled::End => ConnectorState::CaughtUp,
-        };
-        setup.reporter.progress(state, moved, bytes, skipped, task.remaining_bytes());
+        if !task.out_of_reach() && commits.is_settled() {
+            setup.activity.end();
+        }
+        let (state, left) = (commits.state(task, polled), task.remaining_bytes());
+        setup.reporter.progress(state, moved, bytes, skipped, left);
         if polled == Polled::End {
             return Ok(Ended::Finished);
         }
         if setup.stop.is_cancelled() {
             return Ok(Ended::Stopped);
         }
-        if polled == Polled::Drained {
-            tokio::select! {
-                () = setup.stop.cancelled() => return Ok(Ended::Stopped),
-                waited = task.wait() => waited?,
+        if polled == Polled::Drained && !wait(setup, task, commits, &mut records).await? {
+            return Ok(Ended::Stopped);
+        }
+    }
+}
+
+/// Waits until there may be more to poll, and sees to commits meanwhile. `false`: it is to stop,
+/// and all is committed.
+async fn wait(
+    setup: &TaskSetup,
+    task: &mut dyn SourceTask,
+    commits: &mut Commits,
+    records: &mut SourceRecords,
+) -> Result<bool, TaskError> {
+    loop {
+        let done = tokio::select! {
+            () = setup.stop.cancelled() => None,
+            done = commits.done() => Some(done),
+            waited = task.wait() => return waited.map(|()| true),
+        };
+        let (stop, pace) = match done {
+            Some(done) => {
+                commits.committed(setup, task, done).await?;
+                (false, Pace::Drained)
             }
+            None => (true, Pace::Last),
+        };
+        let moved = commits.take(setup, task, records, pace).await?;
+        if !task.out_of_reach() && commits.is_settled() {
+            setup.activity.end();
+        }
+        let (state, left) = (commits.state(task, Polled::Drained), task.remaining_bytes());
+        setup.reporter.progress(state, moved, 0, 0, left);
+        if stop {
+            return Ok(false);
         }
     }
 }
@@ -136,14 +182,27 @@ async fn start(setup: &TaskSetup, task: &mut dyn SourceTask) -> Result<Commits, 
     let alone = setup.gate.is_none();
     task.start(&SourceContext { client, stored, until_end, alone, creation }).await?;
     setup.reporter.state(ConnectorState::Running);
-    Ok(Commits { producer, offsets, open: None })
+    let producer = PipelinedProducer::new(producer, QUEUED_BYTES_MAX);
+    Ok(Commits { producer, offsets, open: None, under_way: None })
+}
+
+/// What comes after what was gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// There is more to poll at once.
+    More,
+    /// There is nothing to poll for now.
+    Drained,
+    /// Nothing is polled until all is durable.
+    Last,
 }
 
 /// Sends and commits what a task has gathered.
 struct Commits {
-    producer: Box<dyn Producer>,
+    producer: PipelinedProducer,
     offsets: OffsetsTopic,
     open: Option<OpenTransaction>,
+    under_way: Option<UnderWay>,
 }
 
 struct OpenTransaction {
@@ -151,63 +210,62 @@ struct OpenTransaction {
     bytes: usize,
 }
 
+/// A commit that is being made durable.
+struct UnderWay {
+    commit: Committing,
+    offsets: Vec<(SourcePartition, SourceOffset)>,
+}
+
 impl Commits {
-    /// Takes what was gathered, and commits if it is time. Returns the records taken. On an
-    /// error the transaction is taken back.
+    /// Takes what was gathered, and commits if it is time. Returns the records taken. After an
+    /// error nothing more is committed.
     async fn take(
         &mut self,
         setup: &TaskSetup,
         task: &mut dyn SourceTask,
         records: &mut SourceRecords,
-        more: bool,
+        pace: Pace,
     ) -> Result<u64, TaskError> {
-        let result = self.try_take(setup, task, records, more).await;
-        if result.is_err() {
-            self.give_up(setup).await;
+        let ahead = task.polls_ahead();
+        let mut moved = 0;
+        if self.open.is_some() || !records.is_empty() {
+            let interval = setup.options.commit_interval;
+            self.open.get_or_insert_with(|| OpenTransaction { since: Instant::now(), bytes: 0 });
+            moved += self.send(setup, records.take_full()).await?;
+            let due = self.open.as_ref().is_some_and(|open| {
+                open.since.elapsed() >= interval || open.bytes >= TRANSACTION_BYTES_MAX
+            });
+            let now = match pace {
+                Pace::More => due,
+                // Otherwise it goes as soon as the commit before it is done.
+                Pace::Drained => due || !ahead || self.under_way.is_none(),
+                Pace::Last => true,
+            };
+            if now {
+                self.settle(setup, task).await?;
+                moved += self.commit(setup, records).await?;
+            }
         }
-        result
+        if !ahead || pace == Pace::Last {
+            self.settle(setup, task).await?;
+        }
+        Ok(moved)
     }
 
-    /// Takes back what is not committed.
-    async fn give_up(&mut self, setup: &TaskSetup) {
-        if self.open.take().is_some()
-            && let Err(error) = self.producer.abort().await
-        {
-            // The next producer of this transactional id, or the timeout, will abort it.
-            warn!("connector '{}': transaction left open: {error}", setup.config.name());
-        }
-    }
-
-    async fn try_take(
+    /// Begins to commit all that was gathered.
+    async fn commit(
         &mut self,
         setup: &TaskSetup,
-        task: &mut dyn SourceTask,
         records: &mut SourceRecords,
-        more: bool,
     ) -> Result<u64, TaskError> {
-        if records.is_empty() && self.open.is_none() {
-            return Ok(0);
-        }
-        if self.open.is_none() {
-            self.producer.begin().await?;
-            self.open = Some(OpenTransaction { since: Instant::now(), bytes: 0 });
-        }
-        let mut moved = self.send(setup, records.take_full()).await?;
-        let due = self.open.as_ref().is_some_and(|open| {
-            open.since.elapsed() >= setup.options.commit_interval
-                || open.bytes >= TRANSACTION_BYTES_MAX
-        });
-        if more && !due {
-            return Ok(moved);
-        }
-        moved += self.send(setup, records.take_all()).await?;
+        let moved = self.send(setup, records.take_all()).await?;
         let offsets = records.take_offsets();
         for (to, batch) in self.offsets.batches(&offsets, clock::now_ms()) {
-            self.producer.send(&to, batch).await?;
+            self.producer.send(to, batch).await?;
         }
-        self.producer.commit(None).await?;
+        let commit = self.producer.commit(None, None).await?;
         self.open = None;
-        task.committed(&offsets).await?;
+        self.under_way = Some(UnderWay { commit, offsets });
         Ok(moved)
     }
 
@@ -223,8 +281,69 @@ impl Commits {
             if let Some(open) = &mut self.open {
                 open.bytes += batch.size();
             }
-            self.producer.send(&to, batch).await?;
+            self.producer.send(to, batch).await?;
         }
         Ok(records)
+    }
+
+    /// Waits for the commit that is under way; without one, for ever. Dropped and called again at
+    /// any time, until [`committed`](Commits::committed) has taken what came out.
+    async fn done(&mut self) -> Result<(), ClientError> {
+        match &mut self.under_way {
+            Some(under_way) => (&mut under_way.commit).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Tells the task what has become durable.
+    async fn committed(
+        &mut self,
+        setup: &TaskSetup,
+        task: &mut dyn SourceTask,
+        done: Result<(), ClientError>,
+    ) -> Result<(), TaskError> {
+        done?;
+        // What follows is another thing to be at.
+        setup.activity.end();
+        setup.activity.begin();
+        match self.under_way.take() {
+            Some(under_way) => task.committed(&under_way.offsets).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Takes note of a commit that is done, without waiting.
+    async fn see(&mut self, setup: &TaskSetup, task: &mut dyn SourceTask) -> Result<(), TaskError> {
+        match self.done().now_or_never() {
+            Some(done) => self.committed(setup, task, done).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits until no commit is under way.
+    async fn settle(
+        &mut self,
+        setup: &TaskSetup,
+        task: &mut dyn SourceTask,
+    ) -> Result<(), TaskError> {
+        if self.under_way.is_none() {
+            return Ok(());
+        }
+        let done = self.done().await;
+        self.committed(setup, task, done).await
+    }
+
+    /// Whether all that was handed over is durable.
+    fn is_settled(&self) -> bool {
+        self.open.is_none() && self.under_way.is_none()
+    }
+
+    fn state(&self, task: &dyn SourceTask, polled: Polled) -> ConnectorState {
+        match polled {
+            Polled::Drained | Polled::End if self.is_settled() && !task.out_of_reach() => {
+                ConnectorState::CaughtUp
+            }
+            _ => ConnectorState::Running,
+        }
     }
 }

@@ -12,7 +12,7 @@
 mod parse;
 mod read;
 mod schema;
-mod write;
+pub(crate) mod write;
 
 use std::collections::HashMap;
 
@@ -83,10 +83,23 @@ impl JsonConverter {
         if schema.is_none() && value.is_null() {
             return Ok(false);
         }
-        if !self.options.schemas {
-            self.writer.value(schema.as_ref(), value, out)?;
+        self.write_parts(schema.as_ref(), out, |writer, out| {
             // Text of a null where a schema allows one: Connect writes it so.
-            return Ok(true);
+            writer.value(schema.as_ref(), value, out)
+        })?;
+        Ok(true)
+    }
+
+    /// Appends a value of that schema, which `payload` writes as `write` would: for sources that
+    /// need no tree of values for it.
+    pub(crate) fn write_parts<E: From<DataError>>(
+        &mut self,
+        schema: Option<&Schema>,
+        out: &mut Vec<u8>,
+        payload: impl FnOnce(&Writer, &mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.options.schemas {
+            return payload(&self.writer, out);
         }
         out.extend_from_slice(b"{\"schema\":");
         match schema {
@@ -94,9 +107,9 @@ impl JsonConverter {
             Some(schema) => self.write_schema(schema, out)?,
         }
         out.extend_from_slice(b",\"payload\":");
-        self.writer.value(schema.as_ref(), value, out)?;
+        payload(&self.writer, out)?;
         out.push(b'}');
-        Ok(true)
+        Ok(())
     }
 
     fn write_schema(&mut self, schema: &Schema, out: &mut Vec<u8>) -> Result<(), DataError> {

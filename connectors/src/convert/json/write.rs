@@ -10,14 +10,14 @@ use crate::data::{DataError, Map, Schema, Struct, Type, Value};
 
 /// How values are written.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Writer {
+pub(crate) struct Writer {
     pub decimals: DecimalFormat,
     pub replace_null_with_default: bool,
 }
 
 impl Writer {
     /// Appends a value that is what `schema` says.
-    pub(super) fn value(
+    pub(crate) fn value(
         &self,
         schema: Option<&Schema>,
         value: &Value,
@@ -191,7 +191,7 @@ fn primitive(value: &Value, out: &mut Vec<u8>) {
     }
 }
 
-fn integer(number: impl itoa::Integer, out: &mut Vec<u8>) {
+pub(crate) fn integer(number: impl itoa::Integer, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
@@ -203,7 +203,7 @@ fn float(finite: bool, text: String, out: &mut Vec<u8>) {
     }
 }
 
-fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write_base64(bytes: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     let at = out.len();
     out.resize(at + bytes.len().div_ceil(3) * 4, 0);
@@ -220,7 +220,7 @@ fn has_escapes(bytes: &[u8]) -> bool {
 
 /// Appends a string in quotes, escaped as Jackson does: what must be, and letters beyond the
 /// first 65,536, as two halves. To the letter, since keys are compared by their bytes.
-pub(super) fn write_string(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn write_string(text: &str, out: &mut Vec<u8>) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     out.push(b'"');
     let bytes = text.as_bytes();

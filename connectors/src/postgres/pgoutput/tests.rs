@@ -5,7 +5,7 @@ use super::*;
 use crate::postgres::wire::frame::put_text;
 
 /// Writes what the server would: the decoder's opposite, kept apart from it.
-fn encode(message: &Message) -> Bytes {
+pub fn encode(message: &Message) -> Bytes {
     let mut out = BytesMut::new();
     match message {
         Message::Begin(begin) => {

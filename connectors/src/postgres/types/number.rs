@@ -14,6 +14,48 @@ pub fn parse<T: std::str::FromStr>(text: &[u8], problem: &'static str) -> Result
     parsed.ok_or_else(|| BadValue::new(text, problem))
 }
 
+/// Whether that is a whole number in the one form that it has: no zeros before it, and at most so
+/// many digits.
+pub fn is_plain_integer(text: &[u8], digits_max: usize) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let fits = (1..=digits_max).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    fits && (digits[0] != b'0' || text == b"0")
+}
+
+/// The unscaled number of a decimal with just so many digits after its point, if it is short.
+pub fn small_decimal(text: &[u8], scale: i32) -> Option<i128> {
+    /// As many as surely fit.
+    const DIGITS_MAX: usize = 38;
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let scale = usize::try_from(scale).ok()?;
+    let (whole, fraction) = match scale {
+        0 => (digits, &[][..]),
+        _ => {
+            let (whole, fraction) =
+                digits.split_at_checked(digits.len().checked_sub(scale + 1)?)?;
+            (whole, fraction.strip_prefix(b".")?)
+        }
+    };
+    let all = || whole.iter().chain(fraction);
+    let count = whole.len() + fraction.len();
+    if whole.is_empty() || count > DIGITS_MAX || !all().all(u8::is_ascii_digit) {
+        return None;
+    }
+    // Most numbers fit into a word, which is quicker.
+    let number = match count {
+        ..=18 => i128::from(all().fold(0_i64, |sum, digit| sum * 10 + i64::from(digit - b'0'))),
+        _ => all().fold(0_i128, |sum, digit| sum * 10 + i128::from(digit - b'0')),
+    };
+    Some(if digits.len() < text.len() { -number } else { number })
+}
+
+/// The fewest of a number's bytes, in two's complement and big-endian, that hold it.
+pub fn shortest(bytes: &[u8]) -> &[u8] {
+    let sign = if bytes.first().is_some_and(|byte| byte & 0x80 != 0) { 0xff } else { 0 };
+    let spare = bytes.windows(2).take_while(|pair| pair[0] == sign && (pair[1] ^ sign) & 0x80 == 0);
+    &bytes[spare.count()..]
+}
+
 /// A number with all its digits; nothing for NaN and the infinities, which no decimal is.
 pub fn decimal(text: &[u8]) -> Result<Option<Decimal>, BadValue> {
     match text {
@@ -149,7 +191,28 @@ mod tests {
 
     proptest! {
         #[test]
+        fn the_short_way_to_a_decimal_leads_where_the_long_one_does(
+            number: i128, digits in 0..40_u32, scale in 0..8_i32,
+        ) {
+            let number = number % 10_i128.checked_pow(digits).unwrap_or(i128::MAX);
+            let wanted = Decimal::new(number, scale);
+            let text = wanted.to_plain_string();
+            let long = decimal(text.as_bytes()).unwrap().unwrap();
+            prop_assert_eq!(&long, &wanted);
+            match small_decimal(text.as_bytes(), scale) {
+                Some(short) => {
+                    prop_assert_eq!(short, number);
+                    prop_assert_eq!(shortest(&short.to_be_bytes()), &wanted.to_bytes());
+                }
+                None => prop_assert!(text.len() > 38, "{}", text),
+            }
+            prop_assert_eq!(small_decimal(text.as_bytes(), scale + 1), None);
+            prop_assert!(is_plain_integer(text.as_bytes(), 99) == (scale == 0));
+        }
+
+        #[test]
         fn no_text_does_harm(text: Vec<u8>) {
+            let _ = (small_decimal(&text, 2), is_plain_integer(&text, 9), shortest(&text));
             let _ = (decimal(&text), money(&text), bits(&text), binary(&text, Binary::Bytes));
         }
     }

@@ -10,6 +10,8 @@ use super::nested::{self, Item};
 use super::number;
 use super::options::{Binary, Decimals, Hstore, Intervals, TimePrecision, TypeOptions, Unknown};
 use super::time::{self, Interval};
+use crate::convert::json::DecimalFormat;
+use crate::convert::json::write::{Writer, write_base64, write_string};
 use crate::data::{Decimal, Map, Schema, SchemaBuilder, Struct, Text, Type, Value};
 
 /// How the values of a column are read.
@@ -195,6 +197,36 @@ impl Reader {
                 item.array(nested::array(text, *delimiter, *depth)?)?
             }
         })
+    }
+
+    /// Appends a value as the JSON that `writer` makes of what [`read`](Reader::read) reads, where
+    /// there is a way that needs no value for it. `false`: nothing was written.
+    pub(crate) fn write_json(&self, text: &[u8], writer: &Writer, out: &mut Vec<u8>) -> bool {
+        let of_digits = |digits_max: usize, out: &mut Vec<u8>| {
+            let plain = number::is_plain_integer(text, digits_max);
+            if plain {
+                out.extend_from_slice(text);
+            }
+            plain
+        };
+        match &self.form {
+            Form::Boolean if text == b"t" => out.extend_from_slice(b"true"),
+            Form::Boolean if text == b"f" => out.extend_from_slice(b"false"),
+            // As many digits as fit for sure.
+            Form::Int16 => return of_digits(4, out),
+            Form::Int32 => return of_digits(9, out),
+            Form::Int64 => return of_digits(18, out),
+            Form::Text => match std::str::from_utf8(text) {
+                Ok(text) => write_string(text, out),
+                Err(_) => return false,
+            },
+            Form::Decimal { scale } if writer.decimals == DecimalFormat::Base64 => {
+                let Some(unscaled) = number::small_decimal(text, *scale) else { return false };
+                write_base64(number::shortest(&unscaled.to_be_bytes()), out);
+            }
+            _ => return false,
+        }
+        true
     }
 
     fn array(&self, items: Vec<Item>) -> Result<Value, BadValue> {

@@ -30,21 +30,57 @@ pub struct BadLength {
     pub length: u32,
 }
 
-/// Takes the next whole message off the buffer, if there is one.
-pub fn take(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Frame>, BadLength> {
-    let Some(header) = buffer.first_chunk::<HEADER>() else { return Ok(None) };
+/// The length of the first message, with its header; nothing while that has not come.
+fn first_len(bytes: &[u8], bytes_max: usize) -> Result<Option<usize>, BadLength> {
+    let Some(header) = bytes.first_chunk::<HEADER>() else { return Ok(None) };
     let kind = header[0];
     let length = u32::from_be_bytes([header[1], header[2], header[3], header[4]]);
     if length < 4 || length as usize > bytes_max {
         return Err(BadLength { kind, length });
     }
-    let whole = 1 + length as usize;
-    if buffer.len() < whole {
-        return Ok(None);
+    Ok(Some(1 + length as usize))
+}
+
+/// Takes the next whole message off the buffer, if there is one.
+pub fn take(buffer: &mut BytesMut, bytes_max: usize) -> Result<Option<Frame>, BadLength> {
+    match first_len(buffer, bytes_max)? {
+        Some(whole) if whole <= buffer.len() => Ok(Some(framed(buffer.split_to(whole).freeze()))),
+        _ => Ok(None),
     }
-    let mut frame = buffer.split_to(whole).freeze();
-    frame.advance(HEADER);
-    Ok(Some(Frame { kind, body: frame }))
+}
+
+/// Takes whole messages off the buffer, at least one if there is one, and no more of them than
+/// `wanted` bytes hold.
+pub fn take_many(
+    buffer: &mut BytesMut,
+    bytes_max: usize,
+    wanted: usize,
+) -> Result<BytesMut, BadLength> {
+    let mut end = 0;
+    loop {
+        match first_len(&buffer[end..], bytes_max) {
+            Ok(Some(whole))
+                if end + whole <= buffer.len() && (end == 0 || end + whole <= wanted) =>
+            {
+                end += whole;
+            }
+            // What comes before it counts.
+            Err(bad) if end == 0 => return Err(bad),
+            _ => return Ok(buffer.split_to(end)),
+        }
+    }
+}
+
+/// Takes the next message off whole ones.
+pub fn next(messages: &mut Bytes) -> Option<Frame> {
+    let whole = first_len(messages, usize::MAX).ok()??;
+    (whole <= messages.len()).then(|| framed(messages.split_to(whole)))
+}
+
+fn framed(mut whole: Bytes) -> Frame {
+    let kind = whole[0];
+    whole.advance(HEADER);
+    Frame { kind, body: whole }
 }
 
 /// Appends a message with the body that `write` appends.
@@ -142,6 +178,30 @@ mod tests {
     }
 
     #[test]
+    fn many_messages_are_taken_at_once_and_one_by_one_after_that() {
+        let mut buffer = BytesMut::new();
+        for number in 0..5u8 {
+            put(&mut buffer, number, |out| out.extend_from_slice(&[number; 10]));
+        }
+        buffer.extend_from_slice(b"D\0\0\0\x05");
+        let mut sizes = Vec::new();
+        let mut kinds = Vec::new();
+        loop {
+            let mut many = take_many(&mut buffer, 100, 40).unwrap().freeze();
+            sizes.push(many.len());
+            if many.is_empty() {
+                break;
+            }
+            kinds.extend(std::iter::from_fn(|| next(&mut many)).map(|frame| frame.kind));
+            assert!(many.is_empty());
+        }
+        assert_eq!((&sizes[..], &kinds[..]), (&[30, 30, 15, 0][..], &[0, 1, 2, 3, 4][..]));
+        buffer.extend_from_slice(&[7, b'X', 0, 0, 0, 1]);
+        assert_eq!(take_many(&mut buffer, 100, 1).unwrap().len(), 6, "larger than wanted");
+        assert_eq!(take_many(&mut buffer, 100, 40), Err(BadLength { kind: b'X', length: 1 }));
+    }
+
+    #[test]
     fn a_length_that_cannot_be_is_refused_before_it_is_waited_for() {
         let mut buffer = BytesMut::from(&b"D\0\0\0\x03"[..]);
         assert_eq!(take(&mut buffer, 100), Err(BadLength { kind: b'D', length: 3 }));
@@ -157,6 +217,18 @@ mod tests {
                 let mut body = Body(frame.body);
                 let _ = (body.text("a"), body.u16("b"), body.bytes(3, "c"), body.u64("d"));
             }
+            let mut one_by_one = BytesMut::from(&bytes[..]);
+            let mut at_once = one_by_one.clone();
+            while let Ok(mut many) = take_many(&mut at_once, 1 << 16, 20).map(BytesMut::freeze) {
+                if many.is_empty() {
+                    break;
+                }
+                while let Some(frame) = next(&mut many) {
+                    prop_assert_eq!(take(&mut one_by_one, 1 << 16), Ok(Some(frame)));
+                }
+                prop_assert!(many.is_empty());
+            }
+            prop_assert_eq!(at_once, one_by_one);
         }
     }
 }

@@ -8,7 +8,7 @@ use tokio::io::{
 };
 
 use super::error::{PgError, ServerError};
-use super::frame::{self, Frame, Malformed};
+use super::frame::{self, BadLength, Frame, Malformed};
 
 /// What is read from the socket at once.
 const READ_BYTES: usize = 128 << 10;
@@ -63,14 +63,20 @@ impl Incoming {
 
     /// The next message, if all of it has been read.
     pub fn buffered(&mut self, bytes_max: usize) -> Result<Option<Frame>, PgError> {
-        frame::take(&mut self.input, bytes_max).map_err(|bad| PgError::Protocol {
-            at: self.at.clone(),
-            reason: format!(
-                "a message {:?} of {} bytes, and {bytes_max} are taken",
-                char::from(bad.kind),
-                bad.length
-            ),
-        })
+        let taken = frame::take(&mut self.input, bytes_max);
+        taken.map_err(|bad| self.bad_length(bad, bytes_max))
+    }
+
+    /// Messages of which all has been read, up to so many bytes; none where there is none.
+    pub fn whole_messages(&mut self, bytes_max: usize, wanted: usize) -> Result<BytesMut, PgError> {
+        let taken = frame::take_many(&mut self.input, bytes_max, wanted);
+        taken.map_err(|bad| self.bad_length(bad, bytes_max))
+    }
+
+    fn bad_length(&self, BadLength { kind, length }: BadLength, bytes_max: usize) -> PgError {
+        let kind = char::from(kind);
+        let reason = format!("a message {kind:?} of {length} bytes, and {bytes_max} are taken");
+        PgError::Protocol { at: self.at.clone(), reason }
     }
 
     /// Reads once. What was read is in the buffer even if the caller is dropped.
@@ -88,21 +94,21 @@ impl Incoming {
     fn io(&self, error: io::Error) -> PgError {
         PgError::Io { at: self.at.clone(), error }
     }
+}
 
-    pub fn failed(&self, doing: &str, fields: &[u8]) -> PgError {
-        let error = Box::new(ServerError::parse(fields));
-        PgError::Server { at: self.at.clone(), doing: shortened(doing), error }
-    }
+pub(super) fn failed(at: &str, doing: &str, fields: &[u8]) -> PgError {
+    let error = Box::new(ServerError::parse(fields));
+    PgError::Server { at: at.to_owned(), doing: shortened(doing), error }
+}
 
-    pub fn malformed(&self, bad: Malformed) -> PgError {
-        PgError::Protocol { at: self.at.clone(), reason: bad.to_string() }
-    }
+pub(super) fn malformed(at: &str, bad: Malformed) -> PgError {
+    PgError::Protocol { at: at.to_owned(), reason: bad.to_string() }
+}
 
-    pub fn unexpected(&self, frame: &Frame, doing: &str) -> PgError {
-        let kind = char::from(frame.kind);
-        let reason = format!("a message {kind:?} while {}", shortened(doing));
-        PgError::Protocol { at: self.at.clone(), reason }
-    }
+pub(super) fn unexpected(at: &str, frame: &Frame, doing: &str) -> PgError {
+    let kind = char::from(frame.kind);
+    let reason = format!("a message {kind:?} while {}", shortened(doing));
+    PgError::Protocol { at: at.to_owned(), reason }
 }
 
 /// A statement as far as it helps to know which one it was.

@@ -335,15 +335,15 @@ impl Session {
     }
 
     fn failed(&self, doing: &str, fields: &[u8]) -> PgError {
-        self.incoming.failed(doing, fields)
+        halves::failed(&self.incoming.at, doing, fields)
     }
 
     fn malformed(&self, bad: Malformed) -> PgError {
-        self.incoming.malformed(bad)
+        halves::malformed(&self.incoming.at, bad)
     }
 
     fn unexpected(&self, frame: &Frame, doing: &str) -> PgError {
-        self.incoming.unexpected(frame, doing)
+        halves::unexpected(&self.incoming.at, frame, doing)
     }
 }
 

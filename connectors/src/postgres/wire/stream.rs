@@ -1,23 +1,26 @@
 //! A stream of changes: what comes is read ahead of who takes it.
 //!
 //! The server sends a row at a time and stops once the socket is full, which is some hundred rows.
-//! So a task of its own reads on while those before are being written, up to a bound.
+//! So a task of its own reads on while those before are being written, up to a bound. It looks for
+//! no more than where messages end: they are taken apart by who takes them, out of one buffer.
 
-use bytes::{BufMut as _, Bytes};
-use tokio::sync::mpsc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::error::PgError;
 use super::frame::{self, Body, Frame, Malformed, put};
-use super::halves::{Incoming, Outgoing};
+use super::halves::{self, Incoming, Outgoing};
 use super::session::EPOCH_2000_US;
 use crate::postgres::lsn::Lsn;
 
-/// Messages that are handed over at once, and how many such batches may wait: with the buffers
-/// that they are slices of, about 4 MB.
-const BATCH_MESSAGES: usize = 1_000;
-const BATCH_BYTES: usize = 128 << 10;
-const BATCHES_WAITING: usize = 24;
+/// What is handed over at once, save a single larger message,
+const CHUNK_BYTES: usize = 128 << 10;
+/// and what may wait for that.
+const WAITING_BYTES_MAX: usize = 3 << 20;
 
 /// What comes over a stream of changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,40 +34,61 @@ pub enum Received {
 /// A connection over which changes come in and positions go out.
 pub struct ChangeStream {
     outgoing: Outgoing,
-    batches: mpsc::Receiver<Result<Vec<Received>, PgError>>,
-    ready: std::vec::IntoIter<Received>,
-    failed: Option<PgError>,
+    waiting: Arc<Waiting>,
+    /// Whole messages.
+    ready: Bytes,
     /// Ends with the stream.
     _reader: JoinSet<()>,
 }
 
+/// What was read and not yet taken.
+#[derive(Debug, Default)]
+struct Waiting {
+    read: Mutex<Read>,
+    came: Notify,
+    room: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    /// Whole messages each.
+    chunks: VecDeque<BytesMut>,
+    bytes: usize,
+    /// Why nothing follows them.
+    end: Option<PgError>,
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, Read> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl ChangeStream {
     pub(super) fn new(incoming: Incoming, outgoing: Outgoing) -> ChangeStream {
-        let (sender, batches) = mpsc::channel(BATCHES_WAITING);
+        let waiting = Arc::new(Waiting::default());
         let mut reader = JoinSet::new();
-        reader.spawn(read(incoming, sender));
-        ChangeStream {
-            outgoing,
-            batches,
-            ready: Vec::new().into_iter(),
-            failed: None,
-            _reader: reader,
-        }
+        reader.spawn(read(incoming, waiting.clone()));
+        ChangeStream { outgoing, waiting, ready: Bytes::new(), _reader: reader }
     }
 
     /// What has come, without waiting.
     pub fn received_now(&mut self) -> Result<Option<Received>, PgError> {
         loop {
-            if let Some(received) = self.ready.next() {
-                return Ok(Some(received));
+            while let Some(frame) = frame::next(&mut self.ready) {
+                if let Some(received) = message(&self.outgoing.at, frame)? {
+                    return Ok(Some(received));
+                }
             }
-            if let Some(error) = self.failed.take() {
-                return Err(error);
-            }
-            match self.batches.try_recv() {
-                Ok(batch) => self.take(batch),
-                Err(mpsc::error::TryRecvError::Empty) => return Ok(None),
-                Err(mpsc::error::TryRecvError::Disconnected) => return Err(self.closed()),
+            let mut read = self.waiting.lock();
+            match read.chunks.pop_front() {
+                Some(chunk) => {
+                    read.bytes -= chunk.len();
+                    self.ready = chunk.freeze();
+                    drop(read);
+                    self.waiting.room.notify_one();
+                }
+                None => return read.end.take().map_or(Ok(None), Err),
             }
         }
     }
@@ -72,23 +96,16 @@ impl ChangeStream {
     /// Waits until there is something for [`received_now`](ChangeStream::received_now), be it an
     /// error. Dropped and called again at any time.
     pub async fn readable(&mut self) {
-        if self.ready.as_slice().is_empty() && self.failed.is_none() {
-            match self.batches.recv().await {
-                Some(batch) => self.take(batch),
-                None => self.failed = Some(self.closed()),
+        while self.ready.is_empty() {
+            {
+                let read = self.waiting.lock();
+                if !read.chunks.is_empty() || read.end.is_some() {
+                    return;
+                }
             }
+            // A permit is kept where something comes in between.
+            self.waiting.came.notified().await;
         }
-    }
-
-    fn take(&mut self, batch: Result<Vec<Received>, PgError>) {
-        match batch {
-            Ok(batch) => self.ready = batch.into_iter(),
-            Err(error) => self.failed = Some(error),
-        }
-    }
-
-    fn closed(&self) -> PgError {
-        PgError::Closed { at: self.outgoing.at.clone() }
     }
 
     /// Tells how far we are: what is before `durable` will never be asked for again.
@@ -112,45 +129,51 @@ impl ChangeStream {
 }
 
 /// Reads until the connection or whoever takes the changes ends.
-async fn read(mut incoming: Incoming, sender: mpsc::Sender<Result<Vec<Received>, PgError>>) {
+async fn read(mut incoming: Incoming, waiting: Arc<Waiting>) {
     loop {
-        let mut batch = Vec::new();
-        let outcome = gather(&mut incoming, &mut batch);
-        let empty = batch.is_empty();
-        if !empty && sender.send(Ok(batch)).await.is_err() {
-            return;
-        }
-        let outcome = match outcome {
-            Ok(()) if empty => incoming.read_more().await,
-            other => other,
+        let chunk = incoming.whole_messages(frame::MESSAGE_BYTES_MAX, CHUNK_BYTES);
+        let outcome = match chunk {
+            Ok(chunk) if chunk.is_empty() => incoming.read_more().await,
+            Ok(chunk) => {
+                hand_over(&waiting, chunk).await;
+                Ok(())
+            }
+            Err(error) => Err(error),
         };
         if let Err(error) = outcome {
-            // Where nobody listens any more it does not matter.
-            let _ = sender.send(Err(error)).await;
+            waiting.lock().end = Some(error);
+            waiting.came.notify_one();
             return;
         }
     }
 }
 
-/// Takes what was read, up to what makes a batch.
-fn gather(incoming: &mut Incoming, batch: &mut Vec<Received>) -> Result<(), PgError> {
-    let mut bytes = 0;
-    while batch.len() < BATCH_MESSAGES && bytes < BATCH_BYTES {
-        let Some(frame) = incoming.buffered(frame::MESSAGE_BYTES_MAX)? else { break };
-        bytes += frame.body.len();
-        batch.extend(message(incoming, frame)?);
+/// Puts a chunk behind those that wait, or to the last of them; then waits for room for another.
+async fn hand_over(waiting: &Waiting, chunk: BytesMut) {
+    {
+        let mut read = waiting.lock();
+        read.bytes += chunk.len();
+        match read.chunks.back_mut() {
+            // They lie side by side in memory, most often.
+            Some(last) if last.len() + chunk.len() <= CHUNK_BYTES => last.unsplit(chunk),
+            _ => read.chunks.push_back(chunk),
+        }
     }
-    Ok(())
+    waiting.came.notify_one();
+    while waiting.lock().bytes >= WAITING_BYTES_MAX {
+        waiting.room.notified().await;
+    }
 }
 
-fn message(incoming: &Incoming, frame: Frame) -> Result<Option<Received>, PgError> {
+fn message(at: &str, frame: Frame) -> Result<Option<Received>, PgError> {
+    const DOING: &str = "streaming changes";
     match frame.kind {
-        b'd' => stream_message(frame.body).map(Some).map_err(|bad| incoming.malformed(bad)),
-        b'E' => Err(incoming.failed("streaming changes", &frame.body)),
+        b'd' => stream_message(frame.body).map(Some).map_err(|bad| halves::malformed(at, bad)),
+        b'E' => Err(halves::failed(at, DOING, &frame.body)),
         b'S' | b'N' | b'A' => Ok(None),
         // The server has ended the stream: it is shutting down.
-        b'c' | b'C' | b'Z' => Err(PgError::Closed { at: incoming.at.clone() }),
-        _ => Err(incoming.unexpected(&frame, "streaming changes")),
+        b'c' | b'C' | b'Z' => Err(PgError::Closed { at: at.to_owned() }),
+        _ => Err(halves::unexpected(at, &frame, DOING)),
     }
 }
 
