@@ -51,8 +51,6 @@ const KEYS: &[(&str, Elsewhere)] = &[
     ("signal.poll.interval.ms", Elsewhere::NoMeaning),
     ("incremental.snapshot.allow.schema.changes", Elsewhere::NoMeaning),
     ("incremental.snapshot.watermarking.strategy", Elsewhere::NoMeaning),
-    ("column.mask.*", Elsewhere::NotYet("masked columns")),
-    ("column.truncate.*", Elsewhere::NotYet("truncated columns")),
     ("column.propagate.source.type", Elsewhere::NotYet("source types in schemas")),
     ("datatype.propagate.source.type", Elsewhere::NotYet("source types in schemas")),
     ("converters", Elsewhere::NotYet("custom converters")),

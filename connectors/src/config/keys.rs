@@ -5,6 +5,7 @@ use super::{ConfigProblem, Settings};
 /// One key of a plugin, declared once: validation and documentation both read this.
 #[derive(Clone, Copy, Debug)]
 pub struct ConfigKey {
+    /// A star in it stands for any text: `column.truncate.to.*.chars`.
     pub name: &'static str,
     pub key_type: KeyType,
     pub presence: Presence,
@@ -84,6 +85,13 @@ pub enum Value {
 const TOPIC_LEN_MAX: usize = 249;
 
 impl ConfigKey {
+    /// What the star of a key's name stands for in `full`: there may be several of that key.
+    pub(crate) fn part<'a>(&self, full: &'a str) -> Option<&'a str> {
+        let (before, after) = self.name.split_once('*')?;
+        let part = full.strip_prefix(before)?.strip_suffix(after)?;
+        (!part.is_empty()).then_some(part)
+    }
+
     /// Reads `text` as a value of this key.
     pub fn parse(&self, text: &str) -> Result<Value, ConfigProblem> {
         self.parse_as(self.name, text)

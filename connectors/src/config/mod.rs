@@ -414,7 +414,7 @@ fn check_unknown(
     for (name, text) in properties {
         let parts = ["key.converter.", "value.converter.", "header.converter."];
         let elsewhere = ["transforms.", "predicates."];
-        if plugin.keys().any(|key| key.name == name)
+        if plugin.keys().any(|key| key.name == name || key.part(name).is_some())
             || parts.iter().chain(&elsewhere).any(|prefix| name.starts_with(prefix))
             || is_of_family(name)
             || plugin.kind() == ConnectorKind::Source && creation::knows(name, properties)

@@ -6,7 +6,10 @@ use super::{ConfigKey, ConfigProblem, Presence, Value};
 
 /// Values of declared keys.
 #[derive(Clone, Debug, Default)]
-pub struct Settings(BTreeMap<&'static str, Value>);
+pub struct Settings(BTreeMap<&'static str, Value>, Vec<Starred>);
+
+/// A value of a key with a star in its name: the key, what stands for the star, and the value.
+type Starred = (&'static str, String, Value);
 
 impl Settings {
     /// Checks what the properties say of `keys`, each with `prefix` before its name, and puts
@@ -17,8 +20,16 @@ impl Settings {
         properties: &BTreeMap<String, String>,
         problems: &mut Vec<ConfigProblem>,
     ) -> Settings {
-        let mut values = BTreeMap::new();
+        let (mut values, mut starred) = (BTreeMap::new(), Vec::new());
         for key in keys {
+            for (full, text) in properties {
+                let own = full.strip_prefix(prefix).unwrap_or_default();
+                let Some(part) = key.part(own) else { continue };
+                match key.parse_as(full, text) {
+                    Ok(value) => starred.push((key.name, part.to_owned(), value)),
+                    Err(problem) => problems.push(problem),
+                }
+            }
             let full = format!("{prefix}{}", key.name);
             match (properties.get(&full), key.presence) {
                 (Some(text), _) => match key.parse_as(&full, text) {
@@ -38,7 +49,7 @@ impl Settings {
                 (None, Presence::Optional) => {}
             }
         }
-        Settings(values)
+        Settings(values, starred)
     }
 
     /// What `properties` say of `keys` alone, with the prefix, and of all else what stands here.
@@ -59,6 +70,12 @@ impl Settings {
             }
         }
         all
+    }
+
+    /// The values of a key with a star in its name, each with what stands for the star.
+    pub fn each(&self, key: &str) -> impl Iterator<Item = (&str, &Value)> {
+        let of_it = self.1.iter().filter(move |(name, _, _)| *name == key);
+        of_it.map(|(_, part, value)| (part.as_str(), value))
     }
 
     /// The value of `key`, or of its default.

@@ -24,7 +24,7 @@ use super::incremental::watch::Watch;
 use super::json_events::{Around, JsonEvents, Rows};
 use super::lsn::Lsn;
 use super::pgoutput::{self, Begin, DecodeError, LogicalMessage, Message, OldRow, Relation, Row};
-use super::table::{Image, RowError, Table, WriteError};
+use super::table::{Image, RowError, Table};
 use crate::data::{ConnectRecord, Text, Value};
 use crate::records::SourceRecords;
 
@@ -316,7 +316,7 @@ impl Changes {
     ) -> Result<(), RowError> {
         let operation = Operation::Create;
         let rows = Rows { before: None, after: Some((new, None)) };
-        if !table.chosen || self.write(lsn, table, operation, rows, transaction, now_us, events)? {
+        if !table.chosen || self.write(lsn, table, operation, rows, transaction, now_us, events) {
             return Ok(());
         }
         let after = table.row(new, None, Image::Whole)?;
@@ -342,7 +342,7 @@ impl Changes {
         let same_key = old.as_ref().is_none_or(|old| table.same_key(&old.row, new));
         if !table.chosen
             || (same_key
-                && self.write(lsn, table, Operation::Update, rows, transaction, now_us, events)?)
+                && self.write(lsn, table, Operation::Update, rows, transaction, now_us, events))
         {
             return Ok(());
         }
@@ -386,7 +386,7 @@ impl Changes {
     ) -> Result<(), RowError> {
         let operation = Operation::Delete;
         let rows = Rows { before: Some((&old.row, image(old))), after: None };
-        if !table.chosen || self.write(lsn, table, operation, rows, transaction, now_us, events)? {
+        if !table.chosen || self.write(lsn, table, operation, rows, transaction, now_us, events) {
             return Ok(());
         }
         let before = table.row(&old.row, None, image(old))?;
@@ -422,10 +422,10 @@ impl Changes {
         transaction: &mut Transaction,
         now_us: i64,
         events: &mut Events<'_>,
-    ) -> Result<bool, RowError> {
-        let Some(Json { events: json, out }) = &mut events.json else { return Ok(false) };
+    ) -> bool {
+        let Some(Json { events: json, out }) = &mut events.json else { return false };
         if self.config.skipped.contains(operation.code()) {
-            return Ok(false);
+            return false;
         }
         let origin = self.origin(lsn, Some(transaction));
         let around = Around { table, operation, origin: &origin, now_us };
@@ -433,11 +433,9 @@ impl Changes {
         let written = out.append_json(&table.topic, |key, value, out| {
             json.change(&around, rows, place, (key, value), out)
         });
-        match written {
-            Some(Ok(())) => {}
-            Some(Err(WriteError::Row(error))) => return Err(error),
-            // Converters tell what they cannot write, and what then becomes of it is settled.
-            Some(Err(WriteError::Data(_))) | None => return Ok(false),
+        // What is wrong with a row, the long way tells.
+        if !matches!(written, Some(Ok(()))) {
+            return false;
         }
         let keyed = table.key_schema().is_some();
         if operation == Operation::Delete && self.config.tombstones && keyed {
@@ -445,7 +443,7 @@ impl Changes {
             let _ =
                 out.append_json(&table.topic, |key, _, out| json.tombstone(table, rows, key, out));
         }
-        Ok(true)
+        true
     }
 
     /// Adds the event of a change, with what belongs behind it.

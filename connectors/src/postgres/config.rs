@@ -5,9 +5,13 @@ use std::time::Duration;
 use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
-use super::types::{Binary, Decimals, Hstore, Intervals, TimePrecision, TypeOptions, Unknown};
+use super::keys;
+use super::types::mask::{ALGORITHMS, Hash};
+use super::types::{
+    Binary, Decimals, Hstore, Intervals, Mask, TimePrecision, TypeOptions, Unknown,
+};
 use super::wire::target::{Ssl, SslMode, Target};
-use crate::config::{ConnectorConfig, Value};
+use crate::config::{ConfigProblem, ConnectorConfig, Settings, Value};
 use crate::data::Text;
 
 /// A property that only turns out wrong when it is looked at closely.
@@ -17,6 +21,8 @@ pub enum ConfigError {
     Pattern { key: &'static str, pattern: String, error: regex::Error },
     #[error("`{key}`: '{text}' must be `pattern:column,column`, several of them separated by `;`")]
     KeyColumns { key: &'static str, text: String },
+    #[error("`{key}`: {problem}")]
+    Mask { key: String, problem: String },
     #[error("`slot.name`: '{0}' may have lower-case letters, digits and `_` only, at most 63")]
     SlotName(String),
     #[error("`signal.enabled.channels`: signals come by `source` and `kafka`, not by '{0}'")]
@@ -37,6 +43,8 @@ pub struct PostgresConfig {
     pub tables: Selection,
     pub columns: Selection,
     pub key_columns: Vec<(Regex, Vec<String>)>,
+    /// By patterns of columns; the first that matches counts.
+    pub masks: Vec<(Vec<Regex>, Mask)>,
     pub types: TypeOptions,
     pub events: EventConfig,
     pub heartbeat: Heartbeat,
@@ -196,6 +204,7 @@ impl PostgresConfig {
                 names: filter(config, "column.include.list", "column.exclude.list")?,
             },
             key_columns: key_columns(config)?,
+            masks: masks(config.settings())?,
             types: type_options(config),
             events: EventConfig {
                 tombstones: flag("tombstones.on.delete"),
@@ -383,6 +392,53 @@ fn whole(key: &'static str, pattern: &str) -> Result<Regex, ConfigError> {
         pattern: pattern.to_owned(),
         error,
     })
+}
+
+/// The longest mask, and the longest text that is cut.
+const MASK_LEN_MAX: usize = 1 << 20;
+
+/// Which columns are masked or cut, what hides most first.
+fn masks(settings: &Settings) -> Result<Vec<(Vec<Regex>, Mask)>, ConfigError> {
+    let mut masks = Vec::new();
+    for (key, least) in [(keys::MASK_LENGTH, 0), (keys::MASK_HASH, 0), (keys::TRUNCATE, 1)] {
+        for (part, value) in settings.each(key) {
+            // A salt is a secret, so that key is not said in full.
+            let full = if key == keys::MASK_HASH { key.to_owned() } else { key.replace('*', part) };
+            let length = part.parse().ok().filter(|length| (least..=MASK_LEN_MAX).contains(length));
+            let mask = match key {
+                keys::MASK_LENGTH => length.map(Mask::Stars),
+                keys::TRUNCATE => length.map(Mask::Truncate),
+                _ => Hash::parse(part).map(Mask::Hash),
+            };
+            let Some(mask) = mask else {
+                let problem = match key {
+                    keys::MASK_HASH => format!(
+                        "a hash is called `column.mask.hash.v2.SHA-256.with.salt.SALT`, or the same \
+                         without `v2.`; known are {}",
+                        ALGORITHMS.map(|(name, _)| name).join(", ")
+                    ),
+                    _ => format!("'{part}' is no number from {least} to {MASK_LEN_MAX}"),
+                };
+                return Err(ConfigError::Mask { key: full, problem });
+            };
+            let Value::Text(list) = value else { continue };
+            masks.push((patterns(key, list)?, mask));
+        }
+    }
+    Ok(masks)
+}
+
+/// Finds mistakes that no key has by itself.
+pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
+    if let Err(error) = masks(settings) {
+        let key = match &error {
+            ConfigError::Mask { key, .. } => key.clone(),
+            ConfigError::Pattern { key, .. } => (*key).to_owned(),
+            _ => String::new(),
+        };
+        let message = error.to_string();
+        problems.push(ConfigProblem { key, value: None, message, help: None });
+    }
 }
 
 /// `pattern:column,column;pattern:column`

@@ -31,7 +31,8 @@ pub enum SourceError {
     #[error(
         "the server is on timeline {found}, and was on {stored}: it was promoted or restored. \
          Changes may be missing; start anew under another name and slot, or set \
-         `timeline.change = accept` if the slot was carried over"
+         `timeline.change = accept` if the slot was carried over; where it was not, \
+         `snapshot.mode = when_needed` beside that reads all tables anew"
     )]
     OtherTimeline { stored: u32, found: u32 },
     #[error(

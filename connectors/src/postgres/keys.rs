@@ -12,6 +12,11 @@ const fn key(
     ConfigKey { name, key_type, presence, doc, example }
 }
 
+/// Keys of which there may be several; the star stands for what differs.
+pub(super) const MASK_LENGTH: &str = "column.mask.with.*.chars";
+pub(super) const MASK_HASH: &str = "column.mask.hash.*";
+pub(super) const TRUNCATE: &str = "column.truncate.to.*.chars";
+
 const FLAG: KeyType = KeyType::OneOf(&["true", "false"]);
 const MILLIS: KeyType = KeyType::Integer { min: 0, max: 86_400_000 };
 use KeyType::{File, Integer, OneOf, Text};
@@ -45,6 +50,9 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("table.exclude.list", Text, Optional, "Patterns of the tables not to read", r"public\.log_.*"),
     key("column.include.list", Text, Optional, "Patterns of the columns to read, as schema.table.column", r"public\.orders\..*"),
     key("column.exclude.list", Text, Optional, "Patterns of the columns not to read", r".*\.password"),
+    key(MASK_LENGTH, Text, Optional, "Patterns of the columns of texts that are written as so many stars, as schema.table.column", r"public\.users\.name"),
+    key(MASK_HASH, Text, Optional, "Patterns of the columns of texts that are written as a salted hash: `column.mask.hash.v2.SHA-256.with.salt.SALT`, or without `v2.` as Debezium's first form has it", r".*\.email"),
+    key(TRUNCATE, Text, Optional, "Patterns of the columns of texts that are cut after so many characters", r"public\.posts\.body"),
     key("message.key.columns", Text, Optional, "Columns that make the key, by patterns of tables", "public.orders:region,number"),
     key("decimal.handling.mode", OneOf(&["precise", "string", "double"]), Optional, "How numerics are written; `string`, or `precise` with Debezium's class", "string"),
     key("time.precision.mode", OneOf(&["adaptive", "adaptive_time_microseconds", "connect", "microseconds", "nanoseconds"]), Default("adaptive"), "How dates and times are written", "connect"),

@@ -62,7 +62,7 @@ pub const SOURCE_PLUGIN: Plugin = Plugin {
     tasks: Tasks::Source(tasks),
     converter: convert::settings::JSON,
     defaults: plugin::no_defaults,
-    check: plugin::no_check,
+    check: config::check,
     alter_offsets: None,
     own_keys: keys::KEYS,
     family: None,

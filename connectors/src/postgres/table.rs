@@ -4,12 +4,13 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use thiserror::Error;
+use tracing::warn;
 
 use super::catalog::{ColumnInfo, TableInfo};
 use super::config::PostgresConfig;
 use super::events::EventSchemas;
 use super::pgoutput::{Field, Relation, ReplicaIdentity, Row};
-use super::types::{BadValue, Reader, TypeCatalog};
+use super::types::{BadValue, Mask, Reader, TypeCatalog};
 use crate::convert::json::write::{Writer, write_string};
 use crate::data::{DataError, Schema, SchemaAndValue, SchemaBuilder, Struct, Text, Value};
 
@@ -175,7 +176,12 @@ impl Table {
                 key_names.contains(&column.name) || config.columns.takes(&info.schema, &path);
             let (id, modifier) = (column.type_id, column.type_modifier);
             let reader = Reader::new(types, id, modifier, column.dimensions, &config.types);
-            let reader = reader.filter(|_| taken).map(|reader| fitted(reader, column, config));
+            let reader =
+                reader.filter(|_| taken).map(|reader| match mask(&info, column, types, config) {
+                    Some(mask) => reader.masked(mask),
+                    None => reader,
+                });
+            let reader = reader.map(|reader| fitted(reader, column, config));
             if reader.is_some() {
                 fields.push(index);
             }
@@ -329,7 +335,9 @@ impl Table {
             (Field::Unchanged, _) => {
                 Cell::Value(column.placeholder.clone().unwrap_or_else(unknown))
             }
-            (Field::Null, _) if column.optional => Cell::Value(Value::Null),
+            (Field::Null, _) if column.optional => {
+                Cell::Value(reader.masked_null().unwrap_or(Value::Null))
+            }
             (Field::Null, _) if image == Image::KeyOnly && !column.in_identity => {
                 Cell::Value(unknown())
             }
@@ -404,6 +412,35 @@ impl Table {
 
 fn structure(fields: impl Iterator<Item = (Text, Schema)>) -> SchemaBuilder {
     fields.fold(SchemaBuilder::structure(), |builder, (name, schema)| builder.field(name, schema))
+}
+
+/// How a column's texts are to be hidden, if they are.
+fn mask(
+    info: &TableInfo,
+    column: &ColumnInfo,
+    types: &TypeCatalog,
+    config: &PostgresConfig,
+) -> Option<Mask> {
+    let name = format!("{}.{}", info.full_name(), column.name);
+    let mask = config
+        .masks
+        .iter()
+        .find(|(patterns, _)| patterns.iter().any(|pattern| pattern.is_match(&name)));
+    let (_, mask) = mask?;
+    let (id, modifier, _) = types.beneath(column.type_id, column.type_modifier, column.dimensions);
+    let type_name = types.get(id).map_or("", |found| &found.name);
+    match type_name {
+        "text" | "name" | "citext" => mask.clone().fitted(None),
+        // The modifier counts its own four bytes.
+        "varchar" | "bpchar" => mask.clone().fitted(usize::try_from(modifier - 4).ok()),
+        _ => {
+            warn!(
+                "column '{name}' is of type '{type_name}': only texts are masked and cut. To hide \
+                 it, name it in `column.exclude.list`"
+            );
+            None
+        }
+    }
 }
 
 /// The reader with what the column adds: whether it may be null, and its default.

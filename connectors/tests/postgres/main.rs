@@ -2,6 +2,7 @@
 
 mod crashes;
 mod debezium;
+mod failover;
 mod incremental;
 mod operations;
 mod server;

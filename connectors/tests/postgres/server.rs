@@ -149,6 +149,33 @@ impl Postgres {
         server
     }
 
+    /// Another server that follows this one.
+    pub fn standby(&self) -> Postgres {
+        let backup = tempfile::Builder::new().prefix("millstream-pg").tempdir_in("/tmp").unwrap();
+        own(backup.path());
+        let (host, port) = (self.directory.path().display(), self.port);
+        let status = command("pg_basebackup")
+            .args([
+                "--no-sync",
+                "--checkpoint=fast",
+                "--wal-method=stream",
+                "--write-recovery-conf",
+            ])
+            .args([format!("--host={host}"), format!("--port={port}"), "--user=postgres".into()])
+            .arg("-D")
+            .arg(backup.path().join("data"))
+            .status();
+        assert!(status.unwrap().success(), "pg_basebackup");
+        Postgres::of(&backup.path().join("data"), &[])
+    }
+
+    /// Makes a standby the server that is written to.
+    pub fn promote(&self) {
+        let data = self.directory.path().join("data");
+        let status = command("pg_ctl").arg("promote").arg("-D").arg(data).status();
+        assert!(status.unwrap().success(), "pg_ctl promote");
+    }
+
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }

@@ -284,3 +284,91 @@ fn a_publication_of_all_tables_brings_no_more_than_the_chosen_ones() {
         worker.shutdown().await.unwrap();
     });
 }
+
+#[test]
+fn texts_are_masked_hashed_and_cut() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        let columns = "id int primary key, name varchar(10), email text, short varchar(10), \
+                       body text, code char(3), number int";
+        let row = "'a name', 'hello', 'hello', 'äöü and more', 'abc', 7";
+        server
+            .sql(&format!(
+                "create table t ({columns}); insert into t values (1, {row}); \
+                 create table other ({columns}); insert into other values (1, {row})"
+            ))
+            .await;
+        let more = format!(
+            r"{PLAIN}
+            column.mask.with.5.chars=public\.t\.name, public\.t\.number
+            column.mask.hash.v2.SHA-256.with.salt.salt=public\.t\.(email|name)
+            column.mask.hash.SHA-256.with.salt.salt=.*\.t\.short
+            column.truncate.to.3.chars=public\.t\.(body|code)"
+        );
+        let config = connector(directory.path(), "t", &server.properties(&more));
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        at_least(&*client, &worker, "pg.public.t", 1).await;
+        server
+            .sql(&format!(
+                "alter table t replica identity full; insert into t values (2, {row}); \
+                 insert into t values (3); delete from t where id = 2"
+            ))
+            .await;
+        let records = at_least(&*client, &worker, "pg.public.t", 4).await;
+        let masked = serde_json::json!({
+            "name": "*****",
+            "email": "cd31b3b98ece60cb739c0bf770b2de892ae0ad133f645513c3d83f08757a843a",
+            // As wide as the column at most.
+            "short": "af5843a0f0",
+            "body": "äöü",
+            "code": "abc",
+            // It is no text.
+            "number": 7,
+        });
+        let with_id = |id: i32, mut row: Value| {
+            row["id"] = id.into();
+            row
+        };
+        assert_eq!(value(&records[0])["after"], with_id(1, masked.clone()));
+        assert_eq!(value(&records[1])["after"], with_id(2, masked.clone()));
+        let missing = serde_json::json!({
+            "name": "*****", "email": null, "short": null, "body": null, "code": null,
+            "number": null,
+        });
+        assert_eq!(value(&records[2])["after"], with_id(3, missing));
+        assert_eq!(value(&records[3])["before"], with_id(2, masked));
+        let others = at_least(&*client, &worker, "pg.public.other", 1).await;
+        let plain = value(&others[0])["after"].clone();
+        assert_eq!((&plain["name"], &plain["email"]), (&"a name".into(), &"hello".into()));
+        worker.shutdown().await.unwrap();
+    });
+}
+
+#[test]
+fn a_mask_that_is_none_is_told_at_once_and_without_its_salt() {
+    let problems = |key: &str| {
+        let mut properties: BTreeMap<String, String> = [
+            ("connector.class", "postgres-source"),
+            ("database.hostname", "h"),
+            ("database.dbname", "d"),
+            ("database.user", "u"),
+            ("topic.prefix", "p"),
+        ]
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into();
+        properties.insert(key.to_owned(), "public.t.a".to_owned());
+        let checked = connectors::validate("t", &properties, std::path::Path::new("/"));
+        let problems = checked.err().unwrap_or_default();
+        problems.iter().map(|problem| problem.in_words()).collect::<Vec<_>>().join("\n")
+    };
+    assert_eq!(problems("column.mask.with.0.chars"), "");
+    assert_eq!(problems("column.mask.hash.v2.SHA-512.with.salt.x"), "");
+    expect_test::expect![[r#"
+        `column.truncate.to.0.chars`: '0' is no number from 1 to 1048576"#]]
+    .assert_eq(&problems("column.truncate.to.0.chars"));
+    let hash = problems("column.mask.hash.v2.ROT-13.with.salt.secret");
+    expect_test::expect![[r#"
+        `column.mask.hash.*`: a hash is called `column.mask.hash.v2.SHA-256.with.salt.SALT`, or the same without `v2.`; known are SHA-1, SHA-256, SHA-384, SHA-512"#]]
+    .assert_eq(&hash);
+}

@@ -145,3 +145,75 @@ fn steady(event: &str) -> String {
     visit(&mut value);
     value.to_string()
 }
+
+/// Types that nobody has foreseen: of extensions, made by SQL, and what is made of those.
+#[test]
+fn types_of_extensions_come_as_text_unless_they_are_wanted_as_bytes_or_not_at_all() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server
+            .sql(
+                "create extension cube; create extension seg; create extension isn; \
+                 create extension ltree; create domain corner as cube; \
+                 create type span as range (subtype = float8); \
+                 create type pair as (a int, b text); \
+                 create table t (id int primary key, c cube, s seg, e ean13, l ltree, d corner, \
+                 r span, p pair, many cube[])",
+            )
+            .await;
+        let row = "'(1,2),(3,4)', '1.5 .. 2.5', '978-0-11-000533-4', 'top.science', '(0)', \
+                   '[1,2)', '(7,\"a b\")', '{\"(1)\",NULL,\"(2,3)\"}'";
+        server.sql(&format!("insert into t values (1, {row})")).await;
+        let text = server
+            .sql("select c::text, s::text, e::text, l::text, d::text, r::text, p::text from t")
+            .await;
+        let text: Vec<String> = text.rows[0].iter().flatten().cloned().collect();
+        let names = ["c", "s", "e", "l", "d", "r", "p"];
+        for unknown in ["", "true", "false"] {
+            let set = if unknown.is_empty() {
+                "".into()
+            } else {
+                format!("include.unknown.datatypes={unknown}")
+            };
+            let name = format!("x{unknown}");
+            let more = format!("{PLAIN}\nslot.name={name}\npublication.name={name}\n{set}");
+            let properties = server.properties(&more);
+            let properties = properties.replace("topic.prefix=pg", &format!("topic.prefix={name}"));
+            let config = connector(directory.path(), &name, &properties);
+            let worker = Worker::start(client.clone(), vec![config], options(false));
+            let topic = format!("{name}.public.t");
+            at_least(&*client, &worker, &topic, 1).await;
+            server.sql(&format!("insert into t values ({}, {row})", 10 + name.len())).await;
+            let records = at_least(&*client, &worker, &topic, 2).await;
+            // From the snapshot and from the stream.
+            for record in [&records[0], &records[records.len() - 1]] {
+                let value: serde_json::Value =
+                    serde_json::from_str(record.1.as_ref().unwrap()).unwrap();
+                let after = value["after"].as_object().unwrap();
+                for (name, text) in names.iter().zip(&text) {
+                    let shown = after.get(*name).map(|shown| shown.as_str().unwrap().to_owned());
+                    let wanted = match unknown {
+                        _ if *name == "l" => Some(text.clone()),
+                        "" => Some(text.clone()),
+                        "true" => Some(base64(text)),
+                        _ => None,
+                    };
+                    assert_eq!(shown, wanted, "{name}, {unknown}");
+                }
+                let many = match unknown {
+                    "" => serde_json::json!(["(1)", null, "(2, 3)"]),
+                    "true" => serde_json::json!([base64("(1)"), null, base64("(2, 3)")]),
+                    _ => serde_json::Value::Null,
+                };
+                assert_eq!(after.get("many").cloned().unwrap_or_default(), many, "{unknown}");
+            }
+            worker.shutdown().await.unwrap();
+        }
+    });
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}

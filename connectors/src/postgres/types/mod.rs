@@ -6,7 +6,7 @@
 //! ```
 //!
 //! - [`catalog`]: which types a database has; [`options`]: what a user may choose.
-//! - [`reader`]: one column's mapping. [`time`]: dates, times and intervals; [`nested`]: arrays
+//! - [`mask`]: texts that are not to be seen. [`reader`]: one column's mapping. [`time`]: dates, times and intervals; [`nested`]: arrays
 //!   and hstore; [`number`]: numerics, money and bits.
 //!
 //! Invariants:
@@ -17,6 +17,7 @@
 //! - Text is shared with the message that it came in, and copied only where it has escapes.
 
 pub mod catalog;
+pub mod mask;
 pub mod nested;
 pub mod number;
 pub mod options;
@@ -24,6 +25,7 @@ pub mod reader;
 pub mod time;
 
 pub use catalog::{Kind, PgType, TypeCatalog};
+pub use mask::Mask;
 pub use options::{Binary, Decimals, Hstore, Intervals, TimePrecision, TypeOptions, Unknown};
 pub use reader::Reader;
 

@@ -202,7 +202,8 @@ mod tests {
             match small_decimal(text.as_bytes(), scale) {
                 Some(short) => {
                     prop_assert_eq!(short, number);
-                    prop_assert_eq!(shortest(&short.to_be_bytes()), &wanted.to_bytes());
+                    let bytes = short.to_be_bytes();
+                    prop_assert_eq!(shortest(&bytes), &wanted.to_bytes());
                 }
                 None => prop_assert!(text.len() > 38, "{}", text),
             }

@@ -6,6 +6,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::BadValue;
 use super::catalog::{Kind, TypeCatalog};
+use super::mask::Mask;
 use super::nested::{self, Item};
 use super::number;
 use super::options::{Binary, Decimals, Hstore, Intervals, TimePrecision, TypeOptions, Unknown};
@@ -19,6 +20,7 @@ use crate::data::{Decimal, Map, Schema, SchemaBuilder, Struct, Text, Type, Value
 pub struct Reader {
     form: Form,
     schema: Schema,
+    mask: Option<Mask>,
 }
 
 #[derive(Clone, Debug)]
@@ -113,7 +115,7 @@ impl Reader {
                 }
             }
         };
-        Some(Reader { form, schema: builder.build() })
+        Some(Reader { form, schema: builder.build(), mask: None })
     }
 
     /// The field's schema.
@@ -125,6 +127,18 @@ impl Reader {
     pub fn optional(mut self) -> Reader {
         self.schema = self.schema.to_builder().optional().build();
         self
+    }
+
+    /// The same for texts that are not to be seen as they are.
+    pub fn masked(mut self, mask: Mask) -> Reader {
+        self.schema = mask.noted(self.schema.to_builder()).build();
+        self.mask = Some(mask);
+        self
+    }
+
+    /// What stands where there is no text, if that is not to be seen either.
+    pub fn masked_null(&self) -> Option<Value> {
+        self.mask.as_ref()?.of_nothing()
     }
 
     /// The same for a field that has this value where none is given.
@@ -149,7 +163,11 @@ impl Reader {
             Form::Float64 => Value::Float64(number::parse(text, "is no double precision")?),
             Form::Text => {
                 let shared = Text::from_utf8(text.clone());
-                Value::String(shared.map_err(|_| BadValue::new(text, "is not UTF-8"))?)
+                let shared = shared.map_err(|_| BadValue::new(text, "is not UTF-8"))?;
+                match &self.mask {
+                    Some(mask) => mask.of_text(shared),
+                    None => Value::String(shared),
+                }
             }
             Form::TextAsBytes(mode) => number::shown(text.to_vec(), *mode),
             Form::Decimal { scale } => match number::decimal(text)? {
@@ -216,7 +234,7 @@ impl Reader {
             Form::Int16 => return of_digits(4, out),
             Form::Int32 => return of_digits(9, out),
             Form::Int64 => return of_digits(18, out),
-            Form::Text => match std::str::from_utf8(text) {
+            Form::Text if self.mask.is_none() => match std::str::from_utf8(text) {
                 Ok(text) => write_string(text, out),
                 Err(_) => return false,
             },
@@ -262,6 +280,9 @@ impl Reader {
     /// What stands for a value that is not in the log: the placeholder where the type can hold
     /// it, otherwise nothing.
     pub fn placeholder(&self, placeholder: &Text) -> Option<Value> {
+        if let Some(hidden) = self.masked_null() {
+            return Some(hidden);
+        }
         let text = Value::String(placeholder.clone());
         match &self.form {
             Form::Array { item, depth: 1, .. } => {
