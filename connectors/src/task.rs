@@ -203,6 +203,12 @@ pub trait SinkTask: Send {
     /// Takes records, in order per partition. Waits while it has too much under way.
     async fn put(&mut self, records: &SinkRecords) -> Result<Put, TaskError>;
 
+    /// The records that the last put refused are where they belong, durably: what it has done with
+    /// the others may count now. An error that may be gone later has the same records put again.
+    async fn disposed(&mut self) -> Result<(), TaskError> {
+        Ok(())
+    }
+
     /// Makes what was put durable, and returns the offset up to which each partition now is:
     /// those get committed to the group.
     async fn flush(&mut self) -> Result<Vec<(TopicPartition, Offset)>, TaskError>;

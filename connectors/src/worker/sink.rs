@@ -233,8 +233,7 @@ impl Runner {
             let (mut records, failed) = self.read(fetched, from)?;
             let mut skipped = self.dispose(failed).await?;
             while let Some(put) = self.put_with_retries(&records).await? {
-                let refused = refused(self.setup.config.plugin(), &records, put.refused)?;
-                skipped += put.skipped + self.dispose(refused).await?;
+                skipped += put.skipped;
                 self.report(put.records, put.bytes, std::mem::take(&mut skipped));
                 let Some(next) = put.next else { break };
                 if self.setup.stop.is_cancelled() {
@@ -305,11 +304,21 @@ impl Runner {
         Ok(failed.len() as u64)
     }
 
+    /// Records that the task refuses are disposed of before the others count.
+    async fn try_put(&mut self, records: &SinkRecords) -> Result<Put, TaskError> {
+        let mut put = self.task.put(records).await?;
+        let refused = std::mem::take(&mut put.refused);
+        let refused = self::refused(self.setup.config.plugin(), records, refused)?;
+        put.skipped += self.dispose(refused).await?;
+        self.task.disposed().await?;
+        Ok(put)
+    }
+
     /// `None`: it was told to stop between two attempts.
     async fn put_with_retries(&mut self, records: &SinkRecords) -> Result<Option<Put>, TaskError> {
         let mut attempts = self.errors.attempts();
         loop {
-            let error = match self.task.put(records).await {
+            let error = match self.try_put(records).await {
                 Ok(put) => return Ok(Some(put)),
                 Err(error) => error,
             };

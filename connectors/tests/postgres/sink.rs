@@ -283,3 +283,82 @@ fn properties_that_do_not_go_together_are_told_at_once() {
         `insert.mode = upsert` needs to know what makes a row the same one; set `pk.mode`, for example to `record_key`"#]].assert_eq(&words.join("\n"));
     assert!(!words.join("\n").contains("secret"));
 }
+
+/// Rows of which each tenth is refused, by their numbers.
+fn numbered(ids: std::ops::Range<u64>) -> Vec<String> {
+    let row = |id| format!("{{\"id\":{id},\"n\":{}}}", if id % 10 == 7 { 1000 } else { 1 });
+    ids.map(row).collect()
+}
+
+const LETTERS: &str = "topics=t\nbatch.size=20\nerrors.tolerance=all\n\
+                       errors.deadletterqueue.topic.name=";
+
+/// Once the others are committed with the offset behind them, nobody looks at a refused row again:
+/// where its dead letter cannot be written, nothing may be committed.
+#[test]
+fn rows_count_only_once_those_beside_them_are_dead_letters() {
+    let (server, dir) = (Postgres::start(), tempfile::tempdir().unwrap());
+    process(dir.path(), async |client| {
+        server.sql("create table t (id integer, n integer check (n < 100))").await;
+        let small = broker::client::NewTopic::new("small", 1).with_config("max.message.bytes", 60);
+        client.create_topic(&small).await.unwrap();
+        let records = numbered(0..50);
+        let given: Vec<Given<'_>> =
+            records.iter().map(|value| (None, Some(value.as_str()))).collect();
+        produce(&*client, "t", &given).await;
+        let config = sink(dir.path(), &server, &format!("{LETTERS}small"));
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let error = worker.failed().await.to_string();
+        assert!(error.contains("dead-letter topic 'small'"), "{error}");
+        drop(worker);
+        let written =
+            "select (select count(*) from t) || ' ' || next_offset from millstream_offsets";
+        assert_eq!(server.sql(written).await.single(), Some("0 0"));
+
+        let config = sink(dir.path(), &server, &format!("{LETTERS}dead"));
+        assert_eq!(to_the_end(client.clone(), config).await, 5);
+        assert_eq!(server.sql(written).await.single(), Some("45 50"));
+        assert_eq!(server.sql("select count(distinct id) from t").await.single(), Some("45"));
+        let dead = values(&*client, "dead").await;
+        let wanted: Vec<String> = (0..5).map(|ten| records[ten * 10 + 7].clone()).collect();
+        assert_eq!(dead, wanted);
+    });
+}
+
+#[test]
+fn no_dead_letter_is_lost_and_no_row_comes_twice_whatever_is_killed_when() {
+    let (server, dir) = (Postgres::start(), tempfile::tempdir().unwrap());
+    const EACH: u64 = 200;
+    let mut written = 0;
+    for round in 0..12u64 {
+        process(dir.path(), async |client| {
+            if round == 0 {
+                server.sql("create table t (id integer, n integer check (n < 100))").await;
+            }
+            let records = numbered(written..written + EACH);
+            let given: Vec<Given<'_>> =
+                records.iter().map(|value| (None, Some(value.as_str()))).collect();
+            produce(&*client, "t", &given).await;
+            written += EACH;
+            let config = sink(dir.path(), &server, &format!("{LETTERS}dead"));
+            let worker = Worker::start(client.clone(), vec![config], options(false));
+            let mut statuses = worker.statuses();
+            // So far that some is done, and then to a moment like no other.
+            for _ in 0..=round % 4 {
+                statuses.changed().await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_micros(900 * round)).await;
+            assert_eq!(failure(&worker), None);
+        });
+    }
+    process(dir.path(), async |client| {
+        to_the_end(client.clone(), sink(dir.path(), &server, &format!("{LETTERS}dead"))).await;
+        let answer = server.sql("select count(*) || ' ' || count(distinct id) from t").await;
+        let good = written / 10 * 9;
+        assert_eq!(answer.single(), Some(format!("{good} {good}").as_str()));
+        let dead: std::collections::BTreeSet<String> =
+            values(&*client, "dead").await.into_iter().collect();
+        let bad = numbered(0..written).into_iter().filter(|row| row.contains("1000}"));
+        assert_eq!(dead, bad.collect());
+    });
+}

@@ -76,6 +76,11 @@ impl SinkTask for PostgresSink {
         put.map_err(|error| self.failed(error))
     }
 
+    async fn disposed(&mut self) -> Result<(), TaskError> {
+        let finished = self.writer()?.finish().await;
+        finished.map_err(|error| self.failed(error))
+    }
+
     async fn flush(&mut self) -> Result<Vec<(TopicPartition, Offset)>, TaskError> {
         Ok(self.writer()?.offsets())
     }

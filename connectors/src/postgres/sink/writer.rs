@@ -53,6 +53,9 @@ pub struct Writer {
     session: Option<Session>,
     tables: Tables,
     partitions: BTreeMap<TopicPartition, Progress>,
+    /// A transaction that waits until the rows that it leaves out are dead letters: once it is
+    /// committed, nobody looks at them again.
+    waiting: Option<(TopicPartition, Offset)>,
 }
 
 #[derive(Clone, Debug)]
@@ -67,7 +70,7 @@ struct Progress {
 impl Writer {
     pub fn new(config: SinkConfig) -> Writer {
         let (tables, partitions) = (Tables::default(), BTreeMap::new());
-        Writer { config, session: None, tables, partitions }
+        Writer { config, session: None, tables, partitions, waiting: None }
     }
 
     /// Takes partitions, and tells how far the database holds them, where it keeps that.
@@ -81,6 +84,7 @@ impl Writer {
             self.partitions.insert(partition.clone(), progress);
         }
         self.session = None;
+        self.waiting = None;
         match self.connect().await {
             Ok(()) => {}
             // The first put will find out, and may be tried again.
@@ -103,6 +107,7 @@ impl Writer {
     /// The connection may be anything after an error: the next one finds out how far it was.
     pub fn disconnect(&mut self) {
         self.session = None;
+        self.waiting = None;
         for progress in self.partitions.values_mut() {
             progress.known = false;
         }
@@ -126,7 +131,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes records of a partition, so many at a time, each time in one transaction.
+    /// Writes records of a partition, so many at a time, each time in one transaction. Where some
+    /// are refused and let go, it returns before that counts: see [`finish`](Writer::finish).
     pub async fn put(
         &mut self,
         partition: &TopicPartition,
@@ -153,7 +159,9 @@ impl Writer {
                 }
                 Err(error) => return Err(error),
             }
-            if !self.config.tolerant && !put.refused.is_empty() {
+            if !put.refused.is_empty() {
+                put.records = (records.len() - later.len()) as u64;
+                put.next = Some(to).filter(|to| *to < next);
                 break;
             }
             rest = later;
@@ -191,8 +199,7 @@ impl Writer {
             bytes += statement.len() as u64;
             self.session().query(&statement).await?;
         }
-        self.session().query("COMMIT").await?;
-        self.written(partition, to);
+        self.end(partition, to, !refused.is_empty()).await?;
         put.bytes += bytes;
         put.skipped += skipped;
         put.refused.extend(refused);
@@ -232,8 +239,29 @@ impl Writer {
             let stored = self.set_offset(partition, to);
             self.session().query(&stored).await?;
         }
-        self.session().query("COMMIT").await?;
-        self.written(partition, to);
+        self.end(partition, to, !put.refused.is_empty()).await
+    }
+
+    /// Commits, unless rows that were let go have to be dead letters before.
+    async fn end(
+        &mut self,
+        partition: &TopicPartition,
+        to: Offset,
+        any_refused: bool,
+    ) -> Result<(), WriteError> {
+        self.waiting = Some((partition.clone(), to));
+        match any_refused && self.config.tolerant {
+            true => Ok(()),
+            false => self.finish().await,
+        }
+    }
+
+    /// Commits the transaction that waits, if one does.
+    pub async fn finish(&mut self) -> Result<(), WriteError> {
+        if let Some((partition, to)) = self.waiting.take() {
+            self.session().query("COMMIT").await?;
+            self.written(&partition, to);
+        }
         Ok(())
     }
 
