@@ -29,6 +29,9 @@ pub struct Chain {
     passes_bytes: bool,
 }
 
+/// Those of keys and of values.
+pub(crate) type JsonConverters<'a> = (&'a mut JsonConverter, &'a mut JsonConverter);
+
 /// A record as it stands in a topic.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordBytes {
@@ -151,7 +154,7 @@ impl Chain {
 
     /// The converters of keys and values, where a source may write JSON by itself: both are of
     /// JSON, and nothing changes the record before.
-    pub(crate) fn json(&mut self) -> Option<(&mut JsonConverter, &mut JsonConverter)> {
+    pub(crate) fn json(&mut self) -> Option<JsonConverters<'_>> {
         match (&mut self.converters.key, &mut self.converters.value) {
             (Converter::Json(key), Converter::Json(value)) if self.steps.is_empty() => {
                 Some((key, value))

@@ -12,8 +12,7 @@ use broker::client::partition_for_key;
 use broker::ids::TopicPartition;
 use broker::record::BatchBuilder;
 
-use crate::chain::{Chain, WrittenRecord};
-use crate::convert::json::JsonConverter;
+use crate::chain::{Chain, JsonConverters, WrittenRecord};
 use crate::data::{ConnectRecord, Schema, SchemaAndValue, Text, Value};
 use crate::errors::ErrorPolicy;
 use crate::offsets::{SourceOffset, SourcePartition};
@@ -113,14 +112,14 @@ impl SourceRecords {
     pub(crate) fn append_json<E>(
         &mut self,
         topic: &Text,
-        write: impl FnOnce(&mut JsonConverter, &mut JsonConverter, &mut WrittenRecord) -> Result<(), E>,
+        write: impl FnOnce(JsonConverters<'_>, &mut WrittenRecord) -> Result<(), E>,
     ) -> Option<Result<(), E>> {
-        let (key, value) = self.chain.json()?;
+        let converters = self.chain.json()?;
         if self.failure.is_some() {
             return Some(Ok(()));
         }
         let mut written = std::mem::take(&mut self.written);
-        let outcome = write(key, value, &mut written);
+        let outcome = write(converters, &mut written);
         if outcome.is_ok() {
             self.append_written(topic, None, None, &mut written);
         }

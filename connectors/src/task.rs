@@ -33,8 +33,8 @@
 //! A worker drives a [`SourceTask`] by turns: [`poll`](SourceTask::poll) for what is at hand,
 //! commit, [`wait`](SourceTask::wait) for more. While the worker is busy writing, nothing is
 //! polled, or no more than fits into memory where the task [polls
-//! ahead](SourceTask::polls_ahead): that is the back pressure. It drives a [`SinkTask`] by [`put`](SinkTask::put) and, now
-//! and then, [`flush`](SinkTask::flush).
+//! ahead](SourceTask::polls_ahead): that is the back pressure. It drives a [`SinkTask`] by
+//! [`put`](SinkTask::put) and, now and then, [`flush`](SinkTask::flush).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -21,12 +21,11 @@ use super::events::{
     EventSchemas, InTransaction, Operation, Origin, SnapshotMarker, link_keys, tombstone,
 };
 use super::incremental::watch::Watch;
-use super::json_events::{Around, JsonEvents, Rows};
+use super::json_events::{Around, Events, Json, Rows};
 use super::lsn::Lsn;
 use super::pgoutput::{self, Begin, DecodeError, LogicalMessage, Message, OldRow, Relation, Row};
 use super::table::{Image, RowError, Table};
 use crate::data::{ConnectRecord, Text, Value};
-use crate::records::SourceRecords;
 
 /// What a message is named that tells nothing, and is written so that the log moves.
 pub const WATERMARK_PREFIX: &str = "millstream.watermark";
@@ -69,18 +68,6 @@ pub enum Step {
         relation: u32,
         error: RowError,
     },
-}
-
-/// Where events go.
-pub struct Events<'a> {
-    pub records: &'a mut Vec<ConnectRecord>,
-    /// The short way, for those that need no values: at once, before what is in `records` then.
-    pub json: Option<Json<'a>>,
-}
-
-pub struct Json<'a> {
-    pub events: &'a mut JsonEvents,
-    pub out: &'a mut SourceRecords,
 }
 
 /// The state between two messages.
@@ -423,25 +410,16 @@ impl Changes {
         now_us: i64,
         events: &mut Events<'_>,
     ) -> bool {
-        let Some(Json { events: json, out }) = &mut events.json else { return false };
         if self.config.skipped.contains(operation.code()) {
             return false;
         }
         let origin = self.origin(lsn, Some(transaction));
         let around = Around { table, operation, origin: &origin, now_us };
-        let place = || self.place(transaction, &table.collection_name);
-        let written = out.append_json(&table.topic, |key, value, out| {
-            json.change(&around, rows, place, (key, value), out)
-        });
-        // What is wrong with a row, the long way tells.
-        if !matches!(written, Some(Ok(()))) {
+        if !events.write(&around, rows, || self.place(transaction, &table.collection_name)) {
             return false;
         }
-        let keyed = table.key_schema().is_some();
-        if operation == Operation::Delete && self.config.tombstones && keyed {
-            // The same key was written before.
-            let _ =
-                out.append_json(&table.topic, |key, _, out| json.tombstone(table, rows, key, out));
+        if operation == Operation::Delete && self.config.tombstones {
+            events.write_tombstone(table, rows);
         }
         true
     }

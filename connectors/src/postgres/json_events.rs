@@ -13,10 +13,54 @@
 use super::events::{EventSchemas, InTransaction, LSN, Operation, Origin, SEQUENCE};
 use super::pgoutput::Row;
 use super::table::{Image, Table, WriteError};
-use crate::chain::WrittenRecord;
+use crate::chain::{JsonConverters, WrittenRecord};
 use crate::convert::json::JsonConverter;
 use crate::convert::json::write::{Writer, integer, write_string};
-use crate::data::{DataError, Text};
+use crate::data::{ConnectRecord, DataError, Text};
+use crate::records::SourceRecords;
+
+/// Where events go.
+pub struct Events<'a> {
+    pub records: &'a mut Vec<ConnectRecord>,
+    /// The short way, for those that need no values.
+    pub json: Option<Json<'a>>,
+}
+
+pub struct Json<'a> {
+    pub events: &'a mut JsonEvents,
+    pub out: &'a mut SourceRecords,
+}
+
+impl Events<'_> {
+    /// Writes an event as JSON, where that may be. `false`: nothing was written. What is wrong
+    /// with a row, the long way tells.
+    pub(crate) fn write(
+        &mut self,
+        around: &Around<'_>,
+        rows: Rows<'_>,
+        place: impl FnOnce() -> Option<InTransaction>,
+    ) -> bool {
+        // None may overtake those that go the long way.
+        let Some(Json { events, out }) = self.json.as_mut().filter(|_| self.records.is_empty())
+        else {
+            return false;
+        };
+        let written = out.append_json(&around.table.topic, |converters, out| {
+            events.change(around, rows, place, converters, out)
+        });
+        matches!(written, Some(Ok(())))
+    }
+
+    /// Writes what follows a deletion that was just written, if the table has keys.
+    pub(crate) fn write_tombstone(&mut self, table: &Table, rows: Rows<'_>) {
+        let Some(Json { events, out }) = &mut self.json else { return };
+        if table.key_schema().is_some() {
+            // The same key was written before.
+            let _ = out
+                .append_json(&table.topic, |(key, _), out| events.tombstone(table, rows, key, out));
+        }
+    }
+}
 
 /// The rows of a change, as they came.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +107,7 @@ impl JsonEvents {
         around: &Around<'_>,
         rows: Rows<'_>,
         place: impl FnOnce() -> Option<InTransaction>,
-        converters: (&mut JsonConverter, &mut JsonConverter),
+        converters: JsonConverters<'_>,
         out: &mut WrittenRecord,
     ) -> Result<(), WriteError> {
         let (key, value) = out.begin();

@@ -20,13 +20,14 @@ use tokio::task::JoinSet;
 use super::catalog::quote_identifier;
 use super::error::SourceError;
 use super::events::{EventSchemas, Operation, Origin, SnapshotMarker};
+use super::json_events::{Around, Events, Rows};
 use super::lsn::Lsn;
 use super::offset::{RowPlace, SnapshotProgress, Spans};
 use super::pgoutput::{Field, Row};
 use super::table::{Image, Table};
 use super::wire::session::Purpose;
 use super::wire::{PgError, Session, Target};
-use crate::data::{ConnectRecord, Value};
+use crate::data::Value;
 
 /// Blocks of a table that are read as one chunk: 4 MB.
 const CHUNK_BLOCKS: u32 = 512;
@@ -161,7 +162,7 @@ impl Snapshot {
         schemas: &EventSchemas,
         progress: &mut SnapshotProgress,
         now_us: i64,
-        out: &mut Vec<ConnectRecord>,
+        events: &mut Events<'_>,
     ) -> Result<Option<bool>, SourceError> {
         let batch = match self.next.take() {
             Some(batch) => batch?,
@@ -169,7 +170,7 @@ impl Snapshot {
                 Ok(batch) => batch?,
                 Err(mpsc::error::TryRecvError::Empty) => return Ok(None),
                 Err(mpsc::error::TryRecvError::Disconnected) => {
-                    self.release(None, schemas, progress, now_us, out)?;
+                    self.release(None, schemas, progress, now_us, events)?;
                     return match self.chunks_left.iter().all(|left| *left == 0) {
                         true => Ok(Some(false)),
                         false => Err(SourceError::ReaderEnded),
@@ -179,7 +180,7 @@ impl Snapshot {
         };
         let table = batch.table;
         for row in batch.rows {
-            self.release(Some(table), schemas, progress, now_us, out)?;
+            self.release(Some(table), schemas, progress, now_us, events)?;
             self.held = Some((table, Row(row)));
         }
         if let Some(Span { from, last_row, to }) = batch.span {
@@ -216,7 +217,7 @@ impl Snapshot {
         schemas: &EventSchemas,
         progress: &mut SnapshotProgress,
         now_us: i64,
-        out: &mut Vec<ConnectRecord>,
+        events: &mut Events<'_>,
     ) -> Result<(), SourceError> {
         if let Some((index, row)) = self.held.take() {
             let first_of_table = !std::mem::replace(&mut self.table_begun[index], true);
@@ -229,7 +230,6 @@ impl Snapshot {
             };
             self.any_row = true;
             let table = &self.tables[index].table;
-            let after = table.row(&row, None, Image::Whole)?;
             let origin = Origin {
                 time_us: self.point.time_us,
                 marker,
@@ -238,11 +238,15 @@ impl Snapshot {
                 xid: self.point.xid,
                 replicated_from: None,
             };
-            let key = table.key(&after);
-            let operation = Operation::Read;
-            let record =
-                schemas.change(table, operation, key, Value::Null, after, &origin, None, now_us);
-            out.push(record);
+            let (operation, origin) = (Operation::Read, &origin);
+            let rows = Rows { before: None, after: Some((&row, None)) };
+            if !events.write(&Around { table, operation, origin, now_us }, rows, || None) {
+                let (before, after) = (Value::Null, table.row(&row, None, Image::Whole)?);
+                let key = table.key(&after);
+                let record =
+                    schemas.change(table, operation, key, before, after, origin, None, now_us);
+                events.records.push(record);
+            }
         }
         self.note_done(progress);
         Ok(())

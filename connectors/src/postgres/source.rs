@@ -8,6 +8,7 @@
 //!                 └─ none, or not finished ─► Snapshot ─► open ┘
 //! ```
 
+use std::mem::{Discriminant, discriminant};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
@@ -15,7 +16,7 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::catalog;
-use super::changes::{Changes, Events, Json, Step, WATERMARK_PREFIX};
+use super::changes::{Changes, Step, WATERMARK_PREFIX};
 use super::config::{PostgresConfig, SnapshotMode};
 use super::error::SourceError;
 use super::events::EventSchemas;
@@ -23,7 +24,7 @@ use super::incremental::channel::{Channel, Told};
 use super::incremental::run::{Hurry, Place};
 use super::incremental::signal;
 use super::incremental::watch::Watch;
-use super::json_events::JsonEvents;
+use super::json_events::{Events, Json, JsonEvents};
 use super::lsn::Lsn;
 use super::offset::{self, StoredPosition};
 use super::opening::{self, Opened};
@@ -71,8 +72,8 @@ struct Running {
     snapshot_wanted: bool,
     records: Vec<ConnectRecord>,
     json: JsonEvents,
-    /// Whether all that the last poll gave came from the stream.
-    streamed: bool,
+    /// Where the last poll began.
+    polled: Option<Discriminant<Phase>>,
 }
 
 enum Phase {
@@ -130,7 +131,7 @@ impl SourceTask for PostgresSource {
             snapshot_wanted,
             records: Vec::new(),
             json: JsonEvents::new(schemas.clone()),
-            streamed: false,
+            polled: None,
             schemas,
             config,
         });
@@ -139,7 +140,7 @@ impl SourceTask for PostgresSource {
 
     async fn poll(&mut self, out: &mut SourceRecords) -> Result<Polled, TaskError> {
         let running = self.running()?;
-        running.streamed = matches!(running.phase, Phase::Streaming(_));
+        running.polled = Some(discriminant(&running.phase));
         let polled = running.poll(out).await;
         // Also where it failed: what was handed over before is to be committed with its offset.
         running.offer(out);
@@ -176,9 +177,10 @@ impl SourceTask for PostgresSource {
 
     /// What was opened is stored before it is used, and the end of a snapshot before the stream.
     fn polls_ahead(&self) -> bool {
-        self.running
-            .as_ref()
-            .is_some_and(|running| running.streamed && matches!(running.phase, Phase::Streaming(_)))
+        self.running.as_ref().is_some_and(|running| {
+            matches!(running.phase, Phase::Snapshot(_) | Phase::Streaming(_))
+                && running.polled == Some(discriminant(&running.phase))
+        })
     }
 
     fn out_of_reach(&self) -> bool {
@@ -241,7 +243,9 @@ impl Running {
         let Phase::Snapshot(snapshot) = &mut self.phase else { return Ok(Polled::Drained) };
         let progress = self.stored.snapshot.get_or_insert_default();
         while !out.is_full() {
-            let taken = snapshot.take(&self.schemas, progress, now_us(), &mut self.records);
+            let json = Some(Json { events: &mut self.json, out });
+            let mut events = Events { records: &mut self.records, json };
+            let taken = snapshot.take(&self.schemas, progress, now_us(), &mut events);
             for record in self.records.drain(..) {
                 out.append_record(record);
             }

@@ -174,14 +174,7 @@ impl Table {
             let path = format!("{}.{}", info.name, column.name);
             let taken =
                 key_names.contains(&column.name) || config.columns.takes(&info.schema, &path);
-            let (id, modifier) = (column.type_id, column.type_modifier);
-            let reader = Reader::new(types, id, modifier, column.dimensions, &config.types);
-            let reader =
-                reader.filter(|_| taken).map(|reader| match mask(&info, column, types, config) {
-                    Some(mask) => reader.masked(mask),
-                    None => reader,
-                });
-            let reader = reader.map(|reader| fitted(reader, column, config));
+            let reader = taken.then(|| reader(&info, column, types, config)).flatten();
             if reader.is_some() {
                 fields.push(index);
             }
@@ -412,6 +405,22 @@ impl Table {
 
 fn structure(fields: impl Iterator<Item = (Text, Schema)>) -> SchemaBuilder {
     fields.fold(SchemaBuilder::structure(), |builder, (name, schema)| builder.field(name, schema))
+}
+
+/// How a column's values are read; nothing where its type is left out.
+fn reader(
+    info: &TableInfo,
+    column: &ColumnInfo,
+    types: &TypeCatalog,
+    config: &PostgresConfig,
+) -> Option<Reader> {
+    let (id, modifier) = (column.type_id, column.type_modifier);
+    let reader = Reader::new(types, id, modifier, column.dimensions, &config.types)?;
+    let reader = match mask(info, column, types, config) {
+        Some(mask) => reader.masked(mask),
+        None => reader,
+    };
+    Some(fitted(reader, column, config))
 }
 
 /// How a column's texts are to be hidden, if they are.

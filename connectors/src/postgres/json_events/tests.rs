@@ -11,7 +11,7 @@ use crate::chain::Chain;
 use crate::config::validate;
 use crate::errors::ErrorPolicy;
 use crate::postgres::catalog::{ColumnInfo, TableInfo};
-use crate::postgres::changes::{Changes, Events, Json, Position, Step};
+use crate::postgres::changes::{Changes, Position, Step};
 use crate::postgres::config::PostgresConfig;
 use crate::postgres::incremental::watch::Watch;
 use crate::postgres::lsn::Lsn;

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! - [`catalog`]: which types a database has; [`options`]: what a user may choose.
-//! - [`mask`]: texts that are not to be seen. [`reader`]: one column's mapping. [`time`]: dates, times and intervals; [`nested`]: arrays
-//!   and hstore; [`number`]: numerics, money and bits.
+//! - [`reader`]: one column's mapping. [`time`]: dates, times and intervals; [`nested`]: arrays
+//!   and hstore; [`number`]: numerics, money and bits; [`mask`]: texts that are not to be seen.
 //!
 //! Invariants:
 //! - No type is left out unless the user says so: one that has no mapping passes as the text that
