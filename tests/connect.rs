@@ -13,7 +13,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use expect_test::expect;
-use fixture::{PATIENCE, Running, finish, millstream, succeed};
+use fixture::{PATIENCE, Running, finish, millstream, succeed, succeed_with};
 use serde_json::{Value, json};
 
 const WORKER: &str = "# Kafka's connect-standalone.properties
@@ -377,6 +377,15 @@ fn the_checklist_says_where_connectors_read_and_write() {
     assert_eq!(worker.interrupt().0, Some(0));
 }
 
+/// The properties of a group's workers.
+fn worker_of(address: &str, group: &str) -> String {
+    format!(
+        "bootstrap.servers={address}\ngroup.id={group}\nsession.timeout.ms=6000\n\
+         config.storage.topic={group}-configs\noffset.storage.topic={group}-offsets\n\
+         offset.storage.partitions=3\nstatus.storage.topic={group}-status\n"
+    )
+}
+
 /// A worker of a group, by Kafka's name for it, and its REST API's address.
 fn member(dir: &Path, file: &str) -> (Running, String) {
     let words = ["connect-distributed.sh", file, "--rest-listen", "127.0.0.1:0"];
@@ -406,12 +415,7 @@ fn workers_of(rest: &str, connectors: &[String]) -> Vec<String> {
 fn share_connectors(address: &str, group: &str) {
     let dir = tempfile::tempdir().unwrap();
     let count = 1500;
-    let worker = format!(
-        "bootstrap.servers={address}\ngroup.id={group}\nsession.timeout.ms=6000\n\
-         config.storage.topic={group}-configs\noffset.storage.topic={group}-offsets\n\
-         offset.storage.partitions=3\nstatus.storage.topic={group}-status\n"
-    );
-    fs::write(dir.path().join("w.properties"), worker).unwrap();
+    fs::write(dir.path().join("w.properties"), worker_of(address, group)).unwrap();
     let (first, first_rest) = member(dir.path(), "w.properties");
     let sources: Vec<String> = (0..4).map(|number| format!("{group}-m{number}")).collect();
     for name in &sources {
@@ -477,4 +481,139 @@ fn workers_share_connectors() {
 fn workers_share_connectors_on_kafka() {
     let Some(kafka) = kafka::kafka() else { return };
     share_connectors(&kafka.address, "there");
+}
+
+/// A program that writes down what it is given, in a file of its own.
+const WRITER: &str = "import json, os, sys
+out = None
+for line in sys.stdin:
+    said = json.loads(line)
+    if said['type'] == 'start':
+        out = open(f\"out-{said['task']}-{os.getppid()}.txt\", 'a')
+    elif said['type'] == 'record':
+        print(said['topic'], said['value'], file=out)
+    elif said['type'] == 'flush':
+        out.flush()
+        print(json.dumps({'type': 'flushed', 'id': said['id']}), flush=True)
+";
+
+/// Lines of all files that were written, each once, and by how many workers' tasks.
+fn written(dir: &Path) -> (std::collections::BTreeSet<String>, usize) {
+    let mut lines = std::collections::BTreeSet::new();
+    let mut workers = std::collections::BTreeSet::new();
+    for file in fs::read_dir(dir).unwrap() {
+        let path = file.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if let Some((_, worker)) = name.strip_prefix("out-").and_then(|it| it.split_once('-')) {
+            let text = fs::read_to_string(&path).unwrap();
+            if !text.is_empty() {
+                workers.insert(worker.to_owned());
+            }
+            lines.extend(text.lines().map(str::to_owned));
+        }
+    }
+    (lines, workers.len())
+}
+
+/// The tasks of one sink, in processes of their own, share the partitions of all topics that match,
+/// one that comes later among them; what is there is written whoever is killed.
+fn share_sink_tasks(address: &str, group: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("w.properties"), worker_of(address, group)).unwrap();
+    fs::write(dir.path().join("writer.py"), WRITER).unwrap();
+    let at = ["--bootstrap-server", address];
+    let topic = |name: &str| format!("{group}-in-{name}");
+    let create = |name: &str| {
+        let words = ["topics", "create", &topic(name), "--partitions", "4"];
+        succeed(dir.path(), &[&words[..], &at[..]].concat());
+    };
+    let produce = |name: &str, from: usize| {
+        let lines: String = (from..from + 100).map(|n| format!("key {n}:{n}\n")).collect();
+        let words = ["produce", &topic(name), "--key-separator", ":"];
+        succeed_with(dir.path(), &[&words[..], &at[..]].concat(), &lines);
+    };
+    create("a");
+    // One that does not match.
+    succeed(dir.path(), &[&["topics", "create", &format!("{group}-other")], &at[..]].concat());
+    let (first, rest) = member(dir.path(), "w.properties");
+    let (second, second_rest) = member(dir.path(), "w.properties");
+    let name = format!("{group}-sink");
+    let config = json!({
+        "connector.class": "process-sink", "process.command": "python3 writer.py",
+        "topics.regex": format!("{group}-in-.*"), "tasks.max": "4", "metadata.max.age.ms": "200",
+    });
+    let path = format!("/connectors/{name}/config");
+    let (created, answer) = request(&rest, "PUT", &path, &config.to_string());
+    assert_eq!(created, 201, "{answer}");
+    let names = [name];
+    until("each has two of the tasks", || {
+        let ids = workers_of(&rest, &names);
+        [&rest, &second_rest].iter().all(|id| ids.iter().filter(|of| of == id).count() == 2)
+    });
+    produce("a", 0);
+    until("the topic that was there", || written(dir.path()).0.len() == 100);
+    create("b");
+    produce("b", 0);
+    until("one that has come", || written(dir.path()).0.len() == 200);
+    assert_eq!(written(dir.path()).1, 2, "both workers' tasks have written");
+    second.kill();
+    produce("a", 100);
+    produce("b", 100);
+    until("what the killed one had", || written(dir.path()).0.len() == 400);
+    until("four tasks of one", || workers_of(&rest, &names) == vec![rest.clone(); 4]);
+    let topics = get(&rest, &format!("/connectors/{}/topics", names[0]));
+    assert_eq!(topics[&names[0]]["topics"], json!([topic("a"), topic("b")]));
+    assert_eq!(first.interrupt().0, Some(0));
+}
+
+#[test]
+fn workers_share_the_tasks_of_a_sink() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, address) = Running::broker(dir.path());
+    share_sink_tasks(&address, "here");
+    assert_eq!(broker.interrupt().0, Some(0));
+}
+
+#[test]
+fn workers_share_the_tasks_of_a_sink_on_kafka() {
+    let Some(kafka) = kafka::kafka() else { return };
+    share_sink_tasks(&kafka.address, "sinks");
+}
+
+/// Two machines where the REST API is served at 127.0.0.1: both workers have one name.
+#[test]
+fn workers_of_one_name_are_told_and_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, address) = Running::broker(dir.path());
+    let same = "rest.advertised.host.name=localhost\nrest.advertised.port=8083\n";
+    fs::write(dir.path().join("w.properties"), worker_of(&address, "g") + same).unwrap();
+    let (mut first, rest) = member(dir.path(), "w.properties");
+    let sources: Vec<String> = (0..4).map(|number| format!("m{number}")).collect();
+    for name in &sources {
+        let config = json!({
+            "connector.class": "generator-source", "topic": name, "rate": "100",
+            "generator.fields": "id:sequence",
+        });
+        let path = format!("/connectors/{name}/config");
+        assert_eq!(request(&rest, "PUT", &path, &config.to_string()).0, 201);
+    }
+    until("four tasks", || workers_of(&rest, &sources) == vec!["localhost:8083"; 4]);
+    let (mut second, _) = member(dir.path(), "w.properties");
+    for worker in [&mut first, &mut second] {
+        let told = worker.wait_stderr("calls itself localhost:8083 too");
+        assert!(told.contains("rest.advertised.host.name"), "{told}");
+    }
+    let records = || {
+        let all = get(&rest, "/connectors?expand=status");
+        let of = |name: &String| all[name]["status"]["tasks"][0]["records"].as_u64().unwrap_or(0);
+        sources.iter().map(of).collect::<Vec<_>>()
+    };
+    let before = records();
+    until("all go on", || records().iter().zip(&before).all(|(now, before)| now > before));
+    for worker in [first, second] {
+        let (status, _, said) = worker.interrupt();
+        let told = said.iter().filter(|line| line.contains("calls itself")).count();
+        assert!(status == Some(0) && told < 10, "they share out without end: {said:#?}");
+    }
+    assert_eq!(broker.interrupt().0, Some(0));
 }

@@ -284,6 +284,58 @@ topics = "lines"
     assert_eq!(fs::read_to_string(place.path().join("copy.txt")).unwrap(), "one\ntwo\nthree\n");
 }
 
+/// Queries made the topics of their sources first, and knew nothing of what was asked for.
+#[test]
+fn topics_that_queries_read_are_made_as_the_connector_that_fills_them_says() {
+    let place = tempdir().unwrap();
+    let file = r#"
+[connectors.in]
+connector.class = "FileStreamSource"
+file = "in.jsonl"
+topic = "orders"
+"topic.creation.default.partitions" = 3
+"topic.creation.default.retention.ms" = 86400000
+
+[connectors.names]
+connector.class = "FileStreamSource"
+file = "names.jsonl"
+topic = "names"
+"topic.creation.groups" = "few"
+"topic.creation.few.include" = "na.*"
+"topic.creation.few.partitions" = 2
+
+[sources.orders]
+columns = { id = "bigint", who = "bigint" }
+
+[tables.names]
+key = "id"
+columns = { id = "bigint", name = "varchar" }
+
+[[queries]]
+name = "named"
+from = "orders"
+steps = [{ join = "names", on = "who = names.id" }]
+sink = { topic = "named", print = true }
+"#;
+    fs::write(place.path().join("p.toml"), file).unwrap();
+    fs::write(place.path().join("in.jsonl"), "{\"id\":1,\"who\":7}\n").unwrap();
+    fs::write(place.path().join("names.jsonl"), "{\"id\":7,\"name\":\"Ada\"}\n").unwrap();
+    let data = ["--data-dir", "data"];
+    let run = ["run", "p.toml", "--listen", "127.0.0.1:0", "--until-end", "--json"];
+    let shown = stdout(&succeed(place.path(), &[&run[..], &data].concat()));
+    assert_eq!(shown, "{\"id\":1,\"who\":7,\"name\":\"Ada\"}\n");
+    let made = |topic: &str| {
+        let words = ["topics", "describe", topic, "--json"];
+        let told = succeed(place.path(), &[&words[..], &data].concat()).stdout;
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        (told["partitions"].as_array().unwrap().len(), told["configs"]["retention.ms"].clone())
+    };
+    assert_eq!(made("orders"), (3, "86400000".into()));
+    // Rows of a table stay.
+    assert_eq!(made("names"), (2, "-1".into()));
+    assert_eq!(made("named"), (3, "-1".into()));
+}
+
 #[test]
 fn a_database_that_cannot_be_read_is_told_of_before_anything_starts() {
     let place = tempdir().unwrap();

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use broker::client::{Client, NewTopic};
+use broker::client::{Client, NewTopic, ProducerOptions};
+use broker::ids::TopicPartition;
+use broker::record::BatchBuilder;
 use connectors::config::{ConfigKey, KeyType, Presence};
 use connectors::herder::distributed::settings::GroupSettings;
 use connectors::herder::offsets::{self, PartOffset};
@@ -275,5 +277,117 @@ fn what_stands_in_topics_outlives_all_workers() {
         let values: Vec<_> = read(&*client, "lines", 0).await;
         assert_eq!(values.len(), 4, "{values:?}");
         two.shutdown().await;
+    });
+}
+
+/// Who has the tasks and how they stand, as that worker sees it.
+fn standing(view: &View) -> BTreeSet<(String, &'static str)> {
+    let id = |task: &connectors::herder::TaskView| task.worker_id.as_deref().map(str::to_owned);
+    view.tasks.iter().map(|task| (id(task).unwrap_or_default(), task.state.name())).collect()
+}
+
+/// One worker lacked a variable, and led: all tasks of all workers were left out, silently.
+#[test]
+fn who_cannot_run_a_task_says_so_and_keeps_nobody_else_from_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (with, without) = (dir.path().join("with"), dir.path().join("without"));
+    for of in [&with, &without] {
+        std::fs::create_dir(of).unwrap();
+    }
+    std::fs::write(with.join("own.properties"), "count=1000000\ntasks=4\n").unwrap();
+    let elsewhere = |key: &str| ("${file:own.properties:".to_owned() + key) + "}";
+    let mut made = counting(4, 1);
+    made.insert("count".to_owned(), elsewhere("count"));
+    process(dir.path(), async |client| {
+        // The first leads.
+        let two = worker(&client, &without, "two").await;
+        let one = worker(&client, &with, "one").await;
+        one.create("made", made.clone(), Target::Running).await.unwrap();
+        let shared = [("one", "RUNNING"), ("two", "FAILED")];
+        let shared = shared.map(|(id, state)| (id.to_owned(), state)).into();
+        for herder in [&one, &two] {
+            let what = "those who can run tasks run them";
+            until(herder, "made", what, |view| standing(view) == shared).await;
+            let view = herder.view("made").unwrap();
+            assert_eq!((view.tasks.len(), view.trace.as_deref()), (4, None));
+            let failed = view.tasks.iter().find(|task| task.state == TaskState::Failed).unwrap();
+            let trace = failed.trace.as_deref().unwrap();
+            assert!(trace.contains("own.properties"), "{trace}");
+        }
+        // Whoever leads now, there are as many tasks, divided as they were written down.
+        let fewer = "count=1000000\ntasks=2\n";
+        std::fs::write(without.join("own.properties"), fewer).unwrap();
+        one.restart_tasks("made", true).await.unwrap();
+        let all = of(&[("one", 2), ("two", 2)]);
+        until(&one, "made", "what was missing is there", |view| loads(&one, view) == all).await;
+        made.insert("tasks.max".to_owned(), elsewhere("tasks"));
+        one.put("made", made.clone()).await.unwrap();
+        until(&one, "made", "tasks that are not the same", |view| {
+            let view = view.tasks.iter().filter_map(|task| task.trace.as_deref());
+            view.filter(|trace| trace.contains("make 2 tasks at this worker, and 4")).count() == 2
+        })
+        .await;
+        two.put("made", made).await.unwrap();
+        until(&two, "made", "as the other says", |view| {
+            view.tasks.len() == 2 && standing(view).contains(&("two".to_owned(), "RUNNING"))
+        })
+        .await;
+        one.shutdown().await;
+        until(&two, "made", "alone", |view| loads(&two, view) == of(&[("two", 2)])).await;
+        two.shutdown().await;
+    });
+}
+
+/// Writes to a topic as it is told, and leaves a transaction open if there is an id.
+async fn write(client: &Arc<dyn Client>, id: Option<&str>, records: &[(&str, &str)]) {
+    let transactional_id = id.map(str::to_owned);
+    let transaction_timeout = Duration::from_secs(600);
+    let options = ProducerOptions { transactional_id, transaction_timeout, ..Default::default() };
+    let mut producer = client.producer(options).await.unwrap();
+    let mut batch = BatchBuilder::default();
+    for (key, value) in records {
+        batch.append(0, Some(key.as_bytes()), Some(value.as_bytes()));
+    }
+    if id.is_some() {
+        producer.begin().await.unwrap();
+    }
+    producer.send(&TopicPartition::new("connect-configs", 0), batch).await.unwrap();
+    producer.flush().await.unwrap();
+}
+
+/// Its plugins divide themselves otherwise, so its numbers of tasks are not ours.
+#[test]
+fn connectors_of_kafka_connect_are_taken_over_whatever_tasks_they_had() {
+    let dir = tempfile::tempdir().unwrap();
+    let value = json!({ "properties": counting(3, 1_000_000) }).to_string();
+    process(dir.path(), async |client| {
+        let topic = NewTopic::new("connect-configs", 1).with_config("cleanup.policy", "compact");
+        client.create_topic(&topic).await.unwrap();
+        let records = [("connector-made", &*value), ("commit-made", r#"{"tasks":1}"#)];
+        write(&client, None, &records).await;
+        let one = worker(&client, dir.path(), "one").await;
+        until(&one, "made", "three", |view| loads(&one, view) == of(&[("one", 3)])).await;
+        one.shutdown().await;
+    });
+}
+
+/// A worker was killed in the middle of writing: others that started waited for a minute.
+#[test]
+fn who_was_killed_while_he_wrote_keeps_nobody_waiting() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let one = worker(&client, dir.path(), "one").await;
+        one.create("idle", counting(1, 1), Target::Stopped).await.unwrap();
+        let open = [("target-state-idle", r#"{"state":"STARTED"}"#)];
+        write(&client, Some("connect-cluster-g"), &open).await;
+        let two = worker(&client, dir.path(), "two").await;
+        assert_eq!(two.view("idle").unwrap().target, Target::Stopped);
+        write(&client, Some("connect-cluster-g"), &open).await;
+        offsets::reset(&one, "idle").await.unwrap();
+        write(&client, Some("connect-cluster-g"), &open).await;
+        one.set_target("idle", Target::Running).await.unwrap();
+        until(&two, "idle", "started", |view| standing(view).len() == 1).await;
+        two.shutdown().await;
+        one.shutdown().await;
     });
 }

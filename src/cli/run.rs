@@ -11,6 +11,7 @@ use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use broker::client::NewTopic;
 use clap::Args;
 use connectors::{
     ConfigProblem, ConnectorConfig, ConnectorKind, ConnectorState, ConnectorStatus, Worker,
@@ -200,6 +201,7 @@ impl Session {
         announce(args, connection, metrics.as_deref(), &loaded);
         let last = loaded.iter().flat_map(|(pipeline, _)| &pipeline.queries).next_back();
         let shown_topic = last.map(|query| query.sink.topic.clone());
+        let inputs = inputs(&loaded);
         let (pipelines, configs): (Vec<_>, Vec<_>) = loaded.into_iter().unzip();
         let mut described_queries = Vec::new();
         for pipeline in &pipelines {
@@ -217,6 +219,7 @@ impl Session {
             standby_replicas: args.standby_replicas,
             until_end: args.until_end,
             filling: Some(filling.subscribe()),
+            inputs,
             state_dir: Some(args.broker.data_dir.join("state")),
         };
         let mut runtime = Runtime::start(connection.client.clone(), pipelines, options)
@@ -390,6 +393,30 @@ impl Session {
             None => self.progress.clear(),
         }
     }
+}
+
+/// How topics are made that queries read, where the connector that fills them says it: queries
+/// look for them before it does.
+fn inputs(loaded: &[Loaded]) -> BTreeMap<String, NewTopic> {
+    let sources = || {
+        let all = loaded.iter().flat_map(|(pipeline, configs)| {
+            let declared = pipeline.connectors.iter();
+            declared.map(|connector| &connector.properties).zip(configs)
+        });
+        let says = |properties: &BTreeMap<String, String>| {
+            properties.keys().any(|key| key.starts_with("topic.creation."))
+        };
+        all.filter(move |(properties, one)| is_source(one) && says(properties))
+    };
+    let topics = loaded.iter().flat_map(|(pipeline, _)| &pipeline.sources);
+    let made = topics.filter_map(|source| {
+        let topic = source.topic.as_str();
+        let (_, config) = sources().find(|(_, config)| config.fills(topic))?;
+        let partitions = i32::try_from(config.integer("topic.creation.default.partitions")).ok()?;
+        let made = config.topic_creation().of(&NewTopic::new(topic, partitions));
+        Some((topic.to_owned(), made))
+    });
+    made.collect()
 }
 
 fn print(rows: &mut RowWriter, batch: &PrintedRows) -> Result<(), Failure> {

@@ -63,12 +63,21 @@ impl TopicCreation {
         TopicCreation { groups, configs: configs(DEFAULT, properties) }
     }
 
+    /// Whether a group has the topic.
+    pub(super) fn names(&self, topic: &str) -> bool {
+        self.group(topic).is_some()
+    }
+
+    fn group(&self, topic: &str) -> Option<&Group> {
+        let has = |patterns: &[Regex]| patterns.iter().any(|one| one.is_match(topic));
+        self.groups.iter().find(|one| has(&one.include) && !has(&one.exclude))
+    }
+
     /// The topic as it is to be made. What the properties say of it comes before what a source
     /// says of itself.
     pub fn of(&self, topic: &NewTopic) -> NewTopic {
         let mut topic = topic.clone();
-        let has = |patterns: &[Regex]| patterns.iter().any(|one| one.is_match(&topic.name));
-        let group = self.groups.iter().find(|one| has(&one.include) && !has(&one.exclude));
+        let group = self.group(&topic.name);
         match group.and_then(|group| group.partitions) {
             None => {}
             Some(-1) => topic.partitions = None,

@@ -285,6 +285,18 @@ impl ConnectorConfig {
         &self.creation
     }
 
+    /// Whether a topic is one that a source writes to, as far as its properties tell: it is named
+    /// there, or begins as its topics do, or is one of those that it says how to make. Where
+    /// transforms lead records elsewhere, only the last can tell.
+    pub fn fills(&self, topic: &str) -> bool {
+        let begins =
+            |prefix: &str| topic.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
+        let setting = |key| self.settings.optional_text(key);
+        setting("topic") == Some(topic)
+            || setting("topic.prefix").is_some_and(begins)
+            || self.creation.names(topic)
+    }
+
     /// Which topics a sink reads; a source reads none.
     pub fn topics(&self) -> &TopicChoice {
         &self.topics

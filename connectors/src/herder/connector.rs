@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use super::distributed::gate::Gate;
 use super::restart::Restarts;
 use crate::config::ConnectorConfig;
-use crate::plugin::ConnectorKind;
+use crate::plugin::{self, ConnectorKind, Plugin};
 use crate::status::{ConnectorState, ConnectorStatus};
 use crate::worker::activity::Activity;
 use crate::worker::{Place, Worker, WorkerOptions, task_count};
@@ -100,7 +100,7 @@ impl TaskState {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskView {
     pub state: TaskState,
-    /// Who runs it, where that is not whoever was asked.
+    /// Who runs it, or was given it; `None`: nobody.
     pub worker_id: Option<Arc<str>>,
     /// Why it failed last, if it is not at work since.
     pub trace: Option<String>,
@@ -127,6 +127,34 @@ pub struct View {
 }
 
 impl View {
+    /// One of which tasks were given to a worker that cannot run them.
+    pub(super) fn failed(
+        properties: BTreeMap<String, String>,
+        target: Target,
+        tasks: usize,
+        share: BTreeSet<usize>,
+        trace: &str,
+        worker_id: &str,
+    ) -> View {
+        let task = TaskView {
+            state: TaskState::Failed,
+            worker_id: Some(worker_id.into()),
+            trace: Some(trace.to_owned()),
+            records: 0,
+            skipped: 0,
+        };
+        View {
+            config: None,
+            trace: None,
+            properties,
+            target,
+            tasks: vec![task; tasks],
+            share: Some(share),
+            used: BTreeSet::new(),
+            activities: Vec::new(),
+        }
+    }
+
     /// The topics that it has read or written since it was created, or since they were forgotten.
     pub fn topics(&self) -> BTreeSet<Arc<str>> {
         let here = self.activities.iter().flat_map(|activity| activity.topics());
@@ -134,7 +162,11 @@ impl View {
     }
 
     pub fn kind(&self) -> Option<ConnectorKind> {
-        self.config.as_ref().map(|config| config.plugin().kind())
+        let plugin = match &self.config {
+            Some(config) => Some(config.plugin()),
+            None => self.properties.get(plugin::CLASS_KEY).and_then(|class| plugin::find(class)),
+        };
+        plugin.map(Plugin::kind)
     }
 
     /// Whether a task is run here.
@@ -249,6 +281,8 @@ struct Connector {
 pub(super) struct Setup {
     pub client: Arc<dyn Client>,
     pub options: WorkerOptions,
+    /// See [`super::HerderOptions::worker_id`].
+    pub worker_id: Arc<str>,
     /// How long a task may take to end in order.
     pub graceful: Duration,
 }
@@ -488,7 +522,7 @@ impl Connector {
             let stuck =
                 slot.worker.is_some() && past.activity.busy().is_some_and(|busy| busy >= liveness);
             TaskView {
-                worker_id: None,
+                worker_id: Some(self.setup.worker_id.clone()),
                 state: if stuck { TaskState::Degraded } else { slot.state },
                 trace: slot.trace.clone(),
                 records: past.records + records,
@@ -558,6 +592,7 @@ mod tests {
         let setup = Setup {
             client: Arc::new(EmbeddedClient::new(broker)),
             options: WorkerOptions::default(),
+            worker_id: "w".into(),
             graceful: Duration::from_secs(5),
         };
         let desired = Desired {

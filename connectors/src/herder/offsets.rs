@@ -2,15 +2,20 @@
 
 use std::sync::Arc;
 
-use broker::client::{Client, CommittedOffset, OffsetSpec, ProducerOptions, TransactionOffsets};
+use broker::client::{
+    Client, ClientError, CommittedOffset, OffsetSpec, Producer, TransactionOffsets,
+};
 use broker::ids::{Offset, TopicPartition};
 use serde_json::{Value, json};
+use tokio::sync::MutexGuard;
 
+use super::distributed::ATTEMPTS_MAX;
 use super::{Herder, HerderError};
 use crate::clock;
 use crate::config::ConnectorConfig;
 use crate::offsets::{OffsetsTopic, SourceOffset, SourcePartition, StoredOffsets};
 use crate::plugin::{ConnectorKind, Tasks};
+use crate::task::OutgoingBatch;
 use crate::topics;
 
 /// A part of a connector's input, and where to go on in it; `None`: at its beginning.
@@ -20,19 +25,43 @@ pub struct PartOffset {
     pub offset: Option<Value>,
 }
 
-/// A stopped connector, which stays stopped for as long as this is there.
-#[derive(Debug)]
+/// A stopped connector, to change its offsets. In this process nobody resumes it while this is
+/// there. A worker elsewhere may; it fences `producer` then, so that what was to be written is not.
 pub struct Held<'a> {
     config: Arc<ConnectorConfig>,
-    _changing: tokio::sync::MutexGuard<'a, ()>,
+    producer: Box<dyn Producer>,
+    _changing: MutexGuard<'a, ()>,
 }
 
 impl<'a> Held<'a> {
     pub(super) fn new(
         config: Arc<ConnectorConfig>,
-        changing: tokio::sync::MutexGuard<'a, ()>,
+        producer: Box<dyn Producer>,
+        changing: MutexGuard<'a, ()>,
     ) -> Held<'a> {
-        Held { config, _changing: changing }
+        Held { config, producer, _changing: changing }
+    }
+
+    /// Writes all of it in one transaction; false if somebody has changed connectors meanwhile.
+    async fn write(
+        &mut self,
+        batches: Vec<OutgoingBatch>,
+        offsets: Option<TransactionOffsets>,
+    ) -> Result<bool, HerderError> {
+        let mut written = self.producer.begin().await;
+        for (to, batch) in batches {
+            if written.is_ok() {
+                written = self.producer.send(&to, batch).await;
+            }
+        }
+        if written.is_ok() {
+            written = self.producer.commit(offsets.as_ref()).await;
+        }
+        match written {
+            Ok(()) => Ok(true),
+            Err(ClientError::Fenced { .. }) => Ok(false),
+            Err(error) => Err(failed(error)),
+        }
     }
 }
 
@@ -91,63 +120,68 @@ pub async fn alter(
     name: &str,
     parts: Vec<PartOffset>,
 ) -> Result<(), HerderError> {
-    let held = herder.hold(name).await?;
-    match held.config.plugin().kind() {
-        ConnectorKind::Source => {
-            let parts = parts.into_iter().map(|part| {
-                let partition = SourcePartition::from_json(&part.partition);
-                let partition = partition.ok_or_else(|| not_an_object(&part.partition))?;
-                Ok((partition, SourceOffset(part.offset.unwrap_or(Value::Null))))
-            });
-            let (topic, _) = stored(herder, name).await?;
-            let parts: Vec<_> = parts.collect::<Result<_, HerderError>>()?;
-            write_source(&**herder.client(), &topic, &parts).await
-        }
-        ConnectorKind::Sink => {
-            let known = partitions(&**herder.client(), &held.config).await?;
-            let wanted = parts.iter().map(|part| sink_part(part, &known));
-            write_sink(&**herder.client(), &held, wanted.collect::<Result<_, _>>()?).await
-        }
-    }
+    change(herder, name, Some(&parts)).await
 }
 
 /// Lets a stopped connector begin anew.
 pub async fn reset(herder: &dyn Herder, name: &str) -> Result<(), HerderError> {
-    let held = herder.hold(name).await?;
-    match held.config.plugin().kind() {
-        ConnectorKind::Source => {
-            let (topic, stored) = stored(herder, name).await?;
-            let parts = stored.iter();
-            let parts = parts.map(|(part, _)| (part.clone(), SourceOffset(Value::Null)));
-            write_source(&**herder.client(), &topic, &parts.collect::<Vec<_>>()).await
-        }
-        ConnectorKind::Sink => {
-            let known = partitions(&**herder.client(), &held.config).await?;
-            let all = known.into_iter().map(|partition| (partition, None)).collect();
-            write_sink(&**herder.client(), &held, all).await
-        }
-    }
+    change(herder, name, None).await
 }
 
-async fn write_source(
-    client: &dyn Client,
-    topic: &OffsetsTopic,
-    parts: &[(SourcePartition, SourceOffset)],
+/// Without parts, all are forgotten.
+async fn change(
+    herder: &dyn Herder,
+    name: &str,
+    parts: Option<&[PartOffset]>,
 ) -> Result<(), HerderError> {
-    let mut producer = client.producer(ProducerOptions::default()).await.map_err(failed)?;
-    for (to, batch) in topic.batches(parts, clock::now_ms()) {
-        producer.send(&to, batch).await.map_err(failed)?;
+    for _ in 0..ATTEMPTS_MAX {
+        let mut held = herder.hold(name).await?;
+        let is_done = match held.config.plugin().kind() {
+            ConnectorKind::Source => change_source(herder, name, &mut held, parts).await?,
+            ConnectorKind::Sink => change_sink(&**herder.client(), &mut held, parts).await?,
+        };
+        if is_done {
+            return Ok(());
+        }
     }
-    producer.flush().await.map_err(failed)
+    Err(failed(format!("connector '{name}': others change connectors all the time; try again")))
+}
+
+async fn change_source(
+    herder: &dyn Herder,
+    name: &str,
+    held: &mut Held<'_>,
+    parts: Option<&[PartOffset]>,
+) -> Result<bool, HerderError> {
+    let (topic, stored) = stored(herder, name).await?;
+    let parts: Vec<_> = match parts {
+        None => stored.iter().map(|(part, _)| (part.clone(), SourceOffset(Value::Null))).collect(),
+        Some(parts) => {
+            let parts = parts.iter().map(|part| {
+                let partition = SourcePartition::from_json(&part.partition);
+                let partition = partition.ok_or_else(|| not_an_object(&part.partition))?;
+                Ok((partition, SourceOffset(part.offset.clone().unwrap_or(Value::Null))))
+            });
+            parts.collect::<Result<_, HerderError>>()?
+        }
+    };
+    held.write(topic.batches(&parts, clock::now_ms()), None).await
 }
 
 /// Commits as the sink's group, which has no member while the sink is stopped.
-async fn write_sink(
+async fn change_sink(
     client: &dyn Client,
-    held: &Held<'_>,
-    parts: Vec<(TopicPartition, Option<Offset>)>,
-) -> Result<(), HerderError> {
-    let config = &held.config;
+    held: &mut Held<'_>,
+    parts: Option<&[PartOffset]>,
+) -> Result<bool, HerderError> {
+    let config = held.config.clone();
+    let known = partitions(client, &config).await?;
+    let parts: Vec<(TopicPartition, Option<Offset>)> = match parts {
+        None => known.into_iter().map(|partition| (partition, None)).collect(),
+        Some(parts) => {
+            parts.iter().map(|part| sink_part(part, &known)).collect::<Result<_, _>>()?
+        }
+    };
     if let Tasks::Sink(_) = config.plugin().tasks
         && let Some(alter) = config.plugin().alter_offsets
     {
@@ -162,13 +196,8 @@ async fn write_sink(
         let offset = offset.or(start).unwrap_or(Offset::ZERO);
         (partition, CommittedOffset { offset, metadata: String::new() })
     });
-    let group = group(config.name());
-    let transactional_id = Some(format!("{group}-offsets"));
-    let options = ProducerOptions { transactional_id, ..ProducerOptions::default() };
-    let mut producer = client.producer(options).await.map_err(failed)?;
-    producer.begin().await.map_err(failed)?;
-    let offsets = TransactionOffsets { group, membership: None, offsets: offsets.collect() };
-    producer.commit(Some(&offsets)).await.map_err(failed)
+    let (group, offsets) = (group(config.name()), offsets.collect());
+    held.write(Vec::new(), Some(TransactionOffsets { group, membership: None, offsets })).await
 }
 
 /// The group that a sink reads as.
@@ -234,3 +263,100 @@ fn sink_part(
 /// [`Plugin::alter_offsets`](crate::plugin::Plugin::alter_offsets).
 pub type AlterOffsets =
     fn(&ConnectorConfig, &[(TopicPartition, Option<Offset>)]) -> Result<(), crate::task::TaskError>;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use broker::broker::{Broker, BrokerConfig};
+    use broker::client::embedded::EmbeddedClient;
+    use futures::FutureExt;
+
+    use super::*;
+    use crate::herder::distributed::settings::GroupSettings;
+    use crate::herder::{Distributed, HerderOptions, Standalone, Target};
+    use crate::worker::WorkerOptions;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn properties(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn options(dir: &Path, worker_id: &str) -> HerderOptions {
+        HerderOptions {
+            worker: properties(&[("group.id", "g")]),
+            base_dir: dir.to_owned(),
+            worker_id: worker_id.to_owned(),
+            options: WorkerOptions::default(),
+            graceful: Duration::from_secs(5),
+        }
+    }
+
+    async fn client(dir: &Path) -> Arc<dyn Client> {
+        let broker = Broker::open(BrokerConfig::new(dir.join("data"))).await.unwrap();
+        Arc::new(EmbeddedClient::new(broker))
+    }
+
+    /// A stopped source.
+    async fn create(herder: &dyn Herder) {
+        let source =
+            properties(&[("connector.class", "file-source"), ("file", "f"), ("topic", "t")]);
+        herder.create("c", source, Target::Stopped).await.unwrap();
+    }
+
+    async fn batches(herder: &dyn Herder) -> Vec<OutgoingBatch> {
+        let (topic, _) = stored(herder, "c").await.unwrap();
+        let part = SourcePartition::new(&[("filename", "f")]);
+        topic.batches(&[(part, SourceOffset(json!({ "position": 1 })))], 0)
+    }
+
+    /// It was resumed while its offsets were changed, and read the old ones or the new.
+    async fn nobody_resumes_here_what_is_held(herder: &dyn Herder) {
+        create(herder).await;
+        let mut held = herder.hold("c").await.unwrap();
+        let mut resumed = herder.set_target("c", Target::Running);
+        assert!((&mut resumed).now_or_never().is_none());
+        assert!(held.write(batches(herder).await, None).await.unwrap());
+        assert_eq!(herder.view("c").unwrap().target, Target::Stopped);
+        drop(held);
+        tokio::time::timeout(PATIENCE, resumed).await.unwrap().unwrap();
+        assert_eq!(read(herder, "c").await.unwrap().len(), 1);
+        herder.shutdown().await;
+    }
+
+    #[tokio::test]
+    async fn a_connector_is_not_resumed_while_its_offsets_are_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let client = client(dir.path()).await;
+        let alone = Standalone::new(client.clone(), options(dir.path(), "alone"));
+        nobody_resumes_here_what_is_held(&alone).await;
+        let settings = GroupSettings::of(&properties(&[("group.id", "g")])).unwrap().unwrap();
+        let one = Distributed::start(client.clone(), options(dir.path(), "one"), settings);
+        nobody_resumes_here_what_is_held(&one.await.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn what_a_worker_elsewhere_resumes_keeps_its_offsets() {
+        let dir = tempfile::tempdir().unwrap();
+        let client = client(dir.path()).await;
+        let start = async |id| {
+            let settings = GroupSettings::of(&properties(&[("group.id", "g")])).unwrap().unwrap();
+            Distributed::start(client.clone(), options(dir.path(), id), settings).await.unwrap()
+        };
+        let (one, two) = (start("one").await, start("two").await);
+        create(&one).await;
+        let mut held = one.hold("c").await.unwrap();
+        two.set_target("c", Target::Running).await.unwrap();
+        assert!(!held.write(batches(&one).await, None).await.unwrap());
+        drop(held);
+        assert_eq!(read(&one, "c").await.unwrap(), []);
+        let part = PartOffset { partition: json!({ "filename": "f" }), offset: None };
+        let refused = alter(&one, "c", vec![part]).await.unwrap_err();
+        assert!(refused.to_string().contains("STOPPED"), "{refused}");
+        one.shutdown().await;
+        two.shutdown().await;
+    }
+}

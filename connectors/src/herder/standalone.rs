@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use broker::client::Client;
+use broker::client::{Client, ProducerOptions};
 use tokio::sync::watch;
 
 use super::connector::{Desired, Handle, Order, Setup};
@@ -22,7 +22,7 @@ pub struct Standalone {
     client: Arc<dyn Client>,
     options: HerderOptions,
     connectors: Mutex<BTreeMap<String, Known>>,
-    /// Held while one is created, changed or deleted.
+    /// Held while one is created, changed, resumed or deleted, or its offsets are.
     changing: tokio::sync::Mutex<()>,
 }
 
@@ -72,6 +72,7 @@ impl Standalone {
         let setup = Setup {
             client: self.client.clone(),
             options: self.options.options.clone(),
+            worker_id: self.options.worker_id.as_str().into(),
             graceful: self.options.graceful,
         };
         let config = Arc::new(config);
@@ -141,6 +142,7 @@ impl Herder for Standalone {
     }
 
     async fn set_target(&self, name: &str, target: Target) -> Result<(), HerderError> {
+        let _changing = self.changing.lock().await;
         self.order(name, Order::SetTarget(target)).await
     }
 
@@ -170,10 +172,15 @@ impl Herder for Standalone {
     async fn hold(&self, name: &str) -> Result<Held<'_>, HerderError> {
         let changing = self.changing.lock().await;
         let view = self.view(name)?;
-        match (view.target, view.config) {
-            (Target::Stopped, Some(config)) => Ok(Held::new(config, changing)),
-            _ => Err(not_stopped(name)),
-        }
+        let (Target::Stopped, Some(config)) = (view.target, view.config) else {
+            return Err(not_stopped(name));
+        };
+        let prefix = &self.options.options.transactional_prefix;
+        let transactional_id = Some(format!("{prefix}-{name}-offsets"));
+        let options = ProducerOptions { transactional_id, ..ProducerOptions::default() };
+        let producer = self.client.producer(options).await;
+        let producer = producer.map_err(|error| HerderError::Failed(error.to_string()))?;
+        Ok(Held::new(config, producer, changing))
     }
 
     async fn shutdown(&self) {

@@ -153,7 +153,7 @@ async fn connector(
         (["tasks"], "GET") => Ok(Answer::ok(shapes::tasks(name, &view()?))),
         (["tasks-config"], "GET") => Ok(Answer::ok(shapes::tasks_config(name, &view()?))),
         (["tasks", number, "status"], "GET") => {
-            let status = shapes::task(task_number(name, number)?, &view()?, worker_id);
+            let status = shapes::task(task_number(name, number)?, &view()?);
             status.map(Answer::ok).ok_or_else(|| no_task(name, number))
         }
         (["tasks", number, "restart"], "POST") => {

@@ -29,10 +29,9 @@ pub(super) fn info(name: &str, view: &View) -> Value {
 }
 
 pub(super) fn status(name: &str, view: &View, worker_id: &str) -> Value {
-    let tasks =
-        view.tasks.iter().enumerate().map(|(number, task)| of_task(number, task, worker_id));
+    let tasks = view.tasks.iter().enumerate().map(|(number, task)| of_task(number, task));
     // A connector is nothing beside its tasks here: who runs the first has it.
-    let first = view.tasks.first().and_then(|task| task.worker_id.as_deref());
+    let first = view.tasks.iter().find_map(|task| task.worker_id.as_deref());
     let mut connector = json!({
         "state": view.target.name(),
         "worker_id": first.unwrap_or(worker_id),
@@ -50,16 +49,17 @@ pub(super) fn status(name: &str, view: &View, worker_id: &str) -> Value {
     })
 }
 
-pub(super) fn task(number: usize, view: &View, worker_id: &str) -> Option<Value> {
-    view.tasks.get(number).map(|task| of_task(number, task, worker_id))
+pub(super) fn task(number: usize, view: &View) -> Option<Value> {
+    view.tasks.get(number).map(|task| of_task(number, task))
 }
 
-/// Beside what Kafka tells: how many records it has moved and left out.
-fn of_task(number: usize, task: &TaskView, worker_id: &str) -> Value {
+/// Beside what Kafka tells: how many records it has moved and left out. Clients want a worker's id
+/// to be a text always.
+fn of_task(number: usize, task: &TaskView) -> Value {
     let mut told = json!({
         "id": number,
         "state": task.state.name(),
-        "worker_id": task.worker_id.as_deref().unwrap_or(worker_id),
+        "worker_id": task.worker_id.as_deref().unwrap_or_default(),
         "version": env!("CARGO_PKG_VERSION"),
         "records": task.records,
         "skipped": task.skipped,

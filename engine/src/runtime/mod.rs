@@ -56,7 +56,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow::datatypes::SchemaRef;
-use broker::client::{Client, ClientError};
+use broker::client::{Client, ClientError, NewTopic};
 use broker::ids::{Offset, TopicPartition};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -101,6 +101,9 @@ pub struct RuntimeOptions {
     /// Topics that are still being filled with what was there at the start. Tables in them are
     /// waited for: what is joined with a table before it is there finds nothing.
     pub filling: Option<watch::Receiver<BTreeSet<String>>>,
+    /// How topics of sources and tables are made that are not there, by their names, where
+    /// somebody has said it of whatever fills them.
+    pub inputs: BTreeMap<String, NewTopic>,
 }
 
 /// Pipelines at work. Dropped, they stop as with [`Runtime::stop`].
@@ -413,7 +416,8 @@ struct Started {
 
 impl Started {
     async fn run(self, planned: Vec<Planned>) -> Result<Vec<QuerySummary>, RunError> {
-        let partitions = topics::prepare(self.client.as_ref(), &planned).await?;
+        let partitions = topics::prepare(self.client.as_ref(), &planned, &self.options.inputs);
+        let partitions = partitions.await?;
         let changes = match self.options.reset_state {
             false => evolution::changes(self.client.as_ref(), &planned).await?,
             true => Vec::new(),

@@ -20,28 +20,36 @@ const EXCHANGE_SEGMENT_BYTES: usize = 16 << 20;
 /// What comes to one group between two commits is one record, however much an `array_agg` takes.
 const CHANGELOG_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// Creates what is missing: sources with the broker's default of partitions, sinks with as many
-/// as they ask for or as the query's first input has, dead letters, late rows and changelogs with
-/// one.
-pub async fn prepare(client: &dyn Client, planned: &[Planned]) -> Result<Partitions, RunError> {
+/// Creates what is missing: sources as `inputs` says, else with the broker's default of
+/// partitions, sinks with as many as they ask for or as the query's first input has, dead letters,
+/// late rows and changelogs with one.
+pub async fn prepare(
+    client: &dyn Client,
+    planned: &[Planned],
+    inputs: &BTreeMap<String, NewTopic>,
+) -> Result<Partitions, RunError> {
+    let input = |topic: &str| {
+        let unsaid = || NewTopic { partitions: None, ..NewTopic::new(topic, 1) };
+        inputs.get(topic).cloned().unwrap_or_else(unsaid)
+    };
     let mut known = Partitions::new();
     // Queries come after those whose output they read, so a sink is made before it is a source.
     for query in planned {
         let mut ensure = Ensure { client, pipeline: &query.pipeline, known: &mut known };
-        for input in &query.topology.inputs {
-            let topic = NewTopic { partitions: None, ..NewTopic::new(&*input.source.topic, 1) };
-            ensure.topic(topic).await?;
-            if let OnError::DeadLetter { topic } = &input.source.on_error {
+        for of in &query.topology.inputs {
+            ensure.topic(input(&of.source.topic)).await?;
+            if let OnError::DeadLetter { topic } = &of.source.on_error {
                 ensure.topic(stamped_by_events(NewTopic::new(topic, 1))).await?;
             }
-            if let LateRows::Topic { topic } = &input.source.watermark.late {
+            if let LateRows::Topic { topic } = &of.source.watermark.late {
                 ensure.topic(stamped_by_events(NewTopic::new(topic, 1))).await?;
             }
         }
         for table in &query.topology.tables {
             // A row of a table stays until it is replaced or deleted, not until it is old.
-            let topic = NewTopic { partitions: None, ..NewTopic::new(&*table.source.topic, 1) };
-            ensure.topic(topic.with_config("retention.ms", -1)).await?;
+            let mut topic = input(&table.source.topic);
+            topic.configs.entry("retention.ms".to_owned()).or_insert_with(|| "-1".to_owned());
+            ensure.topic(topic).await?;
         }
         match &query.topology.writes {
             Some(writes) => {

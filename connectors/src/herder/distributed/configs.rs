@@ -4,13 +4,19 @@
 //! key                       value
 //! connector-NAME            {"properties": {…}}                            null: there is none
 //! target-state-NAME         {"state": "STARTED" | "PAUSED", "state.v2": … | "STOPPED"}
+//! commit-NAME               {"tasks": 3, "by": "millstream"}   of the connector's properties
 //! tasks-count-record-NAME   {"task-count": 3}    tasks of earlier configurations are fenced
 //! restart-connector-NAME    {"only-failed": true, "include-tasks": true}   once, not at a start
 //! restart-task-NAME-N       {}                                             of our own
 //! ```
 //!
 //! These are Kafka Connect's own records, so its topic can be taken over. What it writes beside
-//! them (`task-…`, `commit-…`) follows from a connector's properties here.
+//! them (`task-…`) follows from a connector's properties here.
+//!
+//! How many tasks there are is written down, since properties may mean something else at each
+//! worker (`${env:…}`): by whoever writes them, who has to have understood them; for those that
+//! Kafka Connect has written, whose connectors divide themselves otherwise, by the first worker that
+//! understands them.
 //!
 //! Any worker writes, one at a time: each change is a transaction of the id `connect-cluster-GROUP`
 //! (KIP-618). Whoever begins one fences the one before, reads to the end, decides by what stands
@@ -20,8 +26,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use broker::client::{Client, ClientError, NewTopic, Producer, ProducerOptions};
+use broker::client::{Client, ClientError, Isolation, NewTopic, Producer, ProducerOptions};
 use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchBuilder;
 use serde_json::{Value, json};
@@ -33,7 +40,11 @@ use crate::herder::{HerderError, Target};
 use crate::topics;
 
 /// How often a change is begun anew because others make one.
-pub(super) const ATTEMPTS_MAX: usize = 50;
+pub(in crate::herder) const ATTEMPTS_MAX: usize = 50;
+/// Who has counted tasks.
+const BY: &str = "millstream";
+/// How long a change that somebody else has begun is waited for. It takes some milliseconds.
+const UNDECIDED_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One connector.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +62,13 @@ pub(super) struct Fenced {
     at: Offset,
 }
 
+/// How many tasks a connector was found to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counted {
+    tasks: usize,
+    at: Offset,
+}
+
 /// What is to be started anew.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Restart {
@@ -63,6 +81,7 @@ pub(super) enum Restart {
 pub(super) struct Configs {
     connectors: BTreeMap<String, Declared>,
     targets: BTreeMap<String, Target>,
+    counted: BTreeMap<String, Counted>,
     fenced: BTreeMap<String, Fenced>,
     restarts: BTreeMap<String, (Offset, Restart)>,
 }
@@ -78,6 +97,12 @@ impl Configs {
 
     pub fn target(&self, name: &str) -> Target {
         self.targets.get(name).copied().unwrap_or_default()
+    }
+
+    /// How many tasks a connector has by its properties; `None`: nobody has understood them yet.
+    pub fn tasks(&self, name: &str) -> Option<usize> {
+        let at = self.connectors.get(name)?.at;
+        self.counted.get(name).filter(|counted| counted.at > at).map(|counted| counted.tasks)
     }
 
     /// How many tasks of earlier configurations may still write; `None`: none can.
@@ -119,6 +144,12 @@ impl Apply for Configs {
             match value.and_then(|value| target(&value)) {
                 Some(target) => drop(self.targets.insert(name.to_owned(), target)),
                 None => drop(self.targets.remove(name)),
+            }
+        } else if let Some(name) = key.strip_prefix("commit-") {
+            let ours = value.filter(|value| value["by"] == BY);
+            if let Some(tasks) = ours.and_then(|value| value["tasks"].as_u64()) {
+                let counted = Counted { tasks: tasks as usize, at: offset };
+                self.counted.insert(name.to_owned(), counted);
             }
         } else if let Some(name) = key.strip_prefix("tasks-count-record-") {
             let tasks = value.and_then(|value| value["task-count"].as_u64());
@@ -166,6 +197,10 @@ pub(super) struct Change(String, Option<Value>);
 impl Change {
     pub fn connector(name: &str, properties: &BTreeMap<String, String>) -> Change {
         Change(format!("connector-{name}"), Some(json!({ "properties": properties })))
+    }
+
+    pub fn tasks(name: &str, tasks: usize) -> Change {
+        Change(format!("commit-{name}"), Some(json!({ "tasks": tasks, "by": BY })))
     }
 
     pub fn deleted(name: &str) -> Vec<Change> {
@@ -234,11 +269,12 @@ impl ConfigTopic {
             )));
         }
         let partition = TopicPartition::new(name, 0);
-        let followed = Followed::start(client.clone(), vec![partition.clone()]).await;
-        let followed = followed.map_err(failed)?;
+        let followed = Followed::start(client.clone(), vec![partition.clone()]);
         let transactional_id = format!("connect-cluster-{group}");
         let changing = tokio::sync::Mutex::default();
-        Ok(ConfigTopic { client, partition, followed, transactional_id, changing })
+        let topic = ConfigTopic { client, partition, followed, transactional_id, changing };
+        topic.read_to_end().await?;
+        Ok(topic)
     }
 
     pub fn now(&self) -> watch::Ref<'_, Seen<Configs>> {
@@ -254,8 +290,30 @@ impl ConfigTopic {
         self.followed.reach(&[end]).await;
     }
 
+    /// Waits until all is read that was written before this was called. Who was killed in the
+    /// middle of a change would have everybody wait until his transaction times out, so one that
+    /// is not decided in time is ended: who is alive begins it anew.
     pub async fn read_to_end(&self) -> Result<(), HerderError> {
-        self.followed.read_to_end().await.map_err(|error| self.failed(error))
+        let ends = async |isolation| {
+            let ends = self.followed.ends(isolation).await;
+            ends.map_err(|error| self.failed(error))
+        };
+        let written = ends(Isolation::ReadUncommitted).await?;
+        let reached = self.followed.reach(&written);
+        if tokio::time::timeout(UNDECIDED_PATIENCE, reached).await.is_err() {
+            if ends(Isolation::ReadCommitted).await? < written {
+                drop(self.producer().await?);
+            }
+            self.followed.reach(&written).await;
+        }
+        Ok(())
+    }
+
+    /// Fences whoever has made one before, and ends what he has left open.
+    async fn producer(&self) -> Result<Box<dyn Producer>, HerderError> {
+        let transactional_id = Some(self.transactional_id.clone());
+        let options = ProducerOptions { transactional_id, ..ProducerOptions::default() };
+        self.client.producer(options).await.map_err(|error| self.failed(error))
     }
 
     fn failed(&self, error: ClientError) -> HerderError {
@@ -289,9 +347,7 @@ impl ConfigTopic {
     /// of other processes: they keep this one out.
     pub async fn begin(&self) -> Result<Changing<'_>, HerderError> {
         let alone = self.changing.lock().await;
-        let transactional_id = Some(self.transactional_id.clone());
-        let options = ProducerOptions { transactional_id, ..ProducerOptions::default() };
-        let producer = self.client.producer(options).await.map_err(|error| self.failed(error))?;
+        let producer = self.producer().await?;
         self.read_to_end().await?;
         let configs = self.now().state.clone();
         Ok(Changing { topic: self, producer, configs, _alone: alone })
@@ -323,7 +379,12 @@ pub(super) struct Changing<'a> {
     _alone: tokio::sync::MutexGuard<'a, ()>,
 }
 
-impl Changing<'_> {
+impl<'a> Changing<'a> {
+    /// For a change of something else: whoever begins a change of connectors meanwhile fences it.
+    pub fn into_parts(self) -> (Box<dyn Producer>, tokio::sync::MutexGuard<'a, ()>) {
+        (self.producer, self._alone)
+    }
+
     /// False if somebody else has begun a change since: what this one knows is out of date.
     pub async fn commit(mut self, changes: Vec<Change>) -> Result<bool, HerderError> {
         if changes.is_empty() {

@@ -62,18 +62,13 @@ impl<S> Drop for Followed<S> {
 }
 
 impl<S: Apply> Followed<S> {
-    /// Begins to read, and waits until all is read that is there.
-    pub async fn start(
-        client: Arc<dyn Client>,
-        partitions: Vec<TopicPartition>,
-    ) -> Result<Followed<S>, ClientError> {
+    /// Begins to read.
+    pub fn start(client: Arc<dyn Client>, partitions: Vec<TopicPartition>) -> Followed<S> {
         let positions = vec![Offset::ZERO; partitions.len()];
         let (told, seen) = watch::channel(Seen { state: S::default(), positions });
         let follow = follow(client.clone(), partitions.clone(), told);
         let reading = tokio::spawn(follow).abort_handle();
-        let followed = Followed { client, partitions, seen, reading };
-        followed.read_to_end().await?;
-        Ok(followed)
+        Followed { client, partitions, seen, reading }
     }
 
     /// What is known by now.
@@ -88,11 +83,16 @@ impl<S: Apply> Followed<S> {
 
     /// Waits until all is read that was written before this was called.
     pub async fn read_to_end(&self) -> Result<(), ClientError> {
-        let latest = OffsetSpec::Latest(Isolation::ReadUncommitted);
-        let ends = self.client.list_offsets(&self.partitions, latest).await?;
-        let ends: Vec<Offset> = ends.into_iter().map(|end| end.unwrap_or(Offset::ZERO)).collect();
+        let ends = self.ends(Isolation::ReadUncommitted).await?;
         self.reach(&ends).await;
         Ok(())
+    }
+
+    /// Where the partitions end.
+    pub async fn ends(&self, isolation: Isolation) -> Result<Vec<Offset>, ClientError> {
+        let latest = OffsetSpec::Latest(isolation);
+        let ends = self.client.list_offsets(&self.partitions, latest).await?;
+        Ok(ends.into_iter().map(|end| end.unwrap_or(Offset::ZERO)).collect())
     }
 
     /// Waits until the partitions are read so far.

@@ -52,7 +52,9 @@ impl Gate {
         for _ in 0..ATTEMPTS_MAX {
             let changing = self.configs.begin().await?;
             let Some(tasks) = changing.configs.to_fence(name) else { return Ok(()) };
-            // Nobody else can say so before this one does, so no task that started since is fenced.
+            // Who is overtaken in the middle of this by another worker, that fences them too and
+            // says so, may still hit a task which that one has started since: it starts again by
+            // itself, and what it had not committed comes again.
             fence(&self.client, &self.options, name, tasks).await?;
             let changes = vec![Change::fenced(name, task_count(&self.config))];
             if changing.commit(changes).await? {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use broker::client::ClientError;
 use broker::client::member::{Given as GivenBytes, GroupMember, MemberOptions, Rebalance, Said};
 use broker::ids::Offset;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -22,9 +23,8 @@ use super::gate::Gate;
 use super::statuses::Entry;
 use super::tasks::{Given, Says, TaskId, encoded, shared_out};
 use super::{Group, locked};
-use crate::herder::Target;
 use crate::herder::connector::{Desired, Handle, Order, Setup};
-use crate::worker::task_count;
+use crate::herder::{Target, View};
 
 /// What workers call their kind of group: as Kafka Connect's, so that tools show it so.
 const PROTOCOL_TYPE: &str = "connect";
@@ -32,6 +32,30 @@ const PROTOCOL_TYPE: &str = "connect";
 const PROTOCOL: &str = "millstream-1";
 /// Before what has failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// A connector of which this worker was given tasks.
+#[derive(Clone)]
+pub(super) enum Here {
+    Runs(Handle),
+    /// What its properties refer to is not here, or is not the same.
+    Cannot(watch::Sender<View>),
+}
+
+impl Here {
+    pub fn view(&self) -> watch::Receiver<View> {
+        match self {
+            Here::Runs(handle) => handle.view.clone(),
+            Here::Cannot(told) => told.subscribe(),
+        }
+    }
+}
+
+/// What is to become of a connector here.
+enum Wanted {
+    Nothing,
+    Run(Box<Desired>),
+    Refuse(View),
+}
 
 /// Why a worker stops tasks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +108,7 @@ impl Group {
     ) -> Result<(), ClientError> {
         let mut configs = self.configs.watch();
         loop {
-            let says = Says { worker: self.options.worker_id.clone(), runs: self.runs() };
+            let says = self.says();
             let given = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
@@ -108,15 +132,23 @@ impl Group {
                 given.runs.len(),
                 given.leader
             );
+            if given.has_namesake {
+                warn!(
+                    "group '{}': another worker calls itself {} too, so nobody can tell whose \
+                     tasks are whose; give each an address of its own by \
+                     rest.advertised.host.name and rest.advertised.port",
+                    self.settings.group, self.options.worker_id
+                );
+            }
             configs.borrow_and_update();
             if self.settle(&given.runs, Why::Told).await {
                 // Others may have now what was stopped.
                 continue;
             }
-            let leads = given.leader == self.options.worker_id;
             let rebalance = loop {
-                self.carry_out(ordered).await;
-                if leads && self.tasks().0 != *locked(&self.shared_out) {
+                self.count().await;
+                self.carry_out(ordered, &given.runs).await;
+                if given.leads && self.tasks().0 != *locked(&self.shared_out) {
                     break Rebalance::Others;
                 }
                 tokio::select! {
@@ -140,17 +172,32 @@ impl Group {
 
     fn share_out(&self, said: Said) -> GivenBytes {
         let (tasks, configs) = self.tasks();
-        let given = shared_out(&tasks, &self.options.worker_id, configs.0, said);
+        let given = shared_out(&tasks, &self.says(), configs.0, said);
         *locked(&self.shared_out) = tasks;
         given
     }
 
-    /// The tasks that run here.
+    fn says(&self) -> Says {
+        let (worker, instance) = (self.options.worker_id.clone(), self.instance.clone());
+        Says { worker, instance, runs: self.runs() }
+    }
+
+    /// Writes down how many tasks there are where nobody has.
+    async fn count(&self) {
+        let is_missing = !self.uncounted(&self.configs.now().state).is_empty();
+        if is_missing
+            && let Err(error) = self.configs.change(|configs| Ok(self.uncounted(configs))).await
+        {
+            warn!("group '{}': tasks could not be counted: {error}", self.settings.group);
+        }
+    }
+
+    /// The tasks that this worker has, whether it can run them or not.
     fn runs(&self) -> BTreeSet<TaskId> {
         let here = locked(&self.here);
-        let all = here.iter().flat_map(|(connector, handle)| {
+        let all = here.iter().flat_map(|(connector, here)| {
             let task = |number| TaskId { connector: connector.clone(), number };
-            running(handle).into_iter().map(task)
+            has(here).into_iter().map(task)
         });
         all.collect()
     }
@@ -171,24 +218,32 @@ impl Group {
 
     async fn settle_one(&self, name: Arc<str>, share: BTreeSet<usize>, why: Why) -> bool {
         let known = locked(&self.here).get(&name).cloned();
-        let had = known.as_ref().map(running).unwrap_or_default();
-        let (desired, is_deleted) = self.desired(&name, &share);
-        match (known, desired) {
-            (None, None) => {}
-            (None, Some(desired)) => self.begin(&name, desired).await,
-            (Some(handle), Some(desired)) => {
-                if handle.order(Order::Become(Box::new(desired.clone()))).await.is_err() {
+        let had = known.as_ref().map(has).unwrap_or_default();
+        let (wanted, is_deleted) = self.wanted(&name, &share);
+        match (known, wanted) {
+            (Some(Here::Runs(handle)), Wanted::Run(desired)) => {
+                if handle.order(Order::Become(desired.clone())).await.is_err() {
                     // It has ended, which it does not by itself.
-                    self.begin(&name, desired).await;
+                    self.begin(&name, *desired).await;
                 }
             }
-            (Some(handle), None) => {
-                self.publisher.unwatch(&name).await;
-                handle.end().await;
-                locked(&self.here).remove(&name);
+            (Some(Here::Cannot(told)), Wanted::Refuse(view)) => drop(told.send_replace(view)),
+            (known, wanted) => {
+                if let Some(here) = known {
+                    self.publisher.unwatch(&name).await;
+                    if let Here::Runs(handle) = here {
+                        handle.end().await;
+                    }
+                    locked(&self.here).remove(&name);
+                }
+                match wanted {
+                    Wanted::Nothing => {}
+                    Wanted::Run(desired) => self.begin(&name, *desired).await,
+                    Wanted::Refuse(view) => self.refuse(&name, view).await,
+                }
             }
         }
-        let has = locked(&self.here).get(&name).map(running).unwrap_or_default();
+        let has = locked(&self.here).get(&name).map(has).unwrap_or_default();
         let gone: Vec<usize> = had.difference(&has).copied().collect();
         let task = |number: &usize| TaskId { connector: name.clone(), number: *number };
         let tasks: Vec<TaskId> = gone.iter().map(task).collect();
@@ -207,24 +262,44 @@ impl Group {
         let setup = Setup {
             client: self.client.clone(),
             options: self.options.options.clone(),
+            worker_id: self.options.worker_id.as_str().into(),
             graceful: self.options.graceful,
         };
         let handle = Handle::start(setup, desired);
         self.publisher.watch(name, handle.view.clone()).await;
-        locked(&self.here).insert(name.clone(), handle);
+        locked(&self.here).insert(name.clone(), Here::Runs(handle));
     }
 
-    /// What a connector is to be here, if anything; and whether there is none of that name.
-    fn desired(&self, name: &str, share: &BTreeSet<usize>) -> (Option<Desired>, bool) {
+    async fn refuse(&self, name: &Arc<str>, view: View) {
+        let of_it = view.tasks.first().and_then(|task| task.trace.as_deref());
+        warn!(
+            "connector '{name}': the tasks that this worker was given cannot be run here: {}",
+            of_it.unwrap_or_default()
+        );
+        let (told, seen) = watch::channel(view);
+        self.publisher.watch(name, seen).await;
+        locked(&self.here).insert(name.clone(), Here::Cannot(told));
+    }
+
+    /// What a connector is to be here; and whether there is none of that name.
+    fn wanted(&self, name: &str, share: &BTreeSet<usize>) -> (Wanted, bool) {
         let now = self.configs.now();
-        let Some(declared) = now.state.get(name) else { return (None, true) };
+        let Some(declared) = now.state.get(name) else { return (Wanted::Nothing, true) };
         let target = now.state.target(name);
-        let Ok(config) = self.checked(name, declared) else { return (None, false) };
-        let count = task_count(&config);
+        let count = now.state.tasks(name).unwrap_or(0);
         let share: BTreeSet<usize> = share.iter().copied().filter(|at| *at < count).collect();
         if target == Target::Stopped || share.is_empty() {
-            return (None, false);
+            return (Wanted::Nothing, false);
         }
+        let config = match self.runnable(name, declared, count) {
+            Ok(config) => config,
+            Err(trace) => {
+                let properties = declared.properties.clone();
+                let worker_id = self.options.worker_id.as_str();
+                let view = View::failed(properties, target, count, share, &trace, worker_id);
+                return (Wanted::Refuse(view), false);
+            }
+        };
         let gate = Gate {
             configs: self.configs.clone(),
             client: self.client.clone(),
@@ -233,11 +308,13 @@ impl Group {
             at: declared.at,
         };
         let properties = declared.properties.clone();
-        (Some(Desired { config, properties, target, share: Some(share), gate: Some(gate) }), false)
+        let (share, gate) = (Some(share), Some(gate));
+        let desired = Desired { config, properties, target, share, gate };
+        (Wanted::Run(Box::new(desired)), false)
     }
 
     /// Starts anew what was ordered to since.
-    async fn carry_out(&self, ordered: &mut Offset) {
+    async fn carry_out(&self, ordered: &mut Offset, given: &BTreeSet<TaskId>) {
         let orders = self.configs.now().state.restarts_from(*ordered);
         for (at, restart) in orders {
             *ordered = at.next();
@@ -247,17 +324,24 @@ impl Group {
                 }
                 Restart::Task { connector, number } => (connector, Order::RestartTask(number)),
             };
-            let handle = locked(&self.here).get(connector.as_str()).cloned();
-            if let Some(handle) = handle {
+            let here = locked(&self.here).get(connector.as_str()).cloned();
+            match here {
                 // One that has ended has nothing to restart.
-                let _ = handle.order(order).await;
+                Some(Here::Runs(handle)) => _ = handle.order(order).await,
+                // What was missing may be there by now.
+                Some(Here::Cannot(_)) => {
+                    locked(&self.checked).remove(&connector);
+                    self.settle(given, Why::Told).await;
+                }
+                None => {}
             }
         }
     }
 }
 
-/// The numbers of a connector's tasks that run here.
-fn running(handle: &Handle) -> BTreeSet<usize> {
-    let view = handle.view.borrow();
+/// The numbers of a connector's tasks that are here.
+fn has(here: &Here) -> BTreeSet<usize> {
+    let seen = here.view();
+    let view = seen.borrow();
     (0..view.tasks.len()).filter(|number| view.has(*number)).collect()
 }

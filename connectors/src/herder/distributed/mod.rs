@@ -19,6 +19,9 @@
 //!   nothing any more: its source tasks are fenced by their transactional ids before they write
 //!   elsewhere, its sink tasks by the generation of their group.
 //! - No task of a configuration writes before those of all earlier ones are fenced.
+//! - How many tasks a connector has stands in the topic of connectors too. A worker at which its
+//!   properties mean something else, or nothing, runs none of them, and says that those it was
+//!   given have failed.
 //! - Every worker answers every request: what is there stands in topics, which all follow, and
 //!   what is ordered is written there. No worker has to reach another.
 
@@ -41,8 +44,8 @@ use async_trait::async_trait;
 use broker::client::Client;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
-use super::connector::Handle;
 use super::offsets::Held;
 use super::{
     Herder, HerderError, HerderOptions, Put, Target, TaskState, TaskView, View, check_kind,
@@ -51,7 +54,9 @@ use super::{
 use crate::config::{ConfigProblem, ConnectorConfig, validate_with};
 use crate::worker::task_count;
 use broker::ids::Offset;
+pub(super) use configs::ATTEMPTS_MAX;
 use configs::{Change, ConfigTopic, Declared, Restart};
+use member::Here;
 use publisher::Publisher;
 use settings::GroupSettings;
 use statuses::{Entry, StatusTopic};
@@ -77,12 +82,12 @@ struct Group {
     statuses: Arc<StatusTopic>,
     publisher: Publisher,
     checked: Mutex<BTreeMap<String, Checked>>,
-    /// Connectors of which tasks run here.
-    here: Mutex<BTreeMap<Arc<str>, Handle>>,
+    /// Connectors of which this worker was given tasks.
+    here: Mutex<BTreeMap<Arc<str>, Here>>,
     /// What was shared out when this worker last led.
     shared_out: Mutex<BTreeSet<TaskId>>,
-    /// Held while a connector's offsets are changed.
-    changing: tokio::sync::Mutex<()>,
+    /// See [`tasks::Says::instance`].
+    instance: String,
 }
 
 impl fmt::Debug for Group {
@@ -124,19 +129,44 @@ impl Group {
         config
     }
 
+    /// A connector that is to have so many tasks, or why none of them can be run at this worker.
+    fn runnable(
+        &self,
+        name: &str,
+        declared: &Declared,
+        tasks: usize,
+    ) -> Result<Arc<ConnectorConfig>, String> {
+        let config = self.checked(name, declared)?;
+        match task_count(&config) {
+            own if own == tasks => Ok(config),
+            own => Err(format!(
+                "its properties make {own} tasks at this worker, and {tasks} where they were \
+                 written; let values that stand elsewhere be the same at all workers, then put \
+                 the connector again"
+            )),
+        }
+    }
+
     /// All tasks that are to be shared out, and up to where the topic of connectors was read.
     fn tasks(&self) -> (BTreeSet<TaskId>, Offset) {
         let now = self.configs.now();
         let mut all = BTreeSet::new();
         for name in now.state.names().filter(|name| now.state.target(name) != Target::Stopped) {
-            let Some(Ok(config)) = now.state.get(name).map(|of| self.checked(name, of)) else {
-                continue;
-            };
             let connector: Arc<str> = name.into();
             let task = |number| TaskId { connector: connector.clone(), number };
-            all.extend((0..task_count(&config)).map(task));
+            all.extend((0..now.state.tasks(name).unwrap_or(0)).map(task));
         }
         (all, now.position())
+    }
+
+    /// The numbers of tasks that nobody has written down yet, as far as this worker knows them.
+    fn uncounted(&self, configs: &configs::Configs) -> Vec<Change> {
+        let names = configs.names().filter(|name| configs.tasks(name).is_none());
+        let counted = names.filter_map(|name| {
+            let config = self.checked(name, configs.get(name)?).ok()?;
+            Some(Change::tasks(name, task_count(&config)))
+        });
+        counted.collect()
     }
 
     fn view(&self, name: &str) -> Result<View, HerderError> {
@@ -144,15 +174,17 @@ impl Group {
         let declared = now.state.get(name);
         let declared = declared.ok_or_else(|| HerderError::NotFound(name.to_owned()))?;
         let target = now.state.target(name);
+        let tasks = now.state.tasks(name);
         let (config, trace) = match self.checked(name, declared) {
             Ok(config) => (Some(config), None),
-            Err(trace) => (None, Some(trace)),
+            // Where others understand it, it is the tasks of those who do not that have failed.
+            Err(trace) => (None, tasks.is_none().then_some(trace)),
         };
-        let count = match (&config, target) {
-            (Some(config), Target::Running | Target::Paused) => task_count(config),
-            _ => 0,
+        let count = match target {
+            Target::Running | Target::Paused => tasks.unwrap_or(0),
+            Target::Stopped => 0,
         };
-        let here = locked(&self.here).get(name).map(|handle| handle.view.borrow().clone());
+        let here = locked(&self.here).get(name).map(|here| here.view().borrow().clone());
         let statuses = self.statuses.now();
         let tasks = (0..count).map(|number| {
             let task = TaskId { connector: name.into(), number };
@@ -193,7 +225,7 @@ fn elsewhere(status: Option<&statuses::Status>) -> TaskView {
     };
     TaskView {
         state: status.state,
-        worker_id: Some(status.worker_id.clone()),
+        worker_id: Some(status.worker_id.clone()).filter(|id| !id.is_empty()),
         trace: status.trace.clone(),
         records: status.records,
         skipped: status.skipped,
@@ -224,7 +256,7 @@ impl Distributed {
             checked: Mutex::default(),
             here: Mutex::default(),
             shared_out: Mutex::default(),
-            changing: tokio::sync::Mutex::default(),
+            instance: Uuid::new_v4().to_string(),
         });
         let stop = CancellationToken::new();
         let running = tokio::spawn(member::run(group.clone(), stop.clone()));
@@ -285,10 +317,14 @@ impl Herder for Distributed {
         properties: BTreeMap<String, String>,
         target: Target,
     ) -> Result<(), HerderError> {
-        self.check(name, &properties).map_err(HerderError::Invalid)?;
+        let config = self.check(name, &properties).map_err(HerderError::Invalid)?;
         let decide = |configs: &configs::Configs| match configs.get(name) {
             Some(_) => Err(HerderError::Exists(name.to_owned())),
-            None => Ok(vec![Change::target(name, target), Change::connector(name, &properties)]),
+            None => Ok(vec![
+                Change::target(name, target),
+                Change::connector(name, &properties),
+                Change::tasks(name, task_count(&config)),
+            ]),
         };
         self.group.configs.change(decide).await
     }
@@ -306,10 +342,14 @@ impl Herder for Distributed {
         let decide = |configs: &configs::Configs| {
             let known = configs.get(name);
             is_there.store(known.is_some(), Ordering::Relaxed);
+            let tasks = task_count(&config);
             // One that stays as it is goes on.
-            let is_other = known.is_none_or(|known| known.properties != properties);
-            let changes = is_other.then(|| Change::connector(name, &properties));
-            Ok(changes.into_iter().collect())
+            let is_same = known.is_some_and(|known| known.properties == properties)
+                && configs.tasks(name) == Some(tasks);
+            if is_same {
+                return Ok(Vec::new());
+            }
+            Ok(vec![Change::connector(name, &properties), Change::tasks(name, tasks)])
         };
         self.group.configs.change(decide).await?;
         Ok(if is_there.into_inner() { Put::Changed } else { Put::Created })
@@ -358,16 +398,27 @@ impl Herder for Distributed {
 
     async fn hold(&self, name: &str) -> Result<Held<'_>, HerderError> {
         let group = &*self.group;
-        let changing = group.changing.lock().await;
-        group.configs.read_to_end().await?;
-        let View { config, target, .. } = self.view(name)?;
-        let (Target::Stopped, Some(config)) = (target, config) else {
-            return Err(not_stopped(name));
+        let is_stopped = |configs: &configs::Configs| {
+            configs.get(name).is_some() && configs.target(name) == Target::Stopped
         };
+        group.configs.read_to_end().await?;
+        let declared = group.view(name)?;
+        if declared.target != Target::Stopped {
+            return Err(not_stopped(name));
+        }
         group.until_let_go(name).await;
-        let tasks = group.configs.now().state.fenced_tasks(name);
+        // What is written as part of this is not if somebody resumes it meanwhile.
+        let changing = group.configs.begin().await?;
+        if !is_stopped(&changing.configs) {
+            return Err(not_stopped(name));
+        }
+        let config = changing.configs.get(name).map(|declared| group.checked(name, declared));
+        let config = config.transpose().map_err(HerderError::Failed)?;
+        let config = config.ok_or_else(|| HerderError::NotFound(name.to_owned()))?;
+        let tasks = changing.configs.fenced_tasks(name);
         gate::fence(&group.client, &group.options.options, name, tasks).await?;
-        Ok(Held::new(config, changing))
+        let (producer, alone) = changing.into_parts();
+        Ok(Held::new(config, producer, alone))
     }
 
     async fn shutdown(&self) {

@@ -29,6 +29,7 @@ use crate::topics;
 pub(super) struct Status {
     pub state: TaskState,
     pub trace: Option<String>,
+    /// Empty where nobody runs it any more.
     pub worker_id: Arc<str>,
     pub generation: i64,
     pub records: u64,
@@ -38,13 +39,18 @@ pub(super) struct Status {
 /// All that the topic says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Statuses {
-    tasks: BTreeMap<TaskId, Status>,
+    tasks: BTreeMap<TaskId, (Offset, Status)>,
     topics: BTreeMap<String, BTreeSet<Arc<str>>>,
 }
 
 impl Statuses {
     pub fn get(&self, task: &TaskId) -> Option<&Status> {
-        self.tasks.get(task)
+        self.tasks.get(task).map(|(_, status)| status)
+    }
+
+    /// Where that is said: each word has another place.
+    pub fn place(&self, task: &TaskId) -> Option<Offset> {
+        self.tasks.get(task).map(|(at, _)| *at)
     }
 
     /// All tasks of a connector that something is said of.
@@ -59,7 +65,7 @@ impl Statuses {
 }
 
 impl Apply for Statuses {
-    fn apply(&mut self, _offset: Offset, key: &str, value: Option<&[u8]>) {
+    fn apply(&mut self, offset: Offset, key: &str, value: Option<&[u8]>) {
         let value = value.and_then(|value| serde_json::from_slice::<Value>(value).ok());
         if let Some((connector, number)) =
             key.strip_prefix("status-task-").and_then(|rest| rest.rsplit_once('-'))
@@ -67,7 +73,7 @@ impl Apply for Statuses {
             let Ok(number) = number.parse() else { return };
             let task = TaskId { connector: connector.into(), number };
             match value.and_then(|value| status(&value)) {
-                Some(status) => drop(self.tasks.insert(task, status)),
+                Some(status) => drop(self.tasks.insert(task, (offset, status))),
                 None => drop(self.tasks.remove(&task)),
             }
         } else if let Some((topic, connector)) =
@@ -96,7 +102,7 @@ fn status(value: &Value) -> Option<Status> {
 
 /// A record of the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Entry(String, Option<Value>);
+pub(super) struct Entry(pub String, pub Option<Value>);
 
 impl Entry {
     pub fn task(task: &TaskId, status: Option<&Status>) -> Entry {
@@ -155,7 +161,8 @@ impl StatusTopic {
         let all = (0..info.partitions)
             .map(|partition| TopicPartition { topic: name.clone(), partition })
             .collect();
-        let followed = Followed::start(client.clone(), all).await.map_err(failed)?;
+        let followed = Followed::start(client.clone(), all);
+        followed.read_to_end().await.map_err(failed)?;
         Ok(StatusTopic { client, name, partitions: info.partitions, followed })
     }
 

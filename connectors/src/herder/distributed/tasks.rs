@@ -1,8 +1,9 @@
 //! Which tasks a group has, and who gets which.
 //!
 //! ```text
-//! says    a worker's id, the tasks that it runs
-//! given   the tasks that it is to run, and how far the leader had read the connectors
+//! says    a worker's id, which process it is, the tasks that it runs
+//! given   the tasks that it is to run, how far the leader had read the connectors, who that is,
+//!         and whether others call themselves the same
 //! ```
 //!
 //! The rule is that of [`broker::client::shares`], with nothing to copy: a task stays where it is
@@ -41,6 +42,9 @@ impl From<TaskId> for (String, usize) {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Says {
     pub worker: String,
+    /// Of this process alone, which a worker's id may not be.
+    #[serde(default)]
+    pub instance: String,
     pub runs: BTreeSet<TaskId>,
 }
 
@@ -49,6 +53,12 @@ pub(super) struct Says {
 pub(super) struct Given {
     /// The worker that leads.
     pub leader: String,
+    /// Whether it is this one.
+    #[serde(default)]
+    pub leads: bool,
+    /// Whether another has the same id.
+    #[serde(default)]
+    pub has_namesake: bool,
     /// Up to where the leader had read the topic of connectors.
     pub configs: i64,
     pub runs: BTreeSet<TaskId>,
@@ -57,17 +67,26 @@ pub(super) struct Given {
 /// What each is given who said something that is understood.
 pub(super) fn shared_out(
     tasks: &BTreeSet<TaskId>,
-    leader: &str,
+    leader: &Says,
     configs: i64,
     said: Said,
 ) -> GivenBytes {
     let parsed = said.into_iter().filter_map(|(id, says)| {
         let says: Says = serde_json::from_slice(&says).ok()?;
-        Some((id, says.runs))
+        Some((id, says))
     });
-    let parsed: BTreeMap<String, BTreeSet<TaskId>> = parsed.collect();
-    let given = shares_of(tasks, &parsed).into_iter().map(|(id, runs)| {
-        let given = Given { leader: leader.to_owned(), configs, runs };
+    let parsed: BTreeMap<String, Says> = parsed.collect();
+    let runs = parsed.iter().map(|(id, says)| (id.clone(), says.runs.clone()));
+    let given = shares_of(tasks, &runs.collect()).into_iter().map(|(id, runs)| {
+        let says = &parsed[&id];
+        let namesakes = parsed.values().filter(|other| other.worker == says.worker).count();
+        let given = Given {
+            leader: leader.worker.clone(),
+            leads: says.instance == leader.instance,
+            has_namesake: namesakes > 1,
+            configs,
+            runs,
+        };
         (id, encoded(&given))
     });
     given.collect()
@@ -104,6 +123,26 @@ mod tests {
         TaskId { connector: connector.into(), number }
     }
 
+    fn says(worker: &str, instance: &str) -> Says {
+        let (worker, instance) = (worker.to_owned(), instance.to_owned());
+        Says { worker, instance, runs: BTreeSet::new() }
+    }
+
+    /// Two on machines of their own, both as 127.0.0.1:8083: each took itself for the leader, and
+    /// the one that was not had the group share out anew without end.
+    #[test]
+    fn one_leads_and_namesakes_are_told() {
+        let all = [says("w", "1"), says("w", "2"), says("v", "3")];
+        let said = all.iter().map(|says| (says.instance.clone(), encoded(says)));
+        let given = shared_out(&BTreeSet::new(), &all[1], 7, said.collect());
+        let told: Vec<(bool, bool)> = given
+            .iter()
+            .map(|(_, given)| serde_json::from_slice::<Given>(given).unwrap())
+            .map(|given| (given.leads, given.has_namesake))
+            .collect();
+        assert_eq!(told, [(false, true), (true, true), (false, false)]);
+    }
+
     #[test]
     fn tasks_stay_and_are_stopped_before_they_move() {
         let mut tasks: BTreeSet<_> = (0..4).map(|number| task("a", number)).collect();
@@ -129,12 +168,12 @@ mod tests {
 
     #[test]
     fn who_speaks_otherwise_gets_nothing() {
-        let says = Says { worker: "w".to_owned(), runs: BTreeSet::new() };
+        let says = says("w", "1");
         let said = vec![
             ("m-1".to_owned(), encoded(&says)),
             ("m-2".to_owned(), Bytes::from_static(b"\0\x01")),
         ];
-        let given = shared_out(&BTreeSet::from([task("a", 0)]), "w", 7, said);
+        let given = shared_out(&BTreeSet::from([task("a", 0)]), &says, 7, said);
         assert_eq!(given.len(), 1);
         let read: Given = serde_json::from_slice(&given[0].1).unwrap();
         assert_eq!((read.leader.as_str(), read.configs, read.runs.len()), ("w", 7, 1));
