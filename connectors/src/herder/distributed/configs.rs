@@ -15,8 +15,8 @@
 //!
 //! How many tasks there are is written down, since properties may mean something else at each
 //! worker (`${env:…}`): by whoever writes them, who has to have understood them; for those that
-//! Kafka Connect has written, whose connectors divide themselves otherwise, by the first worker that
-//! understands them.
+//! Kafka Connect has written, whose connectors divide themselves otherwise, by the first worker
+//! that understands them.
 //!
 //! Any worker writes, one at a time: each change is a transaction of the id `connect-cluster-GROUP`
 //! (KIP-618). Whoever begins one fences the one before, reads to the end, decides by what stands
