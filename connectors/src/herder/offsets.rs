@@ -75,7 +75,7 @@ pub async fn read(herder: &dyn Herder, name: &str) -> Result<Vec<PartOffset>, He
     }
 }
 
-async fn stored(
+pub(super) async fn stored(
     herder: &dyn Herder,
     name: &str,
 ) -> Result<(OffsetsTopic, StoredOffsets), HerderError> {

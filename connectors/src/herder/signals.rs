@@ -5,17 +5,19 @@ use broker::ids::TopicPartition;
 use broker::record::BatchBuilder;
 use serde_json::{Value, json};
 
-use super::{Herder, HerderError};
+use super::{Herder, HerderError, offsets};
 use crate::clock;
 use crate::postgres::config::signal_topic;
+use crate::postgres::incremental::channel::PROMISED_HEADER;
 use crate::postgres::incremental::signal;
+use crate::postgres::offset::{StoredPosition, partition};
 use crate::topics;
 
 /// The key by which a connector says where it takes signals from.
 const CHANNELS_KEY: &str = "signal.enabled.channels";
 
 /// Asks a connector for something. It is durable when this returns; the connector comes to it
-/// when it runs.
+/// when it runs, be it for the first time.
 pub(crate) async fn signal(
     herder: &dyn Herder,
     name: &str,
@@ -41,11 +43,20 @@ pub(crate) async fn signal(
         HerderError::Failed(format!("topic '{topic}': {error}"))
     };
     let client = &**herder.client();
-    topics::ensure(client, &NewTopic::new(topic.as_str(), 1)).await.map_err(failed)?;
+    // The connector may be stopped for as long as it pleases.
+    let wanted = NewTopic::new(topic.as_str(), 1).with_config("retention.ms", -1);
+    topics::ensure(client, &wanted).await.map_err(failed)?;
+    let prefix = config.text("topic.prefix");
+    let (_, stored) = offsets::stored(herder, name).await?;
+    let stored = stored.get(&partition(prefix)).map(StoredPosition::from_offset);
+    let has_place = stored.is_some_and(|stored| stored.signals.is_some());
+    // Otherwise it would begin behind this, and what is before it may be meant for others.
+    let promised = (PROMISED_HEADER, Some(name.as_bytes()));
+    let headers = if has_place { Vec::new() } else { vec![promised] };
     let mut producer = client.producer(ProducerOptions::default()).await.map_err(failed)?;
     let mut batch = BatchBuilder::default();
-    let key = config.text("topic.prefix").as_bytes();
-    batch.append(clock::now_ms(), Some(key), Some(record.as_bytes()));
+    let (key, value) = (Some(prefix.as_bytes()), Some(record.as_bytes()));
+    batch.append_with_headers(clock::now_ms(), key, value, &headers);
     let to = TopicPartition::new(topic.as_str(), 0);
     producer.send(&to, batch).await.map_err(failed)?;
     producer.flush().await.map_err(failed)

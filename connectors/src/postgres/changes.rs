@@ -127,7 +127,9 @@ impl Changes {
     pub fn advance(&mut self, end: Lsn) {
         if self.transaction.is_none() && end > self.position.done {
             self.position.done = end;
-            self.position.partly = None;
+            // A transaction that is done in part may be still to come: the server says how far it
+            // is while it reads on to that commit.
+            self.position.partly = self.position.partly.filter(|(commit, _)| *commit >= end);
         }
     }
 
@@ -503,4 +505,30 @@ impl Changes {
 
 fn image(old: &OldRow) -> Image {
     if old.key_only { Image::KeyOnly } else { Image::Whole }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The server was asked how far it is before it had come to the transaction again, and all of
+    /// it was told anew.
+    #[test]
+    fn a_transaction_done_in_part_stays_so_until_it_is_passed() {
+        let schemas = EventSchemas::new(&Text::from_static("pg"), "postgres");
+        let config = EventConfig {
+            tombstones: true,
+            skipped: String::new(),
+            placeholder: Text::from_static(""),
+            transactions: false,
+            schema_changes: false,
+        };
+        let partly = Some((Lsn(50), 7));
+        let position = Position { done: Lsn(10), partly, ..Position::default() };
+        let mut changes = Changes::new(schemas, config, position, Watch::default());
+        changes.advance(Lsn(50));
+        assert_eq!((changes.position().done, changes.position().partly), (Lsn(50), partly));
+        changes.advance(Lsn(60));
+        assert_eq!((changes.position().done, changes.position().partly), (Lsn(60), None));
+    }
 }

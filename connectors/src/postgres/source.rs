@@ -16,12 +16,13 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::catalog;
-use super::changes::{Changes, Step, WATERMARK_PREFIX};
+use super::changes::{Changes, Step};
 use super::config::{PostgresConfig, SnapshotMode};
 use super::error::SourceError;
 use super::events::EventSchemas;
-use super::incremental::channel::{Channel, Told};
-use super::incremental::run::{Hurry, Place};
+use super::incremental::channel::{Channel, Told, Wanted};
+use super::incremental::reach::{self, Hurry};
+use super::incremental::run::Place;
 use super::incremental::signal;
 use super::incremental::watch::Watch;
 use super::json_events::{Events, Json, JsonEvents};
@@ -99,8 +100,9 @@ impl SourceTask for PostgresSource {
         let config = PostgresConfig::new(&self.connector)?;
         let partition = offset::partition(&config.prefix);
         let stored = context.offset(&partition).map(StoredPosition::from_offset);
-        let known = stored.is_some();
         let stored = stored.unwrap_or_default();
+        // Before the server was reached, nothing is stored but what is asked for.
+        let known = stored.position.done != Lsn::NONE || !stored.identity.system.is_empty();
         let schemas = EventSchemas::new(&config.prefix, &config.target.database);
         let now = Instant::now();
         let snapshot_wanted = match config.snapshot.mode {
@@ -113,7 +115,12 @@ impl SourceTask for PostgresSource {
         let done = config.snapshot.mode == SnapshotMode::InitialOnly && !snapshot_wanted;
         let channel = config.signals.topic.clone().map(|topic| {
             let prefix = config.prefix.to_string();
-            Channel::listen(context.client.clone(), topic, prefix, stored.signals)
+            let connector = self.connector.name().to_owned();
+            Channel::listen(
+                context.client.clone(),
+                Wanted { topic, connector, prefix },
+                stored.signals,
+            )
         });
         self.running = Some(Running {
             channel,
@@ -201,6 +208,7 @@ impl SourceTask for PostgresSource {
 
 impl Running {
     async fn poll(&mut self, out: &mut SourceRecords) -> Result<Polled, SourceError> {
+        self.take_signals();
         self.heartbeat(out).await?;
         match &mut self.phase {
             Phase::Ended => Ok(Polled::End),
@@ -270,12 +278,14 @@ impl Running {
     async fn poll_stream(&mut self, out: &mut SourceRecords) -> Result<Polled, SourceError> {
         let now = now_us();
         let mut patience = TRANSACTION_PATIENCE;
+        let mut begins = true;
         loop {
             let Phase::Streaming(streaming) = &mut self.phase else { return Ok(Polled::Drained) };
             if let Some(error) = streaming.failed.take() {
                 return Err(error.into());
             }
-            if !streaming.changes.in_transaction() {
+            // Whatever was waited for is taken in: there would be no end to waiting for it.
+            if std::mem::take(&mut begins) || !streaming.changes.in_transaction() {
                 self.read_again(out, now).await?;
             }
             let Phase::Streaming(streaming) = &mut self.phase else { return Ok(Polled::Drained) };
@@ -307,17 +317,51 @@ impl Running {
                     }
                 }
             }
-            if let Phase::Streaming(streaming) = &self.phase {
-                self.stored.position.clone_from(streaming.changes.position());
-            }
+            self.take_position();
             if out.is_full() {
                 return Ok(Polled::More);
             }
         }
         self.keep_alive().await?;
-        let reached = self.until.is_some_and(|until| self.stored.position.done >= until)
-            && self.stored.incremental.is_none();
-        Ok(if reached { Polled::End } else { Polled::Drained })
+        let reached = self.until.is_some_and(|until| self.stored.position.done >= until);
+        Ok(if reached && self.has_no_requests() { Polled::End } else { Polled::Drained })
+    }
+
+    /// Whether all that was asked for is done, but for what nobody goes on with.
+    fn has_no_requests(&self) -> bool {
+        let Some(left) = &self.stored.incremental else { return true };
+        if left.paused && !left.work.is_empty() {
+            warn!(
+                "connector '{}': incremental snapshots are paused: {} requests and tables are left \
+                 for when `resume-snapshot` is asked for",
+                self.config.prefix,
+                left.work.len()
+            );
+        }
+        left.paused
+    }
+
+    /// Takes in how far the stream is, and what was asked for in it, which is behind us now.
+    fn take_position(&mut self) {
+        let Phase::Streaming(streaming) = &mut self.phase else { return };
+        self.stored.position.clone_from(streaming.changes.position());
+        for [id, kind, data] in streaming.changes.watch.signals.drain(..) {
+            match signal::parse(&id, &kind, &data) {
+                Ok(Some(signal)) => self.stored.take_signal(signal, &self.config.prefix),
+                Ok(None) => {}
+                Err(error) => warn!("connector '{}': {error}", self.config.prefix),
+            }
+        }
+    }
+
+    /// Takes in what was asked for by the topic, and how far that is.
+    fn take_signals(&mut self) {
+        while let Some(Told { next, signals }) = self.channel.as_mut().and_then(Channel::told_now) {
+            self.stored.signals = Some(next);
+            for signal in signals {
+                self.stored.take_signal(signal, &self.config.prefix);
+            }
+        }
     }
 
     /// Takes one message of the stream, and makes tables known where it asks for them.
@@ -374,32 +418,31 @@ impl Running {
 
     async fn keep_alive(&mut self) -> Result<(), SourceError> {
         let Phase::Streaming(streaming) = &mut self.phase else { return Ok(()) };
-        if streaming.keep_alive(&self.config, self.durable).await? == Hurry::Nudge {
-            let sql = format!(
-                "select case when not pg_catalog.pg_is_in_recovery() then \
-                 pg_catalog.pg_logical_emit_message(true, '{WATERMARK_PREFIX}', '') end"
-            );
-            opening::control(&mut self.control, &self.config.target).await?.query(&sql).await?;
+        let hurry = streaming.keep_alive(&self.config, self.durable).await?;
+        if !matches!(hurry, Hurry::Nudge | Hurry::Look) {
+            return Ok(());
         }
-        Ok(())
+        let control = opening::control(&mut self.control, &self.config.target).await?;
+        if hurry == Hurry::Look {
+            let now = Instant::now();
+            let written = reach::written_out(control).await?;
+            streaming.incremental.looked_out(now, written);
+            return Ok(());
+        }
+        match reach::nudge(control).await {
+            Err(error) if !error.is_transient() => {
+                let prefix = &self.config.prefix;
+                warn!("connector '{prefix}': {error}; going on as with `read.only = true`");
+                streaming.incremental.must_not_write();
+                Ok(())
+            }
+            done => Ok(done?),
+        }
     }
 
-    /// Takes in what is asked for, and goes on with tables that are to be read again.
+    /// Goes on with tables that are to be read again.
     async fn read_again(&mut self, out: &mut SourceRecords, now: i64) -> Result<(), SourceError> {
         let Phase::Streaming(streaming) = &mut self.phase else { return Ok(()) };
-        for [id, kind, data] in streaming.changes.watch.signals.drain(..) {
-            match signal::parse(&id, &kind, &data) {
-                Ok(Some(signal)) => self.stored.take_signal(signal, &self.config.prefix),
-                Ok(None) => {}
-                Err(error) => warn!("connector '{}': {error}", self.config.prefix),
-            }
-        }
-        while let Some(Told { next, signal }) = self.channel.as_mut().and_then(Channel::told_now) {
-            self.stored.signals = Some(next);
-            if let Some(signal) = signal {
-                self.stored.take_signal(signal, &self.config.prefix);
-            }
-        }
         if self.stored.incremental.is_none() && streaming.incremental.is_idle() {
             return Ok(());
         }
@@ -410,14 +453,10 @@ impl Running {
             control: &mut self.control,
             progress: &mut self.stored.incremental,
             changes: &mut streaming.changes,
-            records: &mut self.records,
+            out,
             now_us: now,
         };
-        streaming.incremental.advance(&mut place).await?;
-        for record in self.records.drain(..) {
-            out.append_record(record);
-        }
-        Ok(())
+        streaming.incremental.advance(&mut place).await
     }
 
     async fn heartbeat(&mut self, out: &mut SourceRecords) -> Result<(), SourceError> {
@@ -455,7 +494,8 @@ impl Running {
         let moved = self.stored.position.done != self.offered.position.done;
         let due = self.offered_at.elapsed() >= self.config.status_interval
             || self.until.is_some_and(|until| self.stored.position.done >= until);
-        if self.stored.identity.system.is_empty() || (only_log_moved && !(moved && due)) {
+        let nothing = self.stored.identity.system.is_empty() && self.stored.signals.is_none();
+        if nothing || (only_log_moved && !(moved && due)) {
             return;
         }
         out.set_offset(offset::partition(&self.config.prefix), self.stored.to_offset());
@@ -468,7 +508,9 @@ impl Running {
         let retry = self.config.retry;
         if error.needs_snapshot() && self.config.snapshot.mode == SnapshotMode::WhenNeeded {
             warn!("connector '{}': {error}; reading all tables anew", self.config.prefix);
-            self.stored = StoredPosition::default();
+            // What was asked for stays asked for.
+            let StoredPosition { incremental, signals, .. } = std::mem::take(&mut self.stored);
+            self.stored = StoredPosition { incremental, signals, ..StoredPosition::default() };
             self.snapshot_wanted = true;
         } else if !error.is_transient() {
             return Err(error.into());

@@ -6,7 +6,8 @@ use tokio::time::Instant;
 
 use super::changes::Changes;
 use super::config::PostgresConfig;
-use super::incremental::run::{Hurry, Incremental};
+use super::incremental::reach::Hurry;
+use super::incremental::run::Incremental;
 use super::lsn::Lsn;
 use super::source::now_us;
 use super::wire::{ChangeStream, PgError};

@@ -108,6 +108,10 @@ async fn turns(
         if polled == Polled::Drained && !wait(setup, task, commits, &mut records).await? {
             return Ok(Ended::Stopped);
         }
+        if moved == 0 {
+            // A task that waits for nothing, by mistake, keeps nobody else from running.
+            tokio::task::yield_now().await;
+        }
     }
 }
 

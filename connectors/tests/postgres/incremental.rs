@@ -17,8 +17,29 @@ use crate::server::Postgres;
 use crate::support::{connector, options, process};
 use crate::{PLAIN, Record, at_least, failure};
 
-const SIGNALS: &str = "create table signals (id text primary key, type text not null, data text)";
+pub const SIGNALS: &str =
+    "create table signals (id text primary key, type text not null, data text)";
 const BY_TABLE: &str = "signal.data.collection=public.signals\nincremental.snapshot.chunk.size=100";
+
+/// Longer than anything takes that works, and shorter than a whole life may be.
+const DEADLINE: Duration = Duration::from_secs(50);
+
+/// Waits for what is called so.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let there = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let there = tokio::time::timeout(DEADLINE, there).await;
+    assert!(there.is_ok(), "not within {DEADLINE:?}: {what}");
+}
+
+/// Waits until the connector's stream is open.
+pub async fn streams(server: &Postgres) {
+    let active = "select from pg_replication_slots where active";
+    until("an open stream", async || !server.sql(active).await.rows.is_empty()).await;
+}
 
 /// Asks by the table.
 async fn ask(server: &Postgres, id: &str, kind: &str, data: Value) {
@@ -26,12 +47,12 @@ async fn ask(server: &Postgres, id: &str, kind: &str, data: Value) {
     server.sql(&format!("insert into signals values ('{id}', '{kind}', '{data}')")).await;
 }
 
-fn all_of(tables: &[&str]) -> Value {
+pub fn all_of(tables: &[&str]) -> Value {
     json!({ "type": "incremental", "data-collections": tables })
 }
 
 /// Asks by the topic.
-async fn send(client: &dyn Client, kind: &str, data: Value) {
+pub async fn send(client: &dyn Client, kind: &str, data: Value) {
     let name = "pg-signal";
     if client.topic(name).await.unwrap().is_none() {
         client.create_topic(&NewTopic::new(name, 1)).await.unwrap();
@@ -44,28 +65,28 @@ async fn send(client: &dyn Client, kind: &str, data: Value) {
     producer.flush().await.unwrap();
 }
 
-fn event(record: &Record) -> Value {
+pub fn event(record: &Record) -> Value {
     record.1.as_ref().map_or(Value::Null, |value| serde_json::from_str(value).unwrap())
 }
 
-fn is_incremental(record: &Record) -> bool {
+pub fn is_incremental(record: &Record) -> bool {
     record.1.as_ref().is_some_and(|value| value.contains("\"snapshot\":\"incremental\""))
 }
 
-fn incremental(records: &[Record]) -> usize {
+pub fn incremental(records: &[Record]) -> usize {
     records.iter().filter(|record| is_incremental(record)).count()
 }
 
 /// Waits until so many rows were read again.
 async fn read_again(client: &dyn Client, worker: &Worker, count: usize) -> Vec<Record> {
-    loop {
-        let records = records(client).await;
-        if incremental(&records) >= count {
-            return records;
-        }
+    let mut all = Vec::new();
+    until(&format!("{count} rows that were read again"), async || {
         assert_eq!(failure(worker), None);
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+        all = records(client).await;
+        incremental(&all) >= count
+    })
+    .await;
+    all
 }
 
 /// Changes rows of a part of the table until it is told to stop. Each change has a number greater
@@ -108,7 +129,7 @@ async fn writer(
 }
 
 /// Whoever looks at a key sees it go forth only: what was deleted does not come back as it was.
-fn assert_nothing_goes_back(records: &[Record]) {
+pub fn assert_nothing_goes_back(records: &[Record]) {
     let mut seen: BTreeMap<i64, (i64, bool)> = BTreeMap::new();
     for (index, record) in records.iter().enumerate() {
         let event = event(record);
@@ -140,9 +161,7 @@ fn a_table_that_is_written_to_is_read_again_and_no_row_goes_back() {
         let config =
             config(directory.path(), &server, &format!("{BY_TABLE}\nsnapshot.mode=no_data"));
         let worker = Worker::start(client.clone(), vec![config], options(false));
-        while server.sql("select from pg_replication_slots where active").await.rows.is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        streams(&server).await;
         let stop = Arc::new(AtomicBool::new(false));
         let writers =
             [writer(&server, &stop, 0, false).await, writer(&server, &stop, 2_000, true).await];
@@ -154,10 +173,12 @@ fn a_table_that_is_written_to_is_read_again_and_no_row_goes_back() {
             incremental(&records) as i64
         };
         let mut before = -1;
-        while last().await != before {
-            before = last().await;
+        until("the end of what is read again", async || {
             tokio::time::sleep(Duration::from_millis(500)).await;
-        }
+            let now = last().await;
+            std::mem::replace(&mut before, now) == now
+        })
+        .await;
         stop.store(true, Ordering::Relaxed);
         for writer in writers {
             writer.await.unwrap();
@@ -204,9 +225,7 @@ fn a_connector_that_is_killed_while_it_reads_again_goes_on_where_it_was() {
             let config = config(directory.path(), &server, &more);
             let worker = Worker::start(client.clone(), vec![config], options(false));
             if round == 0 {
-                while server.sql("select from pg_replication_slots").await.rows.is_empty() {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
+                streams(&server).await;
                 ask(&server, "1", "execute-snapshot", all_of(&["public.t"])).await;
             }
             let mut session = server.session().await;
@@ -253,9 +272,7 @@ fn signals_by_topic_pause_resume_filter_and_stop() {
         );
         let config = connector(directory.path(), "t", &server.properties(&more));
         let worker = Worker::start(client.clone(), vec![config], options(false));
-        while server.sql("select from pg_replication_slots where active").await.rows.is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        streams(&server).await;
         // What is nonsense is passed over.
         send(&*client, "execute-snapshot", json!({ "data-collections": ["public.none"] })).await;
         send(&*client, "execute-snapshot", json!({ "data-collections": ["public.keyless"] })).await;
@@ -275,20 +292,19 @@ fn signals_by_topic_pause_resume_filter_and_stop() {
         send(&*client, "pause-snapshot", json!({ "type": "incremental" })).await;
         // The chunk at hand is told to its end.
         let mut paused = 0;
-        loop {
-            let now = incremental(&crate::crashes::records(&*client).await);
-            if now == paused {
-                break;
-            }
-            paused = now;
+        until("the end of the chunk at hand", async || {
             tokio::time::sleep(Duration::from_millis(300)).await;
-        }
+            let now = incremental(&crate::crashes::records(&*client).await);
+            std::mem::replace(&mut paused, now) == now
+        })
+        .await;
         assert!(paused < 20_000, "{paused}");
         // Changes go on.
         server.sql("update t set n = 0 where id = 7").await;
-        while !crate::crashes::records(&*client).await.iter().any(|one| event(one)["op"] == "u") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        until("a change while it is paused", async || {
+            crate::crashes::records(&*client).await.iter().any(|one| event(one)["op"] == "u")
+        })
+        .await;
         send(&*client, "resume-snapshot", json!({ "type": "incremental" })).await;
         let now = incremental(&read_again(&*client, &worker, paused + 100).await);
         send(&*client, "stop-snapshot", json!({ "data-collections": ["public.t"] })).await;
@@ -339,9 +355,7 @@ fn keys_of_any_kind_are_gone_by_and_nothing_is_written_where_that_is_asked_for()
         );
         let config = connector(directory.path(), "t", &server.properties(&more));
         let worker = Worker::start(client.clone(), vec![config], options(false));
-        while server.sql("select from pg_replication_slots where active").await.rows.is_empty() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        streams(&server).await;
         let published = server.sql("select txid_current()").await.single().unwrap().to_owned();
         assert_ne!(before, published);
         let tables = json!({ "data-collections": ["public.empty", "public.(pair|ci|moods)", "public.parts"] });

@@ -5,6 +5,7 @@ mod debezium;
 mod failover;
 mod incremental;
 mod operations;
+mod requests;
 mod server;
 mod settings;
 mod sink;

@@ -10,7 +10,8 @@
 //!
 //! - [`signal`]: what is asked for; [`channel`]: signals that come by a topic; [`progress`]: what
 //!   is left to do, as it is stored; [`watch`]: what the stream is looked through for;
-//!   [`window`]: a chunk among the changes; [`chunk`]: how one is read; [`run`]: all of it at work.
+//!   [`window`]: a chunk among the changes; [`chunk`]: how one is read; [`reach`]: how the stream
+//!   comes to its place in the log; [`run`]: all of it at work.
 //!
 //! Debezium writes marks into a table in order to find a chunk's place in the stream. We read the
 //! place (a position in the log) and the snapshot (which transactions a chunk shows), so that
@@ -27,6 +28,7 @@
 pub mod channel;
 pub mod chunk;
 pub mod progress;
+pub mod reach;
 pub mod run;
 pub mod signal;
 pub mod watch;

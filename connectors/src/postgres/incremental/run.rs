@@ -15,23 +15,21 @@ use tracing::{info, warn};
 
 use super::chunk::{self, Ask, Chunk, Done, Job, Looked};
 use super::progress::{Progress, TableProgress, Work};
+use super::reach::{Hurry, Waiting, WrittenOut};
 use super::window::Window;
-use crate::data::{ConnectRecord, Value};
+use crate::data::Value;
 use crate::postgres::catalog;
 use crate::postgres::changes::Changes;
 use crate::postgres::config::PostgresConfig;
 use crate::postgres::error::SourceError;
 use crate::postgres::events::{EventSchemas, Operation, Origin, SnapshotMarker};
 use crate::postgres::opening;
-use crate::postgres::table::{Image, Table};
+use crate::postgres::pgoutput::Row;
+use crate::postgres::table::{Image, RowError, Table};
 use crate::postgres::types::TypeCatalog;
 use crate::postgres::wire::{PgError, Session};
+use crate::records::SourceRecords;
 
-/// How long a stream on which nothing comes may take to say where it is.
-const SIGN_PATIENCE: Duration = Duration::from_millis(20);
-/// What is still not in the stream after this long is no commit: the server's log is written out
-/// thrice in that time (`wal_writer_delay`).
-const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 /// How often at most it is said how far a table is.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -41,21 +39,16 @@ pub struct Incremental {
     /// What came of it while waiting.
     finished: Option<Job>,
     session: Option<Session>,
-    /// The table, as it was looked at.
-    looked: Option<(TableProgress, Box<Looked>)>,
+    /// The table that all this is of.
+    of: Option<TableProgress>,
+    /// It, as it was looked at.
+    looked: Option<Box<Looked>>,
     table: Option<Arc<Table>>,
-    /// Since when the stream is waited for, and whether the server was made to write its log.
+    /// What was read waits for the stream.
     waiting: Option<Waiting>,
+    /// The server lets nothing be written.
+    read_only: bool,
     logged: Instant,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Waiting {
-    /// Since when nothing has come.
-    idle_since: Option<Instant>,
-    /// When to ask next.
-    next: Instant,
-    nudged: bool,
 }
 
 /// What the work needs of the task.
@@ -66,7 +59,8 @@ pub struct Place<'a> {
     pub control: &'a mut Option<Session>,
     pub progress: &'a mut Option<Progress>,
     pub changes: &'a mut Changes,
-    pub records: &'a mut Vec<ConnectRecord>,
+    /// Rows go there at once: nothing may come between them and the progress that counts them.
+    pub out: &'a mut SourceRecords,
     pub now_us: i64,
 }
 
@@ -76,32 +70,25 @@ impl Place<'_> {
     }
 }
 
-/// What the stream should do about a chunk that waits for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hurry {
-    No,
-    /// Ask for a sign of life: it says how far the stream is.
-    Ask,
-    /// Let the server write its log out.
-    Nudge,
-}
-
 impl Default for Incremental {
     fn default() -> Incremental {
         Incremental {
             job: JoinSet::new(),
             finished: None,
             session: None,
+            of: None,
             looked: None,
             table: None,
             waiting: None,
+            read_only: false,
             logged: Instant::now(),
         }
     }
 }
 
 impl Incremental {
-    /// Goes on as far as that is possible without waiting.
+    /// Goes on as far as that is possible without waiting. In the midst of a transaction, what was
+    /// read is taken in, which the stream may be held up for, and nothing else begins.
     pub async fn advance(&mut self, place: &mut Place<'_>) -> Result<(), SourceError> {
         loop {
             self.abandon_what_was_stopped(place);
@@ -111,19 +98,24 @@ impl Incremental {
                 self.take(job, place)?;
                 continue;
             }
+            let within = place.changes.in_transaction();
             match place.changes.watch.window.as_ref().map(Window::high) {
                 None => {}
                 Some(Some(high)) => {
-                    let there = place.changes.position().done >= high || self.is_overdue();
-                    if place.changes.in_transaction() || !there {
+                    let done = place.changes.position().done;
+                    if within || !self.waiting.is_some_and(|waiting| waiting.is_over(done, high)) {
                         return Ok(());
                     }
                     // The next one is read while these are written.
-                    self.tell(place)?;
+                    self.tell(place);
                     continue;
                 }
                 // Whoever read it is gone.
                 Some(None) => place.changes.watch.window = None,
+            }
+            // What a transaction has changed before would not be noticed.
+            if within {
+                return Ok(());
             }
             let Some(progress) = place.progress.as_mut().filter(|progress| !progress.paused) else {
                 self.session = None;
@@ -131,7 +123,7 @@ impl Incremental {
             };
             match progress.work.front() {
                 None => {
-                    (self.session, self.looked) = (None, None);
+                    self.session = None;
                     *place.progress = None;
                     return Ok(());
                 }
@@ -147,19 +139,21 @@ impl Incremental {
     /// Lets go of a table that is not asked for any more.
     fn abandon_what_was_stopped(&mut self, place: &mut Place<'_>) {
         let current = place.progress.as_mut().and_then(Progress::current);
-        let Some((of, _)) = &self.looked else { return };
+        let Some(of) = &self.of else { return };
         let same = |current: &mut TableProgress| {
             (&current.schema, &current.table, &current.id) == (&of.schema, &of.table, &of.id)
         };
         if !current.is_some_and(same) {
             self.job.abort_all();
-            *self = Incremental { logged: self.logged, ..Incremental::default() };
+            let (logged, read_only) = (self.logged, self.read_only);
+            *self = Incremental { logged, read_only, ..Incremental::default() };
             place.changes.watch.window = None;
         }
     }
 
     fn start(&mut self, of: TableProgress, place: &mut Place<'_>) {
-        let ask = self.looked.as_ref().map(|(_, looked)| {
+        self.of = Some(of.clone());
+        let ask = self.looked.as_ref().map(|looked| {
             let window = Window::new(looked.info.id, looked.identity.clone());
             place.changes.watch.window = Some(window);
             Ask {
@@ -200,12 +194,11 @@ impl Incremental {
                         of.rows
                     ),
                 }
-                self.looked = Some((of.clone(), looked));
+                self.looked = Some(looked);
                 self.table = None;
             }
             Done::Read(chunk) => {
-                let next = Instant::now();
-                self.waiting = Some(Waiting { idle_since: None, next, nudged: false });
+                self.waiting = Some(Waiting::new(Instant::now()));
                 if let Some(window) = &mut place.changes.watch.window {
                     window.arrived(chunk);
                 }
@@ -228,19 +221,30 @@ impl Incremental {
             progress.work.pop_front();
         }
         place.changes.watch.window = None;
-        (self.looked, self.table, self.waiting) = (None, None, None);
+        (self.of, self.looked) = (None, None);
+        (self.table, self.waiting) = (None, None);
     }
 
     /// The rows of the chunk that nothing newer is known of, as events.
-    fn tell(&mut self, place: &mut Place<'_>) -> Result<(), SourceError> {
+    fn tell(&mut self, place: &mut Place<'_>) {
         self.waiting = None;
         let chunk = place.changes.watch.window.take().and_then(Window::into_chunk);
-        let (Some(chunk), Some((_, looked))) = (chunk, &self.looked) else { return Ok(()) };
+        let (Some(chunk), Some(looked)) = (chunk, &self.looked) else { return };
         let Chunk { rows, last, end, time_us, .. } = *chunk;
-        let table = self.table.get_or_insert_with(|| {
+        let rows: Vec<Row> = rows.into_iter().flatten().map(|(_, row)| row).collect();
+        let prefix = &place.config.prefix;
+        let table = self.table.take().unwrap_or_else(|| {
             let (types, config) = (&*place.types, place.config);
             Arc::new(Table::from_catalog(&looked.info, types, config, place.schemas))
         });
+        let (about, table, values) = match values(table, &rows, place) {
+            Ok((table, values)) => (looked.rows, table, values),
+            Err(error) => {
+                warn!("connector '{prefix}': incremental snapshot given up: {error}");
+                self.next_table(place);
+                return;
+            }
+        };
         let position = place.changes.position();
         let origin = Origin {
             time_us,
@@ -250,37 +254,28 @@ impl Incremental {
             xid: None,
             replicated_from: None,
         };
-        let count = rows.len() as u64;
-        for (_, row) in rows.into_iter().flatten() {
-            let after = table.row(&row, None, Image::Whole)?;
-            let key = table.key(&after);
-            let (operation, before) = (Operation::Read, Value::Null);
-            place.records.push(place.schemas.change(
-                table,
-                operation,
-                key,
-                before,
-                after,
-                &origin,
-                None,
-                place.now_us,
-            ));
+        for after in values {
+            let (operation, key, before) = (Operation::Read, table.key(&after), Value::Null);
+            let (origin, now_us) = (&origin, place.now_us);
+            let record =
+                place.schemas.change(&table, operation, key, before, after, origin, None, now_us);
+            place.out.append_record(record);
         }
-        let Some(of) = place.progress.as_mut().and_then(Progress::current) else { return Ok(()) };
-        of.rows += count;
+        self.table = Some(table);
+        let Some(of) = place.progress.as_mut().and_then(Progress::current) else { return };
+        of.rows += rows.len() as u64;
         of.after = last.or(of.after.take());
-        let (prefix, name, done) = (&place.config.prefix, of.full_name(), of.rows);
+        let (name, done) = (of.full_name(), of.rows);
         if end {
             info!("connector '{prefix}': incremental snapshot of {name} done: {done} rows");
             self.next_table(place);
         } else if self.logged.elapsed() >= LOG_INTERVAL {
             self.logged = Instant::now();
-            let about = looked.rows.max(done);
+            let about = about.max(done);
             info!(
                 "connector '{prefix}': incremental snapshot of {name}: {done} of about {about} rows"
             );
         }
-        Ok(())
     }
 
     /// Whether the stream has to wait for a chunk.
@@ -288,42 +283,37 @@ impl Incremental {
         changes.watch.window.as_ref().is_some_and(Window::is_crowded)
     }
 
-    fn is_overdue(&self) -> bool {
-        let idle_since = self.waiting.and_then(|waiting| waiting.idle_since);
-        idle_since.is_some_and(|since| since.elapsed() >= FLUSH_PATIENCE)
-    }
-
     /// Whether there is nothing to do and nothing under way.
     pub fn is_idle(&self) -> bool {
         self.job.is_empty()
             && self.finished.is_none()
-            && self.looked.is_none()
+            && self.of.is_none()
             && self.session.is_none()
     }
 
     /// Something has come in the stream.
     pub fn stirred(&mut self) {
         if let Some(waiting) = &mut self.waiting {
-            waiting.idle_since = None;
+            waiting.stirred();
         }
     }
 
     /// What to do about a chunk that waits for a stream on which nothing comes.
     pub fn hurry(&mut self, read_only: bool) -> Hurry {
-        let now = Instant::now();
-        let Some(waiting) = self.waiting.as_mut().filter(|waiting| waiting.next <= now) else {
-            return Hurry::No;
-        };
-        waiting.next = now + SIGN_PATIENCE;
-        match waiting.idle_since {
-            Some(_) if !waiting.nudged && !read_only => {
-                waiting.nudged = true;
-                Hurry::Nudge
-            }
-            _ => {
-                waiting.idle_since.get_or_insert(now);
-                Hurry::Ask
-            }
+        let read_only = read_only || self.read_only;
+        let waiting = self.waiting.as_mut();
+        waiting.map_or(Hurry::No, |waiting| waiting.hurry(Instant::now(), read_only))
+    }
+
+    /// The server has refused to [nudge](super::reach::nudge) its log.
+    pub fn must_not_write(&mut self) {
+        self.read_only = true;
+    }
+
+    /// It was looked at some time how far the log is written out.
+    pub fn looked_out(&mut self, at: Instant, written: WrittenOut) {
+        if let Some(waiting) = &mut self.waiting {
+            waiting.looked(at, written);
         }
     }
 
@@ -341,7 +331,7 @@ impl Incremental {
 
     /// Bytes of the table at hand not read yet, roughly.
     pub fn remaining_bytes(&self, progress: Option<&Progress>) -> Option<u64> {
-        let (_, looked) = self.looked.as_ref()?;
+        let looked = self.looked.as_ref()?;
         let Some(Work::Table(of)) = progress?.work.front() else { return None };
         let rows = looked.rows.max(of.rows).max(1);
         Some((u128::from(looked.bytes) * u128::from(rows - of.rows) / u128::from(rows)) as u64)
@@ -352,6 +342,25 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+/// What rows are by a table's schema, which a null may loosen that the catalog excludes.
+fn values(
+    mut table: Arc<Table>,
+    rows: &[Row],
+    place: &Place<'_>,
+) -> Result<(Arc<Table>, Vec<Value>), RowError> {
+    loop {
+        let values = rows.iter().map(|row| table.row(row, None, Image::Whole));
+        let error = match values.collect() {
+            Ok(values) => return Ok((table, values)),
+            Err(error) => error,
+        };
+        match table.loosened(&error, place.types, place.config, place.schemas) {
+            Some(loosened) => table = Arc::new(loosened),
+            None => return Err(error),
+        }
     }
 }
 
