@@ -338,8 +338,11 @@ impl Changes {
         let out = &mut *events.records;
         let after = table.row(new, full, Image::Whole)?;
         let before = match &old {
-            Some(old) => Some(table.row(&old.row, None, image(old))?),
-            None => None,
+            // Of a key alone that is the same nothing is told, whatever stands there.
+            Some(old) if full.is_some() || !same_key => {
+                Some(table.row(&old.row, None, image(old))?)
+            }
+            _ => None,
         };
         let changed_key = before.as_ref().is_some_and(|before| {
             table.key(before).schema.is_some() && table.key(before) != table.key(&after)
