@@ -17,8 +17,9 @@ pub type Partitions = BTreeMap<String, i32>;
 const CHANGELOG_SEGMENT_BYTES: usize = 16 << 20;
 /// What tasks tell each other is deleted segment by segment.
 const EXCHANGE_SEGMENT_BYTES: usize = 16 << 20;
-/// What comes to one group between two commits is one record, however much an `array_agg` takes.
-const CHANGELOG_MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// What comes to one group between two commits is one record, however much an `array_agg` takes;
+/// and so is a row between two tasks.
+const INTERNAL_MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// Creates what is missing: sources as `inputs` says, else with the broker's default of
 /// partitions, sinks with as many as they ask for or as the query's first input has, dead letters,
@@ -56,7 +57,8 @@ pub async fn prepare(
                 // Kept until it is read, however long that takes.
                 let exchange = NewTopic::new(&*writes.exchange.topic, query.tasks as i32)
                     .with_config("retention.ms", -1)
-                    .with_config("segment.bytes", EXCHANGE_SEGMENT_BYTES);
+                    .with_config("segment.bytes", EXCHANGE_SEGMENT_BYTES)
+                    .with_config("max.message.bytes", INTERNAL_MESSAGE_BYTES_MAX);
                 ensure.topic(exchange).await?;
             }
             None => ensure.sink(query).await?,
@@ -66,7 +68,7 @@ pub async fn prepare(
                 .with_config("cleanup.policy", "compact")
                 .with_config("delete.retention.ms", DELETIONS_KEPT_MS)
                 .with_config("segment.bytes", CHANGELOG_SEGMENT_BYTES)
-                .with_config("max.message.bytes", CHANGELOG_MESSAGE_BYTES_MAX);
+                .with_config("max.message.bytes", INTERNAL_MESSAGE_BYTES_MAX);
             ensure.topic(changelog).await?;
         }
     }

@@ -35,8 +35,10 @@ const LAYOUT: u8 = 1;
 const HAS_ROWS: u8 = 1;
 const IDLE: u8 = 2;
 const HEADER_LEN: usize = 1 + 1 + 4 + 8;
-/// Rows that one record holds, about.
+/// Rows that one record holds, about,
 const ROWS_MAX: usize = 8192;
+/// and bytes, but for a row that has more by itself.
+const BYTES_MAX: usize = 512 << 10;
 
 /// What a task has to say to each task of the next part.
 pub struct ExchangeWriter {
@@ -81,7 +83,7 @@ impl ExchangeWriter {
             let parts = &mut self.waiting[partition];
             parts.push(rows);
             if parts.iter().map(Rows::len).sum::<usize>() >= ROWS_MAX {
-                out.extend(self.message(partition)?);
+                self.messages(partition, out)?;
             }
         }
         Ok(waiting)
@@ -116,7 +118,7 @@ impl ExchangeWriter {
         let now = (watermark, progress == Progress::AllIdle);
         let mut out = Vec::new();
         for partition in 0..self.exchange.tasks {
-            out.extend(self.message(partition)?);
+            self.messages(partition, &mut out)?;
             if self.told != Some(now) {
                 out.push((partition, self.header(0, watermark, now.1)));
             }
@@ -130,14 +132,37 @@ impl ExchangeWriter {
         self.told != Some((watermark, progress == Progress::AllIdle))
     }
 
-    /// The rows that wait for a partition. The watermark that they go with is what was told before
-    /// them: that of now holds only once all rows before it are written.
-    fn message(&mut self, partition: usize) -> Evaluates<Option<Message>> {
+    /// The rows that wait for a partition.
+    fn messages(&mut self, partition: usize, out: &mut Vec<Message>) -> Evaluates<()> {
         let waiting = std::mem::take(&mut self.waiting[partition]);
         if waiting.is_empty() {
-            return Ok(None);
+            return Ok(());
         }
         let rows = Rows::concat(&self.exchange.schema, &waiting)?;
+        let records = rows.batch.get_array_memory_size().div_ceil(BYTES_MAX).clamp(1, rows.len());
+        let each = rows.len().div_ceil(records);
+        for start in (0..rows.len()).step_by(each) {
+            let part = rows.slice(start, each.min(rows.len() - start));
+            self.put(part, partition, out)?;
+        }
+        Ok(())
+    }
+
+    /// Rows as a record, or as two where that would be too long.
+    fn put(&self, rows: Rows, partition: usize, out: &mut Vec<Message>) -> Evaluates<()> {
+        let value = self.record(&rows)?;
+        if value.len() > BYTES_MAX && rows.len() > 1 {
+            let half = rows.len() / 2;
+            self.put(rows.slice(0, half), partition, out)?;
+            return self.put(rows.slice(half, rows.len() - half), partition, out);
+        }
+        out.push((partition, value));
+        Ok(())
+    }
+
+    /// The watermark that rows go with is what was told before them: that of now holds only once
+    /// all rows before it are written.
+    fn record(&self, rows: &Rows) -> Evaluates<Vec<u8>> {
         let (watermark, idle) = self.told.unwrap_or((Watermark::MIN, false));
         let mut value = self.header(HAS_ROWS, watermark, idle);
         let mut columns: Vec<ArrayRef> = rows.batch.columns().to_vec();
@@ -150,7 +175,7 @@ impl ExchangeWriter {
         writer.write(&batch)?;
         writer.finish()?;
         drop(writer);
-        Ok(Some((partition, value)))
+        Ok(value)
     }
 
     fn header(&self, flags: u8, watermark: Watermark, idle: bool) -> Vec<u8> {

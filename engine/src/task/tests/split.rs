@@ -391,3 +391,27 @@ proptest! {
         });
     }
 }
+
+/// Records between tasks once held as many rows as they had come to, whatever their size, and were
+/// longer than any topic takes.
+#[tokio::test]
+async fn records_between_tasks_stay_short_however_wide_rows_are() {
+    let source = patient(events("a"));
+    let sql = "SELECT key, count(*) AS c FROM a GROUP BY key";
+    let wide =
+        |time| Event { time, key: Some("k".repeat(2000) + &(time % 3).to_string()), n: None };
+    let logs = vec![vec![(0..3000).map(wide).collect::<Vec<_>>()]];
+    let mut topology = topology(sql, &[&source]).await.unwrap();
+    topology.sink.key = vec![0];
+    let mut cluster = Cluster::new(topology, 2, &logs);
+    let mut task = cluster.start(0, 0);
+    let partition = TopicPartition::new("a", 0);
+    while cluster.read(&mut task, &partition, 100) {}
+    let commit = task.commit(NOW).unwrap();
+    let sizes: Vec<usize> = commit.outputs.iter().map(|(_, batch)| batch.size()).collect();
+    assert!(sizes.len() > 10, "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size < 1 << 20), "{sizes:?}");
+    cluster.run_to_end();
+    let counts: Vec<_> = cluster.sink.rows().iter().map(|row| row["c"].clone()).collect();
+    assert_eq!(counts, [1000, 1000, 1000]);
+}
