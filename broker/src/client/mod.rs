@@ -67,6 +67,10 @@ pub trait Client: Send + Sync + Debug {
     /// One topic, or `None`. Never creates it.
     async fn topic(&self, name: &str) -> Result<Option<TopicInfo>, ClientError>;
 
+    /// The bytes that a batch of a topic has at most (`max.message.bytes`), compressed if it is;
+    /// `None` where that is not known.
+    async fn max_message_bytes(&self, topic: &str) -> Result<Option<usize>, ClientError>;
+
     /// One offset per partition asked for, in the same order; `None` where a timestamp lies
     /// beyond the last record.
     async fn list_offsets(
@@ -367,7 +371,10 @@ pub enum ClientError {
          only one instance of it can run at a time"
     )]
     Fenced { transactional_id: String },
-    #[error("{to}: a record batch of {size} bytes exceeds max.message.bytes = {size_max}")]
+    #[error(
+        "{to}: a record batch of {size} bytes exceeds max.message.bytes = {size_max}; \
+         a topic takes longer ones when that is raised (`millstream configs alter`)"
+    )]
     BatchTooLarge { to: TopicPartition, size: usize, size_max: usize },
     #[error("group '{group}': {reason}")]
     Group { group: String, reason: String },

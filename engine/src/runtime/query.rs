@@ -157,6 +157,11 @@ impl QueryRun {
             }
         };
         let (mut task, meta, snapshots) = self.restored(copy).await?;
+        if writer.is_some() {
+            let bytes_max = self.client.max_message_bytes(self.planned.writes()).await;
+            let bytes_max = bytes_max.map_err(self.client_error("the settings of its topic"))?;
+            task.set_output_bytes_max(bytes_max.unwrap_or(usize::MAX));
+        }
         let tables = self.load_tables(&mut task).await?;
         let places = match &self.planned.shown {
             Some(shown) => shown.places(),
@@ -288,7 +293,8 @@ impl QueryRun {
             let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
             return Err(RunError::OtherTasks { pipeline, query, found, tasks });
         }
-        let is_new = !places.is_empty() && places.iter().all(|place| !place.resumed);
+        // One that has nothing to read looks too, before it leaves a mark of its own.
+        let is_new = places.iter().all(|place| !place.resumed);
         if meta.is_none() && is_new && is_forgotten(client, &self.planned).await? {
             let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
             return Err(RunError::Forgotten { pipeline, query });

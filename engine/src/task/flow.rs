@@ -179,9 +179,7 @@ impl Task {
         }
         if let Some((_, reason)) = evaluated.failed.first() {
             // It has come from many records, so it has no offset and no place among dead letters.
-            let of_exchanges = self.topology.exchanges.iter().map(|input| &input.exchange.on_error);
-            let of_sources = self.topology.inputs.iter().map(|input| &input.source.on_error);
-            if of_sources.chain(of_exchanges).any(|on_error| *on_error == OnError::Fail) {
+            if self.on_errors().any(|on_error| *on_error == OnError::Fail) {
                 let what = "a row that an operator gave";
                 return Err(TaskError::Evaluate { what, reason: reason.clone() });
             }
@@ -197,7 +195,47 @@ impl Task {
         self.dirty = true;
         self.counts.rows_out += rows.len() as u64;
         let written = self.output.write(rows, now);
-        written.map_err(TaskError::evaluate("a row cannot be encoded"))
+        written.map_err(TaskError::evaluate("a row cannot be encoded"))?;
+        self.leave_out_too_long()
+    }
+
+    /// Does with records that are longer than the sink's topic takes what is to be done with those
+    /// that fail.
+    pub(super) fn leave_out_too_long(&mut self) -> Result<(), TaskError> {
+        let (too_long, size_max) = self.output.take_too_long();
+        for record in too_long {
+            let error = TaskError::TooLong {
+                topic: self.output.topic().to_owned(),
+                key: record.key.as_deref().map(shortened).unwrap_or_default(),
+                size: record.size,
+                size_max,
+            };
+            let mut letters = None;
+            for on_error in self.on_errors() {
+                match on_error {
+                    OnError::Fail => return Err(error),
+                    OnError::Skip => {}
+                    OnError::DeadLetter { topic } => letters = Some(topic.as_str().into()),
+                }
+            }
+            match letters {
+                Some(topic) => {
+                    let (query, reason) = (self.topology.query.clone(), error.to_string());
+                    self.output.write_left_out(&topic, &record, &query, &reason);
+                    self.counts.dead_lettered += 1;
+                }
+                None => self.counts.skipped += 1,
+            }
+            self.counts.rows_out -= 1;
+        }
+        Ok(())
+    }
+
+    /// What is to be done with records that fail, source by source.
+    fn on_errors(&self) -> impl Iterator<Item = &OnError> {
+        let of_exchanges = self.topology.exchanges.iter().map(|input| &input.exchange.on_error);
+        let of_sources = self.topology.inputs.iter().map(|input| &input.source.on_error);
+        of_exchanges.chain(of_sources)
     }
 
     /// Writes rows that came too late where the file says.
@@ -266,5 +304,15 @@ impl Task {
         let of_sources = self.clocks.iter().map(|clock| clock.future_bound(now).0);
         let of_exchanges = self.exchange_clocks.iter().map(|clock| clock.future_bound(now).0);
         of_sources.chain(of_exchanges).min().unwrap_or(now.0)
+    }
+}
+
+/// A key, as people may recognise it.
+fn shortened(key: &[u8]) -> String {
+    const CHARS_MAX: usize = 60;
+    let key = String::from_utf8_lossy(key);
+    match key.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!(" with key '{}…'", &key[..end]),
+        None => format!(" with key '{key}'"),
     }
 }

@@ -173,6 +173,12 @@ pub enum TaskError {
     Decoder { source_name: String, error: FormatError },
     #[error("topic '{topic}': {error}")]
     Encoder { topic: String, error: FormatError },
+    #[error(
+        "topic '{topic}': a row{key} is a record of {size} bytes, more than max.message.bytes = \
+         {size_max}; raise that (`millstream configs alter`), or leave such rows out: on_error = \
+         \"skip\" or a dead-letter topic"
+    )]
+    TooLong { topic: String, key: String, size: usize, size_max: usize },
     #[error(transparent)]
     State(#[from] StateError),
 }
@@ -397,6 +403,11 @@ impl Task {
         self.dirty = true;
     }
 
+    /// What the topic that it writes takes as one batch, in bytes.
+    pub fn set_output_bytes_max(&mut self, bytes_max: usize) {
+        self.output.set_bytes_max(bytes_max);
+    }
+
     /// Roughly how many bytes of output wait for a commit.
     pub fn pending_bytes(&self) -> usize {
         self.output.ready_bytes()
@@ -615,7 +626,9 @@ impl Task {
         self.flush(now)?;
         self.dirty = false;
         let taken = self.output.take_all(self.watermark, self.progress, now);
-        let (outputs, printed) = taken.map_err(TaskError::evaluate("an exchange"))?;
+        let (mut outputs, printed) = taken.map_err(TaskError::evaluate("an exchange"))?;
+        self.leave_out_too_long()?;
+        outputs.extend(self.output.take_written());
         let (mut changes, mut derived) = (Vec::new(), Vec::new());
         for operator in &mut self.operators {
             let committed = operators::commit(operator.as_mut(), &mut changes, &mut derived);

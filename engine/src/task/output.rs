@@ -15,7 +15,8 @@ use crate::formats::{FormatError, RowEncoder, Rows};
 use crate::pipeline::{Format, Sink};
 use crate::time::{Progress, WallTime, Watermark};
 
-/// A batch that has grown to this goes out; one row more always fits in.
+/// A batch that would grow beyond this goes out first: how long a record may be must not depend on
+/// those before it.
 const BATCH_BYTES: usize = 256 << 10;
 
 /// Collects what a task writes.
@@ -39,6 +40,10 @@ pub(super) struct Batches {
     /// One per partition.
     building: Vec<BatchBuilder>,
     ready: Vec<(TopicPartition, BatchBuilder)>,
+    /// What the topic takes as one batch.
+    bytes_max: usize,
+    /// Records that are longer by themselves.
+    too_long: Vec<TooLong>,
     /// Bytes in `ready` and of what else waits for a commit, roughly.
     pub ready_bytes: usize,
 }
@@ -46,7 +51,9 @@ pub(super) struct Batches {
 impl Batches {
     fn new(topic: &str, partitions: usize) -> Batches {
         let building = vec![BatchBuilder::default(); partitions.max(1)];
-        Batches { topic: topic.into(), building, ready: Vec::new(), ready_bytes: 0 }
+        let (ready, too_long) = (Vec::new(), Vec::new());
+        let (bytes_max, ready_bytes) = (usize::MAX, 0);
+        Batches { topic: topic.into(), building, ready, bytes_max, too_long, ready_bytes }
     }
 
     pub fn partitions(&self) -> usize {
@@ -71,10 +78,16 @@ impl Batches {
         value: Option<&[u8]>,
         headers: &[(&str, Option<&[u8]>)],
     ) {
-        self.building[partition].append_with_headers(time_ms, key, value, headers);
-        if self.building[partition].size() >= BATCH_BYTES {
+        let size = size(key, value, headers);
+        if size > self.bytes_max {
+            self.too_long.push(TooLong { key: key.map(<[u8]>::to_vec), time_ms, size });
+            return;
+        }
+        let building = &self.building[partition];
+        if !building.is_empty() && building.size() + size > BATCH_BYTES.min(self.bytes_max) {
             self.end_batch(partition);
         }
+        self.building[partition].append_with_headers(time_ms, key, value, headers);
     }
 
     fn end_batch(&mut self, partition: usize) {
@@ -91,6 +104,24 @@ impl Batches {
             }
         }
     }
+}
+
+/// A record that is longer than its topic takes.
+#[derive(Debug)]
+pub(super) struct TooLong {
+    pub key: Option<Vec<u8>>,
+    pub time_ms: i64,
+    /// About what a batch of it alone would have, in bytes.
+    pub size: usize,
+}
+
+/// What a record takes of a batch, and no less.
+fn size(key: Option<&[u8]>, value: Option<&[u8]>, headers: &[(&str, Option<&[u8]>)]) -> usize {
+    /// The header of a batch, and the lengths, times and counts of a record.
+    const AROUND: usize = 61 + 45;
+    let of = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+    let headers = headers.iter().map(|(name, value)| name.len() + of(*value) + 10);
+    AROUND + of(key) + of(value) + headers.sum::<usize>()
 }
 
 /// Where a record failed, and why.
@@ -137,6 +168,38 @@ impl Output {
         }
     }
 
+    /// The topic that rows go to.
+    pub fn topic(&self) -> &str {
+        &self.batches.topic
+    }
+
+    /// What the topic takes as one batch, in bytes; without it, whatever comes.
+    pub fn set_bytes_max(&mut self, bytes_max: usize) {
+        self.batches.bytes_max = bytes_max;
+    }
+
+    /// Records that were longer, and what they may have.
+    pub(super) fn take_too_long(&mut self) -> (Vec<TooLong>, usize) {
+        (std::mem::take(&mut self.batches.too_long), self.batches.bytes_max)
+    }
+
+    /// Says of a row that it was left out, by its key: its value is what is too long.
+    pub(super) fn write_left_out(
+        &mut self,
+        topic: &Arc<str>,
+        of: &TooLong,
+        query: &str,
+        reason: &str,
+    ) {
+        let context = [
+            ("__connect.errors.connector.name", query),
+            ("__connect.errors.stage", "TASK_PUT"),
+            ("__connect.errors.exception.message", reason),
+        ];
+        let headers = context.map(|(name, value)| (name, Some(value.as_bytes())));
+        self.put_aside(topic, of.time_ms, of.key.as_deref(), None, &headers);
+    }
+
     /// Takes rows. One without a time of its own gets `now`.
     pub fn write(&mut self, rows: &Rows, now: WallTime) -> Evaluates<()> {
         match &mut self.target {
@@ -173,14 +236,26 @@ impl Output {
         let mut headers: Vec<(&str, Option<&[u8]>)> =
             letter.record.headers().map(|header| (header.key, header.value)).collect();
         headers.extend(context.map(|(key, value)| (key, Some(value))));
-        let builder = self.dead_letters.entry(letter.topic.clone()).or_default();
         let Record { timestamp_ms, key, value, .. } = letter.record;
-        builder.append_with_headers(*timestamp_ms, *key, *value, &headers);
-        if builder.size() >= BATCH_BYTES {
+        self.put_aside(letter.topic, *timestamp_ms, *key, *value, &headers);
+    }
+
+    /// A record for a topic beside the sink.
+    fn put_aside(
+        &mut self,
+        topic: &Arc<str>,
+        time_ms: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: &[(&str, Option<&[u8]>)],
+    ) {
+        let builder = self.dead_letters.entry(topic.clone()).or_default();
+        if !builder.is_empty() && builder.size() + size(key, value, headers) > BATCH_BYTES {
             let batch = std::mem::take(builder);
             self.batches.ready_bytes += batch.size();
-            self.batches.ready.push((TopicPartition::new(letter.topic.clone(), 0), batch));
+            self.batches.ready.push((TopicPartition::new(topic.clone(), 0), batch));
         }
+        builder.append_with_headers(time_ms, key, value, headers);
     }
 
     /// Writes rows that came too late for their window as JSON, as that window would have taken
@@ -201,13 +276,7 @@ impl Output {
         for row in 0..encoded.len() {
             let times = &rows.event_times_ms;
             let time_ms = if times.is_null(row) { now.0 } else { times.value(row) };
-            let builder = self.dead_letters.entry(topic.clone()).or_default();
-            builder.append_with_headers(time_ms, None, encoded.value(row), &headers);
-            if builder.size() >= BATCH_BYTES {
-                let batch = std::mem::take(builder);
-                self.batches.ready_bytes += batch.size();
-                self.batches.ready.push((TopicPartition::new(topic.clone(), 0), batch));
-            }
+            self.put_aside(topic, time_ms, None, encoded.value(row), &headers);
         }
         Ok(())
     }

@@ -63,6 +63,12 @@ impl Client for EmbeddedClient {
         Ok(self.broker.topic(name).map(|topic| info(&topic)))
     }
 
+    async fn max_message_bytes(&self, topic: &str) -> Result<Option<usize>, ClientError> {
+        let found = self.broker.topic(topic);
+        let first = found.and_then(|topic| topic.partitions().first().cloned());
+        Ok(first.map(|partition| partition.config().max_message_bytes))
+    }
+
     async fn list_offsets(
         &self,
         partitions: &[TopicPartition],

@@ -184,6 +184,12 @@ impl Client for RemoteClient {
         self.cluster.topic(name).await
     }
 
+    async fn max_message_bytes(&self, topic: &str) -> Result<Option<usize>, ClientError> {
+        let found = self.cluster.admin.topic_config(topic, "max.message.bytes").await;
+        let refused = |error| self.cluster.refused(format!("settings of topic '{topic}'"), error);
+        Ok(found.map_err(refused)?.and_then(|bytes| bytes.parse().ok()))
+    }
+
     async fn list_offsets(
         &self,
         partitions: &[TopicPartition],

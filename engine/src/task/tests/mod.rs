@@ -164,7 +164,7 @@ impl World {
                     }
                     continue;
                 }
-                let value = record.value.unwrap().to_vec();
+                let value = record.value.unwrap_or(b"null").to_vec();
                 let value = serde_json::from_slice(&value)
                     .unwrap_or_else(|_| Value::String(String::from_utf8(value).unwrap()));
                 self.written.entry(to.topic.to_string()).or_default().push(value);
@@ -644,6 +644,37 @@ async fn a_record_that_fails_is_named_skipped_or_put_aside() {
     assert_eq!((task.counts().dead_lettered, world.out().len()), (2, 2));
     let put_aside: Vec<String> = world.written["dead"].iter().map(Value::to_string).collect();
     assert_eq!(put_aside, [r#"{"n":"x"}"#, r#"{"n":0}"#]);
+}
+
+/// One record that the sink's topic does not take must not end a query for good.
+#[tokio::test]
+async fn a_row_that_is_too_long_for_its_topic_is_left_out_as_the_file_says() {
+    let run = async |on_error| {
+        let mut source = patient(events("a"));
+        source.on_error = on_error;
+        let sql = "SELECT key, repeat('x', n) AS x FROM a";
+        let mut world = World::new(topology(sql, &[&source]).await.unwrap());
+        world.topology.sink.key = vec![0];
+        let value = |key, n| format!(r#"{{"ts":1,"key":"{key}","n":{n}}}"#);
+        world.produce("a", 0, &[value("short", 10), value("long", 10_000), value("too", 10)]);
+        let mut task = world.start();
+        task.set_output_bytes_max(1000);
+        let fetched = world.fetch(&task, &TopicPartition::new("a", 0), 10).unwrap();
+        task.process(&fetched, NOW).map(|()| {
+            let commit = task.commit(NOW).unwrap();
+            assert!(commit.outputs.iter().all(|(_, batch)| batch.size() <= 1000));
+            world.write(commit);
+            (task.counts(), world)
+        })
+    };
+    let error = run(OnError::Fail).await.err().unwrap().to_string();
+    expect_test::expect![[r#"topic 'out': a row with key 'long' is a record of 10131 bytes, more than max.message.bytes = 1000; raise that (`millstream configs alter`), or leave such rows out: on_error = "skip" or a dead-letter topic"#]].assert_eq(&error);
+    let (counts, world) = run(OnError::Skip).await.unwrap();
+    assert_eq!((counts.skipped, counts.rows_out, world.out().len()), (1, 2, 2));
+    let letters = OnError::DeadLetter { topic: "dead".to_owned() };
+    let (counts, world) = run(letters).await.unwrap();
+    assert_eq!((counts.dead_lettered, counts.rows_out, world.out().len()), (1, 2, 2));
+    assert_eq!(world.written["dead"], [Value::Null]);
 }
 
 #[tokio::test]
