@@ -234,3 +234,23 @@ fn a_place_that_was_forgotten_is_not_begun_anew_beside_state() {
     assert!(fail(dir, &check, 1).contains("--reset-state"));
     stop(start(dir, &text, &["--reset-state"]).0);
 }
+
+/// Tasks without a partition say that they are idle, perhaps before anything has been read: that
+/// was taken for rows of which nobody knew any more up to where they had been read.
+#[test]
+fn who_has_only_said_that_it_is_idle_is_not_forgotten() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let sql = "SELECT customer, count(*) AS n FROM orders GROUP BY customer";
+    let text = file("SET 'tasks' = '3';", &[("by_customer", sql)]);
+    fs::write(dir.join("shop.sql"), &text).unwrap();
+    let until_end =
+        ["run", "shop.sql", "--data-dir", "data", "--listen", "127.0.0.1:0", "--until-end"];
+    succeed(dir, &until_end);
+    let (broker, address) = Running::broker(dir);
+    let forget = ["groups", "forget", "shop-by_customer", "--topic", "orders"];
+    succeed(dir, &[&forget[..], &["--bootstrap-server", &address]].concat());
+    stop(broker);
+    run(dir, &text, &[], "by_customer", &[("ada", 10, 1)], 1);
+    assert_eq!(latest(dir, "by_customer", "customer")["ada"]["n"], 1);
+}

@@ -92,13 +92,16 @@ pub(super) async fn is_forgotten(client: &dyn Client, task: &Planned) -> Result<
     Ok(has_told(client, task).await? && !has_place(client, task).await?)
 }
 
-/// Whether it is known up to where a part of a query has read its sources; an error if it was
-/// shared by another number of tasks then.
+/// Whether it is known up to where a part of a query has read its sources, if it has; an error if
+/// it was shared by another number of tasks then.
 async fn has_place(client: &dyn Client, task: &Planned) -> Result<bool, RunError> {
     let failed = |error| task.client_error("its place in its inputs cannot be found", error);
     let mut read = BTreeSet::new();
-    for input in &task.topology.inputs {
-        let topic: Arc<str> = input.source.topic.as_str().into();
+    let sources = task.topology.inputs.iter().map(|input| input.source.topic.as_str());
+    // Where tasks without a partition leave their mark.
+    let marks = task.topology.writes.iter().map(|writes| writes.exchange.topic.as_str());
+    for topic in sources.chain(marks) {
+        let topic: Arc<str> = topic.into();
         if let Some(info) = client.topic(&topic).await.map_err(failed)? {
             let all = 0..info.partitions;
             read.extend(all.map(|partition| TopicPartition::new(topic.clone(), partition)));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::client::ClientError;
-use broker::ids::TopicPartition;
+use broker::ids::{Offset, TopicPartition};
 
 use super::restore::Note;
 use super::shown::ShownFrom;
@@ -213,6 +213,15 @@ impl Planned {
     pub fn changelog(&self) -> TopicPartition {
         let topic = changelog::topic(&self.name(), self.part, self.tasks);
         TopicPartition::new(topic, self.task as i32)
+    }
+
+    /// What a task commits that has no partition to read: that it has told the next part of the
+    /// query something although nobody has a place yet. It stands at the partition of its own
+    /// number of what it writes, which this part never reads.
+    pub fn mark(&self) -> Option<(TopicPartition, Offset, Note)> {
+        let topic: Arc<str> = self.topology.writes.as_ref()?.exchange.topic.as_str().into();
+        let at = TopicPartition::new(topic, self.task as i32);
+        Some((at, Offset::ZERO, Note { tasks: self.tasks, latest_ms: None }))
     }
 
     /// What is committed beside the offset of a partition.

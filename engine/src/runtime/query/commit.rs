@@ -119,7 +119,8 @@ impl QueryRun {
             let noted = offsets
                 .iter()
                 .map(|(at, offset)| (at.clone(), *offset, self.planned.note(task, at)));
-            writer.commit(noted).await
+            let mark = self.planned.mark().filter(|_| offsets.is_empty());
+            writer.commit(noted.chain(mark)).await
         };
         let committing = committing.await.map_err(self.client_error("committing"))?;
         running.under_way = Some(UnderWay {
