@@ -111,6 +111,20 @@ fn read_option(list: &mut Cursor<'_>) -> Result<(Named, Named), Diagnostic> {
     Ok((key, Named { text, span }))
 }
 
+/// Columns are what records hold: what is made of them is computed by queries.
+fn computed(name: &Named) -> Diagnostic {
+    let message =
+        format!("column '{}' is computed, and a table has what its records hold", name.text);
+    let help = "compute it in a view or a query; a count of ms since 1970 is a TIMESTAMP(3) as it \
+                comes, and can be the event time";
+    Diagnostic::error(message, name.span.clone()).help(help)
+}
+
+/// What such a column mostly is, so that nothing else is said of it.
+fn time_type() -> DataType {
+    DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, None)
+}
+
 impl TableStatement {
     fn read_element(
         &mut self,
@@ -146,6 +160,13 @@ impl TableStatement {
         mistakes: &mut Vec<Diagnostic>,
     ) -> Result<(), Diagnostic> {
         let name = list.name("a column's name")?;
+        if list.is_at_word("AS") {
+            let mistake = computed(&name);
+            let (data_type, from) = (time_type(), ColumnFrom::Value);
+            let column = DraftColumn { name, data_type, nullable: true, from, is_virtual: false };
+            self.columns.push(column);
+            return Err(mistake);
+        }
         let type_span = list.span();
         let data_type = match list.parse_prefix(type_syntax) {
             Ok(data_type) => sql_type(data_type, type_span),

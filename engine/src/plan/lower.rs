@@ -18,7 +18,8 @@ use super::streamable::{self, Place};
 use super::unique_key::unique_key;
 use super::windows::{WindowError, check_sessions, group_window};
 use super::{
-    as_of, errors, event_time, group_windows, joins, nth_value, quantified, unnest_tables,
+    as_of, errors, event_time, group_windows, joins, mixed_types, nth_value, quantified,
+    unnest_tables,
 };
 use crate::formats::{FormatError, RowEncoder};
 use crate::pipeline::draft::{Draft, DraftEmit, DraftQuery, DraftSink, Named};
@@ -152,6 +153,7 @@ impl Planning<'_> {
             Ok(plan) => {
                 let said = planner.take_warnings();
                 warnings.extend(said.iter().map(|said| errors::warning(said, place)));
+                warnings.extend(mixed_types::warnings(&plan, place));
                 return Some(plan);
             }
             Err(error) => error,

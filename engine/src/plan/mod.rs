@@ -20,6 +20,7 @@
 //! - [`unnest_tables`]: `UNNEST(…)` in FROM; [`quantified`]: `= ANY (SELECT …)`;
 //!   [`nth_value`]: the nth of rows that are sorted;
 //! - [`unique_key`]: what tells the rows of an answer apart;
+//! - [`mixed_types`]: text that is compared with what is not;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
 //!   [`errors`]: what the planner says, as diagnostics; [`predicates`]: where conditions stand;
 //! - [`optimize`]: the rewrites that hold for streams; [`grouping_sets`]: ROLLUP and its like;
@@ -39,6 +40,7 @@ mod grouping_sets;
 pub(crate) mod joins;
 pub mod json;
 pub(crate) mod lower;
+mod mixed_types;
 pub(crate) mod nth_value;
 pub(crate) mod optimize;
 mod order;

@@ -301,6 +301,51 @@ fn a_comparison_that_never_holds_is_worth_a_warning() {
     );
 }
 
+/// The first key that is no number may come after months.
+#[test]
+fn text_that_is_compared_with_numbers_is_worth_a_warning() {
+    let of = |condition: &str| {
+        let text = format!(
+            "{SOURCES}\nCREATE TABLE o; INSERT INTO o SELECT id FROM rides WHERE {condition};"
+        );
+        let (_, warnings) = load_text(PathBuf::from("warning.sql"), text).unwrap();
+        warnings.into_iter().map(|said| said.message).collect::<Vec<_>>()
+    };
+    for quiet in
+        ["id = 1", "id = '1'", "\"cityName\" = 'Bern'", "CAST(\"cityName\" AS BIGINT) = id"]
+    {
+        assert_eq!(of(quiet), [""; 0], "{quiet}");
+    }
+    expect![[r#"
+        [
+            "'rides.cityName' is text and 'rides.id' is not: the text is read as one, and a row where it is none fails",
+        ]
+    "#]].assert_debug_eq(&of("\"cityName\" = id"));
+}
+
+#[test]
+fn flinks_names_of_times_and_its_computed_columns() {
+    let text = "CREATE TABLE a (k TEXT, ts TIMESTAMP_LTZ(3), WATERMARK FOR ts AS ts)
+                  WITH (topic = 'a', format = 'json');
+                CREATE TABLE o; INSERT INTO o SELECT k, ts FROM a;";
+    let (pipeline, _) = load_text(PathBuf::from("times.sql"), text.to_owned()).unwrap();
+    expect![[r#"Timestamp(ms, "+00:00")"#]]
+        .assert_eq(&pipeline.sources[0].schema.field(1).data_type().to_string());
+    let computed = text.replace("ts TIMESTAMP_LTZ(3)", "e BIGINT, ts AS to_timestamp_millis(e)");
+    let mistakes = load_text(PathBuf::from("times.sql"), computed).unwrap_err();
+    let said: Vec<_> = mistakes.0.iter().map(|said| (&said.message, &said.help)).collect();
+    expect![[r#"
+        [
+            (
+                "column 'ts' is computed, and a table has what its records hold",
+                Some(
+                    "compute it in a view or a query; a count of ms since 1970 is a TIMESTAMP(3) as it comes, and can be the event time",
+                ),
+            ),
+        ]
+    "#]].assert_debug_eq(&said);
+}
+
 const WITH_TABLE: &str = "
 [sources.flights]
 columns = { carrier = \"text\", number = \"int\", at = \"timestamptz\" }

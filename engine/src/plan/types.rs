@@ -1,7 +1,7 @@
 //! Names of SQL types to Arrow types.
 //!
 //! Beside the types that the SQL parser knows there are Flink's `MAP<key, value>`,
-//! `ARRAY<item>` and `ROW<name type, …>` (or `STRUCT<…>`), to any depth.
+//! `ARRAY<item>` and `ROW<name type, …>` (or `STRUCT<…>`), to any depth, and `TIMESTAMP_LTZ`.
 
 use std::sync::Arc;
 
@@ -148,6 +148,14 @@ pub(crate) fn sql_type(syntax: TypeSyntax, span: Span) -> Result<DataType, Diagn
 
 fn plain_type(data_type: ast::DataType, span: Span) -> Result<DataType, Diagnostic> {
     let spelling = data_type.to_string().to_lowercase();
+    let data_type = match data_type {
+        // Flink's name of a point in time.
+        ast::DataType::Custom(_, precision) if spelling.starts_with("timestamp_ltz") => {
+            let precision = precision.first().and_then(|precision| precision.parse().ok());
+            ast::DataType::Timestamp(precision, ast::TimezoneInfo::WithTimeZone)
+        }
+        other => other,
+    };
     let column = ast::ColumnDef { name: ast::Ident::new("type"), data_type, options: Vec::new() };
     match Catalog::new().planner().build_schema(vec![column]) {
         Ok(schema) => Ok(schema.field(0).data_type().clone()),
