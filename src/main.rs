@@ -3,6 +3,7 @@
 //! - [`cli`]: one file per command, and how each finds its broker;
 //! - [`http`]: metrics for those who watch it, [`query_metrics`] among them; `status_socket`: for
 //!   `millstream top`;
+//! - [`sql_transform`]: SQL for connectors;
 //! - [`render`]: what people see: tables, JSON lines, checklists, progress, mistakes with carets.
 //!
 //! Data goes to stdout, all else to stderr. Exit status: 0 done, 1 failed while running, 2 wrong
@@ -12,6 +13,7 @@ mod cli;
 mod http;
 mod query_metrics;
 mod render;
+mod sql_transform;
 #[cfg(unix)]
 mod status_socket;
 

@@ -227,6 +227,38 @@ fn commands_look_after_a_worker() {
     assert_eq!(worker.interrupt().0, Some(0));
 }
 
+#[test]
+fn sql_chooses_and_changes_records_on_their_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let lines = "{\"id\":1,\"n\":2}\n{\"id\":2,\"n\":-1}\n{\"id\":3,\"n\":5,\"more\":[1]}\n";
+    fs::write(dir.path().join("in.jsonl"), lines).unwrap();
+    let of = |sql: &str| {
+        format!(
+            "name=in\nconnector.class=file-source\nfile=in.jsonl\ntopic=t\nformat=json\n\
+             value.converter=JsonConverter\nvalue.converter.schemas.enable=false\n\
+             transforms=sql\ntransforms.sql.type=Sql$Value\ntransforms.sql.sql={sql}\n"
+        )
+    };
+    let sql = "SELECT *, n * 10 AS ten FROM record WHERE n > 0";
+    fs::write(dir.path().join("in.properties"), of(sql)).unwrap();
+    let (worker, rest) = start(dir.path(), &["in.properties"]);
+    until("two records", || get(&rest, "/connectors/in/status")["tasks"][0]["records"] == 2);
+    assert_eq!(worker.interrupt().0, Some(0));
+    let read = ["consume", "t", "--data-dir", "data", "--until-end"];
+    let read = String::from_utf8(succeed(dir.path(), &read).stdout).unwrap();
+    expect![[r#"
+        {"id":1,"n":2,"ten":20}
+        {"id":3,"n":5,"more":[1],"ten":50}
+    "#]]
+    .assert_eq(&read);
+    fs::write(dir.path().join("in.properties"), of("SELECT cuont(*) FROM record")).unwrap();
+    let lint = ["connect", "lint", "in.properties"];
+    let output = finish(millstream(dir.path(), &lint).stdin(Stdio::null()));
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("there is no function 'cuont': did you mean 'count'?"), "{told}");
+}
+
 /// RUNNING means that it makes progress: who waits for a service that does not answer is shown.
 #[test]
 fn a_task_that_is_stuck_is_degraded_until_it_moves() {

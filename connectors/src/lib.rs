@@ -11,6 +11,7 @@
 //! - [`convert`]: values as bytes in a topic and back.
 //! - [`transforms`]: what becomes of records on the way.
 //! - [`data`]: records as values with schemas, Connect's data model.
+//! - [`columns`]: records as Arrow's columns, and back.
 //! - [`chain`]: transforms and converters of one task; [`errors`]: what becomes of records that
 //!   do not get through.
 //! - [`task`]: the two seams that connectors are written against; [`records`]: what a source
@@ -33,6 +34,7 @@
 
 pub mod chain;
 mod clock;
+pub mod columns;
 pub mod config;
 pub mod convert;
 pub mod data;

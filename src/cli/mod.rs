@@ -132,6 +132,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
+    connectors::transforms::register(&crate::sql_transform::PLUGIN);
     let words: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let words = connect::words(words);

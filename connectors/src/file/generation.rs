@@ -10,11 +10,11 @@ use broker::ids::{Offset, TopicPartition};
 use tokio::time::Instant;
 use tracing::info;
 
-use super::columns::Columns;
 use super::journal::{Journal, Rename};
 use super::output::{OutputError, io_error};
 use super::part::{Ended, Part, PartKey};
 use super::parts::PartOptions;
+use crate::columns::Columns;
 
 /// What is ours in the directory. Hidden, so that nobody takes it for data.
 pub const OWN: &str = ".millstream";

@@ -10,11 +10,11 @@
 //! - [`sink`]: records into [`rows`]. [`output`] appends them to one file exactly once, with what
 //!   [`sidecar`] keeps beside it; [`parts`] to a directory of files that are complete once they
 //!   have their names, a [`generation`] at a time, by a [`journal`], in directories as [`layout`]
-//!   says. Each file there is a [`part`]: of lines, or of [`columns`] as [`parquet`] writes them.
+//!   says. Each file there is a [`part`]: of lines, or of [columns](crate::columns) as
+//!   [`parquet`] writes them.
 //! - [`blocking`]: where reading and writing happen.
 
 mod blocking;
-mod columns;
 mod compression;
 mod csv;
 mod directory;
@@ -25,7 +25,7 @@ mod journal;
 mod layout;
 mod open;
 mod output;
-mod parquet;
+pub(crate) mod parquet;
 mod part;
 mod parts;
 mod pattern;

@@ -17,7 +17,7 @@ use parquet::basic::Compression;
 use parquet::errors::ParquetError;
 use parquet::file::properties::WriterProperties;
 
-use super::columns::{Columns, batch, weigh};
+use crate::columns::{Columns, batch, weigh};
 use crate::data::Value;
 
 /// So many records, or so much of them in memory, are held before they become arrays.

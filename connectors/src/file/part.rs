@@ -7,9 +7,9 @@ use std::sync::Arc;
 use broker::ids::Offset;
 use parquet::basic::Compression;
 
-use super::columns::Columns;
 use super::parquet::ParquetFile;
 use super::parts::PartOptions;
+use crate::columns::Columns;
 use crate::data::{Schema, Text};
 
 /// A line is written together with others, up to about this size.

@@ -31,13 +31,13 @@ use std::time::Duration;
 use broker::ids::{Offset, TopicPartition};
 use tokio::time::Instant;
 
-use super::columns::{Columns, has_fields};
 use super::generation::{Generation, OWN};
 use super::journal::Journal;
 use super::layout::{Layout, says_all};
 use super::output::{OutputError, io_error};
 use super::part::{Body, Packing, PartKey};
 use super::rows::Rows;
+use crate::columns::{Columns, has_fields};
 use crate::data::{ConnectRecord, Schema, SchemaAndValue, Text, Value};
 use crate::task::{Put, Refused, SinkPartition, SinkRecords};
 

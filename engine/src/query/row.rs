@@ -78,6 +78,14 @@ impl RowQuery {
         self.paths.iter().map(Vec::as_slice)
     }
 
+    /// Whether it takes all columns that there are.
+    pub fn takes_all(&self) -> bool {
+        let SetExpr::Select(body) = self.select.query.body.as_ref() else { return false };
+        body.projection
+            .iter()
+            .any(|item| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)))
+    }
+
     /// Plans it for rows of `schema`; `*` leaves out what is `hidden`.
     pub fn plan(&self, schema: &SchemaRef, hidden: &[&str]) -> Result<RowPlan, Diagnostics> {
         let mut query = self.select.query.clone();

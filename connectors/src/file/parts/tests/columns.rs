@@ -4,9 +4,9 @@ use parquet::basic::Compression;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::columns::tests::read_back;
 use crate::convert::json::{JsonConverter, JsonOptions};
 use crate::data::{SchemaBuilder, Struct};
-use crate::file::columns::tests::read_back;
 
 fn value(json: &Json) -> Value {
     parsed(&json.to_string())

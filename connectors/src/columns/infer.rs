@@ -6,7 +6,7 @@
 //! ```
 
 use super::{Column, Columns, Kind, each_field, has_fields, integer, is_double};
-use crate::data::Value;
+use crate::data::{SchemaAndValue, Text, Value};
 
 /// What is nested deeper is text: its JSON.
 const DEPTH_MAX: usize = 32;
@@ -20,7 +20,7 @@ impl Columns {
     }
 
     fn widen(&mut self, value: &Value, depth: usize) {
-        let widen = |_, name: &crate::data::Text, value: &Value| {
+        let widen = |_, name: &Text, value: &Value| {
             let unknown = || Column::new(Kind::Unknown, true);
             let column = self.0.entry(name.clone()).or_insert_with(unknown);
             column.widen(value, depth + 1);
@@ -37,6 +37,34 @@ impl Columns {
         match known.clone().next() {
             Some(_) => Columns(known.map(settle).collect()),
             None => Columns(self.0.iter().map(settle).collect()),
+        }
+    }
+
+    /// Adds a column for a value, of its schema or, if it has none, of the value itself.
+    pub fn add(&mut self, name: Text, data: &SchemaAndValue) -> Result<(), String> {
+        let column = match &data.schema {
+            Some(schema) => Column::of_schema(schema)?,
+            None => {
+                let mut column = Column::new(Kind::Unknown, true);
+                column.widen(&data.value, 0);
+                column
+            }
+        };
+        self.0.insert(name, column);
+        Ok(())
+    }
+
+    /// Sees to it that there is a column of that name, within others if there is more than one
+    /// name. One that was not there holds nothing but null.
+    pub fn ensure(&mut self, path: &[String]) {
+        let Some((name, within)) = path.split_first() else { return };
+        let missing = || Column::new(Kind::Unknown, true);
+        let column = self.0.entry(name.as_str().into()).or_insert_with(missing);
+        if column.kind == Kind::Unknown && !within.is_empty() {
+            column.kind = Kind::Struct(Columns::default());
+        }
+        if let Kind::Struct(columns) = &mut column.kind {
+            columns.ensure(within);
         }
     }
 }

@@ -28,7 +28,7 @@ impl Columns {
 }
 
 impl Column {
-    fn of_schema(schema: &Schema) -> Result<Column, String> {
+    pub(super) fn of_schema(schema: &Schema) -> Result<Column, String> {
         Ok(Column::new(Kind::of_schema(schema)?, schema.is_optional()))
     }
 }

@@ -1,11 +1,12 @@
-//! Records as columns, for files that are kept by column.
+//! Records as columns, for files that are kept by column and for SQL over records.
 //!
 //! ```text
 //! a schema, or the values themselves ─► Columns ─► does a value fit? ─► arrays of all values
+//! values and their schemas ◄─ arrays
 //! ```
 //!
-//! - [`schema`]: columns of records that have a schema; [`infer`]: of those that have none, widened
-//!   as they come; [`arrays`]: values into Arrow's arrays.
+//! - `schema`: columns of records that have a schema; `infer`: of those that have none, widened
+//!   as they come; `arrays`: values into Arrow's arrays; `values`: and back.
 //!
 //! Invariants:
 //! - What [fits](Columns::fit) is written as it is: no digit, no field and no type is lost on the
@@ -15,9 +16,11 @@
 mod arrays;
 mod infer;
 mod schema;
+mod values;
 
 pub use arrays::batch;
 pub use infer::weigh;
+pub use values::{plain, schema, value};
 
 use std::fmt;
 use std::sync::Arc;
