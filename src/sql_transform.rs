@@ -63,7 +63,8 @@ struct Sql {
     query: Arc<RowQuery>,
     /// The columns that are computed with, by name; metadata among them.
     roots: Arc<HashSet<String>>,
-    plans: HashMap<Fields, Planned>,
+    /// By the columns, and those of them that `*` leaves out; or why there is none.
+    plans: HashMap<(Fields, Vec<Text>), Result<Planned, DataError>>,
 }
 
 /// What becomes of records with certain columns.
@@ -131,18 +132,20 @@ impl Sql {
             Some(Arc::new(known.as_ref().clone().with_nullable(true)))
         };
         let given: Fields = row.names.iter().map(|name| of(name).unwrap_or(null(name))).collect();
-        if !self.plans.contains_key(&given) {
-            let hidden: Vec<&str> = row.hidden.iter().map(Text::as_str).collect();
-            let plan = self.query.plan(&Arc::new(ArrowSchema::new(given.clone())), &hidden);
+        if self.plans.len() >= PLANS_MAX {
+            self.plans.clear();
+        }
+        let query = &self.query;
+        let plan = |(given, hidden): &(Fields, Vec<Text>)| {
+            let hidden: Vec<&str> = hidden.iter().map(Text::as_str).collect();
+            let plan = query.plan(&Arc::new(ArrowSchema::new(given.clone())), &hidden);
             let plan = plan.map_err(|mistakes| DataError(words(&mistakes)))?;
             let types = plan.schema().fields().iter().map(|field| field.data_type());
             let schemas = types.map(columns::schema).collect();
-            if self.plans.len() >= PLANS_MAX {
-                self.plans.clear();
-            }
-            self.plans.insert(given.clone(), Planned { plan, schemas, last: None });
-        }
-        Ok(self.plans.get_mut(&given).expect("it has just been put there"))
+            Ok(Planned { plan, schemas, last: None })
+        };
+        let planned = self.plans.entry((given, row.hidden.clone())).or_insert_with_key(plan);
+        planned.as_mut().map_err(|error| error.clone())
     }
 
     /// The new key or value; `None` if WHERE leaves the record out.
@@ -223,25 +226,37 @@ impl Row {
     /// The columns that a plan wants; those that only pass are empty.
     fn batch(&self, plan: &RowPlan) -> Result<RecordBatch, DataError> {
         let failed = |error: arrow::error::ArrowError| DataError(error.to_string());
-        let entries = self.names.iter().zip(&self.values);
-        let entries = entries.map(|(name, data)| (Value::String(name.clone()), data.value.clone()));
-        let schema = Arc::new(ArrowSchema::new(self.columns.fields()));
-        let computed = columns::batch(&self.columns, schema, &[Value::map(entries.collect())]);
+        let one = || RecordBatchOptions::new().with_row_count(Some(1));
+        let is_used = |name: &Text| {
+            let mut wanted = plan.wanted().iter();
+            wanted.any(|index| self.names[*index] == *name && plan.computes_with(*index))
+        };
+        let (used, unused): (Vec<_>, Vec<_>) =
+            self.names.iter().zip(&self.values).partition(|(name, _)| is_used(name));
+        let unused: Vec<String> = unused.iter().map(|(name, _)| name.to_string()).collect();
+        let columns = self.columns.clone().without(&unused);
+        let used =
+            used.iter().map(|(name, data)| (Value::String((*name).clone()), data.value.clone()));
+        let used = Value::map(used.collect());
+        columns.fit(&used, &[]).map_err(DataError)?;
+        let schema = Arc::new(ArrowSchema::new(columns.fields()));
+        let computed = match columns.is_empty() {
+            true => RecordBatch::try_new_with_options(schema, Vec::new(), &one()),
+            false => columns::batch(&columns, schema, &[used]),
+        };
         let computed = computed.map_err(failed)?;
+        let types = self.columns.fields();
         let (mut fields, mut arrays) = (Vec::new(), Vec::<ArrayRef>::new());
         for &index in plan.wanted() {
             let name = self.names[index].as_str();
-            let known = computed.schema_ref().column_with_name(name);
-            let data_type = known.map_or(&DataType::Null, |(_, field)| field.data_type());
+            let known = types.iter().find(|field| field.name() == name);
+            let data_type = known.map_or(&DataType::Null, |field| field.data_type());
             fields.push(Field::new(name, data_type.clone(), true));
-            arrays.push(match known {
-                Some((at, _)) if plan.computes_with(index) => computed.column(at).clone(),
-                _ => new_null_array(data_type, 1),
-            });
+            let computed = computed.column_by_name(name).cloned();
+            arrays.push(computed.unwrap_or_else(|| new_null_array(data_type, 1)));
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(1));
         let schema = Arc::new(ArrowSchema::new(fields));
-        RecordBatch::try_new_with_options(schema, arrays, &options).map_err(failed)
+        RecordBatch::try_new_with_options(schema, arrays, &one()).map_err(failed)
     }
 }
 
@@ -422,6 +437,88 @@ mod tests {
                 Utf8 and Int64 do not fit together: CAST one of them
                 null
             "#]],
+        );
+    }
+
+    #[test]
+    fn nothing_need_be_computed_with() {
+        let values = [r#"{"id":1}"#, r#"{"id":"two","x":[]}"#];
+        check(
+            Side::Value,
+            "SELECT * FROM record",
+            false,
+            &values,
+            expect![[r#"
+            {"id":1}
+            {"id":"two","x":[]}
+        "#]],
+        );
+        let more = "SELECT *, 'shop' AS origin FROM record";
+        check(
+            Side::Value,
+            more,
+            false,
+            &values,
+            expect![[r#"
+            {"id":1,"origin":"shop"}
+            {"id":"two","x":[],"origin":"shop"}
+        "#]],
+        );
+        check(
+            Side::Value,
+            "SELECT 1 AS one FROM record",
+            false,
+            &values,
+            expect![[r#"
+            {"one":1}
+            {"one":1}
+        "#]],
+        );
+    }
+
+    /// A field that is null and one that is not there look alike, but for what `*` takes.
+    #[test]
+    fn what_a_record_lacks_is_not_taken_whatever_came_before() {
+        let select = "SELECT * FROM record WHERE x IS NULL";
+        let (with, without) = (r#"{"id":1,"x":null}"#, r#"{"id":2}"#);
+        check(
+            Side::Value,
+            select,
+            false,
+            &[with, without, with, without],
+            expect![[r#"
+            {"id":1,"x":null}
+            {"id":2}
+            {"id":1,"x":null}
+            {"id":2}
+        "#]],
+        );
+    }
+
+    #[test]
+    fn what_no_column_holds_is_an_error_only_where_it_is_computed_with() {
+        let value = r#"{"schema":{"type":"struct","fields":[
+            {"field":"at","type":"string","name":"io.debezium.time.ZonedTimestamp","version":1}]},
+            "payload":{"at":"some day"}}"#;
+        let passed = "SELECT at FROM record";
+        check(
+            Side::Value,
+            passed,
+            true,
+            &[value],
+            expect![[r#"
+            {"schema":{"type":"struct","fields":[{"type":"string","optional":false,"name":"io.debezium.time.ZonedTimestamp","version":1,"field":"at"}],"optional":false},"payload":{"at":"some day"}}
+        "#]],
+        );
+        let computed = "SELECT date_trunc('day', at) AS day FROM record";
+        check(
+            Side::Value,
+            computed,
+            true,
+            &[value],
+            expect![[r#"
+            field 'at': 'some day' is no point in time in whole microseconds
+        "#]],
         );
     }
 
