@@ -15,6 +15,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use broker::broker::Broker;
 use broker::metrics;
+use connectors::http::closing::linger;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::Value;
@@ -96,12 +97,13 @@ pub fn watched(broker: Arc<Broker>, queries: QueryStatus) -> Router {
         .with_state(Watched { broker, queries })
 }
 
-async fn serve(stream: TcpStream, router: Router) {
+async fn serve(mut stream: TcpStream, router: Router) {
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let served = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    if let Err(error) = served.await {
-        tracing::debug!(%error, "HTTP connection ended");
+    let service = TowerToHyperService::new(router);
+    match http.serve_connection(TokioIo::new(&mut stream), service).await {
+        Ok(()) => linger(&mut stream).await,
+        Err(error) => tracing::debug!(%error, "HTTP connection ended"),
     }
 }
 

@@ -139,7 +139,7 @@ fn kafkas_files_run_and_rest_looks_after_them() {
     assert_eq!(get(&rest, "/connectors/again/topics")["again"]["topics"], json!(["lines"]));
     assert_eq!(request(&rest, "DELETE", "/connectors/again", "").0, 204);
     assert_eq!(request(&rest, "GET", "/connectors/again", "").0, 404);
-    let long = "x".repeat(5 << 20);
+    let long = "x".repeat(64 << 20);
     assert_eq!(request(&rest, "POST", "/connectors", &long).0, 413);
 
     let (status, _, stderr) = worker.interrupt();

@@ -217,29 +217,37 @@ fn records_are_divided_over_directories_by_their_fields() {
     assert_eq!(complete_files(dir.path()), expected);
 }
 
-#[test]
-fn rolled_files_hold_every_record_once_whatever_is_killed_when() {
-    let dir = tempfile::tempdir().unwrap();
-    let properties = "connector.class=file-sink\ndirectory=out\ntopics=t\nroll.bytes=3000";
-    let sink = || connector(dir.path(), "out", properties);
+/// What the topic `t` holds goes to a sink that is killed eight times while 70 records after 70 are
+/// produced, and then to its end. How many records that were.
+fn write_through_kills(dir: &Path, properties: &str, rows: &dyn Fn(usize) -> Vec<String>) -> usize {
+    let sink = || connector(dir, "out", properties);
     let mut written = 0;
     for round in 0..8u64 {
-        process(dir.path(), async |client| {
+        process(dir, async |client| {
             let worker = Worker::start(client.clone(), vec![sink()], options(false));
             let mut statuses = worker.statuses();
             for _ in 0..round {
-                produce(&*client, "t", 0, &numbered(written, 70)).await;
-                written += 70;
+                let rows = rows(written);
+                produce(&*client, "t", 0, &rows).await;
+                written += rows.len();
                 statuses.changed().await.unwrap();
             }
             tokio::time::sleep(Duration::from_micros(300 * round)).await;
         });
     }
-    process(dir.path(), async |client| {
+    process(dir, async |client| {
         let worker = Worker::start(client, vec![sink()], options(false));
         worker.finish_sinks_at_end().await.unwrap();
         worker.shutdown().await.unwrap();
     });
+    written
+}
+
+#[test]
+fn rolled_files_hold_every_record_once_whatever_is_killed_when() {
+    let dir = tempfile::tempdir().unwrap();
+    let properties = "connector.class=file-sink\ndirectory=out\ntopics=t\nroll.bytes=3000";
+    let written = write_through_kills(dir.path(), properties, &|n| numbered(n, 70));
     let files = complete_files(dir.path());
     assert!(files.len() > 5);
     let lines: Vec<&str> = files.iter().flat_map(|(_, text)| text.lines()).collect();
@@ -262,27 +270,8 @@ fn files_of_columns_hold_every_record_once_whatever_is_killed_when() {
     let dir = tempfile::tempdir().unwrap();
     let properties = "connector.class=file-sink\ndirectory=out\ntopics=t\nformat=parquet\n\
                       partition.by=of\nroll.records=150";
-    let sink = || connector(dir.path(), "out", properties);
-    let mut written = 0;
-    for round in 0..8u64 {
-        process(dir.path(), async |client| {
-            let worker = Worker::start(client.clone(), vec![sink()], options(false));
-            let mut statuses = worker.statuses();
-            for _ in 0..round {
-                let row = |n: usize| format!("{{\"n\":{n},\"of\":\"{}\"}}", n % 3);
-                let rows: Vec<String> = (written..written + 70).map(row).collect();
-                produce(&*client, "t", 0, &rows).await;
-                written += 70;
-                statuses.changed().await.unwrap();
-            }
-            tokio::time::sleep(Duration::from_micros(300 * round)).await;
-        });
-    }
-    process(dir.path(), async |client| {
-        let worker = Worker::start(client, vec![sink()], options(false));
-        worker.finish_sinks_at_end().await.unwrap();
-        worker.shutdown().await.unwrap();
-    });
+    let row = |n: usize| format!("{{\"n\":{n},\"of\":\"{}\"}}", n % 3);
+    let written = write_through_kills(dir.path(), properties, &|n| (n..n + 70).map(row).collect());
     let mut numbers = Vec::new();
     for of in 0..3 {
         let mut paths: Vec<_> = fs::read_dir(dir.path().join(format!("out/of={of}")))

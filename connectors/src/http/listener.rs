@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::auth;
+use super::closing::linger;
 use super::intake::{Intake, Mistake, Received};
 
 /// How long the head of a request may take, or a connection do nothing,
@@ -130,7 +131,7 @@ async fn accept(socket: TcpListener, connections: Arc<Semaphore>, server: Arc<Se
     }
 }
 
-async fn serve(stream: TcpStream, server: Arc<Server>) {
+async fn serve(mut stream: TcpStream, server: Arc<Server>) {
     // An answer is one small segment: waiting to fill it would only delay it.
     let _ = stream.set_nodelay(true);
     let stop = server.stop.clone();
@@ -140,16 +141,20 @@ async fn serve(stream: TcpStream, server: Arc<Server>) {
         let server = server.clone();
         async move { Ok::<_, std::convert::Infallible>(server.handle(request).await) }
     });
-    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::time::timeout(END_TIMEOUT, connection).await.unwrap_or(Ok(()))
+    let ended = {
+        let connection = http.serve_connection(TokioIo::new(&mut stream), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                tokio::time::timeout(END_TIMEOUT, connection).await.unwrap_or(Ok(()))
+            }
         }
     };
-    if let Err(error) = ended {
-        debug!(%error, "HTTP connection ended");
+    match ended {
+        Ok(()) => drop(stop.run_until_cancelled(linger(&mut stream)).await),
+        Err(error) => debug!(%error, "HTTP connection ended"),
     }
 }
 

@@ -12,6 +12,7 @@
 //! - [`record`]: what can be asked of a record; [`template`], [`condition`]: who asks.
 //! - [`source`]: the task that takes records by POST; [`listener`]: its server; [`intake`]: what
 //!   bodies are. [`poll`]: the task that asks an address again and again.
+//! - [`closing`]: how a server lets its last answer arrive.
 //! - [`client`]: calls themselves; [`tls`], [`auth`]: whom they trust, and who makes them.
 //! - `keys`: the properties, declared.
 //!
@@ -24,6 +25,7 @@
 
 pub mod auth;
 pub mod client;
+pub mod closing;
 pub mod condition;
 pub mod delivery;
 pub mod intake;

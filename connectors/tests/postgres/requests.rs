@@ -241,6 +241,16 @@ fn a_chunk_waits_for_a_stream_that_is_silent() {
     }
 }
 
+/// The table `u`, of which the first life was asked.
+fn second_life_reads_again(directory: &Path, server: &Postgres, more: &str) {
+    process(directory, async |client| {
+        let config = config(directory, server, more);
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        read_again(&*client, &worker, "u", 10).await;
+        worker.shutdown().await.unwrap();
+    });
+}
+
 /// It was taken in behind its transaction, and what was stored before was already past its row.
 #[test]
 fn a_signal_in_a_large_transaction_that_is_cut_is_not_lost() {
@@ -270,12 +280,7 @@ fn a_signal_in_a_large_transaction_that_is_cut_is_not_lost() {
         .await;
         assert!(length(&*client, "pg.public.t").await < ROWS, "it was cut");
     });
-    process(directory.path(), async |client| {
-        let config = config(directory.path(), &server, more);
-        let worker = Worker::start(client.clone(), vec![config], options(false));
-        read_again(&*client, &worker, "u", 10).await;
-        worker.shutdown().await.unwrap();
-    });
+    second_life_reads_again(directory.path(), &server, more);
 }
 
 /// How far the topic of signals was read was stored while changes streamed alone.
@@ -303,12 +308,7 @@ fn a_signal_during_a_snapshot_that_is_cut_is_not_lost() {
         let cut = stored(&*client).await;
         assert!(cut.contains(r#""snapshot":"initial""#), "{cut}");
     });
-    process(directory.path(), async |client| {
-        let config = config(directory.path(), &server, "");
-        let worker = Worker::start(client.clone(), vec![config], options(false));
-        read_again(&*client, &worker, "u", 10).await;
-        worker.shutdown().await.unwrap();
-    });
+    second_life_reads_again(directory.path(), &server, "");
 }
 
 /// It had been accepted, and the connector began at the end of the topic when it ran at last.

@@ -153,7 +153,13 @@ impl Planning<'_> {
             Ok(plan) => {
                 let said = planner.take_warnings();
                 warnings.extend(said.iter().map(|said| errors::warning(said, place)));
-                warnings.extend(mixed_types::warnings(&plan, place));
+                // What a view compares is part of the queries that read it.
+                let is_new = |one: &Diagnostic| {
+                    warnings.iter().all(|known: &Diagnostic| known.message != one.message)
+                };
+                let mixed = mixed_types::warnings(&plan, place).into_iter().filter(is_new);
+                let mixed: Vec<Diagnostic> = mixed.collect();
+                warnings.extend(mixed);
                 return Some(plan);
             }
             Err(error) => error,

@@ -321,6 +321,12 @@ fn text_that_is_compared_with_numbers_is_worth_a_warning() {
             "'rides.cityName' is text and 'rides.id' is not: the text is read as one, and a row where it is none fails",
         ]
     "#]].assert_debug_eq(&of("\"cityName\" = id"));
+    let view = format!(
+        "{SOURCES}\nCREATE VIEW v AS SELECT id FROM rides WHERE \"cityName\" = id;
+         CREATE TABLE o; INSERT INTO o SELECT id FROM v;"
+    );
+    let (_, warnings) = load_text(PathBuf::from("warning.sql"), view).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
 }
 
 #[test]

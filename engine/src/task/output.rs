@@ -80,8 +80,13 @@ impl Batches {
     ) {
         let size = size(key, value, headers);
         if size > self.bytes_max {
-            self.too_long.push(TooLong { key: key.map(<[u8]>::to_vec), time_ms, size });
-            return;
+            let mut alone = BatchBuilder::default();
+            alone.append_with_headers(time_ms, key, value, headers);
+            let size = alone.size();
+            if size > self.bytes_max {
+                self.too_long.push(TooLong { key: key.map(<[u8]>::to_vec), time_ms, size });
+                return;
+            }
         }
         let building = &self.building[partition];
         if !building.is_empty() && building.size() + size > BATCH_BYTES.min(self.bytes_max) {
@@ -111,7 +116,7 @@ impl Batches {
 pub(super) struct TooLong {
     pub key: Option<Vec<u8>>,
     pub time_ms: i64,
-    /// About what a batch of it alone would have, in bytes.
+    /// What a batch of it alone would have, in bytes.
     pub size: usize,
 }
 

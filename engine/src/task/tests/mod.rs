@@ -668,7 +668,7 @@ async fn a_row_that_is_too_long_for_its_topic_is_left_out_as_the_file_says() {
         })
     };
     let error = run(OnError::Fail).await.err().unwrap().to_string();
-    expect_test::expect![[r#"topic 'out': a row with key 'long' is a record of 10131 bytes, more than max.message.bytes = 1000; raise that (`millstream configs alter`), or leave such rows out: on_error = "skip" or a dead-letter topic"#]].assert_eq(&error);
+    expect_test::expect![[r#"topic 'out': a row with key 'long' is a record of 10097 bytes, more than max.message.bytes = 1000; raise that (`millstream configs alter`), or leave such rows out: on_error = "skip" or a dead-letter topic"#]].assert_eq(&error);
     let (counts, world) = run(OnError::Skip).await.unwrap();
     assert_eq!((counts.skipped, counts.rows_out, world.out().len()), (1, 2, 2));
     let letters = OnError::DeadLetter { topic: "dead".to_owned() };
