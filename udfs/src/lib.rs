@@ -1,1 +1,39 @@
-//! User functions in WebAssembly: the place for them. Nothing is here yet.
+//! User functions in WebAssembly.
+//!
+//! ```text
+//! file ─► module or component? ─► compiled (kept on disk) ─► linked ─► described ─► functions
+//!                                                                        │
+//! arrays ─► rows without NULL ─► an instance ─► by columns │ typed │ core ─► checked ─► array
+//! ```
+//!
+//! - [`module`]: a file, what it has, and calls of it; [`signature`], [`types`]: of its functions.
+//! - [`host`]: the engine; [`limits`], [`instance`], `guest_log`: what a guest may do.
+//! - `program`: the three ways to call a function: `columns_abi`, `typed_abi`, `core_abi`;
+//!   `columns`, `values`: arrays on their way in and out.
+//!
+//! Invariants:
+//! - A guest can neither stop nor harm the process: its memory, time and stack are bounded, what
+//!   it gives is checked, and an instance that was stopped is never called again.
+//! - A call gives as many values as it has rows, or fails whole.
+
+mod columns;
+mod columns_abi;
+mod core_abi;
+mod error;
+mod guest_log;
+pub mod host;
+pub mod instance;
+pub mod limits;
+pub mod module;
+mod program;
+pub mod signature;
+mod typed_abi;
+pub mod types;
+mod values;
+
+pub use error::{CallError, LoadError};
+pub use host::Host;
+pub use instance::Options;
+pub use limits::{Directory, Grants, Limits};
+pub use module::{Abi, Info, Module, WIT};
+pub use signature::{Argument, Kind, Signature};

@@ -1,0 +1,184 @@
+//! What a guest says: through the host's `log`, or on standard output and error.
+//!
+//! The rule: lines go to the log with the module's name, each cut at [`LINE_MAX`], and no more of
+//! them than [`LINES_MAX`] for one call. The last words before a failure are part of its message.
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use tracing::{Level, debug, error, info, warn};
+use wasmtime_wasi::async_trait;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+/// Bytes of a line that are kept.
+const LINE_MAX: usize = 1024;
+/// Lines of one call that are kept.
+const LINES_MAX: usize = 100;
+/// Lines that a failure's message has.
+const LAST_WORDS: usize = 4;
+/// Bytes that a guest may write at once.
+const WRITE_MAX: usize = 64 << 10;
+
+#[derive(Clone, Debug)]
+pub(crate) struct GuestLog(Arc<Mutex<Said>>);
+
+#[derive(Debug)]
+struct Said {
+    module: String,
+    /// Lines of this call, those that were dropped too.
+    lines: usize,
+    /// The last lines that tell of something wrong.
+    last: Vec<String>,
+}
+
+impl GuestLog {
+    pub fn new(module: &str) -> GuestLog {
+        let said = Said { module: module.to_owned(), lines: 0, last: Vec::new() };
+        GuestLog(Arc::new(Mutex::new(said)))
+    }
+
+    /// A call begins.
+    pub fn begin(&self) {
+        let mut said = self.lock();
+        said.lines = 0;
+        said.last.clear();
+    }
+
+    /// What a guest said last that tells of something wrong.
+    pub fn last_words(&self) -> String {
+        let mut text = String::new();
+        for line in std::mem::take(&mut self.lock().last) {
+            let _ = write!(text, "{}{line}", if text.is_empty() { "" } else { "; " });
+        }
+        text
+    }
+
+    pub fn say(&self, level: Level, line: &str) {
+        let line = line.trim_end();
+        if line.is_empty() {
+            return;
+        }
+        let line = &line[..line.floor_char_boundary(LINE_MAX)];
+        let mut said = self.lock();
+        said.lines += 1;
+        if said.lines > LINES_MAX {
+            if said.lines == LINES_MAX + 1 {
+                let module = &said.module;
+                warn!(target: "udf", %module, "says more than {LINES_MAX} lines in one call: the others are dropped");
+            }
+        } else {
+            let module = &said.module;
+            match level {
+                Level::ERROR => error!(target: "udf", %module, "{line}"),
+                Level::WARN => warn!(target: "udf", %module, "{line}"),
+                Level::INFO => info!(target: "udf", %module, "{line}"),
+                _ => debug!(target: "udf", %module, "{line}"),
+            }
+        }
+        if level == Level::ERROR {
+            if said.last.len() == LAST_WORDS {
+                said.last.remove(0);
+            }
+            said.last.push(line.to_owned());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn stream(&self, level: Level) -> LogStream {
+        LogStream { log: self.clone(), level, line: Vec::new() }
+    }
+}
+
+/// Standard output or error of a guest.
+#[derive(Clone, Debug)]
+pub(crate) struct LogStream {
+    log: GuestLog,
+    level: Level,
+    /// A line without its end.
+    line: Vec<u8>,
+}
+
+impl LogStream {
+    fn take(&mut self, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let room = LINE_MAX.saturating_sub(self.line.len());
+            self.line.extend_from_slice(&part[..part.len().min(room)]);
+            if part.ends_with(b"\n") {
+                self.say();
+            }
+        }
+    }
+
+    fn say(&mut self) {
+        let line = std::mem::take(&mut self.line);
+        self.log.say(self.level, &String::from_utf8_lossy(&line));
+    }
+}
+
+impl IsTerminal for LogStream {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for LogStream {
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl Pollable for LogStream {
+    async fn ready(&mut self) {}
+}
+
+#[async_trait]
+impl OutputStream for LogStream {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    /// Languages flush what they print without a line's end.
+    fn flush(&mut self) -> StreamResult<()> {
+        if !self.line.is_empty() {
+            self.say();
+        }
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn last_words_are_the_last_lines_of_errors() {
+        let log = GuestLog::new("m");
+        let mut stream = log.stream(Level::ERROR);
+        stream.take(b"one\ntw");
+        stream.take(b"o\nthree\nfour\nfive\nrest");
+        log.say(Level::INFO, "not this");
+        assert_eq!(log.last_words(), "two; three; four; five");
+        stream.flush().unwrap();
+        assert_eq!(log.last_words(), "rest");
+        log.begin();
+        stream.take(&[b'x'; 1 << 20]);
+        stream.take(b"\n");
+        assert_eq!(log.last_words().len(), LINE_MAX);
+    }
+}

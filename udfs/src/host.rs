@@ -1,0 +1,224 @@
+//! The engine that compiles and runs modules: one for a process.
+//!
+//! - Time is counted by epochs of [`TICK`]: a thread counts while calls are under way, and sleeps
+//!   while there are none.
+//! - Compiled modules are kept in a directory of our own by the content they were compiled from
+//!   and by the engine's version and settings, so that a large module is compiled once.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use ring::digest::{Context, SHA256};
+use wasmtime::component::Component;
+use wasmtime::{Config, Engine, Module};
+
+/// One epoch.
+pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// Stack of a guest, in bytes; it is on the stack of the thread that calls.
+const STACK_BYTES: usize = 512 << 10;
+/// What the file of a compiled module begins with.
+const MAGIC: &[u8; 8] = b"msudf\0\0\x01";
+
+pub struct Host {
+    engine: Engine,
+    /// Where compiled modules are kept.
+    cache: Option<PathBuf>,
+    calls: Arc<Calls>,
+}
+
+/// Calls under way, and the thread that counts epochs for them.
+struct Calls {
+    count: AtomicUsize,
+    /// Whether the thread sleeps until there is one.
+    is_parked: AtomicBool,
+    ticker: Thread,
+}
+
+impl Host {
+    /// An engine that keeps what it has compiled in `cache`, if that is given.
+    ///
+    /// # Errors
+    ///
+    /// Where the processor or the system lack something that compiled code needs.
+    pub fn new(cache: Option<PathBuf>) -> Result<Arc<Host>, String> {
+        let mut config = Config::new();
+        config.epoch_interruption(true).max_wasm_stack(STACK_BYTES);
+        // Calls of components are three times as fast without it, and no guest awaits anything.
+        config.concurrency_support(false);
+        let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
+        let calls = Arc::new_cyclic(|calls| {
+            let ticker = spawn_ticker(engine.clone(), calls.clone());
+            Calls { count: AtomicUsize::new(0), is_parked: AtomicBool::new(true), ticker }
+        });
+        Ok(Arc::new(Host { engine, cache, calls }))
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Lets epochs pass while it is there.
+    pub(crate) fn call(&self) -> Call<'_> {
+        self.calls.count.fetch_add(1, Ordering::SeqCst);
+        if self.calls.is_parked.swap(false, Ordering::SeqCst) {
+            self.calls.ticker.unpark();
+        }
+        Call(&self.calls)
+    }
+
+    /// Compiles a core module, or takes it as it was compiled before.
+    pub(crate) fn module(&self, wasm: &[u8]) -> wasmtime::Result<Module> {
+        if let Some(compiled) = self.cached(wasm) {
+            // SAFETY: we wrote these bytes ourselves; see `cached`.
+            if let Ok(module) = unsafe { Module::deserialize(&self.engine, compiled) } {
+                return Ok(module);
+            }
+        }
+        let module = Module::from_binary(&self.engine, wasm)?;
+        if let Ok(compiled) = module.serialize() {
+            self.keep(wasm, &compiled);
+        }
+        Ok(module)
+    }
+
+    /// Compiles a component, or takes it as it was compiled before.
+    pub(crate) fn component(&self, wasm: &[u8]) -> wasmtime::Result<Component> {
+        if let Some(compiled) = self.cached(wasm) {
+            // SAFETY: we wrote these bytes ourselves; see `cached`.
+            if let Ok(component) = unsafe { Component::deserialize(&self.engine, compiled) } {
+                return Ok(component);
+            }
+        }
+        let component = Component::from_binary(&self.engine, wasm)?;
+        if let Ok(compiled) = component.serialize() {
+            self.keep(wasm, &compiled);
+        }
+        Ok(component)
+    }
+
+    /// What was compiled from these bytes by an engine like this one: a file of ours alone, that is
+    /// whole. Compiled code runs unchecked, so that a file that others can write is none.
+    fn cached(&self, wasm: &[u8]) -> Option<Vec<u8>> {
+        let path = self.cache_path(self.cache.as_ref()?, wasm);
+        if !is_ours_alone(&path) {
+            return None;
+        }
+        let file = std::fs::read(&path).ok()?;
+        let rest = file.strip_prefix(MAGIC)?;
+        let (digest, compiled) = rest.split_at_checked(SHA256.output_len())?;
+        (digest == ring::digest::digest(&SHA256, compiled).as_ref()).then(|| compiled.to_vec())
+    }
+
+    /// A cache that cannot be written costs time alone, and a line in the log.
+    fn keep(&self, wasm: &[u8], compiled: &[u8]) {
+        let Some(directory) = &self.cache else { return };
+        let path = self.cache_path(directory, wasm);
+        if let Err(error) = write(directory, &path, compiled) {
+            tracing::warn!(path = %path.display(), %error, "cannot keep a compiled module");
+        }
+    }
+
+    fn cache_path(&self, directory: &Path, wasm: &[u8]) -> PathBuf {
+        let mut context = Context::new(&SHA256);
+        let mut hasher = Hasher(&mut context);
+        std::hash::Hash::hash(&self.engine.precompile_compatibility_hash(), &mut hasher);
+        context.update(wasm);
+        directory.join(format!("{}.cwasm", hex(context.finish().as_ref())))
+    }
+}
+
+/// One call under way.
+pub(crate) struct Call<'a>(&'a Calls);
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Counts epochs until the host is gone.
+fn spawn_ticker(engine: Engine, calls: Weak<Calls>) -> Thread {
+    let ticking = std::thread::Builder::new().name("udf-epochs".to_owned()).spawn(move || {
+        // The host is being made.
+        std::thread::park();
+        let mut last = Instant::now();
+        while let Some(calls) = calls.upgrade() {
+            calls.is_parked.store(true, Ordering::SeqCst);
+            let is_idle = calls.count.load(Ordering::SeqCst) == 0;
+            if !is_idle {
+                calls.is_parked.store(false, Ordering::SeqCst);
+            }
+            drop(calls);
+            match is_idle {
+                true => std::thread::park(),
+                false => std::thread::park_timeout(TICK.saturating_sub(last.elapsed())),
+            }
+            if last.elapsed() >= TICK {
+                engine.increment_epoch();
+                last = Instant::now();
+            }
+        }
+    });
+    ticking.expect("a thread can be started").thread().clone()
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        self.ticker.unpark();
+    }
+}
+
+/// Takes what a hash is made of.
+struct Hasher<'a>(&'a mut Context);
+
+impl std::hash::Hasher for Hasher<'_> {
+    fn finish(&self) -> u64 {
+        0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+}
+
+/// The SHA-256 of a module's bytes, as hexadecimal digits.
+pub(crate) fn content_hash(bytes: &[u8]) -> String {
+    hex(ring::digest::digest(&SHA256, bytes).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(unix)]
+fn is_ours_alone(path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(found) = std::fs::symlink_metadata(path) else { return false };
+    // SAFETY: it takes nothing and cannot fail.
+    let ours = unsafe { libc::geteuid() };
+    found.is_file() && found.uid() == ours && found.mode() & 0o022 == 0
+}
+
+#[cfg(not(unix))]
+fn is_ours_alone(path: &Path) -> bool {
+    path.is_file()
+}
+
+fn write(directory: &Path, path: &Path, compiled: &[u8]) -> std::io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
+    let mut file = options.open(&unfinished)?;
+    file.write_all(MAGIC)?;
+    file.write_all(ring::digest::digest(&SHA256, compiled).as_ref())?;
+    file.write_all(compiled)?;
+    file.sync_all()?;
+    std::fs::rename(unfinished, path)
+}

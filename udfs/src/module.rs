@@ -1,0 +1,549 @@
+//! A file with functions: what it is, what it has, and calls of it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, UInt32Array, new_null_array,
+};
+use arrow::compute::{filter, take};
+use arrow::datatypes::{DataType, UInt32Type};
+use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
+use wasmparser::Payload;
+use wasmtime::component::Linker;
+use wit_component::{ComponentEncoder, StringEncoding};
+use wit_parser::Resolve;
+
+use crate::columns::rows_without_null;
+use crate::host::{Host, content_hash};
+use crate::instance::{self, Options, State};
+use crate::program::{Fault, Invocation, Operation, Program, Running};
+use crate::signature::Signature;
+use crate::{CallError, LoadError, columns_abi, core_abi, typed_abi};
+
+/// Our WIT, for those who write functions.
+pub const WIT: &str = include_str!("../wit/udf.wit");
+/// What a component exports that takes columns.
+pub(crate) const FUNCTIONS_INTERFACE: &str = "millstream:udf/functions@0.1.0";
+/// The same, of any version.
+const FUNCTIONS_PREFIX: &str = "millstream:udf/functions@";
+/// What a component may import from us.
+pub(crate) const HOST_INTERFACE: &str = "millstream:udf/host@0.1.0";
+/// The longest file, in bytes: Python's are 18 MB.
+const FILE_MAX: u64 = 128 << 20;
+/// How the bytes of WebAssembly begin, and the bytes after that of a module and of a component.
+const MAGIC: &[u8] = b"\0asm";
+const CORE: &[u8] = &[1, 0, 0, 0];
+
+/// How a module's functions are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Abi {
+    /// A component that takes whole columns, by our WIT.
+    Columns,
+    /// A component that exports plain functions of WIT types.
+    Typed,
+    /// A core module that exports functions of numbers.
+    Core,
+}
+
+impl fmt::Display for Abi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Abi::Columns => "component, by columns",
+            Abi::Typed => "component, typed functions",
+            Abi::Core => "core module, functions of numbers",
+        })
+    }
+}
+
+/// A module that is compiled, linked and has said what its functions are.
+pub struct Module {
+    host: Arc<Host>,
+    options: Options,
+    program: Program,
+    functions: Vec<Signature>,
+    info: Info,
+    /// Whether its imports may block: they do so outside of the caller's runtime.
+    imports_wasi: bool,
+    /// Instances that nobody calls.
+    idle: Mutex<Vec<Running>>,
+}
+
+/// What is worth knowing of a file.
+#[derive(Clone, Debug)]
+pub struct Info {
+    pub abi: Abi,
+    /// Of the file, in bytes.
+    pub size: u64,
+    /// The SHA-256 of the file, as hexadecimal digits.
+    pub content_hash: String,
+    /// What it imports.
+    pub imports: Vec<String>,
+}
+
+impl fmt::Debug for Module {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Module").field("name", &self.options.name).finish_non_exhaustive()
+    }
+}
+
+impl Module {
+    /// Reads, compiles and starts the module in a file, `.wasm` or `.wat`.
+    ///
+    /// # Errors
+    ///
+    /// [`LoadError`] says what was found and what is expected.
+    pub fn load(host: &Arc<Host>, path: &Path, options: Options) -> Result<Module, LoadError> {
+        let read = |error| LoadError::Read { path: path.to_owned(), error };
+        let size = std::fs::metadata(path).map_err(read)?.len();
+        if size > FILE_MAX {
+            return Err(LoadError::TooLong { size, max: FILE_MAX });
+        }
+        Module::new(host, &std::fs::read(path).map_err(read)?, options)
+    }
+
+    /// The same, of bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::load`].
+    pub fn new(host: &Arc<Host>, bytes: &[u8], options: Options) -> Result<Module, LoadError> {
+        let (size, content_hash) = (bytes.len() as u64, content_hash(bytes));
+        let wasm = binary(bytes)?;
+        let (program, imports) = program(host, wasm, options.wit.as_deref())?;
+        let abi = match program {
+            Program::Columns(_) => Abi::Columns,
+            Program::Typed(_) => Abi::Typed,
+            Program::Core(_) => Abi::Core,
+        };
+        let mut module = Module {
+            host: host.clone(),
+            options,
+            program,
+            functions: Vec::new(),
+            imports_wasi: imports.iter().any(|import| import.starts_with("wasi")),
+            info: Info { abi, size, content_hash, imports },
+            idle: Mutex::default(),
+        };
+        module.functions = module.describe()?;
+        Ok(module)
+    }
+
+    /// Starts the first instance: what cannot start is no module.
+    fn describe(&self) -> Result<Vec<Signature>, LoadError> {
+        self.outside(|| {
+            let _call = self.host.call();
+            let mut running = self.program.start(&self.host, &self.options)?;
+            let functions = match (&self.program, &mut running) {
+                (Program::Columns(_), Running::Columns(running)) => {
+                    running.describe(&self.options)?
+                }
+                (Program::Typed(program), _) => program.signatures().to_vec(),
+                (Program::Core(program), _) => program.signatures().to_vec(),
+                (Program::Columns(_), _) => unreachable!("a program starts its own instances"),
+            };
+            self.give_back(running);
+            match functions.is_empty() {
+                true => Err(LoadError::NoFunctions(Vec::new())),
+                false => Ok(functions),
+            }
+        })
+    }
+
+    pub fn functions(&self) -> &[Signature] {
+        &self.functions
+    }
+
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    pub fn name(&self) -> &str {
+        &self.options.name
+    }
+
+    /// The values of a scalar function for rows of arguments that have its types.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`] if one of the rows fails: nothing is known of the others.
+    pub fn evaluate(
+        &self,
+        function: usize,
+        arguments: &[ArrayRef],
+        rows: usize,
+    ) -> Result<ArrayRef, CallError> {
+        let returns = &self.functions[function].returns;
+        let seen = self.seen(function, arguments);
+        let Some(seen) = seen else {
+            let values = self.invoke(function, Operation::Evaluate, arguments, rows, &[returns])?;
+            return self.as_long_as(function, values, rows).map(|mut values| values.remove(0));
+        };
+        let count = seen.true_count();
+        if count == 0 {
+            return Ok(new_null_array(returns, rows));
+        }
+        let kept = self.keep(function, arguments, &seen)?;
+        let values = self.invoke(function, Operation::Evaluate, &kept, count, &[returns]);
+        let values = values.map_err(|error| among(error, &seen))?;
+        let values = self.as_long_as(function, values, count)?;
+        let mut next = 0;
+        let places = seen.values().iter().map(|seen| {
+            next += u32::from(seen);
+            seen.then(|| next - 1)
+        });
+        take(&values[0], &places.collect::<UInt32Array>(), None)
+            .map_err(|error| self.wrong(function, error.to_string()))
+    }
+
+    /// The rows of a table function, and of which row of the arguments each is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::evaluate`].
+    pub fn expand(
+        &self,
+        function: usize,
+        arguments: &[ArrayRef],
+        rows: usize,
+    ) -> Result<(UInt32Array, ArrayRef), CallError> {
+        let types = [&DataType::UInt32, &self.functions[function].returns];
+        let seen = self.seen(function, arguments);
+        let (kept, count) = match &seen {
+            Some(seen) => (self.keep(function, arguments, seen)?, seen.true_count()),
+            None => (arguments.to_vec(), rows),
+        };
+        let columns = self.invoke(function, Operation::Evaluate, &kept, count, &types);
+        let mut columns = columns.map_err(|error| match &seen {
+            Some(seen) => among(error, seen),
+            None => error,
+        })?;
+        let values = columns.remove(1);
+        let of = columns.remove(0);
+        let of = of.as_primitive::<UInt32Type>();
+        let ascends = of.values().windows(2).all(|pair| pair[0] <= pair[1]);
+        let in_range = of.values().last().is_none_or(|last| (*last as usize) < count);
+        if of.len() != values.len() || of.null_count() > 0 || !ascends || !in_range {
+            let reason = "the rows that its results are of are not in order, or not there";
+            return Err(self.wrong(function, reason.to_owned()));
+        }
+        let of = match &seen {
+            None => of.clone(),
+            Some(seen) => {
+                let places: Vec<u32> = seen.values().set_indices().map(|at| at as u32).collect();
+                of.values().iter().map(|row| Some(places[*row as usize])).collect()
+            }
+        };
+        Ok((of, values))
+    }
+
+    /// The states of an aggregate's groups after more rows: `groups` has the place of each row's
+    /// group among `states`. A state that is NULL is that of a group without rows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::evaluate`].
+    pub fn update(
+        &self,
+        function: usize,
+        states: &BinaryArray,
+        groups: &UInt32Array,
+        arguments: &[ArrayRef],
+        is_retraction: bool,
+    ) -> Result<BinaryArray, CallError> {
+        let operation = if is_retraction { Operation::Retract } else { Operation::Update };
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(states.clone())];
+        match self.seen(function, arguments) {
+            None => {
+                columns.push(Arc::new(groups.clone()));
+                columns.extend_from_slice(arguments);
+            }
+            Some(seen) => {
+                let groups: ArrayRef = Arc::new(groups.clone());
+                columns.extend(self.keep(function, &[groups], &seen)?);
+                columns.extend(self.keep(function, arguments, &seen)?);
+            }
+        }
+        self.states(function, operation, &columns, states.len())
+    }
+
+    /// The states after others have been added to them; as [`Module::update`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::evaluate`].
+    pub fn merge(
+        &self,
+        function: usize,
+        states: &BinaryArray,
+        groups: &UInt32Array,
+        others: &BinaryArray,
+    ) -> Result<BinaryArray, CallError> {
+        let columns: [ArrayRef; 3] =
+            [Arc::new(states.clone()), Arc::new(groups.clone()), Arc::new(others.clone())];
+        self.states(function, Operation::Merge, &columns, states.len())
+    }
+
+    /// The values of an aggregate's groups.
+    ///
+    /// # Errors
+    ///
+    /// As [`Module::evaluate`].
+    pub fn finish(&self, function: usize, states: &BinaryArray) -> Result<ArrayRef, CallError> {
+        let returns = &self.functions[function].returns;
+        let columns: [ArrayRef; 1] = [Arc::new(states.clone())];
+        let values =
+            self.invoke(function, Operation::Finish, &columns, states.len(), &[returns])?;
+        self.as_long_as(function, values, states.len()).map(|mut values| values.remove(0))
+    }
+
+    fn states(
+        &self,
+        function: usize,
+        operation: Operation,
+        columns: &[ArrayRef],
+        count: usize,
+    ) -> Result<BinaryArray, CallError> {
+        let rows = columns[1].len();
+        let states = self.invoke(function, operation, columns, rows, &[&DataType::Binary])?;
+        let states = self.as_long_as(function, states, count)?;
+        Ok(states[0].as_binary::<i32>().clone())
+    }
+
+    /// The rows that a function sees, if those are not all.
+    fn seen(&self, function: usize, arguments: &[ArrayRef]) -> Option<BooleanArray> {
+        let of = self.functions[function].arguments.iter();
+        rows_without_null(
+            of.zip(arguments).filter(|(of, _)| !of.nullable).map(|(_, argument)| argument),
+        )
+    }
+
+    fn keep(
+        &self,
+        function: usize,
+        columns: &[ArrayRef],
+        seen: &BooleanArray,
+    ) -> Result<Vec<ArrayRef>, CallError> {
+        let kept = columns.iter().map(|column| filter(column, seen));
+        kept.collect::<Result<_, _>>().map_err(|error| self.wrong(function, error.to_string()))
+    }
+
+    fn as_long_as(
+        &self,
+        function: usize,
+        columns: Vec<ArrayRef>,
+        rows: usize,
+    ) -> Result<Vec<ArrayRef>, CallError> {
+        match columns.iter().find(|column| column.len() != rows) {
+            None => Ok(columns),
+            Some(column) => {
+                let reason = format!("it gave {} values, and {rows} are needed", column.len());
+                Err(self.wrong(function, reason))
+            }
+        }
+    }
+
+    fn wrong(&self, function: usize, reason: String) -> CallError {
+        CallError { function: self.functions[function].name.clone(), reason, row: None }
+    }
+
+    /// One call, by an instance that has nothing else to do.
+    fn invoke(
+        &self,
+        function: usize,
+        operation: Operation,
+        arguments: &[ArrayRef],
+        rows: usize,
+        results: &[&DataType],
+    ) -> Result<Vec<ArrayRef>, CallError> {
+        let invocation = Invocation { function, operation, arguments, rows, results };
+        self.outside(|| {
+            let _call = self.host.call();
+            let idle = self.lock().pop();
+            let mut running = match idle {
+                Some(running) => running,
+                None => {
+                    let started = self.program.start(&self.host, &self.options);
+                    started.map_err(|error| self.wrong(function, error.to_string()))?
+                }
+            };
+            let store = running.store();
+            instance::set_deadline(store, self.options.limits.time);
+            store.data().log.begin();
+            let (reason, row) = match running.call(&invocation) {
+                Ok(columns) => {
+                    self.give_back(running);
+                    return Ok(columns);
+                }
+                Err(Fault::Failed { row, reason }) => {
+                    self.give_back(running);
+                    (reason, row)
+                }
+                Err(Fault::Wrong(reason)) => (format!("what it gave is wrong: {reason}"), None),
+                Err(Fault::Stopped(error)) => {
+                    let state = running.store().data();
+                    (instance::reason(&error, state, &self.options.limits), None)
+                }
+            };
+            Err(CallError { row, ..self.wrong(function, reason) })
+        })
+    }
+
+    fn give_back(&self, running: Running) {
+        self.lock().push(running);
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Running>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does work where imports may block: a thread of its own, if there are such imports.
+    fn outside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        if !self.imports_wasi {
+            return work();
+        }
+        std::thread::scope(|scope| match scope.spawn(work).join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    }
+}
+
+/// A row that failed among those that were seen, as one of all rows.
+fn among(error: CallError, seen: &BooleanArray) -> CallError {
+    let row = error.row.and_then(|row| seen.values().set_indices().nth(row));
+    CallError { row, ..error }
+}
+
+/// WebAssembly's bytes, of what may be its text.
+fn binary(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    if bytes.starts_with(MAGIC) {
+        return Ok(bytes.to_vec());
+    }
+    let text = std::str::from_utf8(bytes).map_err(|_| LoadError::NotWasm)?;
+    if !text.trim_start().starts_with(['(', ';']) {
+        return Err(LoadError::NotWasm);
+    }
+    wat::parse_str(text).map_err(|error| LoadError::Text(error.to_string()))
+}
+
+/// What a module's functions are called by, and what it imports.
+fn program(
+    host: &Arc<Host>,
+    wasm: Vec<u8>,
+    wit: Option<&str>,
+) -> Result<(Program, Vec<String>), LoadError> {
+    let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
+    let is_core = wasm[MAGIC.len()..].starts_with(CORE);
+    let made = if is_core { made(&wasm)? } else { Made::Typed };
+    if made == Made::AsItIs && wit.is_none() {
+        let module = host.module(&wasm).map_err(invalid)?;
+        let imports =
+            module.imports().map(|import| format!("{}.{}", import.module(), import.name()));
+        let imports = imports.collect();
+        return Ok((Program::Core(core_abi::Program::new(host, &module)?), imports));
+    }
+    let wasm = match (is_core, made) {
+        (false, _) => wasm,
+        (true, Made::Typed) => component_of(wasm, None)?,
+        (true, Made::Ours) => component_of(wasm, Some(wit.unwrap_or(WIT)))?,
+        (true, Made::AsItIs) => component_of(wasm, wit)?,
+    };
+    let component = host.component(&wasm).map_err(invalid)?;
+    let component_type = component.component_type();
+    let imports = component_type.imports(host.engine()).map(|(name, _)| name.to_owned());
+    let imports: Vec<String> = imports.collect();
+    let mut linker = Linker::<State>::new(host.engine());
+    let linked = wasmtime_wasi::p2::add_to_linker_sync(&mut linker)
+        .and_then(|()| instance::add_host(&mut linker));
+    linked.map_err(|error| LoadError::Start(format!("{error:#}")))?;
+    let pre = linker.instantiate_pre(&component).map_err(|error| {
+        // The error names one import that nobody has, if that is what is wrong.
+        let text = format!("{error:#}");
+        let missing = imports.iter().find(|import| text.contains(&format!("`{import}`")));
+        match missing {
+            Some(import) => {
+                LoadError::Import { import: import.clone(), is_wasi: import.starts_with("wasi") }
+            }
+            None => LoadError::Start(text),
+        }
+    })?;
+    let mut exports = component_type.exports(host.engine());
+    let columns = exports.find_map(|(name, _)| name.starts_with(FUNCTIONS_PREFIX).then_some(name));
+    let program = match columns {
+        Some(found) => {
+            is_of_this_version(found)?;
+            Program::Columns(columns_abi::Program::new(pre))
+        }
+        None => Program::Typed(typed_abi::Program::new(host, pre, &component)?),
+    };
+    Ok((program, imports))
+}
+
+/// What a core module was made to become.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Made {
+    /// A module whose functions take numbers.
+    AsItIs,
+    /// A component, and it carries its types.
+    Typed,
+    /// A component of our WIT, by the names of its exports.
+    Ours,
+}
+
+/// Looks at the sections of a core module.
+fn made(wasm: &[u8]) -> Result<Made, LoadError> {
+    let mut made = Made::AsItIs;
+    for payload in wasmparser::Parser::new(0).parse_all(wasm) {
+        match payload.map_err(|error| LoadError::Invalid(error.to_string()))? {
+            Payload::CustomSection(section) if section.name().starts_with("component-type") => {
+                return Ok(Made::Typed);
+            }
+            Payload::ExportSection(exports) => {
+                let names = exports.into_iter().filter_map(|export| Some(export.ok()?.name));
+                for name in names.filter(|name| name.starts_with(FUNCTIONS_PREFIX)) {
+                    let interface = name.split('#').next().unwrap_or(name);
+                    is_of_this_version(interface)?;
+                    made = Made::Ours;
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(made)
+}
+
+fn is_of_this_version(interface: &str) -> Result<(), LoadError> {
+    match interface == FUNCTIONS_INTERFACE {
+        true => Ok(()),
+        false => {
+            let (found, expected) = (interface.to_owned(), FUNCTIONS_INTERFACE);
+            Err(LoadError::Version { found, expected })
+        }
+    }
+}
+
+/// The module of WASI's first version as a component sees it.
+const WASI_P1: &str = "wasi_snapshot_preview1";
+
+/// Makes a component of a core module with the names of the canonical ABI; `wit` has its types,
+/// where it does not carry them.
+fn component_of(mut wasm: Vec<u8>, wit: Option<&str>) -> Result<Vec<u8>, LoadError> {
+    let failed = |error: String| LoadError::Component(error);
+    if let Some(wit) = wit {
+        let mut resolve = Resolve::default();
+        let types = resolve.push_str("udf.wit", wit).and_then(|package| {
+            let world = resolve.select_world(&[package], None)?;
+            let utf8 = StringEncoding::UTF8;
+            wit_component::embed_component_metadata(&mut wasm, &resolve, world, utf8)
+        });
+        types.map_err(|error| failed(format!("its WIT: {error:#}")))?;
+    }
+    let encoder = ComponentEncoder::default()
+        .validate(true)
+        .module(&wasm)
+        .and_then(|encoder| encoder.adapter(WASI_P1, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER));
+    let encoded = encoder.and_then(|mut encoder| encoder.encode());
+    encoded.map_err(|error| failed(format!("{error:#}")))
+}
