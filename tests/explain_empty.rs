@@ -214,3 +214,27 @@ fn a_window_waits_for_a_partition() {
                 orders partition 1: watermark 2023-12-31T23:59:57, 10 seconds before its latest row
     "#]].assert_eq(&why(&stderr.join("\n")));
 }
+
+#[test]
+fn rows_lie_between_windows() {
+    let dir = place(
+        r#"
+[[queries]]
+name = "spots"
+from = "orders"
+steps = [
+  { window = { hop = "2 seconds", slide = "1 minute", offset = "20 seconds" }, aggregate = { n = "count(*)" } },
+]
+"#,
+        &[&ROWS[..], &[r#"{"id": 4, "customer": "c"}"#]].concat(),
+    );
+    explained(
+        dir.path(),
+        &expect![[r#"
+        query 'spots' has written nothing: none of 1 row has an event time
+            read orders: 4 records, 4 rows; 1 without an event time
+            3 of 4 rows lie between windows, whose slide is longer than they are
+          ✗ aggregate by window: 1 row; 1 without an event time
+    "#]],
+    );
+}

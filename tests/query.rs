@@ -287,6 +287,102 @@ fn steps_of_a_pipeline_are_tapped() {
     assert!(said.contains("[--where:1:1]") && said.contains("'taxed'"), "{said}");
 }
 
+#[test]
+fn what_is_there_is_tapped_and_followed_to_its_end() {
+    let dir = place();
+    let ask = |args: &[&str]| {
+        let output = succeed(dir.path(), &[args, &["--data-dir", "data", "--json"]].concat());
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("no broker serves"));
+        json(&stdout(&output))
+    };
+    let tapped = ask(&["tap", "orders.toml", "large-orders.filter", "--until-end"]);
+    assert_eq!(tapped.len(), 59, "{tapped:?}");
+    let points = ask(&["tap", "orders.toml"]);
+    assert_eq!(points[0]["step"], "orders");
+    assert_eq!(points[0]["kind"], "source");
+    // Windows close at the end, and the answer is that of a batch.
+    let windows = "SELECT window_start, customer, count(*) AS n FROM \
+                   TUMBLE(orders, at, INTERVAL '10' SECOND) GROUP BY window_start, window_end, customer";
+    let mut streamed = ask(&["query", "--follow", "--until-end", windows, "orders.toml"]);
+    let batch = format!("{windows} ORDER BY 1, 2");
+    let answered = ask(&["query", &batch, "orders.toml"]);
+    assert_eq!(answered, ask(&["query", "--until-end", &batch, "orders.toml"]));
+    streamed.sort_by_key(|row| (row["window_start"].to_string(), row["customer"].to_string()));
+    assert_eq!(streamed, answered);
+    let both = ["query", "--data-dir", "data", "--json", "-o", "csv", "SELECT 1"];
+    let said = fail(dir.path(), &both, 2);
+    assert!(said.contains("cannot be used with"), "{said}");
+}
+
+const ITEMS: &str = "
+CREATE CONNECTOR baskets WITH (
+  'connector.class' = 'FileStreamSource', file = 'baskets.jsonl', topic = 'baskets');
+CREATE TABLE baskets (
+  id BIGINT, seconds BIGINT, factor DOUBLE,
+  items ARRAY<ROW<name STRING, price DOUBLE>>,
+  worth AS factor * 10,
+  at AS TO_TIMESTAMP_LTZ(seconds, 0),
+  WATERMARK FOR at AS at - INTERVAL '1' SECOND
+) WITH (format = 'json', on_error = 'dead-letter', 'dead_letter.topic' = 'bad-baskets');
+CREATE TABLE items WITH (format = 'json');
+CREATE TABLE minutes WITH (format = 'json');
+EXECUTE STATEMENT SET BEGIN
+  INSERT INTO items
+    SELECT b.id, worth, i.name, i.price, place
+    FROM baskets AS b LEFT JOIN UNNEST(items) WITH ORDINALITY AS i(name, price, place) ON TRUE;
+  INSERT INTO minutes
+    SELECT window_start, name, count(*) AS n, sum(price) AS total
+    FROM TUMBLE(baskets, at, INTERVAL '1' MINUTE) CROSS JOIN UNNEST(items) AS i
+    GROUP BY window_start, window_end, name;
+END;
+";
+
+/// Computed columns, the event time among them, and lists in FROM: what the pipeline writes is what
+/// batch SQL answers over the same records.
+#[test]
+fn a_statement_set_over_computed_columns_and_lists_is_what_batch_answers() {
+    let dir = tempdir().unwrap();
+    fs::write(dir.path().join("items.sql"), ITEMS).unwrap();
+    let mut lines = String::new();
+    for id in 0..200u32 {
+        let items: Vec<String> = (0..id % 4)
+            .map(|n| format!("{{\"name\":\"n{}\",\"price\":{}.5}}", (id + n) % 5, n))
+            .collect();
+        let items = if id % 7 == 0 { "null".to_owned() } else { format!("[{}]", items.join(",")) };
+        let seconds = 1_700_000_000 + id * 3;
+        lines.push_str(&format!(
+            "{{\"id\":{id},\"seconds\":{seconds},\"factor\":0.{},\"items\":{items}}}\n",
+            id % 10
+        ));
+    }
+    // A time beyond all that can be counted is none.
+    lines.push_str("{\"id\":1000,\"seconds\":9223372036854775807,\"items\":[]}\n");
+    fs::write(dir.path().join("baskets.jsonl"), lines).unwrap();
+    let run = ["run", "items.sql", "--until-end", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+    succeed(dir.path(), &run);
+    let ask = |sql: &str| query(dir.path(), &[sql, "items.sql"]);
+    let columns = "id, worth, name, price, place";
+    let items = ask(&format!("SELECT {columns} FROM items ORDER BY id, place"));
+    let computed = "SELECT id, factor * 10 AS worth, i['name'] AS name, i['price'] AS price, place
+         FROM (SELECT id, factor, unnest(items) AS i,
+                 unnest(generate_series(1, array_length(items))) AS place
+               FROM baskets WHERE array_length(items) > 0)
+         UNION ALL SELECT id, factor * 10, NULL, NULL, NULL FROM baskets
+         WHERE items IS NULL OR array_length(items) = 0 OR array_length(items) IS NULL";
+    assert_eq!(items, ask(&format!("SELECT {columns} FROM ({computed}) ORDER BY id, place")));
+    assert!(items.len() > 250 && items.last().unwrap()["id"] == 1000, "{}", items.len());
+    let minutes = ask("SELECT window_start, name, n, total FROM minutes ORDER BY 1, 2");
+    let computed = "SELECT date_trunc('minute', to_timestamp_seconds(seconds)) AS m,
+           i['name'] AS name, count(*) AS n, sum(i['price']) AS total
+         FROM (SELECT seconds, unnest(items) AS i FROM baskets) GROUP BY 1, 2 ORDER BY 1, 2";
+    let computed = ask(computed);
+    assert_eq!(minutes.len(), computed.len());
+    for (ours, batch) in minutes.iter().zip(&computed) {
+        let of = |row: &Value| (row["name"].clone(), row["n"].clone(), row["total"].clone());
+        assert_eq!(of(ours), of(batch), "{ours} {batch}");
+    }
+}
+
 /// From now on: what was there before does not come.
 #[test]
 fn a_tap_begins_with_what_comes() {

@@ -66,14 +66,14 @@ pub struct StepTally {
     pub rows_in: u64,
     pub rows_out: u64,
     /// Of a filter through which nothing has passed yet, what each of its conditions has dropped
-    /// of what those before it have left.
+    /// of what those before it have left. Of lists, always, the rows without elements.
     pub dropped: Vec<Dropped>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Dropped {
     pub rows: u64,
-    /// Of these, those for which the condition was NULL.
+    /// Of these, those for which the condition, or the list, was NULL.
     pub nulls: u64,
 }
 

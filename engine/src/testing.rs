@@ -19,6 +19,7 @@ use crate::pipeline::{
 };
 use crate::plan::optimize::optimize;
 use crate::plan::unique_key::unique_key;
+use crate::plan::unnest_tables::UnnestTables;
 use crate::plan::window_tables::WindowTables;
 use crate::topology::{Topology, TopologyError};
 
@@ -71,7 +72,9 @@ pub fn batch_engine(tables: &[(&Source, Vec<RecordBatch>)]) -> SessionContext {
     let mut context = SessionContext::new_with_config(config);
     crate::plan::windows::register(&mut context).unwrap();
     context.register_relation_planner(Arc::new(WindowTables)).unwrap();
+    context.register_relation_planner(Arc::new(UnnestTables)).unwrap();
     context.register_udf(crate::plan::as_of::function().as_ref().clone());
+    context.register_udf(crate::plan::times::function().as_ref().clone());
     for function in crate::plan::json::functions() {
         context.register_udf(function.as_ref().clone());
     }
@@ -87,18 +90,35 @@ pub fn batch_engine(tables: &[(&Source, Vec<RecordBatch>)]) -> SessionContext {
     context
 }
 
-/// The optimised plan of `sql`.
-pub async fn plan(sql: &str, sources: &[&Source]) -> LogicalPlan {
-    let tables: Vec<_> = sources.iter().map(|source| (*source, vec![])).collect();
-    let context = batch_engine(&tables);
-    let state = context.state();
+/// The plan of `sql` as the batch engine has it, lists in FROM included.
+pub async fn planned(engine: &SessionContext, sql: &str) -> LogicalPlan {
+    planned_after(engine, sql, crate::plan::unnest_tables::rewrite).await
+}
+
+async fn planned_after(
+    engine: &SessionContext,
+    sql: &str,
+    rewrite: impl Fn(&mut ast::Query),
+) -> LogicalPlan {
+    let state = engine.state();
     let mut statement = state.sql_to_statement(sql, &Dialect::Generic).unwrap();
     if let Statement::Statement(statement) = &mut statement
         && let ast::Statement::Query(query) = statement.as_mut()
     {
-        crate::plan::nth_value::rewrite(query);
+        rewrite(query);
     }
-    optimize(state.statement_to_plan(statement).await.unwrap()).unwrap()
+    state.statement_to_plan(statement).await.unwrap()
+}
+
+/// The optimised plan of `sql`.
+pub async fn plan(sql: &str, sources: &[&Source]) -> LogicalPlan {
+    let tables: Vec<_> = sources.iter().map(|source| (*source, vec![])).collect();
+    let engine = batch_engine(&tables);
+    let plan = planned_after(&engine, sql, |query| {
+        crate::plan::unnest_tables::rewrite(query);
+        crate::plan::nth_value::rewrite(query);
+    });
+    optimize(plan.await).unwrap()
 }
 
 pub fn sink(topic: &str) -> Sink {

@@ -3,8 +3,10 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use connectors::{ConnectorKind, ConnectorState, ConnectorStatus};
+use engine::describe::empty::BETWEEN_WINDOWS;
 use engine::describe::{QueryDescription, RowStep, Step, StepKind};
 use engine::runtime::{Phase, QueryProgress};
+use engine::tally::Dropped;
 use serde_json::{Value, json};
 
 /// The form of what is told: others are refused.
@@ -91,7 +93,16 @@ fn dropped(step: &Step, progress: &QueryProgress) -> Vec<Value> {
                 reasons.push((format!("where {}", sql.join(" AND ")), at, rows));
             }
             RowStep::Join { text, .. } => reasons.push((text.clone(), None, rows)),
-            RowStep::Project | RowStep::Unnest(_) => {}
+            RowStep::Unnest(list) => {
+                let without = tally.dropped.iter().map(|dropped| dropped.rows).sum();
+                reasons.push((format!("{list}: no element"), None, without));
+            }
+            RowStep::Windows => {
+                let Dropped { rows, nulls } = tally.dropped.first().copied().unwrap_or_default();
+                reasons.push((BETWEEN_WINDOWS.to_owned(), None, rows - nulls));
+                reasons.push(("windows: without an event time".to_owned(), None, nulls));
+            }
+            RowStep::Project => {}
         }
     }
     let reasons = reasons.into_iter().filter(|(_, _, rows)| *rows > 0);

@@ -71,9 +71,6 @@ pub struct GetArgs {
     sql: Option<String>,
     #[command(flatten)]
     shape: Shape,
-    /// Print a JSON object per line
-    #[arg(long)]
-    json: bool,
 }
 
 pub async fn state(args: StateArgs, stop: CancellationToken) -> Result<(), Failure> {
@@ -127,7 +124,7 @@ async fn get(
         return ask(args, sql, &tables, connection).await;
     }
     let tables = chosen(args, &query.name, tables)?;
-    let style = style(args);
+    let style = args.shape.style();
     let several = tables.len() > 1;
     if several && style == RowStyle::Csv {
         let names: Vec<&str> = tables.iter().map(|(name, _)| name.as_str()).collect();
@@ -156,10 +153,6 @@ async fn get(
         eprintln!("{dim}of {}, as of the last commit{reset}", plural(rows as i64, "row"));
     }
     Ok(())
-}
-
-fn style(args: &GetArgs) -> RowStyle {
-    if args.json { RowStyle::JsonLines } else { args.shape.style() }
 }
 
 /// Tables with names that tell them apart: those of later operators have a number.
@@ -251,7 +244,7 @@ async fn ask(
 
 /// What is kept and how much.
 fn list(args: &GetArgs, kept: &[KeptState]) -> Result<(), Failure> {
-    if style(args) == RowStyle::JsonLines {
+    if args.shape.style() == RowStyle::JsonLines {
         let values: Vec<_> = kept
             .iter()
             .map(|state| {

@@ -6,7 +6,7 @@
 
 use crate::pipeline::Span;
 use crate::runtime::{Phase, QueryProgress};
-use crate::tally::{InputTally, NodeTally, StepTally};
+use crate::tally::{Dropped, InputTally, NodeTally, StepTally};
 use crate::time::{PartitionTime, WallTime, Watermark};
 
 use super::words::duration_text;
@@ -33,6 +33,9 @@ pub struct Line {
 
 /// Of more partitions that hold a watermark back nobody reads.
 const PARTITIONS_SHOWN_MAX: usize = 5;
+
+/// Why a row lies in no window.
+pub const BETWEEN_WINDOWS: &str = "between windows, whose slide is longer than they are";
 
 #[derive(Default)]
 struct Explaining {
@@ -181,12 +184,40 @@ impl Explaining {
                         });
                     }
                 }
-                RowStep::Unnest(list) if none => {
-                    self.line(format!("{list}: no element in {of}"), None, true);
-                    self.verdict = Some(format!("{list} has had no elements"));
-                }
+                RowStep::Unnest(list) => self.lists(list, *rows_in, dropped.first(), none),
+                RowStep::Windows => self.windows(*rows_in, dropped.first().copied(), none),
                 _ => {}
             }
+        }
+    }
+
+    /// Rows without elements.
+    fn lists(&mut self, list: &str, rows_in: u64, dropped: Option<&Dropped>, none: bool) {
+        let of = count(rows_in, "row");
+        if none {
+            self.line(format!("{list}: no element in {of}"), None, true);
+            self.verdict = Some(format!("{list} has had no elements"));
+        } else if let Some(without) = dropped.map(|of| of.rows).filter(|rows| *rows > 0) {
+            let text = format!("{list}: no element in {} of {of}", grouped(without));
+            self.line(text, None, false);
+        }
+    }
+
+    /// Rows that lie in no window.
+    fn windows(&mut self, rows_in: u64, dropped: Option<Dropped>, none: bool) {
+        let Dropped { rows, nulls } = dropped.unwrap_or_default();
+        let of = count(rows_in, "row");
+        let between = format!("lie {BETWEEN_WINDOWS}");
+        for (many, what) in [(rows - nulls, &*between), (nulls, "are without an event time")] {
+            if many > 0 {
+                self.line(format!("{} of {of} {what}", grouped(many)), None, none);
+            }
+        }
+        if none {
+            self.verdict = Some(match nulls == rows {
+                true => format!("none of {of} has an event time"),
+                false => format!("{} lie {BETWEEN_WINDOWS}", all(rows)),
+            });
         }
     }
 

@@ -96,6 +96,8 @@ pub enum RowStep {
     Project,
     /// Lists become rows.
     Unnest(String),
+    /// Rows come once for each window that they lie in.
+    Windows,
 }
 
 /// What must hold of a row.

@@ -8,6 +8,8 @@ use datafusion_expr::{Distinct, Expr, Join, JoinType, LogicalPlan, TableScan};
 
 use super::PlanNode;
 use super::words::{Words, quoted};
+use crate::pipeline::ColumnFrom;
+use crate::plan::SourceTable;
 
 pub(super) fn tree(plan: &LogicalPlan, words: &Words) -> PlanNode {
     tree_of(plan, words, false)
@@ -76,8 +78,19 @@ fn tree_of(plan: &LogicalPlan, words: &Words, selected_above: bool) -> PlanNode 
 }
 
 fn read(scan: &TableScan, words: &Words) -> PlanNode {
-    let columns = scan.projected_schema.fields().iter();
-    let columns: Vec<String> = columns.map(|field| quoted(field.name())).collect();
+    let source = scan.source.downcast_ref::<SourceTable>().map(|table| &table.0);
+    let computed = |name: &str| {
+        let column = source?.columns.iter().find(|column| column.name == name)?;
+        match &column.from {
+            ColumnFrom::Computed(expr) => Some(words.expr(expr)),
+            _ => None,
+        }
+    };
+    let columns = scan.projected_schema.fields().iter().map(|field| {
+        let name = quoted(field.name());
+        computed(field.name()).map_or_else(|| name.clone(), |sql| format!("{sql} AS {name}"))
+    });
+    let columns: Vec<String> = columns.collect();
     let columns = match columns.is_empty() {
         true => String::new(),
         false => format!(" ({})", columns.join(", ")),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion_physical_expr::expressions::Column;
-use datafusion_physical_expr::{PhysicalExpr, split_conjunction};
+use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
 
 use super::plan::unnested;
 use super::words::{Words, quoted};
@@ -12,8 +12,10 @@ use super::{
 };
 use crate::operators::filter_project::{Stage, Step as StageStep};
 use crate::operators::lookup_join::{LookupJoin, LookupKind};
+use crate::operators::unnest::Unnest;
 use crate::pipeline::Predicate;
 use crate::plan::predicates;
+use crate::plan::windows::is_list_of_windows;
 use crate::state::changelog;
 use crate::topology::{Port, TableInput, Topology, split};
 
@@ -193,11 +195,21 @@ impl Laying<'_> {
     /// What happens to rows without anything being remembered, and the same in words.
     fn stage(&self, stage: &Stage) -> (Vec<RowStep>, Vec<String>) {
         let mut words = Vec::new();
-        let steps = stage.steps().iter().map(|step| self.stage_step(step, &mut words)).collect();
-        (steps, words)
+        let mut before = None;
+        let steps = stage.steps().iter().map(|step| {
+            let described = self.stage_step(step, before, &mut words);
+            before = Some(step);
+            described
+        });
+        (steps.collect(), words)
     }
 
-    fn stage_step(&self, step: &StageStep, said: &mut Vec<String>) -> RowStep {
+    fn stage_step(
+        &self,
+        step: &StageStep,
+        before: Option<&StageStep>,
+        said: &mut Vec<String>,
+    ) -> RowStep {
         let words = self.words;
         match step {
             StageStep::Filter(predicate) => {
@@ -225,6 +237,10 @@ impl Laying<'_> {
                 let text = self.lookup(join);
                 said.push(text.clone());
                 RowStep::Join { table: join.table_name.clone(), text }
+            }
+            StageStep::Unnest(unnest) if before.is_some_and(|of| lists_windows(of, unnest)) => {
+                said.push("a row for each window that it lies in".to_owned());
+                RowStep::Windows
             }
             StageStep::Unnest(unnest) => {
                 let fields = unnest.schema.fields();
@@ -269,4 +285,14 @@ impl Laying<'_> {
         let (left, right) = (self.words.physical(left), self.words.physical(right));
         format!("{left} = {}.{right}", quoted(&table.source.name))
     }
+}
+
+/// Whether what is taken apart are the windows of each row.
+fn lists_windows(before: &StageStep, unnest: &Unnest) -> bool {
+    let StageStep::Project { exprs, .. } = before else { return false };
+    let mut lists = unnest.list_columns().filter_map(|column| exprs.get(column));
+    lists.any(|list| {
+        let function = list.downcast_ref::<ScalarFunctionExpr>();
+        function.is_some_and(|function| is_list_of_windows(function.fun()))
+    })
 }

@@ -22,6 +22,8 @@ pub struct CsvDecoder {
     options: CsvOptions,
     /// Names of all fields that a record has, in order.
     names: Vec<String>,
+    /// Bytes with which a header may begin.
+    header_begins: [bool; 256],
     /// By position, ascending.
     wanted: Vec<Wanted>,
     /// Room for a field whose doubled quotes were taken out.
@@ -33,6 +35,20 @@ struct Wanted {
     field: Field,
     column: Box<dyn TextColumn>,
 }
+
+/// Whether a record is a header.
+enum Header {
+    No,
+    Same,
+    /// Of other columns than the source has, or in another order.
+    Other(String),
+}
+
+/// What editors on Windows put before the first line of a file.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Of more names nobody reads.
+const NAMES_SHOWN_MAX: usize = 20;
 
 /// What became of the records of one call.
 pub struct CsvColumns {
@@ -71,8 +87,15 @@ impl CsvDecoder {
                 Ok(Wanted { position, field, column })
             })
             .collect::<Result<_, FormatError>>()?;
-        let names = fields.iter().map(|field| field.name().clone()).collect();
-        Ok(CsvDecoder { options: options.clone(), names, wanted, scratch: Vec::new() })
+        let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+        let header_begins = header_begins(options, &names);
+        Ok(CsvDecoder {
+            options: options.clone(),
+            names,
+            header_begins,
+            wanted,
+            scratch: Vec::new(),
+        })
     }
 
     pub fn decode(
@@ -85,12 +108,16 @@ impl CsvDecoder {
         let failed_before = failed.len();
         for &(index, value) in values {
             let value = without_line_break(value);
-            if self.options.header && self.is_header(value) {
+            let header = if self.begins_as_header(value) { self.header(value) } else { Header::No };
+            if let Header::Same = header {
                 headers.push(index);
                 continue;
             }
             let mut taken = 0;
-            let row = self.row(value, &mut taken);
+            let row = match header {
+                Header::Other(reason) => Err(DecodeError::CsvHeader { reason }),
+                _ => self.row(value, &mut taken).map_err(|error| self.unless_header(value, error)),
+            };
             for wanted in &mut self.wanted[taken..] {
                 wanted.column.append_null();
             }
@@ -188,17 +215,53 @@ impl CsvDecoder {
         Err(DecodeError::FieldCount { found, expected, excerpt: excerpt(value) })
     }
 
-    fn is_header(&self, value: &[u8]) -> bool {
-        let Some(first) = self.names.first() else { return false };
-        let begins = value.strip_prefix(&[self.options.quote]).unwrap_or(value);
-        if !begins.starts_with(first.as_bytes()) {
+    /// Whether the first field is called like a column.
+    fn begins_as_header(&self, value: &[u8]) -> bool {
+        if !value.first().is_some_and(|first| self.header_begins[usize::from(*first)]) {
             return false;
         }
-        let mut names = self.names.iter();
-        fields(&self.options, value).all(|field| match (field, names.next()) {
-            (Ok(field), Some(name)) => field.text == name.as_bytes(),
-            _ => false,
-        }) && names.next().is_none()
+        let value = value.strip_prefix(BYTE_ORDER_MARK).unwrap_or(value);
+        let value = value.strip_prefix(&[self.options.quote]).unwrap_or(value);
+        let end = memchr2(self.options.delimiter, self.options.quote, value);
+        let first = value[..end.unwrap_or(value.len())].trim_ascii();
+        self.names.iter().any(|name| first.eq_ignore_ascii_case(name.as_bytes()))
+    }
+
+    /// What a record says that begins as a header may.
+    #[cold]
+    fn header(&self, value: &[u8]) -> Header {
+        let value = value.strip_prefix(BYTE_ORDER_MARK).unwrap_or(value);
+        let fields = fields(&self.options, value).map(|field| Some(as_name(field.ok()?.text)));
+        let Some(fields) = fields.collect::<Option<Vec<String>>>() else { return Header::No };
+        let same = |(field, name): (&String, &String)| field.eq_ignore_ascii_case(name);
+        let is_same = fields.len() == self.names.len();
+        if is_same && fields.iter().zip(&self.names).all(same) {
+            return Header::Same;
+        }
+        // One value may be called like a column; most of them are in a header alone.
+        let is_named = |name: &&String| fields.iter().any(|field| field.eq_ignore_ascii_case(name));
+        let named = self.names.iter().filter(is_named).count();
+        if named < 2 || named * 2 <= self.names.len() {
+            return Header::No;
+        }
+        Header::Other(format!(
+            "the header names {}, and the source's columns are {}: they go by position, so declare \
+             all fields, in the header's order and by its names",
+            listed(&fields),
+            listed(&self.names)
+        ))
+    }
+
+    /// A record that is no row may be a header of other columns: then that is why.
+    #[cold]
+    fn unless_header(&self, value: &[u8], error: DecodeError) -> DecodeError {
+        if !self.options.header {
+            return error;
+        }
+        match self.header(value) {
+            Header::Other(reason) => DecodeError::CsvHeader { reason },
+            Header::Same | Header::No => error,
+        }
     }
 
     #[cold]
@@ -215,6 +278,31 @@ impl CsvDecoder {
             excerpt: excerpt(value),
         }
     }
+}
+
+/// With which bytes a record begins that names columns first, in any order.
+fn header_begins(options: &CsvOptions, names: &[String]) -> [bool; 256] {
+    let mut begins = [false; 256];
+    if !options.header {
+        return begins;
+    }
+    let first = names.iter().filter_map(|name| name.bytes().next());
+    for byte in first.chain([options.quote, b' ', BYTE_ORDER_MARK[0]]) {
+        begins[usize::from(byte.to_ascii_lowercase())] = true;
+        begins[usize::from(byte.to_ascii_uppercase())] = true;
+    }
+    begins
+}
+
+/// A field as the name of a column.
+fn as_name(field: &[u8]) -> String {
+    String::from_utf8_lossy(field).trim().to_owned()
+}
+
+fn listed(names: &[String]) -> String {
+    let shown = names.iter().take(NAMES_SHOWN_MAX).map(|name| excerpt(name.as_bytes()));
+    let more = if names.len() > NAMES_SHOWN_MAX { ", …" } else { "" };
+    format!("{}{more}", shown.collect::<Vec<_>>().join(", "))
 }
 
 fn without_line_break(value: &[u8]) -> &[u8] {
@@ -348,6 +436,41 @@ mod tests {
         assert_eq!(names, [None, Some("NA"), Some("a \"b\", c\nd"), Some(""), Some("it\"s")]);
         let delays: Vec<_> = rows.columns[1].as_primitive::<Int64Type>().iter().collect();
         assert_eq!(delays, [None, None, Some(-5), Some(7), Some(8)]);
+    }
+
+    #[test]
+    fn a_header_of_other_columns_is_told_and_never_a_row() {
+        let options = CsvOptions { header: true, ..CsvOptions::default() };
+        // Only text is wanted: any line could be a row.
+        let mut decoder = decoder(options.clone(), &[1]);
+        let (rows, failed) = decode(
+            &mut decoder,
+            &[
+                b"\xef\xbb\xbfID, Name ,\"Delay\"",
+                b"name,id,delay",
+                b"1,a,10",
+                b"delay,7,x",
+                b"id,name,delay,origin",
+                b"origin,id,name,delay",
+                b"id,name",
+                b"2,name,11",
+            ],
+        );
+        assert_eq!(rows.headers, [0]);
+        let names: Vec<_> = rows.columns[0].as_string::<i32>().iter().flatten().collect();
+        assert_eq!(names, ["a", "7", "name"]);
+        let said: Vec<String> =
+            failed.iter().map(|(at, reason)| format!("{at}: {reason}\n")).collect();
+        expect_test::expect![[r#"
+            1: the header names "name", "id", "delay", and the source's columns are "id", "name", "delay": they go by position, so declare all fields, in the header's order and by its names
+            4: the header names "id", "name", "delay", "origin", and the source's columns are "id", "name", "delay": they go by position, so declare all fields, in the header's order and by its names
+            5: the header names "origin", "id", "name", "delay", and the source's columns are "id", "name", "delay": they go by position, so declare all fields, in the header's order and by its names
+            6: the header names "id", "name", and the source's columns are "id", "name", "delay": they go by position, so declare all fields, in the header's order and by its names
+        "#]].assert_eq(&said.concat());
+        // Nothing is taken for a header where none is said to be.
+        let mut decoder = super::tests::decoder(CsvOptions { header: false, ..options }, &[1]);
+        let (rows, failed) = decode(&mut decoder, &[b"name,id,delay"]);
+        assert_eq!((rows.headers.len(), failed.len(), rows.columns[0].len()), (0, 0, 1));
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! Rows → RowEncoder → key, value, timestamp, partition of each record → BatchBuilder
 //! ```
 //!
-//! - [`decode`]: which columns a query needs, where each comes from, and putting them together;
+//! - [`decode`]: which columns a query needs, where each comes from, those that are computed of
+//!   others, and putting them together;
 //! - [`json`], [`csv`], [`raw`], [`avro`], [`protobuf`], [`debezium`]: what values and keys look
 //!   like, and what becomes of their types; [`framing`]: what stands before Avro and Protobuf;
 //! - [`builders`]: columns of any type, built value by value; [`columns`]: text into columns;
@@ -65,12 +66,16 @@ pub enum DecodeError {
     FieldCount { found: usize, expected: usize, excerpt: String },
     #[error("column '{column}' (field {position}): {text} is not {expected}")]
     Field { column: String, position: usize, text: String, expected: String },
+    #[error("{reason}")]
+    CsvHeader { reason: String },
     #[error("field {position}: {reason}; the record begins {excerpt}")]
     Quoting { position: usize, reason: &'static str, excerpt: String },
     #[error("column '{column}': invalid UTF-8 at byte {at} of the record, which begins {excerpt}")]
     Utf8 { column: String, at: usize, excerpt: String },
     #[error("column '{column}' must not be null")]
     Null { column: String },
+    #[error("column '{column}' cannot be computed: {reason}")]
+    Computed { column: String, reason: String },
 }
 
 /// Why a format cannot carry these columns at all: found before any record is read or written.

@@ -117,7 +117,10 @@ impl Stage {
                     rows = rows.with_batch(batch);
                 }
                 Step::Join(join) => rows = join.apply(rows, &tables[join.table])?,
-                Step::Unnest(unnest) => rows = unnest.apply(&rows)?,
+                Step::Unnest(unnest) => {
+                    let (elements, dropped) = unnest.apply(&rows)?;
+                    (rows, counted.dropped) = (elements, vec![dropped]);
+                }
             }
             counted.rows_out = rows.len() as u64;
         }

@@ -17,6 +17,7 @@ use datafusion_common::{Result, UnnestOptions, exec_err};
 use datafusion_expr::logical_plan;
 
 use crate::rows::Rows;
+use crate::tally::Dropped;
 
 /// Which columns are taken apart.
 #[derive(Debug)]
@@ -52,7 +53,10 @@ impl Unnest {
         self.lists.iter().map(|list| list.column)
     }
 
-    pub fn apply(&self, rows: &Rows) -> Result<Rows> {
+    /// The rows that come of these, and how many of these none come of; its NULLs are those without
+    /// any list.
+    pub fn apply(&self, rows: &Rows) -> Result<(Rows, Dropped)> {
+        let mut without_lists = 0;
         let mut places: UInt64Array = (0..rows.len() as u64).collect();
         let mut elements: Vec<Option<ArrayRef>> = vec![None; self.lists.len()];
         let deepest = self.lists.iter().map(|list| list.depth).max().unwrap_or(0);
@@ -66,6 +70,12 @@ impl Unnest {
                 lists.push((at, Lists::of(&array)?));
             }
             let lengths = self.lengths(&lists, places.len());
+            if level == deepest {
+                let is_without = |row: &usize| {
+                    lengths[*row] == 0 && lists.iter().all(|(_, list)| list.ranges[*row].is_none())
+                };
+                without_lists = (0..rows.len()).filter(is_without).count();
+            }
             for (at, list) in &lists {
                 elements[*at] = Some(list.elements(&lengths)?);
             }
@@ -74,7 +84,10 @@ impl Unnest {
                 parents.flat_map(|(&length, &place)| std::iter::repeat_n(place, length)).collect();
         }
         let batch = self.columns(&rows.batch, &places, &elements)?;
-        rows.with_batch_of(batch, &places)
+        // Rows come out in the order in which they came in.
+        let left = places.values().chunk_by(|one, next| one == next).count();
+        let dropped = Dropped { rows: (rows.len() - left) as u64, nulls: without_lists as u64 };
+        Ok((rows.with_batch_of(batch, &places)?, dropped))
     }
 
     /// How many rows come of each.

@@ -37,6 +37,11 @@ impl<'a> Cursor<'a> {
         self.peek().is_some_and(|token| is_word(token, word))
     }
 
+    /// Of the tokens from here on, the next being the 0th.
+    pub fn nth_is_word(&self, nth: usize, word: &str) -> bool {
+        self.tokens.get(self.at + nth).is_some_and(|token| is_word(token, word))
+    }
+
     /// Whether these words come next; past them if so.
     pub fn eat_words(&mut self, words: &[&str]) -> bool {
         let next = self.tokens.get(self.at..self.at + words.len());
@@ -189,6 +194,11 @@ impl<'a> Cursor<'a> {
             }
         }
         found
+    }
+
+    /// The tokens from here on.
+    pub fn rest(&self) -> &'a [TokenWithSpan] {
+        self.tokens.get(self.at..).unwrap_or_default()
     }
 
     pub fn token_count(&self) -> usize {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use datafusion_sql::sqlparser::ast;
 
 use super::cases::Case;
@@ -14,6 +14,8 @@ use super::model::{
     Watermark,
 };
 use crate::formats::{FormatError, RowDecoder};
+use crate::plan::computed::{self, Is, Known};
+use crate::plan::streamable::Place;
 
 /// Something named in the file.
 #[derive(Clone, Debug)]
@@ -128,8 +130,23 @@ pub(crate) struct DraftColumn {
     pub data_type: DataType,
     pub nullable: bool,
     pub from: ColumnFrom,
+    /// Computed by this, which says its type and where it comes from once all columns are known.
+    pub computed: Option<Box<ast::Expr>>,
     /// Only read, also where queries write the table.
     pub is_virtual: bool,
+}
+
+impl DraftColumn {
+    /// `by`: `None` if it has a mistake, which is reported already.
+    pub fn computed(name: Named, by: Option<ast::Expr>) -> DraftColumn {
+        let (data_type, from) = (DataType::Null, ColumnFrom::Value);
+        let computed = by.map(Box::new);
+        DraftColumn { name, data_type, nullable: true, from, computed, is_virtual: true }
+    }
+
+    fn is_of_value(&self) -> bool {
+        self.from == ColumnFrom::Value && self.computed.is_none()
+    }
 }
 
 impl DraftSource {
@@ -138,6 +155,9 @@ impl DraftSource {
         self.add_undeclared_columns(mistakes)?;
         let before = mistakes.len();
         self.check_names(mistakes);
+        self.plan_computed(mistakes);
+        let unknown_types = self.columns.iter().any(|column| column.data_type.is_null());
+        self.expect_event_time();
         for column in &self.columns {
             check_metadata_type(column, mistakes);
         }
@@ -149,7 +169,6 @@ impl DraftSource {
             .map(|column| Field::new(&column.name.text, column.data_type.clone(), column.nullable))
             .collect();
         let columns: Vec<Named> = self.columns.iter().map(|column| column.name.clone()).collect();
-        let unknown_types = fields.iter().any(|field| field.data_type().is_null());
         let source = Source {
             topic: self.topic.unwrap_or_else(|| self.name.text.clone()),
             name: self.name.text,
@@ -179,7 +198,7 @@ impl DraftSource {
     /// Where no column of the value is declared, its format may know which there are.
     fn add_undeclared_columns(&mut self, mistakes: &mut Vec<Diagnostic>) -> Option<()> {
         let name = &self.name;
-        if self.columns.iter().any(|column| column.from == ColumnFrom::Value) {
+        if self.columns.iter().any(DraftColumn::is_of_value) {
             return Some(());
         }
         let own = match &self.format {
@@ -205,6 +224,7 @@ impl DraftSource {
             data_type: DataType::Utf8,
             nullable: true,
             from: ColumnFrom::Value,
+            computed: None,
             is_virtual: false,
         });
         Some(())
@@ -227,9 +247,46 @@ impl DraftSource {
             data_type: field.data_type().clone(),
             nullable: field.is_nullable(),
             from: ColumnFrom::Value,
+            computed: None,
             is_virtual: false,
         }));
         Some(())
+    }
+
+    /// What computed columns come from, and their types.
+    fn plan_computed(&mut self, mistakes: &mut Vec<Diagnostic>) {
+        let known = |column: &DraftColumn| Known {
+            name: column.name.text.clone(),
+            data_type: column.data_type.clone(),
+            is: if column.computed.is_some() { Is::NotYet } else { Is::Held },
+        };
+        let mut all: Vec<Known> = self.columns.iter().map(known).collect();
+        // The types of those to come are not known, and that is no mistake of theirs.
+        for to_come in all.iter_mut().filter(|of| matches!(of.is, Is::NotYet)) {
+            to_come.data_type = DataType::Boolean;
+        }
+        for (at, column) in self.columns.iter_mut().enumerate() {
+            let Some(by) = &column.computed else { continue };
+            let Named { text: name, span } = &column.name;
+            let place = Place { file: &span.file, query: span.clone() };
+            let planned = computed::plan(name, by, &all, &place, mistakes);
+            all[at].data_type = DataType::Null;
+            all[at].is = Is::Held;
+            if let Some((expr, data_type)) = planned {
+                column.data_type = data_type.clone();
+                column.from = ColumnFrom::Computed(Arc::new(expr.clone()));
+                (all[at].data_type, all[at].is) = (data_type, Is::Computed(expr));
+            }
+        }
+    }
+
+    /// Where the type of the event time has a mistake, no others follow from that.
+    fn expect_event_time(&mut self) {
+        let Some(name) = &self.event_time else { return };
+        let named = self.columns.iter_mut().filter(|column| column.name.text == name.text);
+        for column in named.filter(|column| column.data_type.is_null()) {
+            column.data_type = DataType::Timestamp(TimeUnit::Millisecond, None);
+        }
     }
 
     fn check_names(&self, mistakes: &mut Vec<Diagnostic>) {
@@ -285,7 +342,16 @@ impl DraftSource {
                     let diagnostic = Diagnostic::error(message, self.name.span.clone());
                     mistakes.push(diagnostic.help("on_error = \"skip\" leaves such records out"));
                 }
-                let key = names.iter().filter_map(|name| self.column(name, mistakes)).collect();
+                let key: Vec<usize> =
+                    names.iter().filter_map(|name| self.column(name, mistakes)).collect();
+                for (name, &at) in names.iter().zip(&key) {
+                    if self.columns[at].computed.is_some() {
+                        let message =
+                            format!("the key '{}' is computed, and records have none", name.text);
+                        let help = "name columns that records hold as the key";
+                        mistakes.push(Diagnostic::error(message, name.span.clone()).help(help));
+                    }
+                }
                 SourceKind::Table { key }
             }
         }
@@ -316,7 +382,8 @@ fn format_mistake(
 
 fn check_metadata_type(column: &DraftColumn, mistakes: &mut Vec<Diagnostic>) {
     let (fits, expected) = match (&column.from, &column.data_type) {
-        (_, DataType::Null) | (ColumnFrom::Value | ColumnFrom::Key, _) => return,
+        (_, DataType::Null)
+        | (ColumnFrom::Value | ColumnFrom::Key | ColumnFrom::Computed(_), _) => return,
         (ColumnFrom::Timestamp, found) => {
             (matches!(found, DataType::Timestamp(..)), "timestamp or timestamptz")
         }
@@ -375,6 +442,7 @@ fn metadata_name(from: &ColumnFrom) -> String {
         ColumnFrom::Offset => "offset",
         ColumnFrom::Headers => "headers",
         ColumnFrom::Header(name) => return format!("header '{name}'"),
+        ColumnFrom::Computed(_) => "columns",
     };
     name.to_owned()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use datafusion_expr::LogicalPlan;
+use datafusion_expr::{Expr, LogicalPlan};
 
 use super::cases::Case;
 use super::diagnostic::Span;
@@ -118,6 +118,8 @@ pub enum ColumnFrom {
     Headers,
     /// The last header of this name: Utf8 or Binary; NULL if there is none.
     Header(Arc<str>),
+    /// No part of the record: an expression over columns that are, by their names.
+    Computed(Arc<Expr>),
 }
 
 /// How a record's value becomes columns, and rows become values.

@@ -4,6 +4,7 @@
 //! CREATE TABLE t (…) WITH (…)      a source where queries read it, a sink where they write it
 //! CREATE VIEW v AS SELECT …
 //! INSERT INTO t SELECT … [EMIT ON WINDOW CLOSE | EMIT FINAL]
+//! EXECUTE STATEMENT SET BEGIN INSERT …; INSERT …; END        the same as the INSERTs alone
 //! CREATE [SOURCE | SINK] CONNECTOR c WITH (…)
 //! SET 'key' = 'value'
 //! ```
@@ -11,15 +12,16 @@
 //! Statements are told apart by their semicolons before any is parsed, so that a mistake in one
 //! does not hide those of the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion_sql::sqlparser::ast;
+use datafusion_sql::sqlparser::ast::{self, visit_relations};
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::Cursor;
-use super::diagnostic::{Diagnostic, SourceFile, Span};
+use super::diagnostic::{Diagnostic, Severity, SourceFile, Span};
 use super::draft::{Draft, DraftEmit, DraftQuery, DraftSelect, DraftView, Explain, Named};
 use super::duration::{check_state_ttl, parse_duration};
 use super::model::{
@@ -32,7 +34,7 @@ use super::tokens::{Offsets, Text, check_length, file_span, lex};
 use super::toml_file::BATCH_ROWS_LIMIT;
 
 pub(crate) fn read(file: &Arc<SourceFile>, mistakes: &mut Vec<Diagnostic>) -> Draft {
-    read_statements(file, None, mistakes).0
+    read_statements(file, false, mistakes).0
 }
 
 /// Statements to be answered at once, and the tables and views that they declare.
@@ -40,12 +42,12 @@ pub(crate) fn read_script(
     file: &Arc<SourceFile>,
     mistakes: &mut Vec<Diagnostic>,
 ) -> (Draft, Vec<DraftSelect>) {
-    read_statements(file, Some(Vec::new()), mistakes)
+    read_statements(file, true, mistakes)
 }
 
 fn read_statements(
     file: &Arc<SourceFile>,
-    selects: Option<Vec<DraftSelect>>,
+    is_script: bool,
     mistakes: &mut Vec<Diagnostic>,
 ) -> (Draft, Vec<DraftSelect>) {
     let text = Text { file, sql: &file.text, offsets: Offsets::From(0) };
@@ -60,15 +62,19 @@ fn read_statements(
         views: Vec::new(),
         inserts: Vec::new(),
         broken: Vec::new(),
-        selects,
+        is_script,
+        selects: Vec::new(),
+        set: None,
         mistakes,
     };
     for statement in tokens.split(|token| token.token == Token::SemiColon) {
+        let statement = reader.within_set(file, statement);
         if let (Some(first), Some(last)) = (statement.first(), statement.last()) {
             reader.read_statement(file, statement, statement_span(file, first, last));
         }
     }
-    let selects = reader.selects.take().unwrap_or_default();
+    reader.check_set_is_ended();
+    let selects = std::mem::take(&mut reader.selects);
     (reader.finish(file), selects)
 }
 
@@ -87,8 +93,12 @@ struct FileReader<'m> {
     inserts: Vec<Insert>,
     /// Tables and views that cannot be used, their mistakes being reported.
     broken: Vec<String>,
-    /// Queries to be answered at once; `None` where a query has to write somewhere.
-    selects: Option<Vec<DraftSelect>>,
+    /// Queries are answered at once; else they have to write somewhere.
+    is_script: bool,
+    /// Those to be answered at once.
+    selects: Vec<DraftSelect>,
+    /// Where the statement set begins that we are in.
+    set: Option<Span>,
     mistakes: &'m mut Vec<Diagnostic>,
 }
 
@@ -113,14 +123,67 @@ const SETTINGS: [&str; 8] = [
 const STATEMENTS: [&str; 5] =
     ["CREATE TABLE", "CREATE VIEW", "CREATE CONNECTOR", "INSERT INTO", "SET"];
 
+/// How a statement set begins, in Flink's spellings of then and now.
+const SET_BEGINS: [&[&str]; 3] = [
+    &["EXECUTE", "STATEMENT", "SET", "BEGIN"],
+    &["STATEMENT", "SET", "BEGIN"],
+    &["BEGIN", "STATEMENT", "SET"],
+];
+
 impl FileReader<'_> {
+    /// What is left of a statement without the words that begin or end a statement set: all of a
+    /// file's queries run together anyway.
+    fn within_set<'t>(
+        &mut self,
+        file: &'t Arc<SourceFile>,
+        tokens: &'t [TokenWithSpan],
+    ) -> &'t [TokenWithSpan] {
+        let end = tokens.last().and_then(|last| file_span(file, last.span));
+        let mut cursor = Cursor::new(file, tokens, end.map_or(0, |end| end.end));
+        if self.is_script {
+            return tokens;
+        }
+        let span = cursor.span();
+        if SET_BEGINS.iter().any(|words| cursor.eat_words(words)) {
+            if self.set.replace(span.clone()).is_some() {
+                let message = "a statement set begins within another";
+                self.mistakes.push(Diagnostic::error(message, span).help("end that first: END;"));
+            }
+        } else if cursor.is_at_word("END") && tokens.len() == 1 {
+            if self.set.take().is_none() {
+                let message = "no statement set ends here: none has begun";
+                let help = "such as EXECUTE STATEMENT SET BEGIN INSERT …; INSERT …; END;";
+                self.mistakes.push(Diagnostic::error(message, span).help(help));
+            }
+            return &[];
+        }
+        // Flink lets single ones be executed, too.
+        if cursor.is_at_word("EXECUTE") && cursor.nth_is_word(1, "INSERT") {
+            cursor.skip();
+        }
+        if self.set.is_some() && !cursor.is_at_end() && !cursor.is_at_word("INSERT") {
+            let message = "a statement set holds INSERT statements alone";
+            let help = "move this before it, or end it before this: END;";
+            self.mistakes.push(Diagnostic::error(message, cursor.span()).help(help));
+        }
+        cursor.rest()
+    }
+
+    fn check_set_is_ended(&mut self) {
+        if let Some(span) = self.set.take() {
+            let message = "this statement set is never ended";
+            let help = "END; after its last statement and a semicolon";
+            self.mistakes.push(Diagnostic::error(message, span).help(help));
+        }
+    }
+
     fn read_statement(&mut self, file: &Arc<SourceFile>, tokens: &[TokenWithSpan], span: Span) {
         if let Err(mistake) = check_length(file, tokens) {
             self.mistakes.push(mistake);
             return;
         }
         let mut cursor = Cursor::new(file, tokens, span.end);
-        let read = if self.selects.is_some() && !cursor.is_at_word("CREATE") {
+        let read = if self.is_script && !cursor.is_at_word("CREATE") {
             self.read_select(&mut cursor, span)
         } else if cursor.eat_words(&["CREATE"]) {
             self.read_create(&mut cursor, span)
@@ -154,8 +217,7 @@ impl FileReader<'_> {
         let to = emit.unwrap_or(cursor.token_count());
         let query = cursor.parse_to(to, |parser| parser.parse_query())?;
         let emit = emit.map(|_| read_emit(cursor)).transpose()?;
-        let selects = self.selects.get_or_insert_default();
-        selects.push(DraftSelect { query, explain, emit, span });
+        self.selects.push(DraftSelect { query, explain, emit, span });
         Ok(())
     }
 
@@ -337,13 +399,35 @@ impl FileReader<'_> {
         Ok(())
     }
 
+    /// What views and queries name in FROM.
+    fn read_names(&self) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        let views = self.views.iter().map(|view| &view.query);
+        for query in views.chain(self.inserts.iter().filter_map(|insert| insert.query.as_ref())) {
+            let _ = visit_relations(query.as_ref(), |name| {
+                let parts = name.0.iter().filter_map(|part| part.as_ident());
+                let parts: Vec<&str> = parts.map(|part| part.value.as_str()).collect();
+                names.insert(parts.join("."));
+                ControlFlow::<()>::Continue(())
+            });
+        }
+        names
+    }
+
     fn finish(mut self, file: &Arc<SourceFile>) -> Draft {
         let written = |name: &str| self.inserts.iter().any(|insert| insert.table.text == name);
+        let read = self.read_names();
+        let is_script = self.is_script;
         let mut sources = Vec::new();
         let mut sinks = BTreeMap::new();
         for table in self.tables {
             let name = table.name.text.clone();
             let is_sink = written(&name);
+            if !is_sink && !is_script && table.lacks_columns() {
+                self.mistakes.push(nothing_known(&table.name, read.contains(&name)));
+                self.broken.push(name);
+                continue;
+            }
             let (source, sink) = table.finish(is_sink, self.mistakes);
             match source {
                 Some(source) => sources.push(Arc::new(source)),
@@ -387,6 +471,20 @@ impl FileReader<'_> {
             cases: Vec::new(),
         }
     }
+}
+
+/// A table without columns that no query writes.
+fn nothing_known(table: &Named, is_read: bool) -> Diagnostic {
+    let Named { text: name, span } = table;
+    if is_read {
+        let message = format!("table '{name}' has no columns, and no query writes it");
+        let help = "name the columns and their types: CREATE TABLE name (id BIGINT, …)";
+        return Diagnostic::error(message, span.clone()).help(help);
+    }
+    let message = format!("nothing reads or writes table '{name}', which has no columns");
+    let mistake = Diagnostic::error(message, span.clone());
+    let help = "write it by INSERT INTO, or leave it out";
+    Diagnostic { severity: Severity::Warning, ..mistake }.help(help)
 }
 
 /// A statement that neither asks nor declares.

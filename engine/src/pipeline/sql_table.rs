@@ -49,7 +49,9 @@ pub(crate) fn read_table(
         options: Vec::new(),
         span,
     };
-    if !cursor.is_at_word("WITH") && !cursor.is_at_end() {
+    let has_columns =
+        !cursor.is_at_end() && !["WITH", "COMMENT"].iter().any(|word| cursor.is_at_word(word));
+    if has_columns {
         let mut list = cursor.parenthesised("columns")?;
         while !list.is_at_end() {
             match table.read_element(&mut list, mistakes) {
@@ -65,6 +67,7 @@ pub(crate) fn read_table(
             }
         }
     }
+    eat_comment(cursor)?;
     if cursor.eat_words(&["WITH"]) {
         table.options = read_options(cursor, mistakes)?;
     }
@@ -111,20 +114,6 @@ fn read_option(list: &mut Cursor<'_>) -> Result<(Named, Named), Diagnostic> {
     Ok((key, Named { text, span }))
 }
 
-/// Columns are what records hold: what is made of them is computed by queries.
-fn computed(name: &Named) -> Diagnostic {
-    let message =
-        format!("column '{}' is computed, and a table has what its records hold", name.text);
-    let help = "compute it in a view or a query; a count of ms since 1970 is a TIMESTAMP(3) as it \
-                comes, and can be the event time";
-    Diagnostic::error(message, name.span.clone()).help(help)
-}
-
-/// What such a column mostly is, so that nothing else is said of it.
-fn time_type() -> DataType {
-    DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, None)
-}
-
 impl TableStatement {
     fn read_element(
         &mut self,
@@ -140,18 +129,27 @@ impl TableStatement {
             self.watermark = Some(watermark);
             return Ok(());
         }
+        if list.is_at_word("CONSTRAINT") && list.nth_is_word(2, "PRIMARY") {
+            list.skip();
+            list.skip();
+        }
         if list.eat_words(&["PRIMARY", "KEY"]) {
-            let mut names = list.parenthesised("columns")?;
-            let mut key = vec![names.name("a column")?];
-            while names.eat(&Token::Comma) {
-                key.push(names.name("a column")?);
-            }
-            names.expect_end()?;
-            list.eat_words(&["NOT", "ENFORCED"]);
-            self.key = Some(key);
-            return Ok(());
+            return self.read_key(list);
         }
         self.read_column(list, mistakes)
+    }
+
+    /// What follows PRIMARY KEY.
+    fn read_key(&mut self, list: &mut Cursor<'_>) -> Result<(), Diagnostic> {
+        let mut names = list.parenthesised("columns")?;
+        let mut key = vec![names.name("a column")?];
+        while names.eat(&Token::Comma) {
+            key.push(names.name("a column")?);
+        }
+        names.expect_end()?;
+        list.eat_words(&["NOT", "ENFORCED"]);
+        self.key = Some(key);
+        Ok(())
     }
 
     fn read_column(
@@ -160,12 +158,10 @@ impl TableStatement {
         mistakes: &mut Vec<Diagnostic>,
     ) -> Result<(), Diagnostic> {
         let name = list.name("a column's name")?;
-        if list.is_at_word("AS") {
-            let mistake = computed(&name);
-            let (data_type, from) = (time_type(), ColumnFrom::Value);
-            let column = DraftColumn { name, data_type, nullable: true, from, is_virtual: false };
-            self.columns.push(column);
-            return Err(mistake);
+        if list.eat_words(&["AS"]) {
+            let by = list.parse_prefix(|parser| parser.parse_expr());
+            self.columns.push(DraftColumn::computed(name, by.as_ref().ok().cloned()));
+            return by.and_then(|_| eat_comment(list));
         }
         let type_span = list.span();
         let data_type = match list.parse_prefix(type_syntax) {
@@ -180,7 +176,9 @@ impl TableStatement {
             }
         };
         let from = ColumnFrom::Value;
-        let mut column = DraftColumn { name, data_type, nullable: true, from, is_virtual: false };
+        let (computed, is_virtual) = (None, false);
+        let mut column =
+            DraftColumn { name, data_type, nullable: true, from, computed, is_virtual };
         let read = self.read_column_rest(&mut column, list, mistakes);
         self.columns.push(column);
         read
@@ -215,9 +213,19 @@ impl TableStatement {
                 list.eat_words(&["NOT", "ENFORCED"]);
                 self.key = Some(vec![column.name.clone()]);
             } else if !list.eat_words(&["NULL"]) {
-                return Ok(());
+                return eat_comment(list);
             }
         }
+    }
+
+    /// Whether nothing says which columns there are.
+    pub fn lacks_columns(&self) -> bool {
+        let mut formats = self
+            .options
+            .iter()
+            .filter(|(key, _)| matches!(key.text.as_str(), "format" | "value.format"));
+        let is_of_fields = |format: &str| matches!(format, "json" | "csv" | "debezium-json");
+        self.columns.is_empty() && formats.all(|(_, format)| is_of_fields(&format.text))
     }
 
     /// The source that it is, and the sink if queries write it.
@@ -278,6 +286,10 @@ impl TableStatement {
         let Some(fields) = options.get("key.fields") else { return };
         for name in fields.text.split([';', ',']).map(str::trim) {
             match self.columns.iter_mut().find(|column| column.name.text == name) {
+                Some(column) if column.computed.is_some() => {
+                    let message = format!("column '{name}' is computed: records have it nowhere");
+                    mistakes.push(Diagnostic::error(message, fields.span.clone()));
+                }
                 Some(column) => column.from = ColumnFrom::Key,
                 None => {
                     let message = format!("table '{}' has no column '{name}'", self.name.text);
@@ -288,6 +300,14 @@ impl TableStatement {
             }
         }
     }
+}
+
+/// What is said to people.
+fn eat_comment(cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {
+    if cursor.eat_words(&["COMMENT"]) {
+        cursor.value("a comment")?;
+    }
+    Ok(())
 }
 
 /// What a query gives to a table: fields of the value and the key, and metadata that can be
@@ -307,7 +327,7 @@ fn take_written_columns(sink: &mut DraftSink, columns: &[DraftColumn]) {
             }
             ColumnFrom::Header(name) => sink.headers.push((name.to_string(), column.name.clone())),
             ColumnFrom::Timestamp | ColumnFrom::Topic => continue,
-            ColumnFrom::Partition | ColumnFrom::Offset => continue,
+            ColumnFrom::Partition | ColumnFrom::Offset | ColumnFrom::Computed(_) => continue,
         }
         sink.columns.push((column.name.clone(), column.data_type.clone()));
     }

@@ -558,3 +558,38 @@ fn values_may_come_from_the_environment_and_files_from_elsewhere() {
         broken.toml [queries] unknown key 'queries' in an included file"#]]
     .assert_eq(&said.collect::<Vec<_>>().join("\n"));
 }
+
+#[test]
+fn a_statement_set_is_its_inserts() {
+    let declared = "CREATE TABLE t (a INT); CREATE TABLE x; CREATE TABLE y;\n";
+    let names = |statements: &str| {
+        let text = format!("{declared}{statements}");
+        let (pipeline, _) = load_text(PathBuf::from("set.sql"), text).unwrap();
+        pipeline.queries.iter().map(|query| query.name.clone()).collect::<Vec<_>>()
+    };
+    for statements in [
+        "EXECUTE STATEMENT SET BEGIN INSERT INTO x SELECT a FROM t; \
+         INSERT INTO y SELECT a + 1 AS b FROM t; END;",
+        "BEGIN STATEMENT SET; INSERT INTO x SELECT a FROM t; INSERT INTO y SELECT a FROM t; END",
+        "execute statement set\nbegin\n insert into x SELECT a FROM t;\nend;\n\
+         EXECUTE INSERT INTO y SELECT CASE WHEN a > 0 THEN a END AS b FROM t;",
+    ] {
+        assert_eq!(names(statements), ["x", "y"], "{statements}");
+    }
+    check_mistakes(
+        "set.sql",
+        &format!(
+            "{declared}END;
+             BEGIN STATEMENT SET; CREATE TABLE z; INSERT INTO x SELECT b FROM t;
+             EXECUTE STATEMENT SET BEGIN INSERT INTO y SELECT a FROM t;"
+        ),
+        expect![[r#"
+            2:1 [END] no statement set ends here: none has begun | help: such as EXECUTE STATEMENT SET BEGIN INSERT …; INSERT …; END;
+            3:35 [CREATE] a statement set holds INSERT statements alone | help: move this before it, or end it before this: END;
+            3:48 [z] nothing reads or writes table 'z', which has no columns | help: write it by INSERT INTO, or leave it out
+            3:72 [b] there is no column 'b' here | no such column | help: there is 'a'
+            4:14 [EXECUTE] a statement set begins within another | help: end that first: END;
+            4:14 [EXECUTE] this statement set is never ended | help: END; after its last statement and a semicolon
+        "#]],
+    );
+}

@@ -21,6 +21,7 @@ use super::model::{
 };
 use super::names::{check_pipeline, check_topic, name_of_file};
 use super::reader::{Mistakes, StringValue, Table, Value};
+use super::tokens::parse_expr;
 use super::toml_query::QueryReader;
 use super::variables;
 use crate::plan::types::parse_type;
@@ -402,6 +403,9 @@ fn read_column(name: Named, value: &Value<'_>, mistakes: &mut Mistakes) -> Draft
     let (data_type, from) = match value.value {
         DeValue::Table(_) => match value.table(mistakes) {
             Some(mut table) => {
+                if table.has("as") {
+                    return read_computed(name, table, mistakes);
+                }
                 let data_type = table.require("type", mistakes);
                 let from = table.get("from").and_then(|from| read_from(&from, mistakes));
                 table.finish(mistakes);
@@ -417,7 +421,22 @@ fn read_column(name: Named, value: &Value<'_>, mistakes: &mut Mistakes) -> Draft
     });
     let (data_type, nullable) = read.unwrap_or((DataType::Null, true));
     let from = from.unwrap_or(ColumnFrom::Value);
-    DraftColumn { name, data_type, nullable, from, is_virtual: false }
+    DraftColumn { name, data_type, nullable, from, computed: None, is_virtual: false }
+}
+
+/// `{ as = "price * quantity" }`.
+fn read_computed(name: Named, mut table: Table<'_>, mistakes: &mut Mistakes) -> DraftColumn {
+    let by = table.get("as").and_then(|value| value.string(mistakes));
+    let by = by.and_then(|by| parse_expr(by.sql()).map_err(|mistake| mistakes.push(mistake)).ok());
+    for key in ["type", "from"] {
+        if let Some(given) = table.get(key) {
+            let message = format!("column '{}' is computed: it has no '{key}'", name.text);
+            let help = "its type is that of the expression: CAST(… AS type) gives it another";
+            mistakes.push(Diagnostic::error(message, mistakes.span(&given.range)).help(help));
+        }
+    }
+    table.finish(mistakes);
+    DraftColumn::computed(name, by)
 }
 
 fn read_from(value: &Value<'_>, mistakes: &mut Mistakes) -> Option<ColumnFrom> {

@@ -87,6 +87,15 @@ impl VisitorMut for Joins<'_> {
         }
         ControlFlow::Continue(())
     }
+
+    fn pre_visit_table_factor(&mut self, relation: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::NestedJoin { table_with_joins, .. } = relation {
+            for join in &mut table_with_joins.joins {
+                let _ = rewrite_join(join, self.catalog);
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 fn rewrite_join(join: &mut Join, catalog: &Catalog) -> Option<()> {

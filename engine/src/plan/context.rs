@@ -16,8 +16,9 @@ use datafusion_expr::{
 };
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 
+use super::unnest_tables::UnnestTables;
 use super::window_tables::WindowTables;
-use super::{as_of, first_within, json, windows};
+use super::{as_of, first_within, json, times, windows};
 use crate::pipeline::Source;
 
 /// A source as the leaf of a plan.
@@ -67,7 +68,7 @@ impl Catalog {
             tables: BTreeMap::new(),
             also: Vec::new(),
             options: options(),
-            relation_planners: vec![Arc::new(WindowTables)],
+            relation_planners: vec![Arc::new(WindowTables), Arc::new(UnnestTables)],
             expr_planners: expr_planners(),
         }
     }
@@ -164,7 +165,8 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
     let built_in = datafusion_functions::all_default_functions()
         .into_iter()
         .chain(datafusion_functions_nested::all_default_nested_functions());
-    let ours = windows::functions().chain(json::functions()).chain([as_of::function()]);
+    let ours = windows::functions().chain(json::functions());
+    let ours = ours.chain([as_of::function(), times::function()]);
     for function in built_in.chain(ours) {
         for name in std::iter::once(function.name()).chain(all(function.aliases())) {
             scalar.insert(name.to_owned(), Arc::clone(&function));

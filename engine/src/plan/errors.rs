@@ -64,6 +64,11 @@ pub(crate) fn diagnostic(
     diagnostic
 }
 
+/// Whether two columns that are selected have the same name.
+pub(crate) fn is_of_names(error: &DataFusionError) -> bool {
+    error.to_string().contains("unique expression names")
+}
+
 /// What the planner finds odd but plans.
 pub(crate) fn warning(said: &datafusion_common::Diagnostic, place: &Place<'_>) -> Diagnostic {
     let span = said.span.and_then(|span| file_span(place.file, sql_span_of(span)));

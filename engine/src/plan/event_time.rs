@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use datafusion_common::Column;
 use datafusion_expr::{Aggregate, Expr, LogicalPlan};
-use datafusion_sql::sqlparser::ast::{Query, Spanned, TableFactor, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{Query, Select, Spanned, TableFactor, Visit, Visitor};
 
 use super::context::SourceTable;
 use super::streamable::Place;
 use super::windows::{GroupWindow, trace, window_times};
+use crate::describe::Words;
 use crate::pipeline::{Source, Span};
 
 /// Message and help if a source's rows are put into windows by another time than their own.
@@ -25,7 +26,7 @@ pub(crate) fn check(aggregate: &Aggregate, window: &GroupWindow) -> Option<(Stri
 fn check_column(time: &Expr, input: &LogicalPlan) -> Option<(String, String)> {
     let traced = trace(time, input);
     let Expr::Column(column) = &traced.expr else {
-        return Some(not_event_time(&time.human_display().to_string()));
+        return Some(not_event_time(&Words::new(input).expr(time)));
     };
     match traced.input {
         LogicalPlan::TableScan(scan) => {
@@ -72,7 +73,7 @@ fn not_event_time(time: &str) -> (String, String) {
     )
 }
 
-/// Where the query's only window stands.
+/// Where the query's only window stands: in FROM, or in GROUP BY.
 pub(crate) fn window_span(query: &Query, place: &Place<'_>) -> Option<Span> {
     struct Windows(Vec<datafusion_sql::sqlparser::tokenizer::Span>);
     impl Visitor for Windows {
@@ -81,6 +82,10 @@ pub(crate) fn window_span(query: &Query, place: &Place<'_>) -> Option<Span> {
             if super::window_tables::WindowCall::of(relation).is_some() {
                 self.0.push(relation.span());
             }
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            self.0.extend(super::group_windows::call_span(select));
             ControlFlow::Continue(())
         }
     }

@@ -13,14 +13,16 @@ use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArguments,
-    GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, Spanned, TableAlias, TableFactor,
-    TableFunctionArgs, VisitMut, VisitorMut,
+    GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Spanned, TableAlias,
+    TableFactor, TableFunctionArgs, VisitMut, VisitorMut,
 };
+use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
 use super::context::Catalog;
 use super::window_tables::{PARTITION_BY, WINDOW_END, WINDOW_START, named_table};
 use super::windows::Kind;
+use crate::pipeline::tokens::DIALECT;
 
 pub(crate) fn rewrite(query: &Query, catalog: &Catalog) -> Query {
     let mut query = query.clone();
@@ -98,6 +100,15 @@ fn rewrite_select(select: &mut Select, catalog: &Catalog) -> Option<()> {
     Some(())
 }
 
+/// Where a window stands in GROUP BY.
+pub(crate) fn call_span(select: &Select) -> Option<SqlSpan> {
+    let GroupByExpr::Expressions(grouped, _) = &select.group_by else { return None };
+    let window = |expr: &Expr| {
+        SPELLINGS.iter().find_map(|spelling| Some(called(expr, spelling.window)?.span()))
+    };
+    grouped.iter().find_map(window)
+}
+
 /// What a group expression stands for, if it is the number or the name of something selected.
 fn selected(expr: &Expr, projection: &[SelectItem]) -> Expr {
     let of = |item: &SelectItem| match item {
@@ -143,10 +154,26 @@ fn plain_arguments(function: &Function) -> Option<Vec<Expr>> {
 
 /// The event-time column of a source that is read directly.
 fn event_time(relation: &TableFactor, catalog: &Catalog, span: SqlSpan) -> Option<Expr> {
+    if let TableFactor::NestedJoin { table_with_joins, .. } = relation {
+        return event_time(&table_with_joins.relation, catalog, span);
+    }
     let TableFactor::Table { name, args: None, .. } = relation else { return None };
     let source = catalog.source(&name.0.last()?.as_ident()?.value)?;
     let column = &source.columns[source.event_time_column()?];
     Some(Expr::Identifier(Ident::with_span(span, column.name.clone())))
+}
+
+/// `SELECT * FROM relation`.
+fn all_of(relation: &TableFactor) -> Option<Query> {
+    let mut parser = Parser::new(&DIALECT).try_with_sql("SELECT * FROM t").ok()?;
+    let mut query = *parser.parse_query().ok()?;
+    let SetExpr::Select(select) = query.body.as_mut() else { return None };
+    let mut relation = relation.clone();
+    if let TableFactor::NestedJoin { alias, .. } = &mut relation {
+        *alias = None;
+    }
+    select.from.first_mut()?.relation = relation;
+    Some(query)
 }
 
 /// A window as FROM has it.
@@ -169,6 +196,9 @@ impl Window {
             }
             TableFactor::Derived { lateral: false, subquery, alias, .. } => {
                 (Expr::Subquery(subquery.clone()), alias)
+            }
+            TableFactor::NestedJoin { alias, .. } => {
+                (Expr::Subquery(Box::new(all_of(relation)?)), alias)
             }
             _ => return None,
         };

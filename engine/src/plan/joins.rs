@@ -9,10 +9,11 @@ use datafusion_common::ScalarValue;
 use datafusion_expr::expr::{Between, BinaryExpr, Cast};
 use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan, Operator, TableScan};
-use datafusion_sql::sqlparser::ast::{Query, Select, Spanned, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{self, Query, Select, Spanned, Visit, Visitor};
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
 use super::streamable::Place;
+use super::unnest_tables::is_lists;
 use super::windows::{Bound, Shape, Traced, fixed_length_ns, trace, window_bound};
 use crate::pipeline::{Source, Span};
 
@@ -242,9 +243,9 @@ fn event_after_bound_ms(bound: Bound, shape: Shape, aggregated: bool) -> Option<
 pub(crate) fn join_span(query: &Query, place: &Place<'_>) -> Span {
     let mut relations = Relations::default();
     let _ = query.visit(&mut relations);
-    match relations.joined.as_slice() {
+    match (relations.joined.as_slice(), relations.subqueries.as_slice()) {
         // A place is named only where there is no doubt.
-        [only] => place.at(*only),
+        ([only], _) | ([], [only]) => place.at(*only),
         _ => place.query.clone(),
     }
 }
@@ -253,16 +254,29 @@ pub(crate) fn join_span(query: &Query, place: &Place<'_>) -> Span {
 #[derive(Default)]
 struct Relations {
     joined: Vec<SqlSpan>,
+    /// Within expressions: these are joins, too.
+    subqueries: Vec<SqlSpan>,
 }
 
 impl Visitor for Relations {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-        let joins = select.from.iter().flat_map(|from| &from.joins);
-        self.joined.extend(joins.map(|join| join.relation.span()));
-        let listed = select.from.iter().skip(1);
-        self.joined.extend(listed.map(|from| from.relation.span()));
+        let joins = select.from.iter().flat_map(|from| &from.joins).map(|join| &join.relation);
+        let listed = select.from.iter().skip(1).map(|from| &from.relation);
+        // Lists are of the row beside them.
+        let joined = joins.chain(listed).filter(|relation| !is_lists(relation));
+        self.joined.extend(joined.map(Spanned::span));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+        if let ast::Expr::Subquery(subquery)
+        | ast::Expr::InSubquery { subquery, .. }
+        | ast::Expr::Exists { subquery, .. } = expr
+        {
+            self.subqueries.push(subquery.span());
+        }
         ControlFlow::Continue(())
     }
 }

@@ -170,8 +170,14 @@ impl Planning<'_> {
         mistakes.append(&mut probe.mistakes);
         // What no part shows, and nothing refused above explains, is a mistake of the whole.
         if !explained && mistakes.len() == before {
+            let twice = streamable::selected_twice(query);
             let around = Some(place.query.clone());
-            mistakes.push(errors::diagnostic(&error, place.file, around, catalog));
+            let mut mistake = errors::diagnostic(&error, place.file, around, catalog);
+            if let (true, Some((name, span))) = (errors::is_of_names(&error), twice) {
+                mistake.message = format!("two columns that are selected are called '{name}'");
+                mistake.span = Some(place.at(span));
+            }
+            mistakes.push(mistake);
         }
         None
     }
@@ -318,8 +324,13 @@ pub(crate) fn sources_of(plan: &LogicalPlan) -> Vec<Arc<Source>> {
 
 /// What the topology says of a plan that cannot run.
 fn refused(error: TopologyError, query: &ast::Query, place: &Place<'_>) -> Diagnostic {
+    let what = match &error {
+        TopologyError::Unsupported { what, .. } => what,
+        TopologyError::Expression { reason, .. } => reason,
+        _ => "",
+    };
     // Where rows are looked at beside others, that is mostly what cannot be done.
-    let at = streamable::over_span(query, place).unwrap_or(place.query.clone());
+    let at = streamable::span_of(what, query, place).unwrap_or(place.query.clone());
     match error {
         TopologyError::Unsupported { what, reason, help, .. } => {
             Diagnostic::error(format!("{what} cannot run as a stream: {reason}"), at).help(help)

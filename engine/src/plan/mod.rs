@@ -10,12 +10,13 @@
 //!
 //! - [`lower`]: the way from draft to pipeline; [`order`]: queries after those they read from;
 //! - [`context`]: sources, views and functions by name; [`types`]: SQL types;
+//!   [`computed`]: columns that are computed of those beside them;
 //! - [`window_tables`]: `TUMBLE(…)`, `HOP(…)`, `CUMULATE(…)` and `SESSION(…)` in FROM;
 //!   [`group_windows`]: `GROUP BY tumble(…)`; [`windows`]: their scalar functions, and which window
 //!   an aggregate groups by; [`event_time`]: whether that goes by the event time of its source;
 //! - [`joins`]: how near in time the rows of two streams must be to meet; [`as_of`]: tables as they
 //!   were at a time;
-//! - [`json`]: JSON in text columns, by path;
+//! - [`json`]: JSON in text columns, by path; [`times`]: Flink's points in time;
 //! - [`first_within`]: a window function of ours, for rows without their doubles;
 //! - [`unnest_tables`]: `UNNEST(…)` in FROM; [`quantified`]: `= ANY (SELECT …)`;
 //!   [`nth_value`]: the nth of rows that are sorted;
@@ -31,6 +32,7 @@
 //! means to a batch engine what it means here.
 
 pub(crate) mod as_of;
+pub(crate) mod computed;
 pub(crate) mod context;
 mod errors;
 mod event_time;
@@ -49,9 +51,10 @@ mod probe;
 mod push_down_filter;
 mod quantified;
 pub(crate) mod streamable;
+pub mod times;
 pub(crate) mod types;
 pub(crate) mod unique_key;
-mod unnest_tables;
+pub mod unnest_tables;
 pub mod window_tables;
 pub mod windows;
 

@@ -24,6 +24,7 @@ use datafusion_sql::sqlparser::ast::{
 use super::context::Catalog;
 use super::errors;
 use super::streamable::Place;
+use super::unnest_tables::UnnestCall;
 use super::window_tables::{WINDOW_END, WINDOW_START, WindowCall};
 use crate::pipeline::Diagnostic;
 
@@ -156,6 +157,10 @@ impl<'a> Probe<'a> {
             let columns = self.window(&call);
             return columns.map(|columns| aliased(columns, call.alias));
         }
+        if let Some(call) = UnnestCall::of(relation) {
+            let columns = self.unnest(&call);
+            return columns.map(|columns| aliased(columns, call.alias));
+        }
         match relation {
             TableFactor::Table { name, alias, args: None, .. } => {
                 let name_span = name.span();
@@ -246,6 +251,31 @@ impl<'a> Probe<'a> {
         Some(columns)
     }
 
+    /// The columns of the table beside which lists stand, and those of their elements.
+    fn unnest(&mut self, call: &UnnestCall<'_>) -> Option<Columns> {
+        let mut columns = self.relation(&call.before())?;
+        let schema = self.schema(&columns)?;
+        let types: Vec<DataType> =
+            call.lists().iter().map(|list| self.expr(list, &schema)).collect();
+        let outputs = call.outputs(&types).and_then(|outputs| Ok((outputs, call.kind()?)));
+        let (outputs, (_, condition)) = match outputs {
+            Ok(outputs) => outputs,
+            Err(error) => {
+                self.report(&error, call.span());
+                return None;
+            }
+        };
+        let qualifier = Some(call.qualifier());
+        columns.extend(outputs.into_iter().map(|output| {
+            (qualifier.clone(), Arc::new(Field::new(output.name, output.data_type, true)))
+        }));
+        if let Some(condition) = condition {
+            let schema = self.schema(&columns)?;
+            self.condition(condition, &schema);
+        }
+        Some(columns)
+    }
+
     fn item(
         &mut self,
         item: &SelectItem,
@@ -286,7 +316,7 @@ impl<'a> Probe<'a> {
     }
 
     /// The type of the expression; NULL's if it has a mistake.
-    fn expr(&mut self, expr: &ast::Expr, schema: &DFSchema) -> DataType {
+    pub fn expr(&mut self, expr: &ast::Expr, schema: &DFSchema) -> DataType {
         if let Ok(data_type) = self.type_of(expr, schema) {
             return data_type;
         }
@@ -297,7 +327,8 @@ impl<'a> Probe<'a> {
         DataType::Null
     }
 
-    fn plan(&self, expr: &ast::Expr, schema: &DFSchema) -> Result<Expr> {
+    /// The expression, its types made to agree.
+    pub fn plan(&self, expr: &ast::Expr, schema: &DFSchema) -> Result<Expr> {
         let planned = self.planner.sql_to_expr(expr.clone(), schema, &mut PlannerContext::new())?;
         Ok(planned.rewrite(&mut TypeCoercionRewriter::new(schema))?.data)
     }

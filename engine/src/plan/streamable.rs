@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion_sql::sqlparser::ast::{
-    Distinct, Expr, Function, GroupByExpr, LimitClause, Query, Select, SetExpr, SetOperator,
-    Spanned, TableFactor, Visit, Visitor,
+    Distinct, Expr, Function, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr,
+    SetOperator, Spanned, TableFactor, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
@@ -23,8 +23,9 @@ const EXPRESSION_DEPTH_MAX: usize = 100;
 const UNION_MAX: usize = 100;
 
 /// Functions whose value is the moment at which they are called.
-const CLOCKS: [&str; 8] = [
+const CLOCKS: [&str; 9] = [
     "now",
+    "proctime",
     "current_timestamp",
     "current_date",
     "current_time",
@@ -55,6 +56,39 @@ pub(crate) fn check_depth(query: &Query, place: &Place<'_>) -> Result<(), Diagno
             let help = "compute parts of it in a query or step before";
             Err(Diagnostic::error(message, place.at(span)).help(help))
         }
+    }
+}
+
+/// Refuses what cannot be computed of a row for a column of it.
+pub(crate) fn check_expr(expr: &Expr, place: &Place<'_>, mistakes: &mut Vec<Diagnostic>) {
+    let mut depth = Depth { depth: 0, too_deep: None };
+    let _ = expr.visit(&mut depth);
+    if let Some(span) = depth.too_deep {
+        let message = format!("an expression is nested more than {EXPRESSION_DEPTH_MAX} deep");
+        let help = "compute parts of it in columns before";
+        mistakes.push(Diagnostic::error(message, place.at(span)).help(help));
+        return;
+    }
+    let mut subquery = Subquery(None);
+    let _ = expr.visit(&mut subquery);
+    if let Some(span) = subquery.0 {
+        let message = "a column is computed of its row, not by a query";
+        let help = "join what it needs in a query over this table";
+        mistakes.push(Diagnostic::error(message, place.at(span)).help(help));
+        return;
+    }
+    let mut check = Check { place, mistakes };
+    let _ = expr.visit(&mut check);
+}
+
+struct Subquery(Option<SqlSpan>);
+
+impl Visitor for Subquery {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.0 = Some(query.span());
+        ControlFlow::Break(())
     }
 }
 
@@ -215,7 +249,14 @@ impl Check<'_> {
             || select.exclude.is_some();
         if foreign {
             let message = "a SELECT has FROM, WHERE, GROUP BY and HAVING, and no other clause";
-            self.refuse(select.span(), message, "leave the others out");
+            let sorted = select.sort_by.iter().map(Spanned::span);
+            let clauses = select.lateral_views.iter().map(|view| view.lateral_view.span());
+            let exprs = select.prewhere.iter().chain(&select.cluster_by);
+            let exprs = exprs.chain(&select.distribute_by).map(Spanned::span);
+            let into = select.into.iter().map(|into| into.name.span());
+            let mut spans = into.chain(clauses).chain(exprs).chain(sorted);
+            let span = spans.find(|span| *span != SqlSpan::empty());
+            self.refuse(span.unwrap_or(select.span()), message, "leave the others out");
         }
     }
 
@@ -308,25 +349,74 @@ fn ranked_instead(query: &Query) -> Option<String> {
     Some(format!("{what}: {select} QUALIFY ROW_NUMBER() OVER ({partition}{order}) <= {limit}"))
 }
 
-/// Where the query's only function over a window of rows stands.
-pub(crate) fn over_span(query: &Query, place: &Place<'_>) -> Option<Span> {
-    struct Calls(Vec<SqlSpan>);
-    impl Visitor for Calls {
+/// Where that stands which cannot run, if the query has one thing that it can be: DISTINCT ON, or a
+/// function over a window of rows, called so or the only one.
+pub(crate) fn span_of(what: &str, query: &Query, place: &Place<'_>) -> Option<Span> {
+    let mut found = Found::default();
+    let _ = query.visit(&mut found);
+    if what.starts_with("DISTINCT ON") {
+        return found.distinct.map(|span| place.at(span));
+    }
+    let what = what.to_ascii_lowercase();
+    let named = found.calls.iter().filter(|(name, _)| what.contains(name.as_str()));
+    match (named.collect::<Vec<_>>().as_slice(), found.calls.as_slice()) {
+        ([(_, only)], _) | (_, [(_, only)]) => Some(place.at(*only)),
+        _ => None,
+    }
+}
+
+#[derive(Default)]
+struct Found {
+    /// Functions over windows of rows, by their names.
+    calls: Vec<(String, SqlSpan)>,
+    /// The first key of DISTINCT ON.
+    distinct: Option<SqlSpan>,
+}
+
+impl Visitor for Found {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        if let Some(Distinct::On(keys)) = &select.distinct {
+            self.distinct = self.distinct.or(keys.first().map(Spanned::span));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && function.over.is_some()
+        {
+            let name = function.name.to_string().to_ascii_lowercase();
+            self.calls.push((name, function.span()));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The second of two columns of one SELECT that have the same name, and that.
+pub(crate) fn selected_twice(query: &Query) -> Option<(String, SqlSpan)> {
+    struct Names(Option<(String, SqlSpan)>);
+    impl Visitor for Names {
         type Break = ();
-        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            match expr {
-                Expr::Function(function) if function.over.is_some() => {
-                    self.0.push(function.span());
+        fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+            let mut names: Vec<&str> = Vec::new();
+            for item in &select.projection {
+                let (name, span) = match item {
+                    SelectItem::ExprWithAlias { alias, .. } => (alias.value.as_str(), alias.span),
+                    SelectItem::UnnamedExpr(Expr::Identifier(ident)) => (&*ident.value, ident.span),
+                    _ => continue,
+                };
+                if names.contains(&name) {
+                    self.0 = Some((name.to_owned(), span));
+                    return ControlFlow::Break(());
                 }
-                _ => {}
+                names.push(name);
             }
             ControlFlow::Continue(())
         }
     }
-    let mut calls = Calls(Vec::new());
-    let _ = query.visit(&mut calls);
-    match calls.0.as_slice() {
-        [only] => Some(place.at(*only)),
-        _ => None,
-    }
+    let mut names = Names(None);
+    let _ = query.visit(&mut names);
+    names.0
 }

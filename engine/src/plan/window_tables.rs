@@ -351,7 +351,7 @@ pub(crate) fn named_table(name: ObjectName) -> TableFactor {
     }
 }
 
-fn error(message: String, span: SqlSpan, help: Option<&str>) -> DataFusionError {
+pub(crate) fn error(message: String, span: SqlSpan, help: Option<&str>) -> DataFusionError {
     let span = datafusion_common::Span::try_from_sqlparser_span(span);
     let mut diagnostic = datafusion_common::Diagnostic::new_error(message.clone(), span);
     if let Some(help) = help {

@@ -18,9 +18,10 @@ use datafusion_expr::{Aggregate, Expr, LogicalPlan};
 mod functions;
 mod trace;
 
+use crate::describe::Words;
 pub use functions::functions;
 use functions::{Role, WindowFunction, function};
-pub(crate) use functions::{fixed_length_ns, unit_ns};
+pub(crate) use functions::{fixed_length_ns, is_list_of_windows, unit_ns};
 pub(crate) use trace::{Traced, trace};
 
 #[cfg(test)]
@@ -199,7 +200,7 @@ pub fn group_window(aggregate: &Aggregate) -> Result<Option<GroupWindow>, Window
         }
     }
     let Some(Traced { expr: Expr::Column(time), .. }) = call.times.first() else {
-        let time = call.times.first().map(|time| time.expr.human_display().to_string());
+        let time = call.times.first().map(|time| Words::new(time.input).expr(&time.expr));
         return Err(WindowError::TimeComputed(time.unwrap_or_default()));
     };
     let (shape, time) = (call.shape, time.clone());

@@ -13,7 +13,7 @@ use datafusion_physical_expr::expressions::Column;
 use super::{Input, Node, TableInput};
 use crate::operators::filter_project::{Stage, Step};
 use crate::operators::lookup_join::{LookupJoin, LookupKind};
-use crate::pipeline::Source;
+use crate::pipeline::{ColumnFrom, Source};
 
 /// Where rows come from, and what each of their columns is.
 #[derive(Clone, Debug)]
@@ -29,8 +29,13 @@ fn named(name: String) -> Arc<dyn PhysicalExpr> {
 }
 
 /// With its type: what was made of other values is something else, though its bytes look alike.
+/// What is computed is known by what it is computed of.
 fn column_of(source: &Source, at: usize) -> String {
-    format!("{:?} {}", source.columns[at].name, source.schema.field(at).data_type())
+    let data_type = source.schema.field(at).data_type();
+    match &source.columns[at].from {
+        ColumnFrom::Computed(expr) => format!("({}) {data_type}", expr),
+        _ => format!("{:?} {data_type}", source.columns[at].name),
+    }
 }
 
 impl Lineage {

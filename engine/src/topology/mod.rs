@@ -47,7 +47,7 @@ use crate::operators::filter_project::{Stage, Step};
 use crate::operators::idle_keys::IdleKeysSpec;
 use crate::operators::unnest::Unnest;
 use crate::operators::{Distribution, OperatorSpec, reason};
-use crate::pipeline::{Emit, LateRows, Query, Sink, Source, SourceKind};
+use crate::pipeline::{ColumnFrom, Emit, LateRows, Query, Sink, Source, SourceKind};
 use crate::plan::windows::{Shape, WindowError, group_window};
 use crate::state::changelog::{KeptFor, Operators, StateId};
 use crate::state::layouts::Part;
@@ -590,13 +590,19 @@ impl fmt::Display for Exchange {
     }
 }
 
+/// A column by its name, and what it is computed of: state that was kept of another does not fit.
+fn column_text(source: &Source, column: usize) -> String {
+    let column = &source.columns[column];
+    match &column.from {
+        ColumnFrom::Computed(expr) => format!("{} = {expr}", column.name),
+        _ => column.name.clone(),
+    }
+}
+
 impl fmt::Display for Input {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns: Vec<&str> = self
-            .projection
-            .iter()
-            .map(|&column| self.source.columns[column].name.as_str())
-            .collect();
+        let columns = self.projection.iter().map(|&column| column_text(&self.source, column));
+        let columns: Vec<String> = columns.collect();
         let what = if self.by_key { "input by key" } else { "input" };
         write!(f, "{what} {} [{}]{}", self.source.topic, columns.join(", "), self.stage)
     }
@@ -606,9 +612,8 @@ impl fmt::Display for TableInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (wanted, key) = self.projection.split_at(self.columns_wanted);
         let names = |columns: &[usize]| {
-            let names: Vec<&str> =
-                columns.iter().map(|&column| self.source.columns[column].name.as_str()).collect();
-            names.join(", ")
+            let names = columns.iter().map(|&column| column_text(&self.source, column));
+            names.collect::<Vec<_>>().join(", ")
         };
         let (topic, wanted, key) = (&self.source.topic, names(wanted), names(key));
         let keys: Vec<String> = self.join_keys.iter().map(|key| key.to_string()).collect();

@@ -12,6 +12,7 @@ use datafusion_expr::{
     WindowFrameUnits, WindowFunctionDefinition,
 };
 use datafusion_functions_aggregate::first_last::{first_value_udaf, last_value_udaf};
+use datafusion_functions_aggregate::nth_value::nth_value_udaf;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::ranking::{rank_of, window_function};
@@ -29,6 +30,9 @@ use crate::plan::windows::{Shape, fixed_length_ns, group_window};
 const BY_EVENT_TIME: &str = "write ORDER BY with the event-time column first, ascending; to keep \
                              the first rows by anything else, number them with ROW_NUMBER() and \
                              filter: WHERE rn <= 10";
+
+/// So many values of each key are kept at most for NTH_VALUE.
+const NTH_MAX: u64 = 1_000;
 
 impl Lowering<'_> {
     pub(super) fn over(&mut self, window: &Window) -> Result<Flow, TopologyError> {
@@ -76,6 +80,17 @@ impl Lowering<'_> {
                 "OVER (…)",
                 "rows that come in are taken back, and those beside them would change with them",
                 "group by a window, whose rows are final, or keep the first rows of each key",
+            ));
+        }
+        if let (false, Some(ahead)) =
+            (self.sorts_by_event_time(order, input), looks_ahead_below(input))
+            && self.sorts_by_event_time(order, &ahead.input)
+        {
+            return Err(self.unsupported(
+                "OVER (…) behind a LEAD or a frame that looks ahead",
+                "rows wait there for those that follow them, and come out later than their event \
+                 time says",
+                "compute what looks ahead in the last step, or in the outermost query",
             ));
         }
         if !self.sorts_by_event_time(order, input) {
@@ -192,6 +207,7 @@ impl Lowering<'_> {
                 "lead" => self.shift(params, input, 1),
                 "first_value" => self.over_aggregate(first_value_udaf(), params, input),
                 "last_value" => self.over_aggregate(last_value_udaf(), params, input),
+                "nth_value" => self.nth_value(params, input),
                 FIRST_WITHIN => self.first_within(params, order),
                 "ntile" | "percent_rank" | "cume_dist" => Err(self.unsupported(
                     "NTILE, PERCENT_RANK or CUME_DIST",
@@ -201,8 +217,8 @@ impl Lowering<'_> {
                 _ => Err(self.unsupported(
                     "this window function",
                     "it is not there yet",
-                    "use FIRST_VALUE, LAST_VALUE, LAG, LEAD, ROW_NUMBER, RANK, DENSE_RANK or an \
-                     aggregate",
+                    "use FIRST_VALUE, LAST_VALUE, NTH_VALUE, LAG, LEAD, ROW_NUMBER, RANK, DENSE_RANK \
+                     or an aggregate",
                 )),
             },
         }
@@ -239,6 +255,27 @@ impl Lowering<'_> {
         Ok(OverCall::Shift { value, by, default })
     }
 
+    fn nth_value(
+        &self,
+        params: &WindowFunctionParams,
+        input: &LogicalPlan,
+    ) -> Result<OverCall, TopologyError> {
+        let nth = params.args.get(1).and_then(literal).filter(|nth| *nth != 0);
+        if nth.is_none_or(|nth| nth.unsigned_abs() > NTH_MAX) {
+            let message = format!("NTH_VALUE takes a constant number of rows, from 1 to {NTH_MAX}");
+            return Err(self.wrong(message));
+        }
+        let mut params = params.clone();
+        if params.null_treatment.take() == Some(NullTreatment::IgnoreNulls) {
+            let is_there = Box::new(params.args[0].clone().is_not_null());
+            params.filter = Some(match params.filter {
+                Some(filter) => Box::new(filter.and(*is_there)),
+                None => is_there,
+            });
+        }
+        self.over_aggregate(nth_value_udaf(), &params, input)
+    }
+
     fn over_aggregate(
         &self,
         function: Arc<AggregateUDF>,
@@ -256,7 +293,9 @@ impl Lowering<'_> {
         );
         let call = self.aggregate_call(&Expr::AggregateFunction(call), input.schema())?;
         let grows = |data_type: &DataType| data_type.is_nested();
-        let grows = call.state_fields.iter().any(|field| grows(field.data_type()));
+        // It keeps no more rows than it counts.
+        let is_bounded = call.function.fun().name() == "nth_value";
+        let grows = !is_bounded && call.state_fields.iter().any(|field| grows(field.data_type()));
         if frame.start.is_none() && grows {
             return Err(self.unsupported(
                 "this aggregate from the first row on",
@@ -339,6 +378,23 @@ impl Lowering<'_> {
     }
 }
 
+/// The step right before, if rows wait in it for others.
+fn looks_ahead_below(plan: &LogicalPlan) -> Option<&Window> {
+    match plan {
+        LogicalPlan::Projection(projection) => looks_ahead_below(&projection.input),
+        LogicalPlan::Filter(filter) => looks_ahead_below(&filter.input),
+        LogicalPlan::SubqueryAlias(alias) => looks_ahead_below(&alias.input),
+        LogicalPlan::Window(window) => {
+            let mut functions = window.window_expr.iter().filter_map(window_function);
+            match functions.all(comes_promptly) {
+                true => looks_ahead_below(&window.input),
+                false => Some(window),
+            }
+        }
+        _ => None,
+    }
+}
+
 fn literal(expr: &Expr) -> Option<i64> {
     match expr {
         Expr::Literal(value, _) => literal_value(value),
@@ -366,6 +422,6 @@ pub(crate) fn comes_promptly(function: &WindowFunction) -> bool {
         _ => false,
     };
     let framed = matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_))
-        || matches!(function.fun.name(), "first_value" | "last_value");
+        || matches!(function.fun.name(), "first_value" | "last_value" | "nth_value");
     !shifts_ahead && !(framed && is_ahead(&window_frame.end_bound))
 }

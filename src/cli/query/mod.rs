@@ -37,6 +37,7 @@ const SQL_BYTES_MAX: u64 = 1 << 20;
   millstream query 'SELECT origin, count(*) FROM flights GROUP BY origin ORDER BY 2 DESC'
   millstream query 'SELECT * FROM \"delays-by-hour\" LIMIT 10' pipelines/flight-delays.toml
   millstream query --follow 'SELECT * FROM orders WHERE amount > 100'
+  millstream query --json 'SELECT * FROM orders' | jq .amount
   millstream query -f report.sql --output csv > report.csv
 
 Tables are what the FILEs declare and what their queries write; any other topic by its name, its
@@ -58,6 +59,9 @@ pub struct QueryArgs {
     /// Go on: print rows as they come, until Ctrl-C
     #[arg(long)]
     follow: bool,
+    /// With --follow, end where the topics end now, closing all windows; else it ends there anyway
+    #[arg(long)]
+    until_end: bool,
     #[command(flatten)]
     shape: Shape,
     /// Records from this time on, by their timestamps: 2024-05-01T12:30, or as long ago as 2h
@@ -85,6 +89,9 @@ pub struct Shape {
     /// How rows are printed: a table on a terminal, else JSON lines, unless this says otherwise
     #[arg(short, long, value_enum, value_name = "STYLE")]
     output: Option<Output>,
+    /// The same as --output json: a JSON object per row
+    #[arg(long, conflicts_with = "output")]
+    pub json: bool,
     /// Stop after this many rows
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
@@ -100,7 +107,7 @@ enum Output {
 impl Shape {
     pub fn style(self) -> RowStyle {
         match self.output {
-            None => RowStyle::for_stdout(false),
+            None => RowStyle::for_stdout(self.json),
             Some(Output::Table) => RowStyle::Table,
             Some(Output::Json) => RowStyle::JsonLines,
             Some(Output::Csv) => RowStyle::Csv,
@@ -154,8 +161,10 @@ async fn answer_script(
     let Some(Statement::Stream(statement)) = statements.into_iter().next() else {
         unreachable!("checked when it was planned");
     };
-    follow::tell_if_alone(connection);
-    let from = snapshot.shown_from(&statement.sources, false, false);
+    if !args.until_end {
+        follow::tell_if_alone(connection);
+    }
+    let from = snapshot.shown_from(&statement.sources, false, args.until_end);
     let following = follow::Following { statement, from, skip_failed: args.skip_bad_records };
     following.show(client.clone(), args.shape, stop).await
 }

@@ -1,7 +1,8 @@
 //! Which columns of a source are wanted, where each comes from, and putting them together.
 //!
 //! Values are decoded first, then the keys of those records that became rows; a record whose key
-//! fails takes its row with it. Metadata is laid beside them last.
+//! fails takes its row with it. Metadata is laid beside them, and of all these columns others are
+//! [`computed`]; a row for which that fails goes as well.
 
 use std::sync::Arc;
 
@@ -25,6 +26,9 @@ use super::protobuf::ProtobufDecoder;
 use super::raw::RawDecoder;
 use super::{DecodeError, FormatError, Rows};
 use crate::pipeline::{ColumnFrom, EventTime, Format, Source, SourceKind};
+use computed::Computing;
+
+mod computed;
 
 /// Turns records of one source into the columns that a query wants.
 pub struct RowDecoder {
@@ -34,6 +38,8 @@ pub struct RowDecoder {
     values: PartDecoder,
     /// `None` if no column of the key is wanted.
     keys: Option<PartDecoder>,
+    /// `None` if no column is computed.
+    computing: Option<Computing>,
     origins: Vec<Origin>,
     event_time: RowTime,
 }
@@ -61,6 +67,8 @@ enum Origin {
     Offset,
     Headers,
     Header(Arc<str>),
+    /// This one of the columns that are computed.
+    Computed(usize),
 }
 
 /// Where a row's event time comes from.
@@ -107,6 +115,8 @@ impl RowDecoder {
         if let EventTime::Column(column) = source.event_time {
             needed.push(column);
         }
+        let computed = computed::columns(source, &needed);
+        needed.extend(computed::inputs(source, &computed)?);
         needed.sort_unstable();
         needed.dedup();
         let of = |from: ColumnFrom| -> Vec<usize> {
@@ -126,6 +136,7 @@ impl RowDecoder {
             ColumnFrom::Offset => Origin::Offset,
             ColumnFrom::Headers => Origin::Headers,
             ColumnFrom::Header(name) => Origin::Header(Arc::clone(name)),
+            ColumnFrom::Computed(_) => Origin::Computed(place(&computed, column)),
         };
         let schema = source
             .schema
@@ -141,6 +152,10 @@ impl RowDecoder {
             },
             values: value_decoder(source, &values)?,
             keys: if keys.is_empty() { None } else { Some(key_decoder(source, &keys)?) },
+            computing: match computed.is_empty() {
+                true => None,
+                false => Some(Computing::new(source, &computed, origin)?),
+            },
         })
     }
 
@@ -153,7 +168,10 @@ impl RowDecoder {
         let mut failed: Vec<(usize, DecodeError)> = Vec::new();
         let mut values = decode_values(&mut self.values, records, &mut failed);
         let keys = self.decode_keys(records, &mut values, &mut failed);
-        let rows = self.assemble(partition, records, &values, &keys);
+        let mut parts = Parts { partition, records, values, keys, computed: Vec::new() };
+        self.compute(&mut parts, &mut failed);
+        let rows = self.assemble(&parts);
+        let values = parts.values;
         failed.sort_by_key(|(index, _)| *index);
         let failures = failed.into_iter();
         let failures = failures.map(|(index, reason)| RecordFailure { index, reason }).collect();
@@ -180,77 +198,127 @@ impl RowDecoder {
             }
         }
         let keys = decoder.finish();
-        if !good.contains(&false) {
-            return keys;
-        }
-        let mask = BooleanArray::from(good.clone());
-        for column in &mut values.columns {
-            *column = filter(column, &mask).expect("values were decoded for the kept rows");
-        }
-        let mut places = good.iter();
-        let mut is_good = || *places.next().expect("one for each row");
-        values.kept = Some(kept.into_iter().filter(|_| is_good()).collect());
-        if let Some(retracts) = &mut values.retracts {
-            let mut places = good.iter();
-            retracts.retain(|_| *places.next().expect("one for each row"));
+        if good.contains(&false) {
+            values.keep(records.len(), &good);
         }
         keys
     }
 
-    fn assemble(
-        &self,
-        partition: i32,
-        records: &[Record<'_>],
-        values: &ValueRows,
-        keys: &[ArrayRef],
-    ) -> Rows {
-        let kept = values.kept.as_deref();
-        let count = kept.map_or(records.len(), <[usize]>::len);
-        let record = |row: usize| &records[kept.map_or(row, |kept| kept[row])];
-        let column = |origin: &Origin, field: Option<&Field>| -> ArrayRef {
-            let array: ArrayRef = match origin {
-                Origin::Value(at) => return values.columns[*at].clone(),
-                Origin::Key(at) => return keys[*at].clone(),
-                Origin::Timestamp => Arc::new(TimestampMillisecondArray::from_iter_values(
-                    (0..count).map(|row| record(row).timestamp_ms),
-                )),
-                Origin::Topic => {
-                    let topic = std::iter::repeat_n(&*self.topic, count);
-                    Arc::new(StringArray::from_iter_values(topic))
-                }
-                Origin::Partition => Arc::new(Int32Array::from_value(partition, count)),
-                Origin::Offset => Arc::new(Int64Array::from_iter_values(
-                    (0..count).map(|row| record(row).offset.0),
-                )),
-                Origin::Headers => return all_headers((0..count).map(record), field),
-                Origin::Header(name) => return one_header((0..count).map(record), name, field),
-            };
-            match field.map(Field::data_type) {
-                Some(data_type) if array.data_type() != data_type => cast(&array, data_type)
-                    .expect("a metadata column's type was checked with the pipeline"),
-                _ => array,
+    /// Lays computed columns beside the others; rows for which that fails are taken out.
+    fn compute(&self, parts: &mut Parts<'_>, failed: &mut Vec<(usize, DecodeError)>) {
+        let Some(computing) = &self.computing else { return };
+        let inputs = computing.inputs.iter();
+        let inputs = inputs.map(|(origin, field)| self.column(parts, origin, Some(field)));
+        let computed = computing.compute(inputs.collect(), parts.count());
+        parts.computed = computed.columns;
+        if computed.failed.is_empty() {
+            return;
+        }
+        let mut good = vec![true; parts.count()];
+        for (row, reason) in computed.failed {
+            good[row] = false;
+            let index = parts.place(row);
+            if failed.iter().all(|(of, _)| *of != index) {
+                failed.push((index, reason));
             }
+        }
+        let mask = BooleanArray::from(good.clone());
+        for key in &mut parts.keys {
+            *key = filter(key, &mask).expect("keys were decoded for the kept rows");
+        }
+        parts.values.keep(parts.records.len(), &good);
+    }
+
+    /// The values of a column, of the field's type if one is given.
+    fn column(&self, parts: &Parts<'_>, origin: &Origin, field: Option<&Field>) -> ArrayRef {
+        let count = parts.count();
+        let record = |row: usize| &parts.records[parts.place(row)];
+        let array: ArrayRef = match origin {
+            Origin::Value(at) => return parts.values.columns[*at].clone(),
+            Origin::Key(at) => return parts.keys[*at].clone(),
+            Origin::Computed(at) => return parts.computed[*at].clone(),
+            Origin::Timestamp => Arc::new(TimestampMillisecondArray::from_iter_values(
+                (0..count).map(|row| record(row).timestamp_ms),
+            )),
+            Origin::Topic => {
+                let topic = std::iter::repeat_n(&*self.topic, count);
+                Arc::new(StringArray::from_iter_values(topic))
+            }
+            Origin::Partition => Arc::new(Int32Array::from_value(parts.partition, count)),
+            Origin::Offset => {
+                Arc::new(Int64Array::from_iter_values((0..count).map(|row| record(row).offset.0)))
+            }
+            Origin::Headers => return all_headers((0..count).map(record), field),
+            Origin::Header(name) => return one_header((0..count).map(record), name, field),
         };
+        match field.map(Field::data_type) {
+            Some(data_type) if array.data_type() != data_type => cast(&array, data_type)
+                .expect("a metadata column's type was checked with the pipeline"),
+            _ => array,
+        }
+    }
+
+    fn assemble(&self, parts: &Parts<'_>) -> Rows {
+        let count = parts.count();
         let columns: Vec<ArrayRef> = self
             .origins
             .iter()
             .zip(self.schema.fields())
-            .map(|(origin, field)| column(origin, Some(field)))
+            .map(|(origin, field)| self.column(parts, origin, Some(field)))
             .collect();
         let event_times_ms = match &self.event_time {
             RowTime::Record => {
+                let record = |row: usize| &parts.records[parts.place(row)];
                 Int64Array::from_iter_values((0..count).map(|row| record(row).timestamp_ms))
             }
-            RowTime::Column(origin) => times_ms(&column(origin, None))
+            RowTime::Column(origin) => times_ms(&self.column(parts, origin, None))
                 .expect("the event time is a timestamp: checked with the pipeline"),
         };
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
             .expect("columns have the types of their fields and one length");
-        match &values.retracts {
+        match &parts.values.retracts {
             Some(retracts) => Rows::changes(batch, event_times_ms, retracts.clone().into()),
             None => Rows::new(batch, event_times_ms),
         }
+    }
+}
+
+impl ValueRows {
+    /// Takes those rows of a batch of so many records out that are not good.
+    fn keep(&mut self, records: usize, good: &[bool]) {
+        let mask = BooleanArray::from(good.to_vec());
+        for column in &mut self.columns {
+            *column = filter(column, &mask).expect("values were decoded for the kept rows");
+        }
+        let kept = self.kept.take().unwrap_or_else(|| (0..records).collect());
+        let kept = kept.into_iter().zip(good).filter(|(_, good)| **good);
+        self.kept = Some(kept.map(|(record, _)| record).collect());
+        if let Some(retracts) = &mut self.retracts {
+            let mut places = good.iter();
+            retracts.retain(|_| *places.next().expect("one for each row"));
+        }
+    }
+}
+
+/// What rows are put together from.
+struct Parts<'r> {
+    partition: i32,
+    records: &'r [Record<'r>],
+    values: ValueRows,
+    keys: Vec<ArrayRef>,
+    computed: Vec<ArrayRef>,
+}
+
+impl Parts<'_> {
+    /// How many rows there are.
+    fn count(&self) -> usize {
+        self.values.kept.as_ref().map_or(self.records.len(), Vec::len)
+    }
+
+    /// The record of a row.
+    fn place(&self, row: usize) -> usize {
+        self.values.kept.as_ref().map_or(row, |kept| kept[row])
     }
 }
 

@@ -1,8 +1,10 @@
 use std::time::Duration;
 
-use arrow::datatypes::Schema;
+use arrow::array::AsArray;
+use arrow::datatypes::{Int64Type, Schema};
 use arrow::util::pretty::pretty_format_batches;
 use broker::record::{BatchBuilder, ProducerStamp, Records};
+use datafusion_expr::{Cast, Expr, col, lit};
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -303,4 +305,115 @@ fn changes_are_rows_and_retractions() {
         2: JSON field 'id' is the text "x", not a whole number of 64 bits; the record begins "{\"id\":\"x\"}"
     "#]],
     );
+}
+
+/// Columns `a` and `b` of the value, the partition, and columns computed of these.
+fn computed_source(format: Format) -> Source {
+    let at = DataType::Timestamp(TimeUnit::Millisecond, None);
+    let by = |expr: Expr| ColumnFrom::Computed(Arc::new(expr));
+    let parsed = Expr::Cast(Cast::new(Box::new(col("b")), DataType::Int64));
+    let time = Expr::Cast(Cast::new(Box::new(parsed.clone()), at.clone()));
+    let columns = [
+        ("sum", DataType::Int64, by(col("a") + parsed)),
+        ("a", DataType::Int64, ColumnFrom::Value),
+        ("b", DataType::Utf8, ColumnFrom::Value),
+        ("part", DataType::Int32, ColumnFrom::Partition),
+        ("key", DataType::Utf8, ColumnFrom::Key),
+        ("place", DataType::Int32, by(col("part") + lit(100_i32))),
+        ("ts", at, by(time)),
+    ];
+    source(format, &columns, EventTime::Column(6))
+}
+
+#[test]
+fn columns_are_computed_and_a_row_that_cannot_be_costs_itself_alone() {
+    let source = computed_source(Format::Json);
+    let parts: [(Option<&[u8]>, Option<&[u8]>); 6] = [
+        (Some(b"k"), Some(br#"{"a":1,"b":"5"}"#)),
+        (Some(b"k"), Some(br#"{"a":2,"b":"x"}"#)),
+        (Some(b"\xff"), Some(br#"{"a":3,"b":"7"}"#)),
+        (None, Some(br#"{"a":4}"#)),
+        (None, None),
+        (None, Some(br#"{"a":6,"b":"y"}"#)),
+    ];
+    check(
+        &decode(&source, &[5, 0, 4], &parts),
+        expect![[r#"
+        +-------+-----+-----+
+        | place | sum | key |
+        +-------+-----+-----+
+        | 103   | 6   | k   |
+        | 103   |     |     |
+        +-------+-----+-----+
+        times [Some(5), None]
+        kept Some([0, 3]) tombstones [4]
+        1: column 'sum' cannot be computed: Cast error: Cannot cast string 'x' to value of Int64 type
+        2: the key: column 'key': invalid UTF-8 at byte 0 of the record, which begins "�"
+        5: column 'sum' cannot be computed: Cast error: Cannot cast string 'y' to value of Int64 type
+    "#]],
+    );
+    // Of a column that nobody wants nothing fails, and its inputs are not decoded.
+    check(
+        &decode(&Source { event_time: EventTime::Record, ..source.clone() }, &[5], &parts),
+        expect![[r#"
+            +-------+
+            | place |
+            +-------+
+            | 103   |
+            | 103   |
+            | 103   |
+            | 103   |
+            | 103   |
+            +-------+
+            times [Some(1000), Some(1001), Some(1002), Some(1003), Some(1005)]
+            kept Some([0, 1, 2, 3, 5]) tombstones [4]
+        "#]],
+    );
+}
+
+#[test]
+fn a_change_that_cannot_be_computed_leaves_the_rest_of_its_record() {
+    let source = computed_source(Format::DebeziumJson);
+    let parts: [(Option<&[u8]>, Option<&[u8]>); 2] = [
+        (None, Some(br#"{"op":"u","before":{"a":1,"b":"1"},"after":{"a":1,"b":"z"}}"#)),
+        (None, Some(br#"{"op":"c","before":null,"after":{"a":2,"b":"2"}}"#)),
+    ];
+    let decoded = decode(&source, &[0, 1], &parts);
+    assert!(decoded.rows.is_retraction(0) && !decoded.rows.is_retraction(1));
+    check(
+        &decoded,
+        expect![[r#"
+        +-----+---+
+        | sum | a |
+        +-----+---+
+        | 2   | 1 |
+        | 4   | 2 |
+        +-----+---+
+        times [Some(1), Some(2)]
+        kept Some([0, 1]) tombstones []
+        0: column 'sum' cannot be computed: Cast error: Cannot cast string 'z' to value of Int64 type
+    "#]],
+    );
+}
+
+#[test]
+fn every_row_that_can_be_computed_is_whatever_stands_beside_it() {
+    let source = computed_source(Format::Json);
+    for bad in [vec![], vec![0], vec![99], vec![3, 4, 50], (0..100).collect::<Vec<usize>>()] {
+        let values: Vec<String> = (0..100)
+            .map(|n| match bad.contains(&n) {
+                true => format!(r#"{{"a":{n},"b":"bad"}}"#),
+                false => format!(r#"{{"a":{n},"b":"{n}"}}"#),
+            })
+            .collect();
+        let parts: Vec<_> = values.iter().map(|value| (None, Some(value.as_bytes()))).collect();
+        let decoded = decode(&source, &[0, 1], &parts);
+        let failed: Vec<usize> = decoded.failures.iter().map(|failure| failure.index).collect();
+        assert_eq!(failed, bad);
+        let sums = decoded.rows.batch.column(0).as_primitive::<Int64Type>();
+        let good: Vec<i64> = (0..100).filter(|n| !bad.contains(&(*n as usize))).collect();
+        assert_eq!(sums.values(), good.iter().map(|n| n * 2).collect::<Vec<_>>().as_slice());
+        let times: Vec<_> = decoded.rows.event_times_ms.iter().flatten().collect();
+        assert_eq!(times, good);
+    }
 }

@@ -71,6 +71,12 @@ pub fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
     ROLES.into_iter().map(function)
 }
 
+/// Whether it gives the windows that a row lies in.
+pub(crate) fn is_list_of_windows(function: &ScalarUDF) -> bool {
+    let function = function.inner().downcast_ref::<WindowFunction>();
+    function.is_some_and(|of| matches!(of.role, Role::HopStarts | Role::CumulateEnds))
+}
+
 pub(super) fn function(role: Role) -> Arc<ScalarUDF> {
     let signature = Signature::user_defined(Volatility::Immutable);
     Arc::new(ScalarUDF::from(WindowFunction { role, signature }))

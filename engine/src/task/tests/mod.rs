@@ -13,7 +13,7 @@ use super::*;
 use crate::formats::RowEncoder;
 use crate::pipeline::{Format, OnError, Source};
 use crate::state::changelog::Restored as Changelog;
-use crate::testing::{batch_engine, events, topology};
+use crate::testing::{batch_engine, events, planned, topology};
 use disk::Disk;
 
 mod aggregates;
@@ -290,7 +290,9 @@ async fn batch_answer(sql: &str, source: &Source, events: &[Event]) -> Vec<Value
 
 async fn answer(engine: &SessionContext, sql: &str) -> Vec<Value> {
     let mut values = Vec::new();
-    for rows in engine.sql(sql).await.unwrap().collect().await.unwrap() {
+    let plan = planned(engine, sql).await;
+    let answer = engine.execute_logical_plan(plan).await.unwrap();
+    for rows in answer.collect().await.unwrap() {
         let encoder = RowEncoder::new(&Format::Json, &rows.schema(), &[]).unwrap();
         let encoded = encoder.encode(&rows).unwrap();
         let parse = |row| serde_json::from_slice(encoded.value(row).unwrap()).unwrap();

@@ -174,6 +174,11 @@ proptest! {
                 "SELECT ts, key, n, row_number() OVER ({by_all}) AS rn, rank() OVER ({by_all}) AS r,
                         dense_rank() OVER ({by_all}) AS d, lag(n) OVER ({by_all}) AS before,
                         lag(n, 2, -1) OVER ({by_all}) AS two_before,
+                        nth_value(n, 2) OVER ({by_all}) AS second,
+                        nth_value(n, 2) IGNORE NULLS OVER ({by_all}
+                          ROWS BETWEEN 3 PRECEDING AND 1 FOLLOWING) AS known,
+                        nth_value(n, -2) OVER ({by_all}
+                          ROWS BETWEEN 4 PRECEDING AND CURRENT ROW) AS last_but_one,
                         first_value(n) OVER ({by_all}) AS first,
                         first_value(n) IGNORE NULLS OVER (
                           {by_all} ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS first_of_3,
