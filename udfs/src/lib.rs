@@ -9,7 +9,8 @@
 //! - [`module`]: a file, what it has, and calls of it; [`signature`], [`types`]: of its functions.
 //! - [`host`]: the engine; [`limits`], [`instance`], `guest_log`: what a guest may do.
 //! - `program`: the three ways to call a function: `columns_abi`, `typed_abi`, `core_abi`;
-//!   `columns`, `values`: arrays on their way in and out.
+//!   `columns`, `values`: arrays on their way in and out; `plain_names`: of languages that have
+//!   no others.
 //!
 //! Invariants:
 //! - A guest can neither stop nor harm the process: its memory, time and stack are bounded, what
@@ -25,6 +26,7 @@ pub mod host;
 pub mod instance;
 pub mod limits;
 pub mod module;
+mod plain_names;
 mod program;
 pub mod signature;
 mod typed_abi;

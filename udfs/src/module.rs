@@ -20,7 +20,7 @@ use crate::host::{Host, content_hash};
 use crate::instance::{self, Options, State};
 use crate::program::{Fault, Invocation, Operation, Program, Running};
 use crate::signature::Signature;
-use crate::{CallError, LoadError, columns_abi, core_abi, typed_abi};
+use crate::{CallError, LoadError, columns_abi, core_abi, plain_names, typed_abi};
 
 /// Our WIT, for those who write functions.
 pub const WIT: &str = include_str!("../wit/udf.wit");
@@ -536,6 +536,7 @@ fn component_of(mut wasm: Vec<u8>, wit: Option<&str>) -> Result<Vec<u8>, LoadErr
         let types = resolve.push_str("udf.wit", wit).and_then(|package| {
             let world = resolve.select_world(&[package], None)?;
             let utf8 = StringEncoding::UTF8;
+            wasm = plain_names::to_canonical(&wasm, &resolve, world)?;
             wit_component::embed_component_metadata(&mut wasm, &resolve, world, utf8)
         });
         types.map_err(|error| failed(format!("its WIT: {error:#}")))?;

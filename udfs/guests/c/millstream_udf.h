@@ -305,7 +305,8 @@ static inline uint32_t ms_width(const char *type) {
       first[a + 1] = first[a] + (width == MS_WIDTH_TEXT ? 3 : 2);                             \
     }                                                                                         \
     ms_batch in = {rows, nodes, buffers, first};                                              \
-    ms_column out = {0};                                                                      \
+    ms_column out;                                                                            \
+    memset(&out, 0, sizeof out);                                                              \
     out.rows = rows;                                                                          \
     out.width = ms_width(of->returns);                                                        \
     size_t bits = (rows + 7) / 8;                                                             \

@@ -1,0 +1,335 @@
+//! The examples of each language give the same answers.
+//!
+//! The small modules are kept beside their sources, so that they need no tools. Where a language's
+//! tools are found, its example is built as its README says, in a copy below `target`, and called
+//! too. `MILLSTREAM_UDF_TOOLCHAINS=1` installs what can be installed there (npm, pip), and then
+//! every language has to be built; `MILLSTREAM_UDF_KEEP=1` puts what was built beside the sources.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, LazyLock, Once};
+use std::time::{Duration, SystemTime};
+
+use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
+use arrow::datatypes::{Float64Type, Int64Type};
+use udfs::{Abi, Host, Limits, Module, Options};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+/// Where the examples are built.
+const COPY: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/udfs");
+
+/// Compiled modules are kept: those of Python and JavaScript take ten seconds.
+static HOST: LazyLock<Arc<Host>> =
+    LazyLock::new(|| Host::new(Some(Path::new(COPY).join("compiled"))).unwrap());
+
+/// How an example is built and called.
+struct Language {
+    /// Of its folder.
+    name: &'static str,
+    abi: Abi,
+    /// Succeeds where its tools are found, run in the copy of its folder.
+    found_by: &'static str,
+    /// Whether its module is in the repository.
+    is_kept: bool,
+    limits: Limits,
+}
+
+const SMALL: Limits = Limits { memory_bytes: 16 << 20, time: Duration::from_secs(5) };
+/// With an interpreter within.
+const LARGE: Limits = Limits { memory_bytes: 256 << 20, time: Duration::from_secs(60) };
+
+impl Language {
+    fn folder(&self) -> PathBuf {
+        Path::new(ROOT).join("examples/udfs").join(self.name)
+    }
+
+    fn load(&self, module: &Path) -> Module {
+        let wit = std::fs::read_to_string(self.folder().join("udf.wit")).ok();
+        let options = Options {
+            name: self.name.to_owned(),
+            limits: self.limits.clone(),
+            wit,
+            ..<_>::default()
+        };
+        let module = Module::load(&HOST, module, options).unwrap();
+        assert_eq!(module.info().abi, self.abi);
+        module
+    }
+
+    fn gives_the_answers(&self) {
+        let built = self.built();
+        if self.is_kept {
+            let kept = self.folder().join("udf.wasm");
+            if let Some(built) = built.as_ref().filter(|_| is_set("MILLSTREAM_UDF_KEEP")) {
+                std::fs::write(&kept, std::fs::read(built).unwrap()).unwrap();
+            }
+            let length = std::fs::metadata(&kept).unwrap().len();
+            assert!(length < 100_000, "{} is too long to be kept: {length}", kept.display());
+            both_functions(&self.load(&kept));
+        }
+        if let Some(built) = built {
+            both_functions(&self.load(&built));
+        }
+    }
+
+    /// The module as its README builds it, if there are the tools.
+    fn built(&self) -> Option<PathBuf> {
+        copy_sources();
+        let folder = Path::new(COPY).join("examples/udfs").join(self.name);
+        let readme = std::fs::read_to_string(folder.join("README.md")).unwrap();
+        let mut blocks: Vec<&str> =
+            readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+        let build = blocks.pop().expect("the README says how it is built");
+        let is_forced = is_set("MILLSTREAM_UDF_TOOLCHAINS");
+        if run(&folder, self.found_by).is_err() && is_forced {
+            for install in blocks {
+                run(&folder, install).unwrap();
+            }
+        }
+        if let Err(error) = run(&folder, self.found_by) {
+            assert!(!is_forced, "{}: there are no tools: {error}", self.name);
+            let but = if self.is_kept { "only its kept module is called" } else { "it is skipped" };
+            // Past the harness, which shows what a test prints only if it fails.
+            let mut stderr = std::io::stderr();
+            writeln!(stderr, "{}: {but}, its tools are not found", self.name).unwrap();
+            return None;
+        }
+        let module = folder.join("udf.wasm");
+        if modified(&module) < newest(&folder).max(newest(&Path::new(COPY).join("udfs"))) {
+            run(&folder, build).unwrap();
+        }
+        Some(module)
+    }
+}
+
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+fn run(folder: &Path, script: &str) -> Result<(), String> {
+    let output = Command::new("bash")
+        .args(["-euo", "pipefail", "-c", script])
+        .current_dir(folder)
+        .env_remove("CARGO_TARGET_DIR")
+        // Paths of this machine are nobody's business.
+        .env("RUSTFLAGS", format!("--remap-path-prefix={COPY}=."))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(format!("{script}: {}: {said}", output.status)),
+    }
+}
+
+fn modified(path: &Path) -> SystemTime {
+    std::fs::metadata(path).and_then(|file| file.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// When one of a folder's sources was changed last.
+fn newest(folder: &Path) -> SystemTime {
+    let mut newest = SystemTime::UNIX_EPOCH;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let is_source = path.is_file() && name != "udf.wasm" && name != "package-lock.json";
+        if is_source {
+            newest = newest.max(modified(&path));
+        } else if path.is_dir() && !is_made(&name) {
+            newest = newest.max(self::newest(&path));
+        }
+    }
+    newest
+}
+
+/// Whether tools make a folder of this name.
+fn is_made(name: &str) -> bool {
+    name.starts_with('.') || ["target", "node_modules", "__pycache__"].contains(&name)
+}
+
+/// Brings the copy of the examples and of what they use to the state of the sources. What has not
+/// changed keeps its time.
+fn copy_sources() {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let to = to.join(&name);
+            if path.is_dir() {
+                if !is_made(&name) {
+                    copy(&path, &to);
+                }
+            } else if name != "udf.wasm" {
+                let bytes = std::fs::read(&path).unwrap();
+                if std::fs::read(&to).ok().as_ref() != Some(&bytes) {
+                    std::fs::write(&to, bytes).unwrap();
+                }
+            }
+        }
+    }
+    static COPIED: Once = Once::new();
+    COPIED.call_once(|| {
+        for folder in ["examples/udfs", "udfs/guests", "udfs/wit"] {
+            copy(&Path::new(ROOT).join(folder), &Path::new(COPY).join(folder));
+        }
+    });
+}
+
+// --- what they are asked ---
+
+fn numbers() -> Vec<Option<i64>> {
+    let one_past_f64 = (1 << 60) + 1;
+    let numbers =
+        [0, 1, -1, i64::MIN, i64::MAX, i64::MIN / 3, i64::MAX / 3, one_past_f64, -one_past_f64];
+    let mut numbers: Vec<_> = numbers.into_iter().map(Some).collect();
+    numbers.insert(3, None);
+    numbers
+}
+
+fn texts() -> Vec<Option<String>> {
+    let long = format!("{}@{}", "ä".repeat(30_000), "漢".repeat(30_000));
+    let texts = [
+        "a@b.example",
+        "",
+        "@",
+        "@at.start",
+        "at.end@",
+        "two@at@signs",
+        "none",
+        "grüße@straße.de",
+        "漢字@例え.jp",
+        "🦀@\u{1f468}\u{200d}\u{1f469}",
+        "e\u{301}@e\u{301}\0nul",
+        &long,
+    ];
+    let mut texts: Vec<_> = texts.into_iter().map(|text| Some(text.to_owned())).collect();
+    texts.insert(5, None);
+    texts
+}
+
+fn number(module: &Module, name: &str) -> usize {
+    module.functions().iter().position(|function| function.name == name).expect(name)
+}
+
+fn scores(module: &Module) {
+    let rows = numbers();
+    let given: ArrayRef = Arc::new(Int64Array::from(rows.clone()));
+    let scores = module.evaluate(number(module, "score"), &[given], rows.len()).unwrap();
+    let score = |n: i64| n.wrapping_mul(3).wrapping_add(1);
+    let expected: Int64Array = rows.into_iter().map(|n| n.map(score)).collect();
+    assert_eq!(scores.as_primitive::<Int64Type>(), &expected);
+}
+
+fn both_functions(module: &Module) {
+    scores(module);
+    let rows = texts();
+    let expected: StringArray =
+        rows.iter().map(|text| Some(text.as_deref()?.split_once('@')?.1)).collect();
+    let given: ArrayRef = Arc::new(StringArray::from(rows.clone()));
+    // More than once: what a call leaves behind does not harm the next.
+    for _ in 0..3 {
+        let given = std::slice::from_ref(&given);
+        let domains = module.evaluate(number(module, "email_domain"), given, rows.len()).unwrap();
+        assert_eq!(domains.as_string::<i32>(), &expected);
+    }
+    // The function sees no NULL, and is not called for nothing but NULL.
+    let nothing: ArrayRef = Arc::new(StringArray::new_null(4));
+    let nothing = module.evaluate(number(module, "email_domain"), &[nothing], 4).unwrap();
+    assert_eq!((nothing.len(), nothing.null_count()), (4, 4));
+    let no_rows: ArrayRef = Arc::new(StringArray::new_null(0));
+    let no_rows = module.evaluate(number(module, "email_domain"), &[no_rows], 0).unwrap();
+    assert_eq!(no_rows.len(), 0);
+}
+
+// --- a language after the other ---
+
+#[test]
+fn assemblyscript() {
+    Language {
+        name: "assemblyscript",
+        abi: Abi::Typed,
+        found_by: "test -d node_modules",
+        is_kept: true,
+        limits: SMALL,
+    }
+    .gives_the_answers();
+}
+
+#[test]
+fn c() {
+    Language {
+        name: "c",
+        abi: Abi::Columns,
+        found_by: "command -v wasm-ld && \
+            echo '#include <string.h>' | clang --target=wasm32-wasi -fsyntax-only -xc -",
+        is_kept: true,
+        limits: SMALL,
+    }
+    .gives_the_answers();
+}
+
+#[test]
+fn cpp() {
+    Language {
+        name: "cpp",
+        abi: Abi::Columns,
+        found_by: "command -v wasm-ld && \
+            echo '#include <string_view>' | clang++ --target=wasm32-wasi -fsyntax-only -xc++ -",
+        is_kept: true,
+        limits: SMALL,
+    }
+    .gives_the_answers();
+}
+
+#[test]
+fn python() {
+    Language {
+        name: "python",
+        abi: Abi::Typed,
+        found_by: "test -x .venv/bin/componentize-py",
+        is_kept: false,
+        limits: LARGE,
+    }
+    .gives_the_answers();
+}
+
+#[test]
+fn rust() {
+    Language {
+        name: "rust",
+        abi: Abi::Columns,
+        found_by: "test -d \"$(rustc --print target-libdir --target wasm32-unknown-unknown)\"",
+        is_kept: true,
+        limits: SMALL,
+    }
+    .gives_the_answers();
+}
+
+#[test]
+fn wat() {
+    let language =
+        Language { name: "wat", abi: Abi::Core, found_by: "true", is_kept: true, limits: SMALL };
+    let module = language.load(&language.folder().join("udf.wat"));
+    scores(&module);
+    let given: ArrayRef = Arc::new(Float64Array::from(vec![Some(-40.0), None, Some(100.0)]));
+    let fahrenheit = module.evaluate(number(&module, "fahrenheit"), &[given], 3).unwrap();
+    let expected = Float64Array::from(vec![Some(-40.0), None, Some(212.0)]);
+    assert_eq!(fahrenheit.as_primitive::<Float64Type>(), &expected);
+    let given: ArrayRef = Arc::new(Int64Array::from(vec![0, 255, -1]));
+    let bits = module.evaluate(number(&module, "bits"), &[given], 3).unwrap();
+    assert_eq!(bits.as_primitive::<Int64Type>().values(), &[0, 8, 64]);
+}
+
+#[test]
+fn zig() {
+    Language {
+        name: "zig",
+        abi: Abi::Columns,
+        found_by: ".venv/bin/python -m ziglang version",
+        is_kept: true,
+        limits: SMALL,
+    }
+    .gives_the_answers();
+}
