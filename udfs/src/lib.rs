@@ -10,7 +10,7 @@
 //! - [`host`]: the engine; [`limits`], [`instance`], `guest_log`: what a guest may do.
 //! - `program`: the three ways to call a function: `columns_abi`, `typed_abi`, `core_abi`;
 //!   `columns`, `values`: arrays on their way in and out; `plain_names`: of languages that have
-//!   no others.
+//!   no others; `go_wasi`: what Go's modules get of WASI.
 //!
 //! Invariants:
 //! - A guest can neither stop nor harm the process: its memory, time and stack are bounded, what
@@ -21,6 +21,7 @@ mod columns;
 mod columns_abi;
 mod core_abi;
 mod error;
+mod go_wasi;
 mod guest_log;
 pub mod host;
 pub mod instance;

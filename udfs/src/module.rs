@@ -1,5 +1,6 @@
 //! A file with functions: what it is, what it has, and calls of it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +21,7 @@ use crate::host::{Host, content_hash};
 use crate::instance::{self, Options, State};
 use crate::program::{Fault, Invocation, Operation, Program, Running};
 use crate::signature::Signature;
-use crate::{CallError, LoadError, columns_abi, core_abi, plain_names, typed_abi};
+use crate::{CallError, LoadError, columns_abi, core_abi, go_wasi, plain_names, typed_abi};
 
 /// Our WIT, for those who write functions.
 pub const WIT: &str = include_str!("../wit/udf.wit");
@@ -541,10 +542,14 @@ fn component_of(mut wasm: Vec<u8>, wit: Option<&str>) -> Result<Vec<u8>, LoadErr
         });
         types.map_err(|error| failed(format!("its WIT: {error:#}")))?;
     }
+    let adapter = match go_wasi::is_go(&wasm) {
+        true => Cow::Owned(go_wasi::adapter().map_err(failed)?),
+        false => Cow::Borrowed(WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER),
+    };
     let encoder = ComponentEncoder::default()
         .validate(true)
         .module(&wasm)
-        .and_then(|encoder| encoder.adapter(WASI_P1, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER));
+        .and_then(|encoder| encoder.adapter(WASI_P1, &adapter));
     let encoded = encoder.and_then(|mut encoder| encoder.encode());
     encoded.map_err(|error| failed(format!("{error:#}")))
 }

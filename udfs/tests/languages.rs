@@ -284,6 +284,74 @@ fn cpp() {
 }
 
 #[test]
+fn go() {
+    Language {
+        name: "go",
+        abi: Abi::Typed,
+        found_by: r"go env GOVERSION | grep -E '^go1\.(2[4-9]|[3-9][0-9])'",
+        is_kept: false,
+        limits: SMALL,
+    }
+    .gives_the_answers();
+}
+
+/// As Go's modules are: asks for WASI before it can allocate, and for what the adapter has not; writes in pieces.
+const LIKE_GO: &str = r#"(module
+    (@custom "go:buildid" "1")
+    (import "wasi_snapshot_preview1" "fd_write"
+        (func $write (param i32 i32 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "path_open"
+        (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "clock_time_get"
+        (func $time (param i32 i64 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 20000) "panic: \c3\a4\nit is at an end")
+    ;; Two pieces, of 5 and 20 bytes.
+    (data (i32.const 20100) "\20\4e\00\00\05\00\00\00\25\4e\00\00\14\00\00\00")
+    (func (export "_initialize")
+        (drop (call $time (i32.const 0) (i64.const 0) (i32.const 20200))))
+    (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) unreachable)
+    (func (export "f") (param $n i64) (result i64)
+        (if (i64.eqz (local.get $n)) (then
+            (drop (call $write (i32.const 2) (i32.const 20100) (i32.const 2) (i32.const 20300)))
+            (call $exit (i32.const 2))))
+        ;; The time, what cannot be opened, and how many pages of memory there are.
+        (i64.add
+            (i64.mul (i64.load (i32.const 20200)) (i64.const 100))
+            (i64.extend_i32_u (i32.add (i32.mul (memory.size) (i32.const 10))
+                (call $open (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 0)
+                    (i32.const 0) (i64.const 0) (i64.const 0) (i32.const 0)
+                    (i32.const 0)))))))"#;
+
+#[test]
+fn modules_of_go_keep_their_memory_and_say_why_they_panic() {
+    let wit = "package a:b; world w { export f: func(n: s64) -> s64; }";
+    let options = Options { wit: Some(wit.to_owned()), ..Options::default() };
+    let module = Module::new(&HOST, LIKE_GO.as_bytes(), options).unwrap();
+    let call = |n: i64| {
+        let given: ArrayRef = Arc::new(Int64Array::from(vec![n]));
+        module.evaluate(0, &[given], 1)
+    };
+    // 1 ns, 1 page, EBADF.
+    assert_eq!(call(1).unwrap().as_primitive::<Int64Type>().values(), &[118]);
+    let error = call(0).unwrap_err().to_string();
+    assert_eq!(error, "f: it gave up (unreachable): panic: ä; it is at an end");
+}
+
+#[test]
+fn javascript() {
+    Language {
+        name: "javascript",
+        abi: Abi::Typed,
+        found_by: "test -d node_modules",
+        is_kept: false,
+        limits: LARGE,
+    }
+    .gives_the_answers();
+}
+
+#[test]
 fn python() {
     Language {
         name: "python",
@@ -332,4 +400,38 @@ fn zig() {
         limits: SMALL,
     }
     .gives_the_answers();
+}
+
+/// What the table in examples/udfs/README.md says.
+#[test]
+#[ignore = "measures; a person reads it"]
+fn time_per_row() {
+    const ROWS: usize = 8192;
+    let numbers: ArrayRef = Arc::new((0..ROWS as i64).collect::<Int64Array>());
+    let emails = (0..ROWS).map(|n| format!("somebody.{n}@example-{}.org", n % 97));
+    let emails: ArrayRef = Arc::new(StringArray::from_iter_values(emails));
+    for language in ["assemblyscript", "c", "cpp", "go", "javascript", "python", "rust", "zig"] {
+        let folder = Path::new(COPY).join("examples/udfs").join(language);
+        let wit = std::fs::read_to_string(folder.join("udf.wit")).ok();
+        let options = Options { name: language.to_owned(), limits: LARGE, wit, ..<_>::default() };
+        let Ok(module) = Module::load(&HOST, &folder.join("udf.wasm"), options) else {
+            println!("{language}: not built");
+            continue;
+        };
+        let time = |name: &str, given: &ArrayRef| {
+            let given = std::slice::from_ref(given);
+            let fastest = (0..20).map(|_| {
+                let begun = std::time::Instant::now();
+                module.evaluate(number(&module, name), given, ROWS).unwrap();
+                begun.elapsed().as_nanos() / ROWS as u128
+            });
+            fastest.min().unwrap()
+        };
+        let (score, domain) = (time("score", &numbers), time("email_domain", &emails));
+        let info = module.info();
+        println!(
+            "{language}: score {score} ns, email_domain {domain} ns; {} bytes; imports {:?}",
+            info.size, info.imports
+        );
+    }
 }
