@@ -1,8 +1,8 @@
 //! WASI for modules of Go.
 //!
-//! The adapter that other modules get keeps its state in their memory, by their `cabi_realloc` or by
-//! growing it. Go's can do neither: it asks for WASI before its `cabi_realloc` can be called, and
-//! takes all memory for its own, what others added to it included. So Go has an adapter without
+//! The adapter that other modules get keeps its state in their memory, by their `cabi_realloc` or
+//! by growing it. Go's can do neither: it asks for WASI before its `cabi_realloc` can be called,
+//! and takes all memory for its own, what others added to it included. So Go has an adapter without
 //! state (`go_wasi.wat`): standard output and error go to the log, and there is nothing else, also
 //! where a pipeline file grants it.
 
