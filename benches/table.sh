@@ -58,5 +58,8 @@ echo
 echo "as partitions, keys and windows grow:"
 cargo bench --quiet --workspace --bench scaling
 echo
+echo "shared by two tasks, and what passes between them:"
+cargo bench --quiet --workspace --bench exchange
+echo
 echo "much state (MILLSTREAM_KEYS=10000000 for ten million keys):"
 cargo bench --quiet --workspace --bench state

@@ -166,6 +166,70 @@ fn two_streams_in_four_tasks() {
     );
 }
 
+/// What the steps of a query are.
+fn steps(dir: &Path) -> String {
+    let text = stdout(&succeed(dir, &["explain", "shop.sql"]));
+    let (_, steps) = text.split_once("Steps  ").unwrap();
+    steps.split_once("\n\nAnswer").unwrap().0.to_owned()
+}
+
+#[test]
+fn rows_of_a_group_are_combined_where_tasks_share_them() {
+    let totals = "SET 'tasks' = '2';
+        CREATE TABLE totals WITH (format = 'json');
+        INSERT INTO totals SELECT window_start, max(total) AS most FROM (
+          SELECT customer, window_start, window_end, sum(amount) AS total
+          FROM TUMBLE(TABLE orders, DESCRIPTOR(at), INTERVAL '1' HOUR)
+          GROUP BY customer, window_start, window_end
+        ) GROUP BY window_start, window_end";
+    let dir = place(totals);
+    expect![[r#"
+        2 tasks
+          1  read orders
+               window_start = tumble_start(at, INTERVAL '1 hour')
+               window_end = tumble_end(at, INTERVAL '1 hour')
+          2  aggregate by window  ← 1 through shop-totals-0of2-repartition (by customer)
+               rows of a group are combined before they meet
+               windows of 1 hour
+               by customer
+               total = sum(amount)
+             ▤ keeps the aggregates by window, customer, until the watermark passes the end of their window
+               shop-totals-1of2-changelog
+          3  aggregate by window  ← 2 through shop-totals-1of2-repartition (by window_start)
+               rows of a group are combined before they meet
+               windows of 1 hour
+               most = max(total)
+             ▤ keeps the aggregates by window, until the watermark passes the end of their window
+               shop-totals-2of2-changelog
+          4  write totals  ← 3"#]].assert_eq(&steps(dir.path()));
+    let graph = stdout(&succeed(dir.path(), &["graph", "shop.sql", "--format", "mermaid"]));
+    assert_eq!(graph.matches("combined by group before").count(), 2, "{graph}");
+    let json = stdout(&succeed(dir.path(), &["explain", "shop.sql", "--json"]));
+    let json: Value = serde_json::from_str(&json).unwrap();
+    assert!(json.to_string().contains(r#""combined":true"#), "{json}");
+
+    let dir = place(&totals.replace("max(total)", "count(DISTINCT total)"));
+    expect![[r#"
+        2 tasks
+          1  read orders
+               window_start = tumble_start(at, INTERVAL '1 hour')
+               window_end = tumble_end(at, INTERVAL '1 hour')
+          2  aggregate by window  ← 1 through shop-totals-0of2-repartition (by customer)
+               rows of a group are combined before they meet
+               windows of 1 hour
+               by customer
+               total = sum(amount)
+             ▤ keeps the aggregates by window, customer, until the watermark passes the end of their window
+               shop-totals-1of2-changelog
+          3  aggregate by window  ← 2 through shop-totals-1of2-repartition (by window_start)
+               rows meet one by one: what count(DISTINCT total) keeps grows with them
+               windows of 1 hour
+               most = count(DISTINCT total)
+             ▤ keeps the aggregates by window, until the watermark passes the end of their window
+               shop-totals-2of2-changelog
+          4  write totals  ← 3"#]].assert_eq(&steps(dir.path()));
+}
+
 #[test]
 fn what_grows_is_warned_of() {
     explained(

@@ -5,6 +5,7 @@
 //!   cargo bench --workspace --bench scaling
 //!   MILLSTREAM_RECORDS=5000000 …
 
+mod load;
 mod stopwatch;
 
 use std::sync::Arc;
@@ -13,13 +14,12 @@ use broker::broker::{Broker, BrokerConfig};
 use broker::client::embedded::EmbeddedClient;
 use broker::client::{Client, NewTopic, ProducerOptions};
 use broker::ids::TopicPartition;
-use broker::record::BatchBuilder;
 use engine::pipeline::load_text;
 use engine::runtime::{Runtime, RuntimeOptions};
+use load::{scattered, send};
 use stopwatch::{Stopwatch, Took};
 
 const RECORDS: u64 = 500_000;
-const BATCH_BYTES: usize = 64 << 10;
 
 /// An hour of delay: all windows stay open until the end.
 const QUERY: &str = "
@@ -90,14 +90,6 @@ async fn run(load: Load, records: u64) -> (Took, u64) {
     (took, summaries[0].counts.rows_out)
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014).
-fn scattered(number: u64) -> u64 {
-    let mut z = number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
 /// Records over all partitions, keys and windows.
 async fn fill(client: &dyn Client, load: Load, records: u64) {
     let topic = NewTopic::new("sales", load.partitions as i32);
@@ -105,20 +97,15 @@ async fn fill(client: &dyn Client, load: Load, records: u64) {
     let mut producer = client.producer(ProducerOptions::default()).await.expect("a producer");
     for partition in 0..load.partitions {
         let to = TopicPartition::new("sales", partition as i32);
-        let mut batch = BatchBuilder::default();
-        for record in (partition..records).step_by(load.partitions as usize) {
+        let numbers = (partition..records).step_by(load.partitions as usize);
+        let values = numbers.map(|record| {
             let scattered = scattered(record);
             let (key, window) = ((scattered >> 32) % load.keys, scattered % load.windows);
             let at_ms = 1_700_000_000_000 + window * 1000 + record % 1000;
             let value = format!(r#"{{"item":{key},"n":{},"at":{at_ms}}}"#, record % 100);
-            batch.append(at_ms as i64, None, Some(value.as_bytes()));
-            if batch.size() >= BATCH_BYTES {
-                producer.send(&to, std::mem::take(&mut batch)).await.expect("room for it");
-            }
-        }
-        if !batch.is_empty() {
-            producer.send(&to, batch).await.expect("room for it");
-        }
+            (at_ms as i64, value)
+        });
+        send(producer.as_mut(), &to, values).await;
     }
     producer.flush().await.expect("a disk");
 }

@@ -77,6 +77,14 @@ pub struct Dropped {
     pub nulls: u64,
 }
 
+impl NodeTally {
+    /// Rows came from that side.
+    pub fn took(&mut self, side: usize, rows: u64) {
+        self.rows_in.resize(self.rows_in.len().max(side + 1), 0);
+        self.rows_in[side] += rows;
+    }
+}
+
 impl StageTally {
     /// Whether anything has come out of that step.
     pub fn has_passed(&self, step: usize) -> bool {

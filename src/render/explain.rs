@@ -2,8 +2,8 @@
 
 use engine::describe::words::duration_text;
 use engine::describe::{
-    Flow, OutputMode, PlanNode, QueryDescription, SourceDescription, StateDescription, Step,
-    StepKind, Until,
+    Combining, Flow, OutputMode, PlanNode, QueryDescription, SourceDescription, StateDescription,
+    Step, StepKind, Until,
 };
 use engine::pipeline::{LateRows, OnError};
 use serde_json::{Value, json};
@@ -43,7 +43,11 @@ pub fn text(query: &QueryDescription, color: bool) -> String {
             false => format!("  {dim}← {}{reset}", from.join(", ")),
         };
         out.push_str(&format!("  {}  {}{from}\n", index + 1, step.title));
-        for detail in &step.details {
+        let through = step.from.iter().filter_map(|flow| flow.exchange);
+        let mut before: Vec<String> =
+            through.filter_map(|at| combining_words(&query.exchanges[at].combining)).collect();
+        before.dedup();
+        for detail in before.iter().chain(&step.details) {
             wrap("       ", "         ", std::slice::from_ref(detail), "", &mut out);
         }
         if let Some(state) = &step.state {
@@ -182,6 +186,14 @@ fn flow_words(query: &QueryDescription, flow: &Flow) -> String {
     }
 }
 
+fn combining_words(combining: &Combining) -> Option<String> {
+    match combining {
+        Combining::Nothing => None,
+        Combining::Combined => Some("rows of a group are combined before they meet".to_owned()),
+        Combining::OneByOne(why) => Some(format!("rows meet one by one: {why}")),
+    }
+}
+
 fn state_words(state: &StateDescription) -> String {
     let keeps = &state.keeps;
     let by = match keeps.by.is_empty() {
@@ -226,7 +238,17 @@ pub fn json(query: &QueryDescription) -> Value {
         "tasks": query.tasks,
         "steps": query.steps.iter().map(step_json).collect::<Vec<_>>(),
         "exchanges": query.exchanges.iter().map(|exchange| {
-            json!({ "topic": exchange.topic, "keys": exchange.keys })
+            let (combined, not_combined) = match &exchange.combining {
+                Combining::Nothing => (false, None),
+                Combining::Combined => (true, None),
+                Combining::OneByOne(why) => (false, Some(why)),
+            };
+            json!({
+                "topic": exchange.topic,
+                "keys": exchange.keys,
+                "combined": combined,
+                "not_combined": not_combined,
+            })
         }).collect::<Vec<_>>(),
         "output": {
             "topic": query.output.topic,

@@ -70,6 +70,8 @@ fn a_windowed_join_killed_at_any_moment_loses_nothing_and_doubles_nothing() {
     let (orders, payments) =
         (place.path().join("orders.jsonl"), place.path().join("payments.jsonl"));
     fs::write(place.path().join("shop.toml"), format!("{FILES}{}", shop::QUERY)).unwrap();
+    let explained = stdout(&succeed(place.path(), &["explain", "shop.toml"]));
+    assert!(explained.contains("combined before they meet"), "{explained}");
     let run = ["run", "shop.toml", "--listen", "127.0.0.1:0", "--data-dir", "data", "--json"];
     let mut shop = Shop::default();
     for round in 1..=rounds {

@@ -53,11 +53,20 @@ impl Workers<'_> {
     }
 }
 
-fn shared_by_workers(address: &str, copies: usize) {
+/// What becomes of rows that are late: none is to be.
+#[derive(Clone, Copy, PartialEq)]
+enum Late {
+    /// They are only counted, so rows are combined before they meet.
+    Counted,
+    /// They go to a topic, so rows go one by one.
+    ToTopic,
+}
+
+fn shared_by_workers(address: &str, copies: usize, late: Late) {
     let (mut random, rounds) = course(ROUNDS);
     let place = tempdir().unwrap();
     let dir = place.path();
-    open_shop(dir, address, copies);
+    open_shop(dir, address, copies, late);
     let mut shop = Shop::default();
     let mut workers = Workers { dir, address, started: 0, running: Vec::new() };
     let mut reader = Running::start(dir, &["consume", "revenue", "--bootstrap-server", address]);
@@ -90,9 +99,15 @@ fn shared_by_workers(address: &str, copies: usize) {
     assert!(shop.expected.len() as u64 > rounds, "{}", shop.expected.len());
 }
 
-fn open_shop(dir: &Path, address: &str, copies: usize) {
-    let query = QUERY.replace("idle_timeout", "late = { topic = \"late\" }, idle_timeout");
+fn open_shop(dir: &Path, address: &str, copies: usize, late: Late) {
+    let query = match late {
+        Late::Counted => QUERY.to_owned(),
+        Late::ToTopic => QUERY.replace("idle_timeout", "late = { topic = \"late\" }, idle_timeout"),
+    };
     fs::write(dir.join("shop.toml"), format!("{SETTINGS}{copies}\n{query}")).unwrap();
+    let explained = stdout(&succeed(dir, &["explain", "shop.toml"]));
+    let is_combined = explained.contains("combined before they meet");
+    assert_eq!(is_combined, late == Late::Counted, "{explained}");
     let create = |topic: &str, options: &[&str]| {
         let create = ["topics", "create", topic, "--bootstrap-server", address];
         succeed(dir, &[&create[..], options].concat());
@@ -142,7 +157,7 @@ fn a_worker_that_was_asleep_shares_again() {
     let (_broker, address) = Running::broker(place.path());
     let place = tempdir().unwrap();
     let (dir, (mut random, _)) = (place.path(), course(1));
-    open_shop(dir, &address, 0);
+    open_shop(dir, &address, 0, Late::ToTopic);
     let mut shop = Shop::default();
     let mut reader = Running::start(dir, &["consume", "revenue", "--bootstrap-server", &address]);
     let mut seen = 0;
@@ -182,18 +197,25 @@ fn a_worker_that_was_asleep_shares_again() {
 fn workers_of_a_broker_come_go_and_die() {
     let place = tempdir().unwrap();
     let (_broker, address) = Running::broker(place.path());
-    shared_by_workers(&address, 0);
+    shared_by_workers(&address, 0, Late::ToTopic);
+}
+
+#[test]
+fn workers_that_combine_rows_come_go_and_die() {
+    let place = tempdir().unwrap();
+    let (_broker, address) = Running::broker(place.path());
+    shared_by_workers(&address, 0, Late::Counted);
 }
 
 #[test]
 fn workers_that_keep_copies_come_go_and_die() {
     let place = tempdir().unwrap();
     let (_broker, address) = Running::broker(place.path());
-    shared_by_workers(&address, 1);
+    shared_by_workers(&address, 1, Late::ToTopic);
 }
 
 #[test]
 fn workers_of_kafka_come_go_and_die() {
     let Some(kafka) = kafka() else { return };
-    shared_by_workers(&kafka.address, 1);
+    shared_by_workers(&kafka.address, 1, Late::Counted);
 }

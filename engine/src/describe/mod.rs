@@ -139,6 +139,18 @@ pub struct ExchangeDescription {
     pub topic: String,
     /// Rows for which these are equal meet in one task; all of them do if there are none.
     pub keys: Vec<String>,
+    pub combining: Combining,
+}
+
+/// What tasks do with rows before they send them to where they meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Combining {
+    /// They are for no aggregate.
+    Nothing,
+    /// Those of one group are combined.
+    Combined,
+    /// Those of one group go one by one, and why.
+    OneByOne(String),
 }
 
 /// Where the answer goes, and how.
@@ -281,7 +293,11 @@ fn warnings(laid_out: &steps::LaidOut, tasks: usize) -> Vec<Warning> {
             );
         }
         let mut through = step.from.iter().filter_map(|flow| flow.exchange);
-        if tasks > 1 && through.any(|at| laid_out.exchanges[at].keys.is_empty()) {
+        let is_alone = |at: usize| {
+            let exchange = &laid_out.exchanges[at];
+            exchange.keys.is_empty() && exchange.combining != Combining::Combined
+        };
+        if tasks > 1 && through.any(is_alone) {
             warn(
                 format!("{title}: all rows go through one of the {tasks} tasks"),
                 "only what has a key to meet by can be shared out",

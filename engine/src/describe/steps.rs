@@ -8,7 +8,8 @@ use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjuncti
 use super::plan::unnested;
 use super::words::{Words, quoted};
 use super::{
-    Condition, Described, ExchangeDescription, Flow, RowStep, StateDescription, Step, StepKind,
+    Combining, Condition, Described, ExchangeDescription, Flow, RowStep, StateDescription, Step,
+    StepKind,
 };
 use crate::operators::filter_project::{Stage, Step as StageStep};
 use crate::operators::lookup_join::{LookupJoin, LookupKind};
@@ -187,8 +188,14 @@ impl Laying<'_> {
         let topic = self.exchange_topic(node, side)?;
         let part = &self.parts[self.part_of(node)];
         let input = part.exchanges.iter().find(|input| input.exchange.topic == topic)?;
-        let keys = self.words.physicals(&input.exchange.keys);
-        self.out.exchanges.push(ExchangeDescription { topic, keys });
+        let exchange = &input.exchange;
+        let keys = self.words.physicals(&exchange.keys);
+        let combining = match (exchange.combines(), &exchange.as_they_are) {
+            (Some(_), _) => Combining::Combined,
+            (None, Some(why)) => Combining::OneByOne(why.in_words(self.words)),
+            (None, None) => Combining::Nothing,
+        };
+        self.out.exchanges.push(ExchangeDescription { topic, keys, combining });
         Some(self.out.exchanges.len() - 1)
     }
 

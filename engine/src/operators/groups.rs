@@ -45,6 +45,11 @@ impl GroupTable {
         &self.key_bytes[start..self.key_ends[group]]
     }
 
+    /// Of all keys.
+    pub fn key_bytes(&self) -> usize {
+        self.key_bytes.len()
+    }
+
     /// The group of this window and key, made if there is none yet.
     pub fn group(&mut self, window_start_ms: i64, key: &[u8]) -> usize {
         let mut hasher = self.hasher.build_hasher();

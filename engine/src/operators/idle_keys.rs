@@ -19,12 +19,13 @@ use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray};
+use arrow::array::BooleanArray;
 use arrow::datatypes::SchemaRef;
 use arrow_row::{RowConverter, SortField};
 use datafusion_common::Result;
 use datafusion_physical_expr::PhysicalExpr;
 
+use super::aggregate::partial::{BeforeMeeting, CombinedRows, Merged};
 use super::filter_project::evaluate;
 use super::tables::{Entries, KeptTable};
 use super::{Distribution, ExprText, Identity, Kept, Operator, OperatorSpec, Prepared};
@@ -100,6 +101,10 @@ impl OperatorSpec for IdleKeysSpec {
 
     fn distribution(&self, side: usize) -> Distribution {
         self.operator.distribution(side)
+    }
+
+    fn before_meeting(&self, side: usize) -> BeforeMeeting {
+        self.operator.before_meeting(side)
     }
 
     fn to_all(&self, side: usize) -> Option<Arc<dyn PhysicalExpr>> {
@@ -230,19 +235,21 @@ impl IdleKeys {
 
     fn touch(&mut self, side: usize, rows: &Rows) -> Result<()> {
         let keys = self.keys_of(side, rows)?;
-        let times = &rows.event_times_ms;
-        for row in 0..rows.len() {
+        for (row, time_ms) in rows.event_times_ms.iter().enumerate() {
             let key = keys.as_ref().map_or(&[][..], |keys| keys.row(row).data());
-            let time_ms = if times.is_valid(row) { times.value(row) } else { NOT_KNOWN };
-            let time_ms = time_ms.max(self.watermark.0);
-            match self.touched.get_mut(key) {
-                Some(last) => *last = (*last).max(time_ms),
-                None => {
-                    self.touched.insert(key.into(), time_ms);
-                }
-            }
+            self.touch_key(key, time_ms);
         }
         Ok(())
+    }
+
+    fn touch_key(&mut self, key: &[u8], time_ms: Option<i64>) {
+        let time_ms = time_ms.unwrap_or(NOT_KNOWN).max(self.watermark.0);
+        match self.touched.get_mut(key) {
+            Some(last) => *last = (*last).max(time_ms),
+            None => {
+                self.touched.insert(key.into(), time_ms);
+            }
+        }
     }
 
     fn settle(&mut self) -> Result<(), DiskError> {
@@ -287,6 +294,14 @@ impl Operator for IdleKeys {
     fn apply(&mut self, side: usize, rows: Prepared, out: &mut Vec<Rows>) -> Result<()> {
         self.touch(side, &rows.rows)?;
         self.operator.apply(side, rows, out)
+    }
+
+    fn merge(&mut self, side: usize, rows: CombinedRows) -> Result<Merged> {
+        for (row, time_ms) in rows.latest_ms.iter().enumerate() {
+            let key = rows.keys.as_ref().map_or(&[][..], |keys| keys.value(row));
+            self.touch_key(key, time_ms);
+        }
+        self.operator.merge(side, rows)
     }
 
     fn go_on(&mut self, out: &mut Vec<Rows>) -> Result<bool> {

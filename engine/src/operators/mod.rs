@@ -34,7 +34,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
 use arrow_row::Rows as KeyRows;
-use datafusion_common::{DataFusionError, Result};
+use datafusion_common::{DataFusionError, Result, internal_err};
 use datafusion_physical_expr::PhysicalExpr;
 
 use crate::describe::{Described, Words};
@@ -43,6 +43,7 @@ use crate::state::changelog::{Change, StateError, StateId};
 use crate::state::layouts::{Layouts, Part};
 use crate::state::map::StateMap;
 use crate::time::Watermark;
+use aggregate::partial::{BeforeMeeting, CombinedRows, Merged};
 use tables::{Entries, KeptTable};
 
 pub mod aggregate;
@@ -75,6 +76,11 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
     /// Of that side, the rows that every task gets, whatever their key; those for which it holds.
     fn to_all(&self, _side: usize) -> Option<Arc<dyn PhysicalExpr>> {
         None
+    }
+
+    /// What tasks may do with rows of that side before they send them to where they meet.
+    fn before_meeting(&self, _side: usize) -> BeforeMeeting {
+        BeforeMeeting::Nothing
     }
 
     /// What it does and keeps, for people.
@@ -146,6 +152,12 @@ pub trait Operator: Send {
 
     /// Takes rows that were prepared since the last call of anything else but `prepare`.
     fn apply(&mut self, side: usize, rows: Prepared, out: &mut Vec<Rows>) -> Result<()>;
+
+    /// Takes rows of that side that were combined before they met: none can fail by itself. Only if
+    /// [`OperatorSpec::before_meeting`] says how. Brings nothing out.
+    fn merge(&mut self, _side: usize, _rows: CombinedRows) -> Result<Merged> {
+        internal_err!("rows that nobody combines")
+    }
 
     /// Brings out more of what the last call had to bring out, where that is too much to be held at
     /// once. Whether there may be more still.

@@ -80,6 +80,10 @@ impl StateId {
         Some((StateId(u64::from_be_bytes(*id)), own))
     }
 
+    pub fn to_be_bytes(self) -> [u8; 8] {
+        self.0.to_be_bytes()
+    }
+
     /// What [`StateId`] prints, read back.
     pub fn parse(text: &str) -> Option<StateId> {
         u64::from_str_radix(text, 16).ok().map(StateId)

@@ -2,7 +2,9 @@
 
 use datafusion_common::Result as Evaluates;
 
+use super::output::Output;
 use super::{Task, TaskError};
+use crate::operators::aggregate::partial::{CombinedRows, Merged};
 use crate::operators::filter_project::Stage;
 use crate::operators::{Operator, Prepared, reason};
 use crate::pipeline::OnError;
@@ -14,6 +16,8 @@ use crate::topology::Port;
 /// Rows for which nothing can fail any more on their way to a port.
 pub(super) enum Ready {
     ForSink(Rows),
+    /// For another part of the query, which gets them combined.
+    ToCombine(Prepared),
     ForNode {
         rows: Prepared,
         /// Rows that came too late, if they are to be written somewhere.
@@ -93,7 +97,10 @@ impl Task {
 
     fn prepared(&self, to: Port, rows: Rows) -> Evaluates<Ready> {
         Ok(match to {
-            Port::Sink => Ready::ForSink(rows),
+            Port::Sink => match self.output.combiner() {
+                Some(combiner) => Ready::ToCombine(combiner.prepare(rows)?),
+                None => Ready::ForSink(rows),
+            },
             Port::Node { node, side } => {
                 let operator = &self.operators[node];
                 if self.topology.late_topic.is_none() {
@@ -121,12 +128,13 @@ impl Task {
                 let tally = &mut self.node_tallies[node];
                 tally.late += rows.late as u64;
                 tally.untimed += rows.untimed as u64;
-                let sides = tally.rows_in.len().max(side + 1);
-                tally.rows_in.resize(sides, 0);
-                tally.rows_in[side] += (rows.rows.len() + rows.late + rows.untimed) as u64;
+                tally.took(side, (rows.rows.len() + rows.late + rows.untimed) as u64);
                 self.drive(node, now, |operator, out| operator.apply(side, rows, out))
             }
-            (_, Ready::ForSink(rows)) => self.write(&rows, now),
+            (_, Ready::ForSink(rows)) => self.write(rows.len(), |output| output.write(&rows, now)),
+            (_, Ready::ToCombine(rows)) => {
+                self.write(rows.rows.len(), |output| output.combine(rows, now))
+            }
             // What was prepared for a node goes there.
             (Port::Sink, Ready::ForNode { .. }) => Ok(()),
         }
@@ -188,14 +196,32 @@ impl Task {
         evaluated.ready.into_iter().try_for_each(|rows| self.take(to, rows, now))
     }
 
-    fn write(&mut self, rows: &Rows, now: WallTime) -> Result<(), TaskError> {
-        if rows.is_empty() {
+    /// Takes rows that were combined before they came here: for all that is known of them, they
+    /// come now.
+    pub(super) fn merge(&mut self, to: Port, rows: CombinedRows) -> Result<(), TaskError> {
+        let Port::Node { node, side } = to else { return Ok(()) };
+        self.dirty = true;
+        let merged = self.operators[node].merge(side, rows);
+        let Merged { taken, late } = merged.map_err(TaskError::evaluate("an operator"))?;
+        self.counts.rows_in += taken + late;
+        self.counts.late += late;
+        let tally = &mut self.node_tallies[node];
+        tally.late += late;
+        tally.took(side, taken + late);
+        Ok(())
+    }
+
+    fn write(
+        &mut self,
+        rows: usize,
+        write: impl FnOnce(&mut Output) -> Evaluates<()>,
+    ) -> Result<(), TaskError> {
+        if rows == 0 {
             return Ok(());
         }
         self.dirty = true;
-        self.counts.rows_out += rows.len() as u64;
-        let written = self.output.write(rows, now);
-        written.map_err(TaskError::evaluate("a row cannot be encoded"))?;
+        self.counts.rows_out += rows as u64;
+        write(&mut self.output).map_err(TaskError::evaluate("a row cannot be encoded"))?;
         self.leave_out_too_long()
     }
 

@@ -56,7 +56,7 @@ use crate::state::map::StateMap;
 use crate::tally::{Account, InputTally, NodeTally};
 use crate::time::{ExchangeClock, Progress, SourceClock, WallTime, Watermark, idle_at};
 use crate::topology::{Input, Topology};
-use exchange::{ExchangeReader, ExchangeWriter};
+use exchange::{ExchangeReader, ExchangeWriter, Sent};
 use flow::Place;
 use keyed::keyed_rows;
 use output::{DeadLetter, Output};
@@ -572,14 +572,18 @@ impl Task {
             let reader = &self.exchanges[exchange];
             let (schema, to) = (reader.schema().clone(), reader.to);
             let read = reader.read(record.value.unwrap_or_default());
-            let (rows, writer, told) = read.map_err(|reason| TaskError::Record {
+            let (sent, writer, told) = read.map_err(|reason| TaskError::Record {
                 from: chunk.from.clone(),
                 offset: record.offset,
                 reason,
             })?;
-            if let Some(rows) = rows {
-                self.counts.rows_in += rows.len() as u64;
-                self.pass(Place::Exchange, &Stage::new(schema), to, rows, now)?;
+            match sent {
+                Some(Sent::Rows(rows)) => {
+                    self.counts.rows_in += rows.len() as u64;
+                    self.pass(Place::Exchange, &Stage::new(schema), to, rows, now)?;
+                }
+                Some(Sent::Combined(rows)) => self.merge(to, rows)?,
+                None => {}
             }
             self.exchange_clocks[exchange].tell(writer, told);
             self.tick(now)?;

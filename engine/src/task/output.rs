@@ -9,9 +9,11 @@ use broker::ids::TopicPartition;
 use broker::record::{BatchBuilder, Record};
 use datafusion_common::{Result as Evaluates, exec_datafusion_err};
 
-use super::exchange::ExchangeWriter;
+use super::exchange::{ExchangeWriter, Message};
 use super::sink::SinkWriter;
 use crate::formats::{FormatError, RowEncoder, Rows};
+use crate::operators::Prepared;
+use crate::operators::aggregate::partial::Combiner;
 use crate::pipeline::{Format, Sink};
 use crate::time::{Progress, WallTime, Watermark};
 
@@ -68,6 +70,12 @@ impl Batches {
         value: Option<&[u8]>,
     ) {
         self.append_with_headers(partition, time_ms, key, value, &[]);
+    }
+
+    fn append_all(&mut self, messages: Vec<Message>, now: WallTime) {
+        for (partition, value) in messages {
+            self.append(partition, now.0, None, Some(&value));
+        }
     }
 
     pub fn append_with_headers(
@@ -217,12 +225,27 @@ impl Output {
             Target::Exchange(writer) => {
                 let mut messages = Vec::new();
                 self.batches.ready_bytes += writer.write(rows, &mut messages)?;
-                for (partition, value) in messages {
-                    self.batches.append(partition, now.0, None, Some(&value));
-                }
+                self.batches.append_all(messages, now);
                 Ok(())
             }
         }
+    }
+
+    /// What combines rows before they are written, if anything does.
+    pub(super) fn combiner(&self) -> Option<&Combiner> {
+        match &self.target {
+            Target::Exchange(writer) => writer.combiner(),
+            Target::Sink(_) | Target::Shown(_) => None,
+        }
+    }
+
+    /// Takes rows that were prepared to be combined.
+    pub(super) fn combine(&mut self, rows: Prepared, now: WallTime) -> Evaluates<()> {
+        let Target::Exchange(writer) = &mut self.target else { return Ok(()) };
+        let mut messages = Vec::new();
+        self.batches.ready_bytes += writer.combine(rows, &mut messages)?;
+        self.batches.append_all(messages, now);
+        Ok(())
     }
 
     /// Writes a record that failed as it was, with the reason in its headers (the names are Kafka
@@ -326,9 +349,7 @@ impl Output {
             Target::Sink(sink) => sink.flush(&mut self.batches),
             Target::Shown(shown) => std::mem::take(shown),
             Target::Exchange(writer) => {
-                for (partition, value) in writer.flush(watermark, progress)? {
-                    self.batches.append(partition, now.0, None, Some(&value));
-                }
+                self.batches.append_all(writer.flush(watermark, progress)?, now);
                 Vec::new()
             }
         };

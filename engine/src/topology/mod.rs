@@ -586,6 +586,9 @@ impl fmt::Display for Exchange {
         if let Some(to_all) = &self.to_all {
             write!(f, ", to all where {to_all}")?;
         }
+        if self.combines().is_some() {
+            f.write_str(", combined before")?;
+        }
         write!(f, ", {} tasks", self.tasks)
     }
 }

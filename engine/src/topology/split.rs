@@ -12,7 +12,8 @@
 //!
 //! Rows of one key go to one partition of a topic (an exchange), and so to one task of the part
 //! that follows. An operator says by which columns its rows have to meet ([`Distribution`]); one
-//! that does not say so gets all rows in one task.
+//! that does not say so gets all rows in one task. Rows of one group may be combined before they
+//! are written ([`partial`](crate::operators::aggregate::partial)).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::{ExchangeInput, Input, Node, Port, Topology};
 use crate::operators::Distribution;
+use crate::operators::aggregate::partial::{AsTheyAre, BeforeMeeting, Partial};
 use crate::pipeline::OnError;
 
 /// A topic between two parts of a topology. Its partitions are the tasks of the part that reads it.
@@ -33,6 +35,11 @@ pub struct Exchange {
     pub keys: Vec<Arc<dyn PhysicalExpr>>,
     /// Rows for which this holds go to every task.
     pub to_all: Option<Arc<dyn PhysicalExpr>>,
+    /// What rows are once they are combined. They may be from before the query was changed, though
+    /// none is combined any more.
+    pub partial: Option<Arc<Partial>>,
+    /// Why rows for an aggregate are not combined.
+    pub as_they_are: Option<AsTheyAre>,
     /// How many parts write it.
     pub writers: usize,
     /// Tasks of each part.
@@ -112,6 +119,7 @@ fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
             },
             Port::Sink => Vec::new(),
         };
+        let (partial, as_they_are) = combined(whole, to);
         let to_all = match to {
             Port::Node { node, side } => whole.nodes[node].operator.to_all(side),
             Port::Sink => None,
@@ -122,6 +130,8 @@ fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
             schema: nullable(&schema),
             keys,
             to_all,
+            partial,
+            as_they_are,
             writers,
             tasks,
             future_bound,
@@ -130,6 +140,29 @@ fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
         Some(ExchangeInput { exchange, to })
     };
     ports.enumerate().filter_map(exchange).collect()
+}
+
+/// What rows are once they are combined, and why they are not.
+fn combined(whole: &Topology, to: Port) -> (Option<Arc<Partial>>, Option<AsTheyAre>) {
+    let Port::Node { node, side } = to else { return (None, None) };
+    let node = &whole.nodes[node];
+    match node.operator.before_meeting(side) {
+        BeforeMeeting::Nothing => (None, None),
+        BeforeMeeting::AsTheyAre(why) => (None, Some(why)),
+        BeforeMeeting::Combine { aggregate, bound, unless } => {
+            let late_alone = bound.is_some() && whole.late_topic.is_some();
+            let unless = unless.or(late_alone.then_some(AsTheyAre::Late));
+            let partial = Partial::new(aggregate, bound, &node.fingerprint, &node.parts);
+            (Some(Arc::new(partial)), unless)
+        }
+    }
+}
+
+impl Exchange {
+    /// How rows are combined before they are written, if they are.
+    pub fn combines(&self) -> Option<&Arc<Partial>> {
+        self.partial.as_ref().filter(|_| self.as_they_are.is_none())
+    }
 }
 
 fn nullable(schema: &SchemaRef) -> SchemaRef {

@@ -401,3 +401,35 @@ async fn rows_beside_rows() {
     )
     .await;
 }
+
+#[tokio::test]
+async fn rows_of_groups_are_combined_before_they_meet() {
+    let (a, _) = sources();
+    let sql = "SELECT w, max(c) AS most FROM (
+                 SELECT tumble_start(ts, INTERVAL '10 seconds') AS w, key, count(*) AS c FROM a
+                 WHERE n > 0 GROUP BY 1, 2
+               ) GROUP BY w";
+    let parts = split(topology(sql, &[&a]).await.unwrap(), "p-q", 2);
+    let parts: Vec<String> = parts.iter().map(ToString::to_string).collect();
+    expect![[r#"
+        query q
+        input a [ts, key, n]
+          filter n@2 > 0
+          project ts@0, key@1
+        exchange p-q-0of2-repartition by key@1, combined before, 2 tasks, writer 0
+
+        query q
+        exchange p-q-0of2-repartition by key@1, combined before, 2 tasks
+        aggregate per window of 10000 ms, start tumble_start(ts@0, IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 10000000000 })
+          key key = key@1
+          count(Int64(1)) = count(1)
+          project w = tumble_start(a.ts,IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 10000000000 }"))@0, c = count(Int64(1))@2
+        exchange p-q-1of2-repartition by w@0, combined before, 2 tasks, writer 0
+
+        query q
+        exchange p-q-1of2-repartition by w@0, combined before, 2 tasks
+        aggregate per window of 10000 ms, start w@0
+          max(c) = max(c@1)
+          project w@0, most = max(c)@1
+        sink out"#]].assert_eq(&parts.join("\n\n"));
+}

@@ -17,7 +17,7 @@ mod svg;
 
 use std::collections::BTreeMap;
 
-use engine::describe::{Keeps, QueryDescription, StepKind};
+use engine::describe::{Combining, Keeps, QueryDescription, StepKind};
 
 use super::explain::until_words;
 
@@ -181,7 +181,10 @@ impl Drawing {
                             true => "all to one task".to_owned(),
                             false => format!("by {}", exchange.keys.join(", ")),
                         };
-                        let lines = vec![exchange.topic.clone()];
+                        let mut lines = vec![exchange.topic.clone()];
+                        if exchange.combining == Combining::Combined {
+                            lines.push("combined by group before".to_owned());
+                        }
                         let through = self.exchange(&title, lines, frame);
                         self.arrow(from, through, None, is_table);
                         self.arrow(through, at, label, false);

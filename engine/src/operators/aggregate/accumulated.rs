@@ -1,6 +1,6 @@
 //! Groups with what has come to them since the last commit, or with all there is when they close.
 
-use arrow::array::{ArrayRef, AsArray, UInt64Array};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, UInt64Array};
 use arrow::compute::take;
 use arrow_row::Rows as KeyRows;
 use datafusion_common::Result;
@@ -31,13 +31,14 @@ impl Groups {
     }
 
     /// Takes rows: the window of each, its key, and what [`AggregateSpec::arguments`] has found.
+    /// The group of each.
     pub fn take(
         &mut self,
         spec: &AggregateSpec,
         window_starts_ms: &[i64],
         keys: Option<&KeyRows>,
         mut columns: &[ArrayRef],
-    ) -> Result<()> {
+    ) -> Result<Vec<usize>> {
         let groups = self.table.groups(window_starts_ms, keys);
         self.extend_span(window_starts_ms);
         let total = self.table.len();
@@ -48,7 +49,23 @@ impl Groups {
             accumulator.update_batch(args, &groups, filter, total)?;
             columns = rest;
         }
-        Ok(())
+        Ok(groups)
+    }
+
+    /// Takes the states of rows that were combined, at least one.
+    pub fn take_combined(
+        &mut self,
+        spec: &AggregateSpec,
+        window_starts_ms: &[i64],
+        keys: Option<&BinaryArray>,
+        states: &[Vec<ArrayRef>],
+    ) -> Result<()> {
+        let key = |row: usize| keys.map_or(&[][..], |keys| keys.value(row));
+        let rows = window_starts_ms.iter().enumerate();
+        let groups =
+            rows.map(|(row, &start)| self.table.group(start, key(row))).collect::<Vec<_>>();
+        self.extend_span(window_starts_ms);
+        self.merge(spec, states, &groups)
     }
 
     pub fn extend_span(&mut self, window_starts_ms: &[i64]) {

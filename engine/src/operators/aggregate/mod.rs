@@ -7,11 +7,13 @@
 //! - [`session`]: groups of a session, which [`sessions`] finds, told once when it is over;
 //! - [`updating`]: groups without a window, told whenever they change; [`retracting`]: the same of
 //!   rows that may be taken back;
+//! - [`partial`]: rows of a group put together before they meet, where tasks share an aggregate;
 //! - [`kept`]: groups as tables for people.
 
 mod accumulated;
 pub(super) mod closed;
 mod kept;
+pub mod partial;
 pub mod retracting;
 mod runs;
 pub mod session;

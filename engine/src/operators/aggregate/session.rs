@@ -28,6 +28,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::accumulated::Groups;
 use super::kept;
+use super::partial::{AsTheyAre, BeforeMeeting};
 use super::runs::{GROUP, GroupState, StoredRun};
 use super::sessions::{OfKey, Over, SESSION, Session, Sessions, is_late, split_place};
 use super::spec::{AggregateCall, AggregateSpec};
@@ -222,6 +223,10 @@ impl OperatorSpec for SessionSpec {
     fn distribution(&self, _side: usize) -> Distribution {
         let group = &self.aggregate.group;
         Distribution::by(self.aggregate.keys.iter().map(|&key| group[key].clone()))
+    }
+
+    fn before_meeting(&self, _side: usize) -> BeforeMeeting {
+        BeforeMeeting::AsTheyAre(AsTheyAre::Sessions)
     }
 
     fn describe(&self, words: &Words) -> Described {
@@ -524,7 +529,8 @@ impl Operator for SessionAggregate {
             return Ok(());
         }
         let ids = self.place(times, keys.as_ref())?;
-        self.groups.new.take(&self.spec.aggregate, &ids, keys.as_ref(), &columns[1..])
+        self.groups.new.take(&self.spec.aggregate, &ids, keys.as_ref(), &columns[1..])?;
+        Ok(())
     }
 
     fn advance(&mut self, watermark: Watermark, out: &mut Vec<Rows>) -> Result<()> {

@@ -26,6 +26,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::accumulated::Groups;
 use super::kept;
+use super::partial::{BeforeMeeting, CombinedRows, Merged};
 use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::describe::{Described, Keeps, Until, Words};
@@ -82,6 +83,10 @@ impl OperatorSpec for UpdatingSpec {
 
     fn distribution(&self, _side: usize) -> Distribution {
         Distribution::by(self.aggregate.group.iter().cloned())
+    }
+
+    fn before_meeting(&self, _side: usize) -> BeforeMeeting {
+        BeforeMeeting::of(&self.aggregate, None)
     }
 
     fn describe(&self, words: &Words) -> Described {
@@ -239,7 +244,13 @@ impl Operator for UpdatingAggregate {
     fn apply(&mut self, _side: usize, rows: Prepared, _out: &mut Vec<Rows>) -> Result<()> {
         let Prepared { rows, columns, keys, .. } = rows;
         let spec = self.groups.spec.clone();
-        self.groups.new.take(&spec, &vec![NO_WINDOW; rows.len()], keys.as_ref(), &columns)
+        self.groups.new.take(&spec, &vec![NO_WINDOW; rows.len()], keys.as_ref(), &columns)?;
+        Ok(())
+    }
+
+    fn merge(&mut self, _side: usize, rows: CombinedRows) -> Result<Merged> {
+        let spec = self.groups.spec.clone();
+        rows.merge_into(&mut self.groups.new, &spec, |_| true)
     }
 
     fn flush(&mut self, out: &mut Vec<Rows>) -> Result<()> {

@@ -29,6 +29,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use super::accumulated::Groups;
 use super::closed::{CLOSED, ClosedWindows};
 use super::kept;
+use super::partial::{BeforeMeeting, CombinedRows, Merged};
 use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::describe::words::duration_text;
@@ -137,7 +138,7 @@ impl WindowSpec {
         groups: &GroupState,
         is_open: impl Fn(i64) -> bool,
     ) -> Result<Prepared> {
-        let starts = self.window_starts(&rows.batch)?;
+        let starts = window_bounds(&self.aggregate, self.bound, &rows.batch)?;
         let untimed = starts.null_count();
         let late = starts.iter().flatten().filter(|&start| !is_open(start)).count();
         let (rows, starts) = match untimed + late {
@@ -157,16 +158,9 @@ impl WindowSpec {
 
     /// Rows whose window is not open.
     pub(super) fn late_rows(&self, rows: &Rows, is_open: impl Fn(i64) -> bool) -> Result<Rows> {
-        let starts = self.window_starts(&rows.batch)?;
+        let starts = window_bounds(&self.aggregate, self.bound, &rows.batch)?;
         let late = starts.iter().map(|start| Some(start.is_some_and(|start| !is_open(start))));
         rows.filter(&late.collect())
-    }
-
-    fn window_starts(&self, batch: &RecordBatch) -> Result<Int64Array> {
-        let starts = evaluate(batch, self.aggregate.group[self.bound].as_ref())?;
-        times_ms(&starts).ok_or_else(|| {
-            exec_datafusion_err!("a window's bound is {}, not a timestamp", starts.data_type())
-        })
     }
 
     pub(super) fn described(&self, words: &Words, until: Until) -> Described {
@@ -227,6 +221,10 @@ impl OperatorSpec for WindowSpec {
             true => Distribution::by([group[self.bound].clone()]),
             false => Distribution::by(self.aggregate.keys.iter().map(|&key| group[key].clone())),
         }
+    }
+
+    fn before_meeting(&self, _side: usize) -> BeforeMeeting {
+        BeforeMeeting::of(&self.aggregate, Some(self.bound))
     }
 
     fn describe(&self, words: &Words) -> Described {
@@ -385,7 +383,13 @@ impl Operator for WindowAggregate {
         if starts.is_empty() {
             return Ok(());
         }
-        self.groups.new.take(&self.spec.aggregate, starts, keys.as_ref(), &columns[1..])
+        self.groups.new.take(&self.spec.aggregate, starts, keys.as_ref(), &columns[1..])?;
+        Ok(())
+    }
+
+    fn merge(&mut self, _side: usize, rows: CombinedRows) -> Result<Merged> {
+        let is_open = |start_ms| self.closed.is_open(start_ms, 0);
+        rows.merge_into(&mut self.groups.new, &self.spec.aggregate, is_open)
     }
 
     fn go_on(&mut self, out: &mut Vec<Rows>) -> Result<bool> {
@@ -459,7 +463,23 @@ impl Operator for WindowAggregate {
     }
 }
 
-fn times_from_ms(times: impl Iterator<Item = i64>, data_type: &DataType) -> Result<ArrayRef> {
+/// The bound of each row's window that tells windows apart, as the group expression of that number
+/// finds it. NULL for rows without a time.
+pub(super) fn window_bounds(
+    aggregate: &AggregateSpec,
+    bound: usize,
+    batch: &RecordBatch,
+) -> Result<Int64Array> {
+    let bounds = evaluate(batch, aggregate.group[bound].as_ref())?;
+    times_ms(&bounds).ok_or_else(|| {
+        exec_datafusion_err!("a window's bound is {}, not a timestamp", bounds.data_type())
+    })
+}
+
+pub(super) fn times_from_ms(
+    times: impl Iterator<Item = i64>,
+    data_type: &DataType,
+) -> Result<ArrayRef> {
     let zone = match data_type {
         DataType::Timestamp(_, zone) => zone.clone(),
         _ => None,

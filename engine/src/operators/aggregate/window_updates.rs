@@ -18,6 +18,7 @@ use arrow_row::RowConverter;
 use datafusion_common::Result;
 
 use super::closed::{CLOSED, ClosedWindows};
+use super::partial::{BeforeMeeting, CombinedRows, Merged};
 use super::runs::{GROUP, GroupState};
 use super::session::Telling;
 use super::updating::{Standing, absent, answer_codec, standing, told};
@@ -87,6 +88,10 @@ impl OperatorSpec for WindowUpdatesSpec {
 
     fn distribution(&self, side: usize) -> Distribution {
         self.window.distribution(side)
+    }
+
+    fn before_meeting(&self, side: usize) -> BeforeMeeting {
+        self.window.before_meeting(side)
     }
 
     fn describe(&self, words: &Words) -> Described {
@@ -241,7 +246,13 @@ impl Operator for WindowUpdates {
             return Ok(());
         }
         let aggregate = self.spec.window.aggregate.clone();
-        self.groups.new.take(&aggregate, starts, keys.as_ref(), &columns[1..])
+        self.groups.new.take(&aggregate, starts, keys.as_ref(), &columns[1..])?;
+        Ok(())
+    }
+
+    fn merge(&mut self, _side: usize, rows: CombinedRows) -> Result<Merged> {
+        let is_open = |start_ms| self.closed.is_open(start_ms, self.spec.grace_ms);
+        rows.merge_into(&mut self.groups.new, &self.spec.window.aggregate, is_open)
     }
 
     fn advance(&mut self, watermark: Watermark, out: &mut Vec<Rows>) -> Result<()> {

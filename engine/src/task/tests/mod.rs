@@ -17,6 +17,7 @@ use crate::testing::{batch_engine, events, planned, topology};
 use disk::Disk;
 
 mod aggregates;
+mod combining;
 mod disk;
 mod evolution;
 mod functions;

@@ -578,7 +578,10 @@ impl Maker {
 
 /// What became of a case.
 enum Outcome {
-    Equal,
+    Equal {
+        /// Some rows were combined before they met.
+        combined: bool,
+    },
     /// It cannot run as a stream, for this reason.
     Refused(String),
 }
@@ -620,11 +623,13 @@ async fn run(seed: u64) -> (String, Outcome) {
     world.by_key = false;
     fill(&mut world, &streams, &tables);
     let tasks = if maker.is_wide { 1 + maker.dice.roll(3) } else { 1 };
+    let mut combined = false;
     let world = if tasks > 1 && topology.tables.is_empty() {
         let mut cluster = Cluster::of(topology, tasks, world.inputs);
         cluster.sink.by_key = false;
         cluster.walk(&steps);
         cluster.run_to_end();
+        combined = cluster.sent().1 > 0;
         cluster.sink
     } else {
         walk(&mut world, &steps);
@@ -645,7 +650,7 @@ async fn run(seed: u64) -> (String, Outcome) {
             assert_same(&ours, &expected);
         }
     }
-    (sql, Outcome::Equal)
+    (sql, Outcome::Equal { combined })
 }
 
 /// Puts rows into the topics that are read.
@@ -686,14 +691,14 @@ fn number(name: &str, otherwise: u64) -> u64 {
 fn random_queries_fold_to_batch_sql_through_crashes() {
     let (first, count) = (number("MILLSTREAM_SEED", 0), number("MILLSTREAM_QUERIES", QUERIES));
     let mut refused: BTreeMap<String, (u64, String)> = BTreeMap::new();
-    let mut failed = Vec::new();
+    let (mut failed, mut with_combined) = (Vec::new(), 0);
     let more = if first == 0 { WIDE_FROM..WIDE_FROM + count } else { 0..0 };
     let seeds = (first..first + count).chain(more).filter(|seed| !WRONG_IN_BATCH.contains(seed));
     let count = seeds.clone().count() as u64;
     for seed in seeds {
         let case = std::panic::catch_unwind(|| block_on(run(seed)));
         match case {
-            Ok((_, Outcome::Equal)) => {}
+            Ok((_, Outcome::Equal { combined })) => with_combined += u64::from(combined),
             Ok((sql, Outcome::Refused(reason))) => {
                 refused.entry(reason).or_insert((0, sql)).0 += 1;
             }
@@ -708,4 +713,6 @@ fn random_queries_fold_to_batch_sql_through_crashes() {
     assert!(failed.is_empty(), "{} failed:\n{}", failed.len(), failed.join("\n"));
     let ran = count - refused.values().map(|(times, _)| times).sum::<u64>();
     assert!(ran * 100 >= count * RUNNING_PERCENT_MIN || count < 50, "only {ran} of {count} ran");
+    println!("in {with_combined} of {ran}, rows were combined before they met");
+    assert!(first > 0 || count < 50 || with_combined * 20 >= count, "{with_combined} of {count}");
 }

@@ -10,9 +10,9 @@ use crate::topology::split;
 
 /// All tasks of a query, and the topics between them.
 pub(super) struct Cluster {
-    parts: Vec<Topology>,
+    pub(super) parts: Vec<Topology>,
     tasks: usize,
-    logs: BTreeMap<TopicPartition, Vec<LogBatch>>,
+    pub(super) logs: BTreeMap<TopicPartition, Vec<LogBatch>>,
     /// By part and task: what it has committed.
     committed: BTreeMap<(usize, usize), (Vec<Change>, BTreeMap<TopicPartition, Offset>)>,
     /// What has come out at the end.
@@ -20,7 +20,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    fn new(whole: Topology, tasks: usize, logs: &[Vec<Vec<Event>>]) -> Cluster {
+    pub(super) fn new(whole: Topology, tasks: usize, logs: &[Vec<Vec<Event>>]) -> Cluster {
         let mut inputs = World::new(whole.clone());
         inputs.fill(logs);
         Cluster::of(whole, tasks, inputs.inputs)
@@ -60,7 +60,7 @@ impl Cluster {
         self.logs.keys().filter(is_read).cloned().collect()
     }
 
-    fn start(&self, part: usize, task: usize) -> Task {
+    pub(super) fn start(&self, part: usize, task: usize) -> Task {
         let partitions = self.partitions(part, task);
         let of = |topic: &str| {
             let own = partitions.iter().filter(|partition| *partition.topic == *topic);
@@ -163,7 +163,9 @@ impl Cluster {
         }
     }
 
-    pub(super) fn run_to_end(&mut self) {
+    /// What tasks have counted, those of each part together.
+    pub(super) fn run_to_end(&mut self) -> Vec<Counts> {
+        let mut counts = vec![Counts::default(); self.parts.len()];
         for part in 0..self.parts.len() {
             for task in 0..self.tasks {
                 let mut at_work = self.start(part, task);
@@ -174,8 +176,13 @@ impl Cluster {
                 }
                 at_work.finish(NOW).unwrap();
                 self.write(part, task, at_work.commit(NOW).unwrap());
+                let (of_task, of_part) = (at_work.counts(), &mut counts[part]);
+                of_part.rows_in += of_task.rows_in;
+                of_part.late += of_task.late;
+                of_part.untimed += of_task.untimed;
             }
         }
+        counts
     }
 }
 
@@ -397,21 +404,28 @@ proptest! {
 #[tokio::test]
 async fn records_between_tasks_stay_short_however_wide_rows_are() {
     let source = patient(events("a"));
-    let sql = "SELECT key, count(*) AS c FROM a GROUP BY key";
-    let wide =
-        |time| Event { time, key: Some("k".repeat(2000) + &(time % 3).to_string()), n: None };
-    let logs = vec![vec![(0..3000).map(wide).collect::<Vec<_>>()]];
-    let mut topology = topology(sql, &[&source]).await.unwrap();
-    topology.sink.key = vec![0];
-    let mut cluster = Cluster::new(topology, 2, &logs);
-    let mut task = cluster.start(0, 0);
-    let partition = TopicPartition::new("a", 0);
-    while cluster.read(&mut task, &partition, 100) {}
-    let commit = task.commit(NOW).unwrap();
-    let sizes: Vec<usize> = commit.outputs.iter().map(|(_, batch)| batch.size()).collect();
-    assert!(sizes.len() > 10, "{sizes:?}");
-    assert!(sizes.iter().all(|size| *size < 1 << 20), "{sizes:?}");
-    cluster.run_to_end();
-    let counts: Vec<_> = cluster.sink.rows().iter().map(|row| row["c"].clone()).collect();
-    assert_eq!(counts, [1000, 1000, 1000]);
+    // One by one, and combined.
+    for (sql, keys, batches_min) in [
+        ("SELECT key, count(*) AS c, array_agg(n) AS all_of_them FROM a GROUP BY key", 3, 10),
+        ("SELECT key, count(*) AS c FROM a GROUP BY key", 1500, 5),
+    ] {
+        let wide = |time| {
+            let key = format!("{}{}", "k".repeat(2000), time % keys);
+            Event { time, key: Some(key), n: None }
+        };
+        let logs = vec![vec![(0..3000).map(wide).collect::<Vec<_>>()]];
+        let mut topology = topology(sql, &[&source]).await.unwrap();
+        topology.sink.key = vec![0];
+        let mut cluster = Cluster::new(topology, 2, &logs);
+        let mut task = cluster.start(0, 0);
+        let partition = TopicPartition::new("a", 0);
+        while cluster.read(&mut task, &partition, 100) {}
+        let commit = task.commit(NOW).unwrap();
+        let sizes: Vec<usize> = commit.outputs.iter().map(|(_, batch)| batch.size()).collect();
+        assert!(sizes.len() > batches_min, "{sizes:?}");
+        assert!(sizes.iter().all(|size| *size < 1 << 20), "{sizes:?}");
+        cluster.run_to_end();
+        let counts: Vec<_> = cluster.sink.rows().iter().map(|row| row["c"].clone()).collect();
+        assert_eq!(counts, vec![3000 / keys; keys as usize]);
+    }
 }

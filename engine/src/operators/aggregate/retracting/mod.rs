@@ -29,6 +29,7 @@ use datafusion_common::{Result, ScalarValue, exec_datafusion_err};
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 use datafusion_physical_expr::PhysicalExpr;
 
+use super::partial::{AsTheyAre, BeforeMeeting};
 use super::spec::{AggregateCall, AggregateSpec, groups_accumulator};
 use super::updating::{Standing, answer_codec, told};
 use crate::describe::{Described, Keeps, Until, Words};
@@ -106,6 +107,10 @@ impl OperatorSpec for RetractingSpec {
 
     fn distribution(&self, _side: usize) -> Distribution {
         Distribution::by(self.aggregate.group.iter().cloned())
+    }
+
+    fn before_meeting(&self, _side: usize) -> BeforeMeeting {
+        BeforeMeeting::AsTheyAre(AsTheyAre::TakenBack)
     }
 
     fn describe(&self, words: &Words) -> Described {
