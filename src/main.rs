@@ -3,7 +3,7 @@
 //! - [`cli`]: one file per command, and how each finds its broker;
 //! - [`http`]: metrics for those who watch it, [`query_metrics`] among them; `status_socket`: for
 //!   `millstream top`;
-//! - [`sql_transform`]: SQL for connectors;
+//! - [`sql_transform`], [`wasm_transform`]: SQL and functions of users for connectors;
 //! - [`render`]: what people see: tables, JSON lines, checklists, progress, mistakes with carets.
 //!
 //! Data goes to stdout, all else to stderr. Exit status: 0 done, 1 failed while running, 2 wrong
@@ -16,6 +16,7 @@ mod render;
 mod sql_transform;
 #[cfg(unix)]
 mod status_socket;
+mod wasm_transform;
 
 use std::process::ExitCode;
 

@@ -31,6 +31,7 @@ mod test;
 mod top;
 mod topics;
 mod transactions;
+mod udf;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -87,6 +88,8 @@ enum Command {
     Top(top::TopArgs),
     /// Show what a query keeps: groups, open windows, sides of joins
     State(state::StateArgs),
+    /// Look at functions in WebAssembly, and try them
+    Udf(udf::UdfArgs),
     /// Run the broker alone, for any Kafka client
     Broker(broker::BrokerArgs),
     /// Run connectors by Kafka Connect's own files and REST API, and look after them
@@ -133,6 +136,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 /// Reads the command line and does what it says.
 pub fn main() -> ExitCode {
     connectors::transforms::register(&crate::sql_transform::PLUGIN);
+    connectors::transforms::register(&crate::wasm_transform::PLUGIN);
     let words: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let words = connect::words(words);
@@ -151,6 +155,7 @@ pub fn main() -> ExitCode {
         Command::Graph(args) => graph::graph(&args),
         Command::Links(args) => links::links(&args),
         Command::Test(args) => test::test(&args),
+        Command::Udf(args) => udf::udf(args),
         command => in_runtime(async |stop| run(command, stop).await),
     };
     match done {

@@ -21,6 +21,7 @@ use engine::describe::QueryDescription;
 use engine::pipeline::{
     Connector, Diagnostic, Diagnostics, Pipeline, STANDBY_REPLICAS_MAX, Severity,
 };
+use engine::plan::user_functions;
 use engine::runtime::{Phase, PrintedRows, QueryProgress, Runtime, RuntimeOptions};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -85,8 +86,18 @@ fn load(files: &[PathBuf]) -> Result<Vec<Loaded>, Failure> {
     configured(engine::pipeline::load_with(files, connector_mistakes))
 }
 
+/// Compiled modules are kept where the broker keeps its data, if that is there or will be.
+pub fn keep_compiled_functions() {
+    let directory =
+        std::env::var_os("MILLSTREAM_DATA_DIR").map_or(".millstream".into(), PathBuf::from);
+    if directory.is_dir() {
+        user_functions::keep_compiled_in(directory.join("udfs"));
+    }
+}
+
 /// Checked pipelines, each for itself; every mistake of all files otherwise.
 pub fn load_each(files: &[PathBuf]) -> Result<Vec<Loaded>, Failure> {
+    keep_compiled_functions();
     configured(engine::pipeline::load_each(files, connector_mistakes))
 }
 
@@ -122,6 +133,7 @@ fn connector_mistakes(connector: &Connector, base: &Path) -> Vec<Diagnostic> {
 }
 
 pub async fn run(args: RunArgs, stop: CancellationToken) -> Result<(), Failure> {
+    user_functions::keep_compiled_in(args.broker.data_dir.join("udfs"));
     let loaded = load(&args.files)?;
     let connection = connection::serve(&args.broker, args.listen.server()).await?;
     let began = Instant::now();

@@ -7,7 +7,9 @@ use std::time::Duration;
 use tracing::Level;
 use wasmtime::component::{self, ComponentType, Lift, ResourceTable};
 use wasmtime::{Store, Trap, WasmBacktrace};
+use wasmtime_wasi::clocks::WasiClocksView;
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::bindings::clocks::monotonic_clock;
 use wasmtime_wasi::{
     Deterministic, FsPerms, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder,
     WasiCtxView, WasiView,
@@ -91,8 +93,11 @@ fn wasi(grants: &Grants, log: &GuestLog) -> Result<WasiCtxBuilder, String> {
     Ok(wasi)
 }
 
-/// The clock of those who may not know the time.
+/// The clock of those who may not know the time. Runtimes such as Go's take 0 for a clock that is
+/// broken.
 struct StandingStill;
+
+const STANDS_AT_NS: u64 = 1;
 
 impl HostWallClock for StandingStill {
     fn resolution(&self) -> Duration {
@@ -100,7 +105,7 @@ impl HostWallClock for StandingStill {
     }
 
     fn now(&self) -> Duration {
-        Duration::ZERO
+        Duration::from_nanos(STANDS_AT_NS)
     }
 }
 
@@ -110,7 +115,7 @@ impl HostMonotonicClock for StandingStill {
     }
 
     fn now(&self) -> u64 {
-        0
+        STANDS_AT_NS
     }
 }
 
@@ -152,6 +157,22 @@ fn place(error: &wasmtime::Error) -> Option<String> {
     let backtrace = error.downcast_ref::<WasmBacktrace>()?;
     let named = backtrace.frames().iter().find_map(|frame| frame.func_name());
     named.map(str::to_owned)
+}
+
+/// WASI as guests have it: the library's, but that no guest waits. A wait would not count as time
+/// of the guest, and be without end; so whoever waits goes on at once, as if the time had passed.
+pub(crate) fn add_wasi(linker: &mut component::Linker<State>) -> wasmtime::Result<()> {
+    wasmtime_wasi::p2::add_to_linker_sync(linker)?;
+    linker.allow_shadowing(true);
+    let mut clock = linker.instance("wasi:clocks/monotonic-clock@0.2.12")?;
+    for name in ["subscribe-duration", "subscribe-instant"] {
+        clock.func_wrap(name, |mut store, (_time,): (u64,)| {
+            let clocks = &mut store.data_mut().clocks();
+            Ok((monotonic_clock::Host::subscribe_duration(clocks, 0)?,))
+        })?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 /// Our `millstream:udf/host`.

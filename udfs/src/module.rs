@@ -20,7 +20,7 @@ use crate::columns::rows_without_null;
 use crate::host::{Host, content_hash};
 use crate::instance::{self, Options, State};
 use crate::program::{Fault, Invocation, Operation, Program, Running};
-use crate::signature::Signature;
+use crate::signature::{Kind, Signature};
 use crate::{CallError, LoadError, columns_abi, core_abi, go_wasi, plain_names, typed_abi};
 
 /// Our WIT, for those who write functions.
@@ -253,6 +253,10 @@ impl Module {
         arguments: &[ArrayRef],
         is_retraction: bool,
     ) -> Result<BinaryArray, CallError> {
+        let retracts = Kind::Aggregate { retracts: true };
+        if is_retraction && self.functions[function].kind != retracts {
+            return Err(self.wrong(function, "it cannot take rows back".to_owned()));
+        }
         let operation = if is_retraction { Operation::Retract } else { Operation::Update };
         let mut columns: Vec<ArrayRef> = vec![Arc::new(states.clone())];
         match self.seen(function, arguments) {
@@ -456,8 +460,7 @@ fn program(
     let imports = component_type.imports(host.engine()).map(|(name, _)| name.to_owned());
     let imports: Vec<String> = imports.collect();
     let mut linker = Linker::<State>::new(host.engine());
-    let linked = wasmtime_wasi::p2::add_to_linker_sync(&mut linker)
-        .and_then(|()| instance::add_host(&mut linker));
+    let linked = instance::add_wasi(&mut linker).and_then(|()| instance::add_host(&mut linker));
     linked.map_err(|error| LoadError::Start(format!("{error:#}")))?;
     let pre = linker.instantiate_pre(&component).map_err(|error| {
         // The error names one import that nobody has, if that is what is wrong.

@@ -377,3 +377,29 @@ fn a_directory_that_is_not_there_cannot_be_granted() {
     assert!(matches!(error, LoadError::Start(_)), "{error}");
     assert!(error.to_string().contains("cannot open directory /nowhere"), "{error}");
 }
+
+/// A wait is no time of the guest, so that nothing would end it.
+#[test]
+fn a_guest_that_waits_goes_on_at_once() {
+    let text = r#"(module
+        (import "wasi_snapshot_preview1" "poll_oneoff"
+            (func $poll (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (func (export "wait") (param i64) (result i32)
+            ;; the clock, for as long as there is
+            (i64.store (i32.const 0) (local.get 0))
+            (i64.store (i32.const 24) (i64.const -1))
+            (if (i32.ne (i32.const 0)
+                        (call $poll (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))
+                (then unreachable))
+            (if (i64.ne (i64.load (i32.const 64)) (local.get 0)) (then unreachable))
+            (i32.load (i32.const 128)))
+        (func (export "far") (param i32) (result i32)
+            (call $poll (local.get 0) (i32.const 64) (i32.const 1) (i32.const 128))))"#;
+    let module = Module::new(&HOST, text.as_bytes(), options()).unwrap();
+    let events = call(&module, "wait", &[numbers(&[Some(7)])]).unwrap();
+    assert_eq!(events.as_primitive::<Int32Type>().values(), &[1]);
+    let far: ArrayRef = Arc::new(arrow::array::Int32Array::from(vec![-1]));
+    let fault = call(&module, "far", &[far]).unwrap();
+    assert_eq!(fault.as_primitive::<Int32Type>().values(), &[21]);
+}

@@ -9,6 +9,7 @@ use datafusion_sql::sqlparser::ast;
 
 use super::cases::Case;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
+use super::functions::DraftFunction;
 use super::model::{
     Column, ColumnFrom, Connector, EventTime, Format, OnError, Settings, Source, SourceKind,
     Watermark,
@@ -29,6 +30,7 @@ pub(crate) struct Draft {
     pub name: Named,
     pub connectors: Vec<Connector>,
     pub sources: Vec<Arc<Source>>,
+    pub functions: Vec<DraftFunction>,
     pub views: Vec<DraftView>,
     pub queries: Vec<DraftQuery>,
     /// What the queries are at each of their steps, if they are made of steps.

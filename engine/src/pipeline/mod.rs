@@ -12,6 +12,7 @@
 //!   syntax;
 //! - [`sql_file`], [`sql_table`], [`cursor`]: statements;
 //! - [`tokens`]: SQL with places in the file; [`strings`]: such places inside TOML strings;
+//! - [`functions`]: functions of users, in both forms;
 //! - [`cases`]: tests of a pipeline, in its file;
 //! - [`format_options`]: formats and their options, and the schemas that they name;
 //! - [`variables`]: what the environment says, in values of both;
@@ -28,6 +29,7 @@ pub mod diagnostic;
 pub(crate) mod draft;
 pub mod duration;
 pub(crate) mod format_options;
+pub(crate) mod functions;
 pub mod load;
 pub mod model;
 mod names;

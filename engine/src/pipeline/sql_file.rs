@@ -6,6 +6,7 @@
 //! INSERT INTO t SELECT … [EMIT ON WINDOW CLOSE | EMIT FINAL]
 //! EXECUTE STATEMENT SET BEGIN INSERT …; INSERT …; END        the same as the INSERTs alone
 //! CREATE [SOURCE | SINK] CONNECTOR c WITH (…)
+//! CREATE FUNCTION f LANGUAGE wasm AS 'file.wasm' [WITH (…)]
 //! SET 'key' = 'value'
 //! ```
 //!
@@ -24,6 +25,7 @@ use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, Severity, SourceFile, Span};
 use super::draft::{Draft, DraftEmit, DraftQuery, DraftSelect, DraftView, Explain, Named};
 use super::duration::{check_state_ttl, parse_duration};
+use super::functions::{self, DraftFunction};
 use super::model::{
     COMMIT_INTERVAL_MAX, Connector, Guarantee, STANDBY_REPLICAS_MAX, Settings, TASKS_LIMIT,
 };
@@ -59,6 +61,7 @@ fn read_statements(
         settings: Settings::default(),
         connectors: Vec::new(),
         tables: Vec::new(),
+        functions: Vec::new(),
         views: Vec::new(),
         inserts: Vec::new(),
         broken: Vec::new(),
@@ -89,6 +92,7 @@ struct FileReader<'m> {
     settings: Settings,
     connectors: Vec<Connector>,
     tables: Vec<TableStatement>,
+    functions: Vec<DraftFunction>,
     views: Vec<DraftView>,
     inserts: Vec<Insert>,
     /// Tables and views that cannot be used, their mistakes being reported.
@@ -120,8 +124,8 @@ const SETTINGS: [&str; 8] = [
     "tasks",
 ];
 
-const STATEMENTS: [&str; 5] =
-    ["CREATE TABLE", "CREATE VIEW", "CREATE CONNECTOR", "INSERT INTO", "SET"];
+const STATEMENTS: [&str; 6] =
+    ["CREATE TABLE", "CREATE VIEW", "CREATE CONNECTOR", "CREATE FUNCTION", "INSERT INTO", "SET"];
 
 /// How a statement set begins, in Flink's spellings of then and now.
 const SET_BEGINS: [&[&str]; 3] = [
@@ -186,7 +190,7 @@ impl FileReader<'_> {
         let read = if self.is_script && !cursor.is_at_word("CREATE") {
             self.read_select(&mut cursor, span)
         } else if cursor.eat_words(&["CREATE"]) {
-            self.read_create(&mut cursor, span)
+            self.read_create(file, &mut cursor, span)
         } else if cursor.eat_words(&["INSERT", "INTO"]) {
             self.read_insert(&mut cursor, span)
         } else if cursor.eat_words(&["SET"]) {
@@ -221,7 +225,12 @@ impl FileReader<'_> {
         Ok(())
     }
 
-    fn read_create(&mut self, cursor: &mut Cursor<'_>, span: Span) -> Result<(), Diagnostic> {
+    fn read_create(
+        &mut self,
+        file: &Arc<SourceFile>,
+        cursor: &mut Cursor<'_>,
+        span: Span,
+    ) -> Result<(), Diagnostic> {
         cursor.eat_words(&["OR", "REPLACE"]);
         let _ = cursor.eat_words(&["TEMPORARY"]) || cursor.eat_words(&["TEMP"]);
         if cursor.eat_words(&["TABLE"]) {
@@ -253,6 +262,9 @@ impl FileReader<'_> {
         {
             cursor.eat_words(&["IF", "NOT", "EXISTS"]);
             self.read_connector(cursor)
+        } else if cursor.eat_words(&["FUNCTION"]) {
+            cursor.eat_words(&["IF", "NOT", "EXISTS"]);
+            self.read_function(file, cursor)
         } else if cursor.is_at_word("STREAM") {
             let help = "write CREATE TABLE; without a PRIMARY KEY it is a stream";
             Err(Diagnostic::error("there is no CREATE STREAM", cursor.span()).help(help))
@@ -288,6 +300,48 @@ impl FileReader<'_> {
         }
         let span = name.span;
         self.connectors.push(Connector { name: name.text, properties, span, property_spans });
+        Ok(())
+    }
+
+    /// `name LANGUAGE wasm AS 'file.wasm'`, in either order, and perhaps WITH.
+    fn read_function(
+        &mut self,
+        file: &Arc<SourceFile>,
+        cursor: &mut Cursor<'_>,
+    ) -> Result<(), Diagnostic> {
+        let name = cursor.name("the function's name")?;
+        if self.functions.iter().any(|other| other.name.text == name.text) {
+            let message = format!("function '{}' is declared twice", name.text);
+            self.mistakes.push(Diagnostic::error(message, name.span.clone()));
+        }
+        let mut properties = Vec::new();
+        let mut is_wasm = false;
+        loop {
+            let span = cursor.span();
+            if cursor.eat_words(&["LANGUAGE"]) {
+                let language = cursor.name("wasm")?;
+                if !language.text.eq_ignore_ascii_case("wasm") {
+                    let message = format!("functions are in wasm, not in {}", language.text);
+                    let help = "any language that compiles to WebAssembly will do: LANGUAGE wasm";
+                    return Err(Diagnostic::error(message, language.span).help(help));
+                }
+                is_wasm = true;
+            } else if cursor.eat_words(&["AS"]) {
+                let module = cursor.value("the file of its module")?;
+                properties.push((Named { text: "file".to_owned(), span }, module));
+            } else if cursor.eat_words(&["WITH"]) {
+                properties.extend(read_options(cursor, self.mistakes)?);
+            } else {
+                break;
+            }
+        }
+        cursor.expect_end()?;
+        if !is_wasm {
+            let help = "write CREATE FUNCTION name LANGUAGE wasm AS 'file.wasm'";
+            let message = format!("function '{}' has no language", name.text);
+            return Err(Diagnostic::error(message, name.span).help(help));
+        }
+        self.functions.extend(functions::read(name, properties, &file.path, self.mistakes));
         Ok(())
     }
 
@@ -463,6 +517,7 @@ impl FileReader<'_> {
             name: self.name,
             connectors: self.connectors,
             sources,
+            functions: self.functions,
             views: self.views,
             queries,
             steps: Vec::new(),

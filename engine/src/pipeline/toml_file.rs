@@ -14,6 +14,7 @@ use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::{Draft, DraftColumn, DraftSource, METADATA_NAMES, Named, metadata_column};
 use super::duration::check_state_ttl;
 use super::format_options::{FormatOptions, format_named};
+use super::functions::{self, DraftFunction};
 use super::load::read_text;
 use super::model::{
     COMMIT_INTERVAL_MAX, ColumnFrom, Connector, Format, Guarantee, LateRows, OnError,
@@ -61,6 +62,7 @@ fn parse<'t>(file: &'t SourceFile, mistakes: &mut Mistakes) -> Spanned<DeTable<'
 struct Declared {
     connectors: Vec<Connector>,
     sources: Vec<Arc<Source>>,
+    functions: Vec<DraftFunction>,
     /// Sources and tables that cannot be used, their mistakes being reported.
     broken: Vec<String>,
 }
@@ -84,7 +86,7 @@ fn read_document(
         read_included(&path, &mut declared, mistakes, diagnostics);
     }
     declared.read(&mut table, mistakes);
-    let Declared { connectors, sources, broken } = declared;
+    let Declared { connectors, sources, functions, broken } = declared;
     let (mut queries, mut steps) = (Vec::new(), Vec::new());
     if let Some(list) = table.get("queries").and_then(|queries| queries.array(mistakes)) {
         for query in list {
@@ -95,7 +97,19 @@ fn read_document(
     let cases = cases::read(table.get("tests"), mistakes);
     table.finish(mistakes);
     let (settings, views) = (settings.unwrap_or_default(), Vec::new());
-    Draft { file, name, connectors, sources, views, queries, steps, broken, settings, cases }
+    Draft {
+        file,
+        name,
+        connectors,
+        sources,
+        functions,
+        views,
+        queries,
+        steps,
+        broken,
+        settings,
+        cases,
+    }
 }
 
 /// A file that declares sources, tables and connectors, beside the one that includes it.
@@ -131,6 +145,20 @@ impl Declared {
                 mistakes.push(second("connector", &name, &first.span));
             }
             self.connectors.push(read_connector(name, table, mistakes));
+        }
+        for (name, table) in named_tables(table, "udfs", "function", mistakes) {
+            if let Some(first) = self.functions.iter().find(|other| other.name.text == name.text) {
+                mistakes.push(second("function", &name, &first.name.span));
+            }
+            let Connector { properties, property_spans, .. } =
+                read_connector(name.clone(), table, mistakes);
+            let properties = properties.into_iter().map(|(text, value)| {
+                let span = property_spans[&text].clone();
+                (Named { text, span: span.clone() }, Named { text: value, span })
+            });
+            let path = mistakes.file.path.clone();
+            let read = functions::read(name, properties.collect(), &path, &mut mistakes.list);
+            self.functions.extend(read);
         }
         for (list, what) in [("sources", "source"), ("tables", "table")] {
             for (name, table) in named_tables(table, list, what, mistakes) {

@@ -17,6 +17,7 @@ use datafusion_expr::{
 use datafusion_sql::planner::{ParserOptions, SqlToRel};
 
 use super::unnest_tables::UnnestTables;
+use super::user_functions::Loaded;
 use super::window_tables::WindowTables;
 use super::{as_of, first_within, json, times, windows};
 use crate::pipeline::Source;
@@ -55,6 +56,10 @@ impl TableSource for View {
 /// Everything that the queries of one file can name.
 pub(crate) struct Catalog {
     tables: BTreeMap<String, Arc<dyn TableSource>>,
+    /// Functions of users.
+    functions: BTreeMap<String, Loaded>,
+    /// Those that could not be loaded, their mistakes being reported.
+    broken_functions: Vec<String>,
     /// Names that could be meant, beside those of the tables.
     also: Vec<String>,
     options: ConfigOptions,
@@ -66,6 +71,8 @@ impl Catalog {
     pub fn new() -> Catalog {
         Catalog {
             tables: BTreeMap::new(),
+            functions: BTreeMap::new(),
+            broken_functions: Vec::new(),
             also: Vec::new(),
             options: options(),
             relation_planners: vec![Arc::new(WindowTables), Arc::new(UnnestTables)],
@@ -85,6 +92,25 @@ impl Catalog {
         self.tables.insert(name.to_owned(), table);
     }
 
+    pub fn add_function(&mut self, name: &str, function: Loaded) {
+        self.functions.insert(name.to_ascii_lowercase(), function);
+    }
+
+    /// A function that could not be loaded: calls of it are no mistakes of their own.
+    pub fn add_broken_function(&mut self, name: &str) {
+        self.broken_functions.push(name.to_ascii_lowercase());
+    }
+
+    pub fn is_broken_function(&self, name: &str) -> bool {
+        self.broken_functions.iter().any(|broken| broken.eq_ignore_ascii_case(name))
+    }
+
+    /// Every function's name, for "did you mean".
+    pub fn function_names(&self) -> impl Iterator<Item = &str> {
+        let of_users = self.functions.keys().map(String::as_str);
+        of_users.chain(function_names().map(|name| -> &str { name }))
+    }
+
     /// Takes in all names of another file; those that both have, if any, are left as they are.
     pub fn add_all(&mut self, other: &Catalog) -> Vec<String> {
         let mut doubles = Vec::new();
@@ -93,6 +119,14 @@ impl Catalog {
                 true => doubles.push(name.clone()),
                 false => {
                     self.tables.insert(name.clone(), Arc::clone(table));
+                }
+            }
+        }
+        for (name, function) in &other.functions {
+            match self.functions.contains_key(name) {
+                true => doubles.push(name.clone()),
+                false => {
+                    self.functions.insert(name.clone(), function.clone());
                 }
             }
         }
@@ -209,6 +243,11 @@ pub(crate) fn is_scalar_function(name: &str) -> bool {
     FUNCTIONS.scalar.contains_key(name) || FUNCTIONS.higher_order.contains_key(name)
 }
 
+/// Whether a function of any kind is built in under this name.
+pub(crate) fn is_function(name: &str) -> bool {
+    function_names().any(|known| known == name)
+}
+
 /// Every function's name, for "did you mean".
 pub(crate) fn function_names() -> impl Iterator<Item = &'static str> {
     let functions = &*FUNCTIONS;
@@ -249,7 +288,11 @@ impl ContextProvider for Catalog {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        FUNCTIONS.scalar.get(name).cloned()
+        let of_user = || match self.functions.get(name) {
+            Some(Loaded::Scalar(function)) => Some(function),
+            _ => None,
+        };
+        FUNCTIONS.scalar.get(name).or_else(of_user).cloned()
     }
 
     fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
@@ -257,7 +300,11 @@ impl ContextProvider for Catalog {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        FUNCTIONS.aggregate.get(name).cloned()
+        let of_user = || match self.functions.get(name) {
+            Some(Loaded::Aggregate(function)) => Some(function),
+            _ => None,
+        };
+        FUNCTIONS.aggregate.get(name).or_else(of_user).cloned()
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {

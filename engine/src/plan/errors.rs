@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion_common::{DataFusionError, SchemaError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span as SqlSpan};
 
-use super::context::{Catalog, function_names};
+use super::context::Catalog;
 use super::streamable::Place;
 use crate::pipeline::tokens::file_span;
 use crate::pipeline::{Diagnostic, Severity, SourceFile, Span};
@@ -43,8 +43,10 @@ pub(crate) fn diagnostic(
         return diagnostic.label("no such source").did_you_mean(&table, catalog.table_names());
     }
     if let Some(function) = between(&message, "Invalid function '", "'") {
-        diagnostic.message = format!("there is no function '{function}'");
-        return diagnostic.label("no such function").did_you_mean(&function, function_names());
+        diagnostic.message = format!("{NO_FUNCTION}{function}'");
+        return diagnostic
+            .label("no such function")
+            .did_you_mean(&function, catalog.function_names());
     }
     if message.contains("unique expression names") {
         diagnostic.message = "two columns that are selected have the same name".to_owned();
@@ -117,6 +119,15 @@ fn sql_span_of(span: datafusion_common::Span) -> SqlSpan {
     SqlSpan::new(location(span.start), location(span.end))
 }
 
+/// What is said of a name that no function has.
+const NO_FUNCTION: &str = "there is no function '";
+
+/// Whether a mistake is only that a function is not there which could not be loaded.
+pub(super) fn is_of_broken(mistake: &Diagnostic, catalog: &Catalog) -> bool {
+    between(&mistake.message, NO_FUNCTION, "'")
+        .is_some_and(|name| catalog.is_broken_function(&name))
+}
+
 fn between(message: &str, before: &str, after: &str) -> Option<String> {
     let (_, rest) = message.split_once(before)?;
     rest.split_once(after).map(|(found, _)| found.to_owned())
@@ -124,6 +135,10 @@ fn between(message: &str, before: &str, after: &str) -> Option<String> {
 
 /// Without the kind of error before it and its own suggestions after it.
 fn plain(message: &str) -> String {
+    // What a function of ours says of its arguments.
+    if let Some((_, said)) = message.split_once("user-defined coercion failed with: ") {
+        return plain(said);
+    }
     let mut message = message;
     for kind in [
         "Error during planning: ",

@@ -19,10 +19,11 @@ use super::unique_key::unique_key;
 use super::windows::{WindowError, check_sessions, group_window};
 use super::{
     as_of, errors, event_time, group_windows, joins, mixed_types, nth_value, quantified,
-    unnest_tables,
+    unnest_tables, user_functions,
 };
 use crate::formats::{FormatError, RowEncoder};
 use crate::pipeline::draft::{Draft, DraftEmit, DraftQuery, DraftSink, Named};
+use crate::pipeline::functions::DraftFunction;
 use crate::pipeline::{Diagnostic, Emit, Format, Pipeline, Query, Sink, Source};
 use crate::topology::{Topology, TopologyError};
 
@@ -35,6 +36,7 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
     for source in &draft.sources {
         catalog.add_source(source);
     }
+    load_functions(&draft.functions, &mut catalog, mistakes);
     let mut broken = draft.broken;
     let of = Meaning::Stream;
     let mut conditions = Vec::new();
@@ -79,6 +81,23 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
         predicates: conditions,
     };
     Some((pipeline, catalog))
+}
+
+/// Loads what the queries may call beside the functions that are built in.
+pub(crate) fn load_functions(
+    functions: &[DraftFunction],
+    catalog: &mut Catalog,
+    mistakes: &mut Vec<Diagnostic>,
+) {
+    for function in functions {
+        match user_functions::load(function) {
+            Ok(loaded) => catalog.add_function(&function.name.text, loaded),
+            Err(mistake) => {
+                catalog.add_broken_function(&function.name.text);
+                mistakes.push(mistake);
+            }
+        }
+    }
 }
 
 fn check_unique(queries: &[DraftQuery], mistakes: &mut Vec<Diagnostic>) {
@@ -179,6 +198,9 @@ impl Planning<'_> {
             }
             mistakes.push(mistake);
         }
+        // A function that could not be loaded has been told of.
+        let told = mistakes.split_off(before);
+        mistakes.extend(told.into_iter().filter(|told| !errors::is_of_broken(told, catalog)));
         None
     }
 }

@@ -17,6 +17,7 @@
 //! - [`joins`]: how near in time the rows of two streams must be to meet; [`as_of`]: tables as they
 //!   were at a time;
 //! - [`json`]: JSON in text columns, by path; [`times`]: Flink's points in time;
+//! - [`user_functions`]: functions in WebAssembly;
 //! - [`first_within`]: a window function of ours, for rows without their doubles;
 //! - [`unnest_tables`]: `UNNEST(…)` in FROM; [`quantified`]: `= ANY (SELECT …)`;
 //!   [`nth_value`]: the nth of rows that are sorted;
@@ -55,6 +56,7 @@ pub mod times;
 pub(crate) mod types;
 pub(crate) mod unique_key;
 pub mod unnest_tables;
+pub mod user_functions;
 pub mod window_tables;
 pub mod windows;
 

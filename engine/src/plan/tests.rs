@@ -9,6 +9,7 @@ use crate::pipeline::{Emit, EventTime, Pipeline, load, load_text};
 mod computed;
 mod state_ttl;
 mod unnest;
+mod user_functions;
 mod windows;
 
 fn repository_file(path: &str) -> PathBuf {

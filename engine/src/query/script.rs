@@ -17,7 +17,7 @@ use crate::pipeline::draft::{Draft, DraftSelect, Explain, Named};
 use crate::pipeline::load::on_deep_stack;
 use crate::pipeline::{Diagnostic, Diagnostics, Query, Source, SourceFile, Span, sql_file};
 use crate::plan::context::Catalog;
-use crate::plan::lower::{Meaning, Planning, sources_of, to_be_shown};
+use crate::plan::lower::{Meaning, Planning, load_functions, sources_of, to_be_shown};
 use crate::plan::streamable::Place;
 use crate::plan::window_tables::WindowCall;
 use crate::plan::windows::Shape;
@@ -174,7 +174,8 @@ impl Script {
         let mut catalog = Catalog::new();
         catalog.add_all(&declared.catalog);
         catalog.suggest(topics);
-        let Draft { sources, views, mut broken, .. } = self.draft;
+        let Draft { sources, functions, views, mut broken, .. } = self.draft;
+        load_functions(&functions, &mut catalog, mistakes);
         inferred.iter().chain(&sources).for_each(|source| catalog.add_source(source));
         let of = if follow { Meaning::Stream } else { Meaning::Batch };
         let mut warnings = Vec::new();

@@ -130,6 +130,7 @@ pub fn time_ms(text: &str) -> Result<i64, String> {
 
 pub async fn query(args: QueryArgs, stop: CancellationToken) -> Result<(), Failure> {
     let (script, files) = read_script(&args)?;
+    super::run::keep_compiled_functions();
     let (declared, warnings) = match files.is_empty() {
         true => (Declared::nothing(), Vec::new()),
         // Connectors are not used, so nothing is said of them.

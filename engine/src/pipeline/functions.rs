@@ -1,0 +1,159 @@
+//! Functions of users: where their modules are, and what those may do.
+//!
+//! ```text
+//! [udfs.email_domain]            CREATE FUNCTION email_domain LANGUAGE wasm AS 'email.wasm'
+//! file = "email.wasm"              WITH ('memory' = '64MB', 'time' = '100ms')
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use udfs::{Directory, Grants, Limits, Options};
+
+use super::diagnostic::{Diagnostic, Span};
+use super::draft::Named;
+use super::duration::parse_duration;
+use super::size::parse_size;
+
+/// A function as it is declared.
+#[derive(Clone, Debug)]
+pub(crate) struct DraftFunction {
+    pub name: Named,
+    pub file: Named,
+    /// Relative to the file that declares it.
+    pub path: PathBuf,
+    /// What the module calls it: the same name unless it is said.
+    pub export: Named,
+    /// The file with the types of a core module that does not carry them.
+    pub wit: Option<(Named, PathBuf)>,
+    /// Overrides what the module says.
+    pub deterministic: Option<bool>,
+    pub options: Options,
+}
+
+const KEYS: [&str; 11] = [
+    "file",
+    "function",
+    "wit",
+    "memory",
+    "time",
+    "deterministic",
+    "config.NAME",
+    "grants.clock",
+    "grants.random",
+    "grants.environment.NAME",
+    "grants.directories.NAME",
+];
+
+/// The most memory that a module may be given, in bytes: what 32 bits can address.
+const MEMORY_MAX: usize = 4 << 30;
+/// The longest that a call may take.
+const TIME_MAX: Duration = Duration::from_secs(600);
+
+/// Reads a declaration of properties in the file at `path`.
+pub(crate) fn read(
+    name: Named,
+    properties: Vec<(Named, Named)>,
+    path: &Path,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<DraftFunction> {
+    let base = path.parent().unwrap_or(Path::new("."));
+    let before = mistakes.len();
+    let mut reader = Reader { base, mistakes, grants: Grants::default(), config: BTreeMap::new() };
+    let (mut file, mut export, mut wit, mut deterministic) = (None, None, None, None);
+    let mut limits = Limits::default();
+    for (key, value) in properties {
+        match key.text.as_str() {
+            "file" => file = Some(value),
+            "function" => export = Some(value),
+            "wit" => wit = Some((value.clone(), base.join(&value.text))),
+            "memory" => limits.memory_bytes = reader.memory(&value).unwrap_or(limits.memory_bytes),
+            "time" => limits.time = reader.time(&value).unwrap_or(limits.time),
+            "deterministic" => deterministic = reader.truth(&value),
+            _ => reader.read_dotted(&key, &value),
+        }
+    }
+    let Reader { grants, config, .. } = reader;
+    let Some(file) = file else {
+        let message = format!("function '{}' has no file", name.text);
+        let help = "say where its module is: file = \"NAME.wasm\"";
+        mistakes.push(Diagnostic::error(message, name.span).help(help));
+        return None;
+    };
+    let options =
+        Options { name: name.text.clone(), limits, grants, config: Arc::new(config), wit: None };
+    let path = base.join(&file.text);
+    let export = export.unwrap_or_else(|| name.clone());
+    let function = DraftFunction { name, file, path, export, wit, deterministic, options };
+    (mistakes.len() == before).then_some(function)
+}
+
+struct Reader<'a> {
+    base: &'a Path,
+    mistakes: &'a mut Vec<Diagnostic>,
+    grants: Grants,
+    config: BTreeMap<String, String>,
+}
+
+impl Reader<'_> {
+    fn read_dotted(&mut self, key: &Named, value: &Named) {
+        let name = key.text.as_str();
+        if let Some(name) = name.strip_prefix("config.") {
+            self.config.insert(name.to_owned(), value.text.clone());
+        } else if name == "grants.clock" {
+            self.grants.clock = self.truth(value).unwrap_or_default();
+        } else if name == "grants.random" {
+            self.grants.random = self.truth(value).unwrap_or_default();
+        } else if let Some(name) = name.strip_prefix("grants.environment.") {
+            self.grants.environment.insert(name.to_owned(), value.text.clone());
+        } else if let Some(name) = name.strip_prefix("grants.directories.") {
+            // `path`, or `path:rw`.
+            let (path, writable) = match value.text.strip_suffix(":rw") {
+                Some(path) => (path, true),
+                None => (value.text.as_str(), false),
+            };
+            let path = self.base.join(path);
+            if !path.is_dir() {
+                let message = format!("there is no directory {}", path.display());
+                self.mistakes.push(Diagnostic::error(message, value.span.clone()));
+            }
+            self.grants.directories.insert(name.to_owned(), Directory { path, writable });
+        } else {
+            let message = format!("functions have no setting '{name}'");
+            let help = format!("there is {}", KEYS.join(", "));
+            let mistake = Diagnostic::error(message, key.span.clone()).help(help);
+            self.mistakes.push(mistake.did_you_mean(name, KEYS));
+        }
+    }
+
+    fn memory(&mut self, value: &Named) -> Option<usize> {
+        match parse_size(&value.text) {
+            Ok(bytes) if (64 << 10..=MEMORY_MAX).contains(&bytes) => Some(bytes),
+            Ok(_) => self.wrong("'memory' must be from 64KB to 4GB".to_owned(), &value.span),
+            Err(error) => self.wrong(format!("'memory': {error}"), &value.span),
+        }
+    }
+
+    fn time(&mut self, value: &Named) -> Option<Duration> {
+        match parse_duration(&value.text) {
+            Ok(time) if (Duration::from_millis(10)..=TIME_MAX).contains(&time) => Some(time),
+            Ok(_) => self.wrong("'time' must be from 10ms to 10 minutes".to_owned(), &value.span),
+            Err(error) => self.wrong(format!("'time': {error}"), &value.span),
+        }
+    }
+
+    fn truth(&mut self, value: &Named) -> Option<bool> {
+        match value.text.to_ascii_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => self.wrong("this is 'true' or 'false'".to_owned(), &value.span),
+        }
+    }
+
+    fn wrong<T>(&mut self, message: String, span: &Span) -> Option<T> {
+        self.mistakes.push(Diagnostic::error(message, span.clone()));
+        None
+    }
+}

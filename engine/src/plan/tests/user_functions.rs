@@ -1,0 +1,133 @@
+//! Functions in WebAssembly, as queries see them.
+
+use std::path::PathBuf;
+
+use arrow::datatypes::DataType;
+use expect_test::expect;
+
+use crate::pipeline::load_text;
+
+const SOURCES: &str = "CREATE TABLE people (id BIGINT, email TEXT, small INT, at TIMESTAMP(3))
+    WITH (topic = 'people', format = 'json');
+CREATE TABLE o;\n";
+
+fn module() -> String {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../udfs/tests/modules/text.wasm");
+    path.canonicalize().unwrap().display().to_string()
+}
+
+fn declared(name: &str, with: &str) -> String {
+    format!("CREATE FUNCTION {name} LANGUAGE wasm AS '{}' {with};\n", module())
+}
+
+/// The types of the columns that a query gives.
+fn types(functions: &str, query: &str) -> Result<Vec<DataType>, Vec<String>> {
+    let text = format!("{functions}{SOURCES}INSERT INTO o {query};");
+    match load_text(PathBuf::from("f.sql"), text) {
+        Ok((pipeline, _)) => {
+            let schema = pipeline.queries[0].plan.schema().inner().clone();
+            Ok(schema.fields().iter().map(|field| field.data_type().clone()).collect())
+        }
+        Err(diagnostics) => {
+            let text = |mistake: crate::pipeline::Diagnostic| match mistake.help {
+                Some(help) => format!("{} ({help})", mistake.message),
+                None => mistake.message,
+            };
+            Err(diagnostics.0.into_iter().map(text).collect())
+        }
+    }
+}
+
+#[test]
+fn functions_have_the_types_that_their_module_says() {
+    let functions = declared("email_domain", "") + &declared("score", "");
+    let query = "SELECT email_domain(email) AS d, SCORE(id) AS s, score(small) AS t FROM people
+        WHERE email_domain(email) = 'example.org'";
+    let text = types(&functions, query).unwrap();
+    assert_eq!(text, [DataType::Utf8, DataType::Int64, DataType::Int64]);
+    let renamed = declared("host_of", "WITH ('function' = 'email-domain')");
+    assert_eq!(
+        types(&renamed, "SELECT host_of(email) AS h FROM people").unwrap(),
+        [DataType::Utf8]
+    );
+}
+
+#[test]
+fn toml_declares_functions_too() {
+    let text = format!(
+        "[udfs.email_domain]
+file = \"{}\"
+memory = \"64MB\"
+time = \"100ms\"
+config.greeting = \"hello\"
+grants.clock = true
+
+[sources.people]
+topic = \"people\"
+format = \"json\"
+columns = {{ email = \"text\" }}
+
+[[queries]]
+name = \"domains\"
+sql = \"SELECT email_domain(email) AS d FROM people\"
+sink = {{ topic = \"domains\" }}
+",
+        module()
+    );
+    let (pipeline, _) = load_text(PathBuf::from("f.toml"), text).unwrap();
+    assert_eq!(pipeline.queries[0].plan.schema().field(0).data_type(), &DataType::Utf8);
+}
+
+#[test]
+fn mistakes_with_functions_are_found_before_anything_runs() {
+    let of = |functions: &str, query: &str| types(functions, query).unwrap_err().join("\n");
+    let good = declared("email_domain", "");
+    let told = [
+        of(&good, "SELECT email_domain(id) AS d FROM people"),
+        of(&good, "SELECT email_domain() AS d FROM people"),
+        of(&good, "SELECT email_domian(email) AS d FROM people"),
+        of(&declared("nobody", ""), "SELECT nobody(email) AS d FROM people"),
+        of(&declared("upper", ""), "SELECT upper(email) AS d FROM people"),
+        of(
+            "CREATE FUNCTION f LANGUAGE wasm AS 'nowhere.wasm';\n",
+            "SELECT f(email) AS d, g(email) AS e FROM people",
+        ),
+        of("CREATE FUNCTION f LANGUAGE java AS 'f.jar';\n", "SELECT id FROM people"),
+        of("CREATE FUNCTION f AS 'f.wasm';\n", "SELECT id FROM people"),
+        of(
+            &declared(
+                "score",
+                "WITH ('memory' = '1', 'time' = 'soon', 'deterministic' = 'maybe', 'memroy' = '1MB')",
+            ),
+            "SELECT id FROM people",
+        ),
+    ];
+    expect![[r#"
+        email_domain(bigint) does not fit email_domain(text varchar) → varchar
+        email_domain() does not fit email_domain(text varchar) → varchar
+        there is no function 'email_domian' (did you mean 'email_domain'?)
+        text.wasm has no function 'nobody' (there is 'deep', 'email_domain', 'endless', 'greeting', 'hungry', 'no_text', 'not_it', 'one', 'or_zero', 'positive', 'score', 'talkative', 'too_few' and 'trap')
+        there is a function 'upper' already (give this one another name; `function` says what the module calls it)
+        cannot read nowhere.wasm: No such file or directory (os error 2) (`millstream udf inspect FILE` shows what a file has)
+        there is no function 'g'
+        functions are in wasm, not in java (any language that compiles to WebAssembly will do: LANGUAGE wasm)
+        function 'f' has no language (write CREATE FUNCTION name LANGUAGE wasm AS 'file.wasm')
+        'memory': a size is a number and a unit, such as '512MB' or '2GiB'
+        'time': a duration is a number and a unit, such as '90s', '1 hour' or '500ms'
+        this is 'true' or 'false'
+        functions have no setting 'memroy' (did you mean 'memory'?)"#]].assert_eq(&told.join("\n").replace(&module(), "text.wasm"));
+}
+
+#[test]
+fn constants_are_computed_once_unless_a_function_says_otherwise() {
+    let plan = |name: &str, call: &str| {
+        let text = format!(
+            "{}{SOURCES}INSERT INTO o SELECT id FROM people WHERE {call} = email;",
+            declared(name, "")
+        );
+        let (pipeline, _) = load_text(PathBuf::from("f.sql"), text).unwrap();
+        pipeline.queries[0].plan.display_indent().to_string()
+    };
+    assert!(plan("email_domain", "email_domain('a@b')").contains("Utf8(\"b\")"));
+    assert!(plan("greeting", "greeting()").contains("greeting()"));
+}

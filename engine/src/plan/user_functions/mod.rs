@@ -1,0 +1,256 @@
+//! Functions of users as DataFusion's planner and expressions see them.
+//!
+//! The rule: a call takes the overload whose arguments its own fit best, and casts them; which one
+//! that is, and whether there is one, is known when the file is checked.
+
+mod aggregate;
+mod scalar;
+
+use std::hash::{Hash, Hasher};
+use std::path::PathBuf;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+use datafusion_common::{Result, ScalarValue, plan_err};
+use datafusion_expr::{AggregateUDF, ScalarUDF, Signature, Volatility};
+use udfs::{Host, Kind, LoadError, Module};
+
+use super::context::is_function;
+use crate::pipeline::Diagnostic;
+use crate::pipeline::functions::DraftFunction;
+
+/// Where compiled modules are kept; nowhere until it is said.
+static CACHE: OnceLock<PathBuf> = OnceLock::new();
+
+static HOST: LazyLock<Result<Arc<Host>, String>> =
+    LazyLock::new(|| Host::new(CACHE.get().cloned()));
+
+/// Keeps compiled modules in a directory, so that a large one is compiled once. Has no effect after
+/// the first function was loaded.
+pub fn keep_compiled_in(directory: PathBuf) {
+    let _ = CACHE.set(directory);
+}
+
+/// The engine of all modules in this process.
+///
+/// # Errors
+///
+/// Where this machine cannot run it.
+pub fn host() -> Result<Arc<Host>, LoadError> {
+    HOST.clone().map_err(LoadError::Host)
+}
+
+/// A function as DataFusion has it.
+#[derive(Clone)]
+pub(crate) enum Loaded {
+    Scalar(Arc<ScalarUDF>),
+    Aggregate(Arc<AggregateUDF>),
+}
+
+/// Loads a function, or says what is wrong with it where it is declared.
+pub(super) fn load(draft: &DraftFunction) -> Result<Loaded, Diagnostic> {
+    let name = draft.name.text.to_ascii_lowercase();
+    if is_function(&name) {
+        let message = format!("there is a function '{name}' already");
+        let help = "give this one another name; `function` says what the module calls it";
+        return Err(Diagnostic::error(message, draft.name.span.clone()).help(help));
+    }
+    let mut options = draft.options.clone();
+    if let Some((named, path)) = &draft.wit {
+        let wit = std::fs::read_to_string(path).map_err(|error| {
+            let message = format!("cannot read {}: {error}", path.display());
+            Diagnostic::error(message, named.span.clone())
+        })?;
+        options.wit = Some(wit);
+    }
+    let module = host().and_then(|host| Module::load(&host, &draft.path, options));
+    let module = module.map_err(|error| {
+        let message = match error {
+            LoadError::Read { .. } => error.to_string(),
+            error => format!("{}: {error}", draft.file.text),
+        };
+        let help = "`millstream udf inspect FILE` shows what a file has";
+        Diagnostic::error(message, draft.file.span.clone()).help(help)
+    })?;
+    let overloads = overloads(&name, draft, Arc::new(module))?;
+    Ok(match overloads.module.functions()[overloads.indices[0]].kind {
+        Kind::Aggregate { .. } => {
+            Loaded::Aggregate(Arc::new(AggregateUDF::from(aggregate::Aggregate(overloads))))
+        }
+        _ => Loaded::Scalar(Arc::new(ScalarUDF::from(scalar::Scalar(overloads)))),
+    })
+}
+
+/// The functions of a module that a declaration names.
+fn overloads(
+    name: &str,
+    draft: &DraftFunction,
+    module: Arc<Module>,
+) -> Result<Overloads, Diagnostic> {
+    let functions = module.functions();
+    let wanted = draft.export.text.to_ascii_lowercase().replace('-', "_");
+    let mut indices: Vec<usize> =
+        (0..functions.len()).filter(|index| functions[*index].name == wanted).collect();
+    let is_named = draft.export.span != draft.name.span;
+    // The only one has the name that it is given.
+    if indices.is_empty() && functions.len() == 1 && !is_named {
+        indices = vec![0];
+    }
+    if indices.is_empty() {
+        let message = format!("{} has no function '{wanted}'", draft.file.text);
+        let names: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
+        let help = format!("it has {}; say which by 'function'", names.join(", "));
+        let mistake = Diagnostic::error(message, draft.export.span.clone()).help(help);
+        return Err(mistake.did_you_mean(&wanted, names));
+    }
+    let is_aggregate = |index: usize| matches!(functions[index].kind, Kind::Aggregate { .. });
+    for index in &indices {
+        let signature = &functions[*index];
+        if signature.kind == Kind::Table || is_aggregate(*index) != is_aggregate(indices[0]) {
+            let message = format!("'{wanted}' is of kind {}", signature.kind);
+            let help = "SQL calls scalar functions and aggregates of modules";
+            return Err(Diagnostic::error(message, draft.export.span.clone()).help(help));
+        }
+        for argument in &signature.arguments {
+            let Some(default) = &argument.default else { continue };
+            if let Err(error) = default_value(default, &argument.data_type) {
+                let message = format!(
+                    "'{wanted}': the default of '{}' is no {}: {}",
+                    argument.name,
+                    udfs::types::Name(&argument.data_type),
+                    error.strip_backtrace()
+                );
+                return Err(Diagnostic::error(message, draft.file.span.clone()));
+            }
+        }
+    }
+    let deterministic = draft
+        .deterministic
+        .unwrap_or_else(|| indices.iter().all(|index| functions[*index].deterministic));
+    let volatility = if deterministic { Volatility::Immutable } else { Volatility::Volatile };
+    let signature = Signature::user_defined(volatility);
+    Ok(Overloads { name: name.to_owned(), module, indices, signature })
+}
+
+fn default_value(text: &str, data_type: &DataType) -> Result<ScalarValue> {
+    let text = text.trim();
+    if text.eq_ignore_ascii_case("null") {
+        return ScalarValue::try_from(data_type);
+    }
+    let text = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')).unwrap_or(text);
+    ScalarValue::try_from_string(text.replace("''", "'"), data_type)
+}
+
+/// A name and the functions of a module that have it.
+#[derive(Clone, Debug)]
+struct Overloads {
+    name: String,
+    module: Arc<Module>,
+    /// By their numbers.
+    indices: Vec<usize>,
+    signature: Signature,
+}
+
+impl PartialEq for Overloads {
+    fn eq(&self, other: &Overloads) -> bool {
+        let same_module = self.module.info().content_hash == other.module.info().content_hash;
+        self.name == other.name && same_module && self.indices == other.indices
+    }
+}
+
+impl Eq for Overloads {}
+
+impl Hash for Overloads {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.name, &self.module.info().content_hash, &self.indices).hash(state);
+    }
+}
+
+impl Overloads {
+    fn signatures(&self) -> impl Iterator<Item = (usize, &udfs::Signature)> {
+        self.indices.iter().map(|index| (*index, &self.module.functions()[*index]))
+    }
+
+    /// The overload that arguments of these types fit best.
+    fn best(&self, types: &[DataType]) -> Option<(usize, &udfs::Signature)> {
+        let fitting = self.signatures().filter_map(|(index, signature)| {
+            let (given, left_out) = signature.arguments.split_at_checked(types.len())?;
+            if left_out.iter().any(|argument| argument.default.is_none()) {
+                return None;
+            }
+            let costs = types.iter().zip(given).map(|(from, to)| cost(from, &to.data_type));
+            Some((costs.sum::<Option<u32>>()?, index, signature))
+        });
+        let best = fitting.min_by_key(|(cost, index, _)| (*cost, *index));
+        best.map(|(_, index, signature)| (index, signature))
+    }
+
+    /// What arguments of these types are cast to.
+    fn coerced(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        if let Some((_, signature)) = self.best(types) {
+            let mut wanted = signature.argument_types();
+            wanted.truncate(types.len());
+            return Ok(wanted);
+        }
+        let given: Vec<String> = types.iter().map(|of| udfs::types::Name(of).to_string()).collect();
+        let known: Vec<String> = self.signatures().map(|(_, of)| of.to_string()).collect();
+        plan_err!("{}({}) does not fit {}", self.name, given.join(", "), known.join(" or "))
+    }
+
+    fn chosen(&self, types: &[DataType]) -> Result<(usize, &udfs::Signature)> {
+        match self.best(types) {
+            Some(found) => Ok(found),
+            None => plan_err!("{} has no such arguments", self.name),
+        }
+    }
+
+    /// The arguments that are given, and the defaults of those that are not.
+    fn with_defaults(
+        &self,
+        signature: &udfs::Signature,
+        mut given: Vec<ArrayRef>,
+        rows: usize,
+    ) -> Result<Vec<ArrayRef>> {
+        for argument in &signature.arguments[given.len()..] {
+            let default = argument.default.as_deref().unwrap_or("NULL");
+            given.push(default_value(default, &argument.data_type)?.to_array_of_size(rows)?);
+        }
+        Ok(given)
+    }
+}
+
+/// How far a type is from another that it is cast to; `None` if it is not.
+fn cost(from: &DataType, to: &DataType) -> Option<u32> {
+    use DataType::{
+        Binary, BinaryView, Date32, Decimal128, Float32, Float64, LargeBinary, LargeUtf8, List,
+        Null, Struct, Time64, Timestamp, Utf8, Utf8View,
+    };
+    let bits = |of: &DataType| of.primitive_width().unwrap_or_default();
+    Some(match (from, to) {
+        (from, to) if from == to => 0,
+        (Null, _) => 1,
+        (Utf8 | LargeUtf8 | Utf8View, Utf8) | (Binary | LargeBinary | BinaryView, Binary) => 1,
+        (from, to) if from.is_integer() && to.is_integer() => {
+            let holds = bits(to) > bits(from)
+                || bits(to) == bits(from) && from.is_signed_integer() == to.is_signed_integer();
+            // A number that does not fit fails its row.
+            if holds { 1 + (bits(to) - bits(from)) as u32 } else { 20 }
+        }
+        (from, Float64 | Float32 | Decimal128(..)) if from.is_integer() => 10,
+        (Float32, Float64) => 1,
+        (Float64, Float32) => 5,
+        (Decimal128(..), Float64 | Float32) => 6,
+        (Decimal128(..), Decimal128(..)) => 2,
+        (Timestamp(..), Timestamp(..)) | (Time64(_), Time64(_)) => 2,
+        (Date32, Timestamp(..)) => 4,
+        (List(from), List(to)) => 1 + cost(from.data_type(), to.data_type())?,
+        (Struct(from), Struct(to)) if from.len() == to.len() => {
+            let fields = from.iter().zip(to);
+            1 + fields
+                .map(|(from, to)| cost(from.data_type(), to.data_type()))
+                .sum::<Option<u32>>()?
+        }
+        _ => return None,
+    })
+}

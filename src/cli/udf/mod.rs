@@ -1,0 +1,103 @@
+//! `millstream udf`: look at functions in WebAssembly, and try them.
+
+mod bench;
+mod call;
+mod inspect;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use engine::pipeline::duration::parse_duration;
+use engine::pipeline::size::parse_size;
+use engine::plan::user_functions;
+use udfs::{Limits, LoadError, Module, Options, Signature};
+
+use super::Failure;
+
+#[derive(Debug, Args)]
+pub struct UdfArgs {
+    #[command(subcommand)]
+    command: UdfCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum UdfCommand {
+    /// Show what a file has: its functions, their types, what it imports
+    Inspect(inspect::InspectArgs),
+    /// Call a function on values
+    Call(call::CallArgs),
+    /// Measure how long a function takes
+    Bench(bench::BenchArgs),
+}
+
+/// A module, and what it may use.
+#[derive(Args, Debug)]
+pub struct ModuleArgs {
+    /// The module or component: .wasm, or its text, .wat
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The WIT of a core module whose functions take more than numbers, and that does not carry it
+    #[arg(long, value_name = "FILE")]
+    wit: Option<PathBuf>,
+    /// Memory that it may use
+    #[arg(long, value_name = "SIZE", default_value = "256MB", value_parser = memory)]
+    memory: usize,
+    /// Time that a call may take
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = time)]
+    time: Duration,
+}
+
+fn memory(text: &str) -> Result<usize, String> {
+    parse_size(text).map_err(|error| error.to_string())
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    parse_duration(text).map_err(|error| error.to_string())
+}
+
+impl ModuleArgs {
+    fn load(&self) -> Result<Arc<Module>, Failure> {
+        let wit = match &self.wit {
+            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+                Failure::usage(format!("cannot read {}: {error}", path.display()))
+            })?),
+            None => None,
+        };
+        super::run::keep_compiled_functions();
+        let limits = Limits { memory_bytes: self.memory, time: self.time };
+        let name = self.file.display().to_string();
+        let options = Options { name, limits, wit, ..Options::default() };
+        let loaded =
+            user_functions::host().and_then(|host| Module::load(&host, &self.file, options));
+        loaded.map(Arc::new).map_err(|error| match error {
+            LoadError::Read { .. } | LoadError::Host(_) => Failure::usage(error),
+            error => Failure::usage(format!("{}: {error}", self.file.display())),
+        })
+    }
+}
+
+/// The functions of a name; there is at least one.
+fn functions<'m>(module: &'m Module, name: &str) -> Result<Vec<(usize, &'m Signature)>, Failure> {
+    let wanted = name.to_ascii_lowercase().replace('-', "_");
+    let all = module.functions().iter().enumerate();
+    let found: Vec<_> = all.filter(|(_, function)| function.name == wanted).collect();
+    match found.is_empty() {
+        false => Ok(found),
+        true => {
+            let names: Vec<&str> =
+                module.functions().iter().map(|function| function.name.as_str()).collect();
+            let message = format!("{} has no function '{name}'", module.name());
+            Err(Failure::usage(message).with_help(format!("it has {}", names.join(", "))))
+        }
+    }
+}
+
+pub fn udf(args: UdfArgs) -> Result<(), Failure> {
+    match args.command {
+        UdfCommand::Inspect(args) => inspect::inspect(&args),
+        UdfCommand::Call(args) => call::call(&args),
+        UdfCommand::Bench(args) => bench::bench(&args),
+    }
+}

@@ -1,0 +1,212 @@
+//! Functions in WebAssembly, by the real binary: looked at, tried, and called in pipelines.
+
+mod fixture;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use expect_test::expect;
+use fixture::{ROOT, fail, stdout, succeed};
+use tempfile::{TempDir, tempdir};
+
+const NUMBERS: &str = r#"(module
+    (func (export "add") (param i64 i64) (result i64) local.get 0 local.get 1 i64.add)
+    (func (export "divide") (param i64 i64) (result i64) local.get 0 local.get 1 i64.div_s))"#;
+
+/// A directory with modules in it.
+fn place() -> TempDir {
+    let dir = tempdir().unwrap();
+    let modules = Path::new(ROOT).join("udfs/tests/modules");
+    for file in ["text.wasm", "typed.wasm", "typed.wit"] {
+        fs::copy(modules.join(file), dir.path().join(file)).unwrap();
+    }
+    fs::write(dir.path().join("numbers.wat"), NUMBERS).unwrap();
+    dir
+}
+
+fn said(dir: &Path, args: &[&str]) -> String {
+    fail(dir, args, 2)
+}
+
+#[test]
+fn a_file_is_looked_at_and_its_functions_are_tried() {
+    let dir = place();
+    let told = stdout(&succeed(dir.path(), &["udf", "inspect", "numbers.wat"]));
+    expect![[r#"
+        numbers.wat: core module, functions of numbers, 187 bytes
+        sha256   98cbac783151b854eaee1f1b8acd6c82acd3be5398c65f89e1e760a96a187b78
+        imports  nothing
+
+        add(a0 bigint, a1 bigint) → bigint
+        divide(a0 bigint, a1 bigint) → bigint
+    "#]]
+    .assert_eq(&told);
+    let told = stdout(&succeed(dir.path(), &["udf", "inspect", "text.wasm", "--json"]));
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!(told["functions"][0]["arguments"][0]["type"], "varchar");
+    assert_eq!(told["imports"][0], "millstream:udf/host@0.1.0");
+    let call = |words: &[&str]| {
+        stdout(&succeed(dir.path(), &[&["udf", "call"], words].concat())).trim_end().to_owned()
+    };
+    assert_eq!(call(&["numbers.wat", "add", "40", "2"]), "42");
+    assert_eq!(call(&["numbers.wat", "add", "-40", "NULL"]), "NULL");
+    assert_eq!(call(&["text.wasm", "email_domain", "ada@straße.org"]), "straße.org");
+    let typed = ["--wit", "typed.wit", "typed.wasm"];
+    assert_eq!(call(&[&typed[..], &["total", "[1, 2, 39]"]].concat()), "42");
+    let point = "{\"x\": 5, \"label\": null}";
+    assert_eq!(call(&[&typed[..], &["swap", point]].concat()), "{x: -5, label: none}");
+    let told = [
+        said(dir.path(), &["udf", "inspect", "nowhere.wasm"]),
+        said(dir.path(), &["udf", "inspect", "typed.wit"]),
+        said(dir.path(), &["udf", "call", "numbers.wat", "sub", "1", "2"]),
+        said(dir.path(), &["udf", "call", "numbers.wat", "add", "1"]),
+        said(dir.path(), &["udf", "call", "numbers.wat", "add", "1", "two"]),
+    ];
+    expect![[r#"
+        error: cannot read nowhere.wasm: No such file or directory (os error 2)
+        error: typed.wit: it is no WebAssembly, neither a module or component (.wasm) nor their text (.wat)
+        error: numbers.wat has no function 'sub'
+          help: it has add, divide
+        error: add does not take 1 argument
+          help: it is add(a0 bigint, a1 bigint) → bigint
+        error: 'two' is no bigint for 'a1': Cast error: Cannot cast string 'two' to value of Int64 type
+    "#]].assert_eq(&told.concat());
+    let told = fail(dir.path(), &["udf", "call", "numbers.wat", "divide", "1", "0"], 1);
+    assert!(told.contains("divide: wasm trap: integer divide by zero"), "{told}");
+    let benched = stdout(&succeed(dir.path(), &["udf", "bench", "numbers.wat", "add"]));
+    assert!(benched.contains("M rows/s"), "{benched}");
+}
+
+const PIPELINE: &str = r#"
+[udfs.positive]
+file = "text.wasm"
+
+[udfs.quotient]
+file = "numbers.wat"
+function = "divide"
+
+[udfs.email_domain]
+file = "text.wasm"
+
+[connectors.people-file]
+connector.class = "FileStreamSource"
+file = "people.jsonl"
+topic = "people"
+
+[sources.people]
+topic = "people"
+format = "json"
+on_error = { dead_letter = "bad-people" }
+columns = { id = "bigint", email = "text" }
+
+[[queries]]
+name = "domains"
+sql = """
+SELECT positive(id) AS id, quotient(100, id - 3) AS q, email_domain(email) AS domain FROM people
+"""
+sink = { topic = "domains", format = "json" }
+
+[[tests]]
+name = "rows that fail are put aside, and their neighbours pass"
+
+input.people = [{ id = 1, email = "a@b.c" }, { id = 0 }, { id = 3, email = "c@d.e" }]
+expect.domains = [{ id = 1, q = -50, domain = "b.c" }]
+dead_lettered = 2
+"#;
+
+fn run(dir: &Path) -> PathBuf {
+    let path = dir.join("people.toml");
+    fs::write(&path, PIPELINE).unwrap();
+    path
+}
+
+/// A row that makes a function fail costs itself alone, with the function's own words.
+#[test]
+fn functions_are_called_in_pipelines() {
+    let dir = place();
+    run(dir.path());
+    succeed(dir.path(), &["test", "people.toml"]);
+    let people: Vec<String> = (-2..2000)
+        .map(|id| format!("{{\"id\":{id},\"email\":\"p{id}@example{}.org\"}}\n", id % 7))
+        .collect();
+    fs::write(dir.path().join("people.jsonl"), people.concat()).unwrap();
+    succeed(dir.path(), &["run", "people.toml", "--until-end"]);
+    let read = |topic: &str, more: &[&str]| {
+        let words = [&["consume", topic, "--until-end"], more].concat();
+        stdout(&succeed(dir.path(), &words))
+    };
+    let domains = read("domains", &[]);
+    let expected: Vec<String> = (1..2000i64)
+        .filter(|id| *id != 3)
+        .map(|id| {
+            format!(
+                "{{\"id\":{id},\"q\":{},\"domain\":\"example{}.org\"}}\n",
+                100 / (id - 3),
+                id % 7
+            )
+        })
+        .collect();
+    assert_eq!(domains, expected.concat());
+    let bad = read("bad-people", &["--json"]);
+    let reasons: Vec<String> = bad
+        .lines()
+        .map(|line| {
+            let record: serde_json::Value = serde_json::from_str(line).unwrap();
+            let headers = record["headers"].as_array().unwrap();
+            let named =
+                |header: &&serde_json::Value| header["key"] == "__connect.errors.exception.message";
+            headers.iter().find(named).unwrap().to_string()
+        })
+        .collect();
+    expect![[r#"
+        {"key":"__connect.errors.exception.message","value":"function positive: it is not above zero"}
+        {"key":"__connect.errors.exception.message","value":"function positive: it is not above zero"}
+        {"key":"__connect.errors.exception.message","value":"function positive: it is not above zero"}
+        {"key":"__connect.errors.exception.message","value":"function quotient: wasm trap: integer divide by zero"}"#]].assert_eq(&reasons.join("\n"));
+    // Compiled once, and kept.
+    assert_eq!(fs::read_dir(dir.path().join(".millstream/udfs")).unwrap().count(), 2);
+    let asked = stdout(&succeed(
+        dir.path(),
+        &[
+            "query",
+            "SELECT email_domain(email) AS d, count(*) AS n FROM people GROUP BY 1 ORDER BY 1 LIMIT 1",
+            "people.toml",
+        ],
+    ));
+    assert!(asked.contains("example-1.org"), "{asked}");
+}
+
+#[test]
+fn a_file_with_a_wrong_function_is_refused() {
+    let dir = place();
+    let path = run(dir.path());
+    let wrong = PIPELINE
+        .replace("\"numbers.wat\"", "\"typed.wit\"")
+        .replace("positive(id)", "positive(email)");
+    fs::write(path, wrong).unwrap();
+    let told = said(dir.path(), &["check", "people.toml"]);
+    expect![[r#"
+          × typed.wit: it is no WebAssembly, neither a module or component (.wasm) nor their text (.wat)
+           ╭─[people.toml:6:8]
+         5 │ [udfs.quotient]
+         6 │ file = "typed.wit"
+           ·        ─────┬─────
+           ·             ╰── here
+         7 │ function = "divide"
+           ╰────
+          help: `millstream udf inspect FILE` shows what a file has
+
+          × positive(varchar) does not fit positive(number bigint) → bigint
+            ╭─[people.toml:26:8]
+         25 │ sql = """
+         26 │ SELECT positive(email) AS id, quotient(100, id - 3) AS q, email_domain(email) AS domain FROM people
+            ·        ───────┬───────
+            ·               ╰── here
+         27 │ """
+            ╰────
+
+        2 errors; nothing was started
+    "#]].assert_eq(&told);
+    let nothing = std::fs::read_dir(dir.path()).unwrap();
+    assert!(nothing.flatten().all(|entry| entry.file_name() != ".millstream"));
+}
