@@ -80,6 +80,7 @@ fn main() {
         module
     };
     let columns = load("text.wasm", None);
+    let of_rust = load("kinds.wasm", None);
     let typed = load("typed.wasm", Some("typed.wit"));
     let text = "(module (func (export \"add\") (param i64 i64) (result i64)
         local.get 0 local.get 1 i64.add))";
@@ -93,7 +94,8 @@ fn main() {
         Arc::new(of.unary::<_, Int64Type>(|n| n.wrapping_mul(3).wrapping_add(1)))
     };
     let add = || -> ArrayRef { Arc::new(of.unary::<_, Int64Type>(|n| n.wrapping_add(n))) };
-    told("i64, by columns", pair(score, || call(&columns, "score", one)));
+    told("i64, by columns, Rust", pair(score, || call(&of_rust, "score", one)));
+    told("i64, by columns, C", pair(score, || call(&columns, "score", one)));
     told("i64, core module", pair(add, || call(&core, "add", &two)));
     told("i64, typed", pair(add, || call(&typed, "add", &two)));
     told("i64, typed, lists of options", pair(add, || call(&typed, "doubles", one)));
@@ -102,7 +104,9 @@ fn main() {
     let emails: ArrayRef = Arc::new(emails.collect::<StringArray>());
     let texts = emails.as_string::<i32>();
     let one = std::slice::from_ref(&emails);
-    told("text, by columns", pair(|| domains(texts), || call(&columns, "email_domain", one)));
+    let domain = |module| move || call(module, "email_domain", one);
+    told("text, by columns, Rust", pair(|| domains(texts), domain(&of_rust)));
+    told("text, by columns, C", pair(|| domains(texts), domain(&columns)));
     told("text, typed", pair(|| upper(texts), || call(&typed, "shout", one)));
 
     let few = numbers.slice(0, 1);
