@@ -112,7 +112,9 @@ impl Running {
         })?;
         if functions.len() > FUNCTIONS_MAX {
             let count = functions.len();
-            return Err(LoadError::Describe(format!("{count} functions, not {FUNCTIONS_MAX}")));
+            return Err(LoadError::Describe(format!(
+                "{count} functions, more than {FUNCTIONS_MAX}"
+            )));
         }
         functions.into_iter().map(signature).collect()
     }
@@ -159,7 +161,7 @@ fn signature(said: GuestSignature) -> Result<Signature, LoadError> {
         return Err(LoadError::Describe("a function has no name, or a very long one".to_owned()));
     }
     if said.arguments.len() > ARGUMENTS_MAX {
-        let reason = format!("{} arguments, not {ARGUMENTS_MAX}", said.arguments.len());
+        let reason = format!("{} arguments, more than {ARGUMENTS_MAX}", said.arguments.len());
         return Err(LoadError::Function { function: name, reason });
     }
     let known = |text: &str| types::parse(text).map_err(|e| LoadError::unknown_type(&name, e));

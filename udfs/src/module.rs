@@ -215,6 +215,9 @@ impl Module {
             Some(seen) => (self.keep(function, arguments, seen)?, seen.true_count()),
             None => (arguments.to_vec(), rows),
         };
+        if count == 0 {
+            return Ok((UInt32Array::from(Vec::<u32>::new()), new_null_array(types[1], 0)));
+        }
         let columns = self.invoke(function, Operation::Evaluate, &kept, count, &types);
         let mut columns = columns.map_err(|error| match &seen {
             Some(seen) => among(error, seen),
@@ -264,6 +267,8 @@ impl Module {
                 columns.push(Arc::new(groups.clone()));
                 columns.extend_from_slice(arguments);
             }
+            // Nobody has anything to see.
+            Some(seen) if seen.true_count() == 0 => return Ok(states.clone()),
             Some(seen) => {
                 let groups: ArrayRef = Arc::new(groups.clone());
                 columns.extend(self.keep(function, &[groups], &seen)?);

@@ -15,7 +15,6 @@
 //! | row<a T, b U> | Struct |
 
 use std::fmt;
-use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, TimeUnit};
 
@@ -179,11 +178,6 @@ fn write_row(f: &mut fmt::Formatter<'_>, fields: &Fields) -> fmt::Result {
         write!(f, "{comma}{quote}{}{quote} {}", field.name(), Name(field.data_type()))?;
     }
     f.write_str(">")
-}
-
-/// A list of `item`.
-pub(crate) fn list(item: DataType) -> DataType {
-    DataType::List(Arc::new(Field::new_list_field(item, true)))
 }
 
 #[cfg(test)]

@@ -13,8 +13,6 @@ use arrow::datatypes::{
 };
 use wasmtime::component::{Type, Val};
 
-use crate::types;
-
 /// Types within types: what is deeper is left out.
 const DEPTH_MAX: usize = 16;
 
@@ -108,7 +106,7 @@ impl Shape {
             Shape::F64 => DataType::Float64,
             Shape::Char | Shape::String | Shape::Enum(_) => DataType::Utf8,
             Shape::Bytes => DataType::Binary,
-            Shape::List(item) => types::list(item.data_type()),
+            Shape::List(item) => DataType::new_list(item.data_type(), true),
             Shape::Option(shape) => shape.data_type(),
             Shape::Record(fields) => {
                 let fields = fields.iter();
