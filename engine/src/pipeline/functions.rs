@@ -31,6 +31,8 @@ pub(crate) struct DraftFunction {
     /// Overrides what the module says.
     pub deterministic: Option<bool>,
     pub options: Options,
+    /// It has mistakes that are reported: calls of it are none of their own.
+    pub is_broken: bool,
 }
 
 const KEYS: [&str; 11] = [
@@ -58,7 +60,7 @@ pub(crate) fn read(
     properties: Vec<(Named, Named)>,
     path: &Path,
     mistakes: &mut Vec<Diagnostic>,
-) -> Option<DraftFunction> {
+) -> DraftFunction {
     let base = path.parent().unwrap_or(Path::new("."));
     let before = mistakes.len();
     let mut reader = Reader { base, mistakes, grants: Grants::default(), config: BTreeMap::new() };
@@ -76,18 +78,18 @@ pub(crate) fn read(
         }
     }
     let Reader { grants, config, .. } = reader;
-    let Some(file) = file else {
+    let file = file.unwrap_or_else(|| {
         let message = format!("function '{}' has no file", name.text);
         let help = "say where its module is: file = \"NAME.wasm\"";
-        mistakes.push(Diagnostic::error(message, name.span).help(help));
-        return None;
-    };
+        mistakes.push(Diagnostic::error(message, name.span.clone()).help(help));
+        name.clone()
+    });
     let options =
         Options { name: name.text.clone(), limits, grants, config: Arc::new(config), wit: None };
     let path = base.join(&file.text);
     let export = export.unwrap_or_else(|| name.clone());
-    let function = DraftFunction { name, file, path, export, wit, deterministic, options };
-    (mistakes.len() == before).then_some(function)
+    let is_broken = mistakes.len() > before;
+    DraftFunction { name, file, path, export, wit, deterministic, options, is_broken }
 }
 
 struct Reader<'a> {

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::draft::Named;
 use super::duration::parse_duration;
-use super::size::parse_size;
+use super::size::parse_state_memory;
 use super::strings::value_offsets;
 use super::tokens::{Offsets, Text};
 
@@ -166,7 +166,7 @@ impl<'t> Value<'t> {
             return None;
         };
         let string = self.string(mistakes)?;
-        match parse_size(string.text) {
+        match parse_state_memory(string.text) {
             Ok(bytes) => Some(bytes),
             Err(error) => {
                 let message = format!("{}: {error}", self.what);

@@ -12,7 +12,16 @@ pub enum SizeError {
     TooLarge,
 }
 
-const LEAST: usize = 16_000_000;
+/// What queries need at least for what they remember.
+const STATE_LEAST: usize = 16_000_000;
+
+/// Bytes for what queries remember.
+pub(super) fn parse_state_memory(text: &str) -> Result<usize, SizeError> {
+    match parse_size(text)? {
+        bytes if bytes < STATE_LEAST => Err(SizeError::TooSmall),
+        bytes => Ok(bytes),
+    }
+}
 
 /// Bytes.
 pub fn parse_size(text: &str) -> Result<usize, SizeError> {
@@ -37,10 +46,7 @@ pub fn parse_size(text: &str) -> Result<usize, SizeError> {
         _ => return Err(SizeError::Unit(unit.to_owned())),
     };
     let number = number.parse::<usize>().map_err(|_| SizeError::TooLarge)?;
-    match number.checked_mul(unit_bytes).ok_or(SizeError::TooLarge)? {
-        bytes if bytes < LEAST => Err(SizeError::TooSmall),
-        bytes => Ok(bytes),
-    }
+    number.checked_mul(unit_bytes).ok_or(SizeError::TooLarge)
 }
 
 #[cfg(test)]
@@ -49,13 +55,13 @@ mod tests {
 
     #[test]
     fn sizes_are_numbers_with_units() {
-        assert_eq!(parse_size("512MB"), Ok(512_000_000));
-        assert_eq!(parse_size(" 2 GiB "), Ok(2 << 30));
-        assert_eq!(parse_size("16777216b"), Ok(16 << 20));
-        assert_eq!(parse_size("64"), Err(SizeError::Shape));
-        assert_eq!(parse_size("many MB"), Err(SizeError::Shape));
-        assert_eq!(parse_size("1 MB"), Err(SizeError::TooSmall));
-        assert_eq!(parse_size("5 MX"), Err(SizeError::Unit("MX".to_owned())));
-        assert_eq!(parse_size("99999999999999 TB"), Err(SizeError::TooLarge));
+        assert_eq!(parse_state_memory("512MB"), Ok(512_000_000));
+        assert_eq!(parse_state_memory(" 2 GiB "), Ok(2 << 30));
+        assert_eq!(parse_state_memory("16777216b"), Ok(16 << 20));
+        assert_eq!(parse_state_memory("64"), Err(SizeError::Shape));
+        assert_eq!(parse_state_memory("many MB"), Err(SizeError::Shape));
+        assert_eq!(parse_state_memory("1 MB"), Err(SizeError::TooSmall));
+        assert_eq!(parse_state_memory("5 MX"), Err(SizeError::Unit("MX".to_owned())));
+        assert_eq!(parse_state_memory("99999999999999 TB"), Err(SizeError::TooLarge));
     }
 }

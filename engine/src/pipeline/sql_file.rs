@@ -30,7 +30,7 @@ use super::model::{
     COMMIT_INTERVAL_MAX, Connector, Guarantee, STANDBY_REPLICAS_MAX, Settings, TASKS_LIMIT,
 };
 use super::names::{check_pipeline, name_of_file};
-use super::size::parse_size;
+use super::size::parse_state_memory;
 use super::sql_table::{TableStatement, read_options, read_table};
 use super::tokens::{Offsets, Text, check_length, file_span, lex};
 use super::toml_file::BATCH_ROWS_LIMIT;
@@ -341,7 +341,7 @@ impl FileReader<'_> {
             let message = format!("function '{}' has no language", name.text);
             return Err(Diagnostic::error(message, name.span).help(help));
         }
-        self.functions.extend(functions::read(name, properties, &file.path, self.mistakes));
+        self.functions.push(functions::read(name, properties, &file.path, self.mistakes));
         Ok(())
     }
 
@@ -419,7 +419,7 @@ impl FileReader<'_> {
                     self.mistakes.push(mistake.help(help));
                 }
             },
-            "state.memory" => match parse_size(&value.text) {
+            "state.memory" => match parse_state_memory(&value.text) {
                 Ok(bytes) => self.settings.state_memory = bytes,
                 Err(error) => {
                     let message = format!("'{}': {error}", key.text);

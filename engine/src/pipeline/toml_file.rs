@@ -158,7 +158,7 @@ impl Declared {
             });
             let path = mistakes.file.path.clone();
             let read = functions::read(name, properties.collect(), &path, &mut mistakes.list);
-            self.functions.extend(read);
+            self.functions.push(read);
         }
         for (list, what) in [("sources", "source"), ("tables", "table")] {
             for (name, table) in named_tables(table, list, what, mistakes) {

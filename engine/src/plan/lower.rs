@@ -90,6 +90,10 @@ pub(crate) fn load_functions(
     mistakes: &mut Vec<Diagnostic>,
 ) {
     for function in functions {
+        if function.is_broken {
+            catalog.add_broken_function(&function.name.text);
+            continue;
+        }
         match user_functions::load(function) {
             Ok(loaded) => catalog.add_function(&function.name.text, loaded),
             Err(mistake) => {

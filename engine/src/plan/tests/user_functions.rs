@@ -45,6 +45,9 @@ fn functions_have_the_types_that_their_module_says() {
         WHERE email_domain(email) = 'example.org'";
     let text = types(&functions, query).unwrap();
     assert_eq!(text, [DataType::Utf8, DataType::Int64, DataType::Int64]);
+    // Little memory is enough for little.
+    let little = declared("score", "WITH ('memory' = '2MB')");
+    assert_eq!(types(&little, "SELECT score(id) AS s FROM people").unwrap(), [DataType::Int64]);
     let renamed = declared("host_of", "WITH ('function' = 'email-domain')");
     assert_eq!(
         types(&renamed, "SELECT host_of(email) AS h FROM people").unwrap(),
@@ -99,7 +102,7 @@ fn mistakes_with_functions_are_found_before_anything_runs() {
                 "score",
                 "WITH ('memory' = '1', 'time' = 'soon', 'deterministic' = 'maybe', 'memroy' = '1MB')",
             ),
-            "SELECT id FROM people",
+            "SELECT score(id) AS s FROM people",
         ),
     ];
     expect![[r#"
