@@ -1,16 +1,18 @@
 //! Functions of all kinds and types, of `guests/rust/examples/kinds.rs`, against the same
 //! functions here. How its module is built stands in `guests/rust/README.md`.
 
+mod arrays;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
+use arrays::Values;
 use arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int32Array,
-    Int64Array, ListArray, StringArray, StructArray, UInt32Array, make_array,
+    Array, ArrayRef, AsArray, BinaryArray, Float64Array, Int32Array, Int64Array, ListArray,
+    StringArray, UInt32Array,
 };
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
-use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use proptest::prelude::*;
 use udfs::{Host, Kind, Module, Options};
 
@@ -104,50 +106,6 @@ fn null_is_seen_by_the_arguments_that_are_options() {
     assert_eq!(totals.as_primitive::<Int64Type>(), &expected);
 }
 
-/// Arrays of a type with any items, by a seed; every fifth is NULL, at each depth.
-fn any_array(data_type: &DataType, length: usize, random: &mut impl FnMut() -> u64) -> ArrayRef {
-    let nulls: NullBuffer = (0..length).map(|_| !random().is_multiple_of(5)).collect();
-    match data_type {
-        DataType::Boolean => Arc::new(BooleanArray::new(
-            (0..length).map(|_| random().is_multiple_of(2)).collect(),
-            Some(nulls),
-        )),
-        DataType::Utf8 | DataType::Binary => {
-            let items = (0..length).map(|_| "xé漢@ ".repeat(random() as usize % 4));
-            let text = StringArray::from_iter_values(items);
-            let data = text.into_data().into_builder().data_type(data_type.clone());
-            make_array(data.nulls(Some(nulls)).build().unwrap())
-        }
-        DataType::List(item) => {
-            let lengths: Vec<usize> = (0..length).map(|_| random() as usize % 4).collect();
-            let items = any_array(item.data_type(), lengths.iter().sum(), random);
-            let offsets = OffsetBuffer::from_lengths(lengths);
-            Arc::new(ListArray::new(item.clone(), offsets, items, Some(nulls)))
-        }
-        DataType::Struct(fields) => {
-            let column = |field: &Arc<Field>| any_array(field.data_type(), length, random);
-            let columns = fields.iter().map(column).collect();
-            Arc::new(StructArray::new(fields.clone(), columns, Some(nulls)))
-        }
-        DataType::Decimal128(..) => {
-            let values = (0..length).map(|_| i128::from(random() as i64));
-            let values: Buffer = values.collect();
-            make_array(of_numbers(data_type, length, values, nulls))
-        }
-        other => {
-            let width = other.primitive_width().unwrap();
-            let bytes = (0..length * width).map(|_| random() as u8);
-            let bytes = Buffer::from_vec(bytes.collect::<Vec<u8>>());
-            make_array(of_numbers(other, length, bytes, nulls))
-        }
-    }
-}
-
-fn of_numbers(data_type: &DataType, length: usize, values: Buffer, nulls: NullBuffer) -> ArrayData {
-    let data = ArrayData::builder(data_type.clone()).len(length).nulls(Some(nulls));
-    data.add_buffer(values).align_buffers(true).build().unwrap()
-}
-
 /// Words, of which some come often.
 fn keys() -> impl Strategy<Value = Vec<(usize, Option<String>, Option<i64>, Option<i64>)>> {
     let text = proptest::option::weighted(0.9, "[abé]{0,1}");
@@ -160,16 +118,10 @@ proptest! {
 
     #[test]
     fn each_type_comes_back_as_it_was(seed in any::<u64>(), length in 0usize..70, cut in 0usize..9) {
-        let mut state = seed | 1;
-        let mut random = move || {
-            // Xorshift: the items are many, and none of them is worth shrinking.
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state >> 11
-        };
+        let mut random = arrays::random(seed);
         let returns = &MODULE.functions()[number("same")].returns;
-        let all = any_array(returns, length + cut, &mut random).slice(cut, length);
+        let all = arrays::any(returns, length + cut, Values::Any, &mut random);
+        let all = all.slice(cut, length);
         let same = call("same", std::slice::from_ref(&all), length).unwrap();
         prop_assert_eq!(&same, &all);
     }

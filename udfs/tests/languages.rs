@@ -5,13 +5,18 @@
 //! too. `MILLSTREAM_UDF_TOOLCHAINS=1` installs what can be installed there (npm, pip), and then
 //! every language has to be built; `MILLSTREAM_UDF_KEEP=1` puts what was built beside the sources.
 
+mod answers;
+mod arrays;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Once};
 use std::time::{Duration, SystemTime};
 
-use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
+use answers::number;
+use arrays::Values;
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, StringArray};
 use arrow::datatypes::{Float64Type, Int64Type};
 use udfs::{Abi, Host, Limits, Module, Options};
 
@@ -32,6 +37,8 @@ struct Language {
     found_by: &'static str,
     /// Whether its module is in the repository.
     is_kept: bool,
+    /// That it has; what it has no values for is Python's and JavaScript's own affair.
+    values: Values,
     limits: Limits,
 }
 
@@ -50,6 +57,7 @@ impl Language {
             name: self.name.to_owned(),
             limits: self.limits.clone(),
             wit,
+            config: Arc::new([("greeting".to_owned(), answers::GREETING.to_owned())].into()),
             ..<_>::default()
         };
         let module = Module::load(&HOST, module, options).unwrap();
@@ -66,10 +74,17 @@ impl Language {
             }
             let length = std::fs::metadata(&kept).unwrap().len();
             assert!(length < 100_000, "{} is too long to be kept: {length}", kept.display());
-            both_functions(&self.load(&kept));
+            self.ask(&self.load(&kept));
         }
         if let Some(built) = built {
-            both_functions(&self.load(&built));
+            self.ask(&self.load(&built));
+        }
+    }
+
+    fn ask(&self, module: &Module) {
+        match self.abi {
+            Abi::Columns => answers::of_all(module, self.values),
+            _ => answers::of_both(module),
         }
     }
 
@@ -177,72 +192,6 @@ fn copy_sources() {
     });
 }
 
-// --- what they are asked ---
-
-fn numbers() -> Vec<Option<i64>> {
-    let one_past_f64 = (1 << 60) + 1;
-    let numbers =
-        [0, 1, -1, i64::MIN, i64::MAX, i64::MIN / 3, i64::MAX / 3, one_past_f64, -one_past_f64];
-    let mut numbers: Vec<_> = numbers.into_iter().map(Some).collect();
-    numbers.insert(3, None);
-    numbers
-}
-
-fn texts() -> Vec<Option<String>> {
-    let long = format!("{}@{}", "ä".repeat(30_000), "漢".repeat(30_000));
-    let texts = [
-        "a@b.example",
-        "",
-        "@",
-        "@at.start",
-        "at.end@",
-        "two@at@signs",
-        "none",
-        "grüße@straße.de",
-        "漢字@例え.jp",
-        "🦀@\u{1f468}\u{200d}\u{1f469}",
-        "e\u{301}@e\u{301}\0nul",
-        &long,
-    ];
-    let mut texts: Vec<_> = texts.into_iter().map(|text| Some(text.to_owned())).collect();
-    texts.insert(5, None);
-    texts
-}
-
-fn number(module: &Module, name: &str) -> usize {
-    module.functions().iter().position(|function| function.name == name).expect(name)
-}
-
-fn scores(module: &Module) {
-    let rows = numbers();
-    let given: ArrayRef = Arc::new(Int64Array::from(rows.clone()));
-    let scores = module.evaluate(number(module, "score"), &[given], rows.len()).unwrap();
-    let score = |n: i64| n.wrapping_mul(3).wrapping_add(1);
-    let expected: Int64Array = rows.into_iter().map(|n| n.map(score)).collect();
-    assert_eq!(scores.as_primitive::<Int64Type>(), &expected);
-}
-
-fn both_functions(module: &Module) {
-    scores(module);
-    let rows = texts();
-    let expected: StringArray =
-        rows.iter().map(|text| Some(text.as_deref()?.split_once('@')?.1)).collect();
-    let given: ArrayRef = Arc::new(StringArray::from(rows.clone()));
-    // More than once: what a call leaves behind does not harm the next.
-    for _ in 0..3 {
-        let given = std::slice::from_ref(&given);
-        let domains = module.evaluate(number(module, "email_domain"), given, rows.len()).unwrap();
-        assert_eq!(domains.as_string::<i32>(), &expected);
-    }
-    // The function sees no NULL, and is not called for nothing but NULL.
-    let nothing: ArrayRef = Arc::new(StringArray::new_null(4));
-    let nothing = module.evaluate(number(module, "email_domain"), &[nothing], 4).unwrap();
-    assert_eq!((nothing.len(), nothing.null_count()), (4, 4));
-    let no_rows: ArrayRef = Arc::new(StringArray::new_null(0));
-    let no_rows = module.evaluate(number(module, "email_domain"), &[no_rows], 0).unwrap();
-    assert_eq!(no_rows.len(), 0);
-}
-
 // --- a language after the other ---
 
 #[test]
@@ -252,6 +201,7 @@ fn assemblyscript() {
         abi: Abi::Typed,
         found_by: "test -d node_modules",
         is_kept: true,
+        values: Values::Any,
         limits: SMALL,
     }
     .gives_the_answers();
@@ -265,6 +215,7 @@ fn c() {
         found_by: "command -v wasm-ld && \
             echo '#include <string.h>' | clang --target=wasm32-wasi -fsyntax-only -xc -",
         is_kept: true,
+        values: Values::Any,
         limits: SMALL,
     }
     .gives_the_answers();
@@ -278,6 +229,7 @@ fn cpp() {
         found_by: "command -v wasm-ld && \
             echo '#include <string_view>' | clang++ --target=wasm32-wasi -fsyntax-only -xc++ -",
         is_kept: true,
+        values: Values::Any,
         limits: SMALL,
     }
     .gives_the_answers();
@@ -290,6 +242,7 @@ fn go() {
         abi: Abi::Typed,
         found_by: r"go env GOVERSION | grep -E '^go1\.(2[4-9]|[3-9][0-9])'",
         is_kept: false,
+        values: Values::Any,
         limits: SMALL,
     }
     .gives_the_answers();
@@ -346,6 +299,7 @@ fn javascript() {
         abi: Abi::Typed,
         found_by: "test -d node_modules",
         is_kept: false,
+        values: Values::Plain,
         limits: LARGE,
     }
     .gives_the_answers();
@@ -358,6 +312,7 @@ fn python() {
         abi: Abi::Typed,
         found_by: "test -x .venv/bin/componentize-py",
         is_kept: false,
+        values: Values::Plain,
         limits: LARGE,
     }
     .gives_the_answers();
@@ -370,6 +325,7 @@ fn rust() {
         abi: Abi::Columns,
         found_by: "test -d \"$(rustc --print target-libdir --target wasm32-unknown-unknown)\"",
         is_kept: true,
+        values: Values::Any,
         limits: SMALL,
     }
     .gives_the_answers();
@@ -377,10 +333,16 @@ fn rust() {
 
 #[test]
 fn wat() {
-    let language =
-        Language { name: "wat", abi: Abi::Core, found_by: "true", is_kept: true, limits: SMALL };
+    let language = Language {
+        name: "wat",
+        abi: Abi::Core,
+        found_by: "true",
+        is_kept: true,
+        values: Values::Any,
+        limits: SMALL,
+    };
     let module = language.load(&language.folder().join("udf.wat"));
-    scores(&module);
+    answers::scores(&module);
     let given: ArrayRef = Arc::new(Float64Array::from(vec![Some(-40.0), None, Some(100.0)]));
     let fahrenheit = module.evaluate(number(&module, "fahrenheit"), &[given], 3).unwrap();
     let expected = Float64Array::from(vec![Some(-40.0), None, Some(212.0)]);
@@ -397,6 +359,7 @@ fn zig() {
         abi: Abi::Columns,
         found_by: ".venv/bin/python -m ziglang version",
         is_kept: true,
+        values: Values::Any,
         limits: SMALL,
     }
     .gives_the_answers();
