@@ -28,6 +28,8 @@ pub(crate) struct DraftFunction {
     pub export: Named,
     /// The file with the types of a core module that does not carry them.
     pub wit: Option<(Named, PathBuf)>,
+    /// The names of its arguments, perhaps with defaults, where the module's are to be others.
+    pub arguments: Option<Named>,
     /// Overrides what the module says.
     pub deterministic: Option<bool>,
     pub options: Options,
@@ -35,9 +37,10 @@ pub(crate) struct DraftFunction {
     pub is_broken: bool,
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "file",
     "function",
+    "arguments",
     "wit",
     "memory",
     "time",
@@ -64,12 +67,14 @@ pub(crate) fn read(
     let base = path.parent().unwrap_or(Path::new("."));
     let before = mistakes.len();
     let mut reader = Reader { base, mistakes, grants: Grants::default(), config: BTreeMap::new() };
-    let (mut file, mut export, mut wit, mut deterministic) = (None, None, None, None);
+    let (mut file, mut export, mut wit) = (None, None, None);
+    let (mut arguments, mut deterministic) = (None, None);
     let mut limits = Limits::default();
     for (key, value) in properties {
         match key.text.as_str() {
             "file" => file = Some(value),
             "function" => export = Some(value),
+            "arguments" => arguments = Some(value),
             "wit" => wit = Some((value.clone(), base.join(&value.text))),
             "memory" => limits.memory_bytes = reader.memory(&value).unwrap_or(limits.memory_bytes),
             "time" => limits.time = reader.time(&value).unwrap_or(limits.time),
@@ -89,7 +94,7 @@ pub(crate) fn read(
     let path = base.join(&file.text);
     let export = export.unwrap_or_else(|| name.clone());
     let is_broken = mistakes.len() > before;
-    DraftFunction { name, file, path, export, wit, deterministic, options, is_broken }
+    DraftFunction { name, file, path, export, wit, arguments, deterministic, options, is_broken }
 }
 
 struct Reader<'a> {

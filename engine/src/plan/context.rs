@@ -96,6 +96,18 @@ impl Catalog {
         self.functions.insert(name.to_ascii_lowercase(), function);
     }
 
+    pub fn function(&self, name: &str) -> Option<&Loaded> {
+        self.functions.get(&name.to_ascii_lowercase())
+    }
+
+    pub fn has_functions(&self) -> bool {
+        !self.functions.is_empty()
+    }
+
+    pub fn is_table_function(&self, name: &str) -> bool {
+        matches!(self.function(name), Some(Loaded::Table(_)))
+    }
+
     /// A function that could not be loaded: calls of it are no mistakes of their own.
     pub fn add_broken_function(&mut self, name: &str) {
         self.broken_functions.push(name.to_ascii_lowercase());
@@ -289,7 +301,7 @@ impl ContextProvider for Catalog {
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
         let of_user = || match self.functions.get(name) {
-            Some(Loaded::Scalar(function)) => Some(function),
+            Some(Loaded::Scalar(function) | Loaded::Table(function)) => Some(function),
             _ => None,
         };
         FUNCTIONS.scalar.get(name).or_else(of_user).cloned()

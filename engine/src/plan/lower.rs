@@ -16,6 +16,7 @@ use super::predicates::predicates;
 use super::probe::Probe;
 use super::streamable::{self, Place};
 use super::unique_key::unique_key;
+use super::user_functions::calls;
 use super::windows::{WindowError, check_sessions, group_window};
 use super::{
     as_of, errors, event_time, group_windows, joins, mixed_types, nth_value, quantified,
@@ -154,12 +155,16 @@ impl Planning<'_> {
             mistakes.push(mistake);
             return None;
         }
+        let before = mistakes.len();
         let mut query = query.clone();
+        calls::rewrite(&mut query, catalog, place, mistakes);
+        if mistakes.len() > before {
+            return None;
+        }
         unnest_tables::rewrite(&mut query);
         quantified::rewrite(&mut query);
         nth_value::rewrite(&mut query);
         let query = &as_of::rewrite(group_windows::rewrite(&query, catalog), catalog);
-        let before = mistakes.len();
         if of == Meaning::Stream {
             streamable::check(query, place, mistakes);
         }

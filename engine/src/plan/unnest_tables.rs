@@ -339,20 +339,25 @@ impl<'a> UnnestCall<'a> {
 fn call(name: &str, args: Vec<Expr>) -> Expr {
     let span = args.first().map_or(SqlSpan::empty(), Spanned::span);
     let args = args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::with_span(span, name)]),
+    Expr::Function(function(Ident::with_span(span, name), args.collect()))
+}
+
+/// A plain call of a function.
+pub(crate) fn function(name: Ident, args: Vec<FunctionArg>) -> Function {
+    Function {
+        name: ObjectName::from(vec![name]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
             duplicate_treatment: None,
-            args: args.collect(),
+            args,
             clauses: Vec::new(),
         }),
         filter: None,
         null_treatment: None,
         over: None,
         within_group: Vec::new(),
-    })
+    }
 }
 
 /// Plans relations with lists beside them; a batch engine can register it too, for queries that

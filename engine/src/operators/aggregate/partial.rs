@@ -50,6 +50,7 @@ use super::spec::{AggregateCall, AggregateSpec};
 use super::window::{times_from_ms, window_bounds};
 use crate::describe::Words;
 use crate::operators::Prepared;
+use crate::plan::user_functions::aggregate::is_of_module;
 use crate::rows::Rows;
 use crate::state::changelog::StateId;
 use crate::state::layouts::Part;
@@ -118,6 +119,10 @@ impl BeforeMeeting {
 fn is_bounded(call: &AggregateCall) -> bool {
     /// Of these, text that is kept is that of one row.
     const OF_ONE_ROW: [&str; 4] = ["min", "max", "first_value", "last_value"];
+    // What a module keeps is its own to bound; it says nothing of it, and means to be merged.
+    if is_of_module(call.function.fun()) {
+        return true;
+    }
     let is_of_one_row = OF_ONE_ROW.contains(&call.function.fun().name());
     call.state_fields.iter().all(|field| match field.data_type() {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => is_of_one_row,

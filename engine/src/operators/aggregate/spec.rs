@@ -15,6 +15,7 @@ use datafusion_physical_expr::aggregate::{AggregateFunctionExpr, LoweredAggregat
 use crate::describe::Words;
 use crate::operators::filter_project::{evaluate, mask};
 use crate::operators::{ExprText, Identity};
+use crate::plan::user_functions::aggregate::try_rows;
 use crate::state::layouts::Part;
 
 /// What to group by and what to compute.
@@ -57,13 +58,20 @@ impl AggregateSpec {
     }
 
     /// Appends, for each call, its arguments and then, if it has a filter, which rows it takes.
+    /// Fails if one of the rows does.
     pub(super) fn arguments(&self, batch: &RecordBatch, into: &mut Vec<ArrayRef>) -> Result<()> {
         for call in &self.calls {
+            let from = into.len();
             for arg in &call.args {
                 into.push(evaluate(batch, arg.as_ref())?);
             }
-            if let Some(filter) = &call.filter {
-                into.push(Arc::new(mask(batch, filter.as_ref())?));
+            let filter = match &call.filter {
+                Some(filter) => Some(mask(batch, filter.as_ref())?),
+                None => None,
+            };
+            try_rows(call.function.fun(), &into[from..], filter.as_ref())?;
+            if let Some(filter) = filter {
+                into.push(Arc::new(filter));
             }
         }
         Ok(())

@@ -14,6 +14,7 @@ use super::frame::{Frame, Reach, Sorted};
 use crate::operators::aggregate::AggregateCall;
 use crate::operators::filter_project::{evaluate, mask};
 use crate::operators::top_n::ranked::Rank;
+use crate::plan::user_functions::aggregate::{is_of_module, try_rows};
 
 /// One function with its arguments.
 #[derive(Debug)]
@@ -89,6 +90,16 @@ impl OverCall {
             OverCall::Shift { .. } => false,
             OverCall::Aggregate { frame, .. } => frame.start.is_none(),
         }
+    }
+
+    /// Fails if one of these rows does.
+    pub fn try_rows(&self, batch: &RecordBatch) -> Result<()> {
+        let OverCall::Aggregate { call, .. } = self else { return Ok(()) };
+        if !is_of_module(call.function.fun()) {
+            return Ok(());
+        }
+        let Arguments { values, filter } = self.arguments(batch)?;
+        try_rows(call.function.fun(), &values, filter.as_ref())
     }
 
     /// Arguments for all rows that were decoded together.

@@ -197,12 +197,13 @@ impl Operator for Over {
         }
         let on_time = BooleanArray::from(on_time);
         let late = rows.len() - untimed - on_time.true_count();
-        if untimed + late == 0 {
-            return Ok(Prepared { rows, columns, keys: None, late, untimed });
+        let (mut rows, mut columns) = (rows, columns);
+        if untimed + late > 0 {
+            let kept = columns.iter().map(|column| filter(column, &on_time));
+            columns = kept.collect::<Result<Vec<ArrayRef>, _>>()?;
+            rows = rows.filter(&on_time)?;
         }
-        let columns: Vec<ArrayRef> =
-            columns.iter().map(|column| filter(column, &on_time)).collect::<Result<_, _>>()?;
-        let rows = rows.filter(&on_time)?;
+        self.spec.calls.iter().try_for_each(|call| call.try_rows(&rows.batch))?;
         Ok(Prepared { rows, columns, keys: None, late, untimed })
     }
 

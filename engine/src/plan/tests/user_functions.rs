@@ -20,6 +20,11 @@ fn declared(name: &str, with: &str) -> String {
     format!("CREATE FUNCTION {name} LANGUAGE wasm AS '{}' {with};\n", module())
 }
 
+/// The same of the module that has functions of all kinds.
+fn of_kinds(name: &str, with: &str) -> String {
+    declared(name, with).replace("text.wasm", "kinds.wasm")
+}
+
 /// The types of the columns that a query gives.
 fn types(functions: &str, query: &str) -> Result<Vec<DataType>, Vec<String>> {
     let text = format!("{functions}{SOURCES}INSERT INTO o {query};");
@@ -133,4 +138,77 @@ fn constants_are_computed_once_unless_a_function_says_otherwise() {
     };
     assert!(plan("email_domain", "email_domain('a@b')").contains("Utf8(\"b\")"));
     assert!(plan("greeting", "greeting()").contains("greeting()"));
+}
+
+#[test]
+fn table_functions_stand_in_from_in_all_spellings() {
+    let functions = of_kinds("words", "") + &of_kinds("repeated", "");
+    let columns =
+        |query: &str| types(&functions, query).unwrap_or_else(|told| panic!("{query}: {told:?}"));
+    let words = [DataType::Int64, DataType::Utf8, DataType::Int32];
+    for from in [
+        "people, words(email) AS w",
+        "people, LATERAL words(email) w",
+        "people CROSS JOIN LATERAL TABLE(words(email)) AS w(word, position)",
+        "people, LATERAL TABLE(WORDS(people.email)) AS w",
+        "people LEFT JOIN LATERAL TABLE(words(email)) AS w ON TRUE",
+        "people LEFT JOIN words(text => people.email) AS w ON TRUE",
+    ] {
+        assert_eq!(columns(&format!("SELECT id, w.word, w.position FROM {from}")), words, "{from}");
+    }
+    // Without another name it has its own, and its column, where it has one.
+    assert_eq!(columns("SELECT words.word FROM people, words(email)"), [DataType::Utf8]);
+    assert_eq!(columns("SELECT repeated FROM people, repeated(id, 2)"), [DataType::Int64]);
+    assert_eq!(
+        columns("SELECT r, o FROM people, repeated(id, 2) WITH ORDINALITY AS r(r, o)"),
+        [DataType::Int64, DataType::Int64]
+    );
+    // As a value it is the list of its rows.
+    assert_eq!(
+        columns("SELECT array_length(words(email)) AS n, words(email)[1]['word'] AS w FROM people"),
+        [DataType::UInt64, DataType::Utf8]
+    );
+}
+
+#[test]
+fn arguments_have_names_and_defaults() {
+    let functions = of_kinds("first_of", "") + &of_kinds("round_to", "");
+    let renamed = of_kinds("first_of", "WITH ('arguments' = 'a, b = ''x'', c = ''y''')");
+    let good = |functions: &str, call: &str| {
+        let query = format!("SELECT {call} AS v FROM people");
+        types(functions, &query).unwrap_or_else(|told| panic!("{call}: {told:?}"))
+    };
+    for call in [
+        "first_of(first => email, second => 'b', otherwise => 'c')",
+        "first_of(email, otherwise => 'c', second => 'b')",
+        "FIRST_OF(SECOND => email, first => upper('b'), otherwise := 'c')",
+    ] {
+        assert_eq!(good(&functions, call), [DataType::Utf8], "{call}");
+    }
+    for call in
+        ["first_of(a => email)", "first_of(email, c => email)", "first_of(c => 'z', a => '')"]
+    {
+        assert_eq!(good(&renamed, call), [DataType::Utf8], "{call}");
+    }
+    let of = |functions: &str, call: &str| {
+        types(functions, &format!("SELECT {call} AS v FROM people")).unwrap_err().join("\n")
+    };
+    let told = [
+        of(&functions, "first_of(frist => email)"),
+        of(&functions, "first_of(email, first => email)"),
+        of(&functions, "first_of(second => email)"),
+        of(&functions, "first_of(second => email, email)"),
+        of(&of_kinds("first_of", "WITH ('arguments' = 'a, b')"), "1"),
+        of(&of_kinds("first_of", "WITH ('arguments' = 'a b')"), "1"),
+        of(&of_kinds("round_to", "WITH ('arguments' = 'a, b = ''c''')"), "1"),
+    ];
+    let module = module().replace("text.wasm", "kinds.wasm");
+    expect![[r#"
+        first_of: it has no argument 'frist' (it is first_of(first varchar, second varchar, otherwise varchar = '?') → varchar)
+        first_of: argument 'first' is given twice (it is first_of(first varchar, second varchar, otherwise varchar = '?') → varchar)
+        first_of: argument 'first' is not given (it is first_of(first varchar, second varchar, otherwise varchar = '?') → varchar)
+        an argument without a name stands behind one with a name
+        2 arguments are named, and it is first_of(first varchar, second varchar, otherwise varchar = '?') → varchar (such as "text, separator = ','": a name for each, perhaps with a default)
+        'arguments': sql parser error: Expected: EOF, found: b at Line: 1, Column: 3 (such as "text, separator = ','": a name for each, perhaps with a default)
+        'round_to': the default of 'b' is no int: Arrow error: Cast error: Cannot cast string 'c' to value of Int32 type"#]].assert_eq(&told.join("\n").replace(&module, "kinds.wasm"));
 }

@@ -11,9 +11,11 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, UInt32Array};
 use arrow::compute::{filter, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion_common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
+use datafusion_common::{DataFusionError, Result, ScalarValue, exec_datafusion_err, plan_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature};
+use datafusion_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature,
+};
 use udfs::CallError;
 
 use super::Overloads;
@@ -23,11 +25,46 @@ pub(super) struct Aggregate(pub Overloads);
 
 impl Aggregate {
     fn states(&self, args: &AccumulatorArgs<'_>) -> Result<States> {
-        let types: Vec<DataType> =
-            args.expr_fields.iter().map(|field| field.data_type().clone()).collect();
-        let (function, _) = self.0.chosen(&types)?;
+        if args.is_distinct {
+            return plan_err!(
+                "{}(DISTINCT …) is not there for aggregates of modules; \
+                 take a SELECT DISTINCT before it",
+                self.0.name
+            );
+        }
+        let types = args.expr_fields.iter().map(|field| field.data_type().clone());
+        self.states_of(&types.collect::<Vec<_>>())
+    }
+
+    fn states_of(&self, types: &[DataType]) -> Result<States> {
+        let (function, _) = self.0.chosen(types)?;
         Ok(States { overloads: self.0.clone(), function, states: Vec::new() })
     }
+}
+
+/// Whether it is of a module.
+pub(crate) fn is_of_module(function: &AggregateUDF) -> bool {
+    function.inner().downcast_ref::<Aggregate>().is_some()
+}
+
+/// Fails if one of these rows does, whatever group it is of; changes nothing. What is built in
+/// fails for no row.
+///
+/// An aggregate takes all rows of a batch at once, and what others have taken of them by then
+/// cannot be taken back: so a row that fails has to be found before.
+pub(crate) fn try_rows(
+    function: &AggregateUDF,
+    arguments: &[ArrayRef],
+    mask: Option<&BooleanArray>,
+) -> Result<()> {
+    let Some(aggregate) = function.inner().downcast_ref::<Aggregate>() else { return Ok(()) };
+    // Without arguments all rows are alike.
+    let Some(first) = arguments.first() else { return Ok(()) };
+    let types: Vec<DataType> = arguments.iter().map(|of| of.data_type().clone()).collect();
+    let mut states = aggregate.states_of(&types)?;
+    states.grow(1);
+    let (arguments, groups) = passing(arguments, &vec![0; first.len()], mask)?;
+    states.update(&arguments, &groups, false)
 }
 
 impl AggregateUDFImpl for Aggregate {
@@ -129,7 +166,7 @@ impl States {
             return Ok(());
         }
         let module = &self.overloads.module;
-        let signature = &module.functions()[self.function];
+        let signature = self.overloads.numbered(self.function);
         let rows = group_indices.len();
         let arguments = self.overloads.with_defaults(signature, values.to_vec(), rows)?;
         let Touched { groups, places } = Touched::new(group_indices);

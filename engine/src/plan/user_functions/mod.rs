@@ -3,8 +3,10 @@
 //! The rule: a call takes the overload whose arguments its own fit best, and casts them; which one
 //! that is, and whether there is one, is known when the file is checked.
 
-mod aggregate;
+pub(crate) mod aggregate;
+pub(crate) mod calls;
 mod scalar;
+mod table;
 
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
@@ -14,11 +16,15 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, ScalarValue, plan_err};
 use datafusion_expr::{AggregateUDF, ScalarUDF, Signature, Volatility};
+use datafusion_sql::sqlparser::parser::Parser;
+use datafusion_sql::sqlparser::tokenizer::Token;
 use udfs::{Host, Kind, LoadError, Module};
 
 use super::context::is_function;
 use crate::pipeline::Diagnostic;
+use crate::pipeline::draft::Named;
 use crate::pipeline::functions::DraftFunction;
+use crate::pipeline::tokens::DIALECT;
 
 /// Where compiled modules are kept; nowhere until it is said.
 static CACHE: OnceLock<PathBuf> = OnceLock::new();
@@ -45,7 +51,26 @@ pub fn host() -> Result<Arc<Host>, LoadError> {
 #[derive(Clone)]
 pub(crate) enum Loaded {
     Scalar(Arc<ScalarUDF>),
+    /// Its value is the list of its rows.
+    Table(Arc<ScalarUDF>),
     Aggregate(Arc<AggregateUDF>),
+}
+
+impl Loaded {
+    fn overloads(&self) -> &Overloads {
+        let found = match self {
+            Loaded::Scalar(function) => {
+                function.inner().downcast_ref::<scalar::Scalar>().map(|of| &of.0)
+            }
+            Loaded::Table(function) => {
+                function.inner().downcast_ref::<table::Table>().map(|of| &of.0)
+            }
+            Loaded::Aggregate(function) => {
+                function.inner().downcast_ref::<aggregate::Aggregate>().map(|of| &of.0)
+            }
+        };
+        found.expect("it was made of them")
+    }
 }
 
 /// Loads a function, or says what is wrong with it where it is declared.
@@ -74,11 +99,12 @@ pub(super) fn load(draft: &DraftFunction) -> Result<Loaded, Diagnostic> {
         Diagnostic::error(message, draft.file.span.clone()).help(help)
     })?;
     let overloads = overloads(&name, draft, Arc::new(module))?;
-    Ok(match overloads.module.functions()[overloads.indices[0]].kind {
+    Ok(match overloads.functions[0].1.kind {
+        Kind::Scalar => Loaded::Scalar(Arc::new(ScalarUDF::from(scalar::Scalar(overloads)))),
+        Kind::Table => Loaded::Table(Arc::new(ScalarUDF::from(table::Table(overloads)))),
         Kind::Aggregate { .. } => {
             Loaded::Aggregate(Arc::new(AggregateUDF::from(aggregate::Aggregate(overloads))))
         }
-        _ => Loaded::Scalar(Arc::new(ScalarUDF::from(scalar::Scalar(overloads)))),
     })
 }
 
@@ -104,12 +130,17 @@ fn overloads(
         let mistake = Diagnostic::error(message, draft.export.span.clone()).help(help);
         return Err(mistake.did_you_mean(&wanted, names));
     }
-    let is_aggregate = |index: usize| matches!(functions[index].kind, Kind::Aggregate { .. });
-    for index in &indices {
-        let signature = &functions[*index];
-        if signature.kind == Kind::Table || is_aggregate(*index) != is_aggregate(indices[0]) {
-            let message = format!("'{wanted}' is of kind {}", signature.kind);
-            let help = "SQL calls scalar functions and aggregates of modules";
+    let mut found: Vec<(usize, udfs::Signature)> =
+        indices.into_iter().map(|index| (index, functions[index].clone())).collect();
+    if let Some(named) = &draft.arguments {
+        name_arguments(named, &mut found)?;
+    }
+    for (_, signature) in &found {
+        let kinds = [&found[0].1, signature].map(|of| std::mem::discriminant(&of.kind));
+        if kinds[0] != kinds[1] {
+            let message =
+                format!("'{wanted}' is of kind {}, and {}", found[0].1.kind, signature.kind);
+            let help = "functions of one name are of one kind";
             return Err(Diagnostic::error(message, draft.export.span.clone()).help(help));
         }
         for argument in &signature.arguments {
@@ -127,10 +158,50 @@ fn overloads(
     }
     let deterministic = draft
         .deterministic
-        .unwrap_or_else(|| indices.iter().all(|index| functions[*index].deterministic));
+        .unwrap_or_else(|| found.iter().all(|(_, signature)| signature.deterministic));
     let volatility = if deterministic { Volatility::Immutable } else { Volatility::Volatile };
     let signature = Signature::user_defined(volatility);
-    Ok(Overloads { name: name.to_owned(), module, indices, signature })
+    Ok(Overloads { name: name.to_owned(), module, functions: found, signature })
+}
+
+/// Gives arguments the names and defaults that the declaration has for them.
+fn name_arguments(
+    named: &Named,
+    functions: &mut [(usize, udfs::Signature)],
+) -> Result<(), Diagnostic> {
+    let wrong = |message: String| {
+        let help = "such as \"text, separator = ','\": a name for each, perhaps with a default";
+        Diagnostic::error(message, named.span.clone()).help(help)
+    };
+    let parsed = Parser::new(&DIALECT).try_with_sql(&named.text).and_then(|mut parser| {
+        let arguments = parser.parse_comma_separated(|parser| {
+            let name = parser.parse_identifier()?.value;
+            let default = match parser.consume_token(&Token::Eq) {
+                true => Some(parser.parse_expr()?.to_string()),
+                false => None,
+            };
+            Ok((name, default))
+        })?;
+        parser.expect_token(&Token::EOF)?;
+        Ok(arguments)
+    });
+    let arguments = parsed.map_err(|error| wrong(format!("'arguments': {error}")))?;
+    let fitting = functions.iter_mut().filter(|(_, of)| of.arguments.len() == arguments.len());
+    let mut fits = false;
+    for (_, signature) in fitting {
+        fits = true;
+        for (argument, (name, default)) in signature.arguments.iter_mut().zip(&arguments) {
+            argument.name.clone_from(name);
+            if default.is_some() {
+                argument.default.clone_from(default);
+            }
+        }
+    }
+    if fits {
+        return Ok(());
+    }
+    let known: Vec<String> = functions.iter().map(|(_, of)| of.to_string()).collect();
+    Err(wrong(format!("{} arguments are named, and it is {}", arguments.len(), known.join(" or "))))
 }
 
 fn default_value(text: &str, data_type: &DataType) -> Result<ScalarValue> {
@@ -147,15 +218,15 @@ fn default_value(text: &str, data_type: &DataType) -> Result<ScalarValue> {
 struct Overloads {
     name: String,
     module: Arc<Module>,
-    /// By their numbers.
-    indices: Vec<usize>,
+    /// With their numbers.
+    functions: Vec<(usize, udfs::Signature)>,
     signature: Signature,
 }
 
 impl PartialEq for Overloads {
     fn eq(&self, other: &Overloads) -> bool {
         let same_module = self.module.info().content_hash == other.module.info().content_hash;
-        self.name == other.name && same_module && self.indices == other.indices
+        self.name == other.name && same_module && self.functions == other.functions
     }
 }
 
@@ -163,13 +234,18 @@ impl Eq for Overloads {}
 
 impl Hash for Overloads {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.name, &self.module.info().content_hash, &self.indices).hash(state);
+        (&self.name, &self.module.info().content_hash).hash(state);
     }
 }
 
 impl Overloads {
     fn signatures(&self) -> impl Iterator<Item = (usize, &udfs::Signature)> {
-        self.indices.iter().map(|index| (*index, &self.module.functions()[*index]))
+        self.functions.iter().map(|(index, signature)| (*index, signature))
+    }
+
+    fn numbered(&self, index: usize) -> &udfs::Signature {
+        let found = self.functions.iter().find(|(known, _)| *known == index);
+        &found.expect("it was chosen among them").1
     }
 
     /// The overload that arguments of these types fit best.

@@ -1,4 +1,8 @@
 //! Pipelines on the broker in this process, from topics to topics.
+//!
+//! - [`functions`]: with functions in WebAssembly.
+
+mod functions;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -711,69 +715,4 @@ async fn an_instance_that_was_fenced_leaves_no_checkpoint() {
     third.stop();
     third.finished().await.unwrap();
     assert_eq!(totals(&world).await, expected);
-}
-
-/// An aggregate of a module beside built-in ones with the same meaning: in windows, in sessions, in
-/// an updating table, over rows that are taken back, in one task and in two.
-#[tokio::test(flavor = "multi_thread")]
-async fn aggregates_in_webassembly_are_like_those_that_are_built_in() {
-    let module = root().join("udfs/tests/modules/kinds.wasm");
-    let source = |tasks: usize| {
-        format!(
-            "SET 'tasks' = '{tasks}';
-             CREATE FUNCTION weighted_mean LANGUAGE wasm AS '{}';
-             CREATE TABLE a (k INT, v BIGINT, w BIGINT, ts TIMESTAMP(3),
-                 WATERMARK FOR ts AS ts - INTERVAL '20' SECOND) WITH (topic = 'a', format = 'json');
-             CREATE TABLE windows; CREATE TABLE sessions; CREATE TABLE updating; CREATE TABLE anew;
-             INSERT INTO windows SELECT k, window_start, {BOTH}
-                 FROM TABLE(TUMBLE(TABLE a, DESCRIPTOR(ts), INTERVAL '30' SECOND))
-                 GROUP BY k, window_start, window_end;
-             INSERT INTO sessions SELECT k, window_start, {BOTH}
-                 FROM TABLE(SESSION(TABLE a PARTITION BY k, DESCRIPTOR(ts), INTERVAL '2' SECOND))
-                 GROUP BY k, window_start, window_end;
-             INSERT INTO updating SELECT k, {BOTH} FROM a GROUP BY k;
-             INSERT INTO anew SELECT g, {BOTH} FROM
-                 (SELECT k, k % 3 AS g, max(v) AS v, count(*) AS w FROM a GROUP BY k) GROUP BY g;",
-            module.display()
-        )
-    };
-    const BOTH: &str = "weighted_mean(v, w) AS ours,
-        CASE WHEN sum(w) <> 0 THEN sum(v * w)::DOUBLE / sum(w)::DOUBLE END AS theirs,
-        weighted_mean(v, w) FILTER (WHERE v % 2 = 0) AS ours_of_some,
-        CASE WHEN sum(w) FILTER (WHERE v % 2 = 0) <> 0 THEN
-            sum(v * w) FILTER (WHERE v % 2 = 0)::DOUBLE
-            / sum(w) FILTER (WHERE v % 2 = 0)::DOUBLE END AS theirs_of_some";
-    let rows: Vec<String> = (0..5000i64)
-        .map(|n| {
-            let (k, v, w) = (n * 7 % 13, n * 31 % 101, n * 17 % 5 + 1);
-            let v = if n % 11 == 0 { "null".to_owned() } else { v.to_string() };
-            let ms = n * 40 + n * 7919 % 15_000;
-            format!(
-                "{{\"k\":{k},\"v\":{v},\"w\":{},\"ts\":\"2024-01-01T00:{:02}:{:02}.{:03}\"}}",
-                if v == "null" { 0 } else { w },
-                ms / 60_000,
-                ms / 1000 % 60,
-                ms % 1000
-            )
-        })
-        .collect();
-    for tasks in [1, 2] {
-        let (pipeline, _) = load_text("test.sql".into(), source(tasks))
-            .unwrap_or_else(|problems| panic!("{problems:?}"));
-        let world = World::new().await;
-        world.create("a", 2).await;
-        for (partition, half) in rows.chunks(rows.len() / 2).enumerate() {
-            world.produce("a", partition as i32, half).await;
-        }
-        world.run_to_end(&[&pipeline]).await.unwrap();
-        for topic in ["windows", "sessions", "updating", "anew"] {
-            let told = world.read(topic).await;
-            assert!(told.len() > 2, "{topic}: {}", told.len());
-            for (_, value) in told {
-                let row: Value = serde_json::from_str(&value).unwrap();
-                assert_eq!(row["ours"], row["theirs"], "{topic}: {value}");
-                assert_eq!(row["ours_of_some"], row["theirs_of_some"], "{topic}: {value}");
-            }
-        }
-    }
 }

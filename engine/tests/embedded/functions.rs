@@ -1,0 +1,213 @@
+//! Functions in WebAssembly in queries that run.
+
+use std::path::PathBuf;
+
+use super::*;
+
+fn module(file: &str) -> String {
+    root().join("udfs/tests/modules").join(file).display().to_string()
+}
+
+fn pipeline(sql: String) -> Pipeline {
+    let (pipeline, _) =
+        load_text(PathBuf::from("test.sql"), sql).unwrap_or_else(|problems| panic!("{problems:?}"));
+    pipeline
+}
+
+fn sorted(mut rows: Vec<String>) -> Vec<String> {
+    rows.sort();
+    rows
+}
+
+async fn values(world: &World, topic: &str) -> Vec<String> {
+    sorted(world.read(topic).await.into_iter().map(|(_, value)| value).collect())
+}
+
+/// Rows beside those that a function makes of them: none, one or several; with a LEFT JOIN, rows of
+/// which it makes none, too. Rows at which it gives up fail by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn table_functions_give_rows_for_each_row() {
+    let strict = module("strict.wasm");
+    let pipeline = pipeline(format!(
+        "CREATE FUNCTION strict_words LANGUAGE wasm AS '{strict}';
+         CREATE TABLE a (id BIGINT, text TEXT)
+             WITH (topic = 'a', format = 'json', on_error = 'dead-letter',
+                   'dead_letter.topic' = 'loud');
+         CREATE TABLE words; CREATE TABLE outer_words; CREATE TABLE counts;
+         INSERT INTO words SELECT id, w FROM a, LATERAL TABLE(strict_words(text)) AS t(w);
+         INSERT INTO outer_words SELECT id, w, o FROM a
+             LEFT JOIN strict_words(text) WITH ORDINALITY AS t(w, o) ON TRUE;
+         INSERT INTO counts SELECT w, count(*) AS n FROM a, strict_words(text) AS t(w) GROUP BY w;"
+    ));
+    let texts = ["null", "''", "'a'", "'b a'", "'loud!'", "' c  b a '"];
+    let (mut rows, mut words, mut outer) = (Vec::new(), Vec::new(), Vec::new());
+    for id in 0..5000usize {
+        let text = texts[id * 7 % texts.len()].replace('\'', "\"");
+        rows.push(format!("{{\"id\":{id},\"text\":{text}}}"));
+        let text = text.trim_matches('"');
+        if text.contains('!') {
+            continue;
+        }
+        let mut found = text.split_whitespace().filter(|word| *word != "null").peekable();
+        if found.peek().is_none() {
+            outer.push(format!("{{\"id\":{id},\"w\":null,\"o\":null}}"));
+        }
+        for (word, place) in found.zip(1..) {
+            words.push(format!("{{\"id\":{id},\"w\":\"{word}\"}}"));
+            outer.push(format!("{{\"id\":{id},\"w\":\"{word}\",\"o\":{place}}}"));
+        }
+    }
+    let world = World::new().await;
+    world.create("a", 1).await;
+    world.produce("a", 0, &rows).await;
+    world.run_to_end(&[&pipeline]).await.unwrap();
+    assert_eq!(values(&world, "words").await, sorted(words.clone()));
+    assert_eq!(values(&world, "outer_words").await, sorted(outer));
+    let mut counts = BTreeMap::new();
+    for (key, value) in world.read("counts").await {
+        counts.insert(key.unwrap(), serde_json::from_str::<Value>(&value).unwrap()["n"].clone());
+    }
+    let of =
+        |word: &str| words.iter().filter(|row| row.ends_with(&format!(":\"{word}\"}}"))).count();
+    let expected = ["a", "b", "c"].map(|word| (word.to_owned(), Value::from(of(word))));
+    assert_eq!(counts, BTreeMap::from(expected));
+    // Each of the three queries puts them aside.
+    let loud: Vec<String> = rows.iter().filter(|row| row.contains('!')).cloned().collect();
+    let aside = values(&world, "loud").await;
+    assert_eq!(aside, sorted([loud.clone(), loud.clone(), loud].concat()));
+}
+
+/// An aggregate takes the rows of a batch at once: those at which it gives up are found before, and
+/// fail by themselves, whatever else takes rows.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_at_which_an_aggregate_gives_up_fail_by_themselves() {
+    let strict = module("strict.wasm");
+    let source = |tasks: usize, on_error: &str| {
+        pipeline(format!(
+            "SET 'tasks' = '{tasks}';
+             CREATE FUNCTION strict_sum LANGUAGE wasm AS '{strict}';
+             CREATE TABLE a (k INT, v BIGINT, ts TIMESTAMP(3),
+                 WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
+                 WITH (topic = 'a', format = 'json', on_error = '{on_error}');
+             CREATE TABLE windows; CREATE TABLE sessions; CREATE TABLE updating; CREATE TABLE over_rows;
+             INSERT INTO windows SELECT k, window_start, strict_sum(v) AS ours, sum(v) AS theirs,
+                 count(*) AS n FROM TABLE(TUMBLE(TABLE a, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+                 GROUP BY k, window_start, window_end;
+             INSERT INTO sessions SELECT k, window_start, strict_sum(v) AS ours, sum(v) AS theirs,
+                 count(*) AS n
+                 FROM TABLE(SESSION(TABLE a PARTITION BY k, DESCRIPTOR(ts), INTERVAL '1' SECOND))
+                 GROUP BY k, window_start, window_end;
+             INSERT INTO updating SELECT k, strict_sum(v) AS ours, sum(v) AS theirs, count(*) AS n
+                 FROM a GROUP BY k;
+             INSERT INTO over_rows SELECT k, strict_sum(v) OVER w AS ours, sum(v) OVER w AS theirs
+                 FROM a WINDOW w AS (PARTITION BY k ORDER BY ts ROWS 5 PRECEDING);"
+        ))
+    };
+    let rows: Vec<String> = (0..3000i64)
+        .map(|n| {
+            let v = if n % 97 == 5 { -n } else { n };
+            format!(
+                "{{\"k\":{},\"v\":{v},\"ts\":\"2024-01-01T00:{:02}:{:02}.{:03}\"}}",
+                n % 7,
+                n / 600,
+                n / 10 % 60,
+                n % 10 * 100
+            )
+        })
+        .collect();
+    let good = rows.iter().filter(|row| !row.contains(":-")).count() as u64;
+    for tasks in [1, 2] {
+        let world = World::new().await;
+        world.create("a", 2).await;
+        for (partition, half) in rows.chunks(rows.len() / 2).enumerate() {
+            world.produce("a", partition as i32, half).await;
+        }
+        world.run_to_end(&[&source(tasks, "skip")]).await.unwrap();
+        for topic in ["windows", "sessions", "updating", "over_rows"] {
+            let told = world.read(topic).await;
+            let (mut last, mut seen) = (BTreeMap::new(), 0);
+            for (key, value) in told {
+                let row: Value = serde_json::from_str(&value).unwrap();
+                assert_eq!(row["ours"], row["theirs"], "{topic}: {value}");
+                seen += row["n"].as_u64().unwrap_or(1);
+                last.insert(key, row["n"].as_u64().unwrap_or_default());
+            }
+            if topic == "updating" {
+                seen = last.values().sum();
+            }
+            assert_eq!(seen, good, "{topic}");
+        }
+    }
+    let world = World::new().await;
+    world.create("a", 1).await;
+    world.produce("a", 0, &rows).await;
+    let error = world.run_to_end(&[&source(1, "fail")]).await.unwrap_err().to_string();
+    assert!(error.contains("topic 'a', partition 0, offset 5"), "{error}");
+    assert!(error.contains("function strict_sum"), "{error}");
+    assert!(error.contains("-5 is less than nothing"), "{error}");
+}
+
+/// An aggregate of a module beside built-in ones with the same meaning: in windows, in sessions, in
+/// an updating table, over rows that are taken back, in one task and in two.
+#[tokio::test(flavor = "multi_thread")]
+async fn aggregates_in_webassembly_are_like_those_that_are_built_in() {
+    let module = module("kinds.wasm");
+    let source = |tasks: usize| {
+        format!(
+            "SET 'tasks' = '{tasks}';
+             CREATE FUNCTION weighted_mean LANGUAGE wasm AS '{}';
+             CREATE TABLE a (k INT, v BIGINT, w BIGINT, ts TIMESTAMP(3),
+                 WATERMARK FOR ts AS ts - INTERVAL '20' SECOND) WITH (topic = 'a', format = 'json');
+             CREATE TABLE windows; CREATE TABLE sessions; CREATE TABLE updating; CREATE TABLE anew;
+             INSERT INTO windows SELECT k, window_start, {BOTH}
+                 FROM TABLE(TUMBLE(TABLE a, DESCRIPTOR(ts), INTERVAL '30' SECOND))
+                 GROUP BY k, window_start, window_end;
+             INSERT INTO sessions SELECT k, window_start, {BOTH}
+                 FROM TABLE(SESSION(TABLE a PARTITION BY k, DESCRIPTOR(ts), INTERVAL '2' SECOND))
+                 GROUP BY k, window_start, window_end;
+             INSERT INTO updating SELECT k, {BOTH} FROM a GROUP BY k;
+             INSERT INTO anew SELECT g, {BOTH} FROM
+                 (SELECT k, k % 3 AS g, max(v) AS v, count(*) AS w FROM a GROUP BY k) GROUP BY g;",
+            module
+        )
+    };
+    const BOTH: &str = "weighted_mean(v, w) AS ours,
+        CASE WHEN sum(w) <> 0 THEN sum(v * w)::DOUBLE / sum(w)::DOUBLE END AS theirs,
+        weighted_mean(v, w) FILTER (WHERE v % 2 = 0) AS ours_of_some,
+        CASE WHEN sum(w) FILTER (WHERE v % 2 = 0) <> 0 THEN
+            sum(v * w) FILTER (WHERE v % 2 = 0)::DOUBLE
+            / sum(w) FILTER (WHERE v % 2 = 0)::DOUBLE END AS theirs_of_some";
+    let rows: Vec<String> = (0..5000i64)
+        .map(|n| {
+            let (k, v, w) = (n * 7 % 13, n * 31 % 101, n * 17 % 5 + 1);
+            let v = if n % 11 == 0 { "null".to_owned() } else { v.to_string() };
+            let ms = n * 40 + n * 7919 % 15_000;
+            format!(
+                "{{\"k\":{k},\"v\":{v},\"w\":{},\"ts\":\"2024-01-01T00:{:02}:{:02}.{:03}\"}}",
+                if v == "null" { 0 } else { w },
+                ms / 60_000,
+                ms / 1000 % 60,
+                ms % 1000
+            )
+        })
+        .collect();
+    for tasks in [1, 2] {
+        let (pipeline, _) = load_text("test.sql".into(), source(tasks))
+            .unwrap_or_else(|problems| panic!("{problems:?}"));
+        let world = World::new().await;
+        world.create("a", 2).await;
+        for (partition, half) in rows.chunks(rows.len() / 2).enumerate() {
+            world.produce("a", partition as i32, half).await;
+        }
+        world.run_to_end(&[&pipeline]).await.unwrap();
+        for topic in ["windows", "sessions", "updating", "anew"] {
+            let told = world.read(topic).await;
+            assert!(told.len() > 2, "{topic}: {}", told.len());
+            for (_, value) in told {
+                let row: Value = serde_json::from_str(&value).unwrap();
+                assert_eq!(row["ours"], row["theirs"], "{topic}: {value}");
+                assert_eq!(row["ours_of_some"], row["theirs_of_some"], "{topic}: {value}");
+            }
+        }
+    }
+}
