@@ -78,6 +78,13 @@ impl Language {
         }
         if let Some(built) = built {
             self.ask(&self.load(&built));
+            let typed = built.with_file_name("typed.wasm");
+            if typed.exists() {
+                let options = Options { limits: self.limits.clone(), ..Options::default() };
+                let typed = Module::load(&HOST, &typed, options).unwrap();
+                assert_eq!(typed.info().abi, Abi::Typed);
+                answers::of_both(&typed);
+            }
         }
     }
 
@@ -148,7 +155,7 @@ fn newest(folder: &Path) -> SystemTime {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let is_source = path.is_file() && name != "udf.wasm" && name != "package-lock.json";
+        let is_source = path.is_file() && !is_built(&name);
         if is_source {
             newest = newest.max(modified(&path));
         } else if path.is_dir() && !is_made(&name) {
@@ -156,6 +163,11 @@ fn newest(folder: &Path) -> SystemTime {
         }
     }
     newest
+}
+
+/// Whether tools make a file of this name.
+fn is_built(name: &str) -> bool {
+    name.ends_with(".wasm") || name == "package-lock.json"
 }
 
 /// Whether tools make a folder of this name.
@@ -176,7 +188,7 @@ fn copy_sources() {
                 if !is_made(&name) {
                     copy(&path, &to);
                 }
-            } else if name != "udf.wasm" {
+            } else if !is_built(&name) {
                 let bytes = std::fs::read(&path).unwrap();
                 if std::fs::read(&to).ok().as_ref() != Some(&bytes) {
                     std::fs::write(&to, bytes).unwrap();
@@ -309,7 +321,7 @@ fn javascript() {
 fn python() {
     Language {
         name: "python",
-        abi: Abi::Typed,
+        abi: Abi::Columns,
         found_by: "test -x .venv/bin/componentize-py",
         is_kept: false,
         values: Values::Plain,
