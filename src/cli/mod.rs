@@ -88,7 +88,7 @@ enum Command {
     Top(top::TopArgs),
     /// Show what a query keeps: groups, open windows, sides of joins
     State(state::StateArgs),
-    /// Look at functions in WebAssembly, and try them
+    /// Begin functions in WebAssembly, look at them, and try them
     Udf(udf::UdfArgs),
     /// Run the broker alone, for any Kafka client
     Broker(broker::BrokerArgs),

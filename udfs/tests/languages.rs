@@ -3,14 +3,15 @@
 //! The small modules are kept beside their sources, so that they need no tools. Where a language's
 //! tools are found, its example is built as its README says, in a copy below `target`, and called
 //! too. `MILLSTREAM_UDF_TOOLCHAINS=1` installs what can be installed there (npm, pip), and then
-//! every language has to be built; `MILLSTREAM_UDF_KEEP=1` puts what was built beside the sources.
+//! every language has to be built; `MILLSTREAM_UDF_TOOLCHAINS="c zig"` says so of these.
+//! `MILLSTREAM_UDF_KEEP=1` puts what was built beside the sources.
 
 mod answers;
 mod arrays;
+mod toolchains;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, LazyLock, Once};
 use std::time::{Duration, SystemTime};
 
@@ -33,8 +34,6 @@ struct Language {
     /// Of its folder.
     name: &'static str,
     abi: Abi,
-    /// Succeeds where its tools are found, run in the copy of its folder.
-    found_by: &'static str,
     /// Whether its module is in the repository.
     is_kept: bool,
     /// That it has; what it has no values for is Python's and JavaScript's own affair.
@@ -103,13 +102,13 @@ impl Language {
         let mut blocks: Vec<&str> =
             readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
         let build = blocks.pop().expect("the README says how it is built");
-        let is_forced = is_set("MILLSTREAM_UDF_TOOLCHAINS");
-        if run(&folder, self.found_by).is_err() && is_forced {
+        let is_forced = toolchains::is_forced(self.name);
+        if toolchains::find(self.name, &folder).is_err() && is_forced {
             for install in blocks {
                 run(&folder, install).unwrap();
             }
         }
-        if let Err(error) = run(&folder, self.found_by) {
+        if let Err(error) = toolchains::find(self.name, &folder) {
             assert!(!is_forced, "{}: there are no tools: {error}", self.name);
             let but = if self.is_kept { "only its kept module is called" } else { "it is skipped" };
             // Past the harness, which shows what a test prints only if it fails.
@@ -130,19 +129,9 @@ fn is_set(variable: &str) -> bool {
 }
 
 fn run(folder: &Path, script: &str) -> Result<(), String> {
-    let output = Command::new("bash")
-        .args(["-euo", "pipefail", "-c", script])
-        .current_dir(folder)
-        .env_remove("CARGO_TARGET_DIR")
-        // Paths of this machine are nobody's business.
-        .env("RUSTFLAGS", format!("--remap-path-prefix={COPY}=."))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(format!("{script}: {}: {said}", output.status)),
-    }
+    // Paths of this machine are nobody's business.
+    let flags = format!("--remap-path-prefix={COPY}=.");
+    toolchains::succeed(toolchains::bash(folder, script).env("RUSTFLAGS", flags)).map(drop)
 }
 
 fn modified(path: &Path) -> SystemTime {
@@ -211,7 +200,6 @@ fn assemblyscript() {
     Language {
         name: "assemblyscript",
         abi: Abi::Typed,
-        found_by: "test -d node_modules",
         is_kept: true,
         values: Values::Any,
         limits: SMALL,
@@ -221,43 +209,20 @@ fn assemblyscript() {
 
 #[test]
 fn c() {
-    Language {
-        name: "c",
-        abi: Abi::Columns,
-        found_by: "command -v wasm-ld && \
-            echo '#include <string.h>' | clang --target=wasm32-wasi -fsyntax-only -xc -",
-        is_kept: true,
-        values: Values::Any,
-        limits: SMALL,
-    }
-    .gives_the_answers();
+    Language { name: "c", abi: Abi::Columns, is_kept: true, values: Values::Any, limits: SMALL }
+        .gives_the_answers();
 }
 
 #[test]
 fn cpp() {
-    Language {
-        name: "cpp",
-        abi: Abi::Columns,
-        found_by: "command -v wasm-ld && \
-            echo '#include <string_view>' | clang++ --target=wasm32-wasi -fsyntax-only -xc++ -",
-        is_kept: true,
-        values: Values::Any,
-        limits: SMALL,
-    }
-    .gives_the_answers();
+    Language { name: "cpp", abi: Abi::Columns, is_kept: true, values: Values::Any, limits: SMALL }
+        .gives_the_answers();
 }
 
 #[test]
 fn go() {
-    Language {
-        name: "go",
-        abi: Abi::Typed,
-        found_by: r"go env GOVERSION | grep -E '^go1\.(2[4-9]|[3-9][0-9])'",
-        is_kept: false,
-        values: Values::Any,
-        limits: SMALL,
-    }
-    .gives_the_answers();
+    Language { name: "go", abi: Abi::Typed, is_kept: false, values: Values::Any, limits: SMALL }
+        .gives_the_answers();
 }
 
 /// As Go's modules are: asks for WASI before it can allocate, and for what the adapter has not; writes in pieces.
@@ -309,7 +274,6 @@ fn javascript() {
     Language {
         name: "javascript",
         abi: Abi::Typed,
-        found_by: "test -d node_modules",
         is_kept: false,
         values: Values::Plain,
         limits: LARGE,
@@ -322,7 +286,6 @@ fn python() {
     Language {
         name: "python",
         abi: Abi::Columns,
-        found_by: "test -x .venv/bin/componentize-py",
         is_kept: false,
         values: Values::Plain,
         limits: LARGE,
@@ -332,27 +295,14 @@ fn python() {
 
 #[test]
 fn rust() {
-    Language {
-        name: "rust",
-        abi: Abi::Columns,
-        found_by: "test -d \"$(rustc --print target-libdir --target wasm32-unknown-unknown)\"",
-        is_kept: true,
-        values: Values::Any,
-        limits: SMALL,
-    }
-    .gives_the_answers();
+    Language { name: "rust", abi: Abi::Columns, is_kept: true, values: Values::Any, limits: SMALL }
+        .gives_the_answers();
 }
 
 #[test]
 fn wat() {
-    let language = Language {
-        name: "wat",
-        abi: Abi::Core,
-        found_by: "true",
-        is_kept: true,
-        values: Values::Any,
-        limits: SMALL,
-    };
+    let language =
+        Language { name: "wat", abi: Abi::Core, is_kept: true, values: Values::Any, limits: SMALL };
     let module = language.load(&language.folder().join("udf.wat"));
     answers::scores(&module);
     let given: ArrayRef = Arc::new(Float64Array::from(vec![Some(-40.0), None, Some(100.0)]));
@@ -366,15 +316,8 @@ fn wat() {
 
 #[test]
 fn zig() {
-    Language {
-        name: "zig",
-        abi: Abi::Columns,
-        found_by: ".venv/bin/python -m ziglang version",
-        is_kept: true,
-        values: Values::Any,
-        limits: SMALL,
-    }
-    .gives_the_answers();
+    Language { name: "zig", abi: Abi::Columns, is_kept: true, values: Values::Any, limits: SMALL }
+        .gives_the_answers();
 }
 
 /// What the table in examples/udfs/README.md says.

@@ -1,8 +1,9 @@
-//! `millstream udf`: look at functions in WebAssembly, and try them.
+//! `millstream udf`: begin functions in WebAssembly, look at them, and try them.
 
 mod bench;
 mod call;
 mod inspect;
+mod new;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ pub struct UdfArgs {
 
 #[derive(Debug, Subcommand)]
 enum UdfCommand {
+    /// Begin a function: a folder with its source, build, tests and README
+    New(new::NewArgs),
     /// Show what a file has: its functions, their types, what it imports
     Inspect(inspect::InspectArgs),
     /// Call a function on values
@@ -96,6 +99,7 @@ fn functions<'m>(module: &'m Module, name: &str) -> Result<Vec<(usize, &'m Signa
 
 pub fn udf(args: UdfArgs) -> Result<(), Failure> {
     match args.command {
+        UdfCommand::New(args) => new::new(&args),
         UdfCommand::Inspect(args) => inspect::inspect(&args),
         UdfCommand::Call(args) => call::call(&args),
         UdfCommand::Bench(args) => bench::bench(&args),

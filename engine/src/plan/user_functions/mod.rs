@@ -47,6 +47,11 @@ pub fn host() -> Result<Arc<Host>, LoadError> {
     HOST.clone().map_err(LoadError::Host)
 }
 
+/// Whether SQL has a function of this name, so that none of a user can have it.
+pub fn is_built_in(name: &str) -> bool {
+    is_function(&name.to_ascii_lowercase())
+}
+
 /// A function as DataFusion has it.
 #[derive(Clone)]
 pub(crate) enum Loaded {

@@ -1,0 +1,11 @@
+import { componentize } from "@bytecodealliance/componentize-js";
+import { writeFile } from "node:fs/promises";
+
+const { component } = await componentize({
+  sourcePath: "udf.js",
+  witPath: "email_domain.wit",
+  worldName: "udf",
+  // A function needs nothing of these; without them it imports nothing.
+  disableFeatures: ["random", "stdio", "clocks", "http", "fetch-event"],
+});
+await writeFile("email_domain.wasm", component);
