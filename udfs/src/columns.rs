@@ -62,8 +62,14 @@ impl Columns {
 
     /// Gives `take` the columns as a batch of so many rows.
     pub fn with_batch<T>(&self, rows: usize, take: impl FnOnce(BatchOut<'_>) -> T) -> T {
+        let nodes = &self.nodes;
+        self.with_buffers(|buffers| take(BatchOut { rows: rows as u32, nodes, buffers }))
+    }
+
+    /// Gives `take` the buffers alone.
+    pub fn with_buffers<T>(&self, take: impl FnOnce(&[&[u8]]) -> T) -> T {
         let buffers: Vec<&[u8]> = self.buffers.iter().map(Buffer::as_slice).collect();
-        take(BatchOut { rows: rows as u32, nodes: &self.nodes, buffers: &buffers })
+        take(&buffers)
     }
 
     fn push(&mut self, array: &dyn Array) {
@@ -125,7 +131,25 @@ fn from_zero<O: OffsetSizeTrait>(offsets: &OffsetBuffer<O>) -> (Buffer, usize, u
 /// The columns of these types, of which nothing else may be left. What is wrong with them, if they
 /// are none.
 pub fn columns(batch: BatchIn, types: &[&DataType]) -> Result<Vec<ArrayRef>, String> {
-    let mut reader = Reader { nodes: batch.nodes.into_iter(), buffers: batch.buffers.into_iter() };
+    read(batch.nodes, batch.buffers, types)
+}
+
+/// The same of nodes, which are lengths and how many items are NULL, and buffers.
+pub fn of_parts(
+    nodes: Vec<(u32, u32)>,
+    buffers: Vec<Vec<u8>>,
+    types: &[&DataType],
+) -> Result<Vec<ArrayRef>, String> {
+    let nodes = nodes.into_iter().map(|(length, nulls)| Node { length, nulls });
+    read(nodes.collect(), buffers, types)
+}
+
+fn read(
+    nodes: Vec<Node>,
+    buffers: Vec<Vec<u8>>,
+    types: &[&DataType],
+) -> Result<Vec<ArrayRef>, String> {
+    let mut reader = Reader { nodes: nodes.into_iter(), buffers: buffers.into_iter() };
     let arrays = types.iter().enumerate().map(|(index, data_type)| {
         let said = |error| format!("column {index} ({}): {error}", Name(data_type));
         reader.array(data_type).map(make_array).map_err(said)

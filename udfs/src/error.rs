@@ -42,6 +42,10 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    pub(crate) fn invalid(error: wasmtime::Error) -> LoadError {
+        LoadError::Invalid(format!("{error:#}"))
+    }
+
     pub(crate) fn unknown_type(function: &str, error: UnknownType) -> LoadError {
         LoadError::Function { function: function.to_owned(), reason: error.to_string() }
     }

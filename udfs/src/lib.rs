@@ -8,7 +8,8 @@
 //!
 //! - [`module`]: a file, what it has, and calls of it; [`signature`], [`types`]: of its functions.
 //! - [`host`]: the engine; [`limits`], [`instance`], `guest_log`: what a guest may do.
-//! - `program`: the three ways to call a function: `columns_abi`, `typed_abi`, `core_abi`;
+//! - `program`: the three ways to call a function: `columns_abi`, `typed_abi` (which has loops over
+//!   rows added to a component, so that they too are one call for a batch), `core_abi`;
 //!   `columns`, `values`: arrays on their way in and out; `plain_names`: of languages that have
 //!   no others; `go_wasi`: what Go's modules get of WASI.
 //!

@@ -12,7 +12,7 @@ use arrow::compute::{filter, take};
 use arrow::datatypes::{DataType, UInt32Type};
 use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
 use wasmparser::Payload;
-use wasmtime::component::Linker;
+use wasmtime::component::{Component, InstancePre, Linker};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
@@ -21,6 +21,7 @@ use crate::host::{Host, content_hash};
 use crate::instance::{self, Options, State};
 use crate::program::{Fault, Invocation, Operation, Program, Running};
 use crate::signature::{Kind, Signature};
+use crate::typed_abi::exports::Exports;
 use crate::{CallError, LoadError, columns_abi, core_abi, go_wasi, plain_names, typed_abi};
 
 /// Our WIT, for those who write functions.
@@ -400,6 +401,12 @@ impl Module {
         })
     }
 
+    /// An instance, for tests.
+    #[cfg(test)]
+    pub(crate) fn start(&self) -> Result<Running, LoadError> {
+        self.program.start(&self.host, &self.options)
+    }
+
     fn give_back(&self, running: Running) {
         self.lock().push(running);
     }
@@ -444,11 +451,10 @@ fn program(
     wasm: Vec<u8>,
     wit: Option<&str>,
 ) -> Result<(Program, Vec<String>), LoadError> {
-    let invalid = |error: wasmtime::Error| LoadError::Invalid(format!("{error:#}"));
     let is_core = wasm[MAGIC.len()..].starts_with(CORE);
     let made = if is_core { made(&wasm)? } else { Made::Typed };
     if made == Made::AsItIs && wit.is_none() {
-        let module = host.module(&wasm).map_err(invalid)?;
+        let module = host.module(&wasm).map_err(LoadError::invalid)?;
         let imports =
             module.imports().map(|import| format!("{}.{}", import.module(), import.name()));
         let imports = imports.collect();
@@ -460,14 +466,35 @@ fn program(
         (true, Made::Ours) => component_of(wasm, Some(wit.unwrap_or(WIT)))?,
         (true, Made::AsItIs) => component_of(wasm, wit)?,
     };
-    let component = host.component(&wasm).map_err(invalid)?;
+    let exports = Exports::read(&wasm).map_err(|error| LoadError::Invalid(error.to_string()))?;
+    let mut names = exports.names.iter();
+    match names.find(|name| name.starts_with(FUNCTIONS_PREFIX)) {
+        Some(found) => {
+            is_of_this_version(found)?;
+            let component = host.component(&wasm).map_err(LoadError::invalid)?;
+            let (pre, imports) = linked(host, &component)?;
+            Ok((Program::Columns(columns_abi::Program::new(pre)), imports))
+        }
+        None => {
+            let compiled = typed_abi::Compiled::new(host, &wasm, exports)?;
+            let (pre, imports) = linked(host, &compiled.component)?;
+            Ok((Program::Typed(compiled.program(pre)?), imports))
+        }
+    }
+}
+
+/// A component with what it imports, and the names of that.
+fn linked(
+    host: &Host,
+    component: &Component,
+) -> Result<(InstancePre<State>, Vec<String>), LoadError> {
     let component_type = component.component_type();
     let imports = component_type.imports(host.engine()).map(|(name, _)| name.to_owned());
     let imports: Vec<String> = imports.collect();
     let mut linker = Linker::<State>::new(host.engine());
     let linked = instance::add_wasi(&mut linker).and_then(|()| instance::add_host(&mut linker));
     linked.map_err(|error| LoadError::Start(format!("{error:#}")))?;
-    let pre = linker.instantiate_pre(&component).map_err(|error| {
+    let pre = linker.instantiate_pre(component).map_err(|error| {
         // The error names one import that nobody has, if that is what is wrong.
         let text = format!("{error:#}");
         let missing = imports.iter().find(|import| text.contains(&format!("`{import}`")));
@@ -478,16 +505,7 @@ fn program(
             None => LoadError::Start(text),
         }
     })?;
-    let mut exports = component_type.exports(host.engine());
-    let columns = exports.find_map(|(name, _)| name.starts_with(FUNCTIONS_PREFIX).then_some(name));
-    let program = match columns {
-        Some(found) => {
-            is_of_this_version(found)?;
-            Program::Columns(columns_abi::Program::new(pre))
-        }
-        None => Program::Typed(typed_abi::Program::new(host, pre, &component)?),
-    };
-    Ok((program, imports))
+    Ok((pre, imports))
 }
 
 /// What a core module was made to become.

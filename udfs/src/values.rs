@@ -11,7 +11,12 @@ use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
     Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
-use wasmtime::component::{Type, Val};
+use wasmparser::PrimitiveValType;
+use wasmparser::component_types::{ComponentDefinedType, ComponentValType};
+use wasmparser::types::TypesRef;
+use wasmtime::component::Val;
+
+use crate::typed_abi::exports::Fails;
 
 /// Types within types: what is deeper is left out.
 const DEPTH_MAX: usize = 16;
@@ -44,50 +49,71 @@ impl Shape {
     /// # Errors
     ///
     /// The name of a type that has no counterpart.
-    pub fn new(ty: &Type) -> Result<Shape, String> {
-        Shape::nested(ty, 0)
+    pub fn new(types: TypesRef<'_>, ty: &ComponentValType) -> Result<Shape, String> {
+        Shape::nested(types, ty, 0)
     }
 
-    fn nested(ty: &Type, depth: usize) -> Result<Shape, String> {
-        let below = |ty: &Type| Shape::nested(ty, depth + 1);
+    fn nested(types: TypesRef<'_>, ty: &ComponentValType, depth: usize) -> Result<Shape, String> {
+        let below = |ty: &ComponentValType| Shape::nested(types, ty, depth + 1);
         if depth > DEPTH_MAX {
             return Err("its type is nested too deeply".to_owned());
         }
+        let ty = match ty {
+            ComponentValType::Primitive(primitive) => return Shape::primitive(*primitive),
+            ComponentValType::Type(id) => &types[*id],
+        };
         Ok(match ty {
-            Type::Bool => Shape::Bool,
-            Type::S8 => Shape::S8,
-            Type::S16 => Shape::S16,
-            Type::S32 => Shape::S32,
-            Type::S64 => Shape::S64,
-            Type::U8 => Shape::U8,
-            Type::U16 => Shape::U16,
-            Type::U32 => Shape::U32,
-            Type::U64 => Shape::U64,
-            Type::Float32 => Shape::F32,
-            Type::Float64 => Shape::F64,
-            Type::Char => Shape::Char,
-            Type::String => Shape::String,
-            Type::Enum(names) => Shape::Enum(names.names().map(str::to_owned).collect()),
-            Type::List(list) => match list.ty() {
-                Type::U8 => Shape::Bytes,
-                item => Shape::List(Box::new(below(&item)?)),
+            ComponentDefinedType::Primitive(primitive) => return Shape::primitive(*primitive),
+            ComponentDefinedType::Enum(names) => {
+                Shape::Enum(names.iter().map(|name| name.as_str().to_owned()).collect())
+            }
+            ComponentDefinedType::List { element, .. } => match below(element)? {
+                Shape::U8 => Shape::Bytes,
+                item => Shape::List(Box::new(item)),
             },
-            Type::Option(option) => match below(&option.ty())? {
+            ComponentDefinedType::Option { ty, .. } => match below(ty)? {
                 Shape::Option(_) => return Err("an option of an option".to_owned()),
                 shape => Shape::Option(Box::new(shape)),
             },
-            Type::Record(record) => {
-                let fields = record.fields();
-                let fields = fields.map(|field| Ok((field.name.to_owned(), below(&field.ty)?)));
+            ComponentDefinedType::Record(record) => {
+                let fields = record.fields.iter();
+                let fields = fields.map(|(name, ty)| Ok((name.as_str().to_owned(), below(ty)?)));
                 Shape::Record(fields.collect::<Result<_, String>>()?)
             }
-            Type::Tuple(tuple) => {
-                Shape::Tuple(tuple.types().map(|ty| below(&ty)).collect::<Result<_, _>>()?)
+            ComponentDefinedType::Tuple(tuple) => {
+                Shape::Tuple(tuple.types.iter().map(below).collect::<Result<_, _>>()?)
             }
-            Type::Variant(_) => return Err("a variant has no type in SQL".to_owned()),
-            Type::Flags(_) => return Err("flags have no type in SQL".to_owned()),
-            Type::Result(_) => return Err("a result within a type".to_owned()),
+            ComponentDefinedType::Variant(_) => {
+                return Err("a variant has no type in SQL".to_owned());
+            }
+            ComponentDefinedType::Flags(_) => return Err("flags have no type in SQL".to_owned()),
+            ComponentDefinedType::Result { .. } => return Err("a result within a type".to_owned()),
+            ComponentDefinedType::Map { .. } => return Err("a map has no type in SQL".to_owned()),
+            ComponentDefinedType::FixedLengthList { .. } => {
+                return Err("a list of a fixed length has no type in SQL".to_owned());
+            }
             _ => return Err("a resource, stream or future has no type in SQL".to_owned()),
+        })
+    }
+
+    fn primitive(ty: PrimitiveValType) -> Result<Shape, String> {
+        Ok(match ty {
+            PrimitiveValType::Bool => Shape::Bool,
+            PrimitiveValType::S8 => Shape::S8,
+            PrimitiveValType::S16 => Shape::S16,
+            PrimitiveValType::S32 => Shape::S32,
+            PrimitiveValType::S64 => Shape::S64,
+            PrimitiveValType::U8 => Shape::U8,
+            PrimitiveValType::U16 => Shape::U16,
+            PrimitiveValType::U32 => Shape::U32,
+            PrimitiveValType::U64 => Shape::U64,
+            PrimitiveValType::F32 => Shape::F32,
+            PrimitiveValType::F64 => Shape::F64,
+            PrimitiveValType::Char => Shape::Char,
+            PrimitiveValType::String => Shape::String,
+            PrimitiveValType::ErrorContext => {
+                return Err("an error context has no type in SQL".to_owned());
+            }
         })
     }
 
@@ -401,4 +427,19 @@ pub(crate) fn text(value: &Val) -> String {
         Val::String(text) | Val::Enum(text) => text.clone(),
         other => format!("{other:?}"),
     }
+}
+
+/// What a `result` has if all is well, and what it fails with; none, if it is no result.
+pub(crate) fn result(
+    types: TypesRef<'_>,
+    ty: &ComponentValType,
+) -> Option<(Option<ComponentValType>, Fails)> {
+    let ComponentValType::Type(id) = ty else { return None };
+    let ComponentDefinedType::Result { ok, err, .. } = &types[*id] else { return None };
+    let fails = match err.map(|error| Shape::new(types, &error)) {
+        None => Fails::Silently,
+        Some(Ok(Shape::String)) => Fails::WithText,
+        Some(_) => Fails::WithValue,
+    };
+    Some((*ok, fails))
 }
