@@ -45,8 +45,22 @@ impl Host {
     ///
     /// Where the processor or the system lack something that compiled code needs.
     pub fn new(cache: Option<PathBuf>) -> Result<Arc<Host>, String> {
+        Host::with_time_limits(cache, true)
+    }
+
+    /// An engine of which nothing ends a call that takes too long, to measure what that costs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Host::new`].
+    #[doc(hidden)]
+    pub fn without_time_limits() -> Result<Arc<Host>, String> {
+        Host::with_time_limits(None, false)
+    }
+
+    fn with_time_limits(cache: Option<PathBuf>, limited: bool) -> Result<Arc<Host>, String> {
         let mut config = Config::new();
-        config.epoch_interruption(true).max_wasm_stack(STACK_BYTES);
+        config.epoch_interruption(limited).max_wasm_stack(STACK_BYTES);
         // Calls of components are three times as fast without it, and no guest awaits anything.
         config.concurrency_support(false);
         let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;

@@ -401,6 +401,16 @@ impl Module {
         })
     }
 
+    /// Makes an instance that nobody calls, to measure what one costs.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    #[doc(hidden)]
+    pub fn start_one(&self) -> Result<(), LoadError> {
+        self.outside(|| self.program.start(&self.host, &self.options).map(drop))
+    }
+
     /// An instance, for tests.
     #[cfg(test)]
     pub(crate) fn start(&self) -> Result<Running, LoadError> {

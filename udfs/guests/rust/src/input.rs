@@ -13,6 +13,20 @@ pub trait Input<'a>: Sql + Sized {
 
     /// The item of a row; none, if it is NULL and that is no value.
     fn get(column: &Self::Column, row: usize) -> Option<Self>;
+
+    /// Whether there is an item for each row, so that nobody has to ask: [`Input::item`] has them.
+    fn has_all(_column: &Self::Column) -> bool {
+        Self::IS_OPTION
+    }
+
+    /// Leaves what so many rows need, so that there is one look at the length for all of them.
+    fn cut(_column: &mut Self::Column, _rows: usize) {}
+
+    /// The item of a row, where [`Input::has_all`].
+    #[inline]
+    fn item(column: &Self::Column, row: usize) -> Self {
+        Self::get(column, row).expect("there is an item for each row")
+    }
 }
 
 /// The columns that nobody has taken yet.
@@ -43,6 +57,10 @@ impl<'a> Inputs<'a> {
 pub struct Present<'a>(Option<&'a [u8]>);
 
 impl Present<'_> {
+    fn has_all(self) -> bool {
+        self.0.is_none()
+    }
+
     #[inline]
     pub fn has(self, row: usize) -> bool {
         self.0.is_none_or(|bits| bit(bits, row))
@@ -65,6 +83,10 @@ impl<'a> Input<'a> for bool {
     fn get(column: &Self::Column, row: usize) -> Option<bool> {
         column.0.has(row).then(|| bit(column.1, row))
     }
+
+    fn has_all(column: &Self::Column) -> bool {
+        column.0.has_all()
+    }
 }
 
 macro_rules! numbers {
@@ -79,6 +101,20 @@ macro_rules! numbers {
             #[inline]
             fn get(column: &Self::Column, row: usize) -> Option<$type> {
                 column.0.has(row).then(|| $wrap(<$native>::from_le_bytes(column.1[row])))
+            }
+
+            fn has_all(column: &Self::Column) -> bool {
+                column.0.has_all()
+            }
+
+            #[inline]
+            fn cut(column: &mut Self::Column, rows: usize) {
+                column.1 = &column.1[..rows];
+            }
+
+            #[inline]
+            fn item(column: &Self::Column, row: usize) -> $type {
+                $wrap(<$native>::from_le_bytes(column.1[row]))
             }
         })*
     };
@@ -112,6 +148,10 @@ impl<'a, const P: u8, const S: u8> Input<'a> for Decimal<P, S> {
     fn get(column: &Self::Column, row: usize) -> Option<Self> {
         column.0.has(row).then(|| Decimal(i128::from_le_bytes(column.1[row])))
     }
+
+    fn has_all(column: &Self::Column) -> bool {
+        column.0.has_all()
+    }
 }
 
 /// Where each item begins and ends.
@@ -141,6 +181,10 @@ impl<'a> Input<'a> for &'a [u8] {
     fn get(column: &Self::Column, row: usize) -> Option<&'a [u8]> {
         column.span(row).map(|span| &column.items[span])
     }
+
+    fn has_all(column: &Self::Column) -> bool {
+        column.present.has_all()
+    }
 }
 
 impl<'a> Input<'a> for &'a str {
@@ -154,6 +198,10 @@ impl<'a> Input<'a> for &'a str {
     fn get(column: &Self::Column, row: usize) -> Option<&'a str> {
         // SAFETY: a varchar or json column of the host has nothing but UTF-8 in each item.
         <&[u8]>::get(column, row).map(|bytes| unsafe { std::str::from_utf8_unchecked(bytes) })
+    }
+
+    fn has_all(column: &Self::Column) -> bool {
+        column.present.has_all()
     }
 }
 
@@ -170,6 +218,10 @@ macro_rules! made_of {
             #[inline]
             fn get(column: &Self::Column, row: usize) -> Option<Self> {
                 <$of>::get(column, row).map($make)
+            }
+
+            fn has_all(column: &Self::Column) -> bool {
+                <$of>::has_all(column)
             }
         })*
     };
@@ -192,6 +244,10 @@ impl<'a, T: Input<'a>> Input<'a> for Vec<T> {
 
     fn get(column: &Self::Column, row: usize) -> Option<Vec<T>> {
         column.span(row)?.map(|item| T::get(&column.items, item)).collect()
+    }
+
+    fn has_all(column: &Self::Column) -> bool {
+        column.present.has_all() && T::has_all(&column.items)
     }
 }
 

@@ -156,8 +156,17 @@ macro_rules! run_scalar {
         let function = $name;
         #[allow(unused_mut, reason = "there may be no arguments")]
         let mut inputs = $crate::Inputs::new($batch);
-        $(let $argument = <$type as $crate::Input<'_>>::column(&mut inputs);)*
+        $(let mut $argument = <$type as $crate::Input<'_>>::column(&mut inputs);)*
         let mut values = <<$returns as $crate::Output>::Column>::default();
+        if true $(&& <$type as $crate::Input<'_>>::has_all(&$argument))* {
+            $(<$type as $crate::Input<'_>>::cut(&mut $argument, $batch.rows);)*
+            let results = (0..$batch.rows).map(|_row| -> $returns {
+                function($(<$type as $crate::Input<'_>>::item(&$argument, _row)),*)
+            });
+            let put = $crate::Output::put_all(results, &mut values);
+            put.map_err(|(row, message)| $crate::abi::Failure { row: Some(row as u32), message })?;
+            return Ok($crate::Outputs::of(values));
+        }
         for row in 0..$batch.rows {
             $(let Some($argument) = <$type as $crate::Input<'_>>::get(&$argument, row) else {
                 $crate::Column::put_null(&mut values);
