@@ -34,6 +34,8 @@ const FUNCTIONS_PREFIX: &str = "millstream:udf/functions@";
 pub(crate) const HOST_INTERFACE: &str = "millstream:udf/host@0.1.0";
 /// The longest file, in bytes: Python's are 18 MB.
 const FILE_MAX: u64 = 128 << 20;
+/// The most bytes of a guest's reason for a failure that are kept.
+const REASON_MAX: usize = 1024;
 /// How the bytes of WebAssembly begin, and the bytes after that of a module and of a component.
 const MAGIC: &[u8] = b"\0asm";
 const CORE: &[u8] = &[1, 0, 0, 0];
@@ -387,9 +389,10 @@ impl Module {
                     self.give_back(running);
                     return Ok(columns);
                 }
-                Err(Fault::Failed { row, reason }) => {
+                Err(Fault::Failed { row, mut reason }) => {
                     self.give_back(running);
-                    (reason, row)
+                    reason.truncate(reason.floor_char_boundary(REASON_MAX));
+                    (reason, row.filter(|row| *row < rows))
                 }
                 Err(Fault::Wrong(reason)) => (format!("what it gave is wrong: {reason}"), None),
                 Err(Fault::Stopped(error)) => {
