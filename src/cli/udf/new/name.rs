@@ -53,8 +53,7 @@ impl Name {
         if has_wit(language) && is_among(WIT, &name) {
             return Some("it is a word of WIT".to_owned());
         }
-        let is_ours = name.starts_with("ms_") && matches!(language, Language::C | Language::Cpp);
-        if is_ours || reserved(language).iter().any(|words| is_among(words, &name)) {
+        if reserved(language).iter().any(|words| is_among(words, &name)) {
             return Some(format!("{} has that name for something else", language.title()));
         }
         None
@@ -122,8 +121,8 @@ const EXPORTS: &str = "memory cabi_realloc";
 fn reserved(language: Language) -> &'static [&'static str] {
     match language {
         Language::Rust => &[RUST],
-        Language::C => &[C, C_STRING],
-        Language::Cpp => &[C, CPP],
+        // They have a name of more words.
+        Language::C | Language::Cpp => &[],
         Language::Zig => &[ZIG],
         Language::Go => &[GO, EXPORTS],
         Language::Assemblyscript => &[SCRIPT, ASSEMBLYSCRIPT, EXPORTS],
@@ -140,24 +139,6 @@ const RUST: &str = "abstract alloc as async await become box break build const c
     let loop macro match millstream_udf mod move mut override priv proc_macro pub ref return \
     self static std struct super test trait true try type typeof unsafe unsized use virtual \
     where while yield";
-
-const C: &str = "alignas alignof asm auto bool break case char const constexpr continue default \
-    do double else enum extern false float for goto if inline int long main nullptr register \
-    restrict return short signed sizeof static struct switch thread_local true typedef typeof \
-    union unsigned void volatile while";
-
-/// What string.h, with strings.h, declares.
-const C_STRING: &str = "bcmp bcopy bzero explicit_bzero ffs ffsl ffsll index memccpy memchr \
-    memcmp memcpy memmem memmove mempcpy memrchr memset rindex stpcpy stpncpy strcasecmp \
-    strcasestr strcat strchr strchrnul strcmp strcoll strcpy strcspn strdup strerror strlcat \
-    strlcpy strlen strncasecmp strncat strncmp strncpy strndup strnlen strpbrk strrchr strsep \
-    strsignal strspn strstr strtok strverscmp strxfrm";
-
-const CPP: &str = "and and_eq bitand bitor catch char16_t char32_t char8_t class co_await \
-    co_return co_yield compl concept const_cast consteval constinit decltype delete domain_of \
-    dynamic_cast explicit export friend mutable namespace new noexcept not not_eq operator or \
-    or_eq private protected public reinterpret_cast requires static_assert static_cast std \
-    template this throw try typeid typename using virtual wchar_t xor xor_eq";
 
 /// Keywords, types, and names of the template, which nothing may shadow.
 const ZIG: &str = "addrspace align allowzero and anyerror anyframe anyopaque anytype asm at bool \

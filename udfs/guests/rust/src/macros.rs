@@ -6,13 +6,14 @@ macro_rules! functions {
     ($($declarations:tt)*) => {
         // Where it is no WebAssembly, nobody calls them.
         #[allow(dead_code)]
+        // In it are the names of the module's functions and types: nothing else may have one that
+        // a person would choose.
         const _: () = {
-            use $crate::abi::{Buffer, Function, Input, Node};
-
-            const FUNCTIONS: &[Function] = $crate::function_list!([] $($declarations)*);
+            const __FUNCTIONS: &[$crate::abi::Function] =
+                $crate::function_list!([] $($declarations)*);
 
             #[cfg_attr(target_family = "wasm", unsafe(export_name = "cabi_realloc"))]
-            unsafe extern "C" fn realloc(
+            unsafe extern "C" fn __realloc(
                 old: *mut u8,
                 length: usize,
                 align: usize,
@@ -25,15 +26,15 @@ macro_rules! functions {
                 target_family = "wasm",
                 unsafe(export_name = "millstream:udf/functions@0.1.0#describe")
             )]
-            extern "C" fn describe() -> *const u8 {
-                $crate::abi::describe(FUNCTIONS)
+            extern "C" fn __describe() -> *const u8 {
+                $crate::abi::describe(__FUNCTIONS)
             }
 
             #[cfg_attr(
                 target_family = "wasm",
                 unsafe(export_name = "cabi_post_millstream:udf/functions@0.1.0#describe")
             )]
-            extern "C" fn described(_: *const u8) {
+            extern "C" fn __described(_: *const u8) {
                 $crate::abi::read();
             }
 
@@ -41,24 +42,24 @@ macro_rules! functions {
                 target_family = "wasm",
                 unsafe(export_name = "millstream:udf/functions@0.1.0#call")
             )]
-            unsafe extern "C" fn call(
+            unsafe extern "C" fn __call(
                 function: u32,
                 operation: u32,
                 rows: u32,
-                nodes: *mut Node,
+                nodes: *mut $crate::abi::Node,
                 nodes_count: usize,
-                buffers: *mut Buffer,
+                buffers: *mut $crate::abi::Buffer,
                 buffers_count: usize,
             ) -> *const u8 {
-                let input = Input { rows, nodes, nodes_count, buffers, buffers_count };
-                unsafe { $crate::abi::call(FUNCTIONS, function, operation, input) }
+                let input = $crate::abi::Input { rows, nodes, nodes_count, buffers, buffers_count };
+                unsafe { $crate::abi::call(__FUNCTIONS, function, operation, input) }
             }
 
             #[cfg_attr(
                 target_family = "wasm",
                 unsafe(export_name = "cabi_post_millstream:udf/functions@0.1.0#call")
             )]
-            extern "C" fn called(_: *const u8) {
+            extern "C" fn __called(_: *const u8) {
                 $crate::abi::read();
             }
         };
@@ -214,16 +215,15 @@ macro_rules! run_aggregate {
     ($operation:ident, $batch:ident, ($($argument:ident : $type:ty),*) -> $returns:ty,
         $state:ty, $retract:expr
     ) => {{
-        use $crate::abi::Operation;
-        use $crate::macro_support::{finish, merge, save, states};
-
         // What is declared is what it gives.
         let _: fn(&$state) -> $returns = <$state as $crate::Aggregate>::finish;
         let mut inputs = $crate::Inputs::new($batch);
-        let mut states: Vec<$state> = states(&mut inputs, $batch)?;
+        let mut states: Vec<$state> = $crate::macro_support::states(&mut inputs, $batch)?;
         match $operation {
-            Operation::Finish => return finish(&states),
-            Operation::Merge => return merge(states, &mut inputs, $batch),
+            $crate::abi::Operation::Finish => return $crate::macro_support::finish(&states),
+            $crate::abi::Operation::Merge => {
+                return $crate::macro_support::merge(states, &mut inputs, $batch);
+            }
             _ => {}
         }
         let groups = <u32 as $crate::Input<'_>>::column(&mut inputs);
@@ -235,7 +235,7 @@ macro_rules! run_aggregate {
             };)*
             let state = &mut states[group as usize];
             match $operation {
-                Operation::Retract => {
+                $crate::abi::Operation::Retract => {
                     let retracted: Result<(), String> = $retract(state, ($($argument),*));
                     let failed = |message| $crate::abi::Failure { row: Some(row as u32), message };
                     retracted.map_err(failed)?;
@@ -243,7 +243,7 @@ macro_rules! run_aggregate {
                 _ => <$state as $crate::Aggregate>::update(state, ($($argument),*)),
             }
         }
-        save(&states)
+        $crate::macro_support::save(&states)
     }};
 }
 

@@ -6,7 +6,7 @@
  *
  * Nobody calls it for an `email` that is NULL: the answer is NULL. With `.sees_null = true` below it
  * would see that by ms_is_null(in, 0, row). ms_fail(row, message) fails a row, and says why. */
-static void email_domain(const ms_batch *in, ms_column *out) {
+static void email_domain_rows(const ms_batch *in, ms_column *out) {
   for (uint32_t row = 0; row < in->rows; row++) {
     ms_text email = ms_get_text(in, 0, row);
     size_t from = email.length; /* behind the last @ */
@@ -29,5 +29,5 @@ static const ms_argument EMAIL[] = {{"email", "varchar", NULL}};
 
 MS_FUNCTIONS(
   {.name = "email_domain", .arguments = EMAIL, .arguments_count = 1, .returns = "varchar",
-   .evaluate = email_domain},
+   .evaluate = email_domain_rows},
 )
