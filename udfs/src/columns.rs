@@ -183,8 +183,14 @@ impl Reader {
                 data = data.add_buffer(self.buffer(length.div_ceil(8), "values")?);
             }
             DataType::Utf8 | DataType::Binary => {
-                data = data.add_buffer(self.buffer((length + 1) * 4, "offsets")?);
-                data = data.add_buffer(self.buffer(0, "bytes")?);
+                let offsets = self.buffer((length + 1) * 4, "offsets")?;
+                let bytes = self.buffer(0, "bytes")?;
+                let is_right = is_ascii(length, &offsets, &bytes);
+                data = data.add_buffer(offsets).add_buffer(bytes);
+                if is_right {
+                    // SAFETY: that is all that there is to be right.
+                    return Ok(unsafe { data.align_buffers(true).build_unchecked() });
+                }
             }
             DataType::List(item) => {
                 data = data.add_buffer(self.buffer((length + 1) * 4, "offsets")?);
@@ -234,6 +240,19 @@ impl Reader {
             false => Ok(Buffer::from_vec(bytes)),
         }
     }
+}
+
+/// Whether texts are right, as can be seen at a glance: of ASCII alone, with offsets that ascend and
+/// end within it. Arrow looks at the others, text by text.
+fn is_ascii(length: usize, offsets: &Buffer, bytes: &Buffer) -> bool {
+    let offsets = &offsets.as_slice().as_chunks::<4>().0[..=length];
+    let offset = |at: usize| i32::from_le_bytes(offsets[at]);
+    // Without a branch for each, so that many are looked at at once.
+    let ascends = offsets.iter().zip(&offsets[1..]).fold(true, |ascends, (one, next)| {
+        ascends & (i32::from_le_bytes(*one) <= i32::from_le_bytes(*next))
+    });
+    let ends_within = usize::try_from(offset(length)).is_ok_and(|end| end <= bytes.len());
+    ascends && offset(0) >= 0 && ends_within && bytes.is_ascii()
 }
 
 /// Which rows have no argument that is NULL; none, if that is all of them.

@@ -182,6 +182,18 @@ impl<'a> Input<'a> for &'a [u8] {
         column.span(row).map(|span| &column.items[span])
     }
 
+    #[inline]
+    fn cut(column: &mut Self::Column, rows: usize) {
+        column.offsets = &column.offsets[..=rows];
+    }
+
+    #[inline]
+    fn item(column: &Self::Column, row: usize) -> &'a [u8] {
+        let offset = |at: usize| u32::from_le_bytes(column.offsets[at]) as usize;
+        // SAFETY: the host's offsets ascend, and the last is where the items end.
+        unsafe { column.items.get_unchecked(offset(row)..offset(row + 1)) }
+    }
+
     fn has_all(column: &Self::Column) -> bool {
         column.present.has_all()
     }
@@ -198,6 +210,17 @@ impl<'a> Input<'a> for &'a str {
     fn get(column: &Self::Column, row: usize) -> Option<&'a str> {
         // SAFETY: a varchar or json column of the host has nothing but UTF-8 in each item.
         <&[u8]>::get(column, row).map(|bytes| unsafe { std::str::from_utf8_unchecked(bytes) })
+    }
+
+    #[inline]
+    fn cut(column: &mut Self::Column, rows: usize) {
+        <&[u8]>::cut(column, rows);
+    }
+
+    #[inline]
+    fn item(column: &Self::Column, row: usize) -> &'a str {
+        // SAFETY: as above.
+        unsafe { std::str::from_utf8_unchecked(<&[u8]>::item(column, row)) }
     }
 
     fn has_all(column: &Self::Column) -> bool {
@@ -222,6 +245,16 @@ macro_rules! made_of {
 
             fn has_all(column: &Self::Column) -> bool {
                 <$of>::has_all(column)
+            }
+
+            #[inline]
+            fn cut(column: &mut Self::Column, rows: usize) {
+                <$of>::cut(column, rows);
+            }
+
+            #[inline]
+            fn item(column: &Self::Column, row: usize) -> Self {
+                $make(<$of>::item(column, row))
             }
         })*
     };

@@ -29,13 +29,17 @@ pub trait Output: Sql {
     where
         Self: Sized,
     {
-        column.reserve(values.len());
+        // A column of its own is in registers while it is written.
+        let mut own = std::mem::take(column);
+        own.reserve(values.len());
         let mut row = 0;
-        values.try_for_each(|value| {
-            value.put(column).map_err(|message| (row, message))?;
+        let put = values.try_for_each(|value| {
+            value.put(&mut own).map_err(|message| (row, message))?;
             row += 1;
             Ok(())
-        })
+        });
+        *column = own;
+        put
     }
 }
 
@@ -292,24 +296,33 @@ fn append(bytes: &mut Vec<u8>, text: &[u8]) {
     }
     bytes.reserve(SHORT_MAX);
     let (from, end) = (text.as_ptr(), bytes.len());
-    // SAFETY: there is room for all of the text; each move is within it, since the last of each
-    // width ends where the text does.
+    // SAFETY: there is room for all of the text; each move is within it, since those from its end
+    // overlap those from its beginning. A loop would become a copy of memory again.
     unsafe {
         let to = bytes.as_mut_ptr().add(end);
-        if length >= 8 {
-            let mut at = 0;
-            while at < length - 8 {
-                copy::<8>(from, to, at);
-                at += 8;
+        match length {
+            33.. => {
+                copy::<32>(from, to, 0);
+                copy::<32>(from, to, length - 32);
             }
-            copy::<8>(from, to, length - 8);
-        } else if length >= 4 {
-            copy::<4>(from, to, 0);
-            copy::<4>(from, to, length - 4);
-        } else {
-            for at in 0..length {
-                copy::<1>(from, to, at);
+            17.. => {
+                copy::<16>(from, to, 0);
+                copy::<16>(from, to, length - 16);
             }
+            8.. => {
+                copy::<8>(from, to, 0);
+                copy::<8>(from, to, length - 8);
+            }
+            4.. => {
+                copy::<4>(from, to, 0);
+                copy::<4>(from, to, length - 4);
+            }
+            2.. => {
+                copy::<2>(from, to, 0);
+                copy::<2>(from, to, length - 2);
+            }
+            1 => copy::<1>(from, to, 0),
+            _ => {}
         }
         bytes.set_len(end + length);
     }
