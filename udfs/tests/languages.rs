@@ -221,7 +221,7 @@ fn cpp() {
 
 #[test]
 fn go() {
-    Language { name: "go", abi: Abi::Typed, is_kept: false, values: Values::Any, limits: SMALL }
+    Language { name: "go", abi: Abi::Columns, is_kept: false, values: Values::Any, limits: SMALL }
         .gives_the_answers();
 }
 
@@ -273,7 +273,7 @@ fn modules_of_go_keep_their_memory_and_say_why_they_panic() {
 fn javascript() {
     Language {
         name: "javascript",
-        abi: Abi::Typed,
+        abi: Abi::Columns,
         is_kept: false,
         values: Values::Plain,
         limits: LARGE,

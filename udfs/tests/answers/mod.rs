@@ -118,7 +118,7 @@ fn domains(module: &Module) {
 }
 
 fn words(module: &Module) {
-    let many = "né 🦀 \t漢字  ".repeat(5000);
+    let many = "né 🦀 \t漢字 \u{feff}  ".repeat(5000);
     let texts =
         [Some("  two words "), Some(""), None, Some(" "), Some("a"), Some("é\0 b"), Some(&many)];
     let given: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
