@@ -206,11 +206,11 @@ fn names_are_words_for_all_who_read_them() {
         told("c", &"a".repeat(64)),
         told("wat", "lower"),
         told("wat", "select"),
-        told("go", "option"),
+        told("c#", "option"),
         told("rust", "match"),
         told("zig", "email"),
         told("c#", "to-string"),
-        told("go", "memory"),
+        told("wat", "memory"),
     ];
     expect![[r#"
         error: a function cannot be called 'Mail Host'
@@ -233,7 +233,7 @@ fn names_are_words_for_all_who_read_them() {
           help: take another name, such as my_email
         error: a function cannot be called 'to_string': C# has that name for something else
           help: take another name, such as my_to_string
-        error: a function cannot be called 'memory': Go has that name for something else
+        error: a function cannot be called 'memory': WAT has that name for something else
           help: take another name, such as my_memory
     "#]].assert_eq(&told.concat());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);

@@ -403,3 +403,17 @@ fn a_guest_that_waits_goes_on_at_once() {
     let fault = call(&module, "far", &[far]).unwrap();
     assert_eq!(fault.as_primitive::<Int32Type>().values(), &[21]);
 }
+
+/// Memory of a call in C was what `memory.grow` gave, and was taken to be in one piece. Where a
+/// function used malloc too, the pieces of both lay between each other: what the function kept was
+/// overwritten, or memory ran out.
+#[test]
+fn memory_of_a_call_keeps_out_of_that_of_the_function() {
+    let module = load("text.wasm");
+    for round in 0..250usize {
+        let text = "x".repeat(round * 10);
+        let given: ArrayRef = Arc::new(StringArray::from(vec![&*text; 300]));
+        let overwritten = call(&module, "keeps", &[given]).unwrap();
+        assert_eq!(overwritten.as_primitive::<Int64Type>(), &Int64Array::from(vec![0; 300]));
+    }
+}

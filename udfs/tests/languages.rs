@@ -33,7 +33,6 @@ static HOST: LazyLock<Arc<Host>> =
 struct Language {
     /// Of its folder.
     name: &'static str,
-    abi: Abi,
     /// Whether its module is in the repository.
     is_kept: bool,
     /// That it has; what it has no values for is Python's and JavaScript's own affair.
@@ -51,16 +50,14 @@ impl Language {
     }
 
     fn load(&self, module: &Path) -> Module {
-        let wit = std::fs::read_to_string(self.folder().join("udf.wit")).ok();
         let options = Options {
             name: self.name.to_owned(),
             limits: self.limits.clone(),
-            wit,
             config: Arc::new([("greeting".to_owned(), answers::GREETING.to_owned())].into()),
             ..<_>::default()
         };
         let module = Module::load(&HOST, module, options).unwrap();
-        assert_eq!(module.info().abi, self.abi);
+        assert_eq!(module.info().abi, Abi::Columns);
         module
     }
 
@@ -73,10 +70,10 @@ impl Language {
             }
             let length = std::fs::metadata(&kept).unwrap().len();
             assert!(length < 100_000, "{} is too long to be kept: {length}", kept.display());
-            self.ask(&self.load(&kept));
+            answers::of_all(&self.load(&kept), self.values);
         }
         if let Some(built) = built {
-            self.ask(&self.load(&built));
+            answers::of_all(&self.load(&built), self.values);
             let typed = built.with_file_name("typed.wasm");
             if typed.exists() {
                 let options = Options { limits: self.limits.clone(), ..Options::default() };
@@ -84,13 +81,6 @@ impl Language {
                 assert_eq!(typed.info().abi, Abi::Typed);
                 answers::of_both(&typed);
             }
-        }
-    }
-
-    fn ask(&self, module: &Module) {
-        match self.abi {
-            Abi::Columns => answers::of_all(module, self.values),
-            _ => answers::of_both(module),
         }
     }
 
@@ -197,32 +187,23 @@ fn copy_sources() {
 
 #[test]
 fn assemblyscript() {
-    Language {
-        name: "assemblyscript",
-        abi: Abi::Typed,
-        is_kept: true,
-        values: Values::Any,
-        limits: SMALL,
-    }
-    .gives_the_answers();
+    Language { name: "assemblyscript", is_kept: true, values: Values::Any, limits: SMALL }
+        .gives_the_answers();
 }
 
 #[test]
 fn c() {
-    Language { name: "c", abi: Abi::Columns, is_kept: true, values: Values::Any, limits: SMALL }
-        .gives_the_answers();
+    Language { name: "c", is_kept: true, values: Values::Any, limits: SMALL }.gives_the_answers();
 }
 
 #[test]
 fn cpp() {
-    Language { name: "cpp", abi: Abi::Columns, is_kept: true, values: Values::Any, limits: SMALL }
-        .gives_the_answers();
+    Language { name: "cpp", is_kept: true, values: Values::Any, limits: SMALL }.gives_the_answers();
 }
 
 #[test]
 fn go() {
-    Language { name: "go", abi: Abi::Columns, is_kept: false, values: Values::Any, limits: SMALL }
-        .gives_the_answers();
+    Language { name: "go", is_kept: false, values: Values::Any, limits: SMALL }.gives_the_answers();
 }
 
 /// As Go's modules are: asks for WASI before it can allocate, and for what the adapter has not; writes in pieces.
@@ -271,39 +252,28 @@ fn modules_of_go_keep_their_memory_and_say_why_they_panic() {
 
 #[test]
 fn javascript() {
-    Language {
-        name: "javascript",
-        abi: Abi::Columns,
-        is_kept: false,
-        values: Values::Plain,
-        limits: LARGE,
-    }
-    .gives_the_answers();
+    Language { name: "javascript", is_kept: false, values: Values::Plain, limits: LARGE }
+        .gives_the_answers();
 }
 
 #[test]
 fn python() {
-    Language {
-        name: "python",
-        abi: Abi::Columns,
-        is_kept: false,
-        values: Values::Plain,
-        limits: LARGE,
-    }
-    .gives_the_answers();
+    Language { name: "python", is_kept: false, values: Values::Plain, limits: LARGE }
+        .gives_the_answers();
 }
 
 #[test]
 fn rust() {
-    Language { name: "rust", abi: Abi::Columns, is_kept: true, values: Values::Any, limits: SMALL }
+    Language { name: "rust", is_kept: true, values: Values::Any, limits: SMALL }
         .gives_the_answers();
 }
 
 #[test]
 fn wat() {
-    let language =
-        Language { name: "wat", abi: Abi::Core, is_kept: true, values: Values::Any, limits: SMALL };
-    let module = language.load(&language.folder().join("udf.wat"));
+    let path = Path::new(ROOT).join("examples/udfs/wat/udf.wat");
+    let options = Options { name: "wat".to_owned(), limits: SMALL, ..<_>::default() };
+    let module = Module::load(&HOST, &path, options).unwrap();
+    assert_eq!(module.info().abi, Abi::Core);
     answers::scores(&module);
     let given: ArrayRef = Arc::new(Float64Array::from(vec![Some(-40.0), None, Some(100.0)]));
     let fahrenheit = module.evaluate(number(&module, "fahrenheit"), &[given], 3).unwrap();
@@ -316,8 +286,7 @@ fn wat() {
 
 #[test]
 fn zig() {
-    Language { name: "zig", abi: Abi::Columns, is_kept: true, values: Values::Any, limits: SMALL }
-        .gives_the_answers();
+    Language { name: "zig", is_kept: true, values: Values::Any, limits: SMALL }.gives_the_answers();
 }
 
 /// What the table in examples/udfs/README.md says.
@@ -330,8 +299,7 @@ fn time_per_row() {
     let emails: ArrayRef = Arc::new(StringArray::from_iter_values(emails));
     for language in ["assemblyscript", "c", "cpp", "go", "javascript", "python", "rust", "zig"] {
         let folder = Path::new(COPY).join("examples/udfs").join(language);
-        let wit = std::fs::read_to_string(folder.join("udf.wit")).ok();
-        let options = Options { name: language.to_owned(), limits: LARGE, wit, ..<_>::default() };
+        let options = Options { name: language.to_owned(), limits: LARGE, ..<_>::default() };
         let Ok(module) = Module::load(&HOST, &folder.join("udf.wasm"), options) else {
             println!("{language}: not built");
             continue;

@@ -248,7 +248,7 @@ function column(name, readValues, writeValues) {
   };
 }
 
-const doesNotFit = (value, name) => new RangeError(`${value} is no value of ${name}`);
+const doesNotFit = (value, name) => new RangeError(`${value} does not fit ${name}`);
 
 /** What an array of numbers has made of one that is put there tells whether it fits. */
 function numbersColumn(name, Numbers) {

@@ -54,6 +54,7 @@ With `retract`, of the arguments of `update`, it takes rows back that it was giv
 import inspect
 import pickle
 import re
+import reprlib
 from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
@@ -448,17 +449,20 @@ def written(*columns, rows=None) -> Batch:
         try:
             column.write(values, nodes, buffers)
         except Exception as error:
-            raise failure(error, row_of_failure(column, values, rows)) from None
+            at = place_of_failure(column, values)
+            if at is not None and not isinstance(error, ValueError):
+                error = ValueError(f"{reprlib.repr(values[at])} does not fit {column.name}")
+            raise failure(error, rows[at] if rows and at is not None else at) from None
     return Batch(nodes[0].length, nodes, buffers)
 
 
-def row_of_failure(column, values, rows) -> Optional[int]:
-    """The row whose value is none of the type."""
+def place_of_failure(column, values) -> Optional[int]:
+    """Of the value that is none of the type."""
     for at, value in enumerate(values):
         try:
             column.write([value], [], [])
         except Exception:
-            return rows[at] if rows else at
+            return at
     return None
 
 

@@ -88,6 +88,23 @@ static void talkative(const ms_batch *in, ms_column *out) {
   for (uint32_t row = 0; row < in->rows; row++) ms_put_i64(out, row);
 }
 
+/* Has memory of its own beside that of its calls; its value is how much of it was overwritten. */
+static void keeps(const ms_batch *in, ms_column *out) {
+  enum { BLOCKS = 200, LENGTH = 30000 };
+  static uint8_t *kept[BLOCKS];
+  static uint8_t count;
+  if (count < BLOCKS) {
+    kept[count] = (uint8_t *)malloc(LENGTH);
+    memset(kept[count], count, LENGTH);
+    count++;
+  }
+  int64_t overwritten = 0;
+  for (uint8_t block = 0; block < count; block++) {
+    for (int i = 0; i < LENGTH; i++) overwritten += kept[block][i] != block;
+  }
+  for (uint32_t row = 0; row < in->rows; row++) ms_put_i64(out, overwritten);
+}
+
 #define ONE(name, type) static const ms_argument name[] = {{#name, type, NULL}}
 ONE(text, "varchar");
 ONE(number, "bigint");
@@ -111,4 +128,5 @@ MS_FUNCTIONS(
   {.name = "deep", TAKES(number), .returns = "bigint", .evaluate = deep},
   {.name = "trap", TAKES(number), .returns = "bigint", .evaluate = trap},
   {.name = "talkative", TAKES(number), .returns = "bigint", .evaluate = talkative},
+  {.name = "keeps", TAKES(text), .returns = "bigint", .evaluate = keeps},
 )

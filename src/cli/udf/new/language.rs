@@ -100,7 +100,7 @@ impl Language {
 
     /// Whether types stand in a WIT that goes with the module, since it does not carry them.
     fn goes_with_wit(self) -> bool {
-        matches!(self, Language::Assemblyscript | Language::Go | Language::Wat)
+        self == Language::Wat
     }
 
     /// The files of a function that is called as the templates call it.
@@ -146,20 +146,23 @@ impl Language {
             }
             Language::Go => {
                 let own = templates!("go/":
-                    "README.md", "build.sh", "udf.go", "email_domain.wit", "go.mod", ".gitignore");
-                (own, guests!("guests/go/" to "millstream/": "millstream.go"))
+                    "README.md", "build.sh", "udf.go", "go.mod", ".gitignore");
+                let guests = guests!("guests/go/" to "millstream/":
+                    "columns.go", "millstream.go", "states.go");
+                (own, guests)
             }
             Language::Assemblyscript => {
                 let own = templates!("assemblyscript/":
-                    "README.md", "build.sh", "udf.ts", "email_domain.wit", "package.json",
-                    ".gitignore");
-                (own, guests!("guests/assemblyscript/" to "": "millstream.ts"))
+                    "README.md", "build.sh", "udf.ts", "package.json", ".gitignore");
+                (own, guests!("guests/assemblyscript/" to "": "millstream.ts", "names.mjs"))
             }
             Language::Javascript => {
                 let own = templates!("javascript/":
-                    "README.md", "build.sh", "udf.js", "email_domain.wit", "build.mjs",
-                    "package.json", ".gitignore");
-                (own, Vec::new())
+                    "README.md", "build.sh", "udf.js", "build.mjs", "package.json",
+                    ".gitignore");
+                let mut guests = guests!("guests/javascript/" to "": "millstream.js");
+                guests.extend(guests!("wit/" to "": "udf.wit"));
+                (own, guests)
             }
             Language::Python => {
                 let own = templates!("python/":

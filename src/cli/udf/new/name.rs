@@ -98,8 +98,7 @@ fn is_among(words: &str, name: &str) -> bool {
 
 /// Whether the function's types are in WIT.
 fn has_wit(language: Language) -> bool {
-    use Language::{Assemblyscript, Csharp, Go, Javascript, Wat};
-    matches!(language, Assemblyscript | Csharp | Go | Javascript | Wat)
+    matches!(language, Language::Csharp | Language::Wat)
 }
 
 /// Words that would be read as something else, or that people would stumble over.
@@ -124,8 +123,9 @@ fn reserved(language: Language) -> &'static [&'static str] {
         // They have a name of more words.
         Language::C | Language::Cpp => &[],
         Language::Zig => &[ZIG],
-        Language::Go => &[GO, EXPORTS],
-        Language::Assemblyscript => &[SCRIPT, ASSEMBLYSCRIPT, EXPORTS],
+        Language::Go => &[GO],
+        // Its function has no name but that in SQL.
+        Language::Assemblyscript => &[],
         Language::Javascript => &[SCRIPT],
         Language::Python => &[PYTHON],
         Language::Wat => &[EXPORTS],
@@ -150,22 +150,16 @@ const ZIG: &str = "addrspace align allowzero and anyerror anyframe anyopaque any
 
 const GO: &str = "any append bool break byte cap case chan clear close comparable complex \
     complex128 complex64 const continue copy default defer delete else error fallthrough false \
-    float32 float64 for func go goto if imag import init int int16 int32 int64 int8 interface \
-    iota len main make map max millstream min new nil package panic print println range real \
-    recover return rune select string strings struct switch true type uint uint16 uint32 uint64 \
-    uint8 uintptr unsafe var";
+    float32 float64 for func given go goto if imag import init int int16 int32 int64 int8 \
+    interface iota len main make map max millstream min new nil package panic print println range \
+    real recover return rune select string strings struct switch true type uint uint16 uint32 \
+    uint64 uint8 uintptr var";
 
-/// Of JavaScript and of TypeScript.
-const SCRIPT: &str = "abstract any arguments as async await boolean break case catch class const \
-    continue debugger declare default delete do else enum eval export extends false finally for \
-    from function get if implements import in instanceof interface let module namespace new null \
-    number object of package private protected public return set static string super switch \
-    symbol then this throw true try type typeof undefined var void while with yield";
-
-/// Types and functions that everything has, and names of the template.
-const ASSEMBLYSCRIPT: &str = "abort assert bool changetype f32 f64 heap i16 i32 i64 i8 idof \
-    inline isize load none offsetof process release sizeof store trace u16 u32 u64 u8 unchecked \
-    unreachable usize v128";
+/// Keywords, and what the template calls.
+const SCRIPT: &str = "arguments async await break case catch class const continue debugger \
+    default delete do else enum eval export extends false finally for function if implements \
+    import in instanceof interface let new null package private protected public return scalar \
+    static super switch this throw true try typeof undefined var void while with yield";
 
 /// Keywords, and what the template calls.
 const PYTHON: &str = "aggregate and as assert async await break class continue def del elif else \

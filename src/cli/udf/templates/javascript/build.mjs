@@ -3,7 +3,7 @@ import { writeFile } from "node:fs/promises";
 
 const { component } = await componentize({
   sourcePath: "udf.js",
-  witPath: "email_domain.wit",
+  witPath: "udf.wit",
   worldName: "udf",
   // A function needs nothing of these; without them it imports nothing.
   disableFeatures: ["random", "stdio", "clocks", "http", "fetch-event"],
