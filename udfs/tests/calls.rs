@@ -410,7 +410,7 @@ fn a_guest_that_waits_goes_on_at_once() {
 #[test]
 fn memory_of_a_call_keeps_out_of_that_of_the_function() {
     let module = load("text.wasm");
-    for round in 0..250usize {
+    for round in 0..60usize {
         let text = "x".repeat(round * 10);
         let given: ArrayRef = Arc::new(StringArray::from(vec![&*text; 300]));
         let overwritten = call(&module, "keeps", &[given]).unwrap();

@@ -90,7 +90,7 @@ static void talkative(const ms_batch *in, ms_column *out) {
 
 /* Has memory of its own beside that of its calls; its value is how much of it was overwritten. */
 static void keeps(const ms_batch *in, ms_column *out) {
-  enum { BLOCKS = 200, LENGTH = 30000 };
+  enum { BLOCKS = 40, LENGTH = 30000 };
   static uint8_t *kept[BLOCKS];
   static uint8_t count;
   if (count < BLOCKS) {
