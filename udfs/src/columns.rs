@@ -242,8 +242,8 @@ impl Reader {
     }
 }
 
-/// Whether texts are right, as can be seen at a glance: of ASCII alone, with offsets that ascend and
-/// end within it. Arrow looks at the others, text by text.
+/// Whether texts are right, as can be seen at a glance: of ASCII alone, with offsets that ascend
+/// and end within it. Arrow looks at the others, text by text.
 fn is_ascii(length: usize, offsets: &Buffer, bytes: &Buffer) -> bool {
     let offsets = &offsets.as_slice().as_chunks::<4>().0[..=length];
     let offset = |at: usize| i32::from_le_bytes(offsets[at]);

@@ -6,10 +6,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, ListArray, RecordBatch,
-    StringArray, StructArray,
+    Array, ArrayData, ArrayRef, ArrowPrimitiveType, AsArray, BooleanArray, Float64Array,
+    Int64Array, ListArray, PrimitiveArray, RecordBatch, StringArray, StructArray, UInt32Array,
 };
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, UInt32Type};
+use arrow::datatypes::{
+    DataType, Field, Float32Type, Float64Type, Int32Type, Int64Type, Schema, UInt32Type,
+};
 use proptest::prelude::*;
 use udfs::{Abi, Grants, Host, Limits, LoadError, Module, Options};
 
@@ -18,6 +20,12 @@ static HOST: LazyLock<Arc<Host>> = LazyLock::new(|| Host::new(None).unwrap());
 fn path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/modules").join(name)
 }
+
+/// Modules that nothing is done to.
+static COLUMNS: LazyLock<Module> = LazyLock::new(|| load("text.wasm"));
+static TYPED: LazyLock<Module> = LazyLock::new(typed);
+static CORE: LazyLock<Module> =
+    LazyLock::new(|| Module::new(&HOST, PLAIN.as_bytes(), options()).unwrap());
 
 fn options() -> Options {
     let limits = Limits { memory_bytes: 64 << 20, time: Duration::from_millis(300) };
@@ -80,6 +88,26 @@ fn modules_say_what_they_have() {
     .assert_eq(&signatures.join("\n"));
 }
 
+/// Functions that turn all bits of a number.
+const PLAIN: &str = r#"(module
+    (func (export "i64") (param i64) (result i64) (i64.xor (local.get 0) (i64.const -1)))
+    (func (export "i32") (param i32) (result i32) (i32.xor (local.get 0) (i32.const -1)))
+    (func (export "f64") (param f64) (result f64)
+        (f64.reinterpret_i64 (i64.xor (i64.reinterpret_f64 (local.get 0)) (i64.const -1))))
+    (func (export "f32") (param f32) (result f32)
+        (f32.reinterpret_i32 (i32.xor (i32.reinterpret_f32 (local.get 0)) (i32.const -1)))))"#;
+
+/// Length, validity and bytes of an array of numbers, since NaN is not itself.
+fn bits_of(data: &ArrayData) -> (usize, Vec<Option<Vec<u8>>>) {
+    let width = data.data_type().primitive_width().unwrap();
+    let bytes = data.buffers()[0].as_slice();
+    let item = |at: usize| {
+        let from = (data.offset() + at) * width;
+        data.is_valid(at).then(|| bytes[from..from + width].to_vec())
+    };
+    (data.len(), (0..data.len()).map(item).collect())
+}
+
 /// Text of all lengths, some of it NULL.
 fn texts() -> impl Strategy<Value = Vec<Option<String>>> {
     let text = prop_oneof![
@@ -95,16 +123,55 @@ proptest! {
 
     #[test]
     fn columns_of_text_are_as_if_computed_here(texts in texts(), cut in 0usize..8) {
-        let module = load("text.wasm");
         let array = StringArray::from(texts.clone());
         let cut = cut.min(array.len());
         let given: ArrayRef = Arc::new(array.slice(cut, array.len() - cut));
-        let domains = call(&module, "email_domain", &[given]).unwrap();
-        let expected: StringArray = texts[cut..]
-            .iter()
-            .map(|text| Some(text.as_ref()?.split_once('@')?.1))
-            .collect();
+        let given = std::slice::from_ref(&given);
+        let domains = call(&COLUMNS, "email_domain", given).unwrap();
+        let texts = || texts[cut..].iter().map(Option::as_deref);
+        let expected: StringArray = texts().map(|text| Some(text?.split_once('@')?.1)).collect();
         prop_assert_eq!(domains.as_string::<i32>(), &expected);
+        // The same by typed functions, of which one sees NULL.
+        let shouted = call(&TYPED, "shout", given).unwrap();
+        let expected: StringArray = texts().map(|text| Some(text?.to_ascii_uppercase())).collect();
+        prop_assert_eq!(shouted.as_string::<i32>(), &expected);
+        let lengths = call(&TYPED, "length_or", given).unwrap();
+        let expected = texts().map(|text| text.map_or(77, |text| text.len() as u32));
+        prop_assert_eq!(lengths.as_primitive::<UInt32Type>(), &UInt32Array::from_iter_values(expected));
+    }
+
+    /// Numbers of each type that core modules have, by one that turns their bits, so that each is
+    /// there: NaN, infinity, -0.
+    #[test]
+    fn numbers_of_core_modules_are_as_if_computed_here(
+        values in proptest::collection::vec(proptest::option::weighted(0.8, any::<u64>()), 0..200),
+        cut in 0usize..20,
+    ) {
+        let cut = cut.min(values.len());
+        fn case<T: ArrowPrimitiveType>(
+            name: &str,
+            values: &[Option<u64>],
+            cut: usize,
+            of: impl Fn(u64) -> T::Native,
+            turned: impl Fn(u64) -> T::Native,
+        ) -> (ArrayData, ArrayData) {
+            let array: PrimitiveArray<T> = values.iter().map(|bits| bits.map(&of)).collect();
+            let given: ArrayRef = Arc::new(array.slice(cut, array.len() - cut));
+            let found = call(&CORE, name, &[given]).unwrap();
+            let expected: PrimitiveArray<T> =
+                values[cut..].iter().map(|bits| bits.map(&turned)).collect();
+            (found.to_data(), expected.into_data())
+        }
+        let (found, expected) = case::<Int64Type>("i64", &values, cut, |n| n as i64, |n| !n as i64);
+        prop_assert_eq!(found, expected);
+        let (found, expected) = case::<Int32Type>("i32", &values, cut, |n| n as i32, |n| !n as i32);
+        prop_assert_eq!(found, expected);
+        let (found, expected) = case::<Float64Type>(
+            "f64", &values, cut, f64::from_bits, |bits| f64::from_bits(!bits));
+        prop_assert_eq!(bits_of(&found), bits_of(&expected));
+        let f32 = |bits: u64| f32::from_bits(bits as u32);
+        let (found, expected) = case::<Float32Type>("f32", &values, cut, f32, |bits| f32(!bits));
+        prop_assert_eq!(bits_of(&found), bits_of(&expected));
     }
 
     #[test]
@@ -112,7 +179,7 @@ proptest! {
         values in proptest::collection::vec(proptest::option::weighted(0.8, any::<i64>()), 0..200),
         cut in 0usize..20,
     ) {
-        let (module, typed) = (load("text.wasm"), typed());
+        let (module, typed) = (&*COLUMNS, &*TYPED);
         let cut = cut.min(values.len());
         let all = numbers(&values);
         let given = all.slice(cut, all.len() - cut);
@@ -120,16 +187,16 @@ proptest! {
         let mapped = |by: &dyn Fn(i64) -> i64| -> Int64Array {
             values[cut..].iter().map(|value| value.map(by)).collect()
         };
-        let scores = call(&module, "score", std::slice::from_ref(&given)).unwrap();
+        let scores = call(module, "score", std::slice::from_ref(&given)).unwrap();
         prop_assert_eq!(scores.as_primitive::<Int64Type>(), &mapped(&score));
-        let sums = call(&typed, "add", &[given.clone(), given.clone()]).unwrap();
+        let sums = call(typed, "add", &[given.clone(), given.clone()]).unwrap();
         prop_assert_eq!(sums.as_primitive::<Int64Type>(), &mapped(&|n| n.wrapping_add(n)));
-        let doubles = call(&typed, "doubles", &[given.clone()]).unwrap();
+        let doubles = call(typed, "doubles", &[given.clone()]).unwrap();
         prop_assert_eq!(doubles.as_primitive::<Int64Type>(), &mapped(&|n| n.wrapping_mul(2)));
         let even: Vec<_> = values[cut..].iter().map(|value| value.map(|n| n % 2 == 0)).collect();
         let odd: BooleanArray = even.iter().map(|even| even.map(|even| !even)).collect();
         let given: ArrayRef = Arc::new(BooleanArray::from(even));
-        let not = call(&module, "not_it", &[given]).unwrap();
+        let not = call(module, "not_it", &[given]).unwrap();
         prop_assert_eq!(not.as_boolean(), &odd);
     }
 }
