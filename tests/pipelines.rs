@@ -24,11 +24,16 @@ impl Place {
     fn new() -> Place {
         let dir = tempdir().unwrap();
         fs::create_dir_all(dir.path().join("examples/data")).unwrap();
+        fs::create_dir_all(dir.path().join("examples/udfs/flights")).unwrap();
         fs::create_dir_all(dir.path().join("pipelines")).unwrap();
         for file in [
             "pipelines/flight-delays.toml",
             "pipelines/flight-delays.sql",
             "pipelines/aircraft-days.sql",
+            "pipelines/flight-functions.toml",
+            "examples/udfs/flights/knots.wasm",
+            "examples/udfs/flights/punctuality.wasm",
+            "examples/udfs/flights/usual.wasm",
             FLIGHTS,
         ] {
             fs::copy(Path::new(ROOT).join(file), dir.path().join(file)).unwrap();
@@ -522,4 +527,55 @@ fn hops_and_sessions_of_flights_are_those_of_a_loop_over_the_file() {
         assert!(of_hops.insert(key, row["flights"].as_i64().unwrap()).is_none(), "{row} twice");
     }
     assert_eq!(of_hops, hops);
+}
+
+/// What comes most often, the first by the alphabet of those that come equally often.
+fn usual<'t>(texts: impl Iterator<Item = &'t str>) -> Option<&'t str> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    texts.for_each(|text| *counts.entry(text).or_default() += 1);
+    counts.into_iter().rev().max_by_key(|(_, count)| *count).map(|(text, _)| text)
+}
+
+#[test]
+fn functions_in_three_languages_answer_what_a_loop_over_the_file_does() {
+    let place = Place::new();
+    let run = [&["run", "pipelines/flight-functions.toml"], &UNTIL_END[..]].concat();
+    let output = succeed(place.path(), &run);
+    let text = fs::read_to_string(place.flights()).unwrap();
+    let mut days: BTreeMap<(i64, String), Vec<Vec<&str>>> = BTreeMap::new();
+    for line in text.lines().skip(1) {
+        let flight: Vec<&str> = line.split(',').collect();
+        let day = (hour_of(flight[18]) / 24 * 24, flight[12].to_owned());
+        days.entry(day).or_default().push(flight);
+    }
+    let punctuality = |flight: &Vec<&str>| match flight[5].parse::<f64>() {
+        Err(_) => "cancelled",
+        Ok(delay) if delay < 0.0 => "early",
+        Ok(delay) if delay < 10.0 => "on time",
+        Ok(delay) if delay < 40.0 => "late",
+        Ok(_) => "very late",
+    };
+    let mut told = 0;
+    for row in stdout(&output).lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let start = hour_of(row["window_start"].as_str().unwrap());
+        let flights = days.remove(&(start, row["origin"].as_str().unwrap().to_owned()));
+        let flights = flights.unwrap_or_else(|| panic!("{row}"));
+        let are = |wanted: &[&str]| {
+            flights.iter().filter(|flight| wanted.contains(&punctuality(flight))).count()
+        };
+        assert_eq!(row["flights"], flights.len(), "{row}");
+        assert_eq!(row["on_time"], are(&["early", "on time"]), "{row}");
+        assert_eq!(row["very_late"], are(&["very late"]), "{row}");
+        assert_eq!(row["usually"], usual(flights.iter().map(punctuality)).unwrap(), "{row}");
+        assert_eq!(row["usually_to"], usual(flights.iter().map(|of| of[13])).unwrap(), "{row}");
+        let knots = flights.iter().filter_map(|flight| {
+            let (minutes, miles) = (flight[14].parse::<f64>().ok()?, flight[15].parse::<f64>());
+            Some(miles.unwrap() * 1.609344 / 1.852 / (minutes / 60.0))
+        });
+        let knots: Vec<f64> = knots.collect();
+        let mean = knots.iter().sum::<f64>() / knots.len() as f64;
+        assert!((row["mean_knots"].as_f64().unwrap() - mean).abs() < 1e-6, "{row}: {mean}");
+        told += 1;
+    }
+    assert!(days.is_empty() && told > 90, "{told} told, not {days:?}");
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use expect_test::expect;
-use fixture::{ROOT, fail, stdout, succeed};
+use fixture::{ROOT, Running, both, fail, finish, millstream, stdout, succeed, succeed_with};
 use tempfile::{TempDir, tempdir};
 
 const NUMBERS: &str = r#"(module
@@ -209,4 +209,131 @@ fn a_file_with_a_wrong_function_is_refused() {
     "#]].assert_eq(&told);
     let nothing = std::fs::read_dir(dir.path()).unwrap();
     assert!(nothing.flatten().all(|entry| entry.file_name() != ".millstream"));
+}
+
+#[test]
+fn functions_are_called_on_topics() {
+    let dir = place();
+    let (_broker, address) = Running::broker(dir.path());
+    let at = ["--bootstrap-server", &address];
+    let people = "{\"id\":1,\"email\":\"ada@example.org\"}\n{\"id\":2,\"email\":null}\n\
+                  {\"id\":3,\"email\":\"Grace Hopper\"}\n";
+    succeed_with(dir.path(), &[&["produce", "people"], &at[..]].concat(), people);
+    fs::copy(Path::new(ROOT).join("udfs/tests/modules/kinds.wasm"), dir.path().join("kinds.wasm"))
+        .unwrap();
+    let call = |words: &[&str]| {
+        let words = [&["udf", "call"], words, &["--topic", "people", "--json"], &at[..]].concat();
+        stdout(&succeed(dir.path(), &words))
+    };
+    let told = [
+        call(&["text.wasm", "email_domain", "email"]),
+        call(&["numbers.wat", "add", "id", "id * 10", "--limit", "1"]),
+        call(&["kinds.wasm", "words", "email"]),
+        call(&["kinds.wasm", "mode", "email"]),
+        call(&["kinds.wasm", "greeting"]),
+    ];
+    expect![[r#"
+        {"email":"ada@example.org","email_domain":"example.org"}
+        {"email":null,"email_domain":null}
+        {"email":"Grace Hopper","email_domain":null}
+        {"id":1,"id * 10":10,"add":11}
+        {"email":"ada@example.org","word":"ada@example.org","position":1}
+        {"email":"Grace Hopper","word":"Grace","position":1}
+        {"email":"Grace Hopper","word":"Hopper","position":2}
+        {"mode":"Grace Hopper"}
+        {"greeting":null}
+        {"greeting":null}
+        {"greeting":null}
+    "#]]
+    .assert_eq(&told.concat());
+    let wrong = ["udf", "call", "text.wasm", "email_domain", "id", "--topic", "people"];
+    let told = said(dir.path(), &[&wrong[..], &at[..]].concat());
+    expect![[r#"
+          × email_domain(bigint) does not fit email_domain(text varchar) → varchar
+           ╭─[query:2:20]
+         1 │ CREATE FUNCTION email_domain LANGUAGE wasm AS 'text.wasm' WITH ('memory' = '256000000B', 'time' = '1000ms');
+         2 │ SELECT id AS "id", email_domain(id) AS email_domain FROM "people";
+           ·                    ────────┬───────
+           ·                            ╰── here
+           ╰────
+
+    "#]].assert_eq(&told);
+}
+
+#[test]
+fn functions_that_change_are_taken_up_without_a_restart() {
+    let dir = place();
+    let dir = dir.path();
+    let times = |factor: i64| {
+        let module = format!(
+            "(module (func (export \"times\") (param i64) (result i64)
+                (i64.mul (local.get 0) (i64.const {factor}))))"
+        );
+        fs::write(dir.join("times.wat"), module).unwrap();
+    };
+    times(2);
+    let pipeline = "
+[udfs.times]
+file = 'times.wat'
+[connectors.file]
+connector.class = 'FileStreamSource'
+file = 'n.jsonl'
+topic = 'n'
+[sources.n]
+format = 'json'
+columns = { n = 'bigint' }
+[[queries]]
+name = 'q'
+from = 'n'
+steps = [{ udf = 'times', args = ['n'], as = 'm' }]
+sink = { topic = 'out', print = true }
+";
+    fs::write(dir.join("p.toml"), pipeline).unwrap();
+    let mut lines = String::new();
+    let mut append = |n: i64| {
+        lines.push_str(&format!("{{\"n\":{n}}}\n"));
+        fs::write(dir.join("n.jsonl"), &lines).unwrap();
+    };
+    append(1);
+    let run = ["run", "p.toml", "--listen", "127.0.0.1:0", "--data-dir", "data"];
+    let mut running = Running::start(dir, &run);
+    running.wait_stdout("{\"n\":1,\"m\":2}");
+    let reload = ["udf", "reload", "--data-dir", "data"];
+    let same = stdout(&succeed(dir, &reload));
+    times(3);
+    let replaced = stdout(&succeed(dir, &reload));
+    append(2);
+    running.wait_stdout("{\"n\":2,\"m\":6}");
+    fs::write(dir.join("times.wat"), "(module (func (export \"times\") (result i64) i64.const 1))")
+        .unwrap();
+    let kept = both(&finish(&mut millstream(dir, &reload)));
+    append(3);
+    running.wait_stdout("{\"n\":3,\"m\":9}");
+    running.interrupt();
+    expect![[r#"
+          = times: times.wat has not changed
+          ✓ times: times.wat is called from now on
+        exit status: 1
+        --- stdout ---
+          ✗ times: times.wat: it was times(a0 bigint) → bigint, and has times() → bigint now
+
+        --- stderr ---
+        error: a function keeps the module that it had
+    "#]]
+    .assert_eq(&[same, replaced, kept].concat());
+    let nobody = fail(dir, &reload, 1);
+    expect![[r#"
+        error: no pipelines run with their data in data
+          help: start some with `millstream run FILE`, or name their --data-dir
+    "#]]
+    .assert_eq(&nobody);
+    // By itself, where that is asked for.
+    times(3);
+    let mut running = Running::start(dir, &[&run[..], &["--watch-functions"]].concat());
+    running.wait_stderr("look");
+    times(4);
+    running.wait_stderr("times: times.wat");
+    append(4);
+    running.wait_stdout("{\"n\":4,\"m\":16}");
+    running.interrupt();
 }

@@ -7,6 +7,9 @@
 //! Each line of the sample file stands several times in a row, so that event time passes as it
 //! does in the original. The encoding of the answer is left out on the batch side. Processor time
 //! is that of all threads: records per second of it are what one core does.
+//!
+//! Then the same with two more columns, by functions in WebAssembly (C and Zig) and by expressions
+//! with the same meaning, and with an aggregate in WebAssembly (Rust), in memory.
 
 mod stopwatch;
 
@@ -21,7 +24,7 @@ use broker::client::{Client, FetchedBatches, NewTopic, ProducerOptions};
 use broker::ids::{LeaderEpoch, Offset, TopicPartition};
 use broker::record::{BatchBuilder, ProducerStamp, RecordBatch};
 use datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
-use engine::pipeline::{Pipeline, load};
+use engine::pipeline::{Pipeline, load, load_text};
 use engine::plan::windows::register;
 use engine::runtime::{Runtime, RuntimeOptions};
 use engine::task::{Position, Task, TaskSetup};
@@ -91,6 +94,57 @@ fn main() {
         );
     }
     runtime.block_on(topics.broker.shutdown()).expect("an orderly end");
+    functions(root, &batches, records);
+}
+
+/// What functions of users cost.
+fn functions(root: &Path, batches: &[RecordBatch], records: usize) {
+    let variants = [
+        ("without", ""),
+        (
+            "by expressions",
+            "late = \"count(*) FILTER (WHERE CASE WHEN dep_delay IS NULL THEN 'cancelled' \
+             WHEN dep_delay < 0 THEN 'early' WHEN dep_delay < 15 THEN 'on time' \
+             WHEN dep_delay < 60 THEN 'late' ELSE 'very late' END = 'very late')\"\n\
+             knots = \"avg(distance * 1.609344 / 1.852 / (air_time / 60))\"\n",
+        ),
+        (
+            "in WebAssembly",
+            "late = \"count(*) FILTER (WHERE punctuality(dep_delay) = 'very late')\"\n\
+             knots = \"avg(knots(distance, air_time))\"\n",
+        ),
+        ("an aggregate", "to = \"usual(dest)\"\n"),
+    ];
+    let variants = variants.map(|(name, aggregates)| (name, with_aggregates(root, aggregates)));
+    let mut took: Vec<Vec<Took>> = variants.iter().map(|_| Vec::new()).collect();
+    for _ in 0..ROUNDS {
+        for ((_, pipeline), took) in variants.iter().zip(&mut took) {
+            took.push(run_task(pipeline, batches).0);
+        }
+    }
+    println!("functions, one task in memory, median of {ROUNDS}");
+    let took: Vec<Took> = took.into_iter().map(median).collect();
+    for ((name, _), of) in variants.iter().zip(&took) {
+        println!(
+            "  {name:20} {:>10.0} records/s per core ({:.2} of without)",
+            records as f64 / of.processor.as_secs_f64(),
+            took[0].processor.as_secs_f64() / of.processor.as_secs_f64(),
+        );
+    }
+}
+
+/// `pipelines/flight-delays.toml` with more of what it computes.
+fn with_aggregates(root: &Path, aggregates: &str) -> Pipeline {
+    const LAST: &str = "p90_delay = ";
+    let path = root.join("pipelines/flight-delays.toml");
+    let text = std::fs::read_to_string(&path).expect("the pipeline is in the repository");
+    let functions = ["knots", "punctuality", "usual"].map(|name| {
+        let file = root.join(format!("examples/udfs/flights/{name}.wasm"));
+        format!("[udfs.{name}]\nfile = \"{}\"\n", file.display())
+    });
+    let text = format!("{}{text}", functions.concat());
+    let text = text.replacen(LAST, &format!("{aggregates}{LAST}"), 1);
+    load_text(path, text).unwrap_or_else(|problems| panic!("{problems:?}")).0
 }
 
 /// A broker with the input in a topic.

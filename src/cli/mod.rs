@@ -32,6 +32,7 @@ mod top;
 mod topics;
 mod transactions;
 mod udf;
+mod watched_functions;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

@@ -22,7 +22,11 @@ use engine::pipeline::{
     Connector, Diagnostic, Diagnostics, Pipeline, STANDBY_REPLICAS_MAX, Severity,
 };
 use engine::plan::user_functions;
-use engine::runtime::{Phase, PrintedRows, QueryProgress, Runtime, RuntimeOptions};
+use engine::runtime::{
+    LiveFunctions, Outcome as ReloadOutcome, Phase, PrintedRows, QueryProgress, Reloaded, Runtime,
+    RuntimeOptions,
+};
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -31,13 +35,14 @@ use super::connection::{self, Connection, How};
 use super::empty::{EXPLAIN_EMPTY_EVERY, EmptyQueries};
 use super::explain::described;
 use super::snapshot::snapshot;
+use super::watched_functions::WatchedFunctions;
 use super::{BrokerChoice, Failure};
 use crate::http::QueryStatus;
 use crate::render::diagnostics;
 use crate::render::rows::{RowStyle, RowWriter};
 use crate::render::status::{self, Progress, Reading, Unit};
 #[cfg(unix)]
-use crate::status_socket::StatusSocket;
+use crate::status_socket::{Request, StatusSocket};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -68,6 +73,9 @@ pub struct RunArgs {
     /// How many other workers keep a copy of each task's state; as the file says if left out
     #[arg(long, value_name = "NUMBER", value_parser = standby_replicas)]
     standby_replicas: Option<usize>,
+    /// Take up functions whose modules change, without a restart
+    #[arg(long)]
+    watch_functions: bool,
     /// Say of queries that write nothing why: what they read, what dropped it, what it waits for
     #[arg(long)]
     explain_empty: bool,
@@ -166,6 +174,8 @@ struct Session {
     progress: Progress,
     /// Explains queries that write nothing, if that is wanted.
     empty: Option<EmptyQueries>,
+    /// Takes up functions that change, if that is wanted.
+    watched: Option<WatchedFunctions>,
     /// Tells others on this machine how it stands.
     #[cfg(unix)]
     status: Option<StatusSocket>,
@@ -252,8 +262,10 @@ impl Session {
         let worker = Worker::start(connection.client.clone(), configs, options);
         let (connectors, queries) = (worker.statuses(), runtime.progress());
         tell(&told, described_queries, &connectors, &queries);
+        let functions = runtime.functions().clone();
+        let watched = args.watch_functions.then(|| WatchedFunctions::new(functions.clone()));
         #[cfg(unix)]
-        let status = status_socket(args, told);
+        let status = status_socket(args, told, functions);
         Ok(Session {
             connectors,
             queries,
@@ -266,6 +278,7 @@ impl Session {
             rows: RowWriter::new(RowStyle::for_stdout(args.json)),
             progress: Progress::new(),
             empty,
+            watched,
         })
     }
 
@@ -333,6 +346,10 @@ impl Session {
                     None => return Ok(until_end),
                 },
                 _ = ticks.tick() => self.show_progress(),
+                reloaded = reloaded(&mut self.watched) => {
+                    self.progress.clear();
+                    reloaded.into_iter().for_each(tell_reloaded);
+                }
                 _ = explanations.tick() => {
                     if let Some(empty) = &mut self.empty {
                         self.progress.clear();
@@ -502,12 +519,67 @@ fn tell(
     let _ = told.set(Box::new(status));
 }
 
-/// For `millstream top`. A run goes on without it.
+/// For `millstream top` and `millstream udf reload`. A run goes on without it.
 #[cfg(unix)]
-fn status_socket(args: &RunArgs, told: QueryStatus) -> Option<StatusSocket> {
-    let status = move || told.get().map(|status| status()).unwrap_or_default();
-    let opened = StatusSocket::open(&args.broker.data_dir, status);
+fn status_socket(
+    args: &RunArgs,
+    told: QueryStatus,
+    functions: LiveFunctions,
+) -> Option<StatusSocket> {
+    let answer = move |request| {
+        let (told, functions) = (told.clone(), functions.clone());
+        async move {
+            match request {
+                Request::Status => told.get().map(|status| status()).unwrap_or_default(),
+                Request::ReloadFunctions => reload(&functions).await,
+            }
+        }
+    };
+    let opened = StatusSocket::open(&args.broker.data_dir, answer);
     opened.inspect_err(|error| tracing::debug!(%error, "no status socket")).ok()
+}
+
+/// Functions that were taken up because their modules have changed; nothing, for good, if nobody
+/// looks.
+async fn reloaded(watched: &mut Option<WatchedFunctions>) -> Vec<Reloaded> {
+    match watched {
+        Some(watched) => watched.reloaded().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn tell_reloaded(one: Reloaded) {
+    let Reloaded { function, file, outcome } = one;
+    let file = file.display();
+    match outcome {
+        ReloadOutcome::Same => {}
+        ReloadOutcome::Replaced => status::checked("function", &format!("{function}: {file}")),
+        ReloadOutcome::Kept(reason) => {
+            let kept = format!("{function} keeps the module that it had: {reason}");
+            status::pointer("function", &kept);
+        }
+    }
+}
+
+/// Takes up functions whose modules have changed; what has become of each.
+async fn reload(functions: &LiveFunctions) -> Value {
+    let reloaded =
+        functions.reload().await.into_iter().map(|Reloaded { function, file, outcome }| {
+            let file = file.display().to_string();
+            let (outcome, reason) = match outcome {
+                ReloadOutcome::Same => ("same", None),
+                ReloadOutcome::Replaced => {
+                    tracing::info!(function, file, "another module is called from now on");
+                    ("replaced", None)
+                }
+                ReloadOutcome::Kept(reason) => {
+                    tracing::warn!(function, file, reason, "the module before is kept");
+                    ("kept", Some(reason))
+                }
+            };
+            json!({ "function": function, "file": file, "outcome": outcome, "reason": reason })
+        });
+    json!({ "pid": std::process::id(), "functions": reloaded.collect::<Vec<_>>() })
 }
 
 /// The checklist: what is at work and where to look.

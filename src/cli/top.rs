@@ -1,8 +1,6 @@
 //! `millstream top`: how the pipelines that run on this machine stand.
 
-use std::fs;
-use std::io::{self, IsTerminal, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{BrokerChoice, Failure, snapshot};
 use crate::render::top;
-use crate::status_socket;
+use crate::status_socket::{Request, ask_all};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -43,11 +41,6 @@ fn interval(text: &str) -> Result<f64, String> {
         _ => Err("expected 0.1 to 3600 seconds".to_owned()),
     }
 }
-
-/// Longer than any process takes to tell.
-const READ_TIMEOUT: Duration = Duration::from_secs(2);
-/// More than any process has to tell.
-const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
 
 pub async fn top(args: TopArgs, stop: CancellationToken) -> Result<(), Failure> {
     if args.broker.bootstrap_server.is_some() {
@@ -90,29 +83,9 @@ pub async fn top(args: TopArgs, stop: CancellationToken) -> Result<(), Failure> 
 
 /// What each process has to tell, in the order of their numbers.
 fn looks(data_dir: &Path) -> Vec<Value> {
-    let dir = status_socket::directory(data_dir);
-    let sockets = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
-    let sockets = sockets.filter(|path| path.extension().is_some_and(|of| of == "sock"));
-    let mut looks: Vec<Value> = sockets.filter_map(|path| look(&path)).collect();
-    looks.sort_by_key(|look| look["pid"].as_u64());
+    let mut looks = ask_all(data_dir, Request::Status);
+    looks.retain(|look| look["version"] == snapshot::VERSION);
     looks
-}
-
-/// `None` where nobody listens any more.
-fn look(path: &Path) -> Option<Value> {
-    let stream = match UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            // Of a process that did not end in order.
-            let _ = fs::remove_file(path);
-            return None;
-        }
-        stream => stream.ok()?,
-    };
-    stream.set_read_timeout(Some(READ_TIMEOUT)).ok()?;
-    let mut told = String::new();
-    stream.take(SNAPSHOT_BYTES_MAX).read_to_string(&mut told).ok()?;
-    let look: Value = serde_json::from_str(&told).ok()?;
-    (look["version"] == snapshot::VERSION).then_some(look)
 }
 
 /// Adds what has happened per second since the look before.

@@ -5,10 +5,11 @@
 //!
 //! - here: one process, killed again and again (`kill -9`) while its files grow; [`workers`]:
 //!   several processes that come, go and die; [`takeover`]: how long that takes; [`shop`]: the
-//!   query and its data.
+//!   query and its data; [`functions`]: functions that give up at some rows.
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
+mod functions;
 #[path = "../kafka/fixture.rs"]
 mod kafka;
 mod shop;

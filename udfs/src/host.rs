@@ -200,7 +200,7 @@ impl std::hash::Hasher for Hasher<'_> {
 }
 
 /// The SHA-256 of a module's bytes, as hexadecimal digits.
-pub(crate) fn content_hash(bytes: &[u8]) -> String {
+pub fn content_hash(bytes: &[u8]) -> String {
     hex(ring::digest::digest(&SHA256, bytes).as_ref())
 }
 

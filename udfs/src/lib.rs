@@ -36,7 +36,7 @@ pub mod types;
 mod values;
 
 pub use error::{CallError, LoadError};
-pub use host::Host;
+pub use host::{Host, content_hash};
 pub use instance::Options;
 pub use limits::{Directory, Grants, Limits};
 pub use module::{Abi, Info, Module, WIT};

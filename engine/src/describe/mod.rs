@@ -20,7 +20,7 @@ pub mod words;
 
 use crate::pipeline::{LateRows, OnError, Pipeline, Query, SourceKind, Span};
 use crate::topology::{Topology, TopologyError};
-pub use words::Words;
+pub use words::{Words, with_intervals};
 
 /// A query, described.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, IntervalMonthDayNano};
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, ScalarValue};
 use datafusion_expr::expr::{Alias, InList, ScalarFunction};
@@ -214,6 +214,37 @@ fn interval(value: &ScalarValue) -> Option<String> {
     Some(format!("INTERVAL '{}'", parts.join(" ")))
 }
 
+/// How a library shows an interval where it shows its parts.
+const RAW_INTERVAL: &str = "IntervalMonthDayNano { ";
+
+/// A text with its intervals as SQL has them.
+pub fn with_intervals(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(RAW_INTERVAL) {
+        out.push_str(before);
+        let read = after.split_once(" }").and_then(|(parts, after)| {
+            let mut numbers = parts.split(", ").map(|part| part.split_once(": ").map(|(_, of)| of));
+            let mut next = || numbers.next().flatten();
+            let (months, days) = (next()?.parse().ok()?, next()?.parse().ok()?);
+            let of = IntervalMonthDayNano::new(months, days, next()?.parse().ok()?);
+            Some((interval(&ScalarValue::IntervalMonthDayNano(Some(of)))?, after))
+        });
+        match read {
+            Some((sql, after)) => {
+                out.push_str(&sql);
+                rest = after;
+            }
+            None => {
+                out.push_str(RAW_INTERVAL);
+                rest = after;
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
 /// A time in its largest whole unit: `90 minutes`, `1 hour`.
 pub fn duration_text(ms: i64) -> String {
     let units = [
@@ -316,5 +347,25 @@ struct AsSql<'a>(&'a dyn PhysicalExpr);
 impl fmt::Display for AsSql<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt_sql(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_in_texts_are_sql() {
+        let raw = |months: i32, days: i32, ns: i64| {
+            format!("{:?}", IntervalMonthDayNano::new(months, days, ns))
+        };
+        let text = format!("hop(ts, {}, {})", raw(0, 1, 0), raw(14, 0, 90_000_000_000));
+        assert_eq!(
+            with_intervals(&text),
+            "hop(ts, INTERVAL '1 day', INTERVAL '1 year 2 months 1 minute 30 seconds')"
+        );
+        for same in ["nothing", "IntervalMonthDayNano { months: x }", "IntervalMonthDayNano { "] {
+            assert_eq!(with_intervals(same), same);
+        }
     }
 }

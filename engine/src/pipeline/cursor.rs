@@ -42,6 +42,10 @@ impl<'a> Cursor<'a> {
         self.tokens.get(self.at + nth).is_some_and(|token| is_word(token, word))
     }
 
+    pub fn nth_is(&self, nth: usize, token: &Token) -> bool {
+        self.tokens.get(self.at + nth).is_some_and(|next| next.token == *token)
+    }
+
     /// Whether these words come next; past them if so.
     pub fn eat_words(&mut self, words: &[&str]) -> bool {
         let next = self.tokens.get(self.at..self.at + words.len());

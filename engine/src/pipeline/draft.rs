@@ -76,6 +76,8 @@ pub(crate) struct Explain {
 pub(crate) struct DraftQuery {
     pub name: Named,
     pub query: Box<ast::Query>,
+    /// What its columns become, if INSERT INTO lists them.
+    pub columns: Option<Vec<Named>>,
     /// Parts that could not be read are left out of it, or NULL: their mistakes are reported, and
     /// it is looked at only for others.
     pub incomplete: bool,

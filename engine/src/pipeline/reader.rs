@@ -145,6 +145,10 @@ impl<'t> Value<'t> {
         }
     }
 
+    pub fn is_list(&self) -> bool {
+        matches!(self.value, DeValue::Array(_))
+    }
+
     pub fn array(&self, mistakes: &mut Mistakes) -> Option<Vec<Value<'t>>> {
         let DeValue::Array(items) = self.value else {
             self.expected("a list", mistakes);

@@ -3,7 +3,7 @@
 //! ```text
 //! CREATE TABLE t (…) WITH (…)      a source where queries read it, a sink where they write it
 //! CREATE VIEW v AS SELECT …
-//! INSERT INTO t SELECT … [EMIT ON WINDOW CLOSE | EMIT FINAL]
+//! INSERT INTO t [(a, b)] SELECT … [EMIT ON WINDOW CLOSE | EMIT FINAL]
 //! EXECUTE STATEMENT SET BEGIN INSERT …; INSERT …; END        the same as the INSERTs alone
 //! CREATE [SOURCE | SINK] CONNECTOR c WITH (…)
 //! CREATE FUNCTION f LANGUAGE wasm AS 'file.wasm' [WITH (…)]
@@ -108,6 +108,7 @@ struct FileReader<'m> {
 
 struct Insert {
     table: Named,
+    columns: Option<Vec<Named>>,
     query: Option<Box<ast::Query>>,
     emit: Option<DraftEmit>,
     span: Span,
@@ -350,10 +351,11 @@ impl FileReader<'_> {
         let emit = cursor.find_last_word("EMIT");
         // Known as a sink even if its query is not understood.
         let (query, mistake) = match read_inserted(cursor, emit) {
-            Ok(query) => (Some(query), None),
+            Ok((columns, query)) => (Some((columns, query)), None),
             Err(mistake) => (None, Some(mistake)),
         };
         let understood = query.is_some();
+        let (columns, query) = query.map_or((None, None), |(columns, of)| (columns, Some(of)));
         let emit = match emit {
             Some(_) if understood => read_emit(cursor).map(Some),
             _ => Ok(None),
@@ -362,7 +364,7 @@ impl FileReader<'_> {
             Ok(emit) => (emit, None),
             Err(mistake) => (None, Some(mistake)),
         };
-        self.inserts.push(Insert { table, query, emit, span });
+        self.inserts.push(Insert { table, columns, query, emit, span });
         mistake.or(emit_mistake).map_or(Ok(()), Err)
     }
 
@@ -509,8 +511,9 @@ impl FileReader<'_> {
             };
             let Some(query) = insert.query else { continue };
             let (name, span) = (insert.table, insert.span);
-            let (incomplete, sink) = (false, sink.clone());
-            queries.push(DraftQuery { name, query, incomplete, sink, emit: insert.emit, span });
+            let (incomplete, sink, columns) = (false, sink.clone(), insert.columns);
+            let emit = insert.emit;
+            queries.push(DraftQuery { name, query, columns, incomplete, sink, emit, span });
         }
         Draft {
             file: Arc::clone(file),
@@ -577,22 +580,25 @@ fn read_view(cursor: &mut Cursor<'_>) -> Result<Box<ast::Query>, Diagnostic> {
     cursor.parse_to(cursor.token_count(), |parser| parser.parse_query())
 }
 
+/// A list of columns, if there is one, and the query.
 fn read_inserted(
     cursor: &mut Cursor<'_>,
     emit: Option<usize>,
-) -> Result<Box<ast::Query>, Diagnostic> {
-    if cursor.peek().is_some_and(|token| token.token == Token::LParen) {
-        let span = cursor.span();
-        let inside = cursor.parenthesised("a query")?;
-        if !inside.is_at_word("SELECT") && !inside.is_at_word("WITH") {
-            let help = "its columns are given in the order in which the table declares them";
-            let message = "INSERT INTO takes no list of columns";
-            return Err(Diagnostic::error(message, span).help(help));
+) -> Result<(Option<Vec<Named>>, Box<ast::Query>), Diagnostic> {
+    let opens = cursor.peek().is_some_and(|token| token.token == Token::LParen);
+    let is_query = ["SELECT", "WITH", "VALUES"].iter().any(|word| cursor.nth_is_word(1, word));
+    let mut columns = None;
+    if opens && !is_query && !cursor.nth_is(1, &Token::LParen) {
+        let mut list = cursor.parenthesised("columns")?;
+        let mut names = vec![list.name("a column")?];
+        while list.eat(&Token::Comma) {
+            names.push(list.name("a column")?);
         }
-        let message = "the query must not stand in parentheses";
-        return Err(Diagnostic::error(message, span));
+        list.expect_end()?;
+        columns = Some(names);
     }
-    cursor.parse_to(emit.unwrap_or(cursor.token_count()), |parser| parser.parse_query())
+    let to = emit.unwrap_or(cursor.token_count());
+    Ok((columns, cursor.parse_to(to, |parser| parser.parse_query())?))
 }
 
 /// From EMIT on.

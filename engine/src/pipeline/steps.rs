@@ -18,6 +18,8 @@
 //!                                         PARTITION BY k ORDER BY time) = 1
 //! { join = "t", on = "k = t.k" }        SELECT input.*, t.* EXCEPT (k) FROM (…) AS input
 //!                                         JOIN t ON input.k = t.k
+//! { udf = "f", args = ["a"], as = "b" } SELECT *, f(a) AS b FROM (…)
+//! { udf = "f", as = ["b", "c"], … }     SELECT * FROM (…) CROSS JOIN LATERAL f(a) AS udf(b, c)
 //! { key_by = ["k"] }                    (the sink's key; the last step)
 //! { sql = "SELECT … FROM input" }       WITH input AS (…) SELECT … FROM input
 //! ```
@@ -27,6 +29,7 @@
 
 mod join;
 mod rows;
+mod udf;
 
 use std::time::Duration;
 
@@ -46,12 +49,24 @@ use crate::plan::window_tables::{WINDOW_END, WINDOW_START, named_table};
 use crate::plan::windows::Kind;
 use join::Join;
 use rows::Dedup;
+use udf::Udf;
 
 /// Each step nests the query once more, and what plans it goes down all of them.
 const STEPS_MAX: usize = 50;
 
-const KINDS: [&str; 10] =
-    ["filter", "map", "add", "flat_map", "window", "aggregate", "join", "dedup", "key_by", "sql"];
+const KINDS: [&str; 11] = [
+    "filter",
+    "map",
+    "add",
+    "flat_map",
+    "window",
+    "aggregate",
+    "join",
+    "dedup",
+    "udf",
+    "key_by",
+    "sql",
+];
 
 /// What a step calls the rows so far, where it has to name them.
 const INPUT: &str = "input";
@@ -161,6 +176,7 @@ enum Step {
     Aggregate(Box<Aggregate>),
     Join(Box<Join>),
     Dedup(Box<Dedup>),
+    Udf(Box<Udf>),
     Sql(Box<Query>),
 }
 
@@ -187,6 +203,7 @@ fn read_step(mut table: Table<'_>, event_time: Option<&str>, mistakes: &mut Mist
             Some(read) => Read::Step(Box::new(Step::Dedup(Box::new(read)))),
             None => Read::LeftOut,
         },
+        Some("udf") => Udf::read(&mut table, mistakes).map(|read| Step::Udf(Box::new(read))).into(),
         Some("key_by") => {
             let names = table.get("key_by").and_then(|names| names.strings(mistakes));
             let names = names.unwrap_or_default();
@@ -201,7 +218,7 @@ fn read_step(mut table: Table<'_>, event_time: Option<&str>, mistakes: &mut Mist
             })
             .into(),
         _ => {
-            for key in ["group_by", "having", "on"] {
+            for key in ["group_by", "having", "on", "args", "as", "keep"] {
                 table.has(key);
             }
             if !table.has_unknown() {
@@ -228,6 +245,7 @@ impl Step {
             Step::Aggregate(_) => "aggregate",
             Step::Join(_) => "join",
             Step::Dedup(_) => "dedup",
+            Step::Udf(_) => "udf",
             Step::Sql(_) => "sql",
         }
     }
@@ -246,6 +264,7 @@ impl Step {
             Step::Aggregate(aggregate) => aggregate.apply(input),
             Step::Join(join) => join.apply(input),
             Step::Dedup(dedup) => dedup.apply(input),
+            Step::Udf(udf) => udf.apply(input),
             Step::Sql(query) => with_input(query, input),
         }
     }

@@ -593,3 +593,60 @@ fn a_statement_set_is_its_inserts() {
         "#]],
     );
 }
+
+#[test]
+fn inserts_may_list_their_columns() {
+    let declared = "CREATE TABLE t (a INT, b TEXT); CREATE TABLE o (x BIGINT, y TEXT, z DOUBLE);
+                    CREATE TABLE p;\n";
+    let plan = |insert: &str| {
+        let text = format!("{declared}{insert}; INSERT INTO p SELECT a FROM t");
+        let (pipeline, _) = load_text(PathBuf::from("list.sql"), text).unwrap();
+        let plan = &pipeline.queries[0].plan;
+        let names: Vec<String> =
+            plan.schema().fields().iter().map(|field| field.to_string()).collect();
+        format!("{}\n{}", names.join(", "), plan.display_indent())
+    };
+    expect![[r#"
+        Field { "x": nullable Int64 }, Field { "y": nullable Utf8 }, Field { "z": nullable Float64 }
+        Projection: CAST(t.a AS Int64) AS x, t.b AS y, Float64(NULL) AS z
+          TableScan: t projection=[a, b]"#]]
+    .assert_eq(&plan("INSERT INTO o (y, x) SELECT b, a FROM t"));
+    let whole = plan("INSERT INTO o SELECT a, b, 1.5 FROM t");
+    assert_eq!(whole, plan("INSERT INTO o (SELECT a, b, 1.5 FROM t)"));
+    assert_eq!(whole, plan("INSERT INTO o (x, y, z) (SELECT a, b, 1.5 FROM t)"));
+    for (insert, expected) in [
+        (
+            "INSERT INTO o (y, w) SELECT b, a FROM t;",
+            expect![[r#"
+            3:19 [w] 'o' has no column 'w' to write | no such column | help: there is 'x', 'y' and 'z'
+        "#]],
+        ),
+        (
+            "INSERT INTO o (y, y) SELECT b, b FROM t;",
+            expect![[r#"
+            3:32 [b] two columns that are selected are called 'b' | help: give one of them another name with AS
+        "#]],
+        ),
+        (
+            "INSERT INTO o (y, x) SELECT b FROM t;",
+            expect![[r#"
+            3:16 [y] the query gives 1 columns, and the list names 2
+        "#]],
+        ),
+        (
+            "INSERT INTO o (y, x SELECT b FROM t;",
+            expect![[r#"
+            3:15 [(] this parenthesis is never closed
+        "#]],
+        ),
+        (
+            "INSERT INTO o (y) SELECT a FROM t;",
+            expect![[r#"
+            1:59 [y] column 'y' of 'o' is Utf8, and the query gives Int32 | help: CAST it in the query, or declare that type
+        "#]],
+        ),
+    ] {
+        let text = format!("{declared}{insert} INSERT INTO p SELECT a FROM t");
+        check_mistakes("list.sql", &text, expected);
+    }
+}

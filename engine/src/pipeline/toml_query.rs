@@ -89,7 +89,8 @@ impl QueryReader<'_> {
             Some(_) => sink.key = key,
             None => {}
         }
-        Some(DraftQuery { name, query, incomplete, sink, emit, span })
+        let columns = None;
+        Some(DraftQuery { name, query, columns, incomplete, sink, emit, span })
     }
 
     fn read_steps(

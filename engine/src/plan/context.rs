@@ -104,10 +104,6 @@ impl Catalog {
         !self.functions.is_empty()
     }
 
-    pub fn is_table_function(&self, name: &str) -> bool {
-        matches!(self.function(name), Some(Loaded::Table(_)))
-    }
-
     /// A function that could not be loaded: calls of it are no mistakes of their own.
     pub fn add_broken_function(&mut self, name: &str) {
         self.broken_functions.push(name.to_ascii_lowercase());

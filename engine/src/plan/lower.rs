@@ -19,7 +19,7 @@ use super::unique_key::unique_key;
 use super::user_functions::calls;
 use super::windows::{WindowError, check_sessions, group_window};
 use super::{
-    as_of, errors, event_time, group_windows, joins, mixed_types, nth_value, quantified,
+    as_of, errors, event_time, group_windows, inserted, joins, mixed_types, nth_value, quantified,
     unnest_tables, user_functions,
 };
 use crate::formats::{FormatError, RowEncoder};
@@ -225,6 +225,7 @@ fn finish(
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<Query> {
     let before = mistakes.len();
+    let plan = inserted::as_listed(plan, &draft, mistakes)?;
     let plan = as_declared(plan, &draft, mistakes)?;
     let plan = match optimize(plan) {
         Ok(plan) => plan,

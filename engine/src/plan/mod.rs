@@ -21,6 +21,7 @@
 //! - [`first_within`]: a window function of ours, for rows without their doubles;
 //! - [`unnest_tables`]: `UNNEST(…)` in FROM; [`quantified`]: `= ANY (SELECT …)`;
 //!   [`nth_value`]: the nth of rows that are sorted;
+//! - [`inserted`]: the list of columns of INSERT INTO;
 //! - [`unique_key`]: what tells the rows of an answer apart;
 //! - [`mixed_types`]: text that is compared with what is not;
 //! - [`streamable`]: what SQL says that a stream cannot do; [`probe`]: all mistakes of a query;
@@ -40,6 +41,7 @@ mod event_time;
 pub mod first_within;
 pub(crate) mod group_windows;
 mod grouping_sets;
+mod inserted;
 pub(crate) mod joins;
 pub mod json;
 pub(crate) mod lower;

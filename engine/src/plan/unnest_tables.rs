@@ -295,6 +295,15 @@ impl<'a> UnnestCall<'a> {
                 }
             }
         }
+        if !names.is_empty() && elements.contains(&DataType::Null) {
+            // What is not known fits whatever is made of it.
+            outputs.resize_with(names.len(), || Output {
+                name: String::new(),
+                data_type: DataType::Null,
+                list: 0,
+                field: None,
+            });
+        }
         if !names.is_empty() && names.len() != outputs.len() {
             let there: Vec<&str> = outputs.iter().map(|output| output.name.as_str()).collect();
             let message = format!(

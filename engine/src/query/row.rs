@@ -1,6 +1,7 @@
 //! SQL over one row at a time: what a SELECT makes of each, whatever columns it comes with.
 //!
 //! ```text
+//! [CREATE FUNCTION f LANGUAGE wasm AS 'file.wasm';]
 //! SELECT …, expression AS name FROM record WHERE condition
 //!      text ─ RowQuery ─ + columns ─► RowPlan ─ + rows ─► rows
 //!             (read once)             (for each shape of rows)
@@ -11,6 +12,7 @@
 //! aggregates, windows, joins, ORDER BY.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,7 +34,9 @@ use crate::pipeline::{
     Column, ColumnFrom, Diagnostic, Diagnostics, EventTime, Format, LateRows, OnError, Source,
     SourceKind, Span, Watermark,
 };
-use crate::plan::context::{function_names, is_scalar_function};
+use crate::plan::context::{Catalog, is_scalar_function};
+use crate::plan::lower::load_functions;
+use crate::plan::user_functions::Loaded;
 use crate::rows::Rows;
 use crate::topology::Topology;
 
@@ -40,10 +44,17 @@ use crate::topology::Topology;
 pub const TABLE: &str = "record";
 
 /// A SELECT of rows whose columns are not known yet.
-#[derive(Debug)]
 pub struct RowQuery {
     select: DraftSelect,
+    /// Functions of its own.
+    declared: Declared,
     paths: BTreeSet<Vec<String>>,
+}
+
+impl fmt::Debug for RowQuery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RowQuery").field("select", &self.select).finish_non_exhaustive()
+    }
 }
 
 /// What one does with rows of certain columns.
@@ -56,17 +67,21 @@ pub struct RowPlan {
 }
 
 impl RowQuery {
-    /// Reads the text; what is wrong with it whatever the columns are, is said here.
+    /// Reads the text; what is wrong with it whatever the columns are, is said here. Files are
+    /// relative to the working directory.
     pub fn read(text: &str) -> Result<RowQuery, Diagnostics> {
-        let select = Script::read(PathBuf::from("sql"), text.to_owned())?.into_only_select()?;
+        let script = Script::read(PathBuf::from("sql"), text.to_owned())?;
+        let (select, functions) = script.into_only_select()?;
+        let mut declared = Declared::nothing();
         let read = on_deep_stack(|| {
             let mut mistakes = Vec::new();
-            let paths = paths(&select, &mut mistakes);
+            load_functions(&functions, &mut declared.catalog, &mut mistakes);
+            let paths = paths(&select, &declared.catalog, &mut mistakes);
             (paths, mistakes)
         });
         let (paths, mistakes) = read?;
         if mistakes.is_empty() {
-            Ok(RowQuery { select, paths })
+            Ok(RowQuery { select, declared, paths })
         } else {
             Err(Diagnostics(mistakes))
         }
@@ -92,7 +107,7 @@ impl RowQuery {
         hide(&mut query, hidden);
         let source = Arc::new(source(schema, &self.select.span));
         let script = Script::of_select(DraftSelect { query, ..self.select.clone() });
-        let (statements, _) = script.plan(&Declared::nothing(), &[source], Vec::new(), true)?;
+        let (statements, _) = script.plan(&self.declared, &[source], Vec::new(), true)?;
         match statements.into_iter().next() {
             Some(Statement::Stream(stream)) => {
                 let topology = Topology::new(&stream.query, &stream.sources);
@@ -196,7 +211,11 @@ fn source(schema: &SchemaRef, span: &Span) -> Source {
 }
 
 /// Checks that a query is of one row at a time, and finds the fields that it names.
-fn paths(select: &DraftSelect, mistakes: &mut Vec<Diagnostic>) -> BTreeSet<Vec<String>> {
+fn paths(
+    select: &DraftSelect,
+    catalog: &Catalog,
+    mistakes: &mut Vec<Diagnostic>,
+) -> BTreeSet<Vec<String>> {
     let span = &select.span;
     let mut refuse = |message: &str, help: &str| {
         mistakes.push(Diagnostic::error(message, span.clone()).help(help));
@@ -237,7 +256,7 @@ fn paths(select: &DraftSelect, mistakes: &mut Vec<Diagnostic>) -> BTreeSet<Vec<S
         refuse("one record is looked at by itself", PIPELINE);
         return BTreeSet::new();
     }
-    let mut named = Named { alias, paths: BTreeSet::new(), queries: 0, span, mistakes };
+    let mut named = Named { alias, catalog, paths: BTreeSet::new(), queries: 0, span, mistakes };
     let _ = select.query.visit(&mut named);
     body.projection.iter().for_each(|item| named.excluded(item));
     named.paths
@@ -249,6 +268,7 @@ const PIPELINE: &str = "what looks at several records is a query of a pipeline";
 struct Named<'a> {
     /// What columns may be qualified by.
     alias: &'a str,
+    catalog: &'a Catalog,
     paths: BTreeSet<Vec<String>>,
     queries: usize,
     span: &'a Span,
@@ -280,14 +300,20 @@ impl Named<'_> {
     fn function(&mut self, function: &ast::Function) {
         let name = function.name.to_string();
         let lower = name.to_lowercase();
-        if function.over.is_some()
-            || !is_scalar_function(&lower) && function_names().any(|known| known == lower)
-        {
+        let of_user = self.catalog.function(&lower);
+        let is_of_one = is_scalar_function(&lower) || matches!(of_user, Some(Loaded::Scalar(_)));
+        let is_known = self.catalog.function_names().any(|known| known == lower);
+        if self.catalog.is_broken_function(&lower) {
+            // That is told already.
+        } else if matches!(of_user, Some(Loaded::Table(_))) {
+            let help = "what makes several records of one is a query of a pipeline";
+            self.refuse(format!("{name} makes several records of one"), help);
+        } else if function.over.is_some() || !is_of_one && is_known {
             self.refuse(format!("{name} looks at several records"), PIPELINE);
-        } else if !is_scalar_function(&lower) {
+        } else if !is_of_one {
             let message = format!("there is no function '{name}'");
             let mistake = Diagnostic::error(message, self.span.clone());
-            self.mistakes.push(mistake.did_you_mean(&lower, function_names()));
+            self.mistakes.push(mistake.did_you_mean(&lower, self.catalog.function_names()));
         }
     }
 }
@@ -484,6 +510,39 @@ mod tests {
     }
 
     #[test]
+    fn functions_of_modules_are_called() {
+        let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../udfs/tests/modules");
+        let of = |name: &str| {
+            format!("CREATE FUNCTION {name} LANGUAGE wasm AS '{}/kinds.wasm'; ", path.display())
+        };
+        check(
+            &(of("score") + "SELECT id, score(n => n) AS s FROM record WHERE score(id) > 4"),
+            expect![[r#"
+                +----+-----+
+                | id | s   |
+                +----+-----+
+                | 2  | -14 |
+                | 3  |     |
+                +----+-----+
+                passed: 0 -
+            "#]],
+        );
+        let refused = [
+            of("words") + "SELECT words(name) AS w FROM record",
+            of("mode") + "SELECT mode(name) AS m FROM record",
+            of("score") + "SELECT scor(id) AS s FROM record",
+            "CREATE FUNCTION f LANGUAGE wasm AS 'f.wasm'; SELECT f(id) AS s FROM record".to_owned(),
+        ];
+        let said = refused.map(|sql| words(RowQuery::read(&sql).unwrap_err()));
+        expect![[r#"
+            words makes several records of one (what makes several records of one is a query of a pipeline)
+            mode looks at several records (what looks at several records is a query of a pipeline)
+            there is no function 'scor' (did you mean 'score'?)
+            cannot read f.wasm: No such file or directory (os error 2) (`millstream udf inspect FILE` shows what a file has)
+        "#]].assert_eq(&said.concat());
+    }
+
+    #[test]
     fn what_looks_at_several_rows_is_refused_at_once() {
         let refused = [
             "SELECT count(*) FROM record",
@@ -513,7 +572,7 @@ mod tests {
             there is a query within the query (what looks at several records is a query of a pipeline)
             there is no function 'uper' (did you mean 'upper'?)
             there is no function 'unnest'
-            this is more than one SELECT (write SELECT … FROM … WHERE … alone)
+            this is more than one SELECT (write SELECT … FROM … WHERE … alone, CREATE FUNCTION … before it if need be)
             expected identifier, but the text ends here
             there is nothing to answer (such as SELECT * FROM flights LIMIT 10)
         "#]].assert_eq(&said.concat());

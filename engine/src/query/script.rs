@@ -14,6 +14,7 @@ use datafusion_sql::sqlparser::ast::{self, Visit, Visitor};
 
 use super::declared::Declared;
 use crate::pipeline::draft::{Draft, DraftSelect, Explain, Named};
+use crate::pipeline::functions::DraftFunction;
 use crate::pipeline::load::on_deep_stack;
 use crate::pipeline::{Diagnostic, Diagnostics, Query, Source, SourceFile, Span, sql_file};
 use crate::plan::context::Catalog;
@@ -96,13 +97,13 @@ impl Script {
         if mistakes.has_errors() { Err(mistakes) } else { Ok(script) }
     }
 
-    /// Its SELECT, if that is all there is.
-    pub(super) fn into_only_select(self) -> Result<DraftSelect, Diagnostics> {
+    /// Its SELECT, if that and functions for it are all there is.
+    pub(super) fn into_only_select(self) -> Result<(DraftSelect, Vec<DraftFunction>), Diagnostics> {
         let Script { draft, mut selects, .. } = self;
         let is_alone = draft.sources.is_empty() && draft.views.is_empty();
         match selects.pop() {
             Some(select) if is_alone && selects.is_empty() && select.explain.is_none() => {
-                Ok(select)
+                Ok((select, draft.functions))
             }
             select => {
                 let mistake = "this is more than one SELECT".to_owned();
@@ -110,7 +111,9 @@ impl Script {
                     Some(select) => Diagnostic::error(mistake, select.span),
                     None => Diagnostic::error_without_place(mistake),
                 };
-                Err(Diagnostics(vec![mistake.help("write SELECT … FROM … WHERE … alone")]))
+                let help =
+                    "write SELECT … FROM … WHERE … alone, CREATE FUNCTION … before it if need be";
+                Err(Diagnostics(vec![mistake.help(help)]))
             }
         }
     }

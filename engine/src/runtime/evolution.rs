@@ -26,16 +26,31 @@ const FIRST_LOOK: i64 = 4;
 pub struct StateChange {
     pub pipeline: Arc<str>,
     pub query: Arc<str>,
-    /// What begins with nothing.
-    pub added: Vec<String>,
-    /// What is not kept any more.
-    pub removed: Vec<String>,
+    pub what: Changed,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// What the query computes.
+    Computed(Evolution),
+    /// This function of users has another module than the one that the state was made with.
+    Function(String),
 }
 
 impl fmt::Display for StateChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StateChange { query, added, removed, .. } = self;
+        let StateChange { query, what, .. } = self;
         write!(f, "query '{query}'")?;
+        let Evolution { added, removed } = match what {
+            Changed::Computed(evolution) => evolution,
+            Changed::Function(name) => {
+                return write!(
+                    f,
+                    ": function '{name}' has another module than the one that its state was made \
+                     with; all is kept"
+                );
+            }
+        };
         if !added.is_empty() {
             let begin = if added.len() == 1 { "begins" } else { "begin" };
             write!(f, ": {} {begin} with the rows from now on", added.join(", "))?;
@@ -74,9 +89,9 @@ pub(super) async fn changes(
     let mut changes: Vec<StateChange> = Vec::new();
     let keeping = planned.iter().filter(|task| !task.topology.nodes.is_empty());
     for task in keeping.filter(|task| task.shown.is_none()) {
-        for Evolution { added, removed } in evolutions(client, task).await? {
+        for what in changes_of(client, task).await? {
             let (pipeline, query) = (task.pipeline.clone(), task.query.clone());
-            let change = StateChange { pipeline, query, added, removed };
+            let change = StateChange { pipeline, query, what };
             // Every task of a query says the same.
             if !changes.contains(&change) {
                 changes.push(change);
@@ -136,7 +151,7 @@ async fn has_told(client: &dyn Client, task: &Planned) -> Result<bool, RunError>
     Ok(ends.map_err(failed)?.into_iter().flatten().any(|end| end > Offset::ZERO))
 }
 
-async fn evolutions(client: &dyn Client, task: &Planned) -> Result<Vec<Evolution>, RunError> {
+async fn changes_of(client: &dyn Client, task: &Planned) -> Result<Vec<Changed>, RunError> {
     let changelog = task.changelog();
     let unread = |error: ReadError| match error {
         ReadError::Client(error) => task.client_error("its changelog cannot be read", error),
@@ -157,12 +172,17 @@ async fn evolutions(client: &dyn Client, task: &Planned) -> Result<Vec<Evolution
         whole().await?;
         return Ok(Vec::new());
     };
-    let evolved = Meta::parse(&meta).map_err(|error| task.state_error(error))?.evolved(&operators);
+    let meta = Meta::parse(&meta).map_err(|error| task.state_error(error))?;
+    let evolved = meta.evolved(&operators);
     if evolved.values().any(Option::is_none) {
         whole().await?;
     }
     let evolutions = evolved.into_values().flatten().map(|(_, evolution)| evolution);
-    Ok(evolutions.filter(|evolution| !evolution.is_none()).collect())
+    let evolutions = evolutions.filter(|evolution| !evolution.is_none()).map(Changed::Computed);
+    let functions = task.topology.functions.content_hashes().into_iter();
+    let others = functions
+        .filter(|(name, hash)| meta.functions.get(name).is_some_and(|made_with| made_with != hash));
+    Ok(evolutions.chain(others.map(|(name, _)| Changed::Function(name))).collect())
 }
 
 /// The meta record of the last commit, if there is state.

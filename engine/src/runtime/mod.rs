@@ -20,6 +20,7 @@
 //!   forgetting all of it;
 //! - [`shown`]: queries whose rows are shown and written nowhere; [`kept`]: what a query keeps, for
 //!   people to look at;
+//! - [`functions`]: modules of functions that are replaced meanwhile;
 //! - [`workers`]: tasks that processes share, by the rule of [`broker::client::shares`];
 //!   [`progress`]: what all tasks report.
 //!
@@ -37,6 +38,7 @@
 
 mod ends;
 mod evolution;
+mod functions;
 mod kept;
 mod planned;
 mod progress;
@@ -63,6 +65,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::describe::with_intervals;
 use crate::pipeline::Pipeline;
 use crate::rows::Rows;
 use crate::state::StateError;
@@ -71,6 +74,7 @@ use crate::task::{Counts, TaskError};
 use crate::time::{WallTime, Watermark};
 use crate::topology::{Topology, TopologyError};
 pub use evolution::{StateChange, state_changes};
+pub use functions::{LiveFunctions, Outcome, Reloaded};
 pub use kept::{KeptState, read_kept};
 use planned::{Planned, plan};
 use progress::{Reports, TaskProgress};
@@ -114,6 +118,7 @@ pub struct Runtime {
     progress: watch::Receiver<Vec<QueryProgress>>,
     prepared: watch::Receiver<Option<Prepared>>,
     printed: Option<mpsc::Receiver<PrintedRows>>,
+    functions: LiveFunctions,
     run: tokio::task::JoinHandle<Result<Vec<QuerySummary>, RunError>>,
 }
 
@@ -212,7 +217,7 @@ pub enum RunError {
     Task { pipeline: Arc<str>, query: Arc<str>, error: TaskError },
     #[error("pipeline '{pipeline}', query '{query}': {doing}: {error}")]
     Client { pipeline: Arc<str>, query: Arc<str>, doing: &'static str, error: ClientError },
-    #[error("pipeline '{pipeline}', query '{query}': {error}")]
+    #[error("pipeline '{pipeline}', query '{query}': {}", with_intervals(&error.to_string()))]
     State { pipeline: Arc<str>, query: Arc<str>, error: StateError },
     #[error(
         "pipeline '{pipeline}', query '{query}': topic '{}', partition {}: it was read up to \
@@ -300,6 +305,11 @@ impl Runtime {
         changes
     }
 
+    /// The functions of users that the queries call.
+    pub fn functions(&self) -> &LiveFunctions {
+        &self.functions
+    }
+
     /// How all queries stand, in the order of their pipelines.
     pub fn progress(&self) -> watch::Receiver<Vec<QueryProgress>> {
         self.progress.clone()
@@ -342,9 +352,11 @@ where
     let (printing, printed) = mpsc::channel(PRINTED_QUEUE_LEN);
     let (prepared, prepared_seen) = watch::channel(prepared);
     let stop = CancellationToken::new();
+    let functions = LiveFunctions::of(&planned);
     let started = Started {
         client,
         prepared,
+        functions: functions.clone(),
         filled: options.filling.as_ref().map(|of| of.borrow().clone()).unwrap_or_default(),
         options,
         state_dir,
@@ -359,6 +371,7 @@ where
         progress: progress_seen,
         prepared: prepared_seen,
         printed: Some(printed),
+        functions,
         run: tokio::spawn(run(started, planned)),
     }
 }
@@ -409,6 +422,7 @@ struct Started {
     prepared: watch::Sender<Option<Prepared>>,
     state_dir: Option<Arc<SharedStateDir>>,
     completed: watch::Receiver<bool>,
+    functions: LiveFunctions,
     reports: Arc<Reports>,
     printing: mpsc::Sender<PrintedRows>,
     stop: CancellationToken,

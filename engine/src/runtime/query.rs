@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::ends::ends;
 use super::evolution::is_forgotten;
+use super::functions::{LiveFunctions, Within};
 use super::planned::Planned;
 use super::progress::Reports;
 use super::restore::{Note, Place, places};
@@ -50,6 +51,7 @@ pub struct QueryRun {
     until_end: bool,
     filling: Option<watch::Receiver<BTreeSet<String>>>,
     done: watch::Sender<bool>,
+    functions: LiveFunctions,
     reports: Arc<Reports>,
     printing: mpsc::Sender<PrintedRows>,
     stop: CancellationToken,
@@ -86,6 +88,8 @@ struct Running {
     /// When what is there is committed once more, though nothing has come.
     refresh_at: Instant,
     purged_at: Option<Instant>,
+    /// Modules of functions stay what they are.
+    within: Option<Within>,
 }
 
 impl QueryRun {
@@ -108,6 +112,7 @@ impl QueryRun {
             until_end: shared.options.until_end,
             filling: shared.options.filling.clone(),
             done,
+            functions: shared.functions.clone(),
             reports: shared.reports.clone(),
             printing: shared.printing.clone(),
             stop,
@@ -203,6 +208,7 @@ impl QueryRun {
             committed_at: None,
             refresh_at: Instant::now() + REFRESH_INTERVAL,
             purged_at: None,
+            within: None,
         };
         self.report(Standing::of(&mut running), Phase::Running);
         Ok(running)
@@ -324,6 +330,7 @@ impl QueryRun {
         let mut complete = std::pin::pin!(inputs_complete(&self.completed, &self.upstream.inputs));
         loop {
             if running.at_end() {
+                self.enter(running).await?;
                 running.task.finish(now()).map_err(|error| self.task_error(error))?;
                 self.commit_last(running).await?;
                 return Ok(true);
@@ -342,6 +349,7 @@ impl QueryRun {
                 }
                 () = sleep_until(wake_at) => Wake::Time,
             };
+            self.enter(running).await?;
             match wake {
                 Wake::Stop => {
                     self.commit_last(running).await?;
@@ -381,7 +389,26 @@ impl QueryRun {
             if running.under_way.is_none() && (is_due || is_too_much(running)) {
                 self.commit(running).await?;
             }
+            if !running.task.is_dirty() {
+                running.within = None;
+            }
         }
+    }
+
+    /// What is computed from now on is by the modules that are there now, up to the next commit.
+    async fn enter(&self, running: &mut Running) -> Result<(), RunError> {
+        if running.within.is_some() || self.planned.topology.functions.is_empty() {
+            return Ok(());
+        }
+        running.within = match self.functions.try_enter() {
+            Some(within) => Some(within),
+            None => {
+                // The gate waits for what is being written.
+                self.settle(running).await?;
+                Some(self.functions.enter().await)
+            }
+        };
+        Ok(())
     }
 
     /// Sends output that need not wait for a commit.

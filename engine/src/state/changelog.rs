@@ -142,6 +142,9 @@ pub struct Meta {
     /// By [`StateId`]: what its values are made of, and were; of those that have parts.
     #[serde(default)]
     pub layouts: BTreeMap<String, Layouts>,
+    /// The SHA-256 of the module of each function of users that it was made with, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub functions: BTreeMap<String, String>,
     /// No row before this was waited for any more.
     pub watermark_ms: i64,
     /// The latest event time read, by source and partition.
@@ -162,6 +165,7 @@ impl Meta {
             state: state.to_owned(),
             operators,
             layouts: BTreeMap::new(),
+            functions: BTreeMap::new(),
             watermark_ms: watermark.0,
             latest_ms: BTreeMap::new(),
             told_ms: BTreeMap::new(),

@@ -642,6 +642,7 @@ impl Task {
             let texts = self.topology.kept_for().into_iter().map(|(id, of)| (id, of.text));
             let mut meta = Meta::new(&self.state, texts.collect(), self.watermark);
             meta.layouts.clone_from(&self.layouts);
+            meta.functions = self.topology.functions.content_hashes();
             changes.push(self.with_places(meta).change());
         }
         let offsets = self.positions.iter().map(|(partition, at)| (partition.clone(), at.next));

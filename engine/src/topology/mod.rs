@@ -48,6 +48,7 @@ use crate::operators::idle_keys::IdleKeysSpec;
 use crate::operators::unnest::Unnest;
 use crate::operators::{Distribution, OperatorSpec, reason};
 use crate::pipeline::{ColumnFrom, Emit, LateRows, Query, Sink, Source, SourceKind};
+use crate::plan::user_functions::Functions;
 use crate::plan::windows::{Shape, WindowError, group_window};
 use crate::state::changelog::{KeptFor, Operators, StateId};
 use crate::state::layouts::Part;
@@ -85,6 +86,8 @@ pub struct Topology {
     pub writes: Option<Writes>,
     /// Where rows go that come too late for their window, if not nowhere.
     pub late_topic: Option<Arc<str>>,
+    /// Functions of users that the query calls, in whatever part of it.
+    pub functions: Functions,
 }
 
 /// One scan of a source.
@@ -204,6 +207,7 @@ impl Topology {
         let flow = lowering.lower(&query.plan)?;
         let Flow { schema, updating, .. } = flow;
         let Builder { inputs, tables, nodes } = lowering.built;
+        let functions = Functions::of(&query.plan);
         let (query, sink) = (query.name.clone(), query.sink.clone());
         let (exchanges, writes) = (Vec::new(), None);
         let late_topic =
@@ -222,6 +226,7 @@ impl Topology {
             sink,
             writes,
             late_topic,
+            functions,
         })
     }
 

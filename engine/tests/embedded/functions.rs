@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use engine::runtime::Outcome;
+
 use super::*;
 
 fn module(file: &str) -> String {
@@ -210,4 +212,97 @@ async fn aggregates_in_webassembly_are_like_those_that_are_built_in() {
             }
         }
     }
+}
+
+/// Multiplies by `factor`.
+fn times(factor: i64) -> String {
+    format!(
+        "(module (func (export \"times\") (param i64) (result i64)
+            (i64.mul (local.get 0) (i64.const {factor}))))"
+    )
+}
+
+/// All tasks change over to another module together, between two transactions, and a module that
+/// does not fit is not taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn modules_are_replaced_while_queries_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("times.wat");
+    std::fs::write(&file, times(2)).unwrap();
+    let sql = format!(
+        "SET 'tasks' = '2'; SET 'commit_interval' = '20ms';
+         CREATE FUNCTION times LANGUAGE wasm AS '{}';
+         CREATE TABLE a (n BIGINT) WITH (topic = 'a', format = 'json');
+         CREATE TABLE o; CREATE TABLE s;
+         INSERT INTO o SELECT n, times(n) AS m FROM a;
+         INSERT INTO s SELECT n % 10 AS k, sum(times(n)) AS total FROM a GROUP BY n % 10;",
+        file.display()
+    );
+    let of = || pipeline(sql.clone());
+    let world = World::new().await;
+    world.create("a", 2).await;
+    let rows = |from: i64| (from..from + 200).map(|n| format!("{{\"n\":{n}}}")).collect::<Vec<_>>();
+    let produce = async |from: i64| {
+        world.produce("a", 0, &rows(from)).await;
+        world.produce("a", 1, &rows(from + 200)).await;
+    };
+    let runtime = world.start(&[&of()]);
+    produce(1).await;
+    for group in ["test-o", "test-s"] {
+        world.wait_until_read(group, "a", 2).await;
+    }
+    let functions = runtime.functions().clone();
+    let outcomes = async || {
+        let reloaded = functions.reload().await;
+        reloaded.into_iter().map(|one| (one.function, one.outcome)).collect::<Vec<_>>()
+    };
+    assert_eq!(outcomes().await, [("times".to_owned(), Outcome::Same)]);
+    std::fs::write(&file, times(3)).unwrap();
+    // While rows keep coming.
+    let (reloaded, ()) = tokio::join!(outcomes(), async {
+        for part in 0..20 {
+            produce(1001 + part * 400).await;
+        }
+    });
+    assert_eq!(reloaded, [("times".to_owned(), Outcome::Replaced)]);
+    produce(20_001).await;
+    // None of these takes its place.
+    std::fs::write(&file, "(module (func (export \"times\") (result i64) (i64.const 1)))").unwrap();
+    let [(_, Outcome::Kept(reason))] = &outcomes().await[..] else { panic!("another signature") };
+    let expected = "it was times(a0 bigint) → bigint, and has times() → bigint now";
+    assert_eq!(*reason, format!("{}: {expected}", file.display()));
+    std::fs::write(&file, "(module").unwrap();
+    let [(_, Outcome::Kept(_))] = &outcomes().await[..] else { panic!("half a file") };
+    produce(30_001).await;
+    for group in ["test-o", "test-s"] {
+        world.wait_until_read(group, "a", 2).await;
+    }
+    runtime.stop();
+    runtime.finished().await.unwrap();
+    let mut seen = [0, 0];
+    for partition in 0..2 {
+        let mut last = 2;
+        for value in world.read_partition("o", partition).await {
+            let row: Value = serde_json::from_str(&value).unwrap();
+            let (n, m) = (row["n"].as_i64().unwrap(), row["m"].as_i64().unwrap());
+            let factor = m / n;
+            assert!(m == n * factor && (last..=3).contains(&factor), "{value} after {last}");
+            assert!(!(n < 1000 && factor == 3 || n > 20_000 && factor == 2), "{value}");
+            last = factor;
+            seen[usize::from(factor == 3)] += 1;
+        }
+    }
+    assert_eq!(seen[0] + seen[1], 23 * 400);
+    // What its state was made with is known to the next run.
+    std::fs::write(&file, times(4)).unwrap();
+    let runtime = world.start(&[&of()]);
+    let changes: Vec<String> =
+        runtime.prepared().await.iter().map(|change| change.to_string()).collect();
+    assert_eq!(
+        changes,
+        ["query 's': function 'times' has another module than the one that its state was made \
+          with; all is kept"]
+    );
+    runtime.stop();
+    runtime.finished().await.unwrap();
 }

@@ -54,24 +54,36 @@ impl World {
     async fn read(&self, topic: &str) -> Vec<(Option<String>, String)> {
         let partitions = self.client.topic(topic).await.unwrap().unwrap().partitions;
         let mut found = Vec::new();
-        for partition in (0..partitions).map(|partition| TopicPartition::new(topic, partition)) {
-            let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
-            let one = std::slice::from_ref(&partition);
-            let end = self.client.list_offsets(one, latest).await.unwrap()[0].unwrap();
-            let mut next = Offset::ZERO;
-            let options = ReaderOptions::partitions(vec![(partition.clone(), next)]);
-            let mut reader = self.client.reader(options).await.unwrap();
-            while next < end {
-                let ReaderEvent::Batches(fetched) = reader.next().await.unwrap() else { continue };
-                for record in fetched.batches.iter().map(|batch| batch.records().unwrap()) {
-                    found.extend(record.iter().map(|record| {
-                        let record = record.unwrap();
-                        let text = |part: &[u8]| String::from_utf8(part.to_vec()).unwrap();
-                        (record.key.map(text), text(record.value.unwrap()))
-                    }));
-                }
-                next = fetched.next_offset;
+        for partition in 0..partitions {
+            found.extend(self.read_records(topic, partition).await);
+        }
+        found
+    }
+
+    /// Values committed in a partition, in their order.
+    async fn read_partition(&self, topic: &str, partition: i32) -> Vec<String> {
+        let records = self.read_records(topic, partition).await.into_iter();
+        records.map(|(_, value)| value).collect()
+    }
+
+    async fn read_records(&self, topic: &str, partition: i32) -> Vec<(Option<String>, String)> {
+        let partition = TopicPartition::new(topic, partition);
+        let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
+        let one = std::slice::from_ref(&partition);
+        let end = self.client.list_offsets(one, latest).await.unwrap()[0].unwrap();
+        let (mut found, mut next) = (Vec::new(), Offset::ZERO);
+        let options = ReaderOptions::partitions(vec![(partition.clone(), next)]);
+        let mut reader = self.client.reader(options).await.unwrap();
+        while next < end {
+            let ReaderEvent::Batches(fetched) = reader.next().await.unwrap() else { continue };
+            for record in fetched.batches.iter().map(|batch| batch.records().unwrap()) {
+                found.extend(record.iter().map(|record| {
+                    let record = record.unwrap();
+                    let text = |part: &[u8]| String::from_utf8(part.to_vec()).unwrap();
+                    (record.key.map(text), text(record.value.unwrap()))
+                }));
             }
+            next = fetched.next_offset;
         }
         found
     }

@@ -83,6 +83,25 @@ pub struct QueryArgs {
     memory_mb: u32,
 }
 
+impl QueryArgs {
+    /// One question, as it is asked without further flags.
+    pub fn asking(sql: String, broker: BrokerChoice, shape: Shape) -> QueryArgs {
+        QueryArgs {
+            words: vec![sql],
+            file: None,
+            broker,
+            follow: false,
+            until_end: false,
+            shape,
+            from: None,
+            to: None,
+            skip_bad_records: false,
+            infer_records: 1000,
+            memory_mb: 1024,
+        }
+    }
+}
+
 /// How rows are printed.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct Shape {
@@ -105,6 +124,11 @@ enum Output {
 }
 
 impl Shape {
+    /// The same, for so many rows unless it says how many.
+    pub fn or_limit(self, rows: u64) -> Shape {
+        Shape { limit: self.limit.or(Some(rows)), ..self }
+    }
+
     pub fn style(self) -> RowStyle {
         match self.output {
             None => RowStyle::for_stdout(self.json),

@@ -1,5 +1,6 @@
-//! `millstream udf call`.
+//! `millstream udf call`: a function on values, or on the records of a topic.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StringArray, new_null_array};
@@ -8,11 +9,12 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::json::ReaderBuilder;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
-use udfs::{Kind, Signature};
+use udfs::{Kind, Module, Signature};
 
 use super::{ModuleArgs, functions};
-use crate::cli::Failure;
+use crate::cli::query::{QueryArgs, Shape};
 use crate::cli::stdout::print;
+use crate::cli::{BrokerChoice, Failure};
 use crate::render::table::plural;
 
 #[derive(Debug, Args)]
@@ -20,8 +22,10 @@ use crate::render::table::plural;
   millstream udf call email.wasm email_domain ada@example.org
   millstream udf call numbers.wat add 1 2
   millstream udf call lists.wasm total '[1, 2, 3]'
+  millstream udf call email.wasm email_domain 'lower(email)' --topic people
 
-NULL is NULL; arrays and rows are JSON.")]
+NULL is NULL; arrays and rows are JSON. With --topic, arguments are SQL over its columns, which are
+guessed from its records as by `millstream query`.")]
 pub struct CallArgs {
     #[command(flatten)]
     module: ModuleArgs,
@@ -30,11 +34,79 @@ pub struct CallArgs {
     /// Its arguments
     #[arg(allow_negative_numbers = true)]
     values: Vec<String>,
+    /// Call it on the records of this topic
+    #[arg(long)]
+    topic: Option<String>,
+    #[command(flatten)]
+    broker: BrokerChoice,
+    #[command(flatten)]
+    shape: Shape,
 }
 
-pub fn call(args: &CallArgs) -> Result<(), Failure> {
+/// What it is to be called on.
+pub enum Called {
+    /// Values: it was, and they are printed.
+    Values,
+    /// A topic: this is to be asked.
+    Topic(Box<QueryArgs>),
+}
+
+pub fn call(args: CallArgs) -> Result<Called, Failure> {
     let module = args.module.load()?;
     let found = functions(&module, &args.name)?;
+    if let Some(topic) = &args.topic {
+        let kind = found[0].1.kind;
+        let sql = sql(&args, topic, kind);
+        let shape = args.shape.or_limit(ROWS_SHOWN);
+        return Ok(Called::Topic(Box::new(QueryArgs::asking(sql, args.broker, shape))));
+    }
+    on_values(&args, &module, &found)?;
+    Ok(Called::Values)
+}
+
+/// Of a topic, unless more are asked for.
+const ROWS_SHOWN: u64 = 10;
+
+/// The arguments, and what the function makes of them.
+fn sql(args: &CallArgs, topic: &str, kind: Kind) -> String {
+    let ModuleArgs { file, wit, memory, time } = &args.module;
+    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let path = |path: &Path| text(&path.display().to_string());
+    let wit = wit.as_ref().map(|wit| format!(", 'wit' = {}", path(wit))).unwrap_or_default();
+    let name = args.name.to_ascii_lowercase().replace('-', "_");
+    let (file, time) = (path(file), time.as_millis());
+    let topic = format!("\"{}\"", topic.replace('"', "\"\""));
+    let arguments = args.values.join(", ");
+    let mut shown: Vec<String> = Vec::new();
+    for argument in &args.values {
+        let one = format!("{argument} AS \"{}\"", argument.replace('"', "\"\""));
+        if !shown.contains(&one) {
+            shown.push(one);
+        }
+    }
+    let from = match kind {
+        Kind::Table => {
+            shown.push(format!("{name}.*"));
+            format!("{topic}, {name}({arguments}) AS {name}")
+        }
+        Kind::Scalar | Kind::Aggregate { .. } => {
+            shown.retain(|_| kind == Kind::Scalar);
+            shown.push(format!("{name}({arguments}) AS {name}"));
+            topic
+        }
+    };
+    let rows = format!("SELECT {} FROM {from}", shown.join(", "));
+    format!(
+        "CREATE FUNCTION {name} LANGUAGE wasm AS {file} WITH ('memory' = '{memory}B', \
+         'time' = '{time}ms'{wit});\n{rows};"
+    )
+}
+
+fn on_values(
+    args: &CallArgs,
+    module: &Module,
+    found: &[(usize, &Signature)],
+) -> Result<(), Failure> {
     let fits = |of: &&(usize, &Signature)| of.1.arguments.len() == args.values.len();
     let Some((index, signature)) = found.iter().find(fits) else {
         let known: Vec<String> = found.iter().map(|(_, of)| of.to_string()).collect();
@@ -54,7 +126,7 @@ pub fn call(args: &CallArgs) -> Result<(), Failure> {
         Kind::Table => module.expand(*index, &arguments, 1).map(|(_, values)| values),
         Kind::Aggregate { .. } => {
             let message = format!("{} is an aggregate: it has no value for one row", args.name);
-            return Err(Failure::usage(message));
+            return Err(Failure::usage(message).with_help("call it on a topic: --topic TOPIC"));
         }
     };
     print(&text(&values.map_err(Failure::running)?)?)

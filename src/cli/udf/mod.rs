@@ -4,6 +4,8 @@ mod bench;
 mod call;
 mod inspect;
 mod new;
+#[cfg(unix)]
+mod reload;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +17,8 @@ use engine::pipeline::size::parse_size;
 use engine::plan::user_functions;
 use udfs::{Limits, LoadError, Module, Options, Signature};
 
-use super::Failure;
+use super::query::query;
+use super::{Failure, in_runtime};
 
 #[derive(Debug, Args)]
 pub struct UdfArgs {
@@ -33,6 +36,9 @@ enum UdfCommand {
     Call(call::CallArgs),
     /// Measure how long a function takes
     Bench(bench::BenchArgs),
+    /// Let pipelines that run take up functions whose modules have changed
+    #[cfg(unix)]
+    Reload(reload::ReloadArgs),
 }
 
 /// A module, and what it may use.
@@ -101,7 +107,12 @@ pub fn udf(args: UdfArgs) -> Result<(), Failure> {
     match args.command {
         UdfCommand::New(args) => new::new(&args),
         UdfCommand::Inspect(args) => inspect::inspect(&args),
-        UdfCommand::Call(args) => call::call(&args),
+        UdfCommand::Call(args) => match call::call(args)? {
+            call::Called::Values => Ok(()),
+            call::Called::Topic(args) => in_runtime(async |stop| query(*args, stop).await),
+        },
         UdfCommand::Bench(args) => bench::bench(&args),
+        #[cfg(unix)]
+        UdfCommand::Reload(args) => reload::reload(&args),
     }
 }

@@ -163,6 +163,10 @@ fn table_functions_stand_in_from_in_all_spellings() {
         columns("SELECT r, o FROM people, repeated(id, 2) WITH ORDINALITY AS r(r, o)"),
         [DataType::Int64, DataType::Int64]
     );
+    // A scalar function gives one row.
+    let with_scalar = functions.clone() + &of_kinds("score", "");
+    let query = "SELECT id, s, score FROM people, score(id) AS a(s), LATERAL TABLE(score(s))";
+    assert_eq!(types(&with_scalar, query).unwrap(), [const { DataType::Int64 }; 3]);
     // As a value it is the list of its rows.
     assert_eq!(
         columns("SELECT array_length(words(email)) AS n, words(email)[1]['word'] AS w FROM people"),
@@ -211,4 +215,62 @@ fn arguments_have_names_and_defaults() {
         2 arguments are named, and it is first_of(first varchar, second varchar, otherwise varchar = '?') → varchar (such as "text, separator = ','": a name for each, perhaps with a default)
         'arguments': sql parser error: Expected: EOF, found: b at Line: 1, Column: 3 (such as "text, separator = ','": a name for each, perhaps with a default)
         'round_to': the default of 'b' is no int: Arrow error: Cast error: Cannot cast string 'c' to value of Int32 type"#]].assert_eq(&told.join("\n").replace(&module, "kinds.wasm"));
+}
+
+#[test]
+fn steps_call_functions() {
+    let columns = |step: &str| {
+        let text = format!(
+            "[udfs]
+words.file = \"{module}\"
+first_of.file = \"{module}\"
+
+[sources.people]
+topic = \"people\"
+format = \"json\"
+columns = {{ id = \"bigint\", email = \"text\" }}
+
+[[queries]]
+name = \"q\"
+from = \"people\"
+steps = [{{ filter = \"id > 0\" }}, {step}]
+sink = {{ topic = \"out\" }}
+",
+            module = module().replace("text.wasm", "kinds.wasm")
+        );
+        let (pipeline, _) = load_text(PathBuf::from("f.toml"), text).map_err(|told| {
+            let told = told.0.iter().map(|mistake| mistake.message.clone());
+            told.collect::<Vec<_>>().join("\n")
+        })?;
+        let fields = pipeline.queries[0].plan.schema().inner().fields().clone();
+        let fields = fields.iter().map(|field| format!("{} {}", field.name(), field.data_type()));
+        Ok::<_, String>(fields.collect::<Vec<_>>().join(", "))
+    };
+    let told = [
+        r#"{ udf = "first_of", args = ["email", "'x'"], as = "e" }"#,
+        r#"{ udf = "first_of", args = { second = "email", first = "upper(email)" }, keep = ["id"] }"#,
+        r#"{ udf = "words", args = ["email"], as = ["word", "place"] }"#,
+        r#"{ udf = "words", args = { text = "email" }, as = ["word", "place"], keep = [] }"#,
+        r#"{ udf = "words", args = ["email"], as = ["w"], keep = ["email"] }"#,
+        r#"{ udf = "words", args = ["email"], as = ["a", "b", "c"] }"#,
+        r#"{ udf = "wrods", args = ["email"], as = "a" }"#,
+        r#"{ udf = "words", args = ["id"], as = ["a", "b"], keep = ["name"] }"#,
+        r#"{ udf = "words", args = ["email"], as = [] }"#,
+        r#"{ udf = "words", arg = ["email"], as = "w" }"#,
+    ]
+    .map(|step| columns(step).unwrap_or_else(|told| told));
+    expect![[r#"
+        id Int64, email Utf8, e Utf8
+        id Int64, first_of Utf8
+        id Int64, email Utf8, word Utf8, place Int32
+        word Utf8, place Int32
+        email Utf8, w Struct("word": Utf8, "position": Int32)
+        2 columns come of this (word, position), and 3 have names
+        there is no function 'wrods'
+        words(bigint) does not fit words(text varchar) → table of row<word varchar, position int>
+        there is no column 'name' here
+        'as' names no column
+        words() does not fit words(text varchar) → table of row<word varchar, position int>
+        unknown key 'arg' in step 2"#]]
+    .assert_eq(&told.join("\n"));
 }

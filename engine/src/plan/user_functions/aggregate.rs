@@ -19,6 +19,7 @@ use datafusion_expr::{
 use udfs::CallError;
 
 use super::Overloads;
+use super::slot::Current;
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Aggregate(pub Overloads);
@@ -29,7 +30,7 @@ impl Aggregate {
             return plan_err!(
                 "{}(DISTINCT …) is not there for aggregates of modules; \
                  take a SELECT DISTINCT before it",
-                self.0.name
+                self.0.name()
             );
         }
         let types = args.expr_fields.iter().map(|field| field.data_type().clone());
@@ -37,8 +38,8 @@ impl Aggregate {
     }
 
     fn states_of(&self, types: &[DataType]) -> Result<States> {
-        let (function, _) = self.0.chosen(types)?;
-        Ok(States { overloads: self.0.clone(), function, states: Vec::new() })
+        let (place, _) = self.0.chosen(types)?;
+        Ok(States { overloads: self.0.clone(), place, states: Vec::new() })
     }
 }
 
@@ -69,7 +70,7 @@ pub(crate) fn try_rows(
 
 impl AggregateUDFImpl for Aggregate {
     fn name(&self) -> &str {
-        &self.0.name
+        self.0.name()
     }
 
     fn signature(&self) -> &Signature {
@@ -109,8 +110,8 @@ impl AggregateUDFImpl for Aggregate {
 #[derive(Clone, Debug)]
 struct States {
     overloads: Overloads,
-    /// The function's number in its module.
-    function: usize,
+    /// Which overload it is.
+    place: usize,
     states: Vec<Option<Vec<u8>>>,
 }
 
@@ -137,7 +138,14 @@ impl Touched {
 
 impl States {
     fn failed(&self, error: &CallError) -> DataFusionError {
-        exec_datafusion_err!("function {}: {}", self.overloads.name, error.reason)
+        exec_datafusion_err!("function {}: {}", self.overloads.name(), error.reason)
+    }
+
+    /// The module that is there now, and the function's number in it.
+    fn current(&self) -> (Arc<Current>, usize) {
+        let current = self.overloads.slot.current();
+        let function = current.indices[self.place];
+        (current, function)
     }
 
     fn of(&self, groups: &[usize]) -> BinaryArray {
@@ -165,13 +173,13 @@ impl States {
         if group_indices.is_empty() {
             return Ok(());
         }
-        let module = &self.overloads.module;
-        let signature = self.overloads.numbered(self.function);
+        let signature = &self.overloads.slot.signatures[self.place];
         let rows = group_indices.len();
         let arguments = self.overloads.with_defaults(signature, values.to_vec(), rows)?;
         let Touched { groups, places } = Touched::new(group_indices);
         let states = self.of(&groups);
-        let updated = module.update(self.function, &states, &places, &arguments, is_retraction);
+        let (current, function) = self.current();
+        let updated = current.module.update(function, &states, &places, &arguments, is_retraction);
         let updated = updated.map_err(|error| self.failed(&error))?;
         self.put(&groups, &updated);
         Ok(())
@@ -188,7 +196,8 @@ impl States {
         let of_kept: Vec<usize> = kept.iter().map(|row| group_indices[*row]).collect();
         let Touched { groups, places } = Touched::new(&of_kept);
         let states = self.of(&groups);
-        let merged = self.overloads.module.merge(self.function, &states, &places, &others);
+        let (current, function) = self.current();
+        let merged = current.module.merge(function, &states, &places, &others);
         let merged = merged.map_err(|error| self.failed(&error))?;
         self.put(&groups, &merged);
         Ok(())
@@ -196,8 +205,8 @@ impl States {
 
     fn finish(&self, states: &[Option<Vec<u8>>]) -> Result<ArrayRef> {
         let states: BinaryArray = states.iter().map(Option::as_deref).collect();
-        let finished = self.overloads.module.finish(self.function, &states);
-        finished.map_err(|error| self.failed(&error))
+        let (current, function) = self.current();
+        current.module.finish(function, &states).map_err(|error| self.failed(&error))
     }
 
     fn bytes(&self) -> usize {
@@ -293,7 +302,7 @@ impl Accumulator for OneGroup {
     }
 
     fn supports_retract_batch(&self) -> bool {
-        let signature = &self.0.overloads.module.functions()[self.0.function];
+        let signature = &self.0.overloads.slot.signatures[self.0.place];
         signature.kind == udfs::Kind::Aggregate { retracts: true }
     }
 

@@ -1,14 +1,15 @@
 //! Calls of users' functions as they are written, to what the planner knows.
 //!
 //! ```text
-//! FROM t, LATERAL TABLE(words(t.x)) AS w(word)   FROM t, UNNEST(words(t.x)) AS w(word)
-//! FROM t LEFT JOIN words(t.x) ON TRUE            FROM t LEFT JOIN UNNEST(words(t.x)) AS words …
-//! f(limit => 5, of => x)                         f(x, 5)
+//! FROM t, LATERAL TABLE(words(t.x)) AS w(word)  FROM t, UNNEST(words(t.x)) AS w(word)
+//! FROM t LEFT JOIN words(t.x) ON TRUE           FROM t LEFT JOIN UNNEST(words(t.x)) AS words …
+//! FROM t, parsed(t.x) AS p(a, b)                FROM t, UNNEST(make_array(parsed(t.x))) AS p(a, b)
+//! f(limit => 5, of => x)                        f(x, 5)
 //! ```
 //!
 //! A table function is to the planner one whose value is the list of its rows; so that is what it
-//! gives where a value stands, too. Arguments that are left out between named ones have their
-//! defaults.
+//! gives where a value stands, too. A scalar function gives one row in FROM. Arguments that are
+//! left out between named ones have their defaults.
 
 use std::mem;
 use std::ops::ControlFlow;
@@ -20,10 +21,11 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::unparser::expr_to_sql;
 
-use super::{Overloads, default_value};
+use super::{Loaded, Overloads, default_value};
 use crate::pipeline::Diagnostic;
 use crate::plan::context::Catalog;
 use crate::plan::streamable::Place;
+use crate::plan::unnest_tables::function;
 
 /// Rewrites a query and those within it.
 pub(crate) fn rewrite(
@@ -49,28 +51,24 @@ impl VisitorMut for Calls<'_> {
     fn pre_visit_table_factor(&mut self, relation: &mut TableFactor) -> ControlFlow<()> {
         let found = match relation {
             TableFactor::Function { name, args, with_ordinality, alias, .. } => {
-                self.rows_of(name, args).map(|call| (call, *with_ordinality, alias.take()))
+                self.rows_of(name, args).map(|rows| (rows, *with_ordinality, alias.take()))
             }
             TableFactor::Table { name, args: Some(args), with_ordinality, alias, .. } => {
-                self.rows_of(name, &args.args).map(|call| (call, *with_ordinality, alias.take()))
+                self.rows_of(name, &args.args).map(|rows| (rows, *with_ordinality, alias.take()))
             }
-            TableFactor::TableFunction { expr: Expr::Function(function), alias } => {
-                let FunctionArguments::List(list) = &function.args else {
+            TableFactor::TableFunction { expr: Expr::Function(call), alias } => {
+                let FunctionArguments::List(list) = &call.args else {
                     return ControlFlow::Continue(());
                 };
-                self.rows_of(&function.name, &list.args).map(|call| (call, false, alias.take()))
+                self.rows_of(&call.name, &list.args).map(|rows| (rows, false, alias.take()))
             }
             _ => None,
         };
-        if let Some((call, with_ordinality, alias)) = found {
-            let name = call.name.0.last().and_then(|part| part.as_ident()).cloned();
-            let named = || {
-                let name = name.unwrap_or_else(|| Ident::new(""));
-                TableAlias { explicit: true, name, columns: Vec::new(), at: None }
-            };
+        if let Some((Rows { name, list }, with_ordinality, alias)) = found {
+            let own = TableAlias { explicit: true, name, columns: Vec::new(), at: None };
             *relation = TableFactor::UNNEST {
-                alias: Some(alias.unwrap_or_else(named)),
-                array_exprs: vec![Expr::Function(call)],
+                alias: Some(alias.unwrap_or(own)),
+                array_exprs: vec![list],
                 with_offset: false,
                 with_offset_alias: None,
                 with_ordinality,
@@ -89,22 +87,36 @@ impl VisitorMut for Calls<'_> {
     }
 }
 
+/// A function in FROM.
+struct Rows {
+    name: Ident,
+    list: Expr,
+}
+
 impl Calls<'_> {
-    /// The call of a table function that stands in FROM, perhaps as `TABLE(f(…))`.
-    fn rows_of(&self, name: &ObjectName, args: &[FunctionArg]) -> Option<Function> {
-        let ident = name.0.last()?.as_ident()?;
-        if ident.value.eq_ignore_ascii_case("table") {
-            let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(function)))] = args
-            else {
+    /// The call that stands in FROM, perhaps as `TABLE(f(…))`, and the list of its rows. A scalar
+    /// function gives one.
+    fn rows_of(&self, name: &ObjectName, args: &[FunctionArg]) -> Option<Rows> {
+        let name = name.0.last()?.as_ident()?.clone();
+        if name.value.eq_ignore_ascii_case("table") {
+            let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(called)))] = args else {
                 return None;
             };
-            let name = function.name.0.last()?.as_ident()?;
-            return self.catalog.is_table_function(&name.value).then(|| function.clone());
+            let FunctionArguments::List(list) = &called.args else { return None };
+            return self.rows_of(&called.name, &list.args);
         }
-        let args = args.to_vec();
-        self.catalog
-            .is_table_function(&ident.value)
-            .then(|| crate::plan::unnest_tables::function(ident.clone(), args))
+        let loaded = self.catalog.function(&name.value)?;
+        let call = Expr::Function(function(name.clone(), args.to_vec()));
+        let list = match loaded {
+            Loaded::Table(_) => call,
+            Loaded::Scalar(_) => {
+                let list = Ident::with_span(name.span, "make_array");
+                let only = FunctionArg::Unnamed(FunctionArgExpr::Expr(call));
+                Expr::Function(function(list, vec![only]))
+            }
+            Loaded::Aggregate(_) => return None,
+        };
+        Some(Rows { name, list })
     }
 
     /// Puts arguments that are given by name where they belong.
@@ -148,7 +160,7 @@ impl Calls<'_> {
         let (reason, ident) = reasons.swap_remove(0);
         let at = ident.map_or(at, |ident| self.place.at(ident.span));
         let known: Vec<String> = overloads.signatures().map(|(_, of)| of.to_string()).collect();
-        Err(Diagnostic::error(format!("{}: {reason}", overloads.name), at)
+        Err(Diagnostic::error(format!("{}: {reason}", overloads.name()), at)
             .help(format!("it is {}", known.join(", or "))))
     }
 }
@@ -203,6 +215,6 @@ fn placed(
 
 impl Catalog {
     fn overloads(&self, name: &str) -> Option<&Overloads> {
-        self.function(name).map(super::Loaded::overloads)
+        self.function(name).map(Loaded::overloads)
     }
 }

@@ -6,6 +6,7 @@
 pub(crate) mod aggregate;
 pub(crate) mod calls;
 mod scalar;
+mod slot;
 mod table;
 
 use std::hash::{Hash, Hasher};
@@ -25,6 +26,8 @@ use crate::pipeline::Diagnostic;
 use crate::pipeline::draft::Named;
 use crate::pipeline::functions::DraftFunction;
 use crate::pipeline::tokens::DIALECT;
+pub use slot::Functions;
+use slot::Slot;
 
 /// Where compiled modules are kept; nowhere until it is said.
 static CACHE: OnceLock<PathBuf> = OnceLock::new();
@@ -86,6 +89,28 @@ pub(super) fn load(draft: &DraftFunction) -> Result<Loaded, Diagnostic> {
         let help = "give this one another name; `function` says what the module calls it";
         return Err(Diagnostic::error(message, draft.name.span.clone()).help(help));
     }
+    let module = open(draft)?;
+    let found = find(draft, &module)?;
+    let kind = found[0].1.kind;
+    let said = || found.iter().all(|(_, signature)| signature.deterministic);
+    let volatility = match draft.deterministic.unwrap_or_else(said) {
+        true => Volatility::Immutable,
+        false => Volatility::Volatile,
+    };
+    let signature = Signature::user_defined(volatility);
+    let slot = Arc::new(Slot::new(&name, draft, module, found));
+    let overloads = Overloads { slot, signature };
+    Ok(match kind {
+        Kind::Scalar => Loaded::Scalar(Arc::new(ScalarUDF::from(scalar::Scalar(overloads)))),
+        Kind::Table => Loaded::Table(Arc::new(ScalarUDF::from(table::Table(overloads)))),
+        Kind::Aggregate { .. } => {
+            Loaded::Aggregate(Arc::new(AggregateUDF::from(aggregate::Aggregate(overloads))))
+        }
+    })
+}
+
+/// The module that a declaration names, as its file is now.
+fn open(draft: &DraftFunction) -> Result<Module, Diagnostic> {
     let mut options = draft.options.clone();
     if let Some((named, path)) = &draft.wit {
         let wit = std::fs::read_to_string(path).map_err(|error| {
@@ -95,30 +120,22 @@ pub(super) fn load(draft: &DraftFunction) -> Result<Loaded, Diagnostic> {
         options.wit = Some(wit);
     }
     let module = host().and_then(|host| Module::load(&host, &draft.path, options));
-    let module = module.map_err(|error| {
+    module.map_err(|error| {
         let message = match error {
             LoadError::Read { .. } => error.to_string(),
             error => format!("{}: {error}", draft.file.text),
         };
         let help = "`millstream udf inspect FILE` shows what a file has";
         Diagnostic::error(message, draft.file.span.clone()).help(help)
-    })?;
-    let overloads = overloads(&name, draft, Arc::new(module))?;
-    Ok(match overloads.functions[0].1.kind {
-        Kind::Scalar => Loaded::Scalar(Arc::new(ScalarUDF::from(scalar::Scalar(overloads)))),
-        Kind::Table => Loaded::Table(Arc::new(ScalarUDF::from(table::Table(overloads)))),
-        Kind::Aggregate { .. } => {
-            Loaded::Aggregate(Arc::new(AggregateUDF::from(aggregate::Aggregate(overloads))))
-        }
     })
 }
 
-/// The functions of a module that a declaration names.
-fn overloads(
-    name: &str,
+/// The functions of a module that a declaration names, with their numbers: all of one kind, and
+/// one at least.
+fn find(
     draft: &DraftFunction,
-    module: Arc<Module>,
-) -> Result<Overloads, Diagnostic> {
+    module: &Module,
+) -> Result<Vec<(usize, udfs::Signature)>, Diagnostic> {
     let functions = module.functions();
     let wanted = draft.export.text.to_ascii_lowercase().replace('-', "_");
     let mut indices: Vec<usize> =
@@ -161,12 +178,7 @@ fn overloads(
             }
         }
     }
-    let deterministic = draft
-        .deterministic
-        .unwrap_or_else(|| found.iter().all(|(_, signature)| signature.deterministic));
-    let volatility = if deterministic { Volatility::Immutable } else { Volatility::Volatile };
-    let signature = Signature::user_defined(volatility);
-    Ok(Overloads { name: name.to_owned(), module, functions: found, signature })
+    Ok(found)
 }
 
 /// Gives arguments the names and defaults that the declaration has for them.
@@ -221,17 +233,13 @@ fn default_value(text: &str, data_type: &DataType) -> Result<ScalarValue> {
 /// A name and the functions of a module that have it.
 #[derive(Clone, Debug)]
 struct Overloads {
-    name: String,
-    module: Arc<Module>,
-    /// With their numbers.
-    functions: Vec<(usize, udfs::Signature)>,
+    slot: Arc<Slot>,
     signature: Signature,
 }
 
 impl PartialEq for Overloads {
     fn eq(&self, other: &Overloads) -> bool {
-        let same_module = self.module.info().content_hash == other.module.info().content_hash;
-        self.name == other.name && same_module && self.functions == other.functions
+        Arc::ptr_eq(&self.slot, &other.slot)
     }
 }
 
@@ -239,18 +247,18 @@ impl Eq for Overloads {}
 
 impl Hash for Overloads {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (&self.name, &self.module.info().content_hash).hash(state);
+        self.slot.name.hash(state);
     }
 }
 
 impl Overloads {
-    fn signatures(&self) -> impl Iterator<Item = (usize, &udfs::Signature)> {
-        self.functions.iter().map(|(index, signature)| (*index, signature))
+    fn name(&self) -> &str {
+        &self.slot.name
     }
 
-    fn numbered(&self, index: usize) -> &udfs::Signature {
-        let found = self.functions.iter().find(|(known, _)| *known == index);
-        &found.expect("it was chosen among them").1
+    /// With their places.
+    fn signatures(&self) -> impl Iterator<Item = (usize, &udfs::Signature)> {
+        self.slot.signatures.iter().enumerate()
     }
 
     /// The overload that arguments of these types fit best.
@@ -276,13 +284,13 @@ impl Overloads {
         }
         let given: Vec<String> = types.iter().map(|of| udfs::types::Name(of).to_string()).collect();
         let known: Vec<String> = self.signatures().map(|(_, of)| of.to_string()).collect();
-        plan_err!("{}({}) does not fit {}", self.name, given.join(", "), known.join(" or "))
+        plan_err!("{}({}) does not fit {}", self.name(), given.join(", "), known.join(" or "))
     }
 
     fn chosen(&self, types: &[DataType]) -> Result<(usize, &udfs::Signature)> {
         match self.best(types) {
             Some(found) => Ok(found),
-            None => plan_err!("{} has no such arguments", self.name),
+            None => plan_err!("{} has no such arguments", self.name()),
         }
     }
 

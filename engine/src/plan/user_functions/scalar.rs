@@ -12,7 +12,7 @@ pub(super) struct Scalar(pub Overloads);
 
 impl ScalarUDFImpl for Scalar {
     fn name(&self) -> &str {
-        &self.0.name
+        self.0.name()
     }
 
     fn signature(&self) -> &Signature {
@@ -29,14 +29,15 @@ impl ScalarUDFImpl for Scalar {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let types: Vec<DataType> = args.args.iter().map(ColumnarValue::data_type).collect();
-        let (index, signature) = self.0.chosen(&types)?;
+        let (place, signature) = self.0.chosen(&types)?;
         let rows = args.number_rows;
         let given = args.args.into_iter().map(|argument| argument.into_array(rows));
         let given = given.collect::<Result<Vec<ArrayRef>>>()?;
         let arrays = self.0.with_defaults(signature, given, rows)?;
-        match self.0.module.evaluate(index, &arrays, rows) {
+        let current = self.0.slot.current();
+        match current.module.evaluate(current.indices[place], &arrays, rows) {
             Ok(values) => Ok(ColumnarValue::Array(values)),
-            Err(error) => exec_err!("function {}: {}", self.0.name, error.reason),
+            Err(error) => exec_err!("function {}: {}", self.0.name(), error.reason),
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) struct Table(pub Overloads);
 
 impl ScalarUDFImpl for Table {
     fn name(&self) -> &str {
-        &self.0.name
+        self.0.name()
     }
 
     fn signature(&self) -> &Signature {
@@ -32,14 +32,15 @@ impl ScalarUDFImpl for Table {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let types: Vec<DataType> = args.args.iter().map(ColumnarValue::data_type).collect();
-        let (index, signature) = self.0.chosen(&types)?;
+        let (place, signature) = self.0.chosen(&types)?;
         let rows = args.number_rows;
         let given = args.args.into_iter().map(|argument| argument.into_array(rows));
         let given = given.collect::<Result<Vec<ArrayRef>>>()?;
         let arrays = self.0.with_defaults(signature, given, rows)?;
-        let (of, values) = match self.0.module.expand(index, &arrays, rows) {
+        let current = self.0.slot.current();
+        let (of, values) = match current.module.expand(current.indices[place], &arrays, rows) {
             Ok(expanded) => expanded,
-            Err(error) => return exec_err!("function {}: {}", self.0.name, error.reason),
+            Err(error) => return exec_err!("function {}: {}", self.0.name(), error.reason),
         };
         let mut lengths = vec![0; rows];
         for row in of.values() {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::{PENDING_BYTES_MAX, PURGE_INTERVAL, QueryRun, REFRESH_INTERVAL, Running};
 use crate::rows::Rows;
+use crate::runtime::functions::Within;
 use crate::runtime::{Phase, PrintedRows, ResumedFrom, RunError, now};
 use crate::state::changelog::Change;
 use crate::tally::Account;
@@ -36,6 +37,7 @@ pub(super) struct UnderWay {
     checkpoint: Option<Offset>,
     standing: Standing,
     printed: Vec<Rows>,
+    _within: Option<Within>,
 }
 
 /// How a task stands.
@@ -101,6 +103,7 @@ impl QueryRun {
         let checkpoint = checkpoint.map_err(self.client_error("the end of its changelog"))?;
         let buffered = running.task.pending_bytes().saturating_mul(100) / PENDING_BYTES_MAX;
         let commit = running.task.commit(now()).map_err(|error| self.task_error(error))?;
+        let within = running.within.take();
         let Commit { outputs, changes, derived, offsets, printed } = commit;
         let spills = running.snapshots.wants_disk(&mut running.task);
         running.committed_at = Some(Instant::now());
@@ -133,6 +136,7 @@ impl QueryRun {
             checkpoint,
             standing,
             printed,
+            _within: within,
         });
         if spills { self.settle(running).await } else { Ok(()) }
     }

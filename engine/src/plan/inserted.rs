@@ -1,0 +1,55 @@
+//! `INSERT INTO t (b, a) SELECT …`: the query's columns under the names of the list, in the order
+//! in which the table declares them. What the list does not name is NULL.
+
+use datafusion_common::ScalarValue;
+use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+
+use crate::pipeline::Diagnostic;
+use crate::pipeline::draft::{DraftQuery, Named};
+
+/// As it is, if there is no list; `None` after a mistake.
+pub(crate) fn as_listed(
+    plan: LogicalPlan,
+    draft: &DraftQuery,
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<LogicalPlan> {
+    let Some(list) = &draft.columns else { return Some(plan) };
+    let before = mistakes.len();
+    check(list, draft, mistakes);
+    let given = plan.schema().columns();
+    if mistakes.len() == before && given.len() != list.len() {
+        let (gives, names) = (given.len(), list.len());
+        let message = format!("the query gives {gives} columns, and the list names {names}");
+        let place = list.first().map_or(&draft.name.span, |first| &first.span);
+        mistakes.push(Diagnostic::error(message, place.clone()));
+    }
+    if mistakes.len() > before {
+        return None;
+    }
+    let column = |name: &str| {
+        let given = list.iter().zip(&given).find(|(listed, _)| listed.text == name);
+        given.map_or(Expr::Literal(ScalarValue::Null, None), |(_, given)| given.clone().into())
+    };
+    let declared = draft.sink.columns.iter().map(|(name, _)| name.text.as_str());
+    let names: Vec<&str> = match draft.sink.columns.is_empty() {
+        true => list.iter().map(|listed| listed.text.as_str()).collect(),
+        false => declared.collect(),
+    };
+    let exprs: Vec<Expr> = names.into_iter().map(|name| column(name).alias(name)).collect();
+    LogicalPlanBuilder::from(plan).project(exprs).and_then(LogicalPlanBuilder::build).ok()
+}
+
+fn check(list: &[Named], draft: &DraftQuery, mistakes: &mut Vec<Diagnostic>) {
+    let declared = &draft.sink.columns;
+    for (at, Named { text: name, span }) in list.iter().enumerate() {
+        if list[..at].iter().any(|other| other.text == *name) {
+            let message = format!("column '{name}' is listed twice");
+            mistakes.push(Diagnostic::error(message, span.clone()).label("the second time"));
+        } else if !declared.is_empty() && declared.iter().all(|(other, _)| other.text != *name) {
+            let message = format!("'{}' has no column '{name}' to write", draft.name.text);
+            let mistake = Diagnostic::error(message, span.clone()).label("no such column");
+            let names = declared.iter().map(|(name, _)| name.text.as_str());
+            mistakes.push(mistake.did_you_mean(name, names));
+        }
+    }
+}
