@@ -297,11 +297,14 @@ fn time_per_row() {
     let numbers: ArrayRef = Arc::new((0..ROWS as i64).collect::<Int64Array>());
     let emails = (0..ROWS).map(|n| format!("somebody.{n}@example-{}.org", n % 97));
     let emails: ArrayRef = Arc::new(StringArray::from_iter_values(emails));
-    for language in ["assemblyscript", "c", "cpp", "go", "javascript", "python", "rust", "zig"] {
-        let folder = Path::new(COPY).join("examples/udfs").join(language);
-        let options = Options { name: language.to_owned(), limits: LARGE, ..<_>::default() };
-        let Ok(module) = Module::load(&HOST, &folder.join("udf.wasm"), options) else {
-            println!("{language}: not built");
+    let languages = ["assemblyscript", "c", "cpp", "go", "javascript", "python", "rust", "zig"];
+    let columns = languages.map(|language| format!("{language}/udf.wasm"));
+    let typed = ["javascript", "python"].map(|language| format!("{language}/typed.wasm"));
+    for file in columns.iter().chain(&typed) {
+        let path = Path::new(COPY).join("examples/udfs").join(file);
+        let options = Options { name: file.to_owned(), limits: LARGE, ..<_>::default() };
+        let Ok(module) = Module::load(&HOST, &path, options) else {
+            println!("{file}: not built");
             continue;
         };
         let time = |name: &str, given: &ArrayRef| {
@@ -316,7 +319,7 @@ fn time_per_row() {
         let (score, domain) = (time("score", &numbers), time("email_domain", &emails));
         let info = module.info();
         println!(
-            "{language}: score {score} ns, email_domain {domain} ns; {} bytes; imports {:?}",
+            "{file}: score {score} ns, email_domain {domain} ns; {} bytes; imports {:?}",
             info.size, info.imports
         );
     }

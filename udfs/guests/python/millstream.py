@@ -60,6 +60,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import ROUND_HALF_UP, Context, Decimal
+from itertools import accumulate, starmap
 from typing import Annotated, Any, NamedTuple, Optional, Union
 from typing import get_args, get_origin, get_type_hints
 
@@ -108,7 +109,7 @@ class Column:
         return [value if there else None for value, there in zip(values, bits(validity))]
 
     def write(self, values: list, nodes: list, buffers: list) -> None:
-        nulls = sum(value is None for value in values)
+        nulls = values.count(None)
         nodes.append(Node(len(values), nulls))
         buffers.append(of_bits(value is not None for value in values) if nulls else b"")
         self.write_values(values, nodes, buffers)
@@ -143,9 +144,11 @@ class Numbers(Column):
         return [self.value(number) for number in numbers] if self.value else numbers
 
     def write_values(self, values, nodes, buffers):
-        number = self.number or (lambda value: value)
-        numbers = (0 if value is None else number(value) for value in values)
-        buffers.append(array(self.code, numbers).tobytes())
+        if self.number:
+            values = [None if value is None else self.number(value) for value in values]
+        if None in values:
+            values = [0 if value is None else value for value in values]
+        buffers.append(array(self.code, values).tobytes())
 
 
 class Decimals(Column):
@@ -177,30 +180,38 @@ class Decimals(Column):
 
 
 class Texts(Column):
-    def __init__(self, name, is_text=True):
-        super().__init__(name)
-        self.is_text = is_text
+    """Where it is all ASCII, one call does for all items."""
 
     def read_values(self, length, nodes, buffers):
         ends, data = memoryview(next(buffers)).cast("I").tolist(), next(buffers)
-        items = (data[begin:end] for begin, end in zip(ends, ends[1:]))
-        return [item.decode() for item in items] if self.is_text else list(items)
+        if data.isascii():
+            text = data.decode()
+            return [text[begin:end] for begin, end in zip(ends, ends[1:])]
+        return [data[begin:end].decode() for begin, end in zip(ends, ends[1:])]
 
     def write_values(self, values, nodes, buffers):
-        if self.is_text:
-            items = [b"" if value is None else value.encode() for value in values]
-        else:
-            items = [b"" if value is None else value for value in values]
+        if None in values:
+            values = [value or "" for value in values]
+        text = "".join(values)
+        data = text.encode()
+        buffers.append(ends_of(values if text.isascii() else map(str.encode, values)))
+        buffers.append(data)
+
+
+class Bytes(Column):
+    def read_values(self, length, nodes, buffers):
+        ends, data = memoryview(next(buffers)).cast("I").tolist(), next(buffers)
+        return [data[begin:end] for begin, end in zip(ends, ends[1:])]
+
+    def write_values(self, values, nodes, buffers):
+        items = [value or b"" for value in values]
         buffers.append(ends_of(items))
         buffers.append(b"".join(items))
 
 
 def ends_of(items) -> bytes:
     """Where each item ends, from 0; the host reads them as signed."""
-    ends = array("i", [0])
-    for item in items:
-        ends.append(ends[-1] + len(item))
-    return ends.tobytes()
+    return array("i", accumulate(map(len, items), initial=0)).tobytes()
 
 
 class Arrays(Column):
@@ -265,7 +276,7 @@ COLUMNS = {
     int: Numbers("bigint", "q"),
     float: Numbers("double", "d"),
     str: Texts("varchar"),
-    bytes: Texts("bytea", is_text=False),
+    bytes: Bytes("bytea"),
     date: Numbers("date", "i", date_of, days_of),
     time: Numbers("time", "q", time_of, micros_of_time),
     datetime: column_of_datetimes("timestamp", EPOCH),
@@ -364,7 +375,11 @@ class Scalar(Function):
         self.of = of
 
     def call(self, operation, batch, nodes, buffers):
-        each = (None if row is None else self.of(*row) for row in self.rows(batch, nodes, buffers))
+        rows = self.rows(batch, nodes, buffers)
+        if any(self.optional):
+            each = (None if row is None else self.of(*row) for row in rows)
+        else:
+            each = starmap(self.of, rows)
         return written((self.returns, by_row(each)))
 
 
