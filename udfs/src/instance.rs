@@ -66,7 +66,7 @@ pub(crate) fn store(host: &Host, options: &Options) -> Result<Store<State>, Stri
     let mut store = Store::new(host.engine(), state);
     store.limiter(|state| &mut state.meter);
     store.epoch_deadline_trap();
-    store.set_hostcall_fuel(options.limits.memory_bytes);
+    store.set_hostcall_fuel(options.limits.values_bytes());
     Ok(store)
 }
 

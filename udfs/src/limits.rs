@@ -48,25 +48,50 @@ pub struct Directory {
 /// Tables of functions: entries of all tables together.
 const TABLE_ENTRIES_MAX: usize = 1 << 20;
 
+/// The most pages of the memory of loops over rows that the host adds to a component. It is how
+/// that memory is known: whoever declares the same has as much again, and no more.
+pub(crate) const LOOP_PAGES_MAX: usize = 65_521;
+/// Bytes of it, if not as much as the guest may have: columns on their way in and out.
+const LOOP_MEMORY: usize = 64 << 20;
+const PAGE: usize = 64 << 10;
+
+impl Limits {
+    /// Bytes that a call may bring to the host, and that the values of a batch may take on their
+    /// way.
+    pub(crate) fn values_bytes(&self) -> usize {
+        self.memory_bytes.max(LOOP_MEMORY)
+    }
+}
+
 /// Counts what an instance takes.
 #[derive(Debug)]
 pub(crate) struct Meter {
     memory_max: usize,
     memory: usize,
+    loop_memory_max: usize,
+    loop_memory: usize,
     table_entries: usize,
 }
 
 impl Meter {
     pub fn new(limits: &Limits) -> Meter {
-        Meter { memory_max: limits.memory_bytes, memory: 0, table_entries: 0 }
+        Meter {
+            memory_max: limits.memory_bytes,
+            memory: 0,
+            loop_memory_max: limits.values_bytes(),
+            loop_memory: 0,
+            table_entries: 0,
+        }
     }
 }
 
 /// Why a guest was stopped while it asked for memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it wants more than {max} bytes of memory (its `memory` limit)")]
-pub(crate) struct OutOfMemory {
-    max: usize,
+pub(crate) enum OutOfMemory {
+    #[error("it wants more than {max} bytes of memory (its `memory` limit)")]
+    Guest { max: usize },
+    #[error("the values of a batch take more than {max} bytes")]
+    Loop { max: usize },
 }
 
 impl ResourceLimiter for Meter {
@@ -74,14 +99,24 @@ impl ResourceLimiter for Meter {
         &mut self,
         current: usize,
         desired: usize,
-        _: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let memory = self.memory.saturating_add(desired.saturating_sub(current));
-        if memory > self.memory_max {
-            return Err(wasmtime::Error::from(OutOfMemory { max: self.memory_max }));
+        let more = desired.saturating_sub(current);
+        let (memory, max, error) = match maximum == Some(LOOP_PAGES_MAX * PAGE) {
+            true => {
+                let max = self.loop_memory_max;
+                (&mut self.loop_memory, max, OutOfMemory::Loop { max })
+            }
+            false => {
+                let max = self.memory_max;
+                (&mut self.memory, max, OutOfMemory::Guest { max })
+            }
+        };
+        *memory = memory.saturating_add(more);
+        match *memory > max {
+            true => Err(wasmtime::Error::from(error)),
+            false => Ok(true),
         }
-        self.memory = memory;
-        Ok(true)
     }
 
     fn table_growing(

@@ -484,3 +484,26 @@ fn memory_of_a_call_keeps_out_of_that_of_the_function() {
         assert_eq!(overwritten.as_primitive::<Int64Type>(), &Int64Array::from(vec![0; 300]));
     }
 }
+
+/// What is on its way to a function and back is none of its memory.
+#[test]
+fn a_typed_function_needs_no_more_memory_than_it_has() {
+    let text = r#"(module
+        (memory (export "memory") 1)
+        (global $next (mut i32) (i32.const 64))
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+            (global.set $next (i32.add (global.get $next) (local.get 3)))
+            (i32.sub (global.get $next) (local.get 3)))
+        (func (export "same") (param i32 i32) (result i32)
+            (i32.store (i32.const 0) (local.get 0))
+            (i32.store (i32.const 4) (local.get 1))
+            (i32.const 0))
+        (func (export "cabi_post_same") (param i32) (global.set $next (i32.const 64))))"#;
+    let wit = "package a:b; world w { export same: func(s: string) -> string; }".to_owned();
+    let limits = Limits { memory_bytes: 64 << 10, ..Limits::default() };
+    let options = Options { limits, wit: Some(wit), ..options() };
+    let module = Module::new(&HOST, text.as_bytes(), options).unwrap();
+    let texts = (0..8192).map(|n| Some(n.to_string().repeat(100)));
+    let texts: ArrayRef = Arc::new(texts.collect::<StringArray>());
+    assert_eq!(&call(&module, "same", std::slice::from_ref(&texts)).unwrap(), &texts);
+}

@@ -15,6 +15,7 @@
 use std::fmt::Write;
 
 use super::exports::{Fails, Function, Lift};
+use crate::limits::LOOP_PAGES_MAX;
 use crate::values::Shape;
 
 /// The most flat parameters of a core function: others are passed in memory.
@@ -78,7 +79,7 @@ pub(crate) fn module(functions: &[(&Function, &Lift)]) -> String {
 /// was stopped is never one of them.
 fn runtime(alloc: u32) -> String {
     format!(
-        r#"(memory $m (export "memory") 1)
+        r#"(memory $m (export "memory") 1 {LOOP_PAGES_MAX})
         (global $next (mut i32) (i32.const 16))
         (func (param $size i32) (result i32) (local $at i32) (local $missing i32)
             (local.set $at (global.get $next))
