@@ -3,6 +3,8 @@
 mod fixture;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 
 use expect_test::expect;
@@ -249,6 +251,7 @@ fn functions_are_called_on_topics() {
     let wrong = ["udf", "call", "text.wasm", "email_domain", "id", "--topic", "people"];
     let told = said(dir.path(), &[&wrong[..], &at[..]].concat());
     expect![[r#"
+        it says
           × email_domain(bigint) does not fit email_domain(text varchar) → varchar
            ╭─[query:2:20]
          1 │ CREATE FUNCTION email_domain LANGUAGE wasm AS 'text.wasm' WITH ('memory' = '256000000B', 'time' = '1000ms');
@@ -257,7 +260,7 @@ fn functions_are_called_on_topics() {
            ·                            ╰── here
            ╰────
 
-    "#]].assert_eq(&told);
+    "#]].assert_eq(&format!("it says\n{told}"));
 }
 
 #[test]
@@ -336,4 +339,173 @@ sink = { topic = 'out', print = true }
     append(4);
     running.wait_stdout("{\"n\":4,\"m\":16}");
     running.interrupt();
+}
+
+/// A server that answers with what it was asked, until the test ends.
+fn echo_server() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || answer(stream.unwrap()));
+        }
+    });
+    address
+}
+
+/// All requests of a connection.
+fn answer(stream: TcpStream) {
+    let mut writer = stream.try_clone().unwrap();
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut head = Vec::new();
+        loop {
+            let mut line = String::new();
+            match reader.read_line(&mut line) {
+                Ok(0) | Err(_) => return,
+                Ok(_) if line.trim().is_empty() => break,
+                Ok(_) => head.push(line.trim().to_ascii_lowercase()),
+            }
+        }
+        let header = |name: &str| {
+            head.iter()
+                .find_map(|line| line.strip_prefix(name))
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        };
+        let mut body = vec![0; header("content-length:").parse().unwrap_or_default()];
+        reader.read_exact(&mut body).unwrap();
+        let asked = head[0].trim_end_matches(" http/1.1").to_owned();
+        let (status, more, text) = match asked.rsplit(' ').next().unwrap() {
+            "/moved" => ("302 Found", "location: /there\r\n", String::new()),
+            "/long" => ("200 OK", "", "x".repeat(5 << 20)),
+            "/never" => loop {
+                std::thread::park();
+            },
+            _ => {
+                let body = String::from_utf8(body).unwrap();
+                ("200 OK", "", format!("{asked} {body}{}", header("x-from:")))
+            }
+        };
+        let length = text.len();
+        let answered =
+            write!(writer, "HTTP/1.1 {status}\r\n{more}content-length: {length}\r\n\r\n{text}");
+        if answered.is_err() {
+            return;
+        }
+    }
+}
+
+#[test]
+fn functions_ask_the_servers_that_are_granted() {
+    let dir = place();
+    let dir = dir.path();
+    fs::copy(Path::new(ROOT).join("udfs/tests/modules/http.wasm"), dir.join("http.wasm")).unwrap();
+    let server = format!("http://{}", echo_server());
+    let granted = ["--grant-http", &server, "--time", "2s"];
+    let call = |words: &[&str]| {
+        let words = [&["udf", "call", "http.wasm"], words, &granted].concat();
+        both(&finish(&mut millstream(dir, &words))).replace(&server, "SERVER")
+    };
+    let all: Vec<String> = (0..40).map(|at| format!("\"{server}/{at}\"")).collect();
+    let told = [
+        call(&["asked", &format!("{server}/a?b=c")]),
+        call(&["all_asked", &format!("[{}]", all.join(", "))]),
+        call(&["asked", &format!("{server}/moved")]),
+        call(&["asked", &format!("{server}/long")]),
+        call(&["asked", &format!("{server}/never")]),
+        call(&["asked", "http://127.0.0.1:1/"]),
+        call(&["asked", "file:///etc/passwd"]),
+    ];
+    expect![[r#"
+        exit status: 0
+        --- stdout ---
+        200 get /a?b=c millstream
+
+        --- stderr ---
+        exit status: 0
+        --- stdout ---
+        [200 post /0 ask, 200 post /1 ask, 200 post /2 ask, 200 post /3 ask, 200 post /4 ask, 200 post /5 ask, 200 post /6 ask, 200 post /7 ask, 200 post /8 ask, 200 post /9 ask, 200 post /10 ask, 200 post /11 ask, 200 post /12 ask, 200 post /13 ask, 200 post /14 ask, 200 post /15 ask, 200 post /16 ask, 200 post /17 ask, 200 post /18 ask, 200 post /19 ask, 200 post /20 ask, 200 post /21 ask, 200 post /22 ask, 200 post /23 ask, 200 post /24 ask, 200 post /25 ask, 200 post /26 ask, 200 post /27 ask, 200 post /28 ask, 200 post /29 ask, 200 post /30 ask, 200 post /31 ask, 200 post /32 ask, 200 post /33 ask, 200 post /34 ask, 200 post /35 ask, 200 post /36 ask, 200 post /37 ask, 200 post /38 ask, 200 post /39 ask]
+
+        --- stderr ---
+        exit status: 1
+        --- stdout ---
+
+        --- stderr ---
+        error: asked: it redirects to SERVER/there, which is not followed
+        exit status: 1
+        --- stdout ---
+
+        --- stderr ---
+        error: asked: its answer is longer than 4194304 bytes
+        exit status: 1
+        --- stdout ---
+
+        --- stderr ---
+        error: asked: no answer within the time that is left (the `time` limit)
+        exit status: 1
+        --- stdout ---
+
+        --- stderr ---
+        error: asked: http://127.0.0.1:1 is not granted; it takes grants.http = "http://127.0.0.1:1"
+        exit status: 1
+        --- stdout ---
+
+        --- stderr ---
+        error: asked: 'file:///etc/passwd' is no address for HTTP
+    "#]].assert_eq(&told.concat());
+    let pipeline = |grants: &str| {
+        let text = format!(
+            "[udfs.asked]
+file = 'http.wasm'
+time = '10s'
+{grants}
+
+[sources.urls]
+topic = 'urls'
+format = 'raw'
+
+[[queries]]
+name = 'answers'
+sql = \"SELECT asked(value) AS answer FROM urls\"
+sink = {{ topic = 'answers' }}
+
+[[tests]]
+name = 'each row is a request'
+input.urls = [{{ value = '{server}/1' }}, {{ value = '{server}/2' }}]
+expect.answers = [{{ answer = '200 get /1 millstream' }}, {{ answer = '200 get /2 millstream' }}]
+"
+        );
+        fs::write(dir.join("p.toml"), text).unwrap();
+    };
+    pipeline(&format!("grants.http = ['{server}', 'api.example.com']"));
+    succeed(dir, &["test", "p.toml"]);
+    pipeline("");
+    let refused = said(dir, &["check", "--offline", "p.toml"]);
+    pipeline("grants.http = 'https://api.example.com/v1'");
+    let wrong = said(dir, &["check", "--offline", "p.toml"]);
+    expect![[r#"
+        it says
+          × http.wasm sends requests, and none are granted
+           ╭─[p.toml:2:8]
+         1 │ [udfs.asked]
+         2 │ file = 'http.wasm'
+           ·        ─────┬─────
+           ·             ╰── here
+         3 │ time = '10s'
+           ╰────
+          help: name the servers that it may ask: grants.http = "api.example.com"
+
+        and
+          × 'https://api.example.com/v1' is no host, such as api.example.com or http://localhost:8080
+           ╭─[p.toml:4:15]
+         3 │ time = '10s'
+         4 │ grants.http = 'https://api.example.com/v1'
+           ·               ──────────────┬─────────────
+           ·                             ╰── here
+         5 │ 
+           ╰────
+
+    "#]].assert_eq(&format!("it says\n{refused}and\n{wrong}"));
 }

@@ -37,10 +37,14 @@ mod watched_functions;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use clap::{Args, Parser, Subcommand};
+use engine::plan::user_functions;
 use tokio_util::sync::CancellationToken;
+
+use crate::function_requests::FunctionRequests;
 
 pub use failure::Failure;
 
@@ -138,6 +142,7 @@ fn key_value(text: &str) -> Result<(String, String), String> {
 pub fn main() -> ExitCode {
     connectors::transforms::register(&crate::sql_transform::PLUGIN);
     connectors::transforms::register(&crate::wasm_transform::PLUGIN);
+    user_functions::fetch_by(Arc::new(FunctionRequests::default()));
     let words: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let words = connect::words(words);

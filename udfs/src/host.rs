@@ -8,13 +8,15 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use ring::digest::{Context, SHA256};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Module};
+
+use crate::http::Fetch;
 
 /// One epoch.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
@@ -28,6 +30,7 @@ pub struct Host {
     /// Where compiled modules are kept.
     cache: Option<PathBuf>,
     calls: Arc<Calls>,
+    fetch: OnceLock<Arc<dyn Fetch>>,
 }
 
 /// Calls under way, and the thread that counts epochs for them.
@@ -68,7 +71,16 @@ impl Host {
             let ticker = spawn_ticker(engine.clone(), calls.clone());
             Calls { count: AtomicUsize::new(0), is_parked: AtomicBool::new(true), ticker }
         });
-        Ok(Arc::new(Host { engine, cache, calls }))
+        Ok(Arc::new(Host { engine, cache, calls, fetch: OnceLock::new() }))
+    }
+
+    /// Lets guests to whom that is granted send requests by this. Only the first one counts.
+    pub fn fetch_by(&self, fetch: Arc<dyn Fetch>) {
+        let _ = self.fetch.set(fetch);
+    }
+
+    pub(crate) fn fetch(&self) -> Option<Arc<dyn Fetch>> {
+        self.fetch.get().cloned()
     }
 
     pub(crate) fn engine(&self) -> &Engine {

@@ -17,6 +17,7 @@ use wasmtime_wasi::{
 
 use crate::guest_log::GuestLog;
 use crate::host::{Host, TICK};
+use crate::http::Reach;
 use crate::limits::{Grants, Limits, Meter, OutOfMemory};
 
 /// What an instance's imports work with.
@@ -24,6 +25,7 @@ pub(crate) struct State {
     pub meter: Meter,
     pub log: GuestLog,
     pub config: Arc<BTreeMap<String, String>>,
+    pub http: Reach,
     wasi: WasiCtx,
     table: ResourceTable,
     pub wasi_p1: WasiP1Ctx,
@@ -58,6 +60,7 @@ pub(crate) fn store(host: &Host, options: &Options) -> Result<Store<State>, Stri
     let state = State {
         meter: Meter::new(&options.limits),
         config: options.config.clone(),
+        http: Reach::new(&options.grants.http, host.fetch(), options.limits.memory_bytes),
         wasi: wasi(&options.grants, &log)?.build(),
         wasi_p1: wasi(&options.grants, &log)?.build_p1(),
         table: ResourceTable::new(),
@@ -121,6 +124,7 @@ impl HostMonotonicClock for StandingStill {
 
 /// Time that a call may take, from now.
 pub(crate) fn set_deadline(store: &mut Store<State>, time: Duration) {
+    store.data_mut().http.within(time);
     let ticks = time.as_millis().div_ceil(TICK.as_millis());
     // The epoch that has begun is not a whole one.
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX / 2).saturating_add(1));

@@ -25,6 +25,7 @@ mod error;
 mod go_wasi;
 mod guest_log;
 pub mod host;
+pub mod http;
 pub mod instance;
 pub mod limits;
 pub mod module;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+use crate::http::Origin;
+
 /// What one instance may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -36,6 +38,8 @@ pub struct Grants {
     pub directories: BTreeMap<String, Directory>,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
+    /// Servers to which it may send requests.
+    pub http: Vec<Origin>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,10 +22,12 @@ use crate::instance::{self, Options, State};
 use crate::program::{Fault, Invocation, Operation, Program, Running};
 use crate::signature::{Kind, Signature};
 use crate::typed_abi::exports::Exports;
-use crate::{CallError, LoadError, columns_abi, core_abi, go_wasi, plain_names, typed_abi};
+use crate::{CallError, LoadError, columns_abi, core_abi, go_wasi, http, plain_names, typed_abi};
 
 /// Our WIT, for those who write functions.
 pub const WIT: &str = include_str!("../wit/udf.wit");
+/// Its world for modules that use all there is.
+const WORLD: &str = "udf-http";
 /// What a component exports that takes columns.
 pub(crate) const FUNCTIONS_INTERFACE: &str = "millstream:udf/functions@0.1.0";
 /// The same, of any version.
@@ -69,7 +71,7 @@ pub struct Module {
     functions: Vec<Signature>,
     info: Info,
     /// Whether its imports may block: they do so outside of the caller's runtime.
-    imports_wasi: bool,
+    may_block: bool,
     /// Instances that nobody calls.
     idle: Mutex<Vec<Running>>,
 }
@@ -126,7 +128,9 @@ impl Module {
             options,
             program,
             functions: Vec::new(),
-            imports_wasi: imports.iter().any(|import| import.starts_with("wasi")),
+            may_block: imports
+                .iter()
+                .any(|import| import.starts_with("wasi") || *import == http::INTERFACE),
             info: Info { abi, size, content_hash, imports },
             idle: Mutex::default(),
         };
@@ -430,7 +434,7 @@ impl Module {
 
     /// Does work where imports may block: a thread of its own, if there are such imports.
     fn outside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        if !self.imports_wasi {
+        if !self.may_block {
             return work();
         }
         std::thread::scope(|scope| match scope.spawn(work).join() {
@@ -505,7 +509,9 @@ fn linked(
     let imports = component_type.imports(host.engine()).map(|(name, _)| name.to_owned());
     let imports: Vec<String> = imports.collect();
     let mut linker = Linker::<State>::new(host.engine());
-    let linked = instance::add_wasi(&mut linker).and_then(|()| instance::add_host(&mut linker));
+    let linked = instance::add_wasi(&mut linker)
+        .and_then(|()| instance::add_host(&mut linker))
+        .and_then(|()| http::add(&mut linker));
     linked.map_err(|error| LoadError::Start(format!("{error:#}")))?;
     let pre = linker.instantiate_pre(component).map_err(|error| {
         // The error names one import that nobody has, if that is what is wrong.
@@ -574,7 +580,10 @@ fn component_of(mut wasm: Vec<u8>, wit: Option<&str>) -> Result<Vec<u8>, LoadErr
     if let Some(wit) = wit {
         let mut resolve = Resolve::default();
         let types = resolve.push_str("udf.wit", wit).and_then(|package| {
-            let world = resolve.select_world(&[package], None)?;
+            // Ours has more than one.
+            let world = resolve.select_world(&[package], None).or_else(|error| {
+                resolve.select_world(&[package], Some(WORLD)).map_err(|_| error)
+            })?;
             let utf8 = StringEncoding::UTF8;
             wasm = plain_names::to_canonical(&wasm, &resolve, world)?;
             wit_component::embed_component_metadata(&mut wasm, &resolve, world, utf8)

@@ -37,7 +37,7 @@ pub(crate) struct DraftFunction {
     pub is_broken: bool,
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "file",
     "function",
     "arguments",
@@ -50,6 +50,7 @@ const KEYS: [&str; 12] = [
     "grants.random",
     "grants.environment.NAME",
     "grants.directories.NAME",
+    "grants.http",
 ];
 
 /// The most memory that a module may be given, in bytes: what 32 bits can address.
@@ -113,6 +114,15 @@ impl Reader<'_> {
             self.grants.clock = self.truth(value).unwrap_or_default();
         } else if name == "grants.random" {
             self.grants.random = self.truth(value).unwrap_or_default();
+        } else if name == "grants.http" {
+            for text in value.text.split(',') {
+                match text.parse() {
+                    Ok(origin) => self.grants.http.push(origin),
+                    Err(wrong) => {
+                        self.mistakes.push(Diagnostic::error(wrong, value.span.clone()));
+                    }
+                }
+            }
         } else if let Some(name) = name.strip_prefix("grants.environment.") {
             self.grants.environment.insert(name.to_owned(), value.text.clone());
         } else if let Some(name) = name.strip_prefix("grants.directories.") {

@@ -38,7 +38,7 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
         catalog.add_source(source);
     }
     load_functions(&draft.functions, &mut catalog, mistakes);
-    let mut broken = draft.broken;
+    let (mut broken, mut failed) = (draft.broken, false);
     let of = Meaning::Stream;
     let mut conditions = Vec::new();
     for view in &draft.views {
@@ -49,7 +49,10 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
                 conditions.extend(predicates(&view.query, &place));
                 catalog.add_view(&view.name.text, plan);
             }
-            None => broken.push(view.name.text.clone()),
+            None => {
+                failed = true;
+                broken.push(view.name.text.clone());
+            }
         }
     }
     check_unique(&draft.queries, mistakes);
@@ -58,15 +61,17 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
         let place = Place { file: &draft.file, query: query.name.span.clone() };
         let planning = Planning { place: &place, catalog: &catalog, broken: &broken, of };
         let planned = planning.plan(&query.query, mistakes, &mut warnings);
-        if planned.is_some() {
-            conditions.extend(predicates(&query.query, &place));
+        match planned {
+            Some(_) => conditions.extend(predicates(&query.query, &place)),
+            // Even where what it fails for was told before.
+            None => failed = true,
         }
         if let Some(plan) = planned.filter(|_| !query.incomplete) {
             let (sources, ttl) = (&draft.sources, draft.settings.state_ttl);
             queries.extend(finish(query, plan, &place, &catalog, sources, ttl, mistakes));
         }
     }
-    if mistakes.len() > before {
+    if failed || mistakes.len() > before {
         return None;
     }
     let queries = in_order(queries, mistakes)?;

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::json::ReaderBuilder;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
+use udfs::http::Origin;
 use udfs::{Kind, Module, Signature};
 
 use super::{ModuleArgs, functions};
@@ -69,10 +70,15 @@ const ROWS_SHOWN: u64 = 10;
 
 /// The arguments, and what the function makes of them.
 fn sql(args: &CallArgs, topic: &str, kind: Kind) -> String {
-    let ModuleArgs { file, wit, memory, time } = &args.module;
+    let ModuleArgs { file, wit, memory, time, grant_http } = &args.module;
     let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let path = |path: &Path| text(&path.display().to_string());
     let wit = wit.as_ref().map(|wit| format!(", 'wit' = {}", path(wit))).unwrap_or_default();
+    let http: Vec<String> = grant_http.iter().map(Origin::to_string).collect();
+    let http = match http.is_empty() {
+        true => String::new(),
+        false => format!(", 'grants.http' = '{}'", http.join(", ")),
+    };
     let name = args.name.to_ascii_lowercase().replace('-', "_");
     let (file, time) = (path(file), time.as_millis());
     let topic = format!("\"{}\"", topic.replace('"', "\"\""));
@@ -98,7 +104,7 @@ fn sql(args: &CallArgs, topic: &str, kind: Kind) -> String {
     let rows = format!("SELECT {} FROM {from}", shown.join(", "));
     format!(
         "CREATE FUNCTION {name} LANGUAGE wasm AS {file} WITH ('memory' = '{memory}B', \
-         'time' = '{time}ms'{wit});\n{rows};"
+         'time' = '{time}ms'{wit}{http});\n{rows};"
     )
 }
 

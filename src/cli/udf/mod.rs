@@ -15,7 +15,8 @@ use clap::{Args, Subcommand};
 use engine::pipeline::duration::parse_duration;
 use engine::pipeline::size::parse_size;
 use engine::plan::user_functions;
-use udfs::{Limits, LoadError, Module, Options, Signature};
+use udfs::http::Origin;
+use udfs::{Grants, Limits, LoadError, Module, Options, Signature};
 
 use super::query::query;
 use super::{Failure, in_runtime};
@@ -56,6 +57,9 @@ pub struct ModuleArgs {
     /// Time that a call may take
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = time)]
     time: Duration,
+    /// Servers that it may ask, such as api.example.com
+    #[arg(long, value_name = "HOST", value_delimiter = ',')]
+    grant_http: Vec<Origin>,
 }
 
 fn memory(text: &str) -> Result<usize, String> {
@@ -77,7 +81,8 @@ impl ModuleArgs {
         super::run::keep_compiled_functions();
         let limits = Limits { memory_bytes: self.memory, time: self.time };
         let name = self.file.display().to_string();
-        let options = Options { name, limits, wit, ..Options::default() };
+        let grants = Grants { http: self.grant_http.clone(), ..Grants::default() };
+        let options = Options { name, limits, grants, wit, ..Options::default() };
         let loaded =
             user_functions::host().and_then(|host| Module::load(&host, &self.file, options));
         loaded.map(Arc::new).map_err(|error| match error {

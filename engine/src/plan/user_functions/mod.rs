@@ -19,6 +19,7 @@ use datafusion_common::{Result, ScalarValue, plan_err};
 use datafusion_expr::{AggregateUDF, ScalarUDF, Signature, Volatility};
 use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::Token;
+use udfs::http::Fetch;
 use udfs::{Host, Kind, LoadError, Module};
 
 use super::context::is_function;
@@ -32,13 +33,27 @@ use slot::Slot;
 /// Where compiled modules are kept; nowhere until it is said.
 static CACHE: OnceLock<PathBuf> = OnceLock::new();
 
-static HOST: LazyLock<Result<Arc<Host>, String>> =
-    LazyLock::new(|| Host::new(CACHE.get().cloned()));
+/// What sends requests of functions; nobody until it is said.
+static FETCH: OnceLock<Arc<dyn Fetch>> = OnceLock::new();
+
+static HOST: LazyLock<Result<Arc<Host>, String>> = LazyLock::new(|| {
+    let host = Host::new(CACHE.get().cloned())?;
+    if let Some(fetch) = FETCH.get() {
+        host.fetch_by(fetch.clone());
+    }
+    Ok(host)
+});
 
 /// Keeps compiled modules in a directory, so that a large one is compiled once. Has no effect after
 /// the first function was loaded.
 pub fn keep_compiled_in(directory: PathBuf) {
     let _ = CACHE.set(directory);
+}
+
+/// Lets functions to which that is granted send requests. Has no effect after the first function
+/// was loaded.
+pub fn fetch_by(fetch: Arc<dyn Fetch>) {
+    let _ = FETCH.set(fetch);
 }
 
 /// The engine of all modules in this process.
@@ -119,7 +134,16 @@ fn open(draft: &DraftFunction) -> Result<Module, Diagnostic> {
         })?;
         options.wit = Some(wit);
     }
+    let sends = !options.grants.http.is_empty();
     let module = host().and_then(|host| Module::load(&host, &draft.path, options));
+    if let Ok(module) = &module
+        && !sends
+        && module.info().imports.iter().any(|import| import == udfs::http::INTERFACE)
+    {
+        let message = format!("{} sends requests, and none are granted", draft.file.text);
+        let help = "name the servers that it may ask: grants.http = \"api.example.com\"";
+        return Err(Diagnostic::error(message, draft.file.span.clone()).help(help));
+    }
     module.map_err(|error| {
         let message = match error {
             LoadError::Read { .. } => error.to_string(),

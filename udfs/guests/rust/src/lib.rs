@@ -47,6 +47,10 @@
 //! row, unless that is an `Option`: a scalar's value is NULL then, a table has no rows for it, and
 //! an aggregate leaves it out.
 //!
+//! # Servers
+//!
+//! [`fetch`] sends requests to those that the pipeline file grants.
+//!
 //! # Failures
 //!
 //! `Err` fails its row. A panic does too: its message goes to the pipeline's log, and the host
@@ -55,6 +59,7 @@
 pub mod abi;
 mod aggregate;
 mod host;
+mod http;
 mod input;
 mod macros;
 mod output;
@@ -62,6 +67,7 @@ mod types;
 
 pub use aggregate::{Aggregate, Retract, State};
 pub use host::{Level, config, log};
+pub use http::{Request, Response, fetch};
 pub use input::{Input, Inputs, Present};
 pub use output::{Column, Output, Outputs};
 pub use types::{Bytea, Date, Decimal, Json, Sql, Time, Timestamp, TimestampTz};

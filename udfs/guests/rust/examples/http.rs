@@ -1,0 +1,25 @@
+//! Functions that ask servers.
+
+use millstream_udf::{Request, Response, fetch};
+
+fn text(answer: Result<Response, String>) -> String {
+    match answer {
+        Ok(answer) => format!("{} {}", answer.status, String::from_utf8_lossy(&answer.body)),
+        Err(reason) => format!("error: {reason}"),
+    }
+}
+
+fn asked(url: &str) -> Result<String, String> {
+    let request = Request::get(url).header("x-from", "millstream");
+    fetch(&[request]).remove(0).map(|answer| text(Ok(answer)))
+}
+
+fn all_asked(urls: Vec<String>) -> Vec<String> {
+    let requests: Vec<Request> = urls.into_iter().map(|url| Request::post(url, "ask")).collect();
+    fetch(&requests).into_iter().map(text).collect()
+}
+
+millstream_udf::functions! {
+    volatile asked(url: &str) -> Result<String, String>;
+    volatile all_asked(urls: Vec<String>) -> Vec<String>;
+}
