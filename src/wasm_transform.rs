@@ -104,7 +104,7 @@ fn make(side: Side, settings: &config::Settings) -> Result<Box<dyn Transform>, M
     let file = settings.text(FILE);
     let options = Options {
         name: file.to_owned(),
-        limits: Limits { memory_bytes: memory, time },
+        limits: Limits { memory_bytes: memory, time, ..Limits::default() },
         config: Arc::new(values.collect::<BTreeMap<_, _>>()),
         wit,
         ..Options::default()

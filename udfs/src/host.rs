@@ -5,10 +5,11 @@
 //! - Compiled modules are kept in a directory of our own by the content they were compiled from
 //!   and by the engine's version and settings, so that a large module is compiled once.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,10 @@ use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Module};
 
 use crate::http::Fetch;
+use crate::limits::Limits;
 
 /// One epoch.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
-/// Stack of a guest, in bytes; it is on the stack of the thread that calls.
-const STACK_BYTES: usize = 512 << 10;
 /// What the file of a compiled module begins with.
 const MAGIC: &[u8; 8] = b"msudf\0\0\x01";
 
@@ -31,6 +31,15 @@ pub struct Host {
     cache: Option<PathBuf>,
     calls: Arc<Calls>,
     fetch: OnceLock<Arc<dyn Fetch>>,
+    settings: Settings,
+    /// The same with other stacks, which are an engine's, by their bytes.
+    others: Mutex<BTreeMap<usize, Arc<Host>>>,
+}
+
+#[derive(Clone, Copy)]
+struct Settings {
+    has_time_limits: bool,
+    stack_bytes: usize,
 }
 
 /// Calls under way, and the thread that counts epochs for them.
@@ -48,7 +57,8 @@ impl Host {
     ///
     /// Where the processor or the system lack something that compiled code needs.
     pub fn new(cache: Option<PathBuf>) -> Result<Arc<Host>, String> {
-        Host::with_time_limits(cache, true)
+        let settings = Settings { has_time_limits: true, stack_bytes: Limits::STACK_BYTES };
+        Host::with(cache, settings)
     }
 
     /// An engine of which nothing ends a call that takes too long, to measure what that costs.
@@ -58,12 +68,14 @@ impl Host {
     /// As [`Host::new`].
     #[doc(hidden)]
     pub fn without_time_limits() -> Result<Arc<Host>, String> {
-        Host::with_time_limits(None, false)
+        let settings = Settings { has_time_limits: false, stack_bytes: Limits::STACK_BYTES };
+        Host::with(None, settings)
     }
 
-    fn with_time_limits(cache: Option<PathBuf>, limited: bool) -> Result<Arc<Host>, String> {
+    fn with(cache: Option<PathBuf>, settings: Settings) -> Result<Arc<Host>, String> {
         let mut config = Config::new();
-        config.epoch_interruption(limited).max_wasm_stack(STACK_BYTES);
+        let Settings { has_time_limits, stack_bytes } = settings;
+        config.epoch_interruption(has_time_limits).max_wasm_stack(stack_bytes);
         // Calls of components are three times as fast without it, and no guest awaits anything.
         config.concurrency_support(false);
         let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;
@@ -71,7 +83,25 @@ impl Host {
             let ticker = spawn_ticker(engine.clone(), calls.clone());
             Calls { count: AtomicUsize::new(0), is_parked: AtomicBool::new(true), ticker }
         });
-        Ok(Arc::new(Host { engine, cache, calls, fetch: OnceLock::new() }))
+        let (fetch, others) = (OnceLock::new(), Mutex::default());
+        Ok(Arc::new(Host { engine, cache, calls, fetch, settings, others }))
+    }
+
+    /// The same for guests whose calls may take so much of the stack.
+    pub(crate) fn with_stack(self: &Arc<Host>, stack_bytes: usize) -> Result<Arc<Host>, String> {
+        if stack_bytes == self.settings.stack_bytes {
+            return Ok(self.clone());
+        }
+        let mut others = self.others.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(host) = others.get(&stack_bytes) {
+            return Ok(host.clone());
+        }
+        let host = Host::with(self.cache.clone(), Settings { stack_bytes, ..self.settings })?;
+        if let Some(fetch) = self.fetch() {
+            host.fetch_by(fetch);
+        }
+        others.insert(stack_bytes, host.clone());
+        Ok(host)
     }
 
     /// Lets guests to whom that is granted send requests by this. Only the first one counts.

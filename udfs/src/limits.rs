@@ -19,11 +19,23 @@ pub struct Limits {
     pub memory_bytes: usize,
     /// For one call, which is a batch of rows.
     pub time: Duration,
+    /// What nested calls within it may take, in bytes.
+    pub stack_bytes: usize,
+}
+
+impl Limits {
+    /// Fits beside what is below it on the stack of any thread; who has more is called by threads
+    /// of their own.
+    pub const STACK_BYTES: usize = 512 << 10;
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { memory_bytes: 256 << 20, time: Duration::from_secs(1) }
+        Limits {
+            memory_bytes: 256 << 20,
+            time: Duration::from_secs(1),
+            stack_bytes: Limits::STACK_BYTES,
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use wit_parser::Resolve;
 use crate::columns::rows_without_null;
 use crate::host::{Host, content_hash};
 use crate::instance::{self, Options, State};
+use crate::limits::Limits;
 use crate::program::{Fault, Invocation, Operation, Program, Running};
 use crate::signature::{Kind, Signature};
 use crate::typed_abi::exports::Exports;
@@ -38,6 +39,8 @@ pub(crate) const HOST_INTERFACE: &str = "millstream:udf/host@0.1.0";
 const FILE_MAX: u64 = 128 << 20;
 /// The most bytes of a guest's reason for a failure that are kept.
 const REASON_MAX: usize = 1024;
+/// What a thread has of stack beside that of the guest, in bytes.
+const THREAD_STACK_BYTES: usize = 2 << 20;
 /// How the bytes of WebAssembly begin, and the bytes after that of a module and of a component.
 const MAGIC: &[u8] = b"\0asm";
 const CORE: &[u8] = &[1, 0, 0, 0];
@@ -70,8 +73,9 @@ pub struct Module {
     program: Program,
     functions: Vec<Signature>,
     info: Info,
-    /// Whether its imports may block: they do so outside of the caller's runtime.
-    may_block: bool,
+    /// Calls are made by threads of their own: imports may block, which they must not do in the
+    /// caller's runtime, or nested calls may take more than the caller's stack.
+    is_apart: bool,
     /// Instances that nobody calls.
     idle: Mutex<Vec<Running>>,
 }
@@ -117,7 +121,10 @@ impl Module {
     pub fn new(host: &Arc<Host>, bytes: &[u8], options: Options) -> Result<Module, LoadError> {
         let (size, content_hash) = (bytes.len() as u64, content_hash(bytes));
         let wasm = binary(bytes)?;
+        let stack_bytes = options.limits.stack_bytes;
+        let host = &host.with_stack(stack_bytes).map_err(LoadError::Host)?;
         let (program, imports) = program(host, wasm, options.wit.as_deref())?;
+        let may_block = |import: &String| import.starts_with("wasi") || *import == http::INTERFACE;
         let abi = match program {
             Program::Columns(_) => Abi::Columns,
             Program::Typed(_) => Abi::Typed,
@@ -128,9 +135,7 @@ impl Module {
             options,
             program,
             functions: Vec::new(),
-            may_block: imports
-                .iter()
-                .any(|import| import.starts_with("wasi") || *import == http::INTERFACE),
+            is_apart: stack_bytes > Limits::STACK_BYTES || imports.iter().any(may_block),
             info: Info { abi, size, content_hash, imports },
             idle: Mutex::default(),
         };
@@ -140,7 +145,7 @@ impl Module {
 
     /// Starts the first instance: what cannot start is no module.
     fn describe(&self) -> Result<Vec<Signature>, LoadError> {
-        self.outside(|| {
+        self.apart(LoadError::Start, || {
             let _call = self.host.call();
             let mut running = self.program.start(&self.host, &self.options)?;
             let functions = match (&self.program, &mut running) {
@@ -375,7 +380,8 @@ impl Module {
         results: &[&DataType],
     ) -> Result<Vec<ArrayRef>, CallError> {
         let invocation = Invocation { function, operation, arguments, rows, results };
-        self.outside(|| {
+        let no_thread = |reason| self.wrong(function, reason);
+        self.apart(no_thread, || {
             let _call = self.host.call();
             let idle = self.lock().pop();
             let mut running = match idle {
@@ -415,7 +421,7 @@ impl Module {
     /// If it cannot be started.
     #[doc(hidden)]
     pub fn start_one(&self) -> Result<(), LoadError> {
-        self.outside(|| self.program.start(&self.host, &self.options).map(drop))
+        self.apart(LoadError::Start, || self.program.start(&self.host, &self.options).map(drop))
     }
 
     /// An instance, for tests.
@@ -432,14 +438,23 @@ impl Module {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does work where imports may block: a thread of its own, if there are such imports.
-    fn outside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        if !self.may_block {
+    /// Does work by a thread of its own, if that is how calls are made.
+    fn apart<T: Send, E: Send>(
+        &self,
+        failed: impl FnOnce(String) -> E,
+        work: impl FnOnce() -> Result<T, E> + Send,
+    ) -> Result<T, E> {
+        if !self.is_apart {
             return work();
         }
-        std::thread::scope(|scope| match scope.spawn(work).join() {
-            Ok(done) => done,
-            Err(panic) => std::panic::resume_unwind(panic),
+        let stack = THREAD_STACK_BYTES + self.options.limits.stack_bytes;
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, work);
+            match thread.map(|thread| thread.join()) {
+                Ok(Ok(done)) => done,
+                Ok(Err(panic)) => std::panic::resume_unwind(panic),
+                Err(error) => Err(failed(format!("there is no thread for the call: {error}"))),
+            }
         })
     }
 }

@@ -28,7 +28,8 @@ static CORE: LazyLock<Module> =
     LazyLock::new(|| Module::new(&HOST, PLAIN.as_bytes(), options()).unwrap());
 
 fn options() -> Options {
-    let limits = Limits { memory_bytes: 64 << 20, time: Duration::from_millis(300) };
+    let limits =
+        Limits { memory_bytes: 64 << 20, time: Duration::from_secs(1), ..Limits::default() };
     Options { name: "m".to_owned(), limits, ..Options::default() }
 }
 
@@ -506,4 +507,28 @@ fn a_typed_function_needs_no_more_memory_than_it_has() {
     let texts = (0..8192).map(|n| Some(n.to_string().repeat(100)));
     let texts: ArrayRef = Arc::new(texts.collect::<StringArray>());
     assert_eq!(&call(&module, "same", std::slice::from_ref(&texts)).unwrap(), &texts);
+}
+
+/// Calls within calls have the stack that the file says, on whatever thread they are.
+#[test]
+fn stacks_are_as_deep_as_the_limit_says() {
+    let text = r#"(module (func $depth (export "depth") (param i64) (result i64)
+        (if (result i64) (i64.eqz (local.get 0))
+            (then (i64.const 0))
+            (else (i64.add (i64.const 1)
+                (call $depth (i64.sub (local.get 0) (i64.const 1))))))))"#;
+    let depth = |stack_bytes: usize, depth: i64| {
+        let limits = Limits { time: Duration::from_secs(20), stack_bytes, ..Limits::default() };
+        let options = Options { name: "depth".to_owned(), limits, ..Options::default() };
+        let module = Module::new(&HOST, text.as_bytes(), options).unwrap();
+        let of: ArrayRef = Arc::new(Int64Array::from(vec![depth]));
+        module.evaluate(0, &[of], 1).map(|found| found.as_primitive::<Int64Type>().value(0))
+    };
+    // A call takes 16 bytes of it at least, and fewer than 128.
+    for stack_bytes in [64 << 10, Limits::STACK_BYTES, 16 << 20] {
+        let fits = stack_bytes as i64 / 128;
+        assert_eq!(depth(stack_bytes, fits), Ok(fits));
+        let error = depth(stack_bytes, stack_bytes as i64 / 16 + 1).unwrap_err();
+        assert!(error.reason.contains("stack overflow"), "{error}");
+    }
 }

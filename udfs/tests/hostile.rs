@@ -22,7 +22,7 @@ fn load(name: &str, wit: Option<&str>) -> Module {
     };
     let options = Options {
         name: "m".to_owned(),
-        limits: Limits { memory_bytes: MEMORY, time: TIME },
+        limits: Limits { memory_bytes: MEMORY, time: TIME, ..Limits::default() },
         wit: wit.map(|name| std::fs::read_to_string(path(name)).unwrap()),
         config: Arc::new([("greeting".to_owned(), "x".repeat(100_000))].into()),
         ..Options::default()

@@ -40,9 +40,17 @@ struct Language {
     limits: Limits,
 }
 
-const SMALL: Limits = Limits { memory_bytes: 16 << 20, time: Duration::from_secs(5) };
+const SMALL: Limits = Limits {
+    memory_bytes: 16 << 20,
+    time: Duration::from_secs(5),
+    stack_bytes: Limits::STACK_BYTES,
+};
 /// With an interpreter within.
-const LARGE: Limits = Limits { memory_bytes: 256 << 20, time: Duration::from_secs(60) };
+const LARGE: Limits = Limits {
+    memory_bytes: 256 << 20,
+    time: Duration::from_secs(60),
+    stack_bytes: Limits::STACK_BYTES,
+};
 
 impl Language {
     fn folder(&self) -> PathBuf {

@@ -228,7 +228,8 @@ fn round(seed: u64, bases: &[Base]) -> bool {
             (wasm, wit)
         }
     };
-    let limits = Limits { memory_bytes: 4 << 20, time: Duration::from_millis(20) };
+    let limits =
+        Limits { memory_bytes: 4 << 20, time: Duration::from_millis(20), ..Limits::default() };
     let options = Options { name: "m".to_owned(), limits, wit, ..Options::default() };
     let Ok(module) = Module::new(&HOST, &bytes, options) else { return false };
     for (index, function) in module.functions().iter().enumerate() {
@@ -304,7 +305,8 @@ fn what_is_nearly_a_module_is_loaded_or_refused() {
 #[test]
 fn what_is_made_to_be_too_much_is_refused_or_stopped() {
     let of = |bytes: &[u8]| {
-        let limits = Limits { memory_bytes: 4 << 20, time: Duration::from_millis(50) };
+        let limits =
+            Limits { memory_bytes: 4 << 20, time: Duration::from_millis(50), ..Limits::default() };
         let options = Options { name: "m".to_owned(), limits, ..Options::default() };
         match Module::new(&HOST, bytes, options) {
             Ok(_) => "loaded".to_owned(),

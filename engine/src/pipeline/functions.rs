@@ -15,7 +15,7 @@ use udfs::{Directory, Grants, Limits, Options};
 use super::diagnostic::{Diagnostic, Span};
 use super::draft::Named;
 use super::duration::parse_duration;
-use super::size::parse_size;
+use super::size::{parse_size, parse_stack};
 
 /// A function as it is declared.
 #[derive(Clone, Debug)]
@@ -37,13 +37,14 @@ pub(crate) struct DraftFunction {
     pub is_broken: bool,
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "file",
     "function",
     "arguments",
     "wit",
     "memory",
     "time",
+    "stack",
     "deterministic",
     "config.NAME",
     "grants.clock",
@@ -79,6 +80,7 @@ pub(crate) fn read(
             "wit" => wit = Some((value.clone(), base.join(&value.text))),
             "memory" => limits.memory_bytes = reader.memory(&value).unwrap_or(limits.memory_bytes),
             "time" => limits.time = reader.time(&value).unwrap_or(limits.time),
+            "stack" => limits.stack_bytes = reader.stack(&value).unwrap_or(limits.stack_bytes),
             "deterministic" => deterministic = reader.truth(&value),
             _ => reader.read_dotted(&key, &value),
         }
@@ -150,6 +152,13 @@ impl Reader<'_> {
             Ok(bytes) if (64 << 10..=MEMORY_MAX).contains(&bytes) => Some(bytes),
             Ok(_) => self.wrong("'memory' must be from 64KB to 4GB".to_owned(), &value.span),
             Err(error) => self.wrong(format!("'memory': {error}"), &value.span),
+        }
+    }
+
+    fn stack(&mut self, value: &Named) -> Option<usize> {
+        match parse_stack(&value.text) {
+            Ok(bytes) => Some(bytes),
+            Err(error) => self.wrong(error, &value.span),
         }
     }
 

@@ -23,6 +23,15 @@ pub(super) fn parse_state_memory(text: &str) -> Result<usize, SizeError> {
     }
 }
 
+/// What nested calls of a module may take, in bytes: from 64 KiB to 64 MiB.
+pub fn parse_stack(text: &str) -> Result<usize, String> {
+    match parse_size(text) {
+        Ok(bytes) if (64 << 10..=64 << 20).contains(&bytes) => Ok(bytes),
+        Ok(_) => Err("'stack' must be from 64KiB to 64MiB".to_owned()),
+        Err(error) => Err(format!("'stack': {error}")),
+    }
+}
+
 /// Bytes.
 pub fn parse_size(text: &str) -> Result<usize, SizeError> {
     let text = text.trim();

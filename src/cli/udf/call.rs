@@ -70,7 +70,7 @@ const ROWS_SHOWN: u64 = 10;
 
 /// The arguments, and what the function makes of them.
 fn sql(args: &CallArgs, topic: &str, kind: Kind) -> String {
-    let ModuleArgs { file, wit, memory, time, grant_http } = &args.module;
+    let ModuleArgs { file, wit, memory, time, stack, grant_http } = &args.module;
     let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let path = |path: &Path| text(&path.display().to_string());
     let wit = wit.as_ref().map(|wit| format!(", 'wit' = {}", path(wit))).unwrap_or_default();
@@ -104,7 +104,7 @@ fn sql(args: &CallArgs, topic: &str, kind: Kind) -> String {
     let rows = format!("SELECT {} FROM {from}", shown.join(", "));
     format!(
         "CREATE FUNCTION {name} LANGUAGE wasm AS {file} WITH ('memory' = '{memory}B', \
-         'time' = '{time}ms'{wit}{http});\n{rows};"
+         'time' = '{time}ms', 'stack' = '{stack}B'{wit}{http});\n{rows};"
     )
 }
 

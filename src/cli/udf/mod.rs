@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use engine::pipeline::duration::parse_duration;
-use engine::pipeline::size::parse_size;
+use engine::pipeline::size::{parse_size, parse_stack};
 use engine::plan::user_functions;
 use udfs::http::Origin;
 use udfs::{Grants, Limits, LoadError, Module, Options, Signature};
@@ -57,6 +57,9 @@ pub struct ModuleArgs {
     /// Time that a call may take
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = time)]
     time: Duration,
+    /// Stack that its nested calls may take
+    #[arg(long, value_name = "SIZE", default_value = "512KiB", value_parser = parse_stack)]
+    stack: usize,
     /// Servers that it may ask, such as api.example.com
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     grant_http: Vec<Origin>,
@@ -79,7 +82,7 @@ impl ModuleArgs {
             None => None,
         };
         super::run::keep_compiled_functions();
-        let limits = Limits { memory_bytes: self.memory, time: self.time };
+        let limits = Limits { memory_bytes: self.memory, time: self.time, stack_bytes: self.stack };
         let name = self.file.display().to_string();
         let grants = Grants { http: self.grant_http.clone(), ..Grants::default() };
         let options = Options { name, limits, grants, wit, ..Options::default() };
