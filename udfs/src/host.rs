@@ -22,6 +22,8 @@ use crate::limits::Limits;
 
 /// One epoch.
 pub(crate) const TICK: Duration = Duration::from_millis(10);
+/// What engines have unless something else is said, in bytes.
+const ASYNC_STACK_BYTES: usize = 2 << 20;
 /// What the file of a compiled module begins with.
 const MAGIC: &[u8; 8] = b"msudf\0\0\x01";
 
@@ -76,6 +78,8 @@ impl Host {
         let mut config = Config::new();
         let Settings { has_time_limits, stack_bytes } = settings;
         config.epoch_interruption(has_time_limits).max_wasm_stack(stack_bytes);
+        // Nobody has one; but it may not be less.
+        config.async_stack_size(stack_bytes.max(ASYNC_STACK_BYTES));
         // Calls of components are three times as fast without it, and no guest awaits anything.
         config.concurrency_support(false);
         let engine = Engine::new(&config).map_err(|error| format!("{error:#}"))?;

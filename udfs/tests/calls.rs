@@ -293,7 +293,7 @@ fn guests_with_bad_manners_harm_nobody() {
     expect_test::expect![[r#"
         too_few: it gave 1 values, and 2 are needed
         no_text: what it gave is wrong: column 0 (varchar): Invalid argument error: Invalid UTF8 sequence at string index 0 (0..2): invalid utf-8 sequence of 1 bytes from index 0
-        endless: it takes longer than 300ms (its `time` limit)
+        endless: it takes longer than 1s (its `time` limit)
         hungry: it wants more than 67108864 bytes of memory (its `memory` limit)
         trap: it gave up (unreachable): these are my last words"#]].assert_eq(&told);
     // C has its own stack in its memory; other languages have the engine's alone.
