@@ -105,7 +105,8 @@ fn mistakes_with_functions_are_found_before_anything_runs() {
         of(
             &declared(
                 "score",
-                "WITH ('memory' = '1', 'time' = 'soon', 'deterministic' = 'maybe', 'memroy' = '1MB')",
+                "WITH ('memory' = '1', 'time' = 'soon', 'stack' = '1kB', 'deterministic' = 'maybe',
+                    'memroy' = '1MB')",
             ),
             "SELECT score(id) AS s FROM people",
         ),
@@ -122,6 +123,7 @@ fn mistakes_with_functions_are_found_before_anything_runs() {
         function 'f' has no language (write CREATE FUNCTION name LANGUAGE wasm AS 'file.wasm')
         'memory': a size is a number and a unit, such as '512MB' or '2GiB'
         'time': a duration is a number and a unit, such as '90s', '1 hour' or '500ms'
+        'stack' must be from 64KiB to 64MiB
         this is 'true' or 'false'
         functions have no setting 'memroy' (did you mean 'memory'?)"#]].assert_eq(&told.join("\n").replace(&module(), "text.wasm"));
 }
