@@ -53,6 +53,9 @@ fn a_file_is_looked_at_and_its_functions_are_tried() {
     assert_eq!(call(&["numbers.wat", "add", "40", "2"]), "42");
     assert_eq!(call(&["numbers.wat", "add", "-40", "NULL"]), "NULL");
     assert_eq!(call(&["text.wasm", "email_domain", "ada@straße.org"]), "straße.org");
+    let kinds = Path::new(ROOT).join("udfs/tests/modules/kinds.wasm").display().to_string();
+    assert_eq!(call(&[&kinds, "first_of", "NULL", "NULL"]), "?");
+    assert_eq!(call(&[&kinds, "round_to", "1.256"]), "1.26");
     let typed = ["--wit", "typed.wit", "typed.wasm"];
     assert_eq!(call(&[&typed[..], &["total", "[1, 2, 39]"]].concat()), "42");
     let point = "{\"x\": 5, \"label\": null}";

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::json::ReaderBuilder;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
+use engine::plan::user_functions::default_of;
 use udfs::http::Origin;
 use udfs::{Kind, Module, Signature};
 
@@ -113,10 +114,15 @@ fn on_values(
     module: &Module,
     found: &[(usize, &Signature)],
 ) -> Result<(), Failure> {
-    let fits = |of: &&(usize, &Signature)| of.1.arguments.len() == args.values.len();
-    let Some((index, signature)) = found.iter().find(fits) else {
+    let given = args.values.len();
+    let fits = |of: &&(usize, &Signature)| {
+        let left_out = of.1.arguments.get(given..);
+        left_out.is_some_and(|left_out| left_out.iter().all(|of| of.default.is_some()))
+    };
+    let fitting = found.iter().filter(fits).min_by_key(|(_, of)| of.arguments.len());
+    let Some((index, signature)) = fitting else {
         let known: Vec<String> = found.iter().map(|(_, of)| of.to_string()).collect();
-        let given = plural(args.values.len() as i64, "argument");
+        let given = plural(given as i64, "argument");
         let message = format!("{} does not take {given}", args.name);
         return Err(Failure::usage(message).with_help(format!("it is {}", known.join(" or "))));
     };
@@ -126,7 +132,13 @@ fn on_values(
             Failure::usage(format!("'{text}' is no {name} for '{}': {error}", argument.name))
         })
     });
-    let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+    let mut arguments = arguments.collect::<Result<Vec<_>, _>>()?;
+    for argument in &signature.arguments[given..] {
+        let default = default_of(argument).map_err(|error| {
+            Failure::usage(format!("the default of '{}' is wrong: {error}", argument.name))
+        })?;
+        arguments.push(default);
+    }
     let values = match signature.kind {
         Kind::Scalar => module.evaluate(*index, &arguments, 1),
         Kind::Table => module.expand(*index, &arguments, 1).map(|(_, values)| values),

@@ -245,6 +245,17 @@ fn name_arguments(
     Err(wrong(format!("{} arguments are named, and it is {}", arguments.len(), known.join(" or "))))
 }
 
+/// What an argument is that is left out, once.
+///
+/// # Errors
+///
+/// Where its default is none of its type, in words.
+pub fn default_of(argument: &udfs::Argument) -> Result<ArrayRef, String> {
+    let default = argument.default.as_deref().unwrap_or("NULL");
+    let value = default_value(default, &argument.data_type).and_then(|value| value.to_array());
+    value.map_err(|error| error.strip_backtrace())
+}
+
 fn default_value(text: &str, data_type: &DataType) -> Result<ScalarValue> {
     let text = text.trim();
     if text.eq_ignore_ascii_case("null") {
