@@ -216,6 +216,10 @@ fn a_chunk_waits_for_a_stream_that_is_silent() {
             let worker = Worker::start(client.clone(), vec![config], options(false));
             streams(&server).await;
             // The server's end of the stream stands still as if it had much else to do.
+            // It waits for work then: in the midst of it, it could hold what all others wait for.
+            let waits = "select from pg_stat_activity join pg_replication_slots on pid = active_pid
+                 where wait_event_type in ('Activity', 'Client')";
+            until("a stream at rest", async || !server.sql(waits).await.rows.is_empty()).await;
             let pid = server.sql("select active_pid from pg_replication_slots").await;
             let signal = |signal: &str| {
                 let pid = pid.single().unwrap();
