@@ -7,7 +7,6 @@ pub(crate) mod aggregate;
 pub(crate) mod calls;
 mod scalar;
 mod slot;
-mod table;
 
 use std::hash::{Hash, Hasher};
 use std::path::PathBuf;
@@ -82,11 +81,8 @@ pub(crate) enum Loaded {
 impl Loaded {
     fn overloads(&self) -> &Overloads {
         let found = match self {
-            Loaded::Scalar(function) => {
+            Loaded::Scalar(function) | Loaded::Table(function) => {
                 function.inner().downcast_ref::<scalar::Scalar>().map(|of| &of.0)
-            }
-            Loaded::Table(function) => {
-                function.inner().downcast_ref::<table::Table>().map(|of| &of.0)
             }
             Loaded::Aggregate(function) => {
                 function.inner().downcast_ref::<aggregate::Aggregate>().map(|of| &of.0)
@@ -117,7 +113,7 @@ pub(super) fn load(draft: &DraftFunction) -> Result<Loaded, Diagnostic> {
     let overloads = Overloads { slot, signature };
     Ok(match kind {
         Kind::Scalar => Loaded::Scalar(Arc::new(ScalarUDF::from(scalar::Scalar(overloads)))),
-        Kind::Table => Loaded::Table(Arc::new(ScalarUDF::from(table::Table(overloads)))),
+        Kind::Table => Loaded::Table(Arc::new(ScalarUDF::from(scalar::Scalar(overloads)))),
         Kind::Aggregate { .. } => {
             Loaded::Aggregate(Arc::new(AggregateUDF::from(aggregate::Aggregate(overloads))))
         }

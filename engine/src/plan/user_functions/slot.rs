@@ -13,7 +13,7 @@ use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 use udfs::{Module, Signature};
 
-use super::{aggregate, find, open, scalar, table};
+use super::{aggregate, find, open, scalar};
 use crate::pipeline::Diagnostic;
 use crate::pipeline::functions::DraftFunction;
 
@@ -141,10 +141,8 @@ impl Functions {
 fn called(expr: &Expr) -> Option<Arc<Slot>> {
     let aggregate = match expr {
         Expr::ScalarFunction(call) => {
-            let function = call.func.inner();
-            let scalar = function.downcast_ref::<scalar::Scalar>().map(|of| &of.0);
-            let table = || function.downcast_ref::<table::Table>().map(|of| &of.0);
-            return scalar.or_else(table).map(|overloads| overloads.slot.clone());
+            let function = call.func.inner().downcast_ref::<scalar::Scalar>();
+            return function.map(|of| of.0.slot.clone());
         }
         Expr::AggregateFunction(call) => &call.func,
         Expr::WindowFunction(call) => match &call.fun {
