@@ -9,7 +9,6 @@ mod toolchains;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use expect_test::expect;
@@ -267,11 +266,7 @@ fn it_is_said_which_languages_there_are() {
 fn follow_readme(language: &str) {
     let dir = made(language);
     let folder = dir.path().join("mail-host");
-    // Its build command may install them, if it has to be built.
-    let is_found = toolchains::find(language, &folder).is_ok();
-    if !is_found && !toolchains::is_forced(language) {
-        // Past the harness, which shows what a test prints only if it fails.
-        writeln!(std::io::stderr(), "{language}: it is skipped, its tools are not found").unwrap();
+    if !toolchains::is_to_be_built(language, &folder) {
         return;
     }
     let readme = fs::read_to_string(folder.join("README.md")).unwrap();

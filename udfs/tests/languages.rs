@@ -66,6 +66,8 @@ impl Language {
         };
         let module = Module::load(&HOST, module, options).unwrap();
         assert_eq!(module.info().abi, Abi::Columns);
+        let http = udfs::http::INTERFACE;
+        assert!(!module.info().imports.iter().any(|import| import == http), "it sends no requests");
         module
     }
 

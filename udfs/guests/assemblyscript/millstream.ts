@@ -29,7 +29,8 @@
 //
 // `fail(message)` fails the row: the function returns after it. `VOLATILE` as the last argument says
 // that the same arguments do not always give the same value. A function of `table` puts any number
-// of values. For functions over groups of rows see `State`.
+// of values. For functions over groups of rows see `State`. `fetch` sends requests to the servers that
+// the pipeline file grants: `grants.http = "api.example.com"`.
 
 // --- functions ---
 
@@ -415,6 +416,87 @@ export function config(name: string): string | null {
   return load<u8>(found) == 1 ? String.UTF8.decodeUnsafe(load<u32>(found, 4), load<u32>(found, 8)) : null;
 }
 
+// @ts-ignore: decorator
+@external("millstream:udf/http@0.1.0", "fetch")
+declare function hostFetch(requests: usize, count: u32, answers: usize): void;
+
+export class Header {
+  constructor(
+    public name: string,
+    public value: string,
+  ) {}
+}
+
+/** What is asked of a server. */
+export class Request {
+  method: string = "GET";
+  headers: Header[] = [];
+  body: Uint8Array = new Uint8Array(0);
+
+  constructor(public url: string) {}
+}
+
+/** What it answers, whatever its status; or `error`, why there is no answer. */
+export class Answer {
+  error: string | null = null;
+  status: i32 = 0;
+  headers: Header[] = [];
+  body: Uint8Array = new Uint8Array(0);
+}
+
+/** Sends all requests at the same time, 1,000 at most, and waits for all answers, which come in the
+ * same order. Redirects are not followed. They take of the function's time: the pipeline file may say
+ * `time = "30s"`. A module that does not call it does not ask for servers. */
+export function fetch(requests: Request[]): Answer[] {
+  const takenBefore = taken.length;
+  const givenBefore = given.length;
+  const asked = new Bytes();
+  for (let i = 0; i < requests.length; i++) {
+    const it = requests[i];
+    const headers = new Bytes();
+    for (let h = 0; h < it.headers.length; h++) {
+      putText(it.headers[h].name, headers);
+      putText(it.headers[h].value, headers);
+    }
+    const body = new Bytes();
+    body.add(it.body.dataStart, it.body.length);
+    putText(it.method, asked);
+    putText(it.url, asked);
+    asked.put<u32>(<u32>record(headers));
+    asked.put<u32>(it.headers.length);
+    give(body, asked);
+  }
+  const found = memory.data(8, 4);
+  hostFetch(record(asked), requests.length, found);
+  const answers: Answer[] = [];
+  const first = load<u32>(found);
+  for (let i: u32 = 0; i < load<u32>(found, 4); i++) answers.push(answerAt(first + 24 * i));
+  release(taken, takenBefore);
+  release(given, givenBefore);
+  return answers;
+}
+
+/** A `result<response, string>`. */
+function answerAt(at: usize): Answer {
+  const answer = new Answer();
+  if (load<u8>(at) != 0) {
+    answer.error = textAt(at + 4);
+    return answer;
+  }
+  answer.status = load<u16>(at, 4);
+  const headers = load<u32>(at, 8);
+  for (let h: u32 = 0; h < load<u32>(at, 12); h++) {
+    answer.headers.push(new Header(textAt(headers + 16 * h), textAt(headers + 16 * h + 8)));
+  }
+  answer.body = new Uint8Array(load<u32>(at, 20));
+  memory.copy(answer.body.dataStart, load<u32>(at, 16), answer.body.length);
+  return answer;
+}
+
+function textAt(at: usize): string {
+  return String.UTF8.decodeUnsafe(load<u32>(at), load<u32>(at, 4));
+}
+
 let failed: string | null = null;
 
 /** Fails the row: the function returns after it. */
@@ -604,9 +686,9 @@ export function cabi_realloc(old: usize, length: usize, align: usize, size: usiz
   return fresh;
 }
 
-function release(addresses: usize[]): void {
-  for (let i = 0; i < addresses.length; i++) if (addresses[i] != 0) heap.free(addresses[i]);
-  addresses.length = 0;
+function release(addresses: usize[], from: i32 = 0): void {
+  for (let i = from; i < addresses.length; i++) if (addresses[i] != 0) heap.free(addresses[i]);
+  addresses.length = from;
 }
 
 function putText(text: string, to: Bytes): void {

@@ -28,7 +28,8 @@
  * It does not see rows with an argument that is NULL, unless it says `.sees_null = true`. It fails
  * a row by `ms_fail(row, message)`, and returns. The third of an argument's texts is its default,
  * as SQL spells it. `.not_deterministic`: the same arguments do not always give the same value.
- * Memory of `ms_alloc` lasts until the call is over, as does what a function is given.
+ * Memory of `ms_alloc` lasts until the call is over, as does what a function is given. `ms_fetch`
+ * sends requests to the servers that the pipeline file grants: `grants.http = "api.example.com"`.
  *
  * | SQL | got and put by |
  * |---|---|
@@ -136,6 +137,62 @@ enum ms_level { MS_DEBUG, MS_INFO, MS_WARN, MS_ERROR };
 void ms_log(enum ms_level level, const char *message);
 /* A value that the pipeline file has for this module; data is NULL where it has none. */
 ms_text ms_config(const char *name);
+
+/* --- requests to servers --- */
+
+static inline ms_text ms_text_of(const char *text) {
+  ms_text of = {text, strlen(text)};
+  return of;
+}
+
+typedef struct { ms_text name, value; } ms_header;
+
+/* What is asked of a server; without a method it is GET. */
+typedef struct {
+  ms_text method, url;
+  const ms_header *headers;
+  size_t headers_count;
+  ms_text body;
+} ms_request;
+
+/* What it answers, whatever its status. */
+typedef struct {
+  uint16_t status;
+  const ms_header *headers;
+  size_t headers_count;
+  ms_text body;
+} ms_response;
+
+/* Its answer, or why there is none: `error.data` ends with '\0', as ms_fail takes it. */
+typedef struct {
+  bool failed;
+  union { ms_response response; ms_text error; };
+} ms_answer;
+
+__attribute__((import_module("millstream:udf/http@0.1.0"), import_name("fetch")))
+void ms_abi_fetch(const ms_request *requests, size_t count, void *result);
+
+/* Sends all requests at the same time, 1,000 at most, and waits for all answers, which come in the
+ * same order. Redirects are not followed. They take of the function's time: the pipeline file may
+ * say `time = "30s"`. A module that does not call it does not ask for servers. */
+static inline const ms_answer *ms_fetch(const ms_request *requests, size_t count) {
+  struct { ms_answer *data; size_t length; } answers;
+  ms_request *asked = (ms_request *)ms_alloc(count * sizeof *asked);
+  for (size_t i = 0; i < count; i++) {
+    asked[i] = requests[i];
+    if (asked[i].method.length == 0) asked[i].method = ms_text_of("GET");
+  }
+  ms_abi_fetch(asked, count, &answers);
+  for (size_t i = 0; i < answers.length; i++) {
+    ms_text *error = &answers.data[i].error;
+    if (!answers.data[i].failed) continue;
+    char *text = (char *)ms_alloc(error->length + 1);
+    memcpy(text, error->data, error->length);
+    text[error->length] = '\0';
+    error->data = text;
+  }
+  return answers.data;
+}
 
 /* --- reading --- */
 

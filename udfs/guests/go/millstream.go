@@ -31,6 +31,8 @@
 //
 // A function does not see a row with an argument that is NULL, or with NULL within one, unless that
 // is a pointer. An error fails its row, and so does a panic.
+//
+// Fetch sends requests to the servers that the pipeline file grants: grants.http = "api.example.com".
 package millstream
 
 import (

@@ -46,6 +46,8 @@
 //       finish() { return this.count > 0 ? this.sum / this.count : null; }
 //     });
 
+// `millstream_http.js` sends requests to servers.
+
 import { config, log } from "millstream:udf/host@0.1.0";
 
 /** `log("info", message)` writes to the pipeline's log; `config(name)` is a value that the pipeline

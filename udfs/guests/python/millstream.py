@@ -49,6 +49,8 @@ an earlier one has kept, and needs another name if it has other attributes.
             return self.sum / self.count if self.count else None
 
 With `retract`, of the arguments of `update`, it takes rows back that it was given before.
+
+The module `millstream_http` sends requests to servers.
 """
 
 import inspect

@@ -56,6 +56,9 @@
 //!
 //! With `retract`, of the arguments of `update`, it takes rows back.
 //!
+//! `fetch` sends requests to the servers that the pipeline file grants:
+//! `grants.http = "api.example.com"`.
+//!
 //! `pub const panic = std.debug.FullPanic(millstream.panicked);` in the module's main file brings
 //! messages of panics to the pipeline's log.
 
@@ -140,6 +143,46 @@ pub fn config(name: []const u8) ?[]const u8 {
     return if (found.is_some == 1) found.data[0..found.length] else null;
 }
 
+pub const Header = struct { name: []const u8, value: []const u8 };
+
+/// What is asked of a server.
+pub const Request = struct {
+    method: []const u8 = "GET",
+    url: []const u8,
+    headers: []const Header = &.{},
+    body: []const u8 = "",
+};
+
+/// What it answers, whatever its status.
+pub const Response = struct { status: u16, headers: []const Header, body: []const u8 };
+
+/// Its answer, or why there is none.
+pub const Answer = union(enum) { response: Response, failure: []const u8 };
+
+/// Sends all requests at the same time, 1,000 at most, and waits for all answers, which come in the
+/// same order. Redirects are not followed. They take of the function's time: the pipeline file may
+/// say `time = "30s"`. A module that does not call it does not ask for servers.
+pub fn fetch(requests: []const Request) []const Answer {
+    const asked = alloc([4]List, requests.len);
+    for (requests, asked) |request, *lists| {
+        const headers = alloc([2]List, request.headers.len);
+        for (request.headers, headers) |header, *pair| {
+            pair.* = .{ List.of(header.name), List.of(header.value) };
+        }
+        lists.* = .{
+            List.of(request.method),
+            List.of(request.url),
+            List.of(headers),
+            List.of(request.body),
+        };
+    }
+    var answered: extern struct { data: [*]const Answered, length: usize } = undefined;
+    http.fetch(List.of(asked).data, asked.len, &answered);
+    const answers = alloc(Answer, answered.length);
+    for (answered.data, answers) |from, *to| to.* = from.answer();
+    return answers;
+}
+
 pub fn panicked(message: []const u8, _: ?usize) noreturn {
     log(.err, message);
     @trap();
@@ -148,6 +191,10 @@ pub fn panicked(message: []const u8, _: ?usize) noreturn {
 const host = struct {
     extern "millstream:udf/host@0.1.0" fn log(level: Level, message: [*]const u8, length: usize) void;
     extern "millstream:udf/host@0.1.0" fn config(name: [*]const u8, length: usize, found: *anyopaque) void;
+};
+
+const http = struct {
+    extern "millstream:udf/http@0.1.0" fn fetch(requests: ?*const anyopaque, length: usize, answers: *anyopaque) void;
 };
 
 // --- the canonical ABI of millstream:udf@0.1.0 ---
@@ -169,6 +216,10 @@ const Buffer = extern struct {
     fn items(buffer: Buffer, comptime T: type) [*]align(1) const T {
         return @ptrCast(buffer.data);
     }
+
+    fn bytes(buffer: Buffer) []const u8 {
+        return buffer.data[0..buffer.length];
+    }
 };
 const Argument = extern struct { name: List, sql_type: List, has_default: u8, default: List };
 const Signature = extern struct {
@@ -186,6 +237,31 @@ const Result = extern struct {
         batch: extern struct { rows: u32, nodes: List, buffers: List },
         failure: extern struct { has_row: u8, row: u32, message: List },
     },
+};
+const Answered = extern struct {
+    is_failure: u8,
+    of: extern union {
+        response: extern struct {
+            status: u16,
+            headers: extern struct { data: [*]const [2]Buffer, length: usize },
+            body: Buffer,
+        },
+        failure: Buffer,
+    },
+
+    fn answer(answered: Answered) Answer {
+        if (answered.is_failure != 0) return .{ .failure = answered.of.failure.bytes() };
+        const response = answered.of.response;
+        const headers = alloc(Header, response.headers.length);
+        for (response.headers.data, headers) |pair, *header| {
+            header.* = .{ .name = pair[0].bytes(), .value = pair[1].bytes() };
+        }
+        return .{ .response = .{
+            .status = response.status,
+            .headers = headers,
+            .body = response.body.bytes(),
+        } };
+    }
 };
 const Operation = enum(u32) { evaluate, update, retract, merge, finish };
 

@@ -1,5 +1,9 @@
 //! What guests are built with, and whether it is there; for the tests of `millstream udf new` too.
 
+// Each test file uses its own part of this.
+#![allow(dead_code)]
+
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -50,6 +54,18 @@ pub fn find(language: &str, folder: &Path) -> Result<(), String> {
         }
     }
     succeed(&mut bash(folder, found_by(language))).map(drop)
+}
+
+/// Whether a folder of `millstream udf new` is to be built. Its build command may install the tools,
+/// if it has to be.
+pub fn is_to_be_built(language: &str, folder: &Path) -> bool {
+    // In any case, for what it links there.
+    let is_found = find(language, folder).is_ok();
+    if !is_found && !is_forced(language) {
+        // Past the harness, which shows what a test prints only if it fails.
+        writeln!(std::io::stderr(), "{language}: it is skipped, its tools are not found").unwrap();
+    }
+    is_found || is_forced(language)
 }
 
 /// A script, such as of a README, by bash.

@@ -148,7 +148,7 @@ impl Language {
                 let own = templates!("go/":
                     "README.md", "build.sh", "udf.go", "go.mod", ".gitignore");
                 let guests = guests!("guests/go/" to "millstream/":
-                    "columns.go", "millstream.go", "states.go");
+                    "columns.go", "http.go", "millstream.go", "states.go");
                 (own, guests)
             }
             Language::Assemblyscript => {
@@ -160,14 +160,16 @@ impl Language {
                 let own = templates!("javascript/":
                     "README.md", "build.sh", "udf.js", "build.mjs", "package.json",
                     ".gitignore");
-                let mut guests = guests!("guests/javascript/" to "": "millstream.js");
+                let mut guests = guests!("guests/javascript/" to "":
+                    "millstream.js", "millstream_http.js");
                 guests.extend(guests!("wit/" to "": "udf.wit"));
                 (own, guests)
             }
             Language::Python => {
                 let own = templates!("python/":
                     "README.md", "build.sh", "udf.py", "requirements.txt", ".gitignore");
-                let mut guests = guests!("guests/python/" to "": "millstream.py");
+                let mut guests = guests!("guests/python/" to "":
+                    "millstream.py", "millstream_http.py");
                 guests.extend(guests!("wit/" to "": "udf.wit"));
                 (own, guests)
             }
