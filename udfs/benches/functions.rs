@@ -145,7 +145,8 @@ fn of_numbers(modules: &Modules, numbers: &ArrayRef) {
     let of = numbers.as_primitive::<Int64Type>();
     let add = || -> ArrayRef { Arc::new(of.unary::<_, Int64Type>(|n| n.wrapping_add(n))) };
     told("i64, by columns, Rust", pair(|| score(numbers), || call(rust, "score", one)));
-    told("i64, by columns, C", pair(|| score(numbers), || call(c, "score", one)));
+    told("i64, by columns, C", pair(|| score(numbers), || call(c, "score_all", one)));
+    told("i64, by columns, C, row by row", pair(|| score(numbers), || call(c, "score", one)));
     told("i64, core module", pair(add, || call(core, "add", &two)));
     for (language, typed) in [("Rust", typed_rust), ("C", typed_c)] {
         told(&format!("i64, typed, {language}"), pair(add, || call(typed, "add", &two)));

@@ -188,8 +188,10 @@ proptest! {
         let mapped = |by: &dyn Fn(i64) -> i64| -> Int64Array {
             values[cut..].iter().map(|value| value.map(by)).collect()
         };
-        let scores = call(module, "score", std::slice::from_ref(&given)).unwrap();
-        prop_assert_eq!(scores.as_primitive::<Int64Type>(), &mapped(&score));
+        for name in ["score", "score_all"] {
+            let scores = call(module, name, std::slice::from_ref(&given)).unwrap();
+            prop_assert_eq!(scores.as_primitive::<Int64Type>(), &mapped(&score));
+        }
         let sums = call(typed, "add", &[given.clone(), given.clone()]).unwrap();
         prop_assert_eq!(sums.as_primitive::<Int64Type>(), &mapped(&|n| n.wrapping_add(n)));
         let doubles = call(typed, "doubles", &[given.clone()]).unwrap();

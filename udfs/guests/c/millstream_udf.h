@@ -41,6 +41,12 @@
  * | array<T> | `ms_get_array`, with its items in `ms_within(in, column)`; `ms_put_array` |
  * | row<name T, …> | `ms_within(in, column)`, whose columns are its fields; `ms_put_row` |
  *
+ * Numbers can be taken and put by the column, which is two to three times as fast:
+ *
+ *     const int64_t *n = ms_all_i64(in, 0);
+ *     int64_t *to = ms_put_all_i64(out, in->rows);
+ *     for (uint32_t row = 0; row < in->rows; row++) to[row] = 3 * n[row] + 1;
+ *
  * What is below the line is the canonical ABI of millstream:udf@0.1.0.
  */
 #ifndef MILLSTREAM_UDF_H
@@ -74,12 +80,14 @@ typedef struct ms_values {
 
 /* A column that is being written. */
 typedef struct ms_column {
-  uint8_t *validity, *values, *bytes;
+  uint8_t *validity, *bytes;
+  void *values;
   uint32_t length, nulls, room, bytes_length, bytes_room;
   /* Of an array its items, of a row its fields. */
   struct ms_column *within;
   uint32_t within_count;
-  uint8_t width;
+  /* No byte, which stores of values could be to, as the compiler sees it. */
+  uint32_t width;
 } ms_column;
 
 /* The state of a group of rows: bytes that are kept as they are, and none for a new group. A
@@ -203,11 +211,15 @@ static inline bool ms_is_null(const ms_batch *in, uint32_t column, uint32_t row)
   return validity.length > 0 && !ms_bit(validity.data, row);
 }
 
+/* A value; all values of a column, of which those that are NULL mean nothing. */
 #define MS_GET(name, type)                                                                     \
   static inline type ms_get_##name(const ms_batch *in, uint32_t column, uint32_t row) {        \
     type value;                                                                                \
     memcpy(&value, in->columns[column].buffers[1].data + (size_t)row * sizeof value, sizeof value); \
     return value;                                                                              \
+  }                                                                                            \
+  static inline const type *ms_all_##name(const ms_batch *in, uint32_t column) {               \
+    return (const type *)in->columns[column].buffers[1].data;                                  \
   }
 MS_GET(i8, int8_t) MS_GET(i16, int16_t) MS_GET(i32, int32_t) MS_GET(i64, int64_t)
 MS_GET(u8, uint8_t) MS_GET(u16, uint16_t) MS_GET(u32, uint32_t) MS_GET(u64, uint64_t)
@@ -247,22 +259,24 @@ static inline const ms_batch *ms_within(const ms_batch *in, uint32_t column) {
 void ms_grow(ms_column *out);
 
 /* Begins an item: every put does. */
-static inline void ms_begin(ms_column *out, uint8_t width) {
+static inline void ms_begin(ms_column *out, uint32_t width) {
   if (out->width != width) ms_stop("a value is put to a column of another type");
   if (out->length == out->room) ms_grow(out);
 }
 
-static inline void ms_put_valid(ms_column *out, bool valid) {
-  if (valid) out->validity[out->length >> 3] |= (uint8_t)(1 << (out->length & 7));
-  else out->nulls++;
-  out->length++;
-}
+void ms_grow_to(ms_column *out, uint32_t rows);
 
+/* Puts a value; room for as many, none of them NULL, that the function writes. */
 #define MS_PUT(name, type)                                                  \
   static inline void ms_put_##name(ms_column *out, type value) {            \
     ms_begin(out, sizeof value);                                            \
-    memcpy(out->values + (size_t)out->length * sizeof value, &value, sizeof value); \
-    ms_put_valid(out, true);                                                \
+    ((type *)out->values)[out->length++] = value;                           \
+  }                                                                         \
+  static inline type *ms_put_all_##name(ms_column *out, uint32_t count) {   \
+    ms_begin(out, sizeof(type));                                            \
+    if (count > out->room - out->length) ms_grow_to(out, out->length + count); \
+    out->length += count;                                                   \
+    return (type *)out->values + out->length - count;                       \
   }
 MS_PUT(i8, int8_t) MS_PUT(i16, int16_t) MS_PUT(i32, int32_t) MS_PUT(i64, int64_t)
 MS_PUT(u8, uint8_t) MS_PUT(u16, uint16_t) MS_PUT(u32, uint32_t) MS_PUT(u64, uint64_t)
@@ -270,12 +284,24 @@ MS_PUT(f32, float) MS_PUT(f64, double) MS_PUT(i128, ms_int128)
 
 static inline void ms_put_bool(ms_column *out, bool value) {
   ms_begin(out, MS_WIDTH_BITS);
-  if (value) out->values[out->length >> 3] |= (uint8_t)(1 << (out->length & 7));
-  ms_put_valid(out, true);
+  if (value) ((uint8_t *)out->values)[out->length >> 3] |= (uint8_t)(1 << (out->length & 7));
+  out->length++;
 }
 
 static inline void ms_put_end(ms_column *out, uint32_t end) {
-  memcpy(out->values + ((size_t)out->length + 1) * 4, &end, sizeof end);
+  ((uint32_t *)out->values)[out->length + 1] = end;
+}
+
+/* Most texts are short, and libc's memcpy goes byte by byte where they do not begin at words. */
+static inline void ms_copy(uint8_t *to, const char *from, size_t length) {
+  if (length > 64) {
+    memcpy(to, from, length);
+    return;
+  }
+  for (; length >= 8; length -= 8, to += 8, from += 8) memcpy(to, from, 8);
+  if (length & 4) memcpy(to, from, 4), to += 4, from += 4;
+  if (length & 2) memcpy(to, from, 2), to += 2, from += 2;
+  if (length & 1) *to = (uint8_t)*from;
 }
 
 void ms_grow_bytes(ms_column *out, size_t length);
@@ -283,10 +309,11 @@ void ms_grow_bytes(ms_column *out, size_t length);
 static inline void ms_put_text(ms_column *out, const char *data, size_t length) {
   ms_begin(out, MS_WIDTH_TEXT);
   if (length > out->bytes_room - out->bytes_length) ms_grow_bytes(out, length);
-  memcpy(out->bytes + out->bytes_length, data, length);
-  out->bytes_length += (uint32_t)length;
-  ms_put_end(out, out->bytes_length);
-  ms_put_valid(out, true);
+  uint32_t end = out->bytes_length + (uint32_t)length;
+  ms_copy(out->bytes + out->bytes_length, data, length);
+  ms_put_end(out, end);
+  out->bytes_length = end;
+  out->length++;
 }
 
 /* The column that an array's items are put to, and a row's fields, before their own put. */
@@ -297,7 +324,7 @@ static inline ms_column *ms_field(ms_column *out, uint32_t field) { return &out-
 static inline void ms_put_array(ms_column *out) {
   ms_begin(out, MS_WIDTH_ARRAY);
   ms_put_end(out, out->within[0].length);
-  ms_put_valid(out, true);
+  out->length++;
 }
 
 /* A row, each of whose fields has been put. */
@@ -514,10 +541,9 @@ static void ms_take(const ms_shape *shape, const ms_node **nodes, const ms_buffe
 
 /* --- columns that go --- */
 
-static void *ms_regrow(void *old, size_t length, size_t room) {
-  uint8_t *fresh = (uint8_t *)ms_alloc(room);
+static void *ms_regrow(const void *old, size_t length, size_t room) {
+  void *fresh = ms_alloc(room);
   if (length > 0) memcpy(fresh, old, length);
-  memset(fresh + length, 0, room - length);
   return fresh;
 }
 
@@ -528,13 +554,23 @@ static inline size_t ms_values_size(const ms_column *of, size_t rows) {
 }
 
 static void ms_reserve(ms_column *out, uint32_t rows) {
-  out->validity = (uint8_t *)ms_regrow(out->validity, (out->room + 7) / 8, (rows + 7) / 8);
-  size_t old = out->values == NULL ? 0 : ms_values_size(out, out->room);
-  out->values = (uint8_t *)ms_regrow(out->values, old, ms_values_size(out, rows));
+  size_t bits = (rows + 7) / 8, old_bits = (out->room + 7) / 8;
+  out->validity = (uint8_t *)ms_regrow(out->validity, old_bits, bits);
+  /* All are there until a NULL is put. */
+  memset(out->validity + old_bits, 0xff, bits - old_bits);
+  bool is_new = out->values == NULL;
+  size_t size = ms_values_size(out, rows), old = is_new ? 0 : ms_values_size(out, out->room);
+  out->values = ms_regrow(out->values, old, size);
+  if (out->width == MS_WIDTH_BITS) memset((uint8_t *)out->values + old, 0, size - old);
+  if (is_new && (out->width == MS_WIDTH_TEXT || out->width == MS_WIDTH_ARRAY)) *(uint32_t *)out->values = 0;
   out->room = rows;
 }
 
 MS_SHARED void ms_grow(ms_column *out) { ms_reserve(out, out->room < 32 ? 64 : 2 * out->room); }
+
+MS_SHARED void ms_grow_to(ms_column *out, uint32_t rows) {
+  ms_reserve(out, rows > 2 * out->room ? rows : 2 * out->room);
+}
 
 MS_SHARED void ms_grow_bytes(ms_column *out, size_t length) {
   size_t room = 2 * (size_t)out->bytes_room + length;
@@ -560,17 +596,22 @@ MS_SHARED void ms_put_row(ms_column *out) {
   for (uint32_t i = 0; i < out->within_count; i++) {
     if (out->within[i].length != out->length + 1) ms_stop("a row has not one value in each field");
   }
-  ms_put_valid(out, true);
+  out->length++;
 }
 
 MS_SHARED void ms_put_null(ms_column *out) {
   ms_begin(out, out->width);
   if (out->width == MS_WIDTH_TEXT) ms_put_end(out, out->bytes_length);
-  if (out->width == MS_WIDTH_ARRAY) ms_put_end(out, out->within[0].length);
-  if (out->width == MS_WIDTH_ROW) {
-    for (uint32_t i = 0; i < out->within_count; i++) ms_put_null(&out->within[i]);
+  else if (out->width == MS_WIDTH_ARRAY) ms_put_end(out, out->within[0].length);
+  else if (out->width != MS_WIDTH_ROW) {
+    memset((uint8_t *)out->values + (size_t)out->length * out->width, 0, out->width);
   }
-  ms_put_valid(out, false);
+  for (uint32_t i = 0; out->width == MS_WIDTH_ROW && i < out->within_count; i++) {
+    ms_put_null(&out->within[i]);
+  }
+  out->validity[out->length >> 3] &= (uint8_t)~(1 << (out->length & 7));
+  out->nulls++;
+  out->length++;
 }
 
 static uint32_t ms_count_columns(const ms_column *of) {

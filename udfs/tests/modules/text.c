@@ -16,6 +16,12 @@ static void score(const ms_batch *in, ms_column *out) {
   }
 }
 
+static void score_all(const ms_batch *in, ms_column *out) {
+  const uint64_t *n = ms_all_u64(in, 0);
+  int64_t *to = ms_put_all_i64(out, in->rows);
+  for (uint32_t row = 0; row < in->rows; row++) to[row] = (int64_t)(n[row] * 3 + 1);
+}
+
 static void not_it(const ms_batch *in, ms_column *out) {
   for (uint32_t row = 0; row < in->rows; row++) ms_put_bool(out, !ms_get_bool(in, 0, row));
 }
@@ -129,4 +135,5 @@ MS_FUNCTIONS(
   {.name = "trap", TAKES(number), .returns = "bigint", .evaluate = trap},
   {.name = "talkative", TAKES(number), .returns = "bigint", .evaluate = talkative},
   {.name = "keeps", TAKES(text), .returns = "bigint", .evaluate = keeps},
+  {.name = "score_all", TAKES(number), .returns = "bigint", .evaluate = score_all},
 )
