@@ -43,11 +43,17 @@ echo "the file source into the embedded broker, and the file sink out of it:"
 cargo bench --quiet --workspace --bench file_source
 cargo bench --quiet --workspace --bench file_sink
 echo
+echo "changes of PostgreSQL (MILLSTREAM_DEBEZIUM_DIR: and Debezium) into the embedded broker:"
+cargo bench --quiet --workspace --bench postgres_source
+echo
 echo "the HTTP sink to a server in its own process:"
 cargo bench --quiet --workspace --bench http_sink
 echo
 echo "flight-delays beside batch DataFusion over the same bytes:"
 cargo bench --quiet --workspace --bench flights
+echo
+echo "functions in WebAssembly beside native ones:"
+cargo bench --quiet --workspace --bench functions
 echo
 echo "all queries of Nexmark (MILLSTREAM_FLINK=1: and Apache Flink) beside batch DataFusion over the same bytes:"
 cargo bench --quiet --workspace --bench nexmark

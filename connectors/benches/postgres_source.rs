@@ -1,9 +1,11 @@
 //! Rows per second of the PostgreSQL source into the broker of this process, how long a change
 //! takes from its commit until a reader sees it, and what memory that takes.
 //!
-//! `cargo bench --workspace --bench postgres_source [-- ROWS]`; needs Debian's `postgresql`.
+//! `cargo bench --workspace --bench postgres_source [-- ROWS]`; needs Debian's `postgresql`. With
+//! `MILLSTREAM_DEBEZIUM_DIR`, as `connectors/tests/debezium/fetch.sh` says, Debezium takes turns.
 #![allow(dead_code, reason = "the tests' server can do more")]
 
+mod debezium;
 #[path = "../tests/postgres/server.rs"]
 mod server;
 
@@ -17,6 +19,7 @@ use broker::client::embedded::EmbeddedClient;
 use broker::client::{Client, ReaderEvent, ReaderOptions};
 use broker::ids::{Offset, TopicPartition};
 use connectors::{ConnectorConfig, Worker, WorkerOptions, validate};
+use debezium::Debezium;
 use server::Postgres;
 
 const ROWS: usize = 1_000_000;
@@ -34,11 +37,15 @@ async fn run(server: &Postgres, rows: usize) {
     let broker = Broker::open(BrokerConfig::new(dir.path().join("data"))).await.expect("a broker");
     let client: Arc<dyn Client> = Arc::new(EmbeddedClient::new(broker.clone()));
     println!("| what | result |\n|---|---|");
+    let debezium = Debezium::found(dir.path());
     let columns = "id bigint primary key, customer int not null, amount numeric(12, 2), \
         note text, at timestamptz not null";
     server.sql(&format!("create table t ({columns})")).await;
     // Makes the slot; what is committed from here on waits for us in the log.
     drain(&client, &source(dir.path(), server, "")).await;
+    if let Some(debezium) = &debezium {
+        debezium.make_slot(server).await;
+    }
     for (what, each, total) in [
         ("1,000-row transactions", 1_000, rows),
         ("one transaction", rows, rows),
@@ -47,11 +54,13 @@ async fn run(server: &Postgres, rows: usize) {
         server.sql("truncate t").await;
         server.sql(&inserts(each, total / each)).await;
         measure(&client, &source(dir.path(), server, ""), what, total).await;
+        beside(debezium.as_ref(), server, "no_data", what, total);
     }
     let snapshot = "snapshot.mode=initial_only\nsnapshot.max.threads=2";
     server.sql("truncate t").await;
     server.sql(&inserts(rows, 1)).await;
     measure(&client, &source(dir.path(), server, snapshot), "snapshot", rows).await;
+    beside(debezium.as_ref(), server, "initial_only", "snapshot", rows);
     latency(&client, &source(dir.path(), server, ""), server).await;
     println!("| memory at most, broker included | {:.0} MB |", memory_at_most_mb());
     broker.shutdown().await.expect("an orderly end");
@@ -102,6 +111,17 @@ async fn measure(client: &Arc<dyn Client>, config: &ConnectorConfig, what: &str,
         "| {what} | {:.0} rows/s ({took:.2} s); a row takes us {user:.1} + {system:.1} µs \
          (user + system) |",
         rows as f64 / took
+    );
+}
+
+fn beside(debezium: Option<&Debezium>, server: &Postgres, mode: &str, what: &str, rows: usize) {
+    let Some(debezium) = debezium else { return };
+    let run = debezium.run(server, mode, rows);
+    println!(
+        "| {what}, Debezium | {:.0} rows/s ({:.2} s); {:.0} MB |",
+        rows as f64 / run.seconds,
+        run.seconds,
+        run.memory_mb
     );
 }
 

@@ -210,6 +210,8 @@ impl Filled {
 struct Outcome {
     complete: bool,
     queries: Vec<QueryProgress>,
+    /// By its connectors.
+    carried: u64,
 }
 
 impl Session {
@@ -306,14 +308,15 @@ impl Session {
         }
         let stopped = worker.shutdown().await;
         finished.map_err(Failure::running)?;
-        stopped.map_err(Failure::running)?;
+        let connectors = stopped.map_err(Failure::running)?.connectors;
+        let carried = connectors.iter().map(|connector| connector.records).sum();
         worked?;
         shown?;
         let queries = queries.borrow().clone();
         if let Some(mut empty) = empty {
             empty.explain(&queries);
         }
-        Ok(Outcome { complete, queries })
+        Ok(Outcome { complete, queries, carried })
     }
 
     /// Until the user stops it, something fails, or the end of the input: then `Ok(true)`.
@@ -668,8 +671,13 @@ fn without_detours(path: &Path) -> PathBuf {
 }
 
 impl Outcome {
-    /// `read 27,004 rows, wrote 1,234; finished in 0.8 s`
+    /// `read 27,004 rows, wrote 1,234; finished after 0.8 s`
     fn in_words(&self, took: Duration) -> String {
+        let how = if self.complete { "finished" } else { "stopped in order" };
+        if self.queries.is_empty() {
+            let (carried, seconds) = (status::grouped(self.carried), took.as_secs_f64());
+            return format!("carried {carried} records; {how} after {seconds:.1} s");
+        }
         let sum = |count: fn(&QueryProgress) -> u64| self.queries.iter().map(count).sum::<u64>();
         let mut words = format!(
             "read {} rows, wrote {}",
@@ -685,7 +693,6 @@ impl Outcome {
                 words.push_str(&format!(", {} {what}", status::grouped(count)));
             }
         }
-        let how = if self.complete { "finished" } else { "stopped in order" };
         format!("{words}; {how} after {:.1} s", took.as_secs_f64())
     }
 }

@@ -17,3 +17,4 @@ if [ ! -f "$into/classpath" ]; then
     paste -sd: > "$into/classpath"
 fi
 echo "MILLSTREAM_DEBEZIUM_DIR=$into cargo test --release --workspace --test postgres -- --ignored"
+echo "MILLSTREAM_DEBEZIUM_DIR=$into cargo bench --workspace --bench postgres_source"

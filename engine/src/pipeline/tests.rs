@@ -124,6 +124,19 @@ fn a_key_of_connect_that_begins_another_one_is_to_be_quoted() {
         3:1 [topic] cannot extend value of type string with a dotted key | not TOML from here | help: write all of the key in quotes: "topic.creation.default.partitions" = …
     "#]];
     check_mistakes("a.toml", text, expected);
+    let text = "[connectors.file]\nvalue.converter = \"J\"\nvalue.converter.schemas.enable = false";
+    let expected = expect![[r#"
+        3:7 [converter] cannot extend value of type string with a dotted key | not TOML from here | help: write all of the key in quotes: "value.converter.schemas.enable" = …
+    "#]];
+    check_mistakes("a.toml", text, expected);
+    let (whole, half) = ("file = 'a'", "transforms = 'a'\ntransforms.a.type = 'b'");
+    let more = "transforms.a.field = 'c'";
+    let text = format!("[connectors.one]\n{whole}\n[connectors.two]\n{half}\n{more}");
+    let file = crate::pipeline::SourceFile { path: "a.toml".into(), text };
+    let mut diagnostics = Vec::new();
+    let draft = super::toml_file::read(&std::sync::Arc::new(file), &mut diagnostics);
+    let names: Vec<_> = draft.connectors.iter().map(|connector| &connector.name).collect();
+    assert_eq!(names, ["one"], "{diagnostics:?}");
 }
 
 #[test]

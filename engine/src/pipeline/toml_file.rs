@@ -36,6 +36,9 @@ pub(crate) fn read(file: &Arc<SourceFile>, diagnostics: &mut Vec<Diagnostic>) ->
     draft
 }
 
+/// What `toml` says of a key that begins with another one, as Connect's do.
+const EXTENDED: &str = "with a dotted key";
+
 /// With the variables of the environment filled in.
 fn parse<'t>(file: &'t SourceFile, mistakes: &mut Mistakes) -> Spanned<DeTable<'t>> {
     let (mut document, errors) = DeTable::parse_recoverable(&file.text);
@@ -43,11 +46,12 @@ fn parse<'t>(file: &'t SourceFile, mistakes: &mut Mistakes) -> Spanned<DeTable<'
         let range = error.span().unwrap_or(0..0);
         let span = mistakes.span(&range);
         let message = error.message().lines().next().unwrap_or("not TOML").to_owned();
-        let is_extended = message.contains("with a dotted key");
+        let is_extended = message.contains(EXTENDED);
         let mut mistake = Diagnostic::error(message, span).label("not TOML from here");
         // Connect has keys that are one thing and begin others.
-        let rest = file.text.get(range.start..).unwrap_or_default();
-        let key = rest.split(['=', '\n']).next().unwrap_or_default().trim();
+        let begin = file.text.get(..range.start).and_then(|before| before.rfind('\n'));
+        let line = file.text.get(begin.map_or(0, |at| at + 1)..).unwrap_or_default();
+        let key = line.split(['=', '\n']).next().unwrap_or_default().trim();
         if is_extended && !key.is_empty() {
             mistake = mistake.help(format!("write all of the key in quotes: \"{key}\" = …"));
         }
@@ -138,6 +142,22 @@ fn read_included(
 }
 
 impl Declared {
+    /// Leaves connectors out of which keys could not be read: what else is wrong with them, such
+    /// as a key that is missing, follows from that.
+    fn leave_out_half_read(&mut self, mistakes: &Mistakes) {
+        let extended = mistakes.list.iter().filter(|mistake| mistake.message.contains(EXTENDED));
+        let half_read: Vec<Span> = extended
+            .filter_map(|mistake| {
+                let span = mistake.span.as_ref()?;
+                let of_file = self.connectors.iter().map(|connector| &connector.span);
+                let begun = of_file
+                    .filter(|of| Arc::ptr_eq(&of.file, &span.file) && of.start <= span.start);
+                begun.max_by_key(|of| of.start).cloned()
+            })
+            .collect();
+        self.connectors.retain(|connector| !half_read.contains(&connector.span));
+    }
+
     fn read(&mut self, table: &mut Table<'_>, mistakes: &mut Mistakes) {
         for (name, table) in named_tables(table, "connectors", "connector", mistakes) {
             let first = self.connectors.iter().find(|connector| connector.name == name.text);
@@ -146,6 +166,7 @@ impl Declared {
             }
             self.connectors.push(read_connector(name, table, mistakes));
         }
+        self.leave_out_half_read(mistakes);
         for (name, table) in named_tables(table, "udfs", "function", mistakes) {
             if let Some(first) = self.functions.iter().find(|other| other.name.text == name.text) {
                 mistakes.push(second("function", &name, &first.name.span));
