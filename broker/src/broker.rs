@@ -43,6 +43,7 @@ use crate::log::disk::{Disk, OsDisk};
 pub use crate::log::{Cut, LogOpenError, RecoveryReport, StorageError};
 use crate::log::{OpenFiles, Partition, PartitionOptions};
 use crate::metrics::{self, Metrics};
+use crate::security::store::{SecurityStore, StoreError};
 use crate::topics::{
     Catalog, CatalogError, ConfigError, DynamicConfigs, TopicConfig, TopicNameError, TopicRecord,
     config, is_internal,
@@ -109,6 +110,8 @@ pub enum OpenError {
     DataDir(#[from] DataDirError),
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    #[error(transparent)]
+    Security(#[from] StoreError),
     #[error(transparent)]
     Log(#[from] LogOpenError),
     #[error("topic '{topic}': {source}")]
@@ -226,6 +229,7 @@ pub struct Broker {
     coordinators: OnceLock<Coordinators>,
     open_files: Arc<OpenFiles>,
     dynamic: RwLock<DynamicConfigs>,
+    security: Arc<SecurityStore>,
     /// How long fsyncs of records take.
     fsyncs: Histogram,
     metrics: OnceLock<Metrics>,
@@ -263,6 +267,7 @@ impl Broker {
         let lock = DataDirLock::acquire(&config.data_dir)?;
         let meta = load_meta(&*disk, &config.data_dir, config.node_id)?;
         let catalog = Catalog::open(disk.clone(), &config.data_dir)?;
+        let security = Arc::new(SecurityStore::open(disk.clone(), &config.data_dir)?);
         let records: Vec<TopicRecord> = catalog.topics().cloned().collect();
         let dynamic = RwLock::new(catalog.dynamic().clone());
         let mut broker = Broker {
@@ -282,6 +287,7 @@ impl Broker {
             coordinators: OnceLock::new(),
             open_files: Arc::default(),
             dynamic,
+            security,
             fsyncs: metrics::durations(),
             metrics: OnceLock::new(),
         };
@@ -431,6 +437,11 @@ impl Broker {
     /// Changes its value whenever a transaction has ended and its offsets are decided.
     pub(crate) fn ended_transactions(&self) -> watch::Receiver<u64> {
         self.coordinators().ended.subscribe()
+    }
+
+    /// Who may do what, and who is who.
+    pub(crate) fn security(&self) -> &Arc<SecurityStore> {
+        &self.security
     }
 
     pub(crate) fn metrics(&self) -> &Metrics {

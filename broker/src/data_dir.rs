@@ -5,6 +5,7 @@
 //!   .lock              locked while a broker runs; holds its process id and address
 //!   meta.properties    version, cluster.id, node.id (Kafka's form)
 //!   topics.json        the catalog
+//!   security.json      ACLs, and verifiers of passwords
 //!   <topic>-<n>/       partitions
 //! ```
 //!

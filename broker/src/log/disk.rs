@@ -5,9 +5,9 @@
 //! durable after [`DiskFile::sync_data`], names after [`Disk::sync_dir`], and nothing is before.
 
 use std::fmt::Debug;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, IoSlice, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -52,6 +52,11 @@ pub trait Disk: Send + Sync + Debug {
         file.sync_data()?;
         self.rename(&temporary, path)?;
         self.sync_dir(path.parent().expect("a file lies in a directory"))
+    }
+
+    /// The same, with contents that are only for this user of the system to read.
+    fn replace_secret(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        self.replace(path, contents)
     }
 }
 
@@ -133,6 +138,16 @@ impl Disk for OsDisk {
         let mut bytes = Vec::new();
         File::open(path)?.take(bytes_max).read_to_end(&mut bytes)?;
         Ok(bytes)
+    }
+
+    fn replace_secret(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
+        const OWNER_ONLY: u32 = 0o600;
+        // The file that takes the old one's place is nobody else's before anything is in it.
+        let temporary = path.with_added_extension("tmp");
+        let file =
+            OpenOptions::new().append(true).create(true).mode(OWNER_ONLY).open(&temporary)?;
+        file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
+        self.replace(path, contents)
     }
 }
 

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub(crate) connections: Gauge,
     pub(crate) connections_refused: Counter,
     pub(crate) connections_cut_off: Counter,
+    pub(crate) authentications_failed: Counter,
+    pub(crate) denied: Counter,
 }
 
 /// From 50 µs to 26 s, each twice the one before.
@@ -76,9 +78,29 @@ impl Metrics {
             "Connections closed for what the client did: no request, stalled, or unread answers",
             connections_cut_off.clone(),
         );
+        let authentications_failed = Counter::default();
+        registry.register(
+            "authentications_failed",
+            "Connections closed because the client could not show who it is",
+            authentications_failed.clone(),
+        );
+        let denied = Counter::default();
+        registry.register(
+            "requests_denied",
+            "Operations that a client asked for and may not do",
+            denied.clone(),
+        );
         registry.register("fsync_duration_seconds", "One fsync of a log segment", fsyncs);
         registry.register_collector(Box::new(Inventory::new(broker)));
-        Metrics { registry, requests, connections, connections_refused, connections_cut_off }
+        Metrics {
+            registry,
+            requests,
+            connections,
+            connections_refused,
+            connections_cut_off,
+            authentications_failed,
+            denied,
+        }
     }
 
     /// A request has been answered.

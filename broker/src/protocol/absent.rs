@@ -7,23 +7,16 @@ pub const ABSENT_APIS: &[(i16, &str, &str)] = &[
     (5, "StopReplica", "for ZooKeeper controllers, gone in Kafka 4"),
     (6, "UpdateMetadata", "for ZooKeeper controllers, gone in Kafka 4"),
     (7, "ControlledShutdown", "for ZooKeeper controllers, gone in Kafka 4"),
-    (17, "SaslHandshake", NO_AUTHENTICATION),
-    (29, "DescribeAcls", NO_AUTHENTICATION),
-    (30, "CreateAcls", NO_AUTHENTICATION),
-    (31, "DeleteAcls", NO_AUTHENTICATION),
     (34, "AlterReplicaLogDirs", "there is one log directory"),
-    (36, "SaslAuthenticate", NO_AUTHENTICATION),
-    (38, "CreateDelegationToken", NO_AUTHENTICATION),
-    (39, "RenewDelegationToken", NO_AUTHENTICATION),
-    (40, "ExpireDelegationToken", NO_AUTHENTICATION),
-    (41, "DescribeDelegationToken", NO_AUTHENTICATION),
+    (38, "CreateDelegationToken", NO_TOKENS),
+    (39, "RenewDelegationToken", NO_TOKENS),
+    (40, "ExpireDelegationToken", NO_TOKENS),
+    (41, "DescribeDelegationToken", NO_TOKENS),
     (43, "ElectLeaders", ONE_BROKER),
     (45, "AlterPartitionReassignments", ONE_BROKER),
     (46, "ListPartitionReassignments", ONE_BROKER),
     (48, "DescribeClientQuotas", NO_QUOTAS),
     (49, "AlterClientQuotas", NO_QUOTAS),
-    (50, "DescribeUserScramCredentials", NO_AUTHENTICATION),
-    (51, "AlterUserScramCredentials", NO_AUTHENTICATION),
     (52, "Vote", BETWEEN_BROKERS),
     (53, "BeginQuorumEpoch", BETWEEN_BROKERS),
     (54, "EndQuorumEpoch", BETWEEN_BROKERS),
@@ -71,9 +64,10 @@ pub fn absent_for_clients() -> impl Iterator<Item = (i16, &'static str)> {
 
 const BETWEEN_BROKERS: &str = "between brokers and controllers only";
 const NEW_GROUPS: &str = "groups rebalance by the classic protocol, which all clients have";
-const NO_AUTHENTICATION: &str = "there is no authentication or authorization";
 const NO_QUOTAS: &str = "there are no quotas";
 const NO_TELEMETRY: &str = "client metrics are not collected";
+const NO_TOKENS: &str =
+    "delegation tokens are not given; SCRAM or OAUTHBEARER serve in their place";
 const ONE_BROKER: &str = "there is one broker, which is leader and controller of all";
 const SHARE_GROUPS: &str = "share groups (KIP-932) are not supported";
 

@@ -27,6 +27,7 @@ macro_rules! with_apis {
             14 SyncGroup k14_sync_group SyncGroupRequest SyncGroupResponse;
             15 DescribeGroups k15_describe_groups DescribeGroupsRequest DescribeGroupsResponse;
             16 ListGroups k16_list_groups ListGroupsRequest ListGroupsResponse;
+            17 SaslHandshake k17_sasl_handshake SaslHandshakeRequest SaslHandshakeResponse;
             18 ApiVersions k18_api_versions ApiVersionsRequest ApiVersionsResponse;
             19 CreateTopics k19_create_topics CreateTopicsRequest CreateTopicsResponse;
             20 DeleteTopics k20_delete_topics DeleteTopicsRequest DeleteTopicsResponse;
@@ -44,17 +45,26 @@ macro_rules! with_apis {
                 WriteTxnMarkersRequest WriteTxnMarkersResponse;
             28 TxnOffsetCommit k28_txn_offset_commit
                 TxnOffsetCommitRequest TxnOffsetCommitResponse;
+            29 DescribeAcls k29_describe_acls DescribeAclsRequest DescribeAclsResponse;
+            30 CreateAcls k30_create_acls CreateAclsRequest CreateAclsResponse;
+            31 DeleteAcls k31_delete_acls DeleteAclsRequest DeleteAclsResponse;
             32 DescribeConfigs k32_describe_configs
                 DescribeConfigsRequest DescribeConfigsResponse;
             33 AlterConfigs k33_alter_configs AlterConfigsRequest AlterConfigsResponse;
             35 DescribeLogDirs k35_describe_log_dirs
                 DescribeLogDirsRequest DescribeLogDirsResponse;
+            36 SaslAuthenticate k36_sasl_authenticate
+                SaslAuthenticateRequest SaslAuthenticateResponse;
             37 CreatePartitions k37_create_partitions
                 CreatePartitionsRequest CreatePartitionsResponse;
             42 DeleteGroups k42_delete_groups DeleteGroupsRequest DeleteGroupsResponse;
             44 IncrementalAlterConfigs k44_incremental_alter_configs
                 IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
             47 OffsetDelete k47_offset_delete OffsetDeleteRequest OffsetDeleteResponse;
+            50 DescribeUserScramCredentials k50_describe_user_scram_credentials
+                DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse;
+            51 AlterUserScramCredentials k51_alter_user_scram_credentials
+                AlterUserScramCredentialsRequest AlterUserScramCredentialsResponse;
             60 DescribeCluster k60_describe_cluster
                 DescribeClusterRequest DescribeClusterResponse;
             61 DescribeProducers k61_describe_producers

@@ -33,6 +33,8 @@ fn note(api: ApiKey) -> &'static str {
         ApiKey::InitProducerId | ApiKey::EndTxn | ApiKey::TxnOffsetCommit => {
             "transactions v1 and v2 (KIP-890)"
         }
+        ApiKey::SaslHandshake => "PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER",
+        ApiKey::SaslAuthenticate => "with sessions that end (KIP-368)",
         ApiKey::WriteTxnMarkers => "to end transactions that hang",
         ApiKey::Metadata => {
             "a topic that is created by asking for it is there at once, without a first answer of \

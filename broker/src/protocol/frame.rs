@@ -49,6 +49,12 @@ impl Frame {
         Frame { segments: segments.into(), remaining }
     }
 
+    /// Bytes that are no response, with their length before them.
+    pub fn bare(bytes: Vec<u8>) -> Frame {
+        let length = i32::try_from(bytes.len()).expect("whoever makes it keeps it small");
+        Frame::new(vec![Bytes::copy_from_slice(&length.to_be_bytes()), Bytes::from(bytes)])
+    }
+
     pub fn segments(&self) -> impl Iterator<Item = &Bytes> {
         self.segments.iter()
     }

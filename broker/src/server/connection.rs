@@ -22,18 +22,22 @@ use futures::stream::{FuturesOrdered, StreamExt};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::frames::{FrameError, FrameReader, RawFrame};
+use super::authentication::{Authentication, NotAuthenticated};
+use super::authorization::Identity;
+use super::frames::{FrameError, FrameReader, Limits, RawFrame};
 use super::handlers::{self, Call, k00_produce, k18_api_versions};
+use super::listener::{self, Listener};
 use super::memory::Lease;
+use super::stream::{Input, Output};
 use super::{HostPort, Shared};
 use crate::broker::Broker;
 use crate::protocol::{
     ApiKey, EncodeError, Frame, Request, RequestError, RequestHeader, Response, decode_request,
     encode_response,
 };
+use crate::security::Principal;
 
 /// Requests of one connection that may wait for the disk at once.
 const PIPELINE_MAX: usize = 64;
@@ -61,6 +65,14 @@ enum CloseReason {
     Unread,
     #[error("produce request {0} with acks=0 failed, and closing is the one way to say so")]
     Unacknowledged(i32),
+    #[error("the TLS handshake failed: {0}")]
+    Handshake(io::Error),
+    #[error("the client did not say who it is in {0:?}")]
+    Unknown(Duration),
+    #[error(transparent)]
+    NotAuthenticated(#[from] NotAuthenticated),
+    #[error("the client's session has ended, and it did not say again who it is")]
+    SessionEnded,
 }
 
 impl CloseReason {
@@ -68,6 +80,8 @@ impl CloseReason {
     fn is_ordinary(&self) -> bool {
         match self {
             CloseReason::Io(_) | CloseReason::Idle(_) => true,
+            // Somebody who looks whether anybody is there.
+            CloseReason::Handshake(error) => error.kind() == io::ErrorKind::UnexpectedEof,
             CloseReason::Frame(error) => {
                 matches!(error, FrameError::Io(_) | FrameError::CutOff { .. })
             }
@@ -77,17 +91,34 @@ impl CloseReason {
 }
 
 /// Serves one client until it leaves or the server shuts down.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+pub(super) async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    listener: Arc<Listener>,
+    shared: Arc<Shared>,
+) {
     let broker = shared.broker.clone();
     let counted = Counted::new(&broker);
-    let ended = match Connection::new(stream, peer, shared) {
-        Ok(connection) => connection.run().await,
-        Err(error) => Err(error.into()),
+    let shutdown = shared.shutdown.clone();
+    let opened = shutdown.run_until_cancelled(Connection::open(stream, peer, &listener, &shared));
+    let ended = match opened.await {
+        Some(Ok(mut connection)) => {
+            let ended = connection.run().await;
+            listener::close(connection.output).await;
+            ended
+        }
+        Some(Err(error)) => Err(error),
+        None => Ok(()),
     };
     drop(counted);
     match ended {
         Ok(()) => tracing::debug!(%peer, "connection ended"),
         Err(reason) if reason.is_ordinary() => tracing::debug!(%peer, %reason, "connection ended"),
+        Err(CloseReason::NotAuthenticated(reason)) => {
+            broker.metrics().authentications_failed.inc();
+            let host = peer.ip().to_canonical().to_string();
+            shared.audit.not_authenticated(&host, &listener.config.name, &reason.to_string());
+        }
         Err(reason) => {
             broker.metrics().connections_cut_off.inc();
             tracing::warn!(%peer, %reason, "closed a connection");
@@ -127,10 +158,14 @@ enum Reply {
 
 struct Connection {
     shared: Arc<Shared>,
-    peer: SocketAddr,
     advertised: Arc<HostPort>,
-    frames: FrameReader<OwnedReadHalf>,
-    output: OwnedWriteHalf,
+    identity: Arc<Identity>,
+    /// On listeners with SASL.
+    authentication: Option<Authentication>,
+    /// By when an unknown client must have become known.
+    known_by: Instant,
+    frames: FrameReader<Input>,
+    output: Output,
     in_flight: FuturesOrdered<BoxFuture<'static, Result<Reply, CloseReason>>>,
     /// All that is in flight are produce requests, already appended.
     only_produces: bool,
@@ -138,34 +173,53 @@ struct Connection {
     waiting: Option<Decoded>,
     last_activity: Instant,
     draining: bool,
+    /// Why it ends once what is in flight has been sent.
+    ending: Option<CloseReason>,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) -> io::Result<Connection> {
+    /// Shakes hands if the listener speaks TLS.
+    async fn open(
+        stream: TcpStream,
+        peer: SocketAddr,
+        listener: &Listener,
+        shared: &Arc<Shared>,
+    ) -> Result<Connection, CloseReason> {
         stream.set_nodelay(true)?;
-        let advertised = match &shared.config.advertised {
-            Some(advertised) => advertised.clone(),
-            None => {
-                let local = stream.local_addr()?;
-                HostPort { host: local.ip().to_canonical().to_string(), port: local.port() }
-            }
-        };
-        let (input, output) = stream.into_split();
+        let advertised = listener.advertised(&stream)?;
+        let stall_timeout = shared.config.stall_timeout;
+        let opened = timeout(stall_timeout, listener.open(stream)).await;
+        let opened = opened.map_err(|_| CloseReason::Stalled)?;
+        let (input, output, principal) = opened.map_err(CloseReason::Handshake)?;
+        let mut frames = FrameReader::new(input, &shared.config);
+        let authentication = listener.config.protocol.has_sasl().then(Authentication::default);
+        if authentication.is_some() {
+            let bytes_max = shared.config.sasl.receive_bytes_max;
+            frames.limit(Limits::Unknown { bytes_max });
+        }
+        let host = peer.ip().to_canonical().to_string();
         Ok(Connection {
-            frames: FrameReader::new(input, &shared.config),
-            shared,
-            peer,
+            frames,
+            shared: shared.clone(),
             advertised: Arc::new(advertised),
+            identity: Arc::new(Identity { principal, host }),
+            authentication,
+            known_by: Instant::now() + stall_timeout,
             output,
             in_flight: FuturesOrdered::new(),
             only_produces: true,
             waiting: None,
             last_activity: Instant::now(),
             draining: false,
+            ending: None,
         })
     }
 
-    async fn run(mut self) -> Result<(), CloseReason> {
+    fn is_unknown(&self) -> bool {
+        self.authentication.as_ref().is_some_and(Authentication::is_unknown)
+    }
+
+    async fn run(&mut self) -> Result<(), CloseReason> {
         let shared = self.shared.clone();
         loop {
             if self.in_flight.is_empty() {
@@ -176,8 +230,17 @@ impl Connection {
                     None => {}
                 }
             }
-            let may_read =
-                !self.draining && self.waiting.is_none() && self.in_flight.len() < PIPELINE_MAX;
+            if self.in_flight.is_empty()
+                && let Some(reason) = self.ending.take()
+            {
+                return Err(reason);
+            }
+            // Whoever is not known is answered before anything more is read.
+            let in_flight_max = if self.is_unknown() { 1 } else { PIPELINE_MAX };
+            let may_read = !self.draining
+                && self.ending.is_none()
+                && self.waiting.is_none()
+                && self.in_flight.len() < in_flight_max;
             // A frame that begins while this waits has another deadline, so it looks again.
             let look_at = self.deadline().min(Instant::now() + shared.config.stall_timeout);
             tokio::select! {
@@ -194,6 +257,9 @@ impl Connection {
                     if self.deadline() > Instant::now() {
                         continue;
                     }
+                    if self.is_unknown() && self.known_by <= Instant::now() {
+                        return Err(CloseReason::Unknown(shared.config.stall_timeout));
+                    }
                     if self.frames.deadline().is_some() {
                         return Err(CloseReason::Stalled);
                     }
@@ -209,12 +275,17 @@ impl Connection {
 
     fn deadline(&self) -> Instant {
         let idle = self.last_activity + self.shared.config.idle_timeout;
-        self.frames.deadline().unwrap_or(idle)
+        let deadline = self.frames.deadline().unwrap_or(idle);
+        if self.is_unknown() { deadline.min(self.known_by) } else { deadline }
     }
 
     async fn accept(&mut self, frame: RawFrame) -> Result<(), CloseReason> {
         self.last_activity = Instant::now();
         let RawFrame { bytes, lease } = frame;
+        if self.authentication.as_ref().is_some_and(Authentication::expects_bare) {
+            self.step_bare(&bytes).await;
+            return Ok(());
+        }
         let decoded = if bytes.len() < HEAVY_FRAME_BYTES || is_produce(&bytes) {
             decode_request(bytes)
         } else {
@@ -253,17 +324,19 @@ impl Connection {
 
     async fn begin(&mut self, decoded: Decoded) {
         let Decoded { header, request, lease } = decoded;
+        let Some(request) = self.authenticate(&header, request).await else { return };
+        let (api, began) = (request.api(), Instant::now());
         let call = Call {
             shared: self.shared.clone(),
             advertised: self.advertised.clone(),
+            identity: self.identity.clone(),
+            api,
             version: header.version,
             client_id: header.client_id,
-            peer: self.peer,
             held: Default::default(),
         };
         call.hold(lease);
         let correlation_id = header.correlation_id;
-        let (api, began) = (request.api(), Instant::now());
         match request {
             Request::Produce(request) => {
                 let acknowledged = request.acks != 0;
@@ -293,6 +366,81 @@ impl Connection {
         }
     }
 
+    /// Takes what is about who the client is, on listeners where it has to say so; gives back all
+    /// else. Nothing is in flight when such a request begins.
+    async fn authenticate(&mut self, header: &RequestHeader, request: Request) -> Option<Request> {
+        let Some(authentication) = &mut self.authentication else { return Some(request) };
+        let shared = self.shared.clone();
+        let (response, known): (Response, _) = match request {
+            Request::SaslHandshake(request) => {
+                let (response, begun) = authentication.handshake(&shared, header.version, request);
+                (response.into(), begun.map(|()| None))
+            }
+            Request::SaslAuthenticate(request) => {
+                match authentication.step(&shared, &request.auth_bytes).await {
+                    Ok(answer) => (answer.response().into(), Ok(answer.known)),
+                    Err(reason) => (reason.response().into(), Err(reason)),
+                }
+            }
+            other if authentication.has_ended() => {
+                tracing::debug!(api = %other.api(), "a request after the end of its session");
+                self.ending = Some(CloseReason::SessionEnded);
+                return None;
+            }
+            other => return Some(other),
+        };
+        let reply = encoded(header.correlation_id, header.version, &response, Vec::new());
+        self.answer_authentication(reply, known.map(|known| known.map(|(principal, _)| principal)));
+        None
+    }
+
+    /// A message of the mechanism without a request around it.
+    async fn step_bare(&mut self, message: &[u8]) {
+        let Some(authentication) = &mut self.authentication else { return };
+        match authentication.step(&self.shared, message).await {
+            Ok(answer) => {
+                let reply = Reply::Send { frame: Frame::bare(answer.bytes), _held: Vec::new() };
+                self.answer_authentication(Ok(reply), Ok(answer.known.map(|known| known.0)));
+            }
+            // There is no form in which to say so.
+            Err(reason) => self.answer_authentication(Ok(Reply::Nothing), Err(reason)),
+        }
+    }
+
+    fn answer_authentication(
+        &mut self,
+        reply: Result<Reply, CloseReason>,
+        known: Result<Option<Principal>, NotAuthenticated>,
+    ) {
+        self.only_produces = false;
+        let bytes_max = self.shared.config.sasl.receive_bytes_max;
+        match known {
+            Ok(known) => {
+                if let Some(principal) = known {
+                    let host = self.identity.host.clone();
+                    self.identity = Arc::new(Identity { principal, host });
+                }
+                self.in_flight.push_back(ready(reply).boxed());
+            }
+            Err(reason) => {
+                // Whoever tries passwords has to wait for each answer.
+                let delay = self.shared.config.sasl.failure_delay;
+                let late = async move {
+                    sleep(delay).await;
+                    reply
+                };
+                self.in_flight.push_back(late.boxed());
+                self.ending = Some(reason.into());
+            }
+        }
+        let bare = self.authentication.as_ref().is_some_and(Authentication::expects_bare);
+        self.frames.limit(match (bare, self.is_unknown()) {
+            (true, _) => Limits::Bare { bytes_max },
+            (false, true) => Limits::Unknown { bytes_max },
+            (false, false) => Limits::Known,
+        });
+    }
+
     /// Writes a response, and with it those that are ready too.
     async fn send(&mut self, reply: Reply) -> Result<(), CloseReason> {
         let (mut frame, mut leases) = (Frame::default(), Vec::new());
@@ -310,6 +458,9 @@ impl Connection {
             let written = timeout(stall_timeout, self.output.write_buf(&mut frame)).await;
             written.map_err(|_| CloseReason::Unread)??;
         }
+        // TLS keeps the end of what was written; a socket keeps nothing.
+        let flushed = timeout(stall_timeout, self.output.flush()).await;
+        flushed.map_err(|_| CloseReason::Unread)??;
         self.last_activity = Instant::now();
         Ok(())
     }

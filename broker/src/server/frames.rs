@@ -56,6 +56,10 @@ pub enum FrameError {
     UnknownApi(i16),
     #[error("a request asks for {api} v{version}, which is not served here")]
     UnsupportedVersion { api: ApiKey, version: i16 },
+    #[error("a request asks for {0} before it is known who asks")]
+    Unknown(ApiKey),
+    #[error("a message of {length} bytes is larger than the {max} before authentication")]
+    MessageTooLong { length: i64, max: usize },
 }
 
 /// Reads frames, one after the other.
@@ -68,10 +72,22 @@ pub struct FrameReader<R> {
     head: [u8; HEAD_BYTES],
     head_len: usize,
     frame: Option<Incoming>,
+    limits: Limits,
     /// What a slow client is measured by; `None` between frames.
     pace: Option<Pace>,
     /// It is not the client that holds up the frame now.
     waits_for_memory: bool,
+}
+
+/// What may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// All requests.
+    Known,
+    /// Of a client that is not known yet: only how it becomes known, in frames up to so many bytes.
+    Unknown { bytes_max: usize },
+    /// A frame of bytes that are no request, up to so many.
+    Bare { bytes_max: usize },
 }
 
 /// How far a frame had come, and when. Whoever holds a part of the budget must go on, however much
@@ -111,9 +127,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             head: [0; HEAD_BYTES],
             head_len: 0,
             frame: None,
+            limits: Limits::Known,
             pace: None,
             waits_for_memory: false,
         }
+    }
+
+    /// Says what may come from the next frame on.
+    pub fn limit(&mut self, limits: Limits) {
+        debug_assert!(self.head_len == 0 && self.frame.is_none(), "between frames");
+        self.limits = limits;
     }
 
     /// When the frame that has begun must have ended, or have come further; `None` between frames.
@@ -124,14 +147,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next frame, or `None` if the connection has ended between frames. Safe to cancel.
     pub async fn next(&mut self, budget: &Budget) -> Result<Option<RawFrame>, FrameError> {
         while self.frame.is_none() {
-            if self.head_len == HEAD_BYTES {
+            let need = match self.limits {
+                Limits::Bare { .. } => LENGTH_BYTES,
+                _ => HEAD_BYTES,
+            };
+            if self.head_len == need {
                 self.frame = Some(self.check_head()?);
                 break;
             }
-            let read = self.input.read(&mut self.head[self.head_len..]).await?;
+            let read = self.input.read(&mut self.head[self.head_len..need]).await?;
             match (read, self.head_len) {
                 (0, 0) => return Ok(None),
-                (0, have) => return Err(FrameError::CutOff { have, need: HEAD_BYTES }),
+                (0, have) => return Err(FrameError::CutOff { have, need }),
                 _ => self.head_len += read,
             }
             self.pace.get_or_insert_with(|| Pace { since: Instant::now(), have: 0 });
@@ -172,6 +199,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             return Err(FrameError::Foreign(what));
         }
         let length = i32::from_be_bytes([l0, l1, l2, l3]);
+        if let Limits::Bare { bytes_max } = self.limits {
+            return bare(length, bytes_max);
+        }
         let len = match usize::try_from(length) {
             Ok(len) if len >= FRAME_BYTES_MIN => len,
             _ => return Err(FrameError::Length(length)),
@@ -179,12 +209,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let (key, version) = (i16::from_be_bytes([k0, k1]), i16::from_be_bytes([v0, v1]));
         let api = ApiKey::from_i16(key).ok_or(FrameError::UnknownApi(key))?;
         let served = api.versions().contains(&version);
+        if self.limits != Limits::Known && !leads_to_authentication(api) {
+            return Err(FrameError::Unknown(api));
+        }
         // Asked too high, ApiVersions is answered all the same, with what is served (KIP-511).
         if !served && api != ApiKey::ApiVersions {
             return Err(FrameError::UnsupportedVersion { api, version });
         }
-        let (max, weight) = match api {
-            ApiKey::Produce => (self.produce_bytes_max, 1),
+        let (max, weight) = match (self.limits, api) {
+            (Limits::Unknown { bytes_max }, _) => (bytes_max, 1),
+            (_, ApiKey::Produce) => (self.produce_bytes_max, 1),
             _ => (self.request_bytes_max, DECODED_FACTOR),
         };
         if len > max {
@@ -194,6 +228,21 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         bytes.put_slice(&self.head[LENGTH_BYTES..]);
         Ok(Incoming { bytes, len, weight, lease: Lease::default() })
     }
+}
+
+/// What is served to whoever is not known yet.
+fn leads_to_authentication(api: ApiKey) -> bool {
+    matches!(api, ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)
+}
+
+/// A frame without a request's head.
+fn bare(length: i32, max: usize) -> Result<Incoming, FrameError> {
+    let len = usize::try_from(length).ok().filter(|len| *len <= max);
+    let Some(len) = len else {
+        return Err(FrameError::MessageTooLong { length: i64::from(length), max });
+    };
+    let bytes = BytesMut::with_capacity(len.min(FREE_BYTES));
+    Ok(Incoming { bytes, len, weight: 1, lease: Lease::default() })
 }
 
 /// What else comes to a port now and then.

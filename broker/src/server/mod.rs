@@ -6,7 +6,9 @@
 //!              └ one task; requests begin and are answered in the order in which they came
 //! ```
 //!
+//! - [`listener`]: where clients come, and by which protocol; [`stream`]: with TLS or without;
 //! - [`connection`]: one client: its order of requests, its timeouts, its end;
+//! - [`authentication`]: who it is; [`authorization`]: what it may do, and who is told otherwise;
 //! - [`frames`]: bytes to frames within bounds; [`memory`]: the budgets;
 //! - [`fetch_sessions`]: what readers of many partitions have been told;
 //! - [`handlers`]: what each API does, one file for each, and the table of them.
@@ -20,84 +22,55 @@
 //!   those before it are still being synced.
 //! - Shutting down begins nothing new; what has been begun is answered, within a bound.
 //! - Only what has a handler is advertised.
+//! - Before a client of a listener with SASL is known it is answered nothing but how to become
+//!   known, and can take no more memory than one small frame. Whatever a request is about, its
+//!   handler asks first whether the client may; clients in this process are not asked.
 
+mod authentication;
+mod authorization;
 mod connection;
 mod fetch_sessions;
 mod frames;
 mod handlers;
+mod listener;
 mod memory;
+mod stream;
 
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-use tokio::net::TcpListener;
+use futures::future::join_all;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::authorization::AuthorizerConfig;
+use self::authorization::{Audit, Authorizer};
+use self::listener::Listener;
+pub use self::listener::{BindError, HostPort, HostPortError, ListenerConfig};
 use crate::broker::Broker;
+use crate::security::sasl::{Authority, SaslConfig};
 use fetch_sessions::FetchSessions;
 use memory::Budget;
-
-/// Where clients reach a broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostPort {
-    pub host: String,
-    pub port: u16,
-}
-
-/// Why a text is no address.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("'{0}' is no address; expected HOST:PORT, such as localhost:9092")]
-pub struct HostPortError(String);
-
-impl FromStr for HostPort {
-    type Err = HostPortError;
-
-    fn from_str(text: &str) -> Result<HostPort, HostPortError> {
-        let wrong = || HostPortError(text.to_owned());
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let port = port.parse().map_err(|_| wrong())?;
-        // An IPv6 address stands in brackets, without which its colons would be ambiguous.
-        let host = match host.strip_prefix('[') {
-            Some(inner) => inner.strip_suffix(']').ok_or_else(wrong)?,
-            None if host.contains(':') => return Err(wrong()),
-            None => host,
-        };
-        if host.is_empty() { Err(wrong()) } else { Ok(HostPort { host: host.to_owned(), port }) }
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
 
 /// How a server listens, and its bounds.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
-    /// HOST:PORT; port 0 takes any free one.
-    pub listen: String,
-    /// What clients are told to connect to; `None`: the address by which each has come, which is
-    /// one that it can reach.
-    pub advertised: Option<HostPort>,
+    /// One at least.
+    pub listeners: Vec<ListenerConfig>,
+    /// For listeners with SASL.
+    pub sasl: SaslConfig,
+    /// Without one, every client may do everything.
+    pub authorizer: Option<AuthorizerConfig>,
     /// `max.connections`; more are closed at once.
     pub connections_max: usize,
     /// `connections.max.idle.ms`: a connection on which nothing happens is closed.
     pub idle_timeout: Duration,
     /// A client that stops, or all but stops, in the middle of a request, or does not read its
-    /// responses, for this long is cut off.
+    /// responses, for this long is cut off; so is one that is not known by then.
     pub stall_timeout: Duration,
     /// `socket.request.max.bytes`, for Produce.
     pub produce_bytes_max: usize,
@@ -114,10 +87,12 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
+    /// One listener without security.
     pub fn new(listen: impl Into<String>) -> ServerConfig {
         ServerConfig {
-            listen: listen.into(),
-            advertised: None,
+            listeners: vec![ListenerConfig::plaintext(listen)],
+            sasl: SaslConfig::default(),
+            authorizer: None,
             connections_max: 4096,
             idle_timeout: Duration::from_secs(600),
             stall_timeout: Duration::from_secs(60),
@@ -131,27 +106,10 @@ impl ServerConfig {
     }
 }
 
-/// Why a server cannot listen.
-#[derive(Debug, Error)]
-pub enum BindError {
-    #[error(
-        "cannot listen on {address}: the address is in use, perhaps by another broker; choose \
-         another by --listen HOST:PORT (port 0 takes any free one), or by listeners in a \
-         server.properties"
-    )]
-    InUse { address: String },
-    #[error(
-        "cannot listen on {address}: {source}; choose another address by --listen HOST:PORT, or by \
-         listeners in a server.properties"
-    )]
-    Other { address: String, source: io::Error },
-}
-
-/// A listening socket that has not begun to accept.
+/// Listening sockets that have not begun to accept.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
-    local_addr: SocketAddr,
+    listeners: Vec<(TcpListener, Arc<Listener>)>,
     shared: Arc<Shared>,
 }
 
@@ -160,6 +118,9 @@ pub struct Server {
 struct Shared {
     broker: Arc<Broker>,
     config: ServerConfig,
+    authority: Authority,
+    authorizer: Option<Authorizer>,
+    audit: Audit,
     request_memory: Budget,
     response_memory: Budget,
     /// How many appends may decompress at once.
@@ -188,18 +149,29 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Server {
     pub async fn bind(broker: Arc<Broker>, config: ServerConfig) -> Result<Server, BindError> {
-        let failed = |source: io::Error| {
-            let address = config.listen.clone();
-            match source.kind() {
-                io::ErrorKind::AddrInUse => BindError::InUse { address },
-                _ => BindError::Other { address, source },
-            }
-        };
-        let listener = TcpListener::bind(&config.listen).await.map_err(failed)?;
-        let local_addr = listener.local_addr().map_err(failed)?;
+        let has_sasl = config.listeners.iter().any(|listener| listener.protocol.has_sasl());
+        if has_sasl && config.sasl.mechanisms.is_empty() {
+            let reason = "a listener with SASL needs mechanisms: sasl.enabled.mechanisms";
+            return Err(BindError::Authentication(reason.to_owned()));
+        }
+        let store = broker.security().clone();
+        let authority =
+            Authority::new(store.clone(), &config.sasl).map_err(BindError::Authentication)?;
+        let authorizer = config.authorizer.clone().map(|config| Authorizer::new(config, store));
+        let mut listeners = Vec::with_capacity(config.listeners.len());
+        for listener in &config.listeners {
+            let (socket, listener) = Listener::bind(listener.clone()).await?;
+            listeners.push((socket, Arc::new(listener)));
+        }
+        if listeners.is_empty() {
+            return Err(BindError::Nowhere);
+        }
         let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
         let shared = Arc::new(Shared {
             broker,
+            authority,
+            authorizer,
+            audit: Audit::default(),
             request_memory: Budget::new(config.request_memory_bytes),
             response_memory: Budget::new(config.response_memory_bytes),
             heavy_appends: Semaphore::new(2 * cores),
@@ -209,50 +181,37 @@ impl Server {
             shutdown: CancellationToken::new(),
             config,
         });
-        Ok(Server { listener, local_addr, shared })
+        Ok(Server { listeners, shared })
     }
 
+    /// Where the first listener listens.
     pub fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.listeners[0].1.local_addr
+    }
+
+    /// Where each listens, in the order in which they were given.
+    pub fn local_addrs(&self) -> Vec<(ListenerConfig, SocketAddr)> {
+        let each = self.listeners.iter();
+        each.map(|(_, listener)| (listener.config.clone(), listener.local_addr)).collect()
     }
 
     /// Serves until `shutdown`, then lets what has been begun end, within
     /// [`ServerConfig::shutdown_grace`].
     pub async fn run(self, shutdown: CancellationToken) {
-        let Server { listener, shared, .. } = self;
-        let connections = TaskTracker::new();
-        let abort = CancellationToken::new();
-        let free = Arc::new(Semaphore::new(shared.config.connections_max));
-        let (mut refused, mut told) = (0, None::<Instant>);
-        while let Some(accepted) = shutdown.run_until_cancelled(listener.accept()).await {
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            };
-            let Ok(slot) = free.clone().try_acquire_owned() else {
-                shared.broker.metrics().connections_refused.inc();
-                refused += 1;
-                // A flood of connections must not become one of log lines.
-                if told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
-                    let max = shared.config.connections_max;
-                    tracing::warn!(%peer, max, refused,
-                        "closed connections: as many as may be are open");
-                    (told, refused) = (Some(Instant::now()), 0);
-                }
-                continue;
-            };
-            let (shared, abort) = (shared.clone(), abort.clone());
-            connections.spawn(async move {
-                _ = abort.run_until_cancelled(connection::serve(stream, peer, shared)).await;
-                drop(slot);
-            });
-        }
-        drop(listener);
+        let Server { listeners, shared } = self;
+        let accepting = Accepting {
+            connections: TaskTracker::new(),
+            abort: CancellationToken::new(),
+            free: Arc::new(Semaphore::new(shared.config.connections_max)),
+            refused: Mutex::default(),
+            shared: shared.clone(),
+        };
+        let each = listeners.into_iter().map(|(socket, listener)| {
+            shutdown.run_until_cancelled(accepting.accept(socket, listener))
+        });
+        join_all(each).await;
         shared.shutdown.cancel();
+        let Accepting { connections, abort, .. } = accepting;
         connections.close();
         if timeout(shared.config.shutdown_grace, connections.wait()).await.is_err() {
             tracing::warn!(connections = connections.len(), "cut off what did not end in time");
@@ -262,17 +221,58 @@ impl Server {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What all listeners share: there are so many connections, however they come.
+struct Accepting {
+    connections: TaskTracker,
+    abort: CancellationToken,
+    free: Arc<Semaphore>,
+    refused: Mutex<Refusals>,
+    shared: Arc<Shared>,
+}
 
-    #[test]
-    fn addresses_are_hosts_with_ports() {
-        let parsed = |text: &str| text.parse::<HostPort>().map(|parsed| parsed.to_string());
-        assert_eq!(parsed("localhost:9092").unwrap(), "localhost:9092");
-        assert_eq!(parsed("[::1]:0").unwrap(), "[::1]:0");
-        for wrong in ["localhost", ":1", "::1:9092", "[::1:9092", "a:70000", "a:"] {
-            assert_eq!(parsed(wrong), Err(HostPortError(wrong.to_owned())), "{wrong}");
+/// Connections that were closed at once, and when that was last told.
+#[derive(Default)]
+struct Refusals {
+    count: u64,
+    told: Option<Instant>,
+}
+
+impl Accepting {
+    async fn accept(&self, socket: TcpListener, listener: Arc<Listener>) {
+        loop {
+            match socket.accept().await {
+                Ok((stream, peer)) => self.take(stream, peer, &listener),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn take(&self, stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>) {
+        let Ok(slot) = self.free.clone().try_acquire_owned() else {
+            return self.refuse(peer);
+        };
+        let (listener, shared) = (listener.clone(), self.shared.clone());
+        let abort = self.abort.clone();
+        self.connections.spawn(async move {
+            let served = connection::serve(stream, peer, listener, shared);
+            _ = abort.run_until_cancelled(served).await;
+            drop(slot);
+        });
+    }
+
+    fn refuse(&self, peer: SocketAddr) {
+        self.shared.broker.metrics().connections_refused.inc();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.count += 1;
+        // A flood of connections must not become one of log lines.
+        if refused.told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
+            let max = self.shared.config.connections_max;
+            tracing::warn!(%peer, max, refused = refused.count,
+                "closed connections: as many as may be are open");
+            *refused = Refusals { count: 0, told: Some(Instant::now()) };
         }
     }
 }

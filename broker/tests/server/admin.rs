@@ -139,7 +139,7 @@ async fn metadata_creates_topics_where_it_may() {
 #[tokio::test]
 async fn the_advertised_address_is_the_one_that_was_set() {
     let broker = TestBroker::with(|_, server| {
-        server.advertised = Some("broker.example:1234".parse().unwrap());
+        server.listeners[0].advertised = Some("broker.example:1234".parse().unwrap());
     })
     .await;
     let mut client = broker.connect().await;

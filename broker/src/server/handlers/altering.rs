@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Call;
-use super::k32_describe_configs::{BROKER, GROUP, TOPIC, check_node};
+use super::k32_describe_configs::{BROKER, GROUP, TOPIC, check_node, check_permitted};
 use crate::broker::{DynamicConfigError, Scope};
 use crate::protocol::ErrorCode;
+use crate::security::acl::Operation;
 use crate::topics::{ConfigDefinition, ConfigKind, TopicConfig, config};
 
 /// A code and what to say with it.
@@ -69,7 +70,11 @@ pub async fn alter_all(
                 Others::Stay => changed(own.clone(), configs),
                 Others::GoBackToDefaults => changed(BTreeMap::new(), configs),
             };
-            alter(call, resource_type, &resource_name, validate_only, change).await
+            let operation = Operation::AlterConfigs;
+            match check_permitted(call, operation, resource_type, &resource_name) {
+                Ok(()) => alter(call, resource_type, &resource_name, validate_only, change).await,
+                Err(denied) => Err(denied),
+            }
         };
         let (error_code, error_message) = match altered {
             Ok(()) => (ErrorCode::NONE, None),

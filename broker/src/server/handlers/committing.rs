@@ -4,6 +4,7 @@ use super::Call;
 use crate::coordinator::groups::{CommitRequest, MemberClaim, OffsetToCommit};
 use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::ErrorCode;
+use crate::security::acl::Operation;
 
 /// An offset as a request brings it.
 pub struct Committed {
@@ -17,7 +18,8 @@ pub struct Committed {
 pub type Asked = Vec<(String, Vec<Committed>)>;
 pub type Answered = Vec<(String, Vec<(i32, ErrorCode)>)>;
 
-/// Commits the offsets of partitions that exist.
+/// Commits the offsets of partitions that exist and that the client may read; whether it may for
+/// the group has been asked.
 pub async fn commit(
     call: &Call,
     group: &str,
@@ -29,8 +31,12 @@ pub async fn commit(
     let mut answered: Answered = Vec::with_capacity(asked.len());
     for (topic, partitions) in asked {
         let mut answers = Vec::with_capacity(partitions.len());
+        let may_read = call.may_on_topic(Operation::Read, &topic);
         for Committed { partition_index, offset, leader_epoch, metadata } in partitions {
-            let exists = super::partition(call, &topic, partition_index);
+            let exists = match may_read {
+                true => super::partition(call, &topic, partition_index),
+                false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+            };
             if exists.is_ok() {
                 let partition = TopicPartition::new(topic.as_str(), partition_index);
                 let metadata = metadata.unwrap_or_default();
@@ -39,6 +45,9 @@ pub async fn commit(
             answers.push((partition_index, exists.err().unwrap_or(ErrorCode::NONE)));
         }
         answered.push((topic, answers));
+    }
+    if offsets.is_empty() && !answered.is_empty() && call.has_rules() {
+        return answered;
     }
     let commit = CommitRequest { member, producer, offsets };
     let committed = call.broker().groups().commit_offsets(group, commit).await;

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
 
 use super::admission::{self, Admitting};
 use super::{Call, topic};
-use crate::broker::now_ms;
+use crate::broker::{Topic, now_ms};
 use crate::client::Acks;
 use crate::coordinator::transactions::{Admission, ProducerIdentity};
 use crate::ids::{Offset, TopicPartition};
@@ -19,8 +20,11 @@ use crate::log::{AppendError, AppendOptions, Appended, Origin, Partition};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k00_produce::*;
 use crate::record::RecordBatch;
+use crate::security::acl::Operation;
 use crate::topics::is_internal;
 
+/// The first version with topics by id.
+const TOPIC_IDS_FROM: i16 = 13;
 /// From here on checking and writing take longer than the way to another thread, some 10 µs.
 const HEAVY_BYTES: usize = 64 * 1024;
 /// Where a record batch has its codec, and whether it is transactional.
@@ -48,7 +52,7 @@ struct Wait {
 
 /// Appends all that a request brings.
 pub async fn append(call: &Call, request: ProduceRequest) -> Appends {
-    let acks = acks(&request);
+    let acks = acks(call, &request);
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let mut appends = Appends {
         response: ProduceResponse::default(),
@@ -59,9 +63,11 @@ pub async fn append(call: &Call, request: ProduceRequest) -> Appends {
     for (topic_at, data) in request.topic_data.into_iter().enumerate() {
         let mut responses = Vec::with_capacity(data.partition_data.len());
         // The broker's own topics are refused whether or not they are there yet.
-        let topic = match topic(call, call.version >= 13, &data.name, data.topic_id) {
+        let topic = match writable(call, &data.name, data.topic_id) {
             Ok(topic) if topic.internal => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
-            Err(_) if is_internal(&data.name) => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
+            Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) if is_internal(&data.name) => {
+                Err(ErrorCode::INVALID_TOPIC_EXCEPTION)
+            }
             found => found,
         };
         for (partition_at, partition_data) in data.partition_data.into_iter().enumerate() {
@@ -95,15 +101,33 @@ pub async fn append(call: &Call, request: ProduceRequest) -> Appends {
     appends
 }
 
+/// The topic that is named, if the client may write to it.
+fn writable(call: &Call, name: &str, id: Uuid) -> Result<Arc<Topic>, ErrorCode> {
+    let by_id = call.version >= TOPIC_IDS_FROM;
+    let found = topic(call, by_id, name, id);
+    let name = match &found {
+        Ok(topic) => &topic.name,
+        Err(_) if by_id => return found,
+        Err(_) => name,
+    };
+    match call.may_on_topic(Operation::Write, name) {
+        true => found,
+        false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+    }
+}
+
 /// How all is to be acknowledged, if the request makes sense as a whole.
-fn acks(request: &ProduceRequest) -> Result<Acks, ErrorCode> {
+fn acks(call: &Call, request: &ProduceRequest) -> Result<Acks, ErrorCode> {
     let mut all = request.topic_data.iter().flat_map(|topic| &topic.partition_data);
     let is_transactional = |data: &PartitionProduceData| {
         let attributes = data.records.as_ref().and_then(|records| records.get(ATTRIBUTES_BYTE));
         attributes.is_some_and(|attributes| attributes & TRANSACTIONAL_BIT != 0)
     };
-    if request.transactional_id.is_none() && all.any(is_transactional) {
-        return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    if all.any(is_transactional) {
+        let id = request.transactional_id.as_deref();
+        if !id.is_some_and(|id| call.may_on_transactional_id(Operation::Write, id)) {
+            return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        }
     }
     match request.acks {
         -1 => Ok(Acks::All),

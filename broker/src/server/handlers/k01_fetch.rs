@@ -26,6 +26,7 @@ use crate::ids::Offset;
 use crate::log::{self, Partition, ReadOptions, Visible};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k01_fetch::*;
+use crate::security::acl::Operation;
 use crate::server::fetch_sessions::{self, Answer, Fetched, Fetching, Named, Position, Refused};
 
 /// A reader this close to the end reads what was just written, from memory; others may have to
@@ -162,7 +163,7 @@ impl Fetch {
             (&one.topic, one.topic_id) == (&next.topic, next.topic_id)
         }) {
             let (name, id) = (wanted[0].0.topic.clone(), wanted[0].0.topic_id);
-            let topic = topic(call, call.version >= TOPIC_IDS_FROM, &name, id);
+            let topic = readable(call, &name, id);
             let partitions = wanted.iter().map(|(named, position)| PartitionFetch {
                 index: named.partition,
                 bytes_max: bytes(position.bytes_max),
@@ -352,6 +353,21 @@ impl Fetch {
         });
         let responses = topics.filter(|topic| !topic.partitions.is_empty()).collect();
         FetchResponse { session_id: answer.id, responses, ..FetchResponse::default() }
+    }
+}
+
+/// The topic that is named, if the client may read it.
+fn readable(call: &Call, name: &str, id: Uuid) -> Result<Arc<Topic>, ErrorCode> {
+    let by_id = call.version >= TOPIC_IDS_FROM;
+    let found = topic(call, by_id, name, id);
+    let name = match &found {
+        Ok(topic) => &topic.name,
+        Err(_) if by_id => return found,
+        Err(_) => name,
+    };
+    match call.may_on_topic(Operation::Read, name) {
+        true => found,
+        false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
     }
 }
 

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Call, blocking, check_leader_epoch, isolation, partition, read_error_code};
+use super::{Call, blocking, check_leader_epoch, isolation, permitted_partition, read_error_code};
 use crate::client::Isolation;
 use crate::log::{Partition, ReadError, TimestampOffset};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k02_list_offsets::*;
+use crate::security::acl::Operation;
 
 /// Timestamps that stand for something else.
 const LATEST: i64 = -1;
@@ -59,7 +60,8 @@ async fn list(
     wanted: &ListOffsetsPartition,
     isolation: Isolation,
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
-    let partition = partition(call, topic, wanted.partition_index)?;
+    let index = wanted.partition_index;
+    let partition = permitted_partition(call, Operation::Describe, topic, index)?;
     check_leader_epoch(&partition, wanted.current_leader_epoch)?;
     let visible = partition.visible();
     let end = match isolation {

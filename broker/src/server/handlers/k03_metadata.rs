@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Call, operations};
+use super::{Call, OPERATIONS_NOT_ASKED};
 use crate::broker::{Topic, TopicError};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k03_metadata::*;
+use crate::security::acl::{Operation, ResourceType};
 use crate::topics::name::check as check_name;
 use crate::topics::{CONSUMER_OFFSETS, is_internal};
 
@@ -16,20 +17,28 @@ const CREATED_MAX: usize = 100;
 
 pub async fn handle(call: &Call, request: MetadataRequest) -> MetadataResponse {
     let broker = call.broker();
-    let of_topic = match request.include_topic_authorized_operations {
-        true => operations::TOPIC,
-        false => operations::NOT_ASKED,
-    };
+    let tells_operations = request.include_topic_authorized_operations;
     let mut topics = Vec::new();
     match request.topics {
         // Before v1 there was no null.
         Some(wanted) if call.version > 0 || !wanted.is_empty() => {
             let mut may_create = if request.allow_auto_topic_creation { CREATED_MAX } else { 0 };
             for wanted in wanted {
-                topics.push(find(call, wanted, &mut may_create, of_topic).await);
+                topics.push(find(call, wanted, &mut may_create).await);
             }
         }
-        _ => topics.extend(broker.topics().iter().map(|topic| found(call, topic, of_topic))),
+        _ => {
+            let all = broker.topics();
+            let shown = all.iter().filter(|topic| {
+                call.may_quietly(Operation::Describe, ResourceType::Topic, &topic.name)
+            });
+            topics.extend(shown.map(|topic| found(call, topic)));
+        }
+    }
+    if tells_operations {
+        for topic in &mut topics {
+            tell_operations(call, topic);
+        }
     }
     MetadataResponse {
         brokers: vec![MetadataResponseBroker {
@@ -42,10 +51,22 @@ pub async fn handle(call: &Call, request: MetadataRequest) -> MetadataResponse {
         controller_id: broker.node_id(),
         topics,
         cluster_authorized_operations: match request.include_cluster_authorized_operations {
-            true => operations::CLUSTER,
-            false => operations::NOT_ASKED,
+            true => call.cluster_operations(),
+            false => OPERATIONS_NOT_ASKED,
         },
         ..MetadataResponse::default()
+    }
+}
+
+/// What the client may do to a topic that it may see.
+fn tell_operations(call: &Call, topic: &mut MetadataResponseTopic) {
+    let hidden = [
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+        ErrorCode::UNKNOWN_TOPIC_ID,
+        ErrorCode::INVALID_REQUEST,
+    ];
+    if let (false, Some(name)) = (hidden.contains(&topic.error_code), &topic.name) {
+        topic.topic_authorized_operations = call.operations(ResourceType::Topic, name);
     }
 }
 
@@ -53,12 +74,15 @@ async fn find(
     call: &Call,
     wanted: MetadataRequestTopic,
     may_create: &mut usize,
-    operations: i32,
 ) -> MetadataResponseTopic {
     let MetadataRequestTopic { topic_id, name } = wanted;
     if topic_id != Uuid::nil() {
         return match call.broker().topic_by_id(topic_id) {
-            Some(topic) => found(call, &topic, operations),
+            // An id is no secret, but the name is.
+            Some(topic) if !call.may_on_topic(Operation::Describe, &topic.name) => {
+                missing(call, ErrorCode::TOPIC_AUTHORIZATION_FAILED, None, topic_id)
+            }
+            Some(topic) => found(call, &topic),
             None => missing(call, ErrorCode::UNKNOWN_TOPIC_ID, None, topic_id),
         };
     }
@@ -66,11 +90,8 @@ async fn find(
         return missing(call, ErrorCode::INVALID_REQUEST, None, topic_id);
     };
     match find_or_create(call, &name, may_create).await {
-        Ok(topic) => found(call, &topic, operations),
-        Err(code) => MetadataResponseTopic {
-            topic_authorized_operations: operations,
-            ..missing(call, code, Some(name), topic_id)
-        },
+        Ok(topic) => found(call, &topic),
+        Err(code) => missing(call, code, Some(name), topic_id),
     }
 }
 
@@ -79,6 +100,9 @@ async fn find_or_create(
     name: &str,
     may_create: &mut usize,
 ) -> Result<Arc<Topic>, ErrorCode> {
+    if !call.may_on_topic(Operation::Describe, name) {
+        return Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    }
     if let Some(topic) = call.broker().topic(name) {
         return Ok(topic);
     }
@@ -86,6 +110,12 @@ async fn find_or_create(
     check_name(name).map_err(|error| code(error.into()))?;
     if *may_create == 0 {
         return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    if call.broker().config().auto_create_topics
+        && !call.may_on_cluster_quietly(Operation::Create)
+        && !call.may_on_topic(Operation::Create, name)
+    {
+        return Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
     }
     if is_internal(name) && call.broker().config().auto_create_topics {
         create_internal(call, name).await?;
@@ -114,7 +144,7 @@ pub(super) fn leader_error(offline: bool) -> ErrorCode {
     if offline { ErrorCode::LEADER_NOT_AVAILABLE } else { ErrorCode::NONE }
 }
 
-fn found(call: &Call, topic: &Arc<Topic>, operations: i32) -> MetadataResponseTopic {
+fn found(call: &Call, topic: &Arc<Topic>) -> MetadataResponseTopic {
     let node_id = call.broker().node_id();
     let partitions = topic.partitions().iter().map(|partition| {
         let offline = partition.offline().is_some();
@@ -134,7 +164,7 @@ fn found(call: &Call, topic: &Arc<Topic>, operations: i32) -> MetadataResponseTo
         topic_id: topic.id,
         is_internal: topic.internal,
         partitions: partitions.collect(),
-        topic_authorized_operations: operations,
+        topic_authorized_operations: OPERATIONS_NOT_ASKED,
     }
 }
 

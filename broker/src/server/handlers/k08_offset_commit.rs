@@ -1,9 +1,11 @@
 //! OffsetCommit.
 
 use super::Call;
-use super::committing::{Asked, Committed, commit};
+use super::committing::{Asked, Committed, commit, refused};
 use crate::coordinator::groups::{InstanceId, MemberClaim, MemberId};
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::k08_offset_commit::*;
+use crate::security::acl::Operation;
 
 pub async fn handle(call: &Call, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let offset = |partition: OffsetCommitRequestPartition| Committed {
@@ -21,7 +23,10 @@ pub async fn handle(call: &Call, request: OffsetCommitRequest) -> OffsetCommitRe
         instance_id: request.group_instance_id.as_deref().map(InstanceId::from),
         generation: request.generation_id_or_member_epoch,
     };
-    let answered = commit(call, &request.group_id, member, None, asked).await;
+    let answered = match call.may_on_group(Operation::Read, &request.group_id) {
+        true => commit(call, &request.group_id, member, None, asked).await,
+        false => refused(asked, ErrorCode::GROUP_AUTHORIZATION_FAILED),
+    };
     let answer = |(partition_index, error_code)| OffsetCommitResponsePartition {
         partition_index,
         error_code,

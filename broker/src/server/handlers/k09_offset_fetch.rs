@@ -5,6 +5,7 @@ use crate::coordinator::groups::{GroupError, StoredOffset};
 use crate::ids::TopicPartition;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k09_offset_fetch::*;
+use crate::security::acl::{Operation, ResourceType};
 
 /// The first version that asks for several groups.
 const GROUPS_FROM: i16 = 8;
@@ -12,12 +13,19 @@ const GROUPS_FROM: i16 = 8;
 pub async fn handle(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResponse {
     let stable = request.require_stable;
     if call.version >= GROUPS_FROM {
-        let groups = request.groups.into_iter().map(|group| OffsetFetchResponseGroup {
-            topics: fetch(call, &group.group_id, group.topics, stable),
-            group_id: group.group_id,
-            error_code: ErrorCode::NONE,
+        let groups = request.groups.into_iter().map(|group| {
+            let group_id = group.group_id;
+            if !call.may_on_group(Operation::Describe, &group_id) {
+                let error_code = ErrorCode::GROUP_AUTHORIZATION_FAILED;
+                return OffsetFetchResponseGroup { group_id, error_code, topics: Vec::new() };
+            }
+            let topics = fetch(call, &group_id, group.topics, stable);
+            OffsetFetchResponseGroup { group_id, topics, error_code: ErrorCode::NONE }
         });
         return OffsetFetchResponse { groups: groups.collect(), ..Default::default() };
+    }
+    if !call.may_on_group(Operation::Describe, &request.group_id) {
+        return denied(call, request);
     }
     let wanted = request.topics.map(|topics| {
         let topics = topics.into_iter().map(|topic| OffsetFetchRequestTopics {
@@ -44,6 +52,28 @@ pub async fn handle(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResp
     OffsetFetchResponse { topics: topics.collect(), ..OffsetFetchResponse::default() }
 }
 
+/// Before v2 there was no error for all, so each partition has it.
+fn denied(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResponse {
+    let error_code = ErrorCode::GROUP_AUTHORIZATION_FAILED;
+    if call.version >= 2 {
+        return OffsetFetchResponse { error_code, ..OffsetFetchResponse::default() };
+    }
+    let topics = request.topics.into_iter().flatten().map(|topic| OffsetFetchResponseTopic {
+        name: topic.name,
+        partitions: topic
+            .partition_indexes
+            .into_iter()
+            .map(|partition_index| OffsetFetchResponsePartition {
+                partition_index,
+                committed_offset: -1,
+                error_code,
+                ..OffsetFetchResponsePartition::default()
+            })
+            .collect(),
+    });
+    OffsetFetchResponse { topics: topics.collect(), ..OffsetFetchResponse::default() }
+}
+
 fn fetch(
     call: &Call,
     group: &str,
@@ -55,6 +85,9 @@ fn fetch(
         let mut topics: Vec<OffsetFetchResponseTopics> = Vec::new();
         // In order of topics.
         for (of, found) in groups.fetch_offsets(group, None, stable) {
+            if !call.may_quietly(Operation::Describe, ResourceType::Topic, &of.topic) {
+                continue;
+            }
             let partition = response(of.partition, found);
             match topics.last_mut().filter(|topic| *topic.name == *of.topic) {
                 Some(topic) => topic.partitions.push(partition),
@@ -67,6 +100,14 @@ fn fetch(
         return topics;
     };
     let topics = wanted.into_iter().map(|topic| {
+        if !call.may_on_topic(Operation::Describe, &topic.name) {
+            let refused = topic.partition_indexes.iter().map(|index| {
+                let error_code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+                OffsetFetchResponsePartitions { error_code, ..response(*index, Ok(None)) }
+            });
+            let partitions = refused.collect();
+            return OffsetFetchResponseTopics { name: topic.name, partitions };
+        }
         let name: std::sync::Arc<str> = topic.name.as_str().into();
         let of = |index: &i32| TopicPartition::new(name.clone(), *index);
         let partitions: Vec<TopicPartition> = topic.partition_indexes.iter().map(of).collect();

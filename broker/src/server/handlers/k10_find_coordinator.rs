@@ -6,6 +6,7 @@ use super::Call;
 use super::k03_metadata::create_internal;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k10_find_coordinator::*;
+use crate::security::acl::Operation;
 use crate::topics::{CONSUMER_OFFSETS, TRANSACTION_STATE};
 
 /// The first version that asks for several keys.
@@ -33,6 +34,26 @@ pub async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordin
                     "no coordinator for keys of type {}",
                     request.key_type
                 )),
+            };
+        }
+        let (may, denied) = match request.key_type {
+            0 => (
+                call.may_on_group(Operation::Describe, &key),
+                ErrorCode::GROUP_AUTHORIZATION_FAILED,
+            ),
+            _ => (
+                call.may_on_transactional_id(Operation::Describe, &key),
+                ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            ),
+        };
+        if !may {
+            return Coordinator {
+                key,
+                node_id: -1,
+                host: String::new(),
+                port: -1,
+                error_code: denied,
+                error_message: Some(denied.message().to_owned()),
             };
         }
         if let Err(error_code) = is_ready {

@@ -7,9 +7,18 @@ use super::Call;
 use crate::coordinator::groups::{
     GroupError, InstanceId, JoinRefused, JoinRequest, Joined, MemberId,
 };
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::k11_join_group::*;
+use crate::security::acl::Operation;
 
 pub async fn handle(call: &Call, request: JoinGroupRequest) -> JoinGroupResponse {
+    if !call.may_on_group(Operation::Read, &request.group_id) {
+        return JoinGroupResponse {
+            error_code: ErrorCode::GROUP_AUTHORIZATION_FAILED,
+            protocol_name: (call.version < 7).then(String::new),
+            ..JoinGroupResponse::default()
+        };
+    }
     let member_id = MemberId::from(request.member_id.as_str());
     let protocols = request.protocols.iter().map(|protocol| {
         // Copied, since the group keeps it: as a slice it would keep the whole frame.

@@ -4,11 +4,16 @@ use super::Call;
 use crate::coordinator::groups::{GroupError, InstanceId, LeavingMember, MemberId};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k13_leave_group::*;
+use crate::security::acl::Operation;
 
 /// The first version that names several members.
 const MEMBERS_FROM: i16 = 3;
 
 pub async fn handle(call: &Call, request: LeaveGroupRequest) -> LeaveGroupResponse {
+    if !call.may_on_group(Operation::Read, &request.group_id) {
+        let error_code = ErrorCode::GROUP_AUTHORIZATION_FAILED;
+        return LeaveGroupResponse { error_code, ..LeaveGroupResponse::default() };
+    }
     if request.group_id.is_empty() {
         let error_code = GroupError::InvalidGroupId.into();
         return LeaveGroupResponse { error_code, ..LeaveGroupResponse::default() };

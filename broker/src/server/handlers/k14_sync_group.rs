@@ -4,9 +4,15 @@ use bytes::Bytes;
 
 use super::Call;
 use crate::coordinator::groups::{GroupError, InstanceId, MemberClaim, MemberId, SyncRequest};
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::k14_sync_group::*;
+use crate::security::acl::Operation;
 
 pub async fn handle(call: &Call, request: SyncGroupRequest) -> SyncGroupResponse {
+    if !call.may_on_group(Operation::Read, &request.group_id) {
+        let error_code = ErrorCode::GROUP_AUTHORIZATION_FAILED;
+        return SyncGroupResponse { error_code, ..SyncGroupResponse::default() };
+    }
     match sync(call, &request).await {
         Ok(response) => response,
         Err(error) => {

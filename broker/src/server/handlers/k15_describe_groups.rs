@@ -2,20 +2,25 @@
 
 use bytes::Bytes;
 
-use super::{Call, operations};
+use super::{Call, OPERATIONS_NOT_ASKED};
 use crate::coordinator::groups::{GroupDescription, GroupState};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k15_describe_groups::*;
+use crate::security::acl::{Operation, ResourceType};
 
 /// Kafka's name for the state of a group that there is not.
 const DEAD: &str = "Dead";
 
 pub async fn handle(call: &Call, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
-    let authorized_operations = match request.include_authorized_operations {
-        true => operations::GROUP,
-        false => operations::NOT_ASKED,
-    };
     let describe = |group_id: String| {
+        if !call.may_on_group(Operation::Describe, &group_id) {
+            let error_code = ErrorCode::GROUP_AUTHORIZATION_FAILED;
+            return DescribedGroup { group_id, error_code, ..DescribedGroup::default() };
+        }
+        let authorized_operations = match request.include_authorized_operations {
+            true => call.operations(ResourceType::Group, &group_id),
+            false => OPERATIONS_NOT_ASKED,
+        };
         let described = match call.broker().groups().describe(&group_id) {
             Some(group) => DescribedGroup { authorized_operations, ..describe(group) },
             // Before v6 absence was a state, not an error.

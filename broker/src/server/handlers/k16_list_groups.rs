@@ -2,6 +2,7 @@
 
 use super::Call;
 use crate::protocol::messages::k16_list_groups::*;
+use crate::security::acl::{Operation, ResourceType};
 
 /// All groups here follow the classic protocol.
 const CLASSIC: &str = "classic";
@@ -11,10 +12,14 @@ pub async fn handle(call: &Call, request: ListGroupsRequest) -> ListGroupsRespon
     let passes = |filter: &[String], value: &str| {
         filter.is_empty() || filter.iter().any(|wanted| wanted.eq_ignore_ascii_case(value))
     };
+    let may_see_all = call.may_on_cluster_quietly(Operation::Describe);
     let groups = call.broker().groups().list().into_iter().filter_map(|group| {
         let state = group.state.name();
         let passes =
             passes(&request.states_filter, state) && passes(&request.types_filter, CLASSIC);
+        let passes = passes
+            && (may_see_all
+                || call.may_quietly(Operation::Describe, ResourceType::Group, &group.group));
         passes.then(|| ListedGroup {
             group_id: group.group.to_string(),
             protocol_type: group.snapshot.protocol_type.to_string(),

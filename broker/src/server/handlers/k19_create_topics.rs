@@ -7,6 +7,7 @@ use crate::broker::Topic;
 use crate::client::NewTopic;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k19_create_topics::*;
+use crate::security::acl::{Operation, ResourceType};
 use crate::topics::TopicConfig;
 
 /// A code and what to say with it.
@@ -17,13 +18,21 @@ pub async fn handle(call: &Call, request: CreateTopicsRequest) -> CreateTopicsRe
     for topic in &request.topics {
         *named.entry(topic.name.clone()).or_default() += 1;
     }
+    let may_create_all = call.may_on_cluster_quietly(Operation::Create);
     let mut response = CreateTopicsResponse::default();
     for topic in request.topics {
         let name = topic.name.clone();
         let created = match named.remove(&name) {
             // All of the same name have had their one answer.
             None => continue,
-            Some(1) => create(call, topic, request.validate_only).await,
+            Some(1) if !may_create_all && !call.may_on_topic(Operation::Create, &name) => {
+                let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+                Err((code, code.message().to_owned()))
+            }
+            Some(1) => create(call, topic, request.validate_only).await.map(|result| {
+                let (describes, kind) = (Operation::DescribeConfigs, ResourceType::Topic);
+                if call.may_quietly(describes, kind, &name) { result } else { hidden(result) }
+            }),
             Some(_) => {
                 Err((ErrorCode::INVALID_REQUEST, "the topic is named more than once".to_owned()))
             }
@@ -38,6 +47,17 @@ pub async fn handle(call: &Call, request: CreateTopicsRequest) -> CreateTopicsRe
         }));
     }
     response
+}
+
+/// What is created, for somebody who may not see its configs.
+fn hidden(result: CreatableTopicResult) -> CreatableTopicResult {
+    CreatableTopicResult {
+        topic_config_error_code: ErrorCode::TOPIC_AUTHORIZATION_FAILED.0,
+        num_partitions: -1,
+        replication_factor: -1,
+        configs: Some(Vec::new()),
+        ..result
+    }
 }
 
 async fn create(

@@ -9,6 +9,7 @@ use super::Call;
 use crate::broker::Topic;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k20_delete_topics::*;
+use crate::security::acl::Operation;
 
 pub async fn handle(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let named = request.topic_names.into_iter();
@@ -54,17 +55,38 @@ pub async fn handle(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsRe
 fn find(call: &Call, wanted: &DeleteTopicState) -> Result<Arc<Topic>, (ErrorCode, String)> {
     let refuse = |code: ErrorCode, why: &str| Err((code, why.to_owned()));
     match (&wanted.name, wanted.topic_id) {
-        (Some(name), id) if id.is_nil() => call.broker().topic(name).ok_or_else(|| {
-            let why = format!("topic '{name}' does not exist");
-            (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why)
-        }),
-        (None, id) if !id.is_nil() => call
-            .broker()
-            .topic_by_id(id)
-            .ok_or_else(|| (ErrorCode::UNKNOWN_TOPIC_ID, format!("no topic has the id {id}"))),
+        (Some(name), id) if id.is_nil() => {
+            if !may_delete_all(call) && !call.may_on_topic(Operation::Describe, name) {
+                return Err(denied());
+            }
+            let topic = call.broker().topic(name).ok_or_else(|| {
+                let why = format!("topic '{name}' does not exist");
+                (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, why)
+            })?;
+            permitted(call, topic)
+        }
+        (None, id) if !id.is_nil() => {
+            let topic = call.broker().topic_by_id(id);
+            let unknown = || (ErrorCode::UNKNOWN_TOPIC_ID, format!("no topic has the id {id}"));
+            permitted(call, topic.ok_or_else(unknown)?)
+        }
         (None, _) => refuse(ErrorCode::INVALID_REQUEST, "neither name nor id of a topic is given"),
         (Some(_), _) => refuse(ErrorCode::INVALID_REQUEST, "give a topic's name or id, not both"),
     }
+}
+
+fn may_delete_all(call: &Call) -> bool {
+    call.may_on_cluster_quietly(Operation::Delete)
+}
+
+fn permitted(call: &Call, topic: Arc<Topic>) -> Result<Arc<Topic>, (ErrorCode, String)> {
+    let may = may_delete_all(call) || call.may_on_topic(Operation::Delete, &topic.name);
+    if may { Ok(topic) } else { Err(denied()) }
+}
+
+fn denied() -> (ErrorCode, String) {
+    let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+    (code, code.message().to_owned())
 }
 
 async fn delete(call: &Call, topic: &Topic) -> Result<(), (ErrorCode, String)> {

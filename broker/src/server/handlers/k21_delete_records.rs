@@ -4,6 +4,7 @@ use super::{Call, blocking, partition, read_error_code};
 use crate::ids::Offset;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k21_delete_records::*;
+use crate::security::acl::Operation;
 use crate::topics::is_internal;
 
 /// In the place of an offset.
@@ -27,6 +28,9 @@ pub async fn handle(call: &Call, request: DeleteRecordsRequest) -> DeleteRecords
 }
 
 async fn delete(call: &Call, topic: &str, index: i32, offset: i64) -> Result<Offset, ErrorCode> {
+    if !call.may_on_topic(Operation::Delete, topic) {
+        return Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    }
     if is_internal(topic) {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }

@@ -5,6 +5,7 @@ use crate::coordinator::transactions::ProducerIdentity;
 use crate::ids::{ProducerEpoch, ProducerId};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k22_init_producer_id::*;
+use crate::security::acl::{Operation, ResourceType};
 
 pub async fn handle(call: &Call, request: InitProducerIdRequest) -> InitProducerIdResponse {
     match init(call, request).await {
@@ -22,6 +23,18 @@ pub async fn handle(call: &Call, request: InitProducerIdRequest) -> InitProducer
 }
 
 async fn init(call: &Call, request: InitProducerIdRequest) -> Result<ProducerIdentity, ErrorCode> {
+    match &request.transactional_id {
+        Some(id) if !call.may_on_transactional_id(Operation::Write, id) => {
+            return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        }
+        // Whoever may write anywhere may do so idempotently (KIP-679).
+        None if !call.may_on_any(Operation::Write, ResourceType::Topic)
+            && !call.may_on_cluster(Operation::IdempotentWrite) =>
+        {
+            return Err(ErrorCode::CLUSTER_AUTHORIZATION_FAILED);
+        }
+        _ => {}
+    }
     let transactions = call.broker().transactions();
     let expected = match (request.producer_id, request.producer_epoch) {
         (-1, -1) => None,

@@ -2,14 +2,26 @@
 
 use super::{Call, check_leader_epoch, partition};
 use crate::ids::LeaderEpoch;
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::k23_offset_for_leader_epoch::*;
+use crate::security::acl::Operation;
 
 pub async fn handle(
     call: &Call,
     request: OffsetForLeaderEpochRequest,
 ) -> OffsetForLeaderEpochResponse {
+    // Followers of a cluster ask so; consumers since KIP-320.
+    let may_all = call.may_on_cluster_quietly(Operation::ClusterAction);
     let topics = request.topics.into_iter().map(|topic| {
-        let partitions = topic.partitions.iter().map(|wanted| end(call, &topic.topic, wanted));
+        let may = may_all || call.may_on_topic(Operation::Describe, &topic.topic);
+        let partitions = topic.partitions.iter().map(|wanted| match may {
+            true => end(call, &topic.topic, wanted),
+            false => EpochEndOffset {
+                partition: wanted.partition,
+                error_code: ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+                ..EpochEndOffset::default()
+            },
+        });
         let partitions = partitions.collect();
         OffsetForLeaderTopicResult { topic: topic.topic, partitions }
     });

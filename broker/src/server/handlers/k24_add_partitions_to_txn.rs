@@ -1,11 +1,14 @@
 //! AddPartitionsToTxn, as producers send it; from v4 on it is for brokers among themselves, with
 //! several transactions at once, to add partitions or only to ask whether they were added.
 
+use std::collections::HashMap;
+
 use super::{Call, codes, partition};
 use crate::coordinator::transactions::{ProducerIdentity, Protocol, TransactionError};
 use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k24_add_partitions_to_txn::*;
+use crate::security::acl::Operation;
 
 /// The first version that has several transactions.
 const TRANSACTIONS_FROM: i16 = 4;
@@ -23,6 +26,10 @@ pub async fn handle(call: &Call, request: AddPartitionsToTxnRequest) -> AddParti
             results_by_topic_v3_and_below: add(call, transaction).await,
             ..AddPartitionsToTxnResponse::default()
         };
+    }
+    if !call.may_on_cluster(Operation::ClusterAction) {
+        let error_code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED;
+        return AddPartitionsToTxnResponse { error_code, ..Default::default() };
     }
     let mut results_by_transaction = Vec::with_capacity(request.transactions.len());
     for transaction in request.transactions {
@@ -42,15 +49,11 @@ async fn add(
         topic.partitions.iter().map(|index| TopicPartition::new(topic.name.as_str(), *index))
     });
     let all: Vec<TopicPartition> = all.collect();
-    let exists = |of: &TopicPartition| partition(call, &of.topic, of.partition).is_ok();
-    let exist: Vec<bool> = all.iter().map(exists).collect();
+    let checked: Vec<Option<ErrorCode>> = check(call, &transaction, &all);
     // All or none: a producer told of one failure takes the whole request for failed.
-    let codes = if exist.contains(&false) {
-        let code = |exists: &bool| match exists {
-            true => ErrorCode::OPERATION_NOT_ATTEMPTED,
-            false => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-        };
-        exist.iter().map(code).collect()
+    let codes = if checked.iter().any(Option::is_some) {
+        let code = |code: Option<ErrorCode>| code.unwrap_or(ErrorCode::OPERATION_NOT_ATTEMPTED);
+        checked.into_iter().map(code).collect()
     } else {
         added(call, &transaction, all).await
     };
@@ -65,6 +68,33 @@ async fn add(
         AddPartitionsToTxnTopicResult { name: topic.name, results_by_partition }
     });
     results.collect()
+}
+
+/// What there is against each partition.
+fn check(
+    call: &Call,
+    transaction: &AddPartitionsToTxnTransaction,
+    partitions: &[TopicPartition],
+) -> Vec<Option<ErrorCode>> {
+    let by_producer = call.version < TRANSACTIONS_FROM;
+    let id = &transaction.transactional_id;
+    if by_producer && !call.may_on_transactional_id(Operation::Write, id) {
+        let denied = Some(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        return vec![denied; partitions.len()];
+    }
+    // Asked once for each topic: the audit has a line for each denial.
+    let mut permitted: HashMap<&str, bool> = HashMap::new();
+    let mut codes = Vec::with_capacity(partitions.len());
+    for of in partitions {
+        let may = permitted
+            .entry(&of.topic)
+            .or_insert_with(|| !by_producer || call.may_on_topic(Operation::Write, &of.topic));
+        codes.push(match may {
+            true => partition(call, &of.topic, of.partition).err(),
+            false => Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+        });
+    }
+    codes
 }
 
 /// One code for each partition.

@@ -6,11 +6,16 @@ use crate::ids::{ProducerEpoch, ProducerId};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k26_end_txn::*;
 use crate::record::ControlType;
+use crate::security::acl::Operation;
 
 /// The first version of clients whose epoch grows.
 const GROWING_FROM: i16 = 5;
 
 pub async fn handle(call: &Call, request: EndTxnRequest) -> EndTxnResponse {
+    if !call.may_on_transactional_id(Operation::Write, &request.transactional_id) {
+        let error_code = ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+        return EndTxnResponse { error_code, ..EndTxnResponse::default() };
+    }
     let producer = ProducerIdentity {
         producer_id: ProducerId(request.producer_id),
         epoch: ProducerEpoch(request.producer_epoch),

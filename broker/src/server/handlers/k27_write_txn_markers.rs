@@ -10,15 +10,21 @@ use crate::log::{AppendOptions, Origin};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k27_write_txn_markers::*;
 use crate::record::{ControlType, control_batch};
+use crate::security::acl::Operation;
 
 pub async fn handle(call: &Call, request: WriteTxnMarkersRequest) -> WriteTxnMarkersResponse {
+    let may = call.may_on_cluster_quietly(Operation::Alter)
+        || call.may_on_cluster(Operation::ClusterAction);
     let mut response = WriteTxnMarkersResponse::default();
     for marker in request.markers {
         let mut topics = Vec::with_capacity(marker.topics.len());
         for topic in &marker.topics {
             let mut partitions = Vec::with_capacity(topic.partition_indexes.len());
             for &partition_index in &topic.partition_indexes {
-                let written = write(call, &marker, &topic.name, partition_index).await;
+                let written = match may {
+                    true => write(call, &marker, &topic.name, partition_index).await,
+                    false => Err(ErrorCode::CLUSTER_AUTHORIZATION_FAILED),
+                };
                 let error_code = written.err().unwrap_or(ErrorCode::NONE);
                 partitions.push(WritableTxnMarkerPartitionResult { partition_index, error_code });
             }

@@ -8,6 +8,7 @@ use crate::coordinator::transactions::{Admission, ProducerIdentity};
 use crate::ids::{ProducerEpoch, ProducerId};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k28_txn_offset_commit::*;
+use crate::security::acl::Operation;
 
 pub async fn handle(call: &Call, request: TxnOffsetCommitRequest) -> TxnOffsetCommitResponse {
     let producer = ProducerIdentity {
@@ -55,6 +56,12 @@ async fn admit(
     producer: ProducerIdentity,
     group: &str,
 ) -> Result<Admission, ErrorCode> {
+    if !call.may_on_transactional_id(Operation::Write, id) {
+        return Err(ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+    }
+    if !call.may_on_group(Operation::Read, group) {
+        return Err(ErrorCode::GROUP_AUTHORIZATION_FAILED);
+    }
     if group.is_empty() {
         return Err(ErrorCode::INVALID_GROUP_ID);
     }

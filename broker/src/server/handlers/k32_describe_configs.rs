@@ -6,7 +6,8 @@ use super::Call;
 use crate::broker::{BrokerConfig, is_dynamic};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k32_describe_configs::*;
-use crate::server::ServerConfig;
+use crate::security::acl::Operation;
+use crate::server::{HostPort, ListenerConfig, ServerConfig};
 use crate::topics::config::ConfigSource;
 use crate::topics::{ConfigDefinition, ConfigKind, DEFINITIONS, TopicConfig};
 
@@ -38,7 +39,9 @@ mod config_type {
 
 pub async fn handle(call: &Call, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
     let describe = |wanted: DescribeConfigsResource| {
-        let described = match wanted.resource_type {
+        let (kind, name) = (wanted.resource_type, wanted.resource_name.as_str());
+        let permitted = check_permitted(call, Operation::DescribeConfigs, kind, name);
+        let described = permitted.and_then(|()| match kind {
             TOPIC => topic(call, &wanted.resource_name, &request),
             BROKER => broker(call, &wanted.resource_name, &request),
             other @ (BROKER_LOGGER | CLIENT_METRICS | GROUP) => {
@@ -48,7 +51,7 @@ pub async fn handle(call: &Call, request: DescribeConfigsRequest) -> DescribeCon
                 let why = format!("resources of type {other} have no configs here");
                 Err((ErrorCode::INVALID_REQUEST, why))
             }
-        };
+        });
         let mut result = DescribeConfigsResult {
             resource_type: wanted.resource_type,
             resource_name: wanted.resource_name,
@@ -71,6 +74,25 @@ pub async fn handle(call: &Call, request: DescribeConfigsRequest) -> DescribeCon
     };
     let results = request.resources.iter().cloned().map(describe).collect();
     DescribeConfigsResponse { results, ..DescribeConfigsResponse::default() }
+}
+
+/// Whether the client may do something to the configs of a resource; of a type that has none,
+/// nothing is said here.
+pub fn check_permitted(
+    call: &Call,
+    operation: Operation,
+    resource_type: i8,
+    name: &str,
+) -> Result<(), (ErrorCode, String)> {
+    let (may, code) = match resource_type {
+        TOPIC => (call.may_on_topic(operation, name), ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+        GROUP => (call.may_on_group(operation, name), ErrorCode::GROUP_AUTHORIZATION_FAILED),
+        BROKER | BROKER_LOGGER | CLIENT_METRICS => {
+            (call.may_on_cluster(operation), ErrorCode::CLUSTER_AUTHORIZATION_FAILED)
+        }
+        _ => return Ok(()),
+    };
+    if may { Ok(()) } else { Err((code, code.message().to_owned())) }
 }
 
 /// A topic config as it holds.
@@ -259,8 +281,21 @@ type Setting = (&'static str, i8, String, &'static str);
 fn identity(call: &Call) -> Vec<Setting> {
     let (broker, server) = (call.broker(), &call.shared.config);
     use config_type::*;
-    let told = format!("PLAINTEXT://{}", call.advertised);
-    let listen = format!("PLAINTEXT://{}", server.listen);
+    let each = |address: fn(&ListenerConfig, &HostPort) -> String| {
+        let all = server.listeners.iter();
+        let texts = all
+            .map(|listener| format!("{}://{}", listener.name, address(listener, &call.advertised)));
+        texts.collect::<Vec<String>>().join(",")
+    };
+    let listen = each(|listener, _| listener.listen.clone());
+    // What a listener does not say, this client has found out for the one by which it came.
+    let told = each(|listener, come_by| {
+        let advertised = listener.advertised.as_ref();
+        match listener.advertised.is_none() && listener.listen.ends_with(":0") {
+            true => come_by.to_string(),
+            false => advertised.map_or_else(|| listener.listen.clone(), HostPort::to_string),
+        }
+    });
     let dir = broker.config().data_dir.display().to_string();
     vec![
         ("advertised.listeners", LIST, told, "where clients are told to connect to"),

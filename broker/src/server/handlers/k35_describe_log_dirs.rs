@@ -7,8 +7,14 @@ use crate::data_dir::{self, Volume};
 use crate::log::Partition;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k35_describe_log_dirs::*;
+use crate::security::acl::Operation;
 
 pub async fn handle(call: &Call, request: DescribeLogDirsRequest) -> DescribeLogDirsResponse {
+    if !call.may_on_cluster(Operation::Describe) {
+        let error_code = ErrorCode::CLUSTER_AUTHORIZATION_FAILED;
+        // Before v3 there was no error for all, and an empty list said it.
+        return DescribeLogDirsResponse { error_code, ..DescribeLogDirsResponse::default() };
+    }
     let broker = call.broker();
     let mut topics = Vec::new();
     match request.topics {

@@ -7,6 +7,7 @@ use super::k19_create_topics::wrong_replicas;
 use crate::broker::TopicError;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k37_create_partitions::*;
+use crate::security::acl::Operation;
 
 pub async fn handle(call: &Call, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut named: HashMap<String, usize> = HashMap::new();
@@ -18,6 +19,10 @@ pub async fn handle(call: &Call, request: CreatePartitionsRequest) -> CreatePart
         let grown = match named.remove(&topic.name) {
             // All of the same name have had their one answer.
             None => continue,
+            Some(1) if !call.may_on_topic(Operation::Alter, &topic.name) => {
+                let code = ErrorCode::TOPIC_AUTHORIZATION_FAILED;
+                Err((code, code.message().to_owned()))
+            }
             Some(1) => grow(call, &topic, request.validate_only).await,
             Some(_) => {
                 Err((ErrorCode::INVALID_REQUEST, "the topic is named more than once".to_owned()))

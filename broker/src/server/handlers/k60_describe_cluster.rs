@@ -1,6 +1,6 @@
 //! DescribeCluster: one node, which is broker and controller.
 
-use super::{Call, operations};
+use super::{Call, OPERATIONS_NOT_ASKED};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k60_describe_cluster::*;
 
@@ -34,8 +34,8 @@ pub async fn handle(call: &Call, request: DescribeClusterRequest) -> DescribeClu
             is_fenced: false,
         }],
         cluster_authorized_operations: match request.include_cluster_authorized_operations {
-            true => operations::CLUSTER,
-            false => operations::NOT_ASKED,
+            true => call.cluster_operations(),
+            false => OPERATIONS_NOT_ASKED,
         },
         ..DescribeClusterResponse::default()
     }

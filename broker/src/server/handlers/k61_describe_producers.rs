@@ -1,7 +1,9 @@
 //! DescribeProducers.
 
-use super::{Call, partition};
+use super::{Call, permitted_partition};
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::k61_describe_producers::*;
+use crate::security::acl::Operation;
 
 pub async fn handle(call: &Call, request: DescribeProducersRequest) -> DescribeProducersResponse {
     let topics = request.topics.into_iter().map(|topic| {
@@ -14,7 +16,7 @@ pub async fn handle(call: &Call, request: DescribeProducersRequest) -> DescribeP
 
 fn describe(call: &Call, topic: &str, partition_index: i32) -> PartitionResponse {
     let mut response = PartitionResponse { partition_index, ..PartitionResponse::default() };
-    match partition(call, topic, partition_index) {
+    match permitted_partition(call, Operation::Read, topic, partition_index) {
         Ok(partition) => {
             let producers = partition.producers().into_iter().map(|producer| ProducerState {
                 producer_id: producer.producer_id.0,
@@ -28,7 +30,8 @@ fn describe(call: &Call, topic: &str, partition_index: i32) -> PartitionResponse
         }
         Err(error_code) => {
             response.error_code = error_code;
-            if call.broker().topic(topic).is_none() {
+            let is_unknown = error_code == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+            if is_unknown && call.broker().topic(topic).is_none() {
                 response.error_message = Some(format!("topic '{topic}' does not exist"));
             }
         }

@@ -4,6 +4,7 @@ use super::Call;
 use crate::coordinator::transactions::TransactionDescription;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k65_describe_transactions::*;
+use crate::security::acl::{Operation, ResourceType};
 
 pub async fn handle(
     call: &Call,
@@ -11,8 +12,21 @@ pub async fn handle(
 ) -> DescribeTransactionsResponse {
     let mut response = DescribeTransactionsResponse::default();
     for transactional_id in request.transactional_ids {
+        if !call.may_on_transactional_id(Operation::Describe, &transactional_id) {
+            response.transaction_states.push(TransactionState {
+                transactional_id,
+                error_code: ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+                ..TransactionState::default()
+            });
+            continue;
+        }
         let state = match call.broker().transactions().describe(&transactional_id).await {
-            Some(found) => described(found),
+            Some(mut found) => {
+                found.partitions.retain(|of| {
+                    call.may_quietly(Operation::Describe, ResourceType::Topic, &of.topic)
+                });
+                described(found)
+            }
             None => TransactionState {
                 error_code: match transactional_id.is_empty() {
                     true => ErrorCode::INVALID_REQUEST,

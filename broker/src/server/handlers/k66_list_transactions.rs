@@ -6,6 +6,7 @@ use super::Call;
 use crate::coordinator::transactions::{Status, TransactionFilter};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k66_list_transactions::*;
+use crate::security::acl::{Operation, ResourceType};
 
 /// States of Kafka's in which a transaction is never found here.
 const NEVER_SEEN: [&str; 2] = ["Dead", "PrepareEpochFence"];
@@ -39,7 +40,11 @@ pub async fn handle(call: &Call, request: ListTransactionsRequest) -> ListTransa
     };
     let listed = call.broker().transactions().list(&filter).await;
     let matches = |id: &str| pattern.as_ref().is_none_or(|pattern| pattern.is_match(id));
-    let listed = listed.into_iter().filter(|one| matches(&one.transactional_id));
+    let kind = ResourceType::TransactionalId;
+    let listed = listed.into_iter().filter(|one| {
+        matches(&one.transactional_id)
+            && call.may_quietly(Operation::Describe, kind, &one.transactional_id)
+    });
     response.transaction_states = listed
         .map(|one| TransactionState {
             transactional_id: one.transactional_id.to_string(),

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::k03_metadata::leader_error;
-use super::{Call, operations};
+use super::{Call, OPERATIONS_NOT_ASKED};
 use crate::broker::Topic;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k75_describe_topic_partitions::*;
+use crate::security::acl::{Operation, ResourceType};
 use crate::topics::name::check as check_name;
 
 /// `max.request.partition.size.limit`
@@ -17,7 +18,8 @@ pub async fn handle(
     request: DescribeTopicPartitionsRequest,
 ) -> DescribeTopicPartitionsResponse {
     let broker = call.broker();
-    let names: BTreeSet<String> = match request.topics.is_empty() {
+    let of_all = request.topics.is_empty();
+    let names: BTreeSet<String> = match of_all {
         true => broker.topics().iter().map(|topic| topic.name.to_string()).collect(),
         false => request.topics.into_iter().map(|topic| topic.name).collect(),
     };
@@ -32,7 +34,16 @@ pub async fn handle(
         response.topics = topics.collect();
         return response;
     }
+    // Whether they exist is not told either.
+    let mut denied = Vec::new();
     for name in names.range(from.clone()..) {
+        if of_all && !call.may_quietly(Operation::Describe, ResourceType::Topic, name) {
+            continue;
+        }
+        if !of_all && !call.may_on_topic(Operation::Describe, name) {
+            denied.push(refused(name.clone(), ErrorCode::TOPIC_AUTHORIZATION_FAILED));
+            continue;
+        }
         let skipped = if *name == from { usize::try_from(first).unwrap_or(0) } else { 0 };
         if room == 0 {
             let (topic_name, partition_index) = (name.clone(), 0);
@@ -44,7 +55,7 @@ pub async fn handle(
                 Ok(()) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
                 Err(_) => ErrorCode::INVALID_TOPIC_EXCEPTION,
             };
-            let topic_authorized_operations = operations::TOPIC;
+            let topic_authorized_operations = call.operations(ResourceType::Topic, name);
             let missing = refused(name.clone(), error_code);
             response.topics.push(DescribeTopicPartitionsResponseTopic {
                 topic_authorized_operations,
@@ -52,7 +63,12 @@ pub async fn handle(
             });
             continue;
         };
-        response.topics.push(describe(broker.node_id(), &topic, skipped, room));
+        let described = describe(broker.node_id(), &topic, skipped, room);
+        let topic_authorized_operations = call.operations(ResourceType::Topic, name);
+        response.topics.push(DescribeTopicPartitionsResponseTopic {
+            topic_authorized_operations,
+            ..described
+        });
         let end = skipped.saturating_add(room);
         if end < topic.partitions().len() {
             let (topic_name, partition_index) = (name.clone(), end as i32);
@@ -61,6 +77,7 @@ pub async fn handle(
         }
         room -= topic.partitions().len().saturating_sub(skipped);
     }
+    response.topics.append(&mut denied);
     response
 }
 
@@ -96,6 +113,6 @@ fn describe(
         topic_id: topic.id,
         is_internal: topic.internal,
         partitions: partitions.collect(),
-        topic_authorized_operations: operations::TOPIC,
+        topic_authorized_operations: OPERATIONS_NOT_ASKED,
     }
 }

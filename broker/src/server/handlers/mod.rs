@@ -3,8 +3,10 @@
 //! A new handler is its file and one line in the table below; which versions it serves is what the
 //! messages declare. A handler is
 //! `async fn handle(call: &Call, request: XRequest) -> XResponse`: errors are codes within the
-//! response, and it may be dropped at any await when its client is gone.
+//! response, and it may be dropped at any await when its client is gone. It asks first whether the
+//! client may (`call.may_…`), and whoever may not learns nothing of what there is.
 
+mod acls;
 mod admission;
 mod altering;
 mod codes;
@@ -22,6 +24,7 @@ mod k13_leave_group;
 mod k14_sync_group;
 mod k15_describe_groups;
 mod k16_list_groups;
+mod k17_sasl_handshake;
 pub mod k18_api_versions;
 mod k19_create_topics;
 mod k20_delete_topics;
@@ -33,30 +36,37 @@ mod k25_add_offsets_to_txn;
 mod k26_end_txn;
 mod k27_write_txn_markers;
 mod k28_txn_offset_commit;
+mod k29_describe_acls;
+mod k30_create_acls;
+mod k31_delete_acls;
 mod k32_describe_configs;
 mod k33_alter_configs;
 mod k35_describe_log_dirs;
+mod k36_sasl_authenticate;
 mod k37_create_partitions;
 mod k42_delete_groups;
 mod k44_incremental_alter_configs;
 mod k47_offset_delete;
+mod k50_describe_user_scram_credentials;
+mod k51_alter_user_scram_credentials;
 mod k60_describe_cluster;
 mod k61_describe_producers;
 mod k65_describe_transactions;
 mod k66_list_transactions;
 mod k75_describe_topic_partitions;
 
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
+use super::authorization::Identity;
 use super::memory::Lease;
 use super::{HostPort, Shared};
 use crate::broker::{Broker, Topic};
 use crate::client::Isolation;
 use crate::log::{Partition, ReadError};
-use crate::protocol::{ErrorCode, Request, Response};
+use crate::protocol::{ApiKey, ErrorCode, Request, Response};
+use crate::security::acl::Operation;
 
 /// One request's surroundings.
 #[derive(Debug)]
@@ -64,9 +74,11 @@ pub struct Call {
     pub(super) shared: Arc<Shared>,
     /// Where this client reaches the broker.
     pub advertised: Arc<HostPort>,
+    /// Who asks.
+    pub identity: Arc<Identity>,
+    pub api: ApiKey,
     pub version: i16,
     pub client_id: Option<String>,
-    pub peer: SocketAddr,
     /// Kept until the response is sent.
     pub(super) held: Mutex<Vec<Lease>>,
 }
@@ -78,7 +90,7 @@ impl Call {
 
     /// Where the client is, as Kafka shows it.
     fn client_host(&self) -> String {
-        format!("/{}", self.peer.ip().to_canonical())
+        format!("/{}", self.identity.host)
     }
 
     /// Waits for something, but no longer than the server runs.
@@ -117,6 +129,7 @@ handlers! {
     SyncGroup k14_sync_group;
     DescribeGroups k15_describe_groups;
     ListGroups k16_list_groups;
+    SaslHandshake k17_sasl_handshake;
     ApiVersions k18_api_versions;
     CreateTopics k19_create_topics;
     DeleteTopics k20_delete_topics;
@@ -128,13 +141,19 @@ handlers! {
     EndTxn k26_end_txn;
     WriteTxnMarkers k27_write_txn_markers;
     TxnOffsetCommit k28_txn_offset_commit;
+    DescribeAcls k29_describe_acls;
+    CreateAcls k30_create_acls;
+    DeleteAcls k31_delete_acls;
     DescribeConfigs k32_describe_configs;
     AlterConfigs k33_alter_configs;
     DescribeLogDirs k35_describe_log_dirs;
+    SaslAuthenticate k36_sasl_authenticate;
     CreatePartitions k37_create_partitions;
     DeleteGroups k42_delete_groups;
     IncrementalAlterConfigs k44_incremental_alter_configs;
     OffsetDelete k47_offset_delete;
+    DescribeUserScramCredentials k50_describe_user_scram_credentials;
+    AlterUserScramCredentials k51_alter_user_scram_credentials;
     DescribeCluster k60_describe_cluster;
     DescribeProducers k61_describe_producers;
     DescribeTransactions k65_describe_transactions;
@@ -156,6 +175,19 @@ fn partition(call: &Call, topic: &str, partition: i32) -> Result<Arc<Partition>,
     let topic = call.broker().topic(topic);
     let partition = topic.and_then(|topic| topic.partition(partition).cloned());
     partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+}
+
+/// The partition that a request names, if the client may do that to its topic.
+fn permitted_partition(
+    call: &Call,
+    operation: Operation,
+    topic: &str,
+    index: i32,
+) -> Result<Arc<Partition>, ErrorCode> {
+    if !call.may_on_topic(operation, topic) {
+        return Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    }
+    partition(call, topic, index)
 }
 
 /// Compares the leader epoch that a client knows, if it does, with the partition's (KIP-320).
@@ -186,26 +218,8 @@ fn isolation(level: i8) -> Isolation {
     if level == 1 { Isolation::ReadCommitted } else { Isolation::ReadUncommitted }
 }
 
-/// Operations as Kafka's bit sets, which name them by their numbers in its `AclOperation`.
-mod operations {
-    const fn bits<const N: usize>(numbers: [u32; N]) -> i32 {
-        let (mut set, mut index) = (0, 0);
-        while index < N {
-            set |= 1 << numbers[index];
-            index += 1;
-        }
-        set
-    }
-
-    /// Read, write, create, delete, alter, describe, describe and alter configs.
-    pub const TOPIC: i32 = bits([3, 4, 5, 6, 7, 8, 10, 11]);
-    /// Read, delete, describe, describe and alter configs.
-    pub const GROUP: i32 = bits([3, 6, 8, 10, 11]);
-    /// Create, alter, describe, cluster action, describe and alter configs, idempotent write.
-    pub const CLUSTER: i32 = bits([5, 7, 8, 9, 10, 11, 12]);
-    /// What is said when nobody has asked.
-    pub const NOT_ASKED: i32 = i32::MIN;
-}
+/// In the place of a bit set of operations that nobody has asked for.
+const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
 /// Runs what may wait for a disk off the async threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {

@@ -1,0 +1,268 @@
+//! ACLs and verifiers of passwords on disk: `security.json`, replaced as a whole with every
+//! change, and for no other user of the system to read.
+//!
+//! ```json
+//! {"version":1,"secret":"…",
+//!  "acls":[{"resource_type":"TOPIC","name":"orders","pattern_type":"LITERAL",
+//!           "principal":"User:alice","host":"*","operation":"READ","permission":"ALLOW"}],
+//!  "users":{"alice":{"SCRAM-SHA-256":{"iterations":4096,"salt":"…",…}}}}
+//! ```
+//!
+//! The file comes into being with the first rule or user.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::acl::{Acl, Acls};
+use super::scram::{ScramMechanism, Verifier, random_bytes};
+use crate::log::disk::Disk;
+use crate::log::{Doing, StorageError};
+
+const FILE: &str = "security.json";
+/// The form that is written. A change that older versions would misread needs a higher number.
+const VERSION: u32 = 1;
+const FILE_BYTES_MAX: u64 = 1 << 28;
+/// More rules or users than these are a mistake: all are in memory.
+pub const ACLS_MAX: usize = 100_000;
+pub const USERS_MAX: usize = 100_000;
+const SECRET_BYTES: usize = 32;
+
+type Users = BTreeMap<String, BTreeMap<ScramMechanism, Verifier>>;
+
+/// Why rules and users cannot be read.
+#[derive(Clone, Debug, Error)]
+pub enum StoreError {
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    #[error(
+        "{}: written by a newer version (format {found}, this one knows up to {VERSION}); run that \
+         version, or another data directory",
+        path.display()
+    )]
+    Newer { path: PathBuf, found: u32 },
+    #[error("{}: malformed: {reason}", path.display())]
+    Malformed { path: PathBuf, reason: String },
+}
+
+/// The file.
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    version: u32,
+    secret: String,
+    #[serde(default)]
+    acls: Vec<Acl>,
+    #[serde(default)]
+    users: Users,
+}
+
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// Rules and users as they are now.
+#[derive(Clone)]
+pub struct Contents {
+    pub acls: Acls,
+    users: Users,
+    secret: Vec<u8>,
+}
+
+impl Contents {
+    pub fn verifier(&self, user: &str, mechanism: ScramMechanism) -> Option<&Verifier> {
+        self.users.get(user)?.get(&mechanism)
+    }
+
+    /// All users, each with its mechanisms and iterations.
+    pub fn users(&self) -> impl Iterator<Item = (&str, Vec<(ScramMechanism, u32)>)> {
+        self.users.iter().map(|(name, of)| {
+            let iterations = of.iter().map(|(mechanism, one)| (*mechanism, one.iterations));
+            (name.as_str(), iterations.collect())
+        })
+    }
+
+    pub fn user(&self, name: &str) -> Option<Vec<(ScramMechanism, u32)>> {
+        let of = self.users.get(name)?;
+        Some(of.iter().map(|(mechanism, one)| (*mechanism, one.iterations)).collect())
+    }
+
+    /// What only this broker knows.
+    pub(super) fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+}
+
+/// What is to be changed of users.
+#[derive(Clone, Debug)]
+pub enum UserChange {
+    Set { name: String, mechanism: ScramMechanism, verifier: Verifier },
+    Delete { name: String, mechanism: ScramMechanism },
+}
+
+/// Rules and users of a data directory.
+pub struct SecurityStore {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    /// Held while something is changed.
+    changing: Mutex<()>,
+    contents: RwLock<Arc<Contents>>,
+}
+
+impl std::fmt::Debug for SecurityStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecurityStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl SecurityStore {
+    pub(crate) fn open(disk: Arc<dyn Disk>, dir: &Path) -> Result<SecurityStore, StoreError> {
+        let path = dir.join(FILE);
+        let contents = match disk.read(&path, FILE_BYTES_MAX) {
+            Ok(bytes) => parse(&path, &bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Contents {
+                acls: Acls::default(),
+                users: Users::new(),
+                secret: random_bytes::<SECRET_BYTES>().to_vec(),
+            },
+            Err(error) => return Err(StorageError::new(&path, "read", error).into()),
+        };
+        let contents = RwLock::new(Arc::new(contents));
+        Ok(SecurityStore { disk, path, changing: Mutex::default(), contents })
+    }
+
+    pub fn contents(&self) -> Arc<Contents> {
+        self.contents.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Adds rules and removes others; they are durable, and hold, when this returns. It waits for
+    /// the disk.
+    pub fn change_acls(&self, add: Vec<Acl>, remove: &[Acl]) -> Result<(), StorageError> {
+        self.change(|contents| {
+            let kept = contents.acls.iter().filter(|acl| !remove.contains(acl));
+            contents.acls = kept.cloned().chain(add).collect();
+        })
+    }
+
+    /// Changes users likewise.
+    pub fn change_users(&self, changes: Vec<UserChange>) -> Result<(), StorageError> {
+        self.change(|contents| {
+            for change in changes {
+                match change {
+                    UserChange::Set { name, mechanism, verifier } => {
+                        contents.users.entry(name).or_default().insert(mechanism, verifier);
+                    }
+                    UserChange::Delete { name, mechanism } => {
+                        if let Some(of) = contents.users.get_mut(&name) {
+                            of.remove(&mechanism);
+                        }
+                        contents.users.retain(|_, of| !of.is_empty());
+                    }
+                }
+            }
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Contents)) -> Result<(), StorageError> {
+        let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut contents = Contents::clone(&self.contents());
+        change(&mut contents);
+        let stored = Stored {
+            version: VERSION,
+            secret: BASE64.encode(&contents.secret),
+            acls: contents.acls.iter().cloned().collect(),
+            users: contents.users.clone(),
+        };
+        let json = serde_json::to_vec_pretty(&stored).expect("strings and numbers are JSON");
+        let path = &self.path;
+        self.disk.replace_secret(path, &json).doing(path, "write rules and users")?;
+        *self.contents.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(contents);
+        Ok(())
+    }
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, StoreError> {
+    let malformed = |reason: String| StoreError::Malformed { path: path.to_owned(), reason };
+    // The version first: of a newer form nothing else is known.
+    let versioned: Versioned =
+        serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+    if versioned.version > VERSION {
+        return Err(StoreError::Newer { path: path.to_owned(), found: versioned.version });
+    }
+    let stored: Stored =
+        serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
+    let secret = BASE64.decode(&stored.secret).map_err(|error| malformed(error.to_string()))?;
+    Ok(Contents { acls: stored.acls.into_iter().collect(), users: stored.users, secret })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::log::disk::OsDisk;
+    use crate::security::acl::{Operation, PatternType, Permission, ResourceType};
+
+    fn open(dir: &Path) -> Result<SecurityStore, StoreError> {
+        SecurityStore::open(Arc::new(OsDisk), dir)
+    }
+
+    fn acl(name: &str) -> Acl {
+        Acl {
+            resource_type: ResourceType::TransactionalId,
+            name: name.into(),
+            pattern_type: PatternType::Prefixed,
+            principal: "User:alice".into(),
+            host: "*".into(),
+            operation: Operation::IdempotentWrite,
+            permission: Permission::Deny,
+        }
+    }
+
+    #[test]
+    fn rules_and_users_come_back_and_only_the_owner_may_read_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(FILE);
+        let store = open(dir.path()).unwrap();
+        assert!(!file.exists());
+        store.change_acls(vec![acl("a"), acl("b"), acl("a")], &[]).unwrap();
+        store.change_acls(vec![acl("c")], &[acl("b")]).unwrap();
+        let mechanism = ScramMechanism::Sha512;
+        let verifier = Verifier::of_password(mechanism, b"secret", 4096);
+        let set = |name: &str| UserChange::Set {
+            name: name.to_owned(),
+            mechanism,
+            verifier: verifier.clone(),
+        };
+        let gone = UserChange::Delete { name: "bob".to_owned(), mechanism };
+        store.change_users(vec![set("alice"), set("bob"), gone]).unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let before = store.contents();
+        let after = open(dir.path()).unwrap().contents();
+        assert_eq!(after.acls.iter().collect::<Vec<_>>(), [&acl("a"), &acl("c")]);
+        assert_eq!(after.users().collect::<Vec<_>>(), [("alice", vec![(mechanism, 4096)])]);
+        assert_eq!(after.verifier("alice", mechanism), Some(&verifier));
+        assert_eq!(after.secret(), before.secret(), "decoys stay as they were");
+        assert!(!std::fs::read_to_string(&file).unwrap().contains("bob"));
+    }
+
+    #[test]
+    fn a_newer_or_broken_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(FILE);
+        std::fs::write(&file, r#"{"version":2,"rules":[]}"#).unwrap();
+        let error = open(dir.path()).unwrap_err().to_string();
+        assert!(error.contains("written by a newer version (format 2"), "{error}");
+        for broken in ["{", r#"{"version":1}"#, r#"{"version":1,"secret":"*"}"#] {
+            std::fs::write(&file, broken).unwrap();
+            let error = open(dir.path()).unwrap_err();
+            assert!(matches!(error, StoreError::Malformed { .. }), "{error}");
+        }
+    }
+}
