@@ -41,7 +41,9 @@ pub struct Listen {
 impl Listen {
     /// How the broker's server is set up.
     pub fn server(&self) -> ServerConfig {
-        ServerConfig { advertised: self.advertise.clone(), ..ServerConfig::new(&self.listen) }
+        let mut server = ServerConfig::new(&self.listen);
+        server.listeners[0].advertised = self.advertise.clone();
+        server
     }
 
     /// Serves metrics if that is asked for; what the checklist says of it.

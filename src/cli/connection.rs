@@ -142,12 +142,13 @@ async fn serve_broker(
     broker: Arc<Broker>,
     config: ServerConfig,
 ) -> Result<(Connection, SocketAddr), Failure> {
-    let advertised = config.advertised.clone();
+    let advertised: Vec<HostPort> =
+        config.listeners.iter().filter_map(|listener| listener.advertised.clone()).collect();
     match bind(&broker, config).await {
         Ok((server, address)) => {
             let stop = CancellationToken::new();
             let serving = tokio::spawn(server.run(stop.clone()));
-            if let Some(advertised) = advertised {
+            for advertised in advertised {
                 tokio::spawn(try_advertised(advertised));
             }
             let connection = Connection {

@@ -1,5 +1,7 @@
 //! A broker in this process, and a client that sends exactly what a test says.
 
+use std::io;
+use std::path::Path;
 use std::time::Duration;
 
 use broker::broker::{Broker, BrokerConfig};
@@ -14,7 +16,7 @@ use bytes::{Buf, Bytes};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -25,10 +27,12 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct TestBroker {
     pub broker: Arc<Broker>,
+    /// Of the first listener.
     pub address: SocketAddr,
+    pub addresses: Vec<SocketAddr>,
     pub shutdown: CancellationToken,
     pub server: JoinHandle<()>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl TestBroker {
@@ -43,9 +47,15 @@ impl TestBroker {
         change(&mut broker_config, &mut server_config);
         let broker = Broker::open(broker_config).await.unwrap();
         let server = Server::bind(broker.clone(), server_config).await.unwrap();
+        let addresses = server.local_addrs().into_iter().map(|(_, address)| address).collect();
         let (address, shutdown) = (server.local_addr(), CancellationToken::new());
         let server = tokio::spawn(server.run(shutdown.clone()));
-        TestBroker { broker, address, shutdown, server, _dir: dir }
+        TestBroker { broker, address, addresses, shutdown, server, dir }
+    }
+
+    /// Where its data is.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     pub async fn topic(&self, name: &str, partitions: i32) {
@@ -53,14 +63,19 @@ impl TestBroker {
     }
 
     pub async fn connect(&self) -> Connection {
-        let stream = TcpStream::connect(self.address).await.unwrap();
+        self.connect_at(0).await
+    }
+
+    /// By one of several listeners.
+    pub async fn connect_at(&self, listener: usize) -> Connection {
+        let stream = TcpStream::connect(self.addresses[listener]).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Connection::over(stream)
     }
 }
 
-pub struct Connection {
-    pub stream: TcpStream,
+pub struct Connection<S = TcpStream> {
+    pub stream: S,
     correlation_id: i32,
 }
 
@@ -75,13 +90,18 @@ macro_rules! ask {
 }
 pub(crate) use ask;
 
-impl Connection {
-    pub fn over(stream: TcpStream) -> Connection {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub fn over(stream: S) -> Connection<S> {
         Connection { stream, correlation_id: 0 }
     }
 
     /// Sends without waiting for the response.
     pub async fn send(&mut self, version: i16, request: Request) -> i32 {
+        self.send_or_fail(version, request).await.unwrap()
+    }
+
+    /// The same, where the server may have closed the connection.
+    pub async fn send_or_fail(&mut self, version: i16, request: Request) -> io::Result<i32> {
         self.correlation_id += 1;
         let header = RequestHeader {
             api: request.api(),
@@ -90,12 +110,14 @@ impl Connection {
             client_id: Some("test".to_owned()),
         };
         let mut frame = encode_request(&header, &request).unwrap();
-        self.stream.write_all_buf(&mut frame).await.unwrap();
-        self.correlation_id
+        self.stream.write_all_buf(&mut frame).await?;
+        self.stream.flush().await?;
+        Ok(self.correlation_id)
     }
 
     pub async fn send_bytes(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
     }
 
     /// The next frame without its length, or `None` when the server has closed the connection.
@@ -176,7 +198,11 @@ pub fn produced(
 }
 
 /// Appends values and expects it to go well; gives the base offset.
-pub async fn put(connection: &mut Connection, topic: &str, values: &[&str]) -> i64 {
+pub async fn put<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    topic: &str,
+    values: &[&str],
+) -> i64 {
     let done = produced(ask!(connection, Produce v 9, produce(topic, 0, -1, batch(values))));
     assert_eq!(done.error_code, ErrorCode::NONE, "{done:?}");
     done.base_offset

@@ -13,4 +13,5 @@ mod lifecycle;
 mod offsets;
 mod oracle;
 mod producing;
+mod security;
 mod transactions;

@@ -32,6 +32,7 @@ pub mod options;
 mod performance;
 mod server;
 mod server_properties;
+mod server_security;
 mod storage;
 mod topics;
 mod transactions;

@@ -5,9 +5,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use broker::broker::BrokerConfig;
-use broker::server::{HostPort, ServerConfig};
+use broker::server::ServerConfig;
 use thiserror::Error;
 
+use super::server_security;
 use crate::cli::Failure;
 use crate::cli::properties::Properties;
 
@@ -84,14 +85,10 @@ const METRICS_LISTEN: &str = "millstream.metrics.listen";
 
 /// Read below, each where it is needed.
 const READ: &[&str] = &[
-    "advertised.listeners",
     "auto.create.topics.enable",
     "broker.id",
     "connections.max.idle.ms",
-    "controller.listener.names",
     "fetch.max.bytes",
-    "listener.security.protocol.map",
-    "listeners",
     "log.dir",
     "log.dirs",
     "log.retention.check.interval.ms",
@@ -164,9 +161,8 @@ impl ServerProperties {
         }
         topic_defaults(properties, &mut broker)?;
         coordinators(properties, &mut broker)?;
-        let (listen, advertised) = listeners(properties, &mut notes)?;
-        let mut server = ServerConfig::new(listen);
-        server.advertised = advertised;
+        let mut server = ServerConfig::new(String::new());
+        server_security::apply(properties, &mut server, &mut notes)?;
         let connections = number(properties, "max.connections")?;
         server.connections_max = connections.unwrap_or(server.connections_max);
         if let Some(ms) = number(properties, "connections.max.idle.ms")? {
@@ -196,19 +192,20 @@ impl ServerProperties {
 fn is_known(name: &str) -> bool {
     name == METRICS_LISTEN
         || READ.contains(&name)
+        || server_security::READ.contains(&name)
         || TOPIC_DEFAULTS.iter().any(|(default, _)| *default == name)
         || NEEDLESS.iter().any(|beginning| name.starts_with(beginning))
-        // Settings of one listener, and of an authorizer or TLS that no listener here uses.
-        || ["listener.", "ssl.", "sasl.", "security.", "super.users"]
+        // Settings of one listener, and of connections between brokers.
+        || ["listener.name.", "ssl.", "sasl.", "security."]
             .iter()
             .any(|beginning| name.starts_with(beginning))
 }
 
-fn wrong(name: &str, value: &str, reason: impl ToString) -> PropertyError {
+pub fn wrong(name: &str, value: &str, reason: impl ToString) -> PropertyError {
     PropertyError { name: name.to_owned(), value: value.to_owned(), reason: reason.to_string() }
 }
 
-fn number<T: FromStr>(properties: &Properties, name: &str) -> Result<Option<T>, PropertyError> {
+pub fn number<T: FromStr>(properties: &Properties, name: &str) -> Result<Option<T>, PropertyError> {
     let Some(value) = properties.get(name) else { return Ok(None) };
     let parsed = value.trim().parse();
     parsed.map(Some).map_err(|_| wrong(name, value, "expected a number, and not so large a one"))
@@ -287,50 +284,6 @@ fn coordinators(properties: &Properties, broker: &mut BrokerConfig) -> Result<()
     Ok(())
 }
 
-/// Where to listen, and what clients are told.
-fn listeners(
-    properties: &Properties,
-    notes: &mut Vec<String>,
-) -> Result<(String, Option<HostPort>), PropertyError> {
-    let listeners = properties.get("listeners").map_or("PLAINTEXT://:9092", String::as_str);
-    let controllers = properties.get("controller.listener.names").map_or("", String::as_str);
-    let is_controllers = |name: &str| controllers.split(',').any(|other| other.trim() == name);
-    let protocols = properties.get("listener.security.protocol.map").map_or("", String::as_str);
-    let protocol = |name: &str| -> String {
-        let mut pairs = protocols.split(',').filter_map(|pair| pair.trim().split_once(':'));
-        pairs.find(|(other, _)| *other == name).map_or(name, |(_, protocol)| protocol).to_owned()
-    };
-    let mut chosen: Option<(&str, &str)> = None;
-    for listener in listeners.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-        let parts = listener.split_once("://");
-        let (name, address) =
-            parts.ok_or_else(|| wrong("listeners", listeners, "expected NAME://HOST:PORT"))?;
-        if is_controllers(name) {
-            continue;
-        }
-        match (protocol(name).as_str(), chosen) {
-            ("PLAINTEXT", None) => chosen = Some((name, address)),
-            ("PLAINTEXT", Some(_)) => notes.push(format!("only the first of {listeners} is used")),
-            (protocol, _) => notes.push(format!("{listener} is left out: no {protocol} here")),
-        }
-    }
-    let Some((name, address)) = chosen else {
-        return Err(wrong("listeners", listeners, "expected one that is PLAINTEXT"));
-    };
-    let listen = match address.strip_prefix(':') {
-        Some(port) => format!("0.0.0.0:{port}"),
-        None => address.to_owned(),
-    };
-    let listen: HostPort = listen.parse().map_err(|error| wrong("listeners", listeners, error))?;
-    let advertised = properties.get("advertised.listeners").map_or("", String::as_str);
-    let own = advertised.split(',').filter_map(|text| text.trim().split_once("://"));
-    let own = own.filter(|(other, _)| *other == name).map(|(_, address)| address).next();
-    let told = own.map(|address| {
-        address.parse().map_err(|error| wrong("advertised.listeners", advertised, error))
-    });
-    Ok((listen.to_string(), told.transpose()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,8 +308,9 @@ mod tests {
              auto.create.topics.enable=false\n",
         )
         .unwrap();
-        assert_eq!(server.server.listen, "0.0.0.0:9092");
-        assert_eq!(server.server.advertised.unwrap().to_string(), "localhost:9092");
+        let listener = &server.server.listeners[0];
+        assert_eq!((server.server.listeners.len(), listener.listen.as_str()), (1, "0.0.0.0:9092"));
+        assert_eq!(listener.advertised.as_ref().unwrap().to_string(), "localhost:9092");
         assert_eq!(server.broker.data_dir, Path::new("/tmp/kraft-combined-logs"));
         assert_eq!((server.broker.node_id, server.broker.partitions_default), (7, 3));
         assert!(!server.broker.auto_create_topics);
@@ -395,11 +349,10 @@ mod tests {
 
     #[test]
     fn what_is_not_followed_is_named() {
-        let server = read("foo.bar=1\nlog.dirs=/a,/b\nlisteners=SSL://:1,PLAINTEXT://h:2").unwrap();
+        let server = read("foo.bar=1\nlog.dirs=/a,/b\nlisteners=PLAINTEXT://h:2").unwrap();
         assert_eq!(server.unknown, ["foo.bar"]);
-        assert_eq!(server.notes.len(), 2);
-        assert_eq!(server.server.listen, "h:2");
-        assert!(read("listeners=SSL://:1").unwrap_err().contains("PLAINTEXT"));
+        assert_eq!(server.notes.len(), 1);
+        assert_eq!(server.server.listeners[0].listen, "h:2");
         assert!(read("listeners=nonsense").unwrap_err().contains("NAME://HOST:PORT"));
         let error = read("num.partitions=many").unwrap_err();
         assert_eq!(error, "num.partitions = many: expected a number, and not so large a one");

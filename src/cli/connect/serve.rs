@@ -68,8 +68,8 @@ async fn broker(asked: &Asked, settings: &WorkerSettings) -> (BrokerChoice, Serv
     {
         match local(address) {
             Some(listen) if !is_served(&listen).await => {
-                server =
-                    ServerConfig { advertised: server.advertised, ..ServerConfig::new(&listen) };
+                // With what else was said of the one listener, such as what clients are told.
+                server.listeners[0].listen = listen;
             }
             _ => choice.bootstrap_server = Some(address.clone()),
         }

@@ -111,7 +111,7 @@ fn a_version_that_is_not_served_says_whom_to_answer() {
     };
     expect!["request 42 asks for ApiVersions v9, served are v0..v4"].assert_eq(&ask(18, 9));
     expect!["request 42 asks for Produce v2, served are v3..v13"].assert_eq(&ask(0, 2));
-    expect!["request 42 asks for api key 17, which is not served here"].assert_eq(&ask(17, 0));
+    expect!["request 42 asks for api key 40, which is not served here"].assert_eq(&ask(40, 0));
     expect!["RequestHeader v1: client_id at byte 8: 2 bytes are needed and 0 remain"]
         .assert_eq(&ask(3, 4));
 }

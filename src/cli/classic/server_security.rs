@@ -1,0 +1,411 @@
+//! What Kafka's `server.properties` says of listeners, and of who may come by them and do what.
+//!
+//! ```text
+//! listeners = PLAINTEXT://:9092,CLIENTS://:9093     listener.security.protocol.map = CLIENTS:SASL_SSL
+//! ssl.keystore.location = server.pem                listener.name.clients.ssl.… for that one alone
+//! sasl.enabled.mechanisms = SCRAM-SHA-512           authorizer.class.name, super.users
+//! ```
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use broker::security::jwt::JwtConfig;
+use broker::security::sasl::{Mechanism, SaslConfig};
+use broker::security::tls::{ClientAuth, Pem, TlsConfig};
+use broker::security::{Principal, SecurityProtocol};
+use broker::server::{AuthorizerConfig, HostPort, ListenerConfig, ServerConfig};
+
+use super::server_properties::{PropertyError, number, wrong};
+use crate::cli::properties::Properties;
+
+/// Read here, each where it is needed; names of listeners may stand before those of `ssl.`.
+pub const READ: &[&str] = &[
+    "advertised.listeners",
+    "allow.everyone.if.no.acl.found",
+    "authorizer.class.name",
+    "connection.failed.authentication.delay.ms",
+    "connections.max.reauth.ms",
+    "controller.listener.names",
+    "listener.security.protocol.map",
+    "listeners",
+    "sasl.enabled.mechanisms",
+    "sasl.oauthbearer.clock.skew.seconds",
+    "sasl.oauthbearer.expected.audience",
+    "sasl.oauthbearer.expected.issuer",
+    "sasl.oauthbearer.jwks.endpoint.url",
+    "sasl.oauthbearer.scope.claim.name",
+    "sasl.oauthbearer.sub.claim.name",
+    "sasl.server.max.receive.size",
+    "ssl.client.auth",
+    "ssl.key.password",
+    "ssl.keystore.certificate.chain",
+    "ssl.keystore.key",
+    "ssl.keystore.location",
+    "ssl.keystore.password",
+    "ssl.keystore.type",
+    "ssl.principal.mapping.rules",
+    "ssl.truststore.certificates",
+    "ssl.truststore.location",
+    "ssl.truststore.password",
+    "ssl.truststore.type",
+    "super.users",
+];
+
+/// The authorizers of Kafka's own, which decide as ours does.
+const AUTHORIZERS: [&str; 2] = [
+    "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "kafka.security.authorizer.AclAuthorizer",
+];
+
+/// Puts all of it into how a server listens.
+pub fn apply(
+    properties: &Properties,
+    server: &mut ServerConfig,
+    notes: &mut Vec<String>,
+) -> Result<(), PropertyError> {
+    server.listeners = listeners(properties, notes)?;
+    server.authorizer = authorizer(properties, notes)?;
+    server.sasl = sasl(properties, &server.listeners, notes)?;
+    Ok(())
+}
+
+/// A setting of one listener, or of all.
+fn of_listener<'a>(
+    properties: &'a Properties,
+    listener: &str,
+    name: &'static str,
+) -> Option<&'a str> {
+    let own = format!("listener.name.{}.{name}", listener.to_ascii_lowercase());
+    let value = properties.get(&own).or_else(|| properties.get(name))?;
+    Some(value.trim()).filter(|value| !value.is_empty())
+}
+
+fn listeners(
+    properties: &Properties,
+    notes: &mut Vec<String>,
+) -> Result<Vec<ListenerConfig>, PropertyError> {
+    let all = properties.get("listeners").map_or("PLAINTEXT://:9092", String::as_str);
+    let controllers = properties.get("controller.listener.names").map_or("", String::as_str);
+    let is_controllers = |name: &str| controllers.split(',').any(|other| other.trim() == name);
+    let mut listeners: Vec<ListenerConfig> = Vec::new();
+    for listener in all.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        let parts = listener.split_once("://");
+        let (name, address) =
+            parts.ok_or_else(|| wrong("listeners", all, "expected NAME://HOST:PORT"))?;
+        if is_controllers(name) {
+            continue;
+        }
+        if listeners.iter().any(|other| other.name == name) {
+            return Err(wrong("listeners", all, format!("{name} is named twice")));
+        }
+        let address = match address.strip_prefix(':') {
+            Some(port) => format!("0.0.0.0:{port}"),
+            None => address.to_owned(),
+        };
+        let listen: HostPort = address.parse().map_err(|error| wrong("listeners", all, error))?;
+        let protocol = protocol(properties, name)?;
+        listeners.push(ListenerConfig {
+            name: name.to_owned(),
+            listen: listen.to_string(),
+            protocol,
+            advertised: advertised(properties, name)?,
+            tls: match protocol.has_tls() {
+                true => Some(tls(properties, name)?),
+                false => None,
+            },
+        });
+    }
+    if listeners.is_empty() {
+        return Err(wrong("listeners", all, "expected one that is not a controller's"));
+    }
+    let open = listeners.iter().find(|listener| !listener.protocol.has_tls());
+    if let Some(open) = open.filter(|listener| listener.protocol.has_sasl()) {
+        notes.push(format!(
+            "{}: what goes over it can be read on its way, passwords by PLAIN among it; SASL_SSL \
+             hides them",
+            open.name
+        ));
+    }
+    Ok(listeners)
+}
+
+fn protocol(properties: &Properties, name: &str) -> Result<SecurityProtocol, PropertyError> {
+    const MAP: &str = "listener.security.protocol.map";
+    let map = properties.get(MAP).map_or("", String::as_str);
+    let mut pairs = map.split(',').filter_map(|pair| pair.trim().split_once(':'));
+    match pairs.find(|(other, _)| *other == name) {
+        Some((_, protocol)) => protocol.parse().map_err(|error| wrong(MAP, map, error)),
+        None => name.parse().map_err(|error| wrong("listeners", name, error)),
+    }
+}
+
+fn advertised(properties: &Properties, name: &str) -> Result<Option<HostPort>, PropertyError> {
+    let advertised = properties.get("advertised.listeners").map_or("", String::as_str);
+    let own = advertised.split(',').filter_map(|text| text.trim().split_once("://"));
+    let own = own.filter(|(other, _)| *other == name).map(|(_, address)| address).next();
+    let wrong = |error| wrong("advertised.listeners", advertised, error);
+    own.map(|address| address.parse().map_err(wrong)).transpose()
+}
+
+fn tls(properties: &Properties, listener: &str) -> Result<TlsConfig, PropertyError> {
+    let get = |name| of_listener(properties, listener, name);
+    for (name, location) in [
+        ("ssl.keystore.type", "ssl.keystore.location"),
+        ("ssl.truststore.type", "ssl.truststore.location"),
+    ] {
+        let kind = get(name).unwrap_or(if get(location).is_some() { "JKS" } else { "PEM" });
+        if !kind.eq_ignore_ascii_case("PEM") {
+            let reason = "only PEM is read here; `keytool -importkeystore … -deststoretype PKCS12` \
+                          and `openssl pkcs12 -nodes` make PEM of others";
+            return Err(wrong(name, kind, reason));
+        }
+    }
+    if get("ssl.key.password").is_some() {
+        let reason = "keys that are encrypted are not read here; decrypt it by `openssl pkey`, and \
+                      let nobody else read the file";
+        return Err(wrong("ssl.key.password", "…", reason));
+    }
+    let store = get("ssl.keystore.location").map(|path| Pem::File(PathBuf::from(path)));
+    let pem = |name| get(name).map(pem).or_else(|| store.clone());
+    let (chain, key) = (pem("ssl.keystore.certificate.chain"), pem("ssl.keystore.key"));
+    let (Some(chain), Some(key)) = (chain, key) else {
+        let reason = format!(
+            "listener {listener} needs it: a file with a key and certificates as PEM; or \
+             ssl.keystore.key and ssl.keystore.certificate.chain"
+        );
+        return Err(wrong("ssl.keystore.location", "", reason));
+    };
+    let authorities = get("ssl.truststore.certificates")
+        .map(self::pem)
+        .or_else(|| get("ssl.truststore.location").map(|path| Pem::File(PathBuf::from(path))));
+    let parsed = |name, default| {
+        let value = get(name).unwrap_or(default);
+        move |error: String| wrong(name, value, error)
+    };
+    let auth = get("ssl.client.auth").unwrap_or("none");
+    let client_auth: ClientAuth = auth.parse().map_err(parsed("ssl.client.auth", "none"))?;
+    let rules = get("ssl.principal.mapping.rules").unwrap_or("DEFAULT");
+    let mapping =
+        rules.parse().map_err(|error| wrong("ssl.principal.mapping.rules", rules, error))?;
+    Ok(TlsConfig { authorities, client_auth, mapping, ..TlsConfig::new(chain, key) })
+}
+
+/// PEM itself, in lines or all in one as it comes out of a file of properties; else its file.
+fn pem(value: &str) -> Pem {
+    const BEGIN: &str = "-----BEGIN ";
+    const END: &str = "-----END ";
+    const DASHES: &str = "-----";
+    if !value.contains(BEGIN) {
+        return Pem::File(PathBuf::from(value));
+    }
+    let mut text = String::new();
+    for block in value.split(BEGIN).skip(1) {
+        let Some((label, rest)) = block.split_once(DASHES) else { continue };
+        let body = rest.split(END).next().unwrap_or(rest);
+        let body: String = body.split_whitespace().collect();
+        text += &format!("{BEGIN}{label}{DASHES}\n{body}\n{END}{label}{DASHES}\n");
+    }
+    Pem::Text(text)
+}
+
+fn authorizer(
+    properties: &Properties,
+    notes: &mut Vec<String>,
+) -> Result<Option<AuthorizerConfig>, PropertyError> {
+    let text = |name: &str| properties.get(name).map_or("", |value| value.trim());
+    let class = text("authorizer.class.name");
+    let names = text("super.users");
+    if class.is_empty() {
+        if !names.is_empty() {
+            let class = AUTHORIZERS[0];
+            notes
+                .push(format!("everybody may do everything without authorizer.class.name={class}"));
+        }
+        return Ok(None);
+    }
+    if !AUTHORIZERS.contains(&class) {
+        let reason = format!("there are no Java classes here; expected {}", AUTHORIZERS[0]);
+        return Err(wrong("authorizer.class.name", class, reason));
+    }
+    let users = names.split(';').map(str::trim).filter(|name| !name.is_empty());
+    let users = users
+        .map(|name| name.parse::<Principal>().map_err(|error| wrong("super.users", names, error)));
+    Ok(Some(AuthorizerConfig {
+        super_users: users.collect::<Result<_, _>>()?,
+        unruled_is_allowed: text("allow.everyone.if.no.acl.found").eq_ignore_ascii_case("true"),
+    }))
+}
+
+fn sasl(
+    properties: &Properties,
+    listeners: &[ListenerConfig],
+    notes: &mut Vec<String>,
+) -> Result<SaslConfig, PropertyError> {
+    const MECHANISMS: &str = "sasl.enabled.mechanisms";
+    let mut sasl = SaslConfig::default();
+    let with_sasl = listeners.iter().filter(|listener| listener.protocol.has_sasl());
+    for listener in with_sasl {
+        let names = of_listener(properties, &listener.name, MECHANISMS).unwrap_or("");
+        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let mechanism: Mechanism =
+                name.parse().map_err(|error: String| wrong(MECHANISMS, names, error))?;
+            if !sasl.mechanisms.contains(&mechanism) {
+                sasl.mechanisms.push(mechanism);
+            }
+        }
+    }
+    if properties.keys().any(|name| name.ends_with("sasl.jaas.config")) {
+        notes.push(
+            "sasl.jaas.config is not followed: no passwords stand in files here; set them by \
+             `millstream users set NAME`, for PLAIN and SCRAM alike"
+                .to_owned(),
+        );
+    }
+    let ms = |name| Ok(number::<u64>(properties, name)?.map(Duration::from_millis));
+    sasl.session_max = ms("connections.max.reauth.ms")?.filter(|max| !max.is_zero());
+    let delay = ms("connection.failed.authentication.delay.ms")?;
+    sasl.failure_delay = delay.unwrap_or(sasl.failure_delay);
+    let size = number(properties, "sasl.server.max.receive.size")?;
+    sasl.receive_bytes_max = size.unwrap_or(sasl.receive_bytes_max);
+    sasl.tokens = tokens(properties)?;
+    Ok(sasl)
+}
+
+fn tokens(properties: &Properties) -> Result<Option<JwtConfig>, PropertyError> {
+    const URL: &str = "sasl.oauthbearer.jwks.endpoint.url";
+    let text = |name: &str| {
+        let value = properties.get(&format!("sasl.oauthbearer.{name}"));
+        value.map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    };
+    let Some(url) = text("jwks.endpoint.url") else { return Ok(None) };
+    let path = match url.strip_prefix("file:") {
+        Some(path) => path.strip_prefix("//").unwrap_or(path),
+        None if url.contains("://") => {
+            let reason = "keys are read from a file here: file:/path/to/jwks.json";
+            return Err(wrong(URL, &url, reason));
+        }
+        None => &url,
+    };
+    let mut config = JwtConfig::new(path);
+    config.issuer = text("expected.issuer");
+    let audiences = text("expected.audience").unwrap_or_default();
+    let audiences = audiences.split(',').map(str::trim).filter(|name| !name.is_empty());
+    config.audiences = audiences.map(str::to_owned).collect();
+    if let Some(seconds) = number(properties, "sasl.oauthbearer.clock.skew.seconds")? {
+        config.clock_skew = Duration::from_secs(seconds);
+    }
+    config.scope_claim = text("scope.claim.name").unwrap_or(config.scope_claim);
+    config.subject_claim = text("sub.claim.name").unwrap_or(config.subject_claim);
+    Ok(Some(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::properties::parse;
+
+    fn read(text: &str) -> Result<(ServerConfig, Vec<String>), String> {
+        let (mut server, mut notes) = (ServerConfig::new(""), Vec::new());
+        let applied = apply(&parse(text), &mut server, &mut notes);
+        applied.map(|()| (server, notes)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn each_listener_has_its_own_protocol_and_certificate() {
+        let (server, notes) = read(
+            "listeners=PLAINTEXT://127.0.0.1:9092,CLIENTS://:9093,CONTROLLER://:9094\n\
+             controller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=CLIENTS:SASL_SSL,CONTROLLER:PLAINTEXT\n\
+             advertised.listeners=CLIENTS://kafka.example:9093\n\
+             ssl.keystore.type=PEM\nssl.keystore.location=all.pem\n\
+             listener.name.clients.ssl.keystore.location=clients.pem\n\
+             ssl.truststore.type=PEM\nssl.truststore.location=ca.pem\nssl.client.auth=required\n\
+             sasl.enabled.mechanisms=PLAIN\n\
+             listener.name.clients.sasl.enabled.mechanisms=SCRAM-SHA-256, SCRAM-SHA-512\n\
+             connections.max.reauth.ms=3600000\n",
+        )
+        .unwrap();
+        let [plain, clients] = &server.listeners[..] else { panic!("{:?}", server.listeners) };
+        assert_eq!(
+            (plain.protocol, plain.listen.as_str()),
+            (SecurityProtocol::Plaintext, "127.0.0.1:9092")
+        );
+        assert!(plain.tls.is_none() && plain.advertised.is_none());
+        assert_eq!(clients.protocol, SecurityProtocol::SaslSsl);
+        assert_eq!(clients.advertised.as_ref().unwrap().to_string(), "kafka.example:9093");
+        let tls = clients.tls.as_ref().unwrap();
+        assert_eq!(tls.chain, Pem::File("clients.pem".into()));
+        assert_eq!((&tls.key, tls.client_auth), (&tls.chain, ClientAuth::Required));
+        assert_eq!(tls.authorities, Some(Pem::File("ca.pem".into())));
+        let names: Vec<&str> = server.sasl.mechanisms.iter().map(|one| one.name()).collect();
+        assert_eq!(names, ["SCRAM-SHA-256", "SCRAM-SHA-512"]);
+        assert_eq!(server.sasl.session_max, Some(Duration::from_secs(3600)));
+        assert!(server.authorizer.is_none() && notes.is_empty(), "{notes:?}");
+    }
+
+    #[test]
+    fn pem_may_stand_in_one_line() {
+        let text = "-----BEGIN CERTIFICATE----- AA BB -----END CERTIFICATE----- \
+                    -----BEGIN CERTIFICATE-----\nCC\n-----END CERTIFICATE-----";
+        let expected = "-----BEGIN CERTIFICATE-----\nAABB\n-----END CERTIFICATE-----\n\
+                        -----BEGIN CERTIFICATE-----\nCC\n-----END CERTIFICATE-----\n";
+        assert_eq!(pem(text), Pem::Text(expected.to_owned()));
+        assert_eq!(pem("a/b.pem"), Pem::File("a/b.pem".into()));
+    }
+
+    #[test]
+    fn who_may_do_what_is_read() {
+        let class = AUTHORIZERS[0];
+        let (server, _) = read(&format!(
+            "authorizer.class.name={class}\nsuper.users=User:admin;User:CN=a,O=b\n\
+             allow.everyone.if.no.acl.found=true\n"
+        ))
+        .unwrap();
+        let authorizer = server.authorizer.unwrap();
+        let names: Vec<&str> = authorizer.super_users.iter().map(Principal::as_str).collect();
+        assert_eq!(names, ["User:admin", "User:CN=a,O=b"]);
+        assert!(authorizer.unruled_is_allowed);
+        let (server, notes) = read("super.users=User:admin").unwrap();
+        assert!(server.authorizer.is_none() && notes[0].contains("everybody may do everything"));
+    }
+
+    #[test]
+    fn keys_of_tokens_are_in_a_file() {
+        let (server, _) = read(
+            "sasl.oauthbearer.jwks.endpoint.url=file:///etc/jwks.json\n\
+             sasl.oauthbearer.expected.audience=a, b\nsasl.oauthbearer.expected.issuer=i\n\
+             sasl.oauthbearer.clock.skew.seconds=5\nsasl.oauthbearer.sub.claim.name=email\n",
+        )
+        .unwrap();
+        let tokens = server.sasl.tokens.unwrap();
+        assert_eq!(tokens.jwks, PathBuf::from("/etc/jwks.json"));
+        assert_eq!((tokens.issuer.as_deref(), tokens.audiences.len()), (Some("i"), 2));
+        assert_eq!(
+            (tokens.clock_skew, tokens.subject_claim.as_str()),
+            (Duration::from_secs(5), "email")
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_told() {
+        let error = |text: &str| read(text).unwrap_err();
+        let ssl = "listeners=SSL://:1\n";
+        assert!(error(ssl).contains("listener SSL needs it"));
+        assert!(error(&format!("{ssl}ssl.keystore.location=a.jks")).contains("only PEM"));
+        let encrypted = "ssl.keystore.type=PEM\nssl.keystore.location=a\nssl.key.password=secret";
+        let told = error(&format!("{ssl}{encrypted}"));
+        assert!(told.contains("decrypt it") && !told.contains("secret"), "{told}");
+        assert!(error("listeners=A://:1").contains("no security protocol"));
+        assert!(error("listeners=PLAINTEXT://:1,PLAINTEXT://:2").contains("twice"));
+        let sasl = "listeners=SASL_PLAINTEXT://:1\nsasl.enabled.mechanisms=GSSAPI";
+        assert!(error(sasl).contains("the mechanism 'GSSAPI' is not there"));
+        assert!(error("authorizer.class.name=a.B").contains("no Java classes"));
+        let url = "sasl.oauthbearer.jwks.endpoint.url=https://issuer/jwks";
+        assert!(error(url).contains("from a file"));
+        let jaas = "listeners=SASL_PLAINTEXT://:1\nsasl.enabled.mechanisms=PLAIN\n\
+                    listener.name.sasl_plaintext.plain.sasl.jaas.config=x password=\"y\"";
+        let (_, notes) = read(jaas).unwrap();
+        assert_eq!(notes.len(), 2, "{notes:?}");
+        assert!(notes.iter().all(|note| !note.contains("\"y\"")));
+    }
+}
