@@ -66,7 +66,7 @@ impl ScramMechanism {
         }
     }
 
-    fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
+    pub(super) fn hmac(self, key: &[u8], data: &[u8]) -> Vec<u8> {
         let algorithm = match self {
             ScramMechanism::Sha256 => hmac::HMAC_SHA256,
             ScramMechanism::Sha512 => hmac::HMAC_SHA512,
@@ -74,7 +74,7 @@ impl ScramMechanism {
         hmac::sign(&hmac::Key::new(algorithm, key), data).as_ref().to_vec()
     }
 
-    fn hash(self, data: &[u8]) -> Vec<u8> {
+    pub(super) fn hash(self, data: &[u8]) -> Vec<u8> {
         digest::digest(self.digest(), data).as_ref().to_vec()
     }
 
@@ -184,7 +184,7 @@ fn is_equal(one: &[u8], other: &[u8]) -> bool {
     hmac::verify(&key, other, hmac::sign(&key, one).as_ref()).is_ok()
 }
 
-pub(super) fn random_bytes<const N: usize>() -> [u8; N] {
+pub(crate) fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     SystemRandom::new().fill(&mut bytes).expect("the system has random numbers");
     bytes

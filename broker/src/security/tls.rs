@@ -59,7 +59,7 @@ impl Pem {
         }
     }
 
-    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+    pub(crate) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
         let bytes = self.bytes()?;
         let read = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
         match read {
@@ -69,7 +69,7 @@ impl Pem {
         }
     }
 
-    fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
+    pub(crate) fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
         let bytes = self.bytes()?;
         if String::from_utf8_lossy(&bytes).contains("BEGIN ENCRYPTED PRIVATE KEY") {
             return Err(format!(

@@ -10,8 +10,12 @@ use tokio::time::timeout;
 
 use super::AdminError;
 use super::question::Question;
+use super::secured::{Login, Secured, Stream};
 use crate::protocol::ErrorCode;
+use crate::protocol::messages::k17_sasl_handshake::SaslHandshakeRequest;
 use crate::protocol::messages::k18_api_versions::{ApiVersionsRequest, ApiVersionsResponse};
+use crate::protocol::messages::k36_sasl_authenticate::SaslAuthenticateRequest;
+use crate::security::scram_client::ScramClient;
 use crate::server::HostPort;
 
 /// How long a broker may take to accept a connection.
@@ -28,7 +32,7 @@ const API_VERSIONS: i16 = 3;
 #[derive(Debug)]
 pub struct Connection {
     address: String,
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     client_id: String,
     correlation_id: i32,
     /// By key; what the broker has said.
@@ -37,7 +41,11 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub async fn open(address: &HostPort, client_id: &str) -> Result<Connection, AdminError> {
+    pub async fn open(
+        address: &HostPort,
+        client_id: &str,
+        secured: &Secured,
+    ) -> Result<Connection, AdminError> {
         let name = address.to_string();
         let unreachable = |reason: String| {
             let address = name.clone();
@@ -51,6 +59,14 @@ impl Connection {
         };
         // Small requests go out at once; where that cannot be set they go out a little later.
         let _ = stream.set_nodelay(true);
+        let stream = match timeout(CONNECT_TIMEOUT, secured.wrap(stream, &address.host)).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => {
+                let reason = format!("the TLS handshake failed: {error}");
+                return Err(AdminError::NotLetIn { address: name, reason });
+            }
+            Err(_) => return Err(unreachable("the TLS handshake came to no end".to_owned())),
+        };
         let mut connection = Connection {
             address: name.clone(),
             stream,
@@ -59,7 +75,14 @@ impl Connection {
             versions: ApiVersionsResponse::default(),
             spans: HashMap::new(),
         };
-        match timeout(CONNECT_TIMEOUT, connection.negotiate()).await {
+        let prepared = async {
+            connection.negotiate().await?;
+            match &secured.login {
+                Some(login) => connection.log_in(login).await,
+                None => Ok(()),
+            }
+        };
+        match timeout(CONNECT_TIMEOUT, prepared).await {
             Ok(Ok(())) => Ok(connection),
             Ok(Err(AdminError::Broken { reason, .. })) => Err(unreachable(reason)),
             Ok(Err(error)) => Err(error),
@@ -95,6 +118,50 @@ impl Connection {
         Ok(())
     }
 
+    async fn log_in(&mut self, login: &Login) -> Result<(), AdminError> {
+        let mechanism = login.mechanism().to_owned();
+        // From v1 on, so that refusals come with a reason.
+        let answer = self.ask(1, SaslHandshakeRequest { mechanism }).await?;
+        if answer.error_code.is_error() {
+            let offered = answer.mechanisms.join(", ");
+            let reason = format!("{}; it takes {offered}", answer.error_code.message());
+            return Err(self.not_let_in(reason));
+        }
+        match login {
+            Login::Plain { user, password } => {
+                self.say(format!("\0{user}\0{password}").into()).await.map(drop)
+            }
+            Login::Scram { mechanism, user, password } => {
+                let (mut client, first) = ScramClient::begin(*mechanism, user, password);
+                let challenge = self.say(first.into()).await?;
+                let proof = client.prove(&challenge);
+                let proof = proof.map_err(|reason| self.not_let_in(reason.to_owned()))?;
+                let last = self.say(proof.into()).await?;
+                match client.is_proof(&last) {
+                    true => Ok(()),
+                    false => {
+                        let reason = "it does not know the password itself, and may be another";
+                        Err(self.not_let_in(reason.to_owned()))
+                    }
+                }
+            }
+        }
+    }
+
+    async fn say(&mut self, auth_bytes: Bytes) -> Result<Bytes, AdminError> {
+        let answer = self.ask(0, SaslAuthenticateRequest { auth_bytes }).await?;
+        if answer.error_code.is_error() {
+            let told = answer.error_message;
+            let reason = told.unwrap_or_else(|| answer.error_code.message().to_owned());
+            return Err(self.not_let_in(reason));
+        }
+        Ok(answer.auth_bytes)
+    }
+
+    fn not_let_in(&self, reason: String) -> AdminError {
+        AdminError::NotLetIn { address: self.address.clone(), reason }
+    }
+
     /// Asks in the newest version that both sides have, which is `from` or later.
     pub async fn ask<Q: Question>(&mut self, from: i16, asked: Q) -> Result<Q::Answer, AdminError> {
         let version = self.version::<Q>(from)?;
@@ -127,8 +194,11 @@ impl Connection {
             address: self.address.clone(),
             reason: error.to_string(),
         })?;
-        let sent = self.stream.write_all_buf(&mut frame).await;
-        sent.map_err(|error| self.broken::<Q>(error))
+        let sent = async {
+            self.stream.write_all_buf(&mut frame).await?;
+            self.stream.flush().await
+        };
+        sent.await.map_err(|error| self.broken::<Q>(error))
     }
 
     async fn receive<Q: Question>(&mut self) -> Result<Bytes, AdminError> {

@@ -8,6 +8,7 @@ use tokio::sync::Mutex;
 use super::AdminError;
 use super::connection::Connection;
 use super::question::Question;
+use super::secured::Secured;
 use crate::client::ClientError;
 use crate::client::member::{Claim, GroupCoordinator};
 use crate::protocol::ErrorCode;
@@ -66,7 +67,8 @@ impl RemoteCoordinator {
     }
 
     async fn open_by(&self, address: &HostPort, group: &str) -> Result<Connection, AdminError> {
-        let mut connection = Connection::open(address, &self.client_id).await?;
+        let mut connection =
+            Connection::open(address, &self.client_id, &Secured::default()).await?;
         let request = FindCoordinatorRequest {
             coordinator_keys: vec![group.to_owned()],
             ..FindCoordinatorRequest::default()
@@ -82,7 +84,7 @@ impl RemoteCoordinator {
             port: found.port,
             rack: None,
         };
-        Connection::open(&node.address(), &self.client_id).await
+        Connection::open(&node.address(), &self.client_id, &Secured::default()).await
     }
 
     async fn ask<Q: Question>(

@@ -9,7 +9,8 @@
 //! - [`connection`]: a socket, the versions that both sides speak; [`question`]: what can be asked,
 //!   of this broker and of others alone; [`routing`]: nodes, retries;
 //! - [`members`]: being in a group;
-//! - [`topics`], [`configs`], [`groups`], [`offsets`], [`transactions`], [`cluster`]: what can be
+//! - [`secured`]: with TLS, and as somebody;
+//! - [`acls`], [`topics`], [`configs`], [`groups`], [`offsets`], [`transactions`], [`cluster`]: what can be
 //!   asked and ordered.
 //!
 //! Invariants: nothing is created that was not asked for: topics are looked up without being
@@ -18,6 +19,7 @@
 //! does not hide the others. A request is sent again if the broker refused it for the moment, or
 //! if a connection that had been idle broke: at worst an order is told that it was followed before.
 
+pub mod acls;
 pub mod cluster;
 pub mod configs;
 mod connection;
@@ -26,6 +28,7 @@ pub mod members;
 pub mod offsets;
 mod question;
 mod routing;
+pub mod secured;
 pub mod topics;
 pub mod transactions;
 
@@ -51,6 +54,8 @@ pub enum AdminError {
     Broken { address: String, api: &'static str, reason: String },
     #[error("{address}: this broker does not serve {api}{}", from_version(*version))]
     NotServed { address: String, api: &'static str, version: i16 },
+    #[error("{address}: the broker does not let us in: {reason}")]
+    NotLetIn { address: String, reason: String },
     #[error("{address}: malformed response: {reason}")]
     Malformed { address: String, reason: String },
     #[error("{}", told(what, *code, reason.as_deref()))]

@@ -12,6 +12,7 @@ use super::AdminError;
 use super::cluster::Node;
 use super::connection::Connection;
 use super::question::Question;
+use super::secured::Secured;
 use crate::ids::TopicPartition;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k03_metadata::{
@@ -38,6 +39,7 @@ pub struct Admin {
 struct Inner {
     bootstrap: Vec<HostPort>,
     client_id: String,
+    secured: Secured,
     deadline: Duration,
     /// Where the nodes are, as the cluster last said.
     nodes: StdMutex<BTreeMap<i32, Node>>,
@@ -67,11 +69,25 @@ impl Admin {
         Admin::connect_as(bootstrap, "millstream", DEADLINE).await
     }
 
+    /// The same, with TLS or as somebody.
+    pub async fn connect_secured(bootstrap: &str, secured: Secured) -> Result<Admin, AdminError> {
+        Admin::connect_by(bootstrap, "millstream", DEADLINE, secured).await
+    }
+
     /// The same, with a name for the cluster's logs and a deadline for each question.
     pub async fn connect_as(
         bootstrap: &str,
         client_id: &str,
         deadline: Duration,
+    ) -> Result<Admin, AdminError> {
+        Admin::connect_by(bootstrap, client_id, deadline, Secured::default()).await
+    }
+
+    async fn connect_by(
+        bootstrap: &str,
+        client_id: &str,
+        deadline: Duration,
+        secured: Secured,
     ) -> Result<Admin, AdminError> {
         let address = |text: &str| {
             text.trim().parse().map_err(|_| AdminError::Address(text.trim().to_owned()))
@@ -81,6 +97,7 @@ impl Admin {
         let inner = Inner {
             bootstrap,
             client_id: client_id.to_owned(),
+            secured,
             deadline,
             nodes: StdMutex::default(),
             connections: StdMutex::default(),
@@ -152,11 +169,12 @@ impl Admin {
         // Taken out: a request that is given up half-way leaves no response to the next one.
         let mut connection = match slot.take() {
             Some(connection) => connection,
-            None => Connection::open(address, &self.inner.client_id).await?,
+            None => Connection::open(address, &self.inner.client_id, &self.inner.secured).await?,
         };
         let mut done = connection.ask(from_version, request.clone()).await;
         if reused && matches!(done, Err(AdminError::Broken { .. })) {
-            connection = Connection::open(address, &self.inner.client_id).await?;
+            connection =
+                Connection::open(address, &self.inner.client_id, &self.inner.secured).await?;
             done = connection.ask(from_version, request).await;
         }
         if !matches!(done, Err(AdminError::Broken { .. } | AdminError::Malformed { .. })) {
@@ -179,7 +197,7 @@ impl Admin {
             Some(node) => self.node(node).await?.address(),
             None => self.any_node().await?.address(),
         };
-        Ok(Connection::open(&address, &self.inner.client_id).await?.versions)
+        Ok(Connection::open(&address, &self.inner.client_id, &self.inner.secured).await?.versions)
     }
 
     /// Whether a broker serves an API at all.
@@ -189,7 +207,7 @@ impl Admin {
         let mut slot = slot.lock().await;
         let connection = match slot.take() {
             Some(connection) => connection,
-            None => Connection::open(&address, &self.inner.client_id).await?,
+            None => Connection::open(&address, &self.inner.client_id, &self.inner.secured).await?,
         };
         Ok(slot.insert(connection).serves(Q::KEY))
     }
