@@ -592,13 +592,13 @@ fn zookeeper_is_needless_and_old_flags_are_taken_with_a_note() {
 #[test]
 fn security_that_cannot_be_had_is_refused() {
     let shell = Shell::new();
-    fs::write(shell.dir.path().join("client.properties"), "security.protocol=SASL_SSL\n").unwrap();
+    let properties = "security.protocol=SASL_SSL\nssl.truststore.type=JKS\n";
+    fs::write(shell.dir.path().join("client.properties"), properties).unwrap();
     shell.script(
         &["kafka-topics --list --command-config client.properties"],
         expect![[r#"
         $ kafka-topics --list --command-config client.properties
-        error: security.protocol=SASL_SSL: not supported
-          help: only PLAINTEXT is: leave the settings of TLS and SASL out
+        error: client.properties: ssl.truststore.type=JKS: only PEM is read here
         => 1
     "#]],
     );
@@ -610,8 +610,8 @@ fn links_run_under_kafkas_names() {
     succeed(dir.path(), &["links", "bin"]);
     // Once more: what is there already is left alone.
     succeed(dir.path(), &["links", "bin"]);
-    let acls = Command::new(dir.path().join("bin/kafka-acls.sh")).output().unwrap();
-    assert_eq!(acls.status.code(), Some(1), "not here, but linked to say why");
+    let absent = Command::new(dir.path().join("bin/kafka-delegation-tokens.sh")).output().unwrap();
+    assert_eq!(absent.status.code(), Some(1), "not here, but linked to say why");
     for name in ["kafka-topics", "kafka-topics.sh", "kafka-consumer-groups.sh"] {
         let output =
             Command::new(dir.path().join("bin").join(name)).arg("--help").output().unwrap();
@@ -707,7 +707,7 @@ fn commands_that_are_not_here_say_why() {
     let shell = Shell::new();
     shell.script(
         &[
-            "kafka-acls.sh --list",
+            "kafka-delegation-tokens.sh --describe",
             "kafka-leader-election --election-type preferred --all-topic-partitions",
             "kafka-storage format -t some-id -c server.properties --standalone",
             "kafka-topic --list",
@@ -716,8 +716,8 @@ fn commands_that_are_not_here_say_why() {
             "kafka-consumer-groups --validate-regex a(",
         ],
         expect![[r#"
-            $ kafka-acls.sh --list
-            kafka-acls: there is no authentication or authorization yet
+            $ kafka-delegation-tokens.sh --describe
+            kafka-delegation-tokens: there are no delegation tokens; SCRAM and OAUTHBEARER serve in their place
             => 1
             $ kafka-leader-election --election-type preferred --all-topic-partitions
             kafka-leader-election: there is one broker, which leads every partition

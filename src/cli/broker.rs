@@ -1,12 +1,15 @@
 //! `millstream broker`: the broker alone.
 
+use std::path::PathBuf;
+
 use broker::broker::BrokerConfig;
 use broker::server::{HostPort, ServerConfig};
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use super::Failure;
+use super::classic::ServerProperties;
 use super::connection::{self, Connection};
+use super::{Failure, properties};
 use crate::http::QueryStatus;
 use crate::render::status;
 
@@ -14,6 +17,7 @@ use crate::render::status;
 #[command(after_help = "Examples:
   millstream broker
   millstream broker --listen 127.0.0.1:0 --data-dir /var/lib/millstream
+  millstream broker --broker-config server.properties
 
 Every Kafka client can use it: kcat -b 127.0.0.1:9092 -L. Ctrl-C stops it in order.")]
 pub struct BrokerArgs {
@@ -33,6 +37,9 @@ pub struct Listen {
     /// What clients are told to connect to, if not the address by which they have come
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<HostPort>,
+    /// Listeners with TLS and SASL, and the authorizer, as a server.properties has them
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "advertise"])]
+    pub broker_config: Option<PathBuf>,
     /// Serve metrics for Prometheus at http://HOST:PORT/metrics
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics_listen: Option<String>,
@@ -40,10 +47,18 @@ pub struct Listen {
 
 impl Listen {
     /// How the broker's server is set up.
-    pub fn server(&self) -> ServerConfig {
+    pub fn server(&self) -> Result<ServerConfig, Failure> {
+        if let Some(file) = &self.broker_config {
+            let properties = properties::read(file)?;
+            // Where the data is has been said otherwise.
+            let read = ServerProperties::new(&properties, Some(PathBuf::new()));
+            let read = read.map_err(|error| error.in_file(Some(file)))?;
+            read.tell(Some(file));
+            return Ok(read.server);
+        }
         let mut server = ServerConfig::new(&self.listen);
         server.listeners[0].advertised = self.advertise.clone();
-        server
+        Ok(server)
     }
 
     /// Serves metrics if that is asked for; what the checklist says of it.
@@ -67,7 +82,7 @@ async fn serve_metrics(
 }
 
 pub async fn broker(args: BrokerArgs, stop: CancellationToken) -> Result<(), Failure> {
-    let server = args.listen.server();
+    let server = args.listen.server()?;
     let metrics_listen = args.listen.metrics_listen.as_deref();
     serve(BrokerConfig::new(&args.data_dir), server, metrics_listen, || {}, stop).await
 }
@@ -81,6 +96,11 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let dir = broker.data_dir.clone();
+    let protocols: Vec<String> = server
+        .listeners
+        .iter()
+        .map(|listener| format!("{} on {} ({})", listener.name, listener.listen, listener.protocol))
+        .collect();
     let (connection, address) = connection::serve_alone(broker, server).await?;
     let metrics = match serve_metrics(metrics_listen, &connection, QueryStatus::default()).await {
         Ok(metrics) => metrics,
@@ -91,6 +111,9 @@ pub async fn serve(
     };
     eprintln!("millstream {}", env!("CARGO_PKG_VERSION"));
     status::checked("broker", &format!("{address}, data in {}", dir.display()));
+    if protocols.len() > 1 {
+        status::checked("listeners", &protocols.join(", "));
+    }
     if let Some(metrics) = metrics {
         status::checked("metrics", &metrics);
     }

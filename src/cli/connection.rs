@@ -19,7 +19,8 @@ use broker::client::Client;
 use broker::client::admin::Admin;
 use broker::client::embedded::EmbeddedClient;
 use broker::data_dir::DataDirError;
-use broker::server::{HostPort, Server, ServerConfig};
+use broker::security::{Principal, SecurityProtocol};
+use broker::server::{AuthorizerConfig, HostPort, ListenerConfig, Server, ServerConfig};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -66,11 +67,11 @@ struct Embedded {
 /// For a command that reads or changes something and ends. It creates no data directory.
 pub async fn open(choice: &BrokerChoice) -> Result<Connection, Failure> {
     if let Some(address) = &choice.bootstrap_server {
-        return remote(address, How::Remote(address.clone())).await;
+        return remote(address, How::Remote(address.clone()), choice).await;
     }
     check_data(choice)?;
     match open_broker(&choice.data_dir).await? {
-        Opened::Locked(address) => remote(&address, How::Joined(address.clone())).await,
+        Opened::Locked(address) => remote(&address, How::Joined(address.clone()), choice).await,
         Opened::Here(broker) => Ok(Connection {
             client: Arc::new(EmbeddedClient::new(broker.clone())),
             how: How::Offline,
@@ -81,13 +82,23 @@ pub async fn open(choice: &BrokerChoice) -> Result<Connection, Failure> {
 
 /// For a command that looks after the cluster and ends. It creates no data directory.
 pub async fn open_admin(choice: &BrokerChoice) -> Result<AdminConnection, Failure> {
+    if choice.bootstrap_server.is_none() {
+        check_data(choice)?;
+    }
+    open_office(choice).await
+}
+
+/// The same for who may do what, which is settled before a broker first listens: it creates the
+/// data directory.
+pub async fn open_office(choice: &BrokerChoice) -> Result<AdminConnection, Failure> {
+    let secured = choice.security()?.secured();
     let connect = async |address: &str| {
-        Ok(AdminConnection { admin: Admin::connect(address).await?, embedded: None })
+        let admin = Admin::connect_secured(address, secured).await?;
+        Ok(AdminConnection { admin, embedded: None })
     };
     if let Some(address) = &choice.bootstrap_server {
         return connect(address).await;
     }
-    check_data(choice)?;
     match open_broker(&choice.data_dir).await? {
         Opened::Locked(address) => connect(&address).await,
         Opened::Here(broker) => serve_admin(broker).await,
@@ -95,7 +106,11 @@ pub async fn open_admin(choice: &BrokerChoice) -> Result<AdminConnection, Failur
 }
 
 async fn serve_admin(broker: Arc<Broker>) -> Result<AdminConnection, Failure> {
-    let server = match Server::bind(broker.clone(), ServerConfig::new("127.0.0.1:0")).await {
+    // Whoever has the data directory has all that is in it, rules included.
+    let super_users = vec![Principal::anonymous()];
+    let authorizer = AuthorizerConfig { super_users, ..AuthorizerConfig::default() };
+    let config = ServerConfig { authorizer: Some(authorizer), ..ServerConfig::new("127.0.0.1:0") };
+    let server = match Server::bind(broker.clone(), config).await {
         Ok(server) => server,
         Err(error) => {
             close(&broker).await;
@@ -117,10 +132,10 @@ async fn serve_admin(broker: Arc<Broker>) -> Result<AdminConnection, Failure> {
 /// For a command that keeps a broker running, unless one is named or serves the directory.
 pub async fn serve(choice: &BrokerChoice, server: ServerConfig) -> Result<Connection, Failure> {
     if let Some(address) = &choice.bootstrap_server {
-        return remote(address, How::Remote(address.clone())).await;
+        return remote(address, How::Remote(address.clone()), choice).await;
     }
     match open_broker(&choice.data_dir).await? {
-        Opened::Locked(address) => remote(&address, How::Joined(address.clone())).await,
+        Opened::Locked(address) => remote(&address, How::Joined(address.clone()), choice).await,
         Opened::Here(broker) => Ok(serve_broker(broker, server).await?.0),
     }
 }
@@ -184,8 +199,15 @@ async fn try_advertised(advertised: HostPort) {
 async fn bind(broker: &Arc<Broker>, config: ServerConfig) -> Result<(Server, SocketAddr), Failure> {
     let server = Server::bind(broker.clone(), config).await;
     let server = server.map_err(Failure::running)?;
-    let address = server.local_addr();
+    let listeners = server.local_addrs();
+    // Commands on this machine join by it, most easily where nothing is asked of them.
+    let plain = listeners.iter().find(|(one, _)| one.protocol == SecurityProtocol::Plaintext);
+    let address = plain.map_or_else(|| server.local_addr(), |(_, address)| *address);
     broker.announce(&address.to_string()).map_err(Failure::running)?;
+    for (listener, address) in &listeners {
+        let ListenerConfig { name, protocol, .. } = listener;
+        tracing::info!(%address, name, %protocol, "listens");
+    }
     Ok((server, address))
 }
 
@@ -225,16 +247,18 @@ async fn open_broker(data_dir: &Path) -> Result<Opened, Failure> {
 }
 
 #[cfg(feature = "kafka")]
-async fn remote(address: &str, how: How) -> Result<Connection, Failure> {
+async fn remote(address: &str, how: How, choice: &BrokerChoice) -> Result<Connection, Failure> {
     use broker::client::{RemoteClient, RemoteOptions};
+    let security = choice.security()?;
+    let options = RemoteOptions { properties: security.for_records()?, ..RemoteOptions::default() };
     // At once if nobody is there; librdkafka would go on trying, and tell it in its own words.
-    Admin::connect(address).await?;
-    let client = RemoteClient::connect(address, RemoteOptions::default()).await?;
+    Admin::connect_secured(address, security.secured()).await?;
+    let client = RemoteClient::connect(address, options).await?;
     Ok(Connection { client: Arc::new(client), how, embedded: None })
 }
 
 #[cfg(not(feature = "kafka"))]
-async fn remote(address: &str, _: How) -> Result<Connection, Failure> {
+async fn remote(address: &str, _: How, _: &BrokerChoice) -> Result<Connection, Failure> {
     Err(Failure::usage(format!("{address}: this binary cannot talk to another broker"))
         .with_help("build it with the cargo feature `kafka`, which is on by default"))
 }

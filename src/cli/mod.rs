@@ -1,5 +1,6 @@
 //! The command line: flags spelled the same everywhere, one file per command.
 
+mod acls;
 mod broker;
 mod check;
 mod classic;
@@ -21,6 +22,7 @@ mod properties;
 mod query;
 mod records;
 mod run;
+mod secured;
 pub mod snapshot;
 mod state;
 mod stdout;
@@ -32,6 +34,7 @@ mod top;
 mod topics;
 mod transactions;
 mod udf;
+mod users;
 mod watched_functions;
 
 use std::io::IsTerminal;
@@ -44,6 +47,7 @@ use clap::{Args, Parser, Subcommand};
 use engine::plan::user_functions;
 use tokio_util::sync::CancellationToken;
 
+use self::secured::Security;
 use crate::function_requests::FunctionRequests;
 
 pub use failure::Failure;
@@ -113,6 +117,10 @@ enum Command {
     Records(records::RecordsArgs),
     /// Show transactions, and abort one that hangs
     Transactions(transactions::TransactionsArgs),
+    /// Say who may do what: list, add and remove ACLs
+    Acls(acls::AclsArgs),
+    /// Say who may log in: list, create and delete users
+    Users(users::UsersArgs),
     /// Show brokers, their disks and what they serve
     Cluster(cluster::ClusterArgs),
     /// Link Kafka's own commands, kafka-topics and its kin, to this program
@@ -128,6 +136,16 @@ pub struct BrokerChoice {
     /// Use the Kafka cluster or running Millstream at this address instead
     #[arg(long, value_name = "HOST:PORT", env = "MILLSTREAM_BOOTSTRAP_SERVER")]
     bootstrap_server: Option<String>,
+    /// A file of properties for the connection: security.protocol and what goes with it
+    #[arg(long, value_name = "FILE", env = "MILLSTREAM_COMMAND_CONFIG")]
+    command_config: Option<PathBuf>,
+}
+
+impl BrokerChoice {
+    /// How the broker is reached.
+    fn security(&self) -> Result<Security, Failure> {
+        self.command_config.as_deref().map_or_else(|| Ok(Security::default()), Security::read)
+    }
 }
 
 /// `KEY=VALUE`, for settings.
@@ -209,6 +227,8 @@ async fn look_after(command: Command) -> Result<(), Failure> {
         Command::Records(args) => records::records(args).await,
         Command::Transactions(args) => transactions::transactions(args).await,
         Command::Cluster(args) => cluster::cluster(args).await,
+        Command::Acls(args) => acls::acls(args).await,
+        Command::Users(args) => users::users(args).await,
         command => unreachable!("{command:?} is run elsewhere"),
     }
 }

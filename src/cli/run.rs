@@ -143,7 +143,7 @@ fn connector_mistakes(connector: &Connector, base: &Path) -> Vec<Diagnostic> {
 pub async fn run(args: RunArgs, stop: CancellationToken) -> Result<(), Failure> {
     user_functions::keep_compiled_in(args.broker.data_dir.join("udfs"));
     let loaded = load(&args.files)?;
-    let connection = connection::serve(&args.broker, args.listen.server()).await?;
+    let connection = connection::serve(&args.broker, args.listen.server()?).await?;
     let began = Instant::now();
     let told = QueryStatus::default();
     let done = match args.listen.serve_metrics(&connection, told.clone()).await {

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 const ONE_BROKER: &str = "there is one broker, which leads every partition";
-const NO_SECURITY: &str = "there is no authentication or authorization yet";
+const NO_TOKENS: &str =
+    "there are no delegation tokens; SCRAM and OAUTHBEARER serve in their place";
 const NO_SHARE_GROUPS: &str = "there are no share groups (KIP-932)";
 const NO_CLASSES: &str = "there are no Java classes here";
 
@@ -11,14 +12,13 @@ const NO_CLASSES: &str = "there are no Java classes here";
 const ABSENT: &[(&str, &str)] = &[
     ("connect-mirror-maker", "topics are not mirrored between clusters yet"),
     ("connect-plugin-path", NO_CLASSES),
-    ("kafka-acls", NO_SECURITY),
     (
         "kafka-client-metrics",
         "metrics of clients are not collected; the broker's own are at \
       `millstream broker --metrics-listen HOST:PORT`",
     ),
     ("kafka-console-share-consumer", NO_SHARE_GROUPS),
-    ("kafka-delegation-tokens", NO_SECURITY),
+    ("kafka-delegation-tokens", NO_TOKENS),
     (
         "kafka-features",
         "one broker of one version has no features to agree on; \

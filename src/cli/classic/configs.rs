@@ -7,7 +7,7 @@ use broker::client::admin::{Admin, AdminError};
 use broker::protocol::ErrorCode;
 
 use super::options::{Given, Tool, flag, value};
-use super::{Error, java};
+use super::{Error, java, scram};
 use crate::cli::Failure;
 use crate::cli::properties;
 use crate::cli::stdout::print;
@@ -30,9 +30,10 @@ pub const TOOL: Tool = Tool {
         flag("describe", "Show settings"),
         flag("entity-default", "With --entity-type brokers: what all have by default"),
         value("entity-name", "NAME", "Of the type, this one"),
-        value("entity-type", "TYPE", "topics, brokers or groups"),
+        value("entity-type", "TYPE", "topics, brokers, groups or users"),
         value("group", "GROUP", "The group"),
         value("topic", "TOPIC", "The topic"),
+        value("user", "NAME", "The user, whose settings are SCRAM-SHA-256 and SCRAM-SHA-512"),
     ],
 };
 
@@ -45,6 +46,8 @@ enum Entity {
     AllTopics,
     AllBrokers,
     AllGroups,
+    /// What users log in by; `None`: all.
+    Users(Option<String>),
 }
 
 pub async fn run(given: &Given) -> Result<(), Error> {
@@ -54,6 +57,9 @@ pub async fn run(given: &Given) -> Result<(), Error> {
     )?;
     let entity = entity(given)?;
     let changes = if action == "alter" { changes(given)? } else { Vec::new() };
+    if let Entity::Users(user) = entity {
+        return run_for_users(given, action, user, changes).await;
+    }
     let connection = super::connect(given).await?;
     let admin = &connection.admin;
     let done = match (action, entity) {
@@ -91,6 +97,9 @@ fn entity(given: &Given) -> Result<Entity, Error> {
     if let Some(name) = given.value("client-metrics") {
         return one(ConfigResource::ClientMetrics(name.to_owned()));
     }
+    if let Some(user) = given.value("user") {
+        return Ok(Entity::Users(Some(user.to_owned())));
+    }
     let Some(kind) = given.value("entity-type") else {
         return Err(Error::usage("At least one entity type must be specified"));
     };
@@ -104,9 +113,14 @@ fn entity(given: &Given) -> Result<Entity, Error> {
         ("groups", None) => Ok(Entity::AllGroups),
         ("broker-loggers", Some(name)) => one(ConfigResource::BrokerLogger(id(name)?)),
         ("client-metrics", Some(name)) => one(ConfigResource::ClientMetrics(name.to_owned())),
-        ("users" | "clients" | "ips" | "client-metrics" | "broker-loggers", _) => {
+        ("users", _) if given.has("entity-default") => Err(Error::usage(
+            "The use of --entity-default or --user-defaults is not allowed with User SCRAM \
+             Credentials using --bootstrap-server.",
+        )),
+        ("users", name) => Ok(Entity::Users(name.map(str::to_owned))),
+        ("clients" | "ips" | "client-metrics" | "broker-loggers", _) => {
             Err(Failure::usage(format!("entity type '{kind}' is not served here"))
-                .with_help("topics, brokers and groups are")
+                .with_help("topics, brokers, groups and users are")
                 .into())
         }
         _ => Err(Error::usage(format!(
@@ -170,6 +184,32 @@ fn outside_brackets(list: &str) -> Vec<&str> {
     parts
 }
 
+/// Users have nothing but what they log in by.
+async fn run_for_users(
+    given: &Given,
+    action: &str,
+    user: Option<String>,
+    changes: Vec<(String, ConfigChange)>,
+) -> Result<(), Error> {
+    let user = match (action, user) {
+        ("alter", None) => {
+            return Err(Error::usage("Exactly one --entity-name must be specified with --alter"));
+        }
+        (_, user) => user,
+    };
+    let changes = changes
+        .into_iter()
+        .map(|(name, change)| Ok((scram::mechanism(&name)?, scram::credential(change)?)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let connection = super::connect(given).await?;
+    let done = match &user {
+        Some(user) if action == "alter" => scram::alter(&connection.admin, user, changes).await,
+        user => scram::describe(&connection.admin, user.as_deref()).await,
+    };
+    connection.close().await;
+    done.map_err(|error| executing(given, &error))
+}
+
 async fn describe(admin: &Admin, given: &Given, entity: Entity) -> Result<(), Error> {
     let resources = match entity {
         Entity::One(resource) => vec![resource],
@@ -182,6 +222,7 @@ async fn describe(admin: &Admin, given: &Given, entity: Entity) -> Result<(), Er
             let brokers = nodes.map(|node| ConfigResource::Broker(Some(node.id)));
             brokers.chain([ConfigResource::Broker(None)]).collect()
         }
+        Entity::Users(_) => Vec::new(),
         Entity::AllGroups => {
             let groups = admin.groups().await?.into_iter();
             groups.map(|group| ConfigResource::Group(group.id)).collect()

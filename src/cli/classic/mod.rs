@@ -15,6 +15,7 @@
 //!   and why; [`java`]: names and tables as Java prints them.
 
 mod absent;
+mod acls;
 mod broker_api_versions;
 mod cluster;
 mod configs;
@@ -30,6 +31,7 @@ mod log_dirs;
 pub mod options;
 #[cfg(feature = "kafka")]
 mod performance;
+mod scram;
 mod server;
 mod server_properties;
 mod server_security;
@@ -48,6 +50,7 @@ use self::options::{Given, Tool};
 use super::connection::{self, AdminConnection};
 use super::properties::{self, Properties};
 use super::{BrokerChoice, Failure};
+pub use server_properties::ServerProperties;
 
 /// Every command that there is.
 const TOOLS: &[&Tool] = &[
@@ -57,6 +60,7 @@ const TOOLS: &[&Tool] = &[
     &consumer_groups::TOOL,
     &groups::TOOL,
     &configs::TOOL,
+    &acls::TOOL,
     &get_offsets::TOOL,
     &delete_records::TOOL,
     &transactions::TOOL,
@@ -221,6 +225,7 @@ async fn look_after(tool: &'static Tool, given: &Given) -> Result<(), Error> {
         "kafka-consumer-groups" => consumer_groups::run(given).await?,
         "kafka-groups" => groups::run(given).await?,
         "kafka-configs" => configs::run(given).await?,
+        "kafka-acls" => acls::run(given).await?,
         "kafka-get-offsets" => get_offsets::run(given).await?,
         "kafka-delete-records" => delete_records::run(given).await?,
         "kafka-transactions" => transactions::run(given).await?,
@@ -265,14 +270,12 @@ fn broker(given: &Given) -> Result<BrokerChoice, Error> {
     } else if !chosen && bootstrap_server.is_some() {
         eprintln!("note: using {place}; --bootstrap-server names another");
     }
-    Ok(BrokerChoice { data_dir, bootstrap_server })
+    let command_config = given.value("command-config").map(PathBuf::from);
+    Ok(BrokerChoice { data_dir, bootstrap_server, command_config })
 }
 
 /// A cluster to look after, as `--command-config` asks.
 async fn connect(given: &Given) -> Result<AdminConnection, Error> {
-    if let Some(path) = given.value("command-config") {
-        check_security(&properties::read(Path::new(path))?)?;
-    }
     Ok(connection::open_admin(&broker(given)?).await?)
 }
 

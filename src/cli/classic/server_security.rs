@@ -257,7 +257,7 @@ fn sasl(
     if properties.keys().any(|name| name.ends_with("sasl.jaas.config")) {
         notes.push(
             "sasl.jaas.config is not followed: no passwords stand in files here; set them by \
-             `millstream users set NAME`, for PLAIN and SCRAM alike"
+             `millstream users create NAME`, for PLAIN and SCRAM alike"
                 .to_owned(),
         );
     }

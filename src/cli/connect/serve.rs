@@ -46,7 +46,7 @@ pub async fn serve(
     if let Some(warning) = &settings.warning {
         tracing::warn!("{warning}");
     }
-    let (choice, server) = broker(&asked, &settings).await;
+    let (choice, server) = broker(&asked, &settings).await?;
     let named = asked.rest_listen.as_deref().or(settings.rest_listen.as_deref());
     let http = HttpServer::bind(named.unwrap_or(REST_LISTEN), "--rest-listen").await;
     let http = http.map_err(Failure::running)?;
@@ -60,9 +60,12 @@ pub async fn serve(
 }
 
 /// The broker that is named, or one in this process where it would be if it were there.
-async fn broker(asked: &Asked, settings: &WorkerSettings) -> (BrokerChoice, ServerConfig) {
+async fn broker(
+    asked: &Asked,
+    settings: &WorkerSettings,
+) -> Result<(BrokerChoice, ServerConfig), Failure> {
     let mut choice = asked.broker.clone();
-    let mut server = asked.listen.server();
+    let mut server = asked.listen.server()?;
     if choice.bootstrap_server.is_none()
         && let Some(address) = &settings.bootstrap_server
     {
@@ -74,7 +77,7 @@ async fn broker(asked: &Asked, settings: &WorkerSettings) -> (BrokerChoice, Serv
             _ => choice.bootstrap_server = Some(address.clone()),
         }
     }
-    (choice, server)
+    Ok((choice, server))
 }
 
 /// The address if it is one of this machine alone.

@@ -68,9 +68,11 @@ async fn measure<T: Send + 'static>(
 async fn connect(given: &Given, properties: &Properties) -> Result<AdminConnection, Error> {
     let choice = match named(given, properties) {
         None => super::broker(given)?,
-        Some(address) => {
-            BrokerChoice { data_dir: Default::default(), bootstrap_server: Some(address) }
-        }
+        Some(address) => BrokerChoice {
+            data_dir: Default::default(),
+            bootstrap_server: Some(address),
+            command_config: None,
+        },
     };
     Ok(connection::open_admin(&choice).await?)
 }

@@ -1,0 +1,152 @@
+//! `millstream users`: who may log in, by PLAIN or SCRAM.
+
+use std::io::{BufRead, IsTerminal};
+
+use broker::client::admin::Admin;
+use broker::security::scram::{ITERATIONS_MAX, ITERATIONS_MIN, ScramMechanism};
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::stdout::{print, print_json};
+use super::{BrokerChoice, Failure, connection};
+use crate::render::table::Table;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  millstream users create alice < password.txt
+  MILLSTREAM_USER_PASSWORD=… millstream users create alice --mechanism SCRAM-SHA-256
+  millstream users list
+  millstream users delete alice
+
+Before a broker is started for the first time they work on its --data-dir.")]
+pub struct UsersArgs {
+    #[command(subcommand)]
+    command: UsersCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum UsersCommand {
+    /// Show users with their mechanisms
+    List {
+        #[command(flatten)]
+        broker: BrokerChoice,
+        /// One JSON object per user
+        #[arg(long)]
+        json: bool,
+    },
+    /// Set a user's password: the first line of stdin, or MILLSTREAM_USER_PASSWORD
+    #[command(after_help = "Example:\n  millstream users create alice < password.txt
+
+The password is hashed here; what is kept lets nobody log in. It serves for PLAIN too.")]
+    Create {
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        broker: BrokerChoice,
+        /// SCRAM-SHA-256 or SCRAM-SHA-512; may be repeated
+        #[arg(long, value_name = "NAME", default_value = "SCRAM-SHA-512")]
+        mechanism: Vec<ScramMechanism>,
+        /// How often it is hashed: more is harder to guess, and slower to log in by
+        #[arg(long, value_name = "NUMBER", default_value_t = ITERATIONS_MIN,
+              value_parser = clap::value_parser!(u32).range(i64::from(ITERATIONS_MIN)..=i64::from(ITERATIONS_MAX)))]
+        iterations: u32,
+    },
+    /// Remove a user's passwords, or that for one mechanism
+    #[command(after_help = "Example:\n  millstream users delete alice")]
+    Delete {
+        #[arg(value_name = "NAME")]
+        name: String,
+        #[command(flatten)]
+        broker: BrokerChoice,
+        #[arg(long, value_name = "NAME")]
+        mechanism: Option<ScramMechanism>,
+    },
+}
+
+pub async fn users(args: UsersArgs) -> Result<(), Failure> {
+    let (UsersCommand::List { broker, .. }
+    | UsersCommand::Create { broker, .. }
+    | UsersCommand::Delete { broker, .. }) = &args.command;
+    let connection = connection::open_office(broker).await?;
+    let done = act(&connection.admin, args.command).await;
+    connection.close().await;
+    done
+}
+
+async fn act(admin: &Admin, command: UsersCommand) -> Result<(), Failure> {
+    match command {
+        UsersCommand::List { json, .. } => list(admin, json).await,
+        UsersCommand::Create { name, mechanism, iterations, .. } => {
+            let password = password()?;
+            for mechanism in mechanism {
+                admin.set_password(&name, mechanism, iterations, &password).await?;
+                eprintln!("set the password of user '{name}' for {mechanism} and PLAIN");
+            }
+            Ok(())
+        }
+        UsersCommand::Delete { name, mechanism, .. } => {
+            let users = admin.users(Some(&name)).await?;
+            let all = users.into_iter().flat_map(|user| user.mechanisms);
+            let all = all.map(|(mechanism, _)| mechanism);
+            // One that is named is removed, or told to be none.
+            let wanted: Vec<ScramMechanism> = match mechanism {
+                Some(mechanism) => vec![mechanism],
+                None => all.collect(),
+            };
+            for mechanism in wanted {
+                admin.delete_password(&name, mechanism).await?;
+                eprintln!("removed the password of user '{name}' for {mechanism}");
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn list(admin: &Admin, json: bool) -> Result<(), Failure> {
+    let users = admin.users(None).await?;
+    if json {
+        let values = users.iter().map(|user| {
+            let of = user.mechanisms.iter().map(|(mechanism, iterations)| {
+                json!({ "mechanism": mechanism.name(), "iterations": iterations })
+            });
+            json!({ "name": user.name, "mechanisms": of.collect::<Vec<Value>>() })
+        });
+        return print_json(&values.collect::<Vec<Value>>());
+    }
+    if users.is_empty() {
+        eprintln!("there are no users; `millstream users create NAME` makes one");
+        return Ok(());
+    }
+    let rows = users.iter().flat_map(|user| {
+        user.mechanisms.iter().map(|(mechanism, iterations)| {
+            vec![user.name.clone(), mechanism.to_string(), iterations.to_string()]
+        })
+    });
+    let mut table = Table::new([("user", false), ("mechanism", false), ("iterations", true)]);
+    print(&table.lines(&rows.collect::<Vec<_>>()))
+}
+
+/// Never from the command line, where every user of the machine could read it.
+fn password() -> Result<String, Failure> {
+    if let Ok(password) = std::env::var("MILLSTREAM_USER_PASSWORD") {
+        return checked(&password);
+    }
+    let stdin = std::io::stdin();
+    if stdin.is_terminal() {
+        eprintln!("the password, in one line (it is shown; `< FILE` keeps it from the screen):");
+    }
+    let mut line = String::new();
+    stdin
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| Failure::usage(format!("cannot read the password from stdin: {error}")))?;
+    checked(line.trim_end_matches(['\r', '\n']))
+}
+
+fn checked(password: &str) -> Result<String, Failure> {
+    if password.is_empty() {
+        return Err(Failure::usage("the password is empty")
+            .with_help("give it as the first line of stdin, or in MILLSTREAM_USER_PASSWORD"));
+    }
+    Ok(password.to_owned())
+}
