@@ -467,6 +467,12 @@ fn configs_are_described_and_altered() {
             "kafka-configs --alter --topic t --delete-config cleanup.policy",
             "kafka-configs --describe --topic t",
             "kafka-configs --describe --topic nope",
+            "kafka-configs --describe --entity-type clients",
+            "kafka-configs --alter --entity-type users --entity-name alice --add-config \
+             SCRAM-SHA-256=[iterations=8192,password=secret]",
+            "kafka-configs --describe --entity-type users",
+            "kafka-configs --alter --user alice --delete-config SCRAM-SHA-512",
+            "kafka-configs --alter --user alice --delete-config SCRAM-SHA-256",
             "kafka-configs --describe --entity-type users",
         ],
         expect![[r#"
@@ -489,10 +495,22 @@ fn configs_are_described_and_altered() {
               retention.ms=5000 sensitive=false synonyms={DYNAMIC_TOPIC_CONFIG:retention.ms=5000}
             $ kafka-configs --describe --topic nope
             The topic 'nope' doesn't exist and doesn't have dynamic config.
-            $ kafka-configs --describe --entity-type users
-            error: entity type 'users' is not served here
-              help: topics, brokers and groups are
+            $ kafka-configs --describe --entity-type clients
+            error: entity type 'clients' is not served here
+              help: topics, brokers, groups and users are
             => 1
+            $ kafka-configs --alter --entity-type users --entity-name alice --add-config SCRAM-SHA-256=[iterations=8192,password=secret]
+            Completed updating config for user alice.
+            $ kafka-configs --describe --entity-type users
+            SCRAM credential configs for user-principal 'alice' are SCRAM-SHA-256=iterations=8192
+            $ kafka-configs --alter --user alice --delete-config SCRAM-SHA-512
+            Error while executing config command with args '--alter --user alice --delete-config SCRAM-SHA-512'
+            java.util.concurrent.ExecutionException: org.apache.kafka.common.errors.ResourceNotFoundException: Attempt to delete a user credential that does not exist
+              help: `kafka-configs --help` shows all options
+            => 1
+            $ kafka-configs --alter --user alice --delete-config SCRAM-SHA-256
+            Completed updating config for user alice.
+            $ kafka-configs --describe --entity-type users
         "#]],
     );
     let all = shell.run("kafka-configs --describe --topic t --all");

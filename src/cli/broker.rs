@@ -96,12 +96,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let dir = broker.data_dir.clone();
-    let protocols: Vec<String> = server
-        .listeners
-        .iter()
-        .map(|listener| format!("{} on {} ({})", listener.name, listener.listen, listener.protocol))
-        .collect();
-    let (connection, address) = connection::serve_alone(broker, server).await?;
+    let (connection, address, listeners) = connection::serve_alone(broker, server).await?;
     let metrics = match serve_metrics(metrics_listen, &connection, QueryStatus::default()).await {
         Ok(metrics) => metrics,
         Err(failure) => {
@@ -111,8 +106,8 @@ pub async fn serve(
     };
     eprintln!("millstream {}", env!("CARGO_PKG_VERSION"));
     status::checked("broker", &format!("{address}, data in {}", dir.display()));
-    if protocols.len() > 1 {
-        status::checked("listeners", &protocols.join(", "));
+    if listeners.len() > 1 {
+        status::checked("listeners", &listeners.join(", "));
     }
     if let Some(metrics) = metrics {
         status::checked("metrics", &metrics);

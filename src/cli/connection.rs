@@ -140,11 +140,11 @@ pub async fn serve(choice: &BrokerChoice, server: ServerConfig) -> Result<Connec
     }
 }
 
-/// For a command that is the broker; where it listens.
+/// For a command that is the broker; where it is best joined, and all that it listens by.
 pub async fn serve_alone(
     broker: BrokerConfig,
     server: ServerConfig,
-) -> Result<(Connection, SocketAddr), Failure> {
+) -> Result<(Connection, SocketAddr, Vec<String>), Failure> {
     let broker = Broker::open(broker).await.map_err(|error| {
         let locked = matches!(error, OpenError::DataDir(DataDirError::Locked { .. }));
         let failure = Failure::running(error);
@@ -156,11 +156,16 @@ pub async fn serve_alone(
 async fn serve_broker(
     broker: Arc<Broker>,
     config: ServerConfig,
-) -> Result<(Connection, SocketAddr), Failure> {
+) -> Result<(Connection, SocketAddr, Vec<String>), Failure> {
     let advertised: Vec<HostPort> =
         config.listeners.iter().filter_map(|listener| listener.advertised.clone()).collect();
     match bind(&broker, config).await {
         Ok((server, address)) => {
+            let listeners = server.local_addrs().into_iter().map(|(listener, address)| {
+                let ListenerConfig { name, protocol, .. } = listener;
+                format!("{name} {address} ({protocol})")
+            });
+            let listeners = listeners.collect();
             let stop = CancellationToken::new();
             let serving = tokio::spawn(server.run(stop.clone()));
             for advertised in advertised {
@@ -171,7 +176,7 @@ async fn serve_broker(
                 how: How::Serving(address),
                 embedded: Some(Embedded { broker, stop, serving: Some(serving) }),
             };
-            Ok((connection, address))
+            Ok((connection, address, listeners))
         }
         Err(failure) => {
             close(&broker).await;
@@ -204,10 +209,6 @@ async fn bind(broker: &Arc<Broker>, config: ServerConfig) -> Result<(Server, Soc
     let plain = listeners.iter().find(|(one, _)| one.protocol == SecurityProtocol::Plaintext);
     let address = plain.map_or_else(|| server.local_addr(), |(_, address)| *address);
     broker.announce(&address.to_string()).map_err(Failure::running)?;
-    for (listener, address) in &listeners {
-        let ListenerConfig { name, protocol, .. } = listener;
-        tracing::info!(%address, name, %protocol, "listens");
-    }
     Ok((server, address))
 }
 

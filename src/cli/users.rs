@@ -47,8 +47,7 @@ The password is hashed here; what is kept lets nobody log in. It serves for PLAI
         #[arg(long, value_name = "NAME", default_value = "SCRAM-SHA-512")]
         mechanism: Vec<ScramMechanism>,
         /// How often it is hashed: more is harder to guess, and slower to log in by
-        #[arg(long, value_name = "NUMBER", default_value_t = ITERATIONS_MIN,
-              value_parser = clap::value_parser!(u32).range(i64::from(ITERATIONS_MIN)..=i64::from(ITERATIONS_MAX)))]
+        #[arg(long, value_name = "NUMBER", default_value_t = ITERATIONS_MIN, value_parser = iterations)]
         iterations: u32,
     },
     /// Remove a user's passwords, or that for one mechanism
@@ -124,6 +123,12 @@ async fn list(admin: &Admin, json: bool) -> Result<(), Failure> {
     });
     let mut table = Table::new([("user", false), ("mechanism", false), ("iterations", true)]);
     print(&table.lines(&rows.collect::<Vec<_>>()))
+}
+
+fn iterations(text: &str) -> Result<u32, String> {
+    let range = ITERATIONS_MIN..=ITERATIONS_MAX;
+    let expected = || format!("expected a number from {ITERATIONS_MIN} to {ITERATIONS_MAX}");
+    text.parse().ok().filter(|count| range.contains(count)).ok_or_else(expected)
 }
 
 /// Never from the command line, where every user of the machine could read it.

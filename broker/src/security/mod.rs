@@ -10,7 +10,8 @@
 //! - [`tls`]: certificates and keys of a listener, read again when their files change;
 //!   [`name`]: the subject of a certificate as text; [`principal`]: who that is;
 //! - [`sasl`]: one exchange of any mechanism; [`scram`]: RFC 5802, and what is kept of a password;
-//!   [`scram_client`]: its other side; `plain` checks against the same; [`oauth`]: OAUTHBEARER, by [`jwt`];
+//!   [`scram_client`]: its other side; `plain` checks against the same;
+//!   [`oauth`]: OAUTHBEARER, by [`jwt`];
 //! - [`acl`]: rules, filters, and the decision; [`store`]: where both rules and verifiers are kept.
 //!
 //! Invariants: no password is kept, logged or told of. Whoever fails to authenticate is not told

@@ -40,7 +40,7 @@ impl<'a> Der<'a> {
         let (&first, rest) = rest.split_first()?;
         let (len, rest) = match first {
             0..=0x7f => (usize::from(first), rest),
-            // 0x80 is a length that is not told, and more than four bytes of length are longer than any certificate.
+            // 0x80 is a length that is not told, and none needs five bytes.
             0x81..=0x84 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
                 (bytes.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)), rest)

@@ -322,7 +322,9 @@ impl ScramExchange {
         if channel != self.client_first.header.as_bytes() {
             return Err(ScramError::ChannelBinding);
         }
-        if nonce != self.nonce {
+        // Not equality: older versions of librdkafka put their own nonce before it once more, as
+        // Kafka tolerates. The proof covers it either way.
+        if !nonce.ends_with(&self.nonce) {
             return Err(ScramError::Nonce);
         }
         let signed = [&self.client_first.bare, &self.server_first, without_proof].join(",");
@@ -380,6 +382,9 @@ mod tests {
         assert_eq!(finish(&format!("c=biws,{NONCE},{other}")), ScramError::Proof);
         assert_eq!(finish(&format!("c=biws,{NONCE},p=dHzb")), ScramError::Proof);
         assert_eq!(finish(&format!("c=biws,{NONCE}x,{PROOF}")), ScramError::Nonce);
+        // An old librdkafka's: looked at, and as good as its proof.
+        let again = format!("c=biws,r=rOprNGfwEbeRWgbNEkqO{},{PROOF}", &NONCE[2..]);
+        assert_eq!(finish(&again), ScramError::Proof);
         assert_eq!(finish(&format!("c=biws,r=rOprNGfwEbeRWgbNEkqO,{PROOF}")), ScramError::Nonce);
         assert_eq!(finish(&format!("c=eSws,{NONCE},{PROOF}")), ScramError::ChannelBinding);
         // Whatever stands between is signed as well.

@@ -196,7 +196,7 @@ async fn add(
     }
     for ((resource_type, name), entries) in rules {
         let resource = shown(resource_type, &name, pattern_type.name());
-        print(&format!("Adding ACLs for resource `{resource}`: \n {} \n\n", lines(&entries)))?;
+        print(&format!("Adding ACLs for resource `{resource}`: \n {}\n\n", lines(&entries)))?;
         let acls: Vec<Acl> = entries
             .into_iter()
             .map(|(principal, host, operation, permission)| {
@@ -206,7 +206,7 @@ async fn add(
             .collect();
         admin.create_acls(&acls).await.map_err(|error| executing(&error))?;
     }
-    list(admin, given, pattern).await
+    Ok(())
 }
 
 async fn remove(
@@ -251,7 +251,7 @@ async fn remove(
         };
         admin.delete_acls(&filters).await.map_err(|error| executing(&error))?;
     }
-    list(admin, given, pattern).await
+    Ok(())
 }
 
 fn is_confirmed(question: &str) -> Result<bool, Error> {
@@ -299,7 +299,7 @@ fn resources_with_rules<'a>(acls: impl Iterator<Item = &'a Acl>) -> String {
         of.entry(resource).or_default().insert(entry);
     }
     let each = of.iter().map(|(resource, entries)| {
-        format!("Current ACLs for resource `{resource}`: \n {} \n\n", lines(entries))
+        format!("Current ACLs for resource `{resource}`:\n{}\n\n", lines(entries))
     });
     each.collect()
 }

@@ -1,8 +1,8 @@
 //! What Kafka's `server.properties` says of listeners, and of who may come by them and do what.
 //!
 //! ```text
-//! listeners = PLAINTEXT://:9092,CLIENTS://:9093     listener.security.protocol.map = CLIENTS:SASL_SSL
-//! ssl.keystore.location = server.pem                listener.name.clients.ssl.… for that one alone
+//! listeners = PLAINTEXT://:9092,OUT://:9093         listener.security.protocol.map = OUT:SASL_SSL
+//! ssl.keystore.location = server.pem                listener.name.out.ssl.… for that one alone
 //! sasl.enabled.mechanisms = SCRAM-SHA-512           authorizer.class.name, super.users
 //! ```
 
@@ -118,8 +118,8 @@ fn listeners(
     if listeners.is_empty() {
         return Err(wrong("listeners", all, "expected one that is not a controller's"));
     }
-    let open = listeners.iter().find(|listener| !listener.protocol.has_tls());
-    if let Some(open) = open.filter(|listener| listener.protocol.has_sasl()) {
+    let open = |one: &&ListenerConfig| one.protocol == SecurityProtocol::SaslPlaintext;
+    if let Some(open) = listeners.iter().find(open) {
         notes.push(format!(
             "{}: what goes over it can be read on its way, passwords by PLAIN among it; SASL_SSL \
              hides them",

@@ -10,8 +10,8 @@
 //!   of this broker and of others alone; [`routing`]: nodes, retries;
 //! - [`members`]: being in a group;
 //! - [`secured`]: with TLS, and as somebody;
-//! - [`acls`], [`topics`], [`configs`], [`groups`], [`offsets`], [`transactions`], [`cluster`]: what can be
-//!   asked and ordered.
+//! - [`acls`], [`topics`], [`configs`], [`groups`], [`offsets`], [`transactions`], [`cluster`]:
+//!   what can be asked and ordered.
 //!
 //! Invariants: nothing is created that was not asked for: topics are looked up without being
 //! created. A response is bounded before it is read, and memory is taken as its bytes arrive.

@@ -22,58 +22,23 @@ pub async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordin
     } else {
         Ok(())
     };
-    let find = |key: String| {
-        if !KEY_TYPES.contains(&request.key_type) {
-            return Coordinator {
-                key,
-                node_id: -1,
-                host: String::new(),
-                port: -1,
-                error_code: ErrorCode::INVALID_REQUEST,
-                error_message: Some(format!(
-                    "no coordinator for keys of type {}",
-                    request.key_type
-                )),
-            };
-        }
-        let (may, denied) = match request.key_type {
-            0 => (
-                call.may_on_group(Operation::Describe, &key),
-                ErrorCode::GROUP_AUTHORIZATION_FAILED,
-            ),
-            _ => (
-                call.may_on_transactional_id(Operation::Describe, &key),
-                ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
-            ),
-        };
-        if !may {
-            return Coordinator {
-                key,
-                node_id: -1,
-                host: String::new(),
-                port: -1,
-                error_code: denied,
-                error_message: Some(denied.message().to_owned()),
-            };
-        }
-        if let Err(error_code) = is_ready {
-            return Coordinator {
-                key,
-                node_id: -1,
-                host: String::new(),
-                port: -1,
-                error_code,
-                error_message: Some(format!("topic {topic} cannot be created")),
-            };
-        }
-        Coordinator {
+    let find = |key: String| match check(call, request.key_type, &key, is_ready, topic) {
+        Ok(()) => Coordinator {
             key,
             node_id: call.broker().node_id(),
             host: call.advertised.host.clone(),
             port: i32::from(call.advertised.port),
             error_code: ErrorCode::NONE,
             error_message: Some("NONE".to_owned()),
-        }
+        },
+        Err((error_code, message)) => Coordinator {
+            key,
+            node_id: -1,
+            host: String::new(),
+            port: -1,
+            error_code,
+            error_message: Some(message),
+        },
     };
     if call.version >= KEYS_FROM {
         let coordinators = request.coordinator_keys.into_iter().map(find).collect();
@@ -88,4 +53,29 @@ pub async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordin
         port,
         ..FindCoordinatorResponse::default()
     }
+}
+
+/// What there is against telling where a key's coordinator is.
+fn check(
+    call: &Call,
+    key_type: i8,
+    key: &str,
+    is_ready: Result<(), ErrorCode>,
+    topic: &str,
+) -> Result<(), (ErrorCode, String)> {
+    if !KEY_TYPES.contains(&key_type) {
+        let why = format!("no coordinator for keys of type {key_type}");
+        return Err((ErrorCode::INVALID_REQUEST, why));
+    }
+    let (may, denied) = if key_type == 0 {
+        let may = call.may_on_group(Operation::Describe, key);
+        (may, ErrorCode::GROUP_AUTHORIZATION_FAILED)
+    } else {
+        let may = call.may_on_transactional_id(Operation::Describe, key);
+        (may, ErrorCode::TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    };
+    if !may {
+        return Err((denied, denied.message().to_owned()));
+    }
+    is_ready.map_err(|code| (code, format!("topic {topic} cannot be created")))
 }

@@ -1,0 +1,243 @@
+//! Listeners with TLS and SASL, users and ACLs: the real binary, and clients that people use.
+
+mod fixture;
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use fixture::{ROOT, Running, both, fail, finish, run_with, stdout, succeed, succeed_with, tools};
+use tempfile::{TempDir, tempdir};
+
+/// A broker with a listener of each kind.
+struct Guarded {
+    dir: TempDir,
+    running: Running,
+    /// By the names of listeners.
+    addresses: Vec<(String, String)>,
+}
+
+const PROPERTIES: &str = "\
+listeners=INSIDE://127.0.0.1:0,SSL://127.0.0.1:0,SASL_SSL://127.0.0.1:0,SASL_PLAINTEXT://127.0.0.1:0
+listener.security.protocol.map=INSIDE:PLAINTEXT
+log.dirs=data
+ssl.keystore.type=PEM
+ssl.keystore.location=server.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=ca.crt
+listener.name.ssl.ssl.client.auth=required
+ssl.principal.mapping.rules=RULE:^CN=([^,]+).*$/$1/
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:admin
+";
+
+impl Guarded {
+    fn start() -> Guarded {
+        let dir = tempdir().unwrap();
+        certify(dir.path());
+        fs::write(dir.path().join("server.properties"), PROPERTIES).unwrap();
+        let create = ["users", "create", "admin", "--data-dir", "data"];
+        succeed_with(dir.path(), &create, "admin's own\n");
+        let mut running = Running::start(dir.path(), &["kafka-server-start", "server.properties"]);
+        let line = running.wait_stderr("✓ listeners");
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let addresses = words.windows(2).filter(|two| two[1].starts_with("127.0.0.1:"));
+        let addresses =
+            addresses.map(|two| (two[0].to_owned(), two[1].to_owned())).collect::<Vec<_>>();
+        assert_eq!(addresses.len(), 4, "{line}");
+        running.wait_stdout("Kafka Server started");
+        let guarded = Guarded { dir, running, addresses };
+        guarded.properties("admin", "SCRAM-SHA-512", "admin's own");
+        guarded
+    }
+
+    fn address(&self, listener: &str) -> &str {
+        let found = self.addresses.iter().find(|(name, _)| name == listener);
+        &found.expect("one of the four").1
+    }
+
+    /// Makes NAME.properties, by which a user comes over SASL_SSL.
+    fn properties(&self, user: &str, mechanism: &str, password: &str) {
+        let text = format!(
+            "security.protocol=SASL_SSL\nsasl.mechanism={mechanism}\nssl.truststore.type=PEM\n\
+             ssl.truststore.location=ca.crt\n\
+             sasl.jaas.config=a.b.LoginModule required username=\"{user}\" password=\"{password}\";\n"
+        );
+        fs::write(self.dir.path().join(format!("{user}.properties")), text).unwrap();
+    }
+
+    /// A command and how a user comes to the broker.
+    fn as_user<'a>(&'a self, user: &'a str, words: &[&'a str]) -> Vec<String> {
+        let words = words.iter().map(|word| (*word).to_owned());
+        let config = format!("{user}.properties");
+        let broker = ["--bootstrap-server", self.address("SASL_SSL"), "--command-config", &config];
+        words.chain(broker.map(str::to_owned)).collect()
+    }
+
+    fn admin(&self, words: &[&str], input: &str) -> String {
+        let words = self.as_user("admin", words);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let output = succeed_with(self.dir.path(), &words, input);
+        stdout(&output) + &String::from_utf8_lossy(&output.stderr)
+    }
+
+    /// librdkafka's settings for a listener.
+    fn settings(&self, listener: &str, more: &[&str]) -> Vec<String> {
+        let ca = self.dir.path().join("ca.crt");
+        let tls = listener.ends_with("SSL");
+        let ca = tls.then(|| format!("ssl.ca.location={}", ca.display()));
+        let first = [
+            format!("bootstrap.servers={}", self.address(listener)),
+            format!("security.protocol={listener}"),
+        ];
+        first.into_iter().chain(ca).chain(more.iter().map(|one| (*one).to_owned())).collect()
+    }
+}
+
+/// An authority, and a certificate each for the server and for a client.
+fn certify(dir: &Path) {
+    let openssl = |arguments: &[&str]| {
+        let done = Command::new("openssl").args(arguments).current_dir(dir).output();
+        let done = done.expect("tests/all.sh installs openssl");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let request = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
+    let authority =
+        ["-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt"];
+    openssl(&[&request[..], &authority].concat());
+    for name in ["server", "carol"] {
+        let [key, csr, crt] = ["key", "csr", "crt"].map(|end| format!("{name}.{end}"));
+        let subject = format!("/O=acme/CN={name}");
+        let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+        let own = ["-subj", &subject, "-addext", names, "-keyout", &key, "-out", &csr];
+        openssl(&[&request[..], &own].concat());
+        let made = ["x509", "-req", "-in", &csr, "-out", &crt, "-days", "2", "-CA", "ca.crt"];
+        let by = ["-CAkey", "ca.key", "-CAcreateserial", "-copy_extensions", "copy"];
+        openssl(&[&made[..], &by].concat());
+        let both = [fs::read(dir.join(&key)).unwrap(), fs::read(dir.join(&crt)).unwrap()];
+        fs::write(dir.join(format!("{name}.pem")), both.concat()).unwrap();
+    }
+}
+
+fn client(command: &mut Command) -> String {
+    let output = finish(command.stdin(Stdio::null()));
+    assert!(output.status.success(), "{command:?}: {}", both(&output));
+    stdout(&output)
+}
+
+/// librdkafka's Python client by each way in, and kcat, whose librdkafka is an older one.
+#[test]
+fn clients_come_by_every_listener() {
+    let guarded = Guarded::start();
+    guarded.admin(&["users", "create", "alice", "--mechanism", "SCRAM-SHA-256"], "al1ce\n");
+    guarded.admin(&["topics", "create", "orders", "--partitions", "2"], "");
+    guarded.admin(&["topics", "create", "secret"], "");
+    let grant =
+        |words: &[&str]| guarded.admin(&[&["acls", "add", "--principal"], words].concat(), "");
+    for user in ["User:alice", "User:carol"] {
+        grant(&[
+            user,
+            "--operation",
+            "write",
+            "--operation",
+            "read",
+            "--topic",
+            "ord",
+            "--prefixed",
+        ]);
+        grant(&[user, "--operation", "read", "--group", "readers"]);
+    }
+    let dir = guarded.dir.path();
+    let name_and_password = ["sasl.username=alice", "sasl.password=al1ce"];
+    let by = |mechanism: &'static str| [&[mechanism], &name_and_password[..]].concat();
+    let file = |name: &str| dir.join(name).display().to_string();
+    let certificate = format!("ssl.certificate.location={}", file("carol.crt"));
+    let key = format!("ssl.key.location={}", file("carol.key"));
+    let ways = [
+        ("SASL_SSL", by("sasl.mechanism=SCRAM-SHA-256")),
+        ("SASL_SSL", by("sasl.mechanism=PLAIN")),
+        ("SASL_PLAINTEXT", by("sasl.mechanism=PLAIN")),
+        ("SSL", vec![certificate.as_str(), key.as_str()]),
+    ];
+    for (listener, more) in ways {
+        let mut python = Command::new(tools().join("venv/bin/python"));
+        python.arg(Path::new(ROOT).join("tests/clients/secured.py"));
+        python.args(["orders", "secret"]).args(guarded.settings(listener, &more));
+        assert_eq!(client(&mut python).trim(), "written, read and denied", "{listener} {more:?}");
+        let mut kcat = Command::new("kcat");
+        kcat.args(["-C", "-t", "orders", "-e", "-q", "-c", "1000", "-f", "%s\n"]);
+        for setting in guarded.settings(listener, &more) {
+            kcat.args(["-X", &setting]);
+        }
+        assert_eq!(client(&mut kcat).lines().count(), 1000, "{listener} {more:?}");
+    }
+}
+
+/// What is denied, and who is refused, is told on stderr, without any password.
+#[test]
+fn what_is_denied_is_told() {
+    let mut guarded = Guarded::start();
+    guarded.admin(&["users", "create", "bob"], "b0b's own\n");
+    let inside = guarded.address("INSIDE").to_owned();
+    let dir = guarded.dir.path().to_owned();
+    let denied = fail(&dir, &["acls", "list", "--bootstrap-server", &inside], 1);
+    assert!(denied.contains("not permitted on this cluster"), "{denied}");
+    let line = guarded.running.wait_stderr("millstream::audit: denied");
+    let expected = "principal=\"User:ANONYMOUS\" host=\"127.0.0.1\" api=DescribeAcls \
+                    operation=DESCRIBE resource_type=CLUSTER name=\"kafka-cluster\"";
+    assert!(line.contains(expected), "{line}");
+    guarded.properties("bob", "SCRAM-SHA-512", "not b0b's own");
+    let words = guarded.as_user("bob", &["topics", "list"]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let refused = fail(&dir, &words, 1);
+    assert!(refused.contains("the broker does not let us in"), "{refused}");
+    let line = guarded.running.wait_stderr("millstream::audit: refused a client");
+    assert!(line.contains("\\\"bob\\\"") && !line.contains("own"), "{line}");
+    // As himself he is let in, and sees nothing.
+    guarded.properties("bob", "PLAIN", "b0b's own");
+    guarded.admin(&["topics", "create", "secret"], "");
+    assert!(!both(&succeed(&dir, &words)).contains("secret"));
+    let records = guarded.as_user("bob", &["consume", "secret"]);
+    let records: Vec<&str> = records.iter().map(String::as_str).collect();
+    let refused = fail(&dir, &records, 2);
+    assert!(refused.contains("records cannot be read or written over SASL_SSL"), "{refused}");
+}
+
+/// Our own commands for users and rules, and Kafka's.
+#[test]
+fn users_and_rules_are_looked_after() {
+    let guarded = Guarded::start();
+    let listed = guarded.admin(&["users", "list"], "");
+    assert!(listed.contains("admin  SCRAM-SHA-512        4096"), "{listed}");
+    let both_mechanisms =
+        ["users", "create", "eve", "--mechanism", "SCRAM-SHA-256", "--mechanism", "SCRAM-SHA-512"];
+    guarded.admin(&[&both_mechanisms[..], &["--iterations", "8192"]].concat(), "secret\n");
+    let described = guarded.admin(&["kafka-configs", "--describe", "--user", "eve"], "");
+    let expected = "SCRAM credential configs for user-principal 'eve' are \
+                    SCRAM-SHA-256=iterations=8192, SCRAM-SHA-512=iterations=8192\n";
+    assert_eq!(described, expected);
+    guarded.admin(&["users", "delete", "eve"], "");
+    let listed = guarded.admin(&["users", "list", "--json"], "");
+    assert!(!listed.contains("eve") && listed.contains("\"admin\""), "{listed}");
+    let rule = ["--allow-principal", "User:eve", "--operation", "Read", "--topic", "t"];
+    let added = guarded.admin(&[&["kafka-acls", "--add"], &rule[..]].concat(), "");
+    let entry = "\t(principal=User:eve, host=*, operation=READ, permissionType=ALLOW)\n\n";
+    let resource = "resource `ResourcePattern(resourceType=TOPIC, name=t, patternType=LITERAL)`:";
+    assert_eq!(added, format!("Adding ACLs for {resource} \n {entry}"));
+    let listed = guarded.admin(&["kafka-acls", "--list", "--topic", "t"], "");
+    assert_eq!(listed, format!("Current ACLs for {resource}\n{entry}"));
+    let listed = guarded.admin(&["acls", "list"], "");
+    assert!(listed.contains("topic  t     User:eve   *     allow       read"), "{listed}");
+    let remove = [&["kafka-acls", "--remove"], &rule[..]].concat();
+    guarded.admin(&remove, "n\n");
+    assert!(guarded.admin(&["acls", "list"], "").contains("User:eve"));
+    guarded.admin(&remove, "y\n");
+    assert!(guarded.admin(&["acls", "list"], "").contains("there are no such rules"));
+    // A password on the command line could be read by everybody on the machine.
+    let none = run_with(guarded.dir.path(), &["users", "create", "x", "--password", "y"], "");
+    assert_eq!(none.status.code(), Some(2));
+    let empty = guarded.as_user("admin", &["users", "create", "x"]);
+    let empty: Vec<&str> = empty.iter().map(String::as_str).collect();
+    assert!(fail(guarded.dir.path(), &empty, 2).contains("the password is empty"));
+}
