@@ -504,7 +504,7 @@ fn configs_are_described_and_altered() {
             $ kafka-configs --describe --entity-type users
             SCRAM credential configs for user-principal 'alice' are SCRAM-SHA-256=iterations=8192
             $ kafka-configs --alter --user alice --delete-config SCRAM-SHA-512
-            Error while executing config command with args '--alter --user alice --delete-config SCRAM-SHA-512'
+            Error while executing config command
             java.util.concurrent.ExecutionException: org.apache.kafka.common.errors.ResourceNotFoundException: Attempt to delete a user credential that does not exist
               help: `kafka-configs --help` shows all options
             => 1

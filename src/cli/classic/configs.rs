@@ -207,7 +207,15 @@ async fn run_for_users(
         user => scram::describe(&connection.admin, user.as_deref()).await,
     };
     connection.close().await;
-    done.map_err(|error| executing(given, &error))
+    done.map_err(|error| match error.code() {
+        None => Error::Failure(error.into()),
+        // Without the arguments that Kafka shows here: there are passwords among them.
+        Some(_) => Error::usage(format!(
+            "Error while executing config command\n\
+             java.util.concurrent.ExecutionException: {}",
+            java::thrown(&error)
+        )),
+    })
 }
 
 async fn describe(admin: &Admin, given: &Given, entity: Entity) -> Result<(), Error> {

@@ -172,10 +172,10 @@ impl Fetch {
             let partitions = partitions.collect();
             fetch.topics.push(TopicFetch { name, id, partitions });
         }
-        // What does not exist can wait as long as there is anything to wait for: readers come
-        // back at once, and would go round and round.
+        // What does not exist, or may not be read, can wait as long as there is anything to wait
+        // for: readers come back at once, and would go round and round.
         let mut errors = fetch.partitions().filter_map(|wanted| wanted.state.as_ref().err());
-        let has_failed = errors.any(|error| !is_unknown(error));
+        let has_failed = errors.any(|error| !is_never_read(error));
         drop(errors);
         fetch.failed = has_failed || fetch.open().next().is_none();
         fetch
@@ -371,8 +371,14 @@ fn readable(call: &Call, name: &str, id: Uuid) -> Result<Arc<Topic>, ErrorCode> 
     }
 }
 
-fn is_unknown(error: &ErrorCode) -> bool {
-    [ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, ErrorCode::UNKNOWN_TOPIC_ID].contains(error)
+/// Whether it was decided before any log was looked at.
+fn is_never_read(error: &ErrorCode) -> bool {
+    let never = [
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+        ErrorCode::UNKNOWN_TOPIC_ID,
+        ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+    ];
+    never.contains(error)
 }
 
 /// A partition ready to be read, or why it is not.
@@ -407,8 +413,8 @@ impl PartitionFetch {
         let mut open = match self.state {
             Ok(open) => open,
             Err(error_code) => {
-                // Of a partition that there is, Kafka knows that it has looked for none.
-                let exists = !is_unknown(&error_code);
+                // Of a partition that it reads, Kafka knows that it has looked for none.
+                let exists = !is_never_read(&error_code);
                 return PartitionData {
                     partition_index,
                     error_code,

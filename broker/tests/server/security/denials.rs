@@ -4,6 +4,8 @@
 //! that; with everything else that can be permitted for the resource it still is; with it, and
 //! the others of the row, it is not.
 
+use std::time::Duration;
+
 use broker::protocol::messages::*;
 use broker::protocol::{ApiKey, ErrorCode, Request, Response};
 use broker::security::acl::ResourceType::{Cluster, Group, Topic, TransactionalId};
@@ -573,6 +575,31 @@ async fn transactional_batches_need_their_id() {
 
 fn crc32c(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
+}
+
+/// A topic that may not be read does not keep a reader of others from waiting: else it would come
+/// back at once, for ever.
+#[tokio::test]
+async fn what_is_denied_waits_with_what_is_not() {
+    let (broker, office) = guarded().await;
+    for topic in ["open", "secret"] {
+        broker.topic(topic, 1).await;
+    }
+    office.allow(&[(Topic, "open", Operation::Read)]).await;
+    let mut request = fetch("open", 0, 0);
+    request.topics.extend(fetch("secret", 0, 0).topics);
+    request.max_wait_ms = 60_000;
+    let mut client = broker.connect().await;
+    client.send(12, request.into()).await;
+    let waits = tokio::time::timeout(Duration::from_millis(300), client.receive_frame()).await;
+    assert!(waits.is_err(), "it is answered at once: {waits:?}");
+    put(&mut office.connect().await, "open", &["a"]).await;
+    let (_, response) = client.receive(ApiKey::Fetch, 12).await;
+    let Response::Fetch(response) = response else { panic!("{response:?}") };
+    let codes: Vec<ErrorCode> =
+        response.responses.iter().map(|topic| topic.partitions[0].error_code).collect();
+    assert_eq!(codes, [ErrorCode::NONE, TOPIC]);
+    office.close().await;
 }
 
 /// The type that a rule is about counts: a group's name is no topic's.
