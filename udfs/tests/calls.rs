@@ -488,6 +488,32 @@ fn memory_of_a_call_keeps_out_of_that_of_the_function() {
     }
 }
 
+/// What lies between a module in C and WASI kept its own state in memory of the first call that
+/// needed it: functions that used files, the environment or printf did so in the first call of an
+/// instance, and from then on gave up.
+#[test]
+fn files_and_the_environment_are_there_in_each_call() {
+    let data = tempfile::tempdir().unwrap();
+    std::fs::write(data.path().join("words.txt"), "hello, ").unwrap();
+    let directory = udfs::Directory { path: data.path().to_owned(), writable: false };
+    let grants = Grants {
+        directories: BTreeMap::from([("/data".to_owned(), directory)]),
+        environment: BTreeMap::from([("GREETED".to_owned(), "world".to_owned())]),
+        ..Grants::default()
+    };
+    let module = Module::load(&HOST, &path("files.wasm"), Options { grants, ..options() }).unwrap();
+    for round in 0..1000 {
+        // Now more than a call has had before, now less.
+        let rows = 1 + round * 37 % 101;
+        let given: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
+        let found = call(&module, "outside", &[given]).unwrap();
+        assert!(found.as_string::<i32>().iter().all(|text| text == Some("hello, world")));
+    }
+    let granted_nothing = load("files.wasm");
+    let found = call(&granted_nothing, "outside", &[numbers(&[Some(1)])]).unwrap();
+    assert_eq!(found.as_string::<i32>().value(0), "no filenobody");
+}
+
 /// What is on its way to a function and back is none of its memory.
 #[test]
 fn a_typed_function_needs_no_more_memory_than_it_has() {

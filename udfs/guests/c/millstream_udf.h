@@ -758,11 +758,24 @@ static void *ms_realloc(void *old, size_t length, size_t size) {
   return fresh;
 }
 
+/* What lies between this module and WASI keeps what it knows, such as open files, in memory that it
+ * asks for once, when it is first used, and that lasts longer than the call which that happens in. */
+static void *ms_realloc_kept(void *old, size_t size) {
+  void *fresh = realloc(old, size);
+  if (fresh == NULL) ms_stop("out of memory");
+  return fresh;
+}
+
 #define MS_EXPORTS(all, count)                                                                \
   MS_EXPORT("cabi_realloc")                                                                   \
   void *ms_export_realloc(void *old, size_t length, size_t align, size_t size) {              \
     (void)align;                                                                              \
     return ms_realloc(old, length, size);                                                     \
+  }                                                                                           \
+  MS_EXPORT("cabi_realloc_adapter")                                                           \
+  void *ms_export_realloc_kept(void *old, size_t length, size_t align, size_t size) {         \
+    (void)length, (void)align;                                                                \
+    return ms_realloc_kept(old, size);                                                        \
   }                                                                                           \
   MS_EXPORT("millstream:udf/functions@0.1.0#describe")                                        \
   void *ms_export_describe(void) { return ms_describe(all, count); }                          \

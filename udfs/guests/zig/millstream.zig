@@ -62,6 +62,7 @@
 //! `pub const panic = std.debug.FullPanic(millstream.panicked);` in the module's main file brings
 //! messages of panics to the pipeline's log.
 
+const builtin = @import("builtin");
 const std = @import("std");
 
 /// The functions of the module, once.
@@ -73,6 +74,7 @@ pub fn functions(comptime list: anytype) void {
     @export(&all.call, .{ .name = of ++ "call" });
     @export(&all.read, .{ .name = "cabi_post_" ++ of ++ "call" });
     @export(&realloc, .{ .name = "cabi_realloc" });
+    if (builtin.os.tag == .wasi) @export(&reallocKept, .{ .name = "cabi_realloc_adapter" });
 }
 
 /// A value of a type that Zig has none for.
@@ -269,6 +271,14 @@ fn realloc(old: [*]u8, length: usize, alignment: usize, size: usize) callconv(.c
     // An address that is aligned is all that is asked for.
     if (size == 0) return @ptrFromInt(alignment);
     const fresh = allocator().alignedAlloc(u8, .@"16", size) catch @panic("out of memory");
+    @memcpy(fresh[0..@min(length, size)], old[0..@min(length, size)]);
+    return fresh.ptr;
+}
+
+/// What lies between a module and WASI keeps its state in memory that it asks for once, when it is
+/// first used, and that lasts longer than the call which that happens in.
+fn reallocKept(old: [*]u8, length: usize, _: usize, size: usize) callconv(.c) [*]u8 {
+    const fresh = std.heap.wasm_allocator.alignedAlloc(u8, .@"16", size) catch @panic("out of memory");
     @memcpy(fresh[0..@min(length, size)], old[0..@min(length, size)]);
     return fresh.ptr;
 }
