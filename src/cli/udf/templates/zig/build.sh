@@ -15,5 +15,5 @@ case $(zig version 2>/dev/null || true) in
 esac
 # Of two words, perhaps.
 # shellcheck disable=SC2086
-$zig build-exe -target wasm32-freestanding -O ReleaseFast -fstrip -fno-entry -rdynamic \
+$zig build-exe -target wasm32-freestanding -O ReleaseSafe -fstrip -fno-entry -rdynamic \
     udf.zig -femit-bin=email_domain.wasm
