@@ -18,6 +18,8 @@ pub struct TableInfo {
     pub partitioned: bool,
     /// A partition of another table.
     pub is_partition: bool,
+    /// Whether its primary key is checked at the end of a transaction: it identifies no rows.
+    pub key_deferred: bool,
     pub columns: Vec<ColumnInfo>,
 }
 
@@ -49,6 +51,25 @@ impl TableInfo {
     pub fn has_key(&self) -> bool {
         self.columns.iter().any(|column| column.key_position.is_some())
     }
+
+    /// Whether PostgreSQL can tell, in its log, which row was changed or deleted. Where it cannot,
+    /// it refuses such statements once the table is published.
+    pub fn identifies_rows(&self) -> bool {
+        match self.identity {
+            ReplicaIdentity::Nothing => false,
+            ReplicaIdentity::Default => self.has_key() && !self.key_deferred,
+            ReplicaIdentity::Full => true,
+            ReplicaIdentity::Index => self.columns.iter().any(|column| column.in_identity_index),
+        }
+    }
+
+    /// The columns of the primary key, in its order.
+    pub fn key(&self) -> Vec<&str> {
+        let of_key = |column: &ColumnInfo| column.key_position.is_some();
+        let mut columns: Vec<&ColumnInfo> = self.columns.iter().filter(|one| of_key(one)).collect();
+        columns.sort_by_key(|column| column.key_position);
+        columns.into_iter().map(|column| column.name.as_str()).collect()
+    }
 }
 
 /// `"name"`, whatever is in it.
@@ -66,6 +87,7 @@ const TABLES: &str = "select c.oid, n.nspname, c.relname, c.relreplident, c.relk
     c.relispartition, a.attname, a.atttypid, a.atttypmod, a.attndims, a.attnotnull, \
     pg_catalog.pg_get_expr(d.adbin, d.adrelid) as default_expression, \
     pg_catalog.array_position(p.indkey::pg_catalog.int2[], a.attnum) as key_position, \
+    not p.indimmediate as key_deferred, \
     a.attnum = any(r.indkey::pg_catalog.int2[]) as in_identity \
     from pg_catalog.pg_class c \
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
@@ -125,6 +147,7 @@ fn tables(rows: &Rows) -> Vec<TableInfo> {
                 },
                 partitioned: rows.get(row, "relkind") == Some("p"),
                 is_partition: flag("relispartition"),
+                key_deferred: flag("key_deferred"),
                 columns: Vec::new(),
             }
         });

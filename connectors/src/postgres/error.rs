@@ -47,8 +47,8 @@ pub enum SourceError {
     SlotMissing { slot: String, done: Lsn },
     #[error(
         "replication slot '{slot}' was invalidated: the server kept no more than its \
-         max_slot_wal_keep_size. Drop it by `select pg_drop_replication_slot('{slot}')` and set \
-         `snapshot.mode = when_needed` to read all tables anew"
+         max_slot_wal_keep_size. To make it anew and read all tables anew, set \
+         `snapshot.mode = when_needed`, or give the connector another name and slot"
     )]
     SlotLost { slot: String },
     #[error(
@@ -67,6 +67,12 @@ pub enum SourceError {
          it by `create publication \"{name}\" for table …`"
     )]
     NoPublication { name: String },
+    #[error(
+        "publication '{name}' is gone, and with it what the server would tell of changes after \
+         {done}: a new one tells of changes after it alone. To read all tables anew, set \
+         `snapshot.mode = when_needed`, or give the connector another name and slot"
+    )]
+    PublicationGone { name: String, done: Lsn },
     #[error(
         "no table is chosen: look at `table.include.list` and the like, which match \
          `schema.table` as a whole"
@@ -99,7 +105,8 @@ fn advice(error: &PgError) -> &'static str {
         }
         "42501" => "; grant it by `grant select on … to …`",
         "42704" if message.contains("publication") => {
-            "; a publication must be there before the slot is created: drop the slot and start anew"
+            "; a publication must be there before the changes that it tells of. To read all tables \
+             anew, set `snapshot.mode = when_needed`, or give the connector another name and slot"
         }
         _ => "",
     }
@@ -116,11 +123,20 @@ impl SourceError {
 
     /// Whether the position is of no use any more, and reading all tables anew would help.
     pub fn needs_snapshot(&self) -> bool {
-        matches!(
-            self,
-            SourceError::SlotMissing { .. }
-                | SourceError::SlotLost { .. }
-                | SourceError::SlotAhead { .. }
-        )
+        matches!(self, SourceError::SlotMissing { .. } | SourceError::SlotAhead { .. })
+            || self.needs_slot()
+    }
+
+    /// Whether the slot is of no use any more, wherever one goes on in it.
+    pub fn needs_slot(&self) -> bool {
+        match self {
+            SourceError::SlotLost { .. } | SourceError::PublicationGone { .. } => true,
+            // It was made anew, but after changes that are still to come.
+            SourceError::Postgres(error) => {
+                let message = error.server().map_or("", |error| error.message.as_str());
+                error.code() == "42704" && message.contains("publication")
+            }
+            _ => false,
+        }
     }
 }

@@ -9,12 +9,13 @@
 //!
 //! - [`wire`]: the connection; [`pgoutput`]: what the stream says; [`lsn`]: where in the log.
 //! - [`types`]: each type as a schema and values; [`catalog`]: what the database says of its
-//!   tables; [`table`]: a table with its schemas; [`events`]: the records, and [`json_events`]: the
-//!   short way to their JSON.
+//!   tables; [`relation`]: a table as the stream says it was; [`table`]: one with its schemas;
+//!   [`events`]: the records, and [`json_events`]: the short way to their JSON.
 //! - [`changes`]: the stream turned into events; [`snapshot`]: the rows that are there.
 //! - [`incremental`]: tables read again while changes stream, on request.
 //! - [`server`]: identity, publication, slot; [`opening`]: what to go on with; [`offset`]: what is
-//!   stored; [`source`]: the task, and its `streaming`; [`error`]: why it cannot go on.
+//!   stored; [`source`]: the task, with its `streaming` and the `statement` of
+//!   heartbeats; [`error`]: why it cannot go on.
 //!   [`preflight`]: what to put right before.
 //! - [`config`]: the properties, understood; `keys`: declared.
 //! - [`sink`]: the other way: records as rows.
@@ -41,10 +42,12 @@ pub mod offset;
 pub mod opening;
 pub mod pgoutput;
 pub mod preflight;
+pub mod relation;
 pub mod server;
 pub mod sink;
 pub mod snapshot;
 pub mod source;
+mod statement;
 mod streaming;
 pub mod table;
 pub mod types;
@@ -52,7 +55,7 @@ pub mod wire;
 
 use crate::config::ConnectorConfig;
 use crate::convert;
-use crate::plugin::{self, Plugin, Tasks};
+use crate::plugin::{Plugin, Tasks};
 use crate::task::SourceTask;
 
 pub const SOURCE_PLUGIN: Plugin = Plugin {
@@ -61,7 +64,7 @@ pub const SOURCE_PLUGIN: Plugin = Plugin {
     doc: "Rows of a PostgreSQL database and their changes, by logical replication",
     tasks: Tasks::Source(tasks),
     converter: convert::settings::JSON,
-    defaults: plugin::no_defaults,
+    defaults: config::defaults,
     check: config::check,
     alter_offsets: None,
     own_keys: keys::KEYS,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::catalog::{self, TableInfo};
 use super::config::{PostgresConfig, SnapshotMode};
@@ -10,6 +10,7 @@ use super::error::SourceError;
 use super::events::EventSchemas;
 use super::lsn::Lsn;
 use super::offset::{Identity, StoredPosition};
+use super::preflight;
 use super::server::{self, System};
 use super::snapshot::{Snapshot, SnapshotPoint, SnapshotTable};
 use super::table::Table;
@@ -32,11 +33,19 @@ pub enum Phase {
     Stream(ChangeStream),
 }
 
+/// What a start is to bring.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    pub snapshot: bool,
+    /// In place of a slot that is of no use any more.
+    pub new_slot: bool,
+}
+
 /// Opens what `stored` and the configuration ask for, and notes in `stored` where things stand.
 pub async fn open(
     config: &PostgresConfig,
     stored: &mut StoredPosition,
-    snapshot_wanted: bool,
+    wanted: Wanted,
     schemas: &EventSchemas,
 ) -> Result<Opened, SourceError> {
     let mut replication = Session::connect(&config.target, Purpose::Replication).await?;
@@ -45,12 +54,23 @@ pub async fn open(
     let mut control = Session::connect(&config.target, Purpose::Queries).await?;
     let types = TypeCatalog::load(&mut control).await?;
     let tables = catalog::chosen_tables(&mut control, config).await?;
+    mention_unidentified(config, &tables);
     let slot_name = &config.slot.name;
     let streams = config.snapshot.mode != SnapshotMode::InitialOnly;
     let mut new_slot = None;
     if streams {
-        server::ensure_publication(&mut control, &config.publication, &tables).await?;
-        match server::slot(&mut control, slot_name).await? {
+        let done = stored.position.done;
+        server::ensure_publication(&mut control, &config.publication, &tables, done).await?;
+        let mut slot = server::slot(&mut control, slot_name).await?;
+        if let Some(known) = &slot
+            && wanted.new_slot
+            && done == Lsn::NONE
+            && server::is_ours(known, config)
+        {
+            server::drop_slot(&mut control, slot_name).await?;
+            slot = None;
+        }
+        match slot {
             Some(slot) => {
                 server::usable(&slot, stored.position.done, config)?;
                 if stored.position.done == Lsn::NONE {
@@ -70,7 +90,7 @@ pub async fn open(
     }
     stored.identity =
         Identity { system: system.id.clone(), timeline: system.timeline, slot: slot_name.clone() };
-    if !snapshot_wanted {
+    if !wanted.snapshot {
         let command = server::start_command(&replication, config, stored.position.done);
         let stream = replication.replicate(&command).await?;
         info!("connector '{}': streaming from {}", config.prefix, stored.position.done);
@@ -88,6 +108,21 @@ pub async fn open(
     let threads = config.snapshot.threads;
     let snapshot = Snapshot::start(&config.target, threads, tables, progress, point, holder);
     Ok(Opened { phase: Phase::Snapshot(Box::new(snapshot)), types, system, control })
+}
+
+/// Says which tables cannot be written as before once they are published.
+fn mention_unidentified(config: &PostgresConfig, tables: &[TableInfo]) {
+    let unidentified = tables.iter().filter(|table| !table.identifies_rows());
+    let names: Vec<String> = unidentified.map(TableInfo::full_name).collect();
+    if !names.is_empty() && config.snapshot.mode != SnapshotMode::InitialOnly {
+        warn!(
+            "connector '{}': tables that nothing identifies the rows of: {}; as they are published, \
+             PostgreSQL refuses updates and deletions in them: add a primary key, or alter table … \
+             replica identity full, or leave them out by `table.exclude.list`",
+            config.prefix,
+            preflight::named(&names)
+        );
+    }
 }
 
 /// A connection for questions, made where there is none.

@@ -201,10 +201,7 @@ async fn tables(
     let names = |wanted: &dyn Fn(&&catalog::TableInfo) -> bool| -> Vec<String> {
         tables.iter().filter(wanted).map(catalog::TableInfo::full_name).collect()
     };
-    let mute = names(&|table| {
-        table.identity == ReplicaIdentity::Nothing
-            || (table.identity == ReplicaIdentity::Default && !table.has_key())
-    });
+    let mute = names(&|table| !table.identifies_rows());
     if !mute.is_empty() {
         findings.push(warning(
             format!("tables that nothing identifies the rows of: {}", named(&mute)),
@@ -231,7 +228,7 @@ async fn tables(
     Ok(())
 }
 
-fn named(tables: &[String]) -> String {
+pub(super) fn named(tables: &[String]) -> String {
     let shown = tables.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
     match tables.len().checked_sub(NAMED_MAX) {
         Some(more) if more > 0 => format!("{shown} and {more} more"),

@@ -1,6 +1,6 @@
 //! The server's side of replication: its identity, the publication and the slot.
 
-use tracing::info;
+use tracing::{info, warn};
 
 use super::catalog::{TableInfo, quote_identifier, quote_literal};
 use super::config::{Autocreate, PostgresConfig, PublicationConfig};
@@ -112,10 +112,15 @@ pub async fn slot(session: &mut Session, name: &str) -> Result<Option<Slot>, PgE
     }))
 }
 
+/// Whether it is one that such a connector has.
+pub fn is_ours(slot: &Slot, config: &PostgresConfig) -> bool {
+    slot.plugin == "pgoutput" && slot.database == config.target.database
+}
+
 /// Refuses a slot that cannot be used, or that has moved on without us.
 pub fn usable(slot: &Slot, done: Lsn, config: &PostgresConfig) -> Result<(), SourceError> {
     let name = || config.slot.name.clone();
-    if slot.plugin != "pgoutput" || slot.database != config.target.database {
+    if !is_ours(slot, config) {
         let (plugin, database) = (slot.plugin.clone(), slot.database.clone());
         return Err(SourceError::SlotOfOthers { slot: name(), plugin, database });
     }
@@ -141,12 +146,21 @@ pub async fn create_slot(session: &mut Session, name: &str) -> Result<NewSlot, S
     Ok(NewSlot { consistent_point, snapshot: field("snapshot_name") })
 }
 
+/// Drops a slot that is of no use any more, so that one is made at another place.
+pub async fn drop_slot(session: &mut Session, name: &str) -> Result<(), PgError> {
+    info!("replication slot '{name}' is dropped, to be made anew");
+    let sql = format!("select pg_catalog.pg_drop_replication_slot({})", quote_literal(name));
+    session.query(&sql).await.map(drop)
+}
+
 /// Sees that the publication is there and has the tables. It has to be before the slot is
-/// created: a slot sees the catalog as it was.
+/// created: a slot sees the catalog as it was. A new one tells nothing of what came before it, so
+/// where changes since `done` are still to come it is not made.
 pub async fn ensure_publication(
     session: &mut Session,
     config: &PublicationConfig,
     tables: &[TableInfo],
+    done: Lsn,
 ) -> Result<(), SourceError> {
     let name = quote_identifier(&config.name);
     let literal = quote_literal(&config.name);
@@ -162,6 +176,9 @@ pub async fn ensure_publication(
         _ => " with (publish_via_partition_root = true)".to_owned(),
     };
     let exists = !found.rows.is_empty();
+    if !exists && done != Lsn::NONE {
+        return Err(SourceError::PublicationGone { name: config.name.clone(), done });
+    }
     let statement = match (config.autocreate, exists) {
         (Autocreate::Disabled, false) => {
             return Err(SourceError::NoPublication { name: config.name.clone() });
@@ -170,6 +187,11 @@ pub async fn ensure_publication(
             return Ok(());
         }
         (Autocreate::Filtered, true) if all_tables => return Ok(()),
+        // They were there, and what changed in them before they went is still to come.
+        (Autocreate::Filtered, true) if tables.is_empty() && done != Lsn::NONE => {
+            warn!("{}", SourceError::NoTables);
+            return Ok(());
+        }
         (Autocreate::Filtered, _) if tables.is_empty() => return Err(SourceError::NoTables),
         (Autocreate::Filtered, true) => {
             let sql = format!(

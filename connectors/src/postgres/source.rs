@@ -20,7 +20,7 @@ use super::changes::{Changes, Step};
 use super::config::{PostgresConfig, SnapshotMode};
 use super::error::SourceError;
 use super::events::EventSchemas;
-use super::incremental::channel::{Channel, Told, Wanted};
+use super::incremental::channel::{self, Channel, Told};
 use super::incremental::reach::{self, Hurry};
 use super::incremental::run::Place;
 use super::incremental::signal;
@@ -28,9 +28,10 @@ use super::incremental::watch::Watch;
 use super::json_events::{Events, Json, JsonEvents};
 use super::lsn::Lsn;
 use super::offset::{self, StoredPosition};
-use super::opening::{self, Opened};
+use super::opening::{self, Opened, Wanted};
 use super::pgoutput::Relation;
 use super::snapshot::Snapshot;
+use super::statement::Statement;
 use super::streaming::{SILENCE_ASK, STATUS_INTERVAL_MIN, Streaming};
 use super::table::{RowError, Table};
 use super::types::TypeCatalog;
@@ -44,6 +45,10 @@ use crate::task::{Polled, SourceContext, SourceTask, TaskError};
 /// How long a poll waits for more of a transaction that has begun to come: the server sends it
 /// without a pause, in small pieces, and each end of a poll is a commit.
 const TRANSACTION_PATIENCE: Duration = Duration::from_millis(10);
+/// How often a table that is told of is looked for, and how long to wait in between.
+const VISIBLE_TRIES: u32 = 5;
+const VISIBLE_PAUSE: Duration = Duration::from_millis(20);
+
 /// Reads a database's rows and changes.
 pub struct PostgresSource {
     connector: ConnectorConfig,
@@ -67,10 +72,14 @@ struct Running {
     until: Option<Lsn>,
     until_end: bool,
     heartbeat_due: Option<Instant>,
+    /// What each heartbeat runs.
+    statement: Option<Statement>,
     /// Signals that come by a topic.
     channel: Option<Channel>,
     /// `snapshot.mode = always` holds for the start, not for each new connection.
     snapshot_wanted: bool,
+    /// The slot is of no use any more, and another one is to be made.
+    slot_wanted: bool,
     records: Vec<ConnectRecord>,
     json: JsonEvents,
     /// Where the last poll began.
@@ -118,7 +127,7 @@ impl SourceTask for PostgresSource {
             let connector = self.connector.name().to_owned();
             Channel::listen(
                 context.client.clone(),
-                Wanted { topic, connector, prefix },
+                channel::Wanted { topic, connector, prefix },
                 stored.signals,
             )
         });
@@ -135,7 +144,13 @@ impl SourceTask for PostgresSource {
             until: None,
             until_end: context.until_end(),
             heartbeat_due: config.heartbeat.interval.map(|_| now),
+            statement: config
+                .heartbeat
+                .query
+                .clone()
+                .map(|sql| Statement::new(sql, config.target.clone(), config.prefix.clone())),
             snapshot_wanted,
+            slot_wanted: false,
             records: Vec::new(),
             json: JsonEvents::new(schemas.clone()),
             polled: None,
@@ -209,7 +224,7 @@ impl SourceTask for PostgresSource {
 impl Running {
     async fn poll(&mut self, out: &mut SourceRecords) -> Result<Polled, SourceError> {
         self.take_signals();
-        self.heartbeat(out).await?;
+        self.heartbeat(out);
         match &mut self.phase {
             Phase::Ended => Ok(Polled::End),
             Phase::Away { until } if *until > Instant::now() => Ok(Polled::Drained),
@@ -224,9 +239,9 @@ impl Running {
     }
 
     async fn open(&mut self) -> Result<(), SourceError> {
-        let opened =
-            opening::open(&self.config, &mut self.stored, self.snapshot_wanted, &self.schemas)
-                .await?;
+        let wanted = Wanted { snapshot: self.snapshot_wanted, new_slot: self.slot_wanted };
+        let opened = opening::open(&self.config, &mut self.stored, wanted, &self.schemas).await?;
+        self.slot_wanted = false;
         let Opened { phase, types, system, control } = opened;
         self.attempts = 0;
         self.types = types;
@@ -387,14 +402,28 @@ impl Running {
 
     async fn define(&mut self, lsn: Lsn, relation: &Relation) -> Result<(), SourceError> {
         let control = opening::control(&mut self.control, &self.config.target).await?;
-        if !self.types.knows_all(relation.columns.iter().map(|column| column.type_id)) {
-            self.types = TypeCatalog::load(control).await?;
+        let mut info = catalog::table(control, relation.id).await?;
+        let known = |types: &TypeCatalog| {
+            types.knows_all(relation.columns.iter().map(|column| column.type_id))
+        };
+        // A transaction may be in the stream a moment before others see it; what is gone since
+        // will not be seen either.
+        for _ in 0..VISIBLE_TRIES {
+            if !known(&self.types) {
+                self.types = TypeCatalog::load(control).await?;
+            }
+            if known(&self.types) && info.is_some() {
+                break;
+            }
+            tokio::time::sleep(VISIBLE_PAUSE).await;
+            info = catalog::table(control, relation.id).await?;
         }
-        let info = catalog::table(control, relation.id).await?;
         let (config, schemas) = (&self.config, &self.schemas);
-        let table = Table::from_stream(relation, info.as_ref(), &self.types, config, schemas);
         if let Phase::Streaming(streaming) = &mut self.phase {
             let known = streaming.changes.table(relation.id);
+            let last = known.map(|known| &**known);
+            let types = &self.types;
+            let table = Table::from_stream(relation, info.as_ref(), last, types, config, schemas);
             let changed = known.is_none_or(|known| known.info.columns != table.info.columns);
             if changed && table.chosen && config.events.schema_changes {
                 self.records.push(schemas.table(&table, &self.types, lsn, now_us()));
@@ -459,23 +488,20 @@ impl Running {
         streaming.incremental.advance(&mut place).await
     }
 
-    async fn heartbeat(&mut self, out: &mut SourceRecords) -> Result<(), SourceError> {
+    fn heartbeat(&mut self, out: &mut SourceRecords) {
         let (Some(due), Some(interval)) = (self.heartbeat_due, self.config.heartbeat.interval)
         else {
-            return Ok(());
+            return;
         };
         if Instant::now() < due {
-            return Ok(());
+            return;
         }
         self.heartbeat_due = Some(Instant::now() + interval);
         let prefix = &self.config.heartbeat.topic_prefix;
         out.append_record(self.schemas.heartbeat(prefix, now_us()));
-        if let (Some(query), Phase::Streaming(_), Some(control)) =
-            (self.config.heartbeat.query.clone(), &self.phase, &mut self.control)
-        {
-            control.query(&query).await?;
+        if let (Some(statement), Phase::Streaming(_)) = (&mut self.statement, &self.phase) {
+            statement.run();
         }
-        Ok(())
     }
 
     /// Hands over the offset that belongs to the records. While nothing but the end of the log
@@ -512,6 +538,7 @@ impl Running {
             let StoredPosition { incremental, signals, .. } = std::mem::take(&mut self.stored);
             self.stored = StoredPosition { incremental, signals, ..StoredPosition::default() };
             self.snapshot_wanted = true;
+            self.slot_wanted |= error.needs_slot();
         } else if !error.is_transient() {
             return Err(error.into());
         }

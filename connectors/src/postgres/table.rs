@@ -1,6 +1,8 @@
 //! A table as its events show it: the schemas of key, row and envelope, and how rows are read.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use thiserror::Error;
@@ -10,7 +12,8 @@ use super::catalog::{ColumnInfo, TableInfo};
 use super::config::PostgresConfig;
 use super::events::EventSchemas;
 use super::pgoutput::{Field, Relation, ReplicaIdentity, Row};
-use super::types::{BadValue, Mask, Reader, TypeCatalog};
+use super::relation;
+use super::types::{BadValue, Lost, Mask, Reader, TypeCatalog};
 use crate::convert::json::write::{Writer, write_string};
 use crate::data::{DataError, Schema, SchemaAndValue, SchemaBuilder, Struct, Text, Value};
 
@@ -46,6 +49,8 @@ struct Column {
     optional: bool,
     /// Whether an old row that is a key alone has it.
     in_identity: bool,
+    /// Whether it was said that its schema cannot say all of its values.
+    mentioned: Arc<AtomicBool>,
 }
 
 impl Column {
@@ -119,41 +124,17 @@ impl Table {
     }
 
     /// From what the stream says, with what the catalog adds to it. The catalog may be ahead of
-    /// the stream: columns count as they are in the stream.
+    /// the stream: columns and keys count as they are in the stream, and `last` is what was known
+    /// of the table before.
     pub fn from_stream(
         relation: &Relation,
         catalog: Option<&TableInfo>,
+        last: Option<&Table>,
         types: &TypeCatalog,
         config: &PostgresConfig,
         schemas: &EventSchemas,
     ) -> Table {
-        let known = |name: &str| catalog?.columns.iter().find(|column| column.name == name);
-        let columns = relation.columns.iter().map(|column| {
-            let known = known(&column.name).filter(|known| known.type_id == column.type_id);
-            let from_identity = column.identity && catalog.is_none();
-            ColumnInfo {
-                name: column.name.clone(),
-                type_id: column.type_id,
-                type_modifier: column.type_modifier,
-                dimensions: known.map_or(0, |known| known.dimensions),
-                not_null: known.is_some_and(|known| known.not_null),
-                default: known.and_then(|known| known.default.clone()),
-                key_position: match from_identity && relation.identity != ReplicaIdentity::Full {
-                    true => Some(0),
-                    false => known.and_then(|known| known.key_position),
-                },
-                in_identity_index: known.is_some_and(|known| known.in_identity_index),
-            }
-        });
-        let info = TableInfo {
-            id: relation.id,
-            schema: relation.namespace.clone(),
-            name: relation.name.clone(),
-            identity: relation.identity,
-            partitioned: catalog.is_some_and(|known| known.partitioned),
-            is_partition: catalog.is_some_and(|known| known.is_partition),
-            columns: columns.collect(),
-        };
+        let info = relation::table_info(relation, catalog, last.map(|table| &table.info));
         let identity = relation.columns.iter();
         let identity = identity.map(|column| (column.name.as_str(), column.identity)).collect();
         Table::build(info, &identity, types, config, schemas)
@@ -187,6 +168,7 @@ impl Table {
                 placeholder: reader.as_ref().and_then(|reader| reader.placeholder(placeholder)),
                 optional: reader.as_ref().is_none_or(|reader| reader.schema().is_optional()),
                 in_identity: identity.get(column.name.as_str()).copied().unwrap_or(false),
+                mentioned: Arc::default(),
                 reader,
             });
         }
@@ -341,12 +323,27 @@ impl Table {
     fn read(&self, column: &Column, reader: &Reader, text: &Bytes) -> Result<Value, RowError> {
         let value = reader.read(text);
         let value = value.map_err(|bad| self.failed(&column.name, RowProblem::Value(bad)))?;
-        match value {
-            Value::Null if !column.optional => {
-                Err(self.failed(&column.name, RowProblem::NotANumber))
+        if let Some(lost) = reader.lost(text, &value) {
+            if value.is_null() && !column.optional {
+                return Err(self.failed(&column.name, RowProblem::NotANumber));
             }
-            value => Ok(value),
+            self.mention(column, lost);
         }
+        Ok(value)
+    }
+
+    /// Says, once for each column, that a value is not told as it is.
+    fn mention(&self, column: &Column, lost: Lost) {
+        if column.mentioned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let Lost { what, becomes, setting } = lost;
+        warn!(
+            "table {}, column '{}': {what} comes as {becomes}; `{setting}` tells such values as \
+             they are. This is said once",
+            self.info.full_name(),
+            column.name
+        );
     }
 
     /// Whether a null that the catalog excludes may be let in after all: the catalog can be
@@ -508,16 +505,12 @@ fn key_names(info: &TableInfo, config: &PostgresConfig) -> Vec<String> {
     if let Some((_, columns)) = chosen {
         return columns.clone();
     }
-    let mut keys: Vec<(usize, &ColumnInfo)> = info
-        .columns
-        .iter()
-        .filter_map(|column| column.key_position.map(|position| (position, column)))
-        .collect();
-    keys.sort_by_key(|(position, _)| *position);
+    let mut keys = info.key();
     if keys.is_empty() && info.identity == ReplicaIdentity::Index {
-        keys = info.columns.iter().filter(|c| c.in_identity_index).map(|c| (0, c)).collect();
+        let indexed = info.columns.iter().filter(|column| column.in_identity_index);
+        keys = indexed.map(|column| column.name.as_str()).collect();
     }
-    keys.into_iter().map(|(_, column)| column.name.clone()).collect()
+    keys.into_iter().map(str::to_owned).collect()
 }
 
 /// A topic's name may have fewer characters than a table's.

@@ -1,5 +1,6 @@
 //! The PostgreSQL source and sink against a real server.
 
+mod backlog;
 mod crashes;
 mod debezium;
 mod failover;

@@ -166,11 +166,7 @@ fn key_of(info: &TableInfo, of: &TableProgress) -> Result<Vec<String>, String> {
 }
 
 fn primary_key(info: &TableInfo) -> Vec<String> {
-    let columns = info.columns.iter();
-    let mut key: Vec<(usize, &str)> =
-        columns.filter_map(|column| Some((column.key_position?, column.name.as_str()))).collect();
-    key.sort_unstable();
-    key.into_iter().map(|(_, name)| name.to_owned()).collect()
+    info.key().into_iter().map(str::to_owned).collect()
 }
 
 /// The columns that are in the stream whenever a row is.
@@ -342,6 +338,7 @@ mod tests {
             identity: ReplicaIdentity::Default,
             partitioned: false,
             is_partition: false,
+            key_deferred: false,
             columns: vec![column("n", None), column("y", Some(1)), column("x", Some(0))],
         }
     }

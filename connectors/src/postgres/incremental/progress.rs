@@ -244,6 +244,7 @@ mod tests {
             identity: ReplicaIdentity::Default,
             partitioned: false,
             is_partition: false,
+            key_deferred: false,
             columns: Vec::new(),
         }
     }

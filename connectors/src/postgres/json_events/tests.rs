@@ -142,6 +142,7 @@ impl Case {
             identity: ReplicaIdentity::Full,
             partitioned: false,
             is_partition: false,
+            key_deferred: false,
             columns: COLUMNS.iter().enumerate().map(column).collect(),
         };
         Table::from_catalog(&info, &types(), config, schemas)

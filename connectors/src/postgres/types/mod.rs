@@ -27,7 +27,7 @@ pub mod time;
 pub use catalog::{Kind, PgType, TypeCatalog};
 pub use mask::Mask;
 pub use options::{Binary, Decimals, Hstore, Intervals, TimePrecision, TypeOptions, Unknown};
-pub use reader::Reader;
+pub use reader::{Lost, Reader};
 
 use thiserror::Error;
 

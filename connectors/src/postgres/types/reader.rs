@@ -64,6 +64,32 @@ enum Form {
     },
 }
 
+/// Values that a schema cannot say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lost {
+    pub what: &'static str,
+    pub becomes: &'static str,
+    pub setting: &'static str,
+}
+
+impl Lost {
+    const NOT_A_NUMBER: Lost = Lost {
+        what: "NaN or an infinity",
+        becomes: "null",
+        setting: "decimal.handling.mode = string",
+    };
+    const TOO_LONG: Lost = Lost {
+        what: "an interval of more µs than 64 bits hold",
+        becomes: "the longest that they do",
+        setting: "interval.handling.mode = string",
+    };
+    const TOO_FAR: Lost = Lost {
+        what: "a time further from 1970 than 64 bits of ns reach",
+        becomes: "the furthest that they do",
+        setting: "time.precision.mode = microseconds",
+    };
+}
+
 /// In which unit a time is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Clock {
@@ -215,6 +241,34 @@ impl Reader {
                 item.array(nested::array(text, *delimiter, *depth)?)?
             }
         })
+    }
+
+    /// What a value that was read does not say of its text, and the setting under which it would.
+    pub fn lost(&self, text: &[u8], value: &Value) -> Option<Lost> {
+        match (&self.form, value) {
+            (Form::Decimal { .. } | Form::VariableDecimal, Value::Null) => Some(Lost::NOT_A_NUMBER),
+            // As many µs as there can be: no shorter interval has them.
+            (Form::Interval(Intervals::Numeric), Value::Int64(i64::MAX | i64::MIN)) => {
+                Some(Lost::TOO_LONG)
+            }
+            (Form::Timestamp(Clock::Nanos), Value::Int64(i64::MAX | i64::MIN)) => {
+                Some(Lost::TOO_FAR).filter(|_| !text.ends_with(b"infinity"))
+            }
+            (Form::Array { item, .. }, value) => item.lost_in(text, value),
+            _ => None,
+        }
+    }
+
+    /// The same of items: among them, a null may be one.
+    fn lost_in(&self, text: &[u8], value: &Value) -> Option<Lost> {
+        match (&self.form, value) {
+            (Form::Decimal { .. } | Form::VariableDecimal, _) => {
+                let named = |name: &[u8]| memchr::memmem::find(text, name).is_some();
+                (named(b"NaN") || named(b"Infinity")).then_some(Lost::NOT_A_NUMBER)
+            }
+            (_, Value::Array(items)) => items.iter().find_map(|item| self.lost_in(text, item)),
+            (_, value) => self.lost(text, value),
+        }
     }
 
     /// Appends a value as the JSON that `writer` makes of what [`read`](Reader::read) reads, where

@@ -49,6 +49,8 @@ const PINNED: [(&str, &str); 14] = [
 pub enum Purpose {
     /// SQL.
     Queries,
+    /// SQL that the user has written: the database's own settings count, such as `search_path`.
+    Statements,
     /// Slots and streams, and SQL between them.
     Replication,
 }
@@ -144,7 +146,9 @@ impl Session {
             ];
             let replication = [("replication", "database")];
             let replication = replication.iter().filter(|_| purpose == Purpose::Replication);
-            for (name, value) in named.iter().chain(&PINNED).chain(replication) {
+            let own = purpose == Purpose::Statements;
+            let pinned = PINNED.iter().filter(|(name, _)| !own || *name == "client_encoding");
+            for (name, value) in named.iter().chain(pinned).chain(replication) {
                 put_text(out, name);
                 put_text(out, value);
             }

@@ -2,6 +2,7 @@ use super::*;
 
 const INT4: u32 = 23;
 const NUMERIC: u32 = 1700;
+const INTERVAL: u32 = 1186;
 
 fn types() -> TypeCatalog {
     TypeCatalog::of([
@@ -20,6 +21,8 @@ fn types() -> TypeCatalog {
         (50_002, "loop", Kind::Domain { base: 50_002, modifier: -1, dimensions: 0 }),
         (50_003, "mood", Kind::Enum { labels: vec!["a".into(), "b c".into()] }),
         (50_004, "hstore", Kind::Base),
+        (INTERVAL, "interval", Kind::Base),
+        (50_006, "_interval", Kind::Array { element: INTERVAL, delimiter: b',' }),
         (50_005, "_price", Kind::Array { element: 50_000, delimiter: b',' }),
     ])
 }
@@ -105,4 +108,39 @@ fn what_is_not_in_the_log_has_a_stand_in_that_fits() {
         }
     }
     assert!(fitting >= 8);
+}
+
+/// NaN became null, and an interval of ages the longest of all, without a word.
+#[test]
+fn what_a_schema_cannot_say_is_noticed() {
+    let options = TypeOptions::default;
+    let string = TypeOptions {
+        decimals: Decimals::String,
+        intervals: Intervals::String,
+        ..TypeOptions::default()
+    };
+    let precise = TypeOptions { decimals: Decimals::Precise, ..options() };
+    let double = TypeOptions { decimals: Decimals::Double, ..options() };
+    let lost = |id, dimensions, options: &TypeOptions, text: &'static str| {
+        let reader = reader(id, -1, dimensions, options.clone());
+        let value = reader.read(&Bytes::from_static(text.as_bytes())).unwrap();
+        reader.lost(text.as_bytes(), &value).map(|lost| lost.setting)
+    };
+    let (decimals, intervals) =
+        ("decimal.handling.mode = string", "interval.handling.mode = string");
+    for text in ["NaN", "Infinity", "-Infinity"] {
+        assert_eq!(lost(NUMERIC, 0, &precise, text), Some(decimals));
+        assert_eq!(lost(50_000, 0, &precise, text), Some(decimals));
+        assert_eq!(lost(NUMERIC, 0, &double, text), None);
+        assert_eq!(lost(NUMERIC, 0, &string, text), None);
+    }
+    assert_eq!(lost(NUMERIC, 0, &precise, "1.5"), None);
+    assert_eq!(lost(50_005, 1, &precise, "{1,NULL}"), None);
+    assert_eq!(lost(50_005, 2, &precise, "{{1,NULL},{2,NaN}}"), Some(decimals));
+    for text in ["P178000000Y", "P-178000000Y", "P292471Y9M"] {
+        assert_eq!(lost(INTERVAL, 0, &options(), text), Some(intervals), "{text}");
+        assert_eq!(lost(INTERVAL, 0, &string, text), None);
+    }
+    assert_eq!(lost(INTERVAL, 0, &options(), "P292000Y"), None);
+    assert_eq!(lost(50_006, 1, &options(), "{P1D,P178000000Y}"), Some(intervals));
 }
