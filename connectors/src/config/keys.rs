@@ -235,3 +235,18 @@ pub(crate) fn nearest<'a>(
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
 }
+
+/// How many keys are named that are like another.
+const ALIKE_MAX: usize = 5;
+
+/// The candidates that have most words in common with `name`, best first.
+pub(crate) fn alike<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let words = |name: &'a str| name.split('.').filter(|word| *word != "*");
+    let in_common =
+        |candidate| words(candidate).filter(|word| name.split('.').any(|one| one == *word));
+    let mut found: Vec<(usize, &str)> =
+        candidates.map(|candidate| (in_common(candidate).count(), candidate)).collect();
+    found.retain(|(count, _)| *count > 0);
+    found.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    found.into_iter().take(ALIKE_MAX).map(|(_, candidate)| candidate).collect()
+}

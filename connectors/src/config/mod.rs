@@ -436,13 +436,20 @@ fn check_unknown(
             }
             continue;
         }
-        match elsewhere::find(name) {
-            Some(Elsewhere::NoMeaning) => ignored.push(name.clone()),
-            Some(Elsewhere::NotYet(what)) => problems.push(ConfigProblem {
+        let found = elsewhere::find(plugin.name, name, properties);
+        match found.map(|found| (found, found.lacking(text))) {
+            Some((Elsewhere::NoMeaning, _)) => ignored.push(name.clone()),
+            Some((_, None)) => {}
+            Some((found, Some(what))) => problems.push(ConfigProblem {
                 key: name.clone(),
                 value: Some(text.clone()),
                 message: format!("`{name}`: {what} are not part of this version"),
-                help: Some("take the key out".to_owned()),
+                help: Some(match found {
+                    Elsewhere::Only(values, _) => {
+                        format!("take the key out, or write `{name} = {}`", values[0])
+                    }
+                    _ => "take the key out".to_owned(),
+                }),
             }),
             None => problems.push(unknown_key(plugin, name, text)),
         }
@@ -456,13 +463,17 @@ fn unknown_key(plugin: &'static Plugin, name: &str, text: &str) -> ConfigProblem
         return unknown_member_key(family, name, rest, text);
     }
     let near = keys::nearest(name, plugin.keys().map(|key| key.name));
-    let help = near.map_or_else(
-        || {
-            let keys = plugin.own_keys.iter().map(|key| key.name).collect::<Vec<_>>();
-            format!("beside what all connectors know, it knows `{}`", keys.join("`, `"))
-        },
-        |near| format!("did you mean `{near}`?"),
-    );
+    let alike = || keys::alike(name, plugin.own_keys.iter().map(|key| key.name)).join("`, `");
+    let help = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => {
+            let all = format!("`millstream connect plugins {}` tells all", plugin.name);
+            match alike() {
+                names if names.is_empty() => all,
+                names => format!("there are `{names}`; {all}"),
+            }
+        }
+    };
     ConfigProblem {
         key: name.to_owned(),
         value: Some(text.to_owned()),

@@ -121,7 +121,7 @@ fn every_mistake_is_reported_at_once() {
             transforms.a.type = None: `transforms.a.type` is missing: it says what kind of transform this is
                 for example `transforms.a.type = org.apache.kafka.connect.transforms.Cast`
             colour = Some("red"): `file-source` has no key `colour`
-                beside what all connectors know, it knows `file`, `format`, `start`, `decompress`, `csv.delimiter`, `csv.header`, `topic`, `batch.size`, `line.bytes.max`, `file.bytes.max`, `poll.interval.ms`
+                `millstream connect plugins file-source` tells all
             topcs = Some("flights"): `file-source` has no key `topcs`
                 did you mean `topic`?
         "#]],
@@ -245,4 +245,72 @@ fn every_declared_key_is_sound() {
         names.sort();
         assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
     }
+}
+
+/// Nearly every real file had a key that was refused.
+#[test]
+fn real_files_of_debezium_and_of_the_jdbc_sinks_work_as_they_are() {
+    let warning = |text: &str| {
+        let lines = text.lines().filter_map(|line| line.trim().split_once('='));
+        let properties: BTreeMap<String, String> =
+            lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let config = validate("c", &properties, Path::new("/")).unwrap();
+        config.warning().unwrap_or_default()
+    };
+    let confluent = warning(
+        "connector.class=io.confluent.connect.jdbc.JdbcSinkConnector
+        connection.url=jdbc:postgresql://db:5432/shop
+        topics=orders
+        dialect.name=PostgreSqlDatabaseDialect
+        db.timezone=UTC
+        quote.sql.identifiers=always
+        table.types=TABLE
+        max.retries=10
+        retry.backoff.ms=3000
+        pk.mode=record_key
+        insert.mode=upsert",
+    );
+    expect![[r#"connector 'c': keys 'max.retries', 'retry.backoff.ms', 'table.types' have no meaning here"#]]
+        .assert_eq(&confluent);
+    let debezium = warning(
+        "connector.class=io.debezium.connector.jdbc.JdbcSinkConnector
+        connection.url=jdbc:postgresql://db:5432/shop
+        connection.username=u
+        connection.pool.min_size=5
+        connection.pool.timeout=1800
+        topics=orders
+        use.time.zone=UTC
+        use.reduction.buffer=true
+        flush.max.retries=5
+        flush.retry.delay.ms=1000
+        quote.identifiers=false
+        truncate.enabled=false
+        field.exclude.list=orders:secret
+        column.naming.strategy=io.debezium.connector.jdbc.naming.DefaultColumnNamingStrategy
+        hibernate.connection.isolation=2
+        dialect.postgres.postgis.schema=public",
+    );
+    expect![[r#"connector 'c': keys 'connection.pool.min_size', 'connection.pool.timeout', 'dialect.postgres.postgis.schema', 'flush.max.retries', 'flush.retry.delay.ms', 'hibernate.connection.isolation', 'quote.identifiers', 'use.reduction.buffer' have no meaning here"#]]
+        .assert_eq(&debezium);
+    let source = warning(
+        "connector.class=io.debezium.connector.postgresql.PostgresConnector
+        database.hostname=h\ndatabase.dbname=d\ndatabase.user=u\ntopic.prefix=p
+        topic.delimiter=.
+        topic.naming.strategy=io.debezium.schema.SchemaTopicNamingStrategy
+        schema.name.adjustment.mode=none
+        event.processing.failure.handling.mode=fail
+        snapshot.query.mode=select_all
+        skip.messages.without.change=false
+        converters=
+        notification.enabled.channels=
+        database.initial.statements=
+        slot.stream.params=
+        flush.lsn.source=true
+        lsn.flush.mode=connector
+        slot.failover=false
+        lsn.flush.timeout.ms=30000
+        internal.slot.seek.to.known.offset.on.start=true",
+    );
+    expect![[r#"connector 'c': keys 'internal.slot.seek.to.known.offset.on.start', 'lsn.flush.timeout.ms' have no meaning here"#]]
+        .assert_eq(&source);
 }

@@ -1,5 +1,6 @@
 //! What the connector is told: Debezium's properties, by Debezium's names.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use regex::{Regex, RegexBuilder};
@@ -13,6 +14,7 @@ use super::types::{
 use super::wire::target::{Ssl, SslMode, Target};
 use crate::config::{ConfigProblem, ConnectorConfig, Settings, Value};
 use crate::data::Text;
+use crate::plugin;
 
 /// A property that only turns out wrong when it is looked at closely.
 #[derive(Debug, Error)]
@@ -27,6 +29,8 @@ pub enum ConfigError {
     SlotName(String),
     #[error("`signal.enabled.channels`: signals come by `source` and `kafka`, not by '{0}'")]
     Channel(String),
+    #[error("`skipped.operations`: '{0}' is none of c, u, d and t, or none for all")]
+    Operation(String),
     #[error("`signal.data.collection`: '{0}' must be schema.table")]
     SignalTable(String),
 }
@@ -175,15 +179,10 @@ impl PostgresConfig {
         let text = |key: &str| config.text(key).to_owned();
         let millis = |key: &str| Duration::from_millis(config.integer(key).max(0) as u64);
         let flag = |key: &str| config.text(key) == "true";
-        let slot = text("slot.name");
-        let letters = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
-        if slot.len() > SLOT_NAME_LEN_MAX || !slot.bytes().all(letters) {
-            return Err(ConfigError::SlotName(slot));
-        }
         Ok(PostgresConfig {
             target: target(config),
             prefix: Text::from(config.text("topic.prefix")),
-            slot: SlotConfig { name: slot },
+            slot: SlotConfig { name: slot_name(config.settings())? },
             publication: PublicationConfig {
                 name: text("publication.name"),
                 autocreate: match config.text("publication.autocreate.mode") {
@@ -196,22 +195,19 @@ impl PostgresConfig {
             },
             snapshot: snapshot(config),
             tables: Selection {
-                schemas: filter(config, "schema.include.list", "schema.exclude.list")?,
-                names: filter(config, "table.include.list", "table.exclude.list")?,
+                schemas: filter(config.settings(), "schema.include.list", "schema.exclude.list")?,
+                names: filter(config.settings(), "table.include.list", "table.exclude.list")?,
             },
             columns: Selection {
                 schemas: Filter::default(),
-                names: filter(config, "column.include.list", "column.exclude.list")?,
+                names: filter(config.settings(), "column.include.list", "column.exclude.list")?,
             },
-            key_columns: key_columns(config)?,
+            key_columns: key_columns(config.settings())?,
             masks: masks(config.settings())?,
             types: type_options(config),
             events: EventConfig {
                 tombstones: flag("tombstones.on.delete"),
-                skipped: match config.text("skipped.operations") {
-                    "none" => String::new(),
-                    codes => codes.chars().filter(|code| "cudt".contains(*code)).collect(),
-                },
+                skipped: skipped(config.settings())?,
                 placeholder: Text::from(config.text("unavailable.value.placeholder")),
                 transactions: flag("provide.transaction.metadata"),
                 schema_changes: flag("include.schema.changes"),
@@ -228,7 +224,7 @@ impl PostgresConfig {
                 attempts_max: config.integer("errors.max.retries"),
             },
             debezium: debezium(config),
-            signals: signals(config)?,
+            signals: signals(config.settings())?,
             accept_new_timeline: config.text("timeline.change") == "accept",
             partitions: config.integer("topic.creation.default.partitions") as i32,
         })
@@ -277,30 +273,56 @@ fn snapshot(config: &ConnectorConfig) -> SnapshotConfig {
 /// Where signals may come from.
 const CHANNELS: [&str; 2] = ["source", "kafka"];
 
-fn signals(config: &ConnectorConfig) -> Result<SignalConfig, ConfigError> {
-    let channels = config.text("signal.enabled.channels").split(',').map(str::trim);
+fn signals(settings: &Settings) -> Result<SignalConfig, ConfigError> {
+    let channels = settings.text("signal.enabled.channels").split(',').map(str::trim);
     let channels: Vec<&str> = channels.filter(|name| !name.is_empty()).collect();
     if let Some(other) = channels.iter().find(|name| !CHANNELS.contains(name)) {
         return Err(ConfigError::Channel((*other).to_owned()));
     }
-    let table = optional(config, "signal.data.collection").map(|name| {
+    let table = settings.optional_text("signal.data.collection").map(|name| {
         let plain = name.replace('"', "");
         let parts = plain.split_once('.').filter(|(_, name)| !name.contains('.'));
         let parts = parts.map(|(schema, name)| (schema.to_owned(), name.to_owned()));
-        parts.ok_or(ConfigError::SignalTable(name))
+        parts.ok_or(ConfigError::SignalTable(name.to_owned()))
     });
     Ok(SignalConfig {
         table: table.transpose()?.filter(|_| channels.contains(&"source")),
-        topic: channels.contains(&"kafka").then(|| signal_topic(config)),
-        chunk_rows: config.integer("incremental.snapshot.chunk.size") as usize,
-        read_only: config.text("read.only") == "true",
+        topic: channels.contains(&"kafka").then(|| topic_of(settings)),
+        chunk_rows: settings.integer("incremental.snapshot.chunk.size") as usize,
+        read_only: settings.text("read.only") == "true",
     })
 }
 
 /// The topic that signals come by.
 pub fn signal_topic(config: &ConnectorConfig) -> String {
-    let of_prefix = || format!("{}-signal", config.text("topic.prefix"));
-    optional(config, "signal.kafka.topic").unwrap_or_else(of_prefix)
+    topic_of(config.settings())
+}
+
+fn topic_of(settings: &Settings) -> String {
+    let of_prefix = || format!("{}-signal", settings.text("topic.prefix"));
+    settings.optional_text("signal.kafka.topic").map_or_else(of_prefix, str::to_owned)
+}
+
+/// The codes of the operations left out.
+fn skipped(settings: &Settings) -> Result<String, ConfigError> {
+    let mut codes = String::new();
+    for word in settings.text("skipped.operations").split(',').map(str::trim) {
+        match word.to_ascii_lowercase().as_str() {
+            code @ ("c" | "u" | "d" | "t") => codes.push_str(code),
+            "none" | "" => {}
+            _ => return Err(ConfigError::Operation(word.to_owned())),
+        }
+    }
+    Ok(codes)
+}
+
+fn slot_name(settings: &Settings) -> Result<String, ConfigError> {
+    let slot = settings.text("slot.name");
+    let letters = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+    match slot.len() <= SLOT_NAME_LEN_MAX && slot.bytes().all(letters) {
+        true => Ok(slot.to_owned()),
+        false => Err(ConfigError::SlotName(slot.to_owned())),
+    }
 }
 
 fn debezium(config: &ConnectorConfig) -> bool {
@@ -351,16 +373,16 @@ fn type_options(config: &ConnectorConfig) -> TypeOptions {
 }
 
 fn filter(
-    config: &ConnectorConfig,
+    settings: &Settings,
     include: &'static str,
     exclude: &'static str,
 ) -> Result<Filter, ConfigError> {
-    let list = |key| optional(config, key).map(|text| patterns(key, &text)).transpose();
+    let list = |key| settings.optional_text(key).map(|text| patterns(key, text)).transpose();
     Ok(Filter { include: list(include)?, exclude: list(exclude)?.unwrap_or_default() })
 }
 
 /// Patterns separated by commas; `\,` is a comma in one. They match whole names, in any case.
-fn patterns(key: &'static str, list: &str) -> Result<Vec<Regex>, ConfigError> {
+pub(super) fn patterns(key: &'static str, list: &str) -> Result<Vec<Regex>, ConfigError> {
     let mut found = Vec::new();
     let mut pattern = String::new();
     let mut chars = list.chars().peekable();
@@ -430,21 +452,59 @@ fn masks(settings: &Settings) -> Result<Vec<(Vec<Regex>, Mask)>, ConfigError> {
 
 /// Finds mistakes that no key has by itself.
 pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
-    if let Err(error) = masks(settings) {
-        let key = match &error {
-            ConfigError::Mask { key, .. } => key.clone(),
-            ConfigError::Pattern { key, .. } => (*key).to_owned(),
-            _ => String::new(),
-        };
-        let message = error.to_string();
+    let filters = |of: &str| match of {
+        "schema" => filter(settings, "schema.include.list", "schema.exclude.list"),
+        "table" => filter(settings, "table.include.list", "table.exclude.list"),
+        _ => filter(settings, "column.include.list", "column.exclude.list"),
+    };
+    let checked = [
+        masks(settings).map(drop),
+        signals(settings).map(drop),
+        skipped(settings).map(drop),
+        slot_name(settings).map(drop),
+        key_columns(settings).map(drop),
+        filters("schema").map(drop),
+        filters("table").map(drop),
+        filters("column").map(drop),
+    ];
+    for error in checked.into_iter().filter_map(Result::err) {
+        let (key, message) = (error.key(), error.to_string());
         problems.push(ConfigProblem { key, value: None, message, help: None });
     }
 }
 
+impl ConfigError {
+    fn key(&self) -> String {
+        match self {
+            ConfigError::Pattern { key, .. } | ConfigError::KeyColumns { key, .. } => key,
+            ConfigError::Mask { key, .. } => key.as_str(),
+            ConfigError::SlotName(_) => "slot.name",
+            ConfigError::Channel(_) => "signal.enabled.channels",
+            ConfigError::Operation(_) => "skipped.operations",
+            ConfigError::SignalTable(_) => "signal.data.collection",
+        }
+        .to_owned()
+    }
+}
+
+/// What stands for what is not said: Debezium's slot and publication where its class is used, so
+/// that a file goes on with those that it has.
+pub fn defaults(properties: &BTreeMap<String, String>) -> plugin::Properties {
+    let text = |key: &str| properties.get(key).map_or("", |text| text.trim());
+    let debezium = match text("profile") {
+        "" => text(plugin::CLASS_KEY).starts_with("io.debezium"),
+        profile => profile == "debezium",
+    };
+    match debezium {
+        true => &[("slot.name", "debezium"), ("publication.name", "dbz_publication")],
+        false => &[],
+    }
+}
+
 /// `pattern:column,column;pattern:column`
-fn key_columns(config: &ConnectorConfig) -> Result<Vec<(Regex, Vec<String>)>, ConfigError> {
+fn key_columns(settings: &Settings) -> Result<Vec<(Regex, Vec<String>)>, ConfigError> {
     let key = "message.key.columns";
-    let Some(text) = optional(config, key) else { return Ok(Vec::new()) };
+    let Some(text) = settings.optional_text(key) else { return Ok(Vec::new()) };
     let parts = text.split(';').map(str::trim).filter(|part| !part.is_empty());
     let parsed = parts.map(|part| {
         let wrong = || ConfigError::KeyColumns { key, text: part.to_owned() };
@@ -470,5 +530,60 @@ mod tests {
         assert!(!takes("public.ab") && !takes("xpublic.a") && !takes("xxx"));
         assert!(patterns("k", "(").is_err());
         assert!(patterns("k", " , ").unwrap().is_empty());
+    }
+
+    fn validated(more: &str) -> Result<PostgresConfig, String> {
+        let given = format!(
+            "database.hostname=h\ndatabase.dbname=d\ndatabase.user=u\ntopic.prefix=p\n{more}"
+        );
+        let lines = given.lines().filter_map(|line| line.split_once('='));
+        let properties =
+            lines.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect();
+        let config = crate::validate("c", &properties, std::path::Path::new("."));
+        let config = config.map_err(|problems| {
+            problems.iter().map(ConfigProblem::in_words).collect::<Vec<_>>().join("\n")
+        })?;
+        PostgresConfig::new(&config).map_err(|error| error.to_string())
+    }
+
+    /// A file of Debezium's that names neither came with a slot of another name, and read all
+    /// tables anew.
+    #[test]
+    fn a_file_of_debeziums_goes_on_with_the_slot_that_it_has() {
+        let class = "connector.class=io.debezium.connector.postgresql.PostgresConnector";
+        let names = |more: &str| {
+            let config = validated(more).unwrap();
+            (config.slot.name, config.publication.name)
+        };
+        let of = |slot: &str, publication: &str| (slot.to_owned(), publication.to_owned());
+        assert_eq!(names(class), of("debezium", "dbz_publication"));
+        assert_eq!(names(&format!("{class}\nslot.name=s")), of("s", "dbz_publication"));
+        let ours = of("millstream", "millstream_publication");
+        assert_eq!(names("connector.class=postgres-source"), ours);
+        assert_eq!(names(&format!("{class}\nprofile=millstream")), ours);
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_value_is_said_before_anything_starts() {
+        let wrong = |line: &str| {
+            validated(&format!("connector.class=postgres-source\n{line}")).unwrap_err()
+        };
+        for (line, reason) in [
+            ("skipped.operations=x", "`skipped.operations`: 'x' is none of c, u, d and t"),
+            ("skipped.operations=c,dt", "'dt' is none of"),
+            ("signal.enabled.channels=source,jmx", "not by 'jmx'"),
+            ("signal.data.collection=signals", "must be schema.table"),
+            ("slot.name=My-Slot", "lower-case letters"),
+            ("table.include.list=public.(", "is no regular expression"),
+            ("message.key.columns=t", "must be `pattern:column,column`"),
+        ] {
+            let said = wrong(line);
+            assert!(said.contains(reason), "{line}: {said}");
+        }
+        let skipped = |text: &str| {
+            let line = format!("connector.class=postgres-source\nskipped.operations={text}");
+            validated(&line).unwrap().events.skipped
+        };
+        assert_eq!((skipped("none"), skipped("c, T")), (String::new(), "ct".to_owned()));
     }
 }

@@ -49,9 +49,9 @@ fn a_promoted_standby_is_refused_until_that_is_accepted() {
         assert!(reason.contains("timeline.change = accept"), "{reason}");
         // Nothing was read meanwhile, and the slot was not carried over.
         let reason = refused("timeline.change=accept").await;
-        assert!(reason.contains("'millstream' is gone"), "{reason}");
+        assert!(reason.contains("'debezium' is gone"), "{reason}");
         // A slot of the same name that was made since is none of ours.
-        standby.sql("select pg_create_logical_replication_slot('millstream', 'pgoutput')").await;
+        standby.sql("select pg_create_logical_replication_slot('debezium', 'pgoutput')").await;
         let reason = refused("timeline.change=accept").await;
         assert!(reason.contains("was moved on"), "{reason}");
 

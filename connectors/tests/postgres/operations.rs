@@ -128,12 +128,12 @@ fn a_slot_that_is_gone_or_has_moved_on_is_refused_unless_a_snapshot_may_replace_
         worker.shutdown().await.unwrap();
 
         server.sql("insert into t values (3)").await;
-        server.sql("select pg_replication_slot_advance('millstream', pg_current_wal_lsn())").await;
+        server.sql("select pg_replication_slot_advance('debezium', pg_current_wal_lsn())").await;
         let worker = Worker::start(client.clone(), vec![config("")], options(false));
         let reason = failed(&worker).await;
         assert!(reason.contains("was moved on") && reason.contains("when_needed"), "{reason}");
 
-        server.sql("select pg_drop_replication_slot('millstream')").await;
+        server.sql("select pg_drop_replication_slot('debezium')").await;
         let worker = Worker::start(client.clone(), vec![config("")], options(false));
         let reason = failed(&worker).await;
         assert!(reason.contains("is gone") && reason.contains("when_needed"), "{reason}");
@@ -258,7 +258,7 @@ fn what_is_wrong_is_said_before_with_what_to_do() {
             wal_level is replica: set wal_level = logical in postgresql.conf and restart the server
             all 0 replication slots are taken: raise max_replication_slots, or drop a slot that nobody uses
             role 'poor' has no REPLICATION: alter role "poor" replication
-            publication 'millstream_publication' is not there, and role 'poor' may not create it: create it as the tables' owner, or grant create on the database
+            publication 'dbz_publication' is not there, and role 'poor' may not create it: create it as the tables' owner, or grant create on the database
             these tables may not be read: public.secret: grant select on them, and usage on their schemas
             tables that nothing identifies the rows of: public.keyless, public.nothing: once published, PostgreSQL refuses updates and deletions in them: add a primary key, or alter table … replica identity full"#]]
         .assert_eq(&text.join("\n"));

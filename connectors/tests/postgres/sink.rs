@@ -221,13 +221,17 @@ fn a_table_is_copied_by_its_changes() {
         server
             .sql(
                 "create table a (id bigint primary key, t timestamp, tz timestamptz, d date, \
-                 n numeric(10,2), j jsonb, u uuid, b bytea, x text[], f boolean)",
+                 n numeric(10,2), j jsonb, u uuid, b bytea, x text[], f boolean, vn numeric, \
+                 vs numeric[], di date, ti timestamp, tzi timestamptz, bi bit(5), b1 bit, vb varbit, \
+                 pt point)",
             )
             .await;
         server
             .sql(
                 "insert into a select i, '2026-01-02 03:04:05.678901', now(), '2026-02-03', \
-                 i + 0.25, '{\"a\": [1]}', gen_random_uuid(), '\\x00ff', '{a,\"b c\",null}', i % 2 = 0 \
+                 i + 0.25, '{\"a\": [1]}', gen_random_uuid(), '\\x00ff', '{a,\"b c\",null}', i % 2 = 0, \
+                 -i - 0.000125, array[i + 0.5, null, 1], 'infinity', '-infinity', 'infinity', \
+                 i::bit(5), (i % 2)::bit(1), b'10110', point(i, -0.5) \
                  from generate_series(1, 100) i",
             )
             .await;
@@ -255,7 +259,8 @@ fn a_table_is_copied_by_its_changes() {
         loop {
             assert_eq!(failure(&copier), None);
             if server.sql("select to_regclass('public.copy')").await.single().is_some() {
-                let columns = "id, t, tz, d, n, j, u, b, x, f";
+                let columns = "id, t, tz, d, n, j, u, b, x, f, vn, vs, di, ti, tzi, bi, \
+                               b1::int::bit, vb, pt";
                 let copied = rows.replace("*", columns).replace("TABLE", "copy");
                 if server.sql(&copied).await == wanted {
                     break;

@@ -66,7 +66,7 @@ fn operation(value: &SchemaAndValue) -> Option<String> {
 }
 
 /// A field with its schema.
-fn part(of: &SchemaAndValue, name: &str) -> Option<SchemaAndValue> {
+pub(super) fn part(of: &SchemaAndValue, name: &str) -> Option<SchemaAndValue> {
     match &of.value {
         Value::Struct(value) => {
             let field = value.schema().field(name)?;
@@ -119,6 +119,7 @@ fn put(
         };
         all.retain(wanted);
     }
+    all.retain(|cell| config.takes(&record.topic, &cell.column));
     for key in key(record, config, Some(row))? {
         match all.iter_mut().find(|cell| cell.column == key.column) {
             Some(cell) => *cell = key,

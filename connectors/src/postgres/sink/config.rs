@@ -3,7 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use regex::Regex;
+
+use super::change;
 use crate::config::{ConfigProblem, ConnectorConfig, Settings};
+use crate::data::{ConnectRecord, SchemaAndValue, Value};
 use crate::postgres::wire::target::{Ssl, SslMode, Target};
 
 /// Where a primary key comes from.
@@ -13,6 +17,17 @@ pub enum KeyMode {
     Kafka,
     RecordKey,
     RecordValue,
+}
+
+/// What dots in a topic are in its table's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Naming {
+    /// Part of the name.
+    Own,
+    /// Between database, schema and name, as Confluent's sink and Aiven's have it.
+    Confluent,
+    /// Underscores, as Debezium's sink has it.
+    Debezium,
 }
 
 /// All of it.
@@ -25,7 +40,11 @@ pub struct SinkConfig {
     pub key_fields: Vec<String>,
     pub delete: bool,
     pub table_format: String,
+    pub naming: Naming,
     pub fields: Vec<String>,
+    /// Which fields become columns, as `topic:field`.
+    pub included: Option<Vec<Regex>>,
+    pub excluded: Vec<Regex>,
     pub create: bool,
     pub evolve: bool,
     pub batch_size: usize,
@@ -66,6 +85,11 @@ pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
     if let Err(reason) = parse_url(settings.text("connection.url")) {
         let help = "for example `jdbc:postgresql://localhost:5432/shop?sslmode=require`";
         problem("connection.url", format!("`connection.url` {reason}"), help);
+    }
+    for key in ["field.include.list", "field.exclude.list"] {
+        if let Err(message) = field_patterns(settings, key) {
+            problem(key, message, "for example `orders:secret, .*:password`");
+        }
     }
     let mode = key_mode(settings);
     let upsert = settings.text("insert.mode") == "upsert";
@@ -109,7 +133,14 @@ impl SinkConfig {
             key_fields: key_fields(settings).to_vec(),
             delete: settings.flag("delete.enabled"),
             table_format: if format.is_empty() { "${topic}" } else { format }.to_owned(),
+            naming: match config.text("connector.class") {
+                class if class.starts_with("io.debezium.") => Naming::Debezium,
+                class if class.contains("JdbcSinkConnector") => Naming::Confluent,
+                _ => Naming::Own,
+            },
             fields: settings.list("fields.whitelist").to_vec(),
+            included: field_patterns(settings, "field.include.list")?,
+            excluded: field_patterns(settings, "field.exclude.list")?.unwrap_or_default(),
             create: settings.flag("auto.create") || basic,
             evolve: settings.flag("auto.evolve") || basic,
             batch_size: settings.integer("batch.size") as usize,
@@ -118,15 +149,86 @@ impl SinkConfig {
         })
     }
 
-    /// Schema and name of the table of a topic. A dot of the topic's own is part of a name.
-    pub fn table_of(&self, topic: &str) -> (String, String) {
-        match self.table_format.split_once('.') {
-            Some((schema, name)) => {
-                (schema.replace("${topic}", topic), name.replace("${topic}", topic))
-            }
-            None => ("public".to_owned(), self.table_format.replace("${topic}", topic)),
+    /// Schema and name of the table of a record. An error says why it has none.
+    pub fn table_of(&self, record: &ConnectRecord) -> Result<(String, String), String> {
+        let topic = match self.naming {
+            Naming::Debezium => record.topic.replace('.', "_"),
+            Naming::Own | Naming::Confluent => record.topic.to_string(),
+        };
+        let named = |format: &str| -> Result<String, String> {
+            Ok(of_source(format, &record.value)?.replace("${topic}", &topic))
+        };
+        if self.naming == Naming::Confluent {
+            return self.qualified(&named(&self.table_format)?);
+        }
+        // A dot of the topic's own is part of a name.
+        match self.table_format.split_once('.').filter(|(schema, _)| !schema.contains("${source")) {
+            Some((schema, name)) => Ok((named(schema)?, named(name)?)),
+            None => Ok(("public".to_owned(), named(&self.table_format)?)),
         }
     }
+
+    /// `table`, `schema.table` or `database.schema.table`.
+    fn qualified(&self, name: &str) -> Result<(String, String), String> {
+        let parts: Vec<&str> = name.split('.').collect();
+        let (schema, name) = match parts[..] {
+            [name] => ("public", name),
+            [schema, name] => (schema, name),
+            [database, schema, name] if database == self.target.database => (schema, name),
+            _ => {
+                return Err(format!(
+                    "'{name}' is no table: dots stand between database, schema and table, and the \
+                     database is '{}'; name another by `table.name.format`, or the topic by a \
+                     RegexRouter",
+                    self.target.database
+                ));
+            }
+        };
+        Ok((schema.to_owned(), name.to_owned()))
+    }
+
+    /// Whether a field of a topic becomes a column.
+    pub fn takes(&self, topic: &str, field: &str) -> bool {
+        if self.included.is_none() && self.excluded.is_empty() {
+            return true;
+        }
+        let full = format!("{topic}:{field}");
+        let any = |all: &[Regex]| all.iter().any(|one| one.is_match(&full));
+        self.included.as_ref().is_none_or(|all| any(all)) && !any(&self.excluded)
+    }
+}
+
+/// The format with what a change event says of its source in place of `${source.table}` and alike.
+fn of_source(format: &str, value: &SchemaAndValue) -> Result<String, String> {
+    const BEGIN: &str = "${source.";
+    let (mut out, mut rest) = (String::new(), format);
+    while let Some((before, after)) = rest.split_once(BEGIN) {
+        let unclosed = || format!("'{format}': `{BEGIN}` without a `}}`");
+        let (field, after) = after.split_once('}').ok_or_else(unclosed)?;
+        let source = change::part(value, "source");
+        let found = source.and_then(|source| change::part(&source, field));
+        match found.map(|found| found.value) {
+            Some(Value::String(text)) => {
+                out.push_str(before);
+                out.push_str(&text);
+            }
+            _ => {
+                return Err(format!(
+                    "'{format}': a record without a text in `source.{field}` names no table"
+                ));
+            }
+        }
+        rest = after;
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Patterns of `topic:field`.
+fn field_patterns(settings: &Settings, key: &'static str) -> Result<Option<Vec<Regex>>, String> {
+    let list = settings.optional_text(key);
+    let patterns = list.map(|list| crate::postgres::config::patterns(key, list));
+    patterns.transpose().map_err(|error| error.to_string())
 }
 
 fn schema_and_name(text: &str) -> (String, String) {
@@ -236,6 +338,52 @@ mod tests {
             ("postgresql://localhost/%4", "has a `%` without"),
         ] {
             assert!(parse_url(url).unwrap_err().contains(reason), "{url}");
+        }
+    }
+
+    fn table(class: &str, database: &str, format: &str, topic: &str) -> String {
+        let url = format!("postgresql:///{database}?host=/run/pg&user=u");
+        let properties = [
+            ("connector.class", class),
+            ("connection.url", &url),
+            ("topics", topic),
+            ("table.name.format", format),
+        ];
+        let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let config = crate::validate("c", &properties, std::path::Path::new(".")).unwrap();
+        let config = SinkConfig::new(&config).unwrap();
+        let source = Value::map([(Value::string("table"), Value::string("customers"))].into());
+        let value = Value::map([(Value::string("source"), source)].into());
+        let value = SchemaAndValue::schemaless(value);
+        let record = ConnectRecord::new(&topic.into(), SchemaAndValue::NULL, value);
+        match config.table_of(&record) {
+            Ok((schema, name)) => format!("{schema}|{name}"),
+            Err(reason) => reason,
+        }
+    }
+
+    /// A topic of Debezium's became a table with dots in its name.
+    #[test]
+    fn tables_are_named_as_the_sink_of_that_class_names_them() {
+        let debezium = "io.debezium.connector.jdbc.JdbcSinkConnector";
+        let confluent = "io.confluent.connect.jdbc.JdbcSinkConnector";
+        let topic = "dbserver1.inventory.customers";
+        for (class, database, format, topic, expected) in [
+            (debezium, "d", "${topic}", topic, "public|dbserver1_inventory_customers"),
+            (debezium, "d", "shop.${topic}", topic, "shop|dbserver1_inventory_customers"),
+            (debezium, "d", "${source.table}", topic, "public|customers"),
+            (debezium, "d", "${source.table}_${topic}", "a.b", "public|customers_a_b"),
+            (debezium, "d", "${source.nothing}", topic, "names no table"),
+            (confluent, "d", "${topic}", "customers", "public|customers"),
+            (confluent, "d", "${topic}", "inventory.customers", "inventory|customers"),
+            (confluent, "dbserver1", "${topic}", topic, "inventory|customers"),
+            (confluent, "d", "${topic}", topic, "the database is 'd'"),
+            (confluent, "d", "s.${topic}", "customers", "s|customers"),
+            ("postgres-sink", "d", "${topic}", topic, "public|dbserver1.inventory.customers"),
+            ("postgres-sink", "d", "s.${topic}", "a.b", "s|a.b"),
+        ] {
+            let named = table(class, database, format, topic);
+            assert!(named.contains(expected), "{class} {format} {topic}: {named}");
         }
     }
 }

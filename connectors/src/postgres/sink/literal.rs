@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::change::Cell;
+use super::semantic;
 use crate::convert::json::{DecimalFormat, JsonConverter, JsonOptions};
 use crate::convert::value_to_string;
 use crate::data::schema::Logical;
@@ -48,7 +49,7 @@ pub fn quoted(text: &str) -> String {
 }
 
 fn text(value: &Value, schema: Option<&Schema>, column_type: &str) -> Result<String, String> {
-    if let Some(text) = semantic(value, schema) {
+    if let Some(text) = semantic::text(value, schema, column_type) {
         return Ok(text);
     }
     Ok(match value {
@@ -116,44 +117,6 @@ fn array(items: &[Value], schema: Option<&Schema>, column_type: &str) -> Result<
     Ok(out)
 }
 
-const US_PER_DAY: i64 = 86_400_000_000;
-
-/// What Debezium's types of dates and times stand for.
-fn semantic(value: &Value, schema: Option<&Schema>) -> Option<String> {
-    let number = match value {
-        Value::Int32(number) => i64::from(*number),
-        Value::Int64(number) => *number,
-        _ => return None,
-    };
-    Some(match schema?.name()?.as_str() {
-        "io.debezium.time.Date" => iso(&Value::Date(i32::try_from(number).ok()?)),
-        "io.debezium.time.Timestamp" => timestamp(number.checked_mul(1000)?),
-        "io.debezium.time.MicroTimestamp" => timestamp(number),
-        "io.debezium.time.NanoTimestamp" => timestamp(number.div_euclid(1000)),
-        "io.debezium.time.Time" => time(number.checked_mul(1000)?),
-        "io.debezium.time.MicroTime" => time(number),
-        "io.debezium.time.NanoTime" => time(number.div_euclid(1000)),
-        "io.debezium.time.MicroDuration" => format!("{number} microseconds"),
-        _ => return None,
-    })
-}
-
-fn timestamp(us: i64) -> String {
-    let days = us.div_euclid(US_PER_DAY);
-    let date = crate::data::civil::Civil::at(days * 86_400_000);
-    let (year, era) = match date.year {
-        year if year > 0 => (year, ""),
-        year => (1 - year, " BC"),
-    };
-    let of_day = time(us.rem_euclid(US_PER_DAY));
-    format!("{year:04}-{:02}-{:02} {of_day}{era}", date.month, date.day)
-}
-
-fn time(us: i64) -> String {
-    let (seconds, us) = (us / 1_000_000, us % 1_000_000);
-    format!("{:02}:{:02}:{:02}.{us:06}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
 /// The type of a column that is made for a value. `None`: a null says nothing.
 pub fn column_type(cell: &Cell) -> Option<String> {
     match &cell.schema {
@@ -163,32 +126,15 @@ pub fn column_type(cell: &Cell) -> Option<String> {
 }
 
 fn type_of_schema(schema: &Schema) -> String {
-    let named = schema.name().map(|name| name.as_str()).and_then(|name| {
-        Some(match name {
-            "io.debezium.time.Date" => "date",
-            "io.debezium.time.Timestamp"
-            | "io.debezium.time.MicroTimestamp"
-            | "io.debezium.time.NanoTimestamp" => "timestamp",
-            "io.debezium.time.ZonedTimestamp" => "timestamptz",
-            "io.debezium.time.Time"
-            | "io.debezium.time.MicroTime"
-            | "io.debezium.time.NanoTime" => "time",
-            "io.debezium.time.ZonedTime" => "timetz",
-            "io.debezium.time.MicroDuration" | "io.debezium.time.Interval" => "interval",
-            "io.debezium.data.Json" => "jsonb",
-            "io.debezium.data.Uuid" => "uuid",
-            "io.debezium.data.Xml" => "xml",
-            _ => return None,
-        })
-    });
+    let named = semantic::column_type(schema);
     let logical = schema.logical().map(|logical| match logical {
-        Logical::Decimal => "numeric",
-        Logical::Date => "date",
-        Logical::Time => "time",
-        Logical::Timestamp => "timestamp",
+        Logical::Decimal => "numeric".to_owned(),
+        Logical::Date => "date".to_owned(),
+        Logical::Time => "time".to_owned(),
+        Logical::Timestamp => "timestamp".to_owned(),
     });
     if let Some(known) = named.or(logical) {
-        return known.to_owned();
+        return known;
     }
     match schema.type_() {
         Type::Boolean => "boolean",
@@ -200,7 +146,9 @@ fn type_of_schema(schema: &Schema) -> String {
         Type::String => "text",
         Type::Bytes => "bytea",
         Type::Array => match schema.value_schema() {
-            Some(of) if of.type_().is_primitive() => return format!("{}[]", type_of_schema(of)),
+            Some(of) if of.type_().is_primitive() || semantic::is_number(of) => {
+                return format!("{}[]", type_of_schema(of));
+            }
             _ => "jsonb",
         },
         Type::Map | Type::Struct => "jsonb",

@@ -7,8 +7,9 @@
 //! ```
 //!
 //! - [`config`]: the properties, understood; `keys`: declared.
-//! - [`change`]: what a record asks for; [`literal`]: values as the server reads them; [`table`]:
-//!   what the server says of a table, and how one is made; [`batch`]: changes as statements.
+//! - [`change`]: what a record asks for; [`literal`]: values as the server reads them, and
+//!   [`semantic`] what Debezium's types stand for; [`table`]: what the server says of a table, and
+//!   how one is made; [`batch`]: changes as statements.
 //! - [`writer`]: the connection and its transactions; [`task`]: the task.
 //!
 //! Invariants:
@@ -26,6 +27,7 @@ mod change;
 pub mod config;
 mod keys;
 mod literal;
+mod semantic;
 mod table;
 mod task;
 mod writer;

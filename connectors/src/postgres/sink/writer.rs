@@ -306,7 +306,10 @@ impl Writer {
             Change::Put(cells) => (cells, false),
             Change::Delete(key) => (key, true),
         };
-        let id = self.config.table_of(&record.topic);
+        let id = match self.config.table_of(record) {
+            Ok(id) => id,
+            Err(reason) => return Ok(Err(reason)),
+        };
         let session = self.session.as_mut().expect("it was connected");
         let table = match self.tables.for_cells(session, &self.config, id, cells).await {
             Ok(Ok(table)) => table,
