@@ -1,8 +1,9 @@
 //! Times as text by a pattern of Java's `SimpleDateFormat`, in UTC and English.
 //!
 //! ```text
-//! y year  M month (MMM Mar, MMMM March)  d day  D day of the year  E weekday (EEEE Monday)
-//! u weekday, Monday 1  a AM/PM  H 0-23  k 1-24  K 0-11  h 1-12  m minute  s second  S ms
+//! y year  Y year of the week  M month (MMM Mar, MMMM March)  d day  D day of the year
+//! E weekday (EEEE Monday)  u weekday, Monday 1  a AM/PM  H 0-23  k 1-24  K 0-11  h 1-12
+//! m minute  s second  S ms
 //! X zone (X +01, XX +0100, XXX +01:00)  Z zone (+0100)  z zone (UTC)  '…' text as it is
 //! ```
 //!
@@ -44,7 +45,7 @@ const MONTHS: [&str; 12] = [
 ];
 const WEEKDAYS: [&str; 7] =
     ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
-const KNOWN: &str = "yMdDEuaHkKhmsSXZz";
+const KNOWN: &str = "yYMdDEuaHkKhmsSXZz";
 
 impl DateFormat {
     pub(super) fn parse_pattern(pattern: &str) -> Result<DateFormat, String> {
@@ -131,13 +132,15 @@ impl DateFormat {
 fn is_number(letter: char, count: usize) -> bool {
     match letter {
         'M' => count < 3,
-        letter => "ydDuHkKhmsS".contains(letter),
+        letter => "yYdDuHkKhmsS".contains(letter),
     }
 }
 
 fn format_field(letter: char, count: usize, at: &Civil, out: &mut String) {
     let number = match letter {
         'y' if count == 2 => return out.push_str(&format!("{:02}", at.year.rem_euclid(100))),
+        'Y' if count == 2 => return out.push_str(&format!("{:02}", week_year(at).rem_euclid(100))),
+        'Y' => week_year(at),
         // Years before 1 are counted backwards.
         'y' if at.year < 1 => 1 - at.year,
         'y' => at.year,
@@ -161,6 +164,14 @@ fn format_field(letter: char, count: usize, at: &Civil, out: &mut String) {
         _ => i64::from(at.ms),
     };
     out.push_str(&format!("{number:0count$}"));
+}
+
+/// The year that a week belongs to, as English has it: it begins on Sunday, and the one with
+/// 1 January is the first.
+fn week_year(at: &Civil) -> i64 {
+    let until_saturday = (5 - i64::from(at.weekday())).rem_euclid(7);
+    let in_next = at.month == 12 && i64::from(at.day) + until_saturday > 31;
+    at.year + i64::from(in_next)
 }
 
 fn named(names: &'static [&'static str], index: usize, count: usize) -> &'static str {
@@ -212,6 +223,8 @@ impl Parsed {
         text: &'a str,
     ) -> Option<&'a str> {
         match letter {
+            // A year of weeks tells no date without a week.
+            'Y' => return None,
             'M' if count >= 3 => {
                 let (month, rest) = name(&MONTHS, text)?;
                 self.month = month as u32 + 1;
@@ -340,9 +353,30 @@ mod tests {
             ("''yyyy'' 'o''clock'", "'2024' o'clock"),
             ("z Z XXX", "UTC +0000 Z"),
             ("yyyyyy", "002024"),
+            ("YYYYMM", "202402"),
+            ("YY", "24"),
         ] {
             assert_eq!(DateFormat::parse_pattern(pattern).unwrap().format(AT), text, "{pattern}");
         }
+    }
+
+    /// As `new SimpleDateFormat("YYYY-MM-dd", Locale.ENGLISH)` has it.
+    #[test]
+    fn the_last_days_of_a_year_may_be_of_the_next_ones_first_week() {
+        let format = DateFormat::parse_pattern("YYYY-MM-dd").unwrap();
+        let day =
+            |year, month, day| crate::data::civil::days_of_date(year, month, day) * 86_400_000;
+        for (at, text) in [
+            (day(2024, 12, 28), "2024-12-28"),
+            (day(2024, 12, 29), "2025-12-29"),
+            (day(2024, 12, 31), "2025-12-31"),
+            (day(2025, 1, 1), "2025-01-01"),
+            (day(2022, 12, 31), "2022-12-31"),
+            (day(2023, 1, 1), "2023-01-01"),
+        ] {
+            assert_eq!(format.format(at), text);
+        }
+        assert_eq!(format.parse("2024-12-28"), None);
     }
 
     #[test]
@@ -369,7 +403,7 @@ mod tests {
 
     #[test]
     fn wrong_patterns_are_told() {
-        for pattern in ["YYYY", "yyyy'T", "XXXX", "w"] {
+        for pattern in ["yyyy'T", "XXXX", "w", "YYYY-'W'ww"] {
             assert!(DateFormat::parse_pattern(pattern).is_err(), "{pattern}");
         }
     }

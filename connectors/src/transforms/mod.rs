@@ -14,12 +14,13 @@
 //! within fields, and [`date_format`] writes and reads times by a pattern.
 //!
 //! They do what Kafka's transforms of the same names do, with the same settings and defaults; the
-//! test that runs both side by side is in `tests/against_kafka`.
+//! test that runs both side by side is in `tests/against_kafka`. Debezium's are there too.
 
 mod cast;
 mod date_format;
 mod drop_headers;
 mod extract_field;
+mod extract_new_record_state;
 mod filter;
 mod flatten;
 mod header_from;
@@ -105,6 +106,7 @@ const TRANSFORMS: &[TransformPlugin] = &[
     cast::PLUGIN,
     drop_headers::PLUGIN,
     extract_field::PLUGIN,
+    extract_new_record_state::PLUGIN,
     filter::PLUGIN,
     flatten::PLUGIN,
     header_from::PLUGIN,

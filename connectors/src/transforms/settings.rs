@@ -186,9 +186,11 @@ fn class<'a>(
         Some((outer, side)) => (outer, Some(side)),
         None => (text, None),
     };
-    let within = |package: &&str| outer.strip_prefix(package)?.strip_prefix('.');
-    let simple = packages.iter().find_map(within).unwrap_or(outer);
-    if let Some(found) = names.iter().find(|name| **name == simple) {
+    // One package may begin another's name.
+    let within = |package: &&str| outer.strip_prefix(*package)?.strip_prefix('.');
+    let mut spellings = packages.iter().filter_map(within).chain([outer]);
+    let named = |spelling: &str| names.iter().find(|name| **name == spelling);
+    if let Some(found) = spellings.find_map(named) {
         return Some((found, side));
     }
     let near = keys::nearest(class_name(outer), names.iter().copied());
@@ -306,6 +308,9 @@ fn predicate(
     (problems.len() == before).then(|| (plugin.make)(&settings))
 }
 
+/// Names that Kafka's transforms had for settings before version 4.
+const FORMER: [(&str, &str); 2] = [("blacklist", "exclude"), ("whitelist", "include")];
+
 fn unknown_keys<I: Iterator<Item = &'static ConfigKey>>(
     prefix: &str,
     class: &str,
@@ -318,7 +323,9 @@ fn unknown_keys<I: Iterator<Item = &'static ConfigKey>>(
         if own == "type" || known().any(|known| known.name == own) {
             continue;
         }
-        let near = keys::nearest(own, known().map(|known| known.name));
+        let former = FORMER.iter().find(|(former, _)| *former == own).map(|(_, now)| *now);
+        let former = former.filter(|now| known().any(|known| known.name == *now));
+        let near = former.or_else(|| keys::nearest(own, known().map(|known| known.name)));
         let names = || known().map(|key| key.name).collect::<Vec<_>>().join("`, `");
         problems.push(ConfigProblem {
             key: key.clone(),

@@ -361,3 +361,15 @@ fn defaults_and_examples_can_be_parsed() {
         assert!(!key.doc.ends_with('.'), "{}", key.name);
     }
 }
+
+/// Names of Kafka 3 led nowhere: they look like none of today's.
+#[test]
+fn former_names_lead_to_todays() {
+    for (former, now) in [("blacklist", "exclude"), ("whitelist", "include")] {
+        let problems = steps(&format!(
+            "transforms=t\ntransforms.t.type=ReplaceField$Value\ntransforms.t.{former}=a"
+        ));
+        let said = problems.unwrap_err().remove(0).in_words();
+        assert!(said.contains(&format!("did you mean `transforms.t.{now}`?")), "{said}");
+    }
+}

@@ -372,3 +372,38 @@ fn a_mask_that_is_none_is_told_at_once_and_without_its_salt() {
         `column.mask.hash.*`: a hash is called `column.mask.hash.v2.SHA-256.with.salt.SALT`, or the same without `v2.`; known are SHA-1, SHA-256, SHA-384, SHA-512"#]]
     .assert_eq(&hash);
 }
+
+#[test]
+fn rows_come_out_of_their_events_where_that_is_asked_for() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server.sql("create table t (id int primary key, n int); insert into t values (1, 1)").await;
+        let more = format!(
+            "{PLAIN}\ntransforms=unwrap
+            transforms.unwrap.type=io.debezium.transforms.ExtractNewRecordState
+            transforms.unwrap.delete.tombstone.handling.mode=rewrite-with-tombstone
+            transforms.unwrap.add.fields=op,source.table:from"
+        );
+        let config = connector(directory.path(), "t", &server.properties(&more));
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        at_least(&*client, &worker, "pg.public.t", 1).await;
+        server.sql("update t set n = 2").await;
+        server.sql("truncate t; insert into t values (2, 5)").await;
+        server.sql("delete from t").await;
+        let records = at_least(&*client, &worker, "pg.public.t", 5).await;
+        let values: Vec<String> =
+            records.into_iter().map(|(_, value)| value.unwrap_or("nothing".into())).collect();
+        assert_eq!(
+            values,
+            [
+                r#"{"id":1,"n":1,"__deleted":"false","__op":"r","__from":"t"}"#,
+                r#"{"id":1,"n":2,"__deleted":"false","__op":"u","__from":"t"}"#,
+                r#"{"id":2,"n":5,"__deleted":"false","__op":"c","__from":"t"}"#,
+                r#"{"id":2,"n":null,"__deleted":"true","__op":"d","__from":"t"}"#,
+                "nothing",
+            ]
+        );
+        worker.shutdown().await.unwrap();
+    });
+}
