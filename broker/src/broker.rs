@@ -14,6 +14,7 @@
 mod changes;
 pub(crate) mod coordinators;
 mod dynamic;
+pub(crate) mod group_configs;
 mod jobs;
 pub(crate) mod state_log;
 
@@ -35,6 +36,9 @@ use self::coordinators::Coordinators;
 pub use self::dynamic::{DynamicConfigError, Scope, is_dynamic};
 pub use crate::coordinator::groups::GroupConfig;
 use crate::coordinator::groups::GroupService;
+pub use crate::coordinator::groups::consumer::{
+    ConsumerConfig, MigrationPolicy, assignor::Assignor,
+};
 pub use crate::coordinator::transactions::TransactionConfig;
 use crate::coordinator::transactions::TransactionService;
 use crate::data_dir::{self, DataDirError, DataDirLock, Meta, load_meta};

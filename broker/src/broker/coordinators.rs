@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::group_configs::GroupHost;
 use super::state_log::TopicStateLog;
 use super::{Broker, OpenError, now_ms};
 use crate::coordinator::groups::{GroupService, LeavingMember};
@@ -23,7 +24,8 @@ pub(super) struct Coordinators {
 impl Coordinators {
     pub fn new(broker: &Arc<Broker>) -> Coordinators {
         let log = Arc::new(TopicStateLog::new(broker));
-        let groups = GroupService::new(log.clone(), broker.config().groups.clone());
+        let host = Arc::new(GroupHost::new(broker));
+        let groups = GroupService::new(log.clone(), host, broker.config().groups.clone());
         let ended = Arc::new(watch::Sender::new(0));
         let on_ended = {
             let (groups, ended) = (groups.clone(), ended.clone());
@@ -59,13 +61,10 @@ impl Coordinators {
     /// Members of the last process ended with it: nobody need wait for their sessions to.
     fn part_with_embedded_members(&self) {
         for group in self.groups.list() {
-            let embedded =
-                group.snapshot.members.iter().filter(|member| member.client_host == EMBEDDED_HOST);
-            let leaving: Vec<LeavingMember> = embedded
-                .map(|member| LeavingMember {
-                    member_id: member.member_id.clone(),
-                    instance_id: None,
-                })
+            let members = group.members().into_iter();
+            let leaving: Vec<LeavingMember> = members
+                .filter(|(_, host)| *host == EMBEDDED_HOST)
+                .map(|(id, _)| LeavingMember { member_id: id.clone(), instance_id: None })
                 .collect();
             if !leaving.is_empty() {
                 _ = self.groups.leave(&group.group, &leaving);

@@ -32,6 +32,9 @@ pub enum DynamicConfigError {
     /// Kafka's words.
     #[error("Cannot update these configs dynamically: Set({})", .0.join(", "))]
     Fixed(Vec<String>),
+    /// Kafka's words.
+    #[error("Unknown group config name: {0}")]
+    UnknownOfGroup(String),
     #[error("Invalid value {value} for configuration {name}: {expected}")]
     Invalid { name: String, value: String, expected: String },
     #[error("topic '{topic}': {source}")]

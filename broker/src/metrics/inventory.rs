@@ -62,8 +62,8 @@ fn groups(
 ) -> Result<Vec<Commits>, fmt::Error> {
     let groups = broker.groups().list();
     let members = groups.iter().map(|group| {
-        let labels = [("group", group.group.to_string()), ("state", group.state.name().to_owned())];
-        (labels, group.snapshot.members.len() as i64)
+        let labels = [("group", group.group.to_string()), ("state", group.state().to_owned())];
+        (labels, group.members().len() as i64)
     });
     gauges(encoder, ("group_members", "Members of a consumer group"), members)?;
     let commits = groups.iter().map(|group| {

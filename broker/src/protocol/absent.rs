@@ -29,13 +29,11 @@ pub const ABSENT_APIS: &[(i16, &str, &str)] = &[
     (63, "BrokerHeartbeat", BETWEEN_BROKERS),
     (64, "UnregisterBroker", ONE_BROKER),
     (67, "AllocateProducerIds", BETWEEN_BROKERS),
-    (68, "ConsumerGroupHeartbeat", NEW_GROUPS),
-    (69, "ConsumerGroupDescribe", NEW_GROUPS),
     (70, "ControllerRegistration", BETWEEN_BROKERS),
     (71, "GetTelemetrySubscriptions", NO_TELEMETRY),
     (72, "PushTelemetry", NO_TELEMETRY),
     (73, "AssignReplicasToDirs", BETWEEN_BROKERS),
-    (74, "ListConfigResources", "it lists client metrics and group settings, which there are none"),
+    (74, "ListConfigResources", "there are no client metrics; settings are described by name"),
     (76, "ShareGroupHeartbeat", SHARE_GROUPS),
     (77, "ShareGroupDescribe", SHARE_GROUPS),
     (78, "ShareFetch", SHARE_GROUPS),
@@ -63,7 +61,6 @@ pub fn absent_for_clients() -> impl Iterator<Item = (i16, &'static str)> {
 }
 
 const BETWEEN_BROKERS: &str = "between brokers and controllers only";
-const NEW_GROUPS: &str = "groups rebalance by the classic protocol, which all clients have";
 const NO_QUOTAS: &str = "there are no quotas";
 const NO_TELEMETRY: &str = "client metrics are not collected";
 const NO_TOKENS: &str =

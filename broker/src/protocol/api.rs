@@ -73,6 +73,10 @@ macro_rules! with_apis {
                 DescribeTransactionsRequest DescribeTransactionsResponse;
             66 ListTransactions k66_list_transactions
                 ListTransactionsRequest ListTransactionsResponse;
+            68 ConsumerGroupHeartbeat k68_consumer_group_heartbeat
+                ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
+            69 ConsumerGroupDescribe k69_consumer_group_describe
+                ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
             75 DescribeTopicPartitions k75_describe_topic_partitions
                 DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
         }

@@ -27,9 +27,11 @@ fn note(api: ApiKey) -> &'static str {
         ApiKey::ListOffsets => "all is local, no tiered storage",
         ApiKey::FindCoordinator => "of groups and transactional ids, not of share groups",
         ApiKey::JoinGroup | ApiKey::SyncGroup | ApiKey::Heartbeat | ApiKey::LeaveGroup => {
-            "classic groups, with static members"
+            "classic groups, with static members; members of the old protocol in groups of the new"
         }
-        ApiKey::ApiVersions => "with the feature `transaction.version` at 2",
+        ApiKey::ApiVersions => {
+            "with the features `group.version` at 1 and `transaction.version` at 2"
+        }
         ApiKey::InitProducerId | ApiKey::EndTxn | ApiKey::TxnOffsetCommit => {
             "transactions v1 and v2 (KIP-890)"
         }
@@ -40,11 +42,15 @@ fn note(api: ApiKey) -> &'static str {
             "a topic that is created by asking for it is there at once, without a first answer of \
              LEADER_NOT_AVAILABLE"
         }
+        ApiKey::ConsumerGroupHeartbeat => {
+            "groups of KIP-848: `uniform` and `range`, topics by name or expression, upgrade and \
+             downgrade online"
+        }
         ApiKey::DescribeConfigs => {
-            "of topics and brokers; groups, client metrics and loggers have none here"
+            "of topics, groups and brokers; client metrics and loggers have none here"
         }
         ApiKey::AlterConfigs | ApiKey::IncrementalAlterConfigs => {
-            "of topics and brokers; a name that is not known is refused, while Kafka keeps it for \
+            "of topics, groups and brokers; a name that is not known is refused, while Kafka keeps it for \
              plug-ins"
         }
         _ => "",

@@ -20,7 +20,6 @@ use bytes::{Buf, Bytes};
 
 use super::api::{ApiKey, Request, Response};
 use super::error::{DecodeError, EncodeError, Fault, RequestError};
-use super::message::Message;
 use super::types::Wire;
 use super::wire::{Form, Reader, Writer};
 
@@ -164,40 +163,6 @@ pub fn encode_request(header: &RequestHeader, request: &Request) -> Result<Frame
     }
     request.encode(version, &mut out)?;
     out.into_frame().map_err(of_header)
-}
-
-/// Encodes a request of an API that is asked of other brokers and not served here.
-pub fn encode_question<T: Message>(
-    api_key: i16,
-    version: i16,
-    correlation_id: i32,
-    client_id: &str,
-    request: &T,
-) -> Result<Frame, EncodeError> {
-    let of_header = |refusal: super::error::Refusal| refusal.of("RequestHeader", version);
-    let mut out = Writer::framed();
-    out.put(&api_key.to_be_bytes());
-    out.put(&version.to_be_bytes());
-    out.put(&correlation_id.to_be_bytes());
-    let client_id = client_id.to_owned().write(&mut out, CLASSIC);
-    client_id.map_err(|refusal| of_header(refusal.within("client_id")))?;
-    if T::form(version).flexible {
-        out.put_tagged_fields(Vec::new());
-    }
-    request.encode(&mut out, version)?;
-    out.into_frame().map_err(of_header)
-}
-
-/// Decodes what answers it: the correlation id and the message.
-pub fn decode_answer<T: Message>(version: i16, frame: Bytes) -> Result<(i32, T), DecodeError> {
-    let mut input = Reader::new(frame);
-    let flexible = T::form(version).flexible;
-    let of_header = |fault: Fault| fault.of("ResponseHeader", i16::from(flexible));
-    let correlation_id = input.i32().map_err(of_header)?;
-    if flexible {
-        input.tagged_fields(&mut |_, _| Ok(false)).map_err(of_header)?;
-    }
-    Ok((correlation_id, T::decode(&mut input, version)?))
 }
 
 /// Decodes a response from a frame without its length: its correlation id and itself.

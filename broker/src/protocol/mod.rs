@@ -41,7 +41,6 @@ pub use api::{ApiKey, Ask, Request, Response};
 pub use error::{DecodeError, EncodeError, RequestError};
 pub use error_code::ErrorCode;
 pub use frame::{
-    Frame, RequestHeader, decode_answer, decode_request, decode_response, encode_question,
-    encode_request, encode_response,
+    Frame, RequestHeader, decode_request, decode_response, encode_request, encode_response,
 };
 pub use message::Message;

@@ -55,14 +55,16 @@ impl TopicRecord {
     }
 }
 
-/// What was set for all brokers while they ran, and for this one, which goes before; by the names
-/// that settings of brokers have.
+/// What was set for all brokers while they ran, and for this one, which goes before, by the names
+/// that settings of brokers have; and for single groups, by those that settings of groups have.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DynamicConfigs {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub of_cluster: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub of_node: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub of_groups: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// Why the catalog cannot be read or written.

@@ -22,6 +22,7 @@ async fn commit(broker: &Broker, group: &str, offset: i64, producer: Option<Prod
     let request = CommitRequest {
         member: MemberClaim::none(),
         producer: producer.map(|producer| (producer.producer_id, producer.epoch)),
+        knows_epochs: false,
         offsets: vec![offset],
     };
     let committed = broker.groups().commit_offsets(group, request).await.unwrap();

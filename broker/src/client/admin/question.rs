@@ -1,15 +1,11 @@
-//! What can be asked of a broker: the APIs that are served here, and one that only others serve.
+//! What can be asked of a broker: the APIs that are served here.
 
 use std::ops::RangeInclusive;
 
 use bytes::Bytes;
 
-use crate::protocol::messages::k69_consumer_group_describe::{
-    ConsumerGroupDescribeRequest, ConsumerGroupDescribeResponse,
-};
 use crate::protocol::{
-    Ask, DecodeError, EncodeError, Frame, Message, RequestHeader, decode_answer, decode_response,
-    encode_question, encode_request,
+    Ask, DecodeError, EncodeError, Frame, Message, RequestHeader, decode_response, encode_request,
 };
 
 /// A request and what answers it.
@@ -47,24 +43,5 @@ impl<R: Ask + Message + Clone> Question for R {
     fn decode(version: i16, frame: Bytes) -> Result<(i32, Option<Self::Answer>), DecodeError> {
         let (id, response) = decode_response(R::API, version, frame)?;
         Ok((id, R::answer(response)))
-    }
-}
-
-impl Question for ConsumerGroupDescribeRequest {
-    const KEY: i16 = 69;
-    const NAME: &'static str = "ConsumerGroupDescribe";
-    type Answer = ConsumerGroupDescribeResponse;
-
-    fn versions() -> RangeInclusive<i16> {
-        Self::VERSIONS
-    }
-
-    fn encode(self, version: i16, id: i32, client_id: &str) -> Result<Frame, EncodeError> {
-        encode_question(Self::KEY, version, id, client_id, &self)
-    }
-
-    fn decode(version: i16, frame: Bytes) -> Result<(i32, Option<Self::Answer>), DecodeError> {
-        let (id, answer) = decode_answer(version, frame)?;
-        Ok((id, Some(answer)))
     }
 }

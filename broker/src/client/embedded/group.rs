@@ -200,7 +200,12 @@ impl Reader for GroupReader {
             leader_epoch: -1,
             metadata: String::new(),
         });
-        let request = CommitRequest { member, producer: None, offsets: offsets.collect() };
+        let request = CommitRequest {
+            member,
+            producer: None,
+            knows_epochs: true,
+            offsets: offsets.collect(),
+        };
         let results = self.broker.groups().commit_offsets(group, request).await;
         let results = results.map_err(|error| group_error(group, error))?;
         let failed = results.into_iter().find_map(Result::err);

@@ -198,7 +198,8 @@ impl Transactional {
             metadata: committed.metadata.clone(),
         });
         let producer = Some((self.identity.producer_id, self.identity.epoch));
-        let request = CommitRequest { member, producer, offsets: to_commit.collect() };
+        let request =
+            CommitRequest { member, producer, knows_epochs: false, offsets: to_commit.collect() };
         let results = self.groups.commit_offsets(group, request).await;
         let failed = match results {
             Ok(results) => results.into_iter().find_map(Result::err),

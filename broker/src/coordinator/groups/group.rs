@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::messages::{GroupError, InstanceId, LeavingMember, MemberClaim, MemberId, Output};
+use super::consumer::ConsumerConfig;
+use super::messages::{
+    GroupError, InstanceId, JoinRefused, LeavingMember, MemberClaim, MemberId, Output,
+};
 use crate::coordinator::{Now, Waiter};
 use crate::protocol::messages::consumer_protocol::{self, ConsumerProtocolSubscription};
 
@@ -32,6 +35,8 @@ pub struct GroupConfig {
     pub offsets_retention_ms: i64,
     /// `offsets.retention.check.interval.ms`
     pub retention_check_interval: Duration,
+    /// Of groups of the new protocol.
+    pub consumer: ConsumerConfig,
 }
 
 /// The protocol type of consumers, whose metadata we understand.
@@ -48,6 +53,7 @@ impl Default for GroupConfig {
             offsets_partitions: 1,
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             retention_check_interval: Duration::from_secs(600),
+            consumer: ConsumerConfig::default(),
         }
     }
 }
@@ -269,6 +275,20 @@ impl Group {
                 member.assignment = Bytes::new();
             }
             self.prepare_rebalance(now, out);
+        }
+    }
+
+    /// The group goes over to the new protocol: who waits has to join again, into that.
+    pub fn turn_away(&mut self, out: &mut Vec<Output>) {
+        for (id, member) in &mut self.members {
+            let error = GroupError::RebalanceInProgress;
+            if let Some(waiter) = member.joining.take() {
+                let refused = JoinRefused { error, member_id: id.clone() };
+                out.push(Output::Join(waiter, Err(refused)));
+            }
+            if let Some(waiter) = member.syncing.take() {
+                out.push(Output::Sync(waiter, Err(error)));
+            }
         }
     }
 

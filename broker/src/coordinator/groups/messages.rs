@@ -7,6 +7,8 @@ use bytes::Bytes;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::consumer::changes::Change;
+use super::consumer::heartbeat::{Beaten, Refusal};
 use crate::coordinator::Waiter;
 use crate::coordinator::state_log::StateLogError;
 use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
@@ -86,6 +88,20 @@ pub enum GroupError {
     UnstableOffsetCommit,
     #[error("a newer producer has fenced this one")]
     InvalidProducerEpoch,
+    #[error("the request is not valid")]
+    InvalidRequest,
+    #[error("the request is too old for a member of the new group protocol")]
+    UnsupportedVersion,
+    #[error("the member's epoch is not the group's; it must abandon all and join again")]
+    FencedMemberEpoch,
+    #[error("the member's epoch has passed")]
+    StaleMemberEpoch,
+    #[error("another member has this group.instance.id, and has not left")]
+    UnreleasedInstanceId,
+    #[error("there is no such assignor")]
+    UnsupportedAssignor,
+    #[error("the regular expression of topics is not valid")]
+    InvalidRegularExpression,
 }
 
 /// JoinGroup.
@@ -183,6 +199,9 @@ pub struct CommitRequest {
     pub member: MemberClaim,
     /// Set for TxnOffsetCommit: offsets wait for this producer's marker.
     pub producer: Option<(ProducerId, ProducerEpoch)>,
+    /// From version 9 of OffsetCommit on a member of the new protocol can be told that its epoch
+    /// has passed.
+    pub knows_epochs: bool,
     pub offsets: Vec<OffsetToCommit>,
 }
 
@@ -235,6 +254,9 @@ pub struct MemberSnapshot {
 pub enum Output {
     Join(Waiter, Result<Joined, JoinRefused>),
     Sync(Waiter, Result<Synced, GroupError>),
+    Beat(Waiter, Result<Beaten, Refusal>),
     /// Keep this; the outputs behind it are for once it is durable.
     Persist(GroupSnapshot),
+    /// The same, record by record: of a group of the new protocol, or one that changes it.
+    Keep(Vec<Change>),
 }

@@ -1,5 +1,7 @@
-//! Consumer groups: the classic protocol of JoinGroup, SyncGroup, Heartbeat and LeaveGroup, and
-//! committed offsets.
+//! Consumer groups: the classic protocol of JoinGroup, SyncGroup, Heartbeat and LeaveGroup, the new
+//! one of ConsumerGroupHeartbeat ([`consumer`]), and committed offsets.
+//!
+//! A group of the classic protocol:
 //!
 //! ```text
 //!                    join                 all joined, or time is up
@@ -10,8 +12,9 @@
 //!                                └──────── join, leave, silence ──── Stable
 //! ```
 //!
-//! - [`group`]: a group and its members, pure: (state, request, now) → outputs; [`joining`]: how
-//!   members come in; [`rebalance`]: how a generation begins and what each member gets;
+//! - [`any`]: a group of either protocol, and how it goes over from one to the other;
+//! - [`group`]: a classic group and its members, pure: (state, request, now) → outputs;
+//!   [`joining`]: how members come in; [`rebalance`]: how a generation begins and what each member gets;
 //!   [`snapshot`]: a group as it is kept;
 //! - [`offsets`]: committed offsets, plain and transactional;
 //! - [`messages`]: inputs, outputs and errors; [`records`]: the records of `__consumer_offsets`;
@@ -24,6 +27,8 @@
 //! invisible until the marker, and then takes effect at the place in the log where it was
 //! written.
 
+mod any;
+pub mod consumer;
 mod group;
 mod joining;
 mod messages;
@@ -36,11 +41,11 @@ mod snapshot;
 
 pub use group::{GroupConfig, GroupState};
 pub use messages::{
-    CommitRequest, GroupError, InstanceId, JoinRefused, JoinRequest, Joined, LeavingMember,
-    MemberClaim, MemberId, OffsetToCommit, SyncRequest,
+    CommitRequest, GroupError, GroupSnapshot, InstanceId, JoinRefused, JoinRequest, Joined,
+    LeavingMember, MemberClaim, MemberId, OffsetToCommit, SyncRequest,
 };
 pub use offsets::StoredOffset;
-pub use service::{GroupDescription, GroupService};
+pub use service::{Described, DescribedMember, GroupService, GroupSettings, Host};
 
 #[cfg(test)]
 mod simulation;

@@ -1,8 +1,27 @@
 //! Groups and offsets as records of `__consumer_offsets`, in Kafka's form.
+//!
+//! ```text
+//! key, two bytes of version first                 value
+//! 0 1  offset                group topic partition   offset, leader epoch, metadata, time
+//! 2    group, classic        group                   generation, protocol, leader, members
+//! 3    group, consumer       group                   group epoch
+//! 4    what it reads         group                   topics with their ids and partitions
+//! 5    member                group member            what it has told of itself
+//! 6    target                group                   the epoch that it was computed for
+//! 7    target of a member    group member            partitions by topic id
+//! 8    current of a member   group member            epochs, state, assigned, to be revoked
+//! ```
+//!
+//! A group is of the kind whose own record, 2 or 3, comes last. An older broker leaves keys above 2
+//! as they are.
+
+mod consumer;
 
 use bytes::{Buf, Bytes};
 use thiserror::Error;
 
+pub use self::consumer::{Part, decode as decode_part};
+use super::consumer::changes::Change;
 use super::messages::{GroupSnapshot, InstanceId, MemberId, MemberSnapshot};
 use super::offsets::StoredOffset;
 use crate::ids::TopicPartition;
@@ -37,7 +56,12 @@ pub enum Key {
     Group {
         group: String,
     },
-    /// Of a kind that came after ours, such as KIP-848's: left as it is.
+    /// Of a group of the new protocol.
+    Consumer {
+        group: String,
+        part: Part,
+    },
+    /// Of a kind that came after ours: left as it is.
     Unknown,
 }
 
@@ -59,8 +83,23 @@ pub fn decode_key(bytes: &Bytes) -> Result<Key, RecordError> {
             Key::Offset { group: key.group, partition }
         }
         2 => Key::Group { group: GroupMetadataKey::decode_versioned(bytes)?.1.group },
+        3..=8 => {
+            let (group, part) = consumer::decode_key(version, bytes)?;
+            Key::Consumer { group, part }
+        }
         _ => Key::Unknown,
     })
+}
+
+/// A change as the key and value of its record; no value takes away.
+pub fn encode_change(group: &str, change: &Change) -> Result<(Bytes, Option<Bytes>), EncodeError> {
+    match change {
+        Change::Classic(snapshot) => {
+            let value = snapshot.as_ref().map(encode_group).transpose()?;
+            Ok((encode_group_key(group)?, value))
+        }
+        change => consumer::encode(group, change),
+    }
 }
 
 pub fn encode_offset(stored: &StoredOffset) -> Result<Bytes, EncodeError> {

@@ -2,9 +2,14 @@
 
 use std::collections::HashMap;
 
+use super::any::{AnyGroup, Kind};
+use super::consumer::changes::{Change, KeptGroup};
+use super::consumer::{ConsumerConfig, ConsumerGroup};
+use super::group::Group;
 use super::messages::GroupSnapshot;
 use super::offsets::Offsets;
 use super::records::{self, Key, RecordError};
+use crate::coordinator::Now;
 use crate::ids::ProducerId;
 use crate::record::{ControlType, RecordBatch};
 
@@ -12,7 +17,35 @@ use crate::record::{ControlType, RecordBatch};
 #[derive(Debug, Default)]
 pub struct Kept {
     pub snapshot: Option<GroupSnapshot>,
+    /// Of the new protocol.
+    pub consumer: KeptGroup,
     pub offsets: Offsets,
+}
+
+impl Kept {
+    /// The group was deleted, or one of the other protocol begins: what is of it alone is gone.
+    fn forget(&mut self) {
+        let place = self.offsets.place();
+        self.offsets.forget_group(place);
+    }
+
+    /// Whether there is a group.
+    pub fn makes_a_group(&self) -> bool {
+        self.snapshot.is_some() || self.consumer.epoch.is_some() || self.offsets.make_a_group()
+    }
+
+    /// The group as it was kept.
+    pub fn group(&mut self, config: &ConsumerConfig, now: Now) -> AnyGroup {
+        let consumer = std::mem::take(&mut self.consumer);
+        match self.snapshot.take() {
+            Some(snapshot) => AnyGroup::of(Kind::Classic(Group::restore(snapshot, now))),
+            None if consumer.epoch.is_some() => {
+                let group = ConsumerGroup::restore(consumer, config, now);
+                AnyGroup::of(Kind::Consumer(Box::new(group)))
+            }
+            None => AnyGroup::new(now),
+        }
+    }
 }
 
 /// All groups, batch by batch in the order of the log.
@@ -55,10 +88,20 @@ impl Replay {
                     let value = value.as_ref().map(records::decode_group).transpose();
                     let kept = self.groups.entry(group).or_default();
                     kept.snapshot = value.map_err(at)?;
-                    if kept.snapshot.is_none() {
-                        let place = kept.offsets.place();
-                        kept.offsets.forget_group(place);
+                    match &kept.snapshot {
+                        Some(_) => kept.consumer = KeptGroup::default(),
+                        None => kept.forget(),
                     }
+                }
+                Key::Consumer { group, part } => {
+                    let change = records::decode_part(part, value.as_ref()).map_err(at)?;
+                    let kept = self.groups.entry(group).or_default();
+                    match change {
+                        Change::Epoch(Some(_)) => kept.snapshot = None,
+                        Change::Epoch(None) => kept.forget(),
+                        _ => {}
+                    }
+                    kept.consumer.apply(change);
                 }
                 Key::Unknown => {}
             }

@@ -1,43 +1,66 @@
 //! The rim of the group coordinator: locks, clock, timers, waiters, and the log.
 //!
-//! - here: groups by name, and membership; [`offsets`]: committing and fetching;
-//!   [`removal`]: what is taken away, by request or by age, and what groups look like.
+//! - here: groups by name, and membership; [`keeping`]: what goes into the log before answers;
+//!   [`offsets`]: committing and fetching; [`removal`]: what is taken away, by request or by age;
+//!   [`describing`]: what groups look like.
 //!
 //! Order of locks: `slots`, then a group's cell, then `undecided`.
 
+mod describing;
+mod keeping;
 mod offsets;
 mod removal;
 
-pub use removal::GroupDescription;
+pub use describing::{Described, DescribedMember, GroupDescription};
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use futures::future::BoxFuture;
 use tokio::sync::{Notify, oneshot, watch};
 
-use super::group::{Group, GroupConfig};
+use super::any::{AnyGroup, Around};
+use super::consumer::heartbeat::{Beat, Beaten, Refusal};
+use super::consumer::member::JOINING;
+use super::consumer::topics::Topics;
+use super::consumer::{ConsumerConfig, Surroundings};
+use super::group::GroupConfig;
 use super::messages::{
-    GroupError, GroupSnapshot, JoinRefused, JoinRequest, Joined, LeavingMember, MemberClaim,
-    Output, SyncRequest, Synced,
+    GroupError, JoinRefused, JoinRequest, Joined, LeavingMember, MemberClaim, Output, SyncRequest,
+    Synced,
 };
 use super::offsets::Offsets;
-use super::records;
 use super::replay::Replay;
-use crate::coordinator::state_log::{OFFSETS_TOPIC, StateLog, StateLogError, partition_for};
+use crate::coordinator::state_log::{OFFSETS_TOPIC, StateLog, StateLogError};
 use crate::coordinator::{Now, Waiter};
-use crate::ids::{Offset, ProducerId, TopicPartition};
-use crate::protocol::EncodeError;
-use crate::record::{BatchBuilder, ProducerStamp};
+use crate::ids::{ProducerId, TopicPartition};
 
 /// The longest group id that the records of `__consumer_offsets` can hold.
 const GROUP_ID_BYTES_MAX: usize = i16::MAX as usize;
 
+/// What the coordinator has to know of the rest of the broker.
+pub trait Host: Send + Sync + 'static {
+    /// All topics as they are now.
+    fn topics(&self) -> Arc<Topics>;
+
+    /// What was set for this group alone.
+    fn group_settings(&self, group: &str) -> GroupSettings;
+}
+
+/// Settings of a single group; the broker's hold for what is not set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GroupSettings {
+    /// `consumer.session.timeout.ms`
+    pub session_timeout_ms: Option<i32>,
+    /// `consumer.heartbeat.interval.ms`
+    pub heartbeat_interval_ms: Option<i32>,
+}
+
 /// The group coordinator.
 pub struct GroupService {
     log: Arc<dyn StateLog>,
+    host: Arc<dyn Host>,
     config: GroupConfig,
     started: Instant,
     slots: Mutex<HashMap<Arc<str>, Arc<Slot>>>,
@@ -61,13 +84,14 @@ struct Slot {
 }
 
 struct Cell {
-    group: Group,
+    group: AnyGroup,
     offsets: Offsets,
     joins: HashMap<Waiter, oneshot::Sender<JoinAnswer>>,
     syncs: HashMap<Waiter, oneshot::Sender<SyncAnswer>>,
+    beats: HashMap<Waiter, oneshot::Sender<BeatAnswer>>,
     waiters: u64,
     timer_runs: bool,
-    /// Snapshots on their way into the log, and the answers that wait for them.
+    /// Appends on their way into the log, and the answers that wait for them.
     keeping: usize,
     held: Vec<Output>,
     /// Commits and deletions of offsets on their way into the log.
@@ -78,7 +102,7 @@ struct Cell {
 
 type JoinAnswer = Result<Joined, JoinRefused>;
 type SyncAnswer = Result<Synced, GroupError>;
-type Kept = BoxFuture<'static, Result<Offset, StateLogError>>;
+type BeatAnswer = Result<Beaten, Refusal>;
 
 /// No code panics with one of these locks held and the state half changed.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -86,9 +110,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl GroupService {
-    pub fn new(log: Arc<dyn StateLog>, config: GroupConfig) -> Arc<GroupService> {
+    pub fn new(
+        log: Arc<dyn StateLog>,
+        host: Arc<dyn Host>,
+        config: GroupConfig,
+    ) -> Arc<GroupService> {
         Arc::new(GroupService {
             log,
+            host,
             config,
             started: Instant::now(),
             slots: Mutex::default(),
@@ -110,15 +139,13 @@ impl GroupService {
             if let Some(reason) = failed {
                 return Err(StateLogError::Unavailable { partition: from, reason });
             }
-            for (name, kept) in replay.groups {
-                if kept.snapshot.is_none() && !kept.offsets.make_a_group() {
+            for (name, mut kept) in replay.groups {
+                if !kept.makes_a_group() {
                     continue;
                 }
                 let slot = self.slot(&name);
                 let mut cell = locked(&slot.cell);
-                if let Some(snapshot) = kept.snapshot {
-                    cell.group = Group::restore(snapshot, self.now());
-                }
+                cell.group = kept.group(&self.consumer_config(&name), self.now());
                 cell.offsets = kept.offsets;
                 self.run_timer(&slot, &mut cell);
             }
@@ -146,10 +173,11 @@ impl GroupService {
         }
         let name: Arc<str> = group.into();
         let cell = Cell {
-            group: Group::new(self.now()),
+            group: AnyGroup::new(self.now()),
             offsets: Offsets::default(),
             joins: HashMap::new(),
             syncs: HashMap::new(),
+            beats: HashMap::new(),
             waiters: 0,
             timer_runs: false,
             keeping: 0,
@@ -164,6 +192,26 @@ impl GroupService {
             rebalances: watch::Sender::new(0),
         };
         slots.entry(name).or_insert(Arc::new(slot)).clone()
+    }
+
+    /// The settings of groups of the new protocol as they hold for this one.
+    fn consumer_config(&self, group: &str) -> ConsumerConfig {
+        let set = self.host.group_settings(group);
+        let mut config = self.config.consumer.clone();
+        if let Some(ms) = set.session_timeout_ms {
+            config.session_timeout_ms = ms;
+        }
+        if let Some(ms) = set.heartbeat_interval_ms {
+            config.heartbeat_interval_ms = ms;
+        }
+        config
+    }
+
+    /// Hands a group's machine what it has to know.
+    fn around<T>(&self, group: &str, work: impl FnOnce(Around<'_>) -> T) -> T {
+        let (config, topics) = (self.consumer_config(group), self.host.topics());
+        let consumer = Surroundings { config: &config, topics: &topics, now: self.now() };
+        work(Around { classic: &self.config, consumer })
     }
 
     fn existing(&self, group: &str) -> Option<Arc<Slot>> {
@@ -210,7 +258,7 @@ impl GroupService {
         let answer = self.enter(group, |slot, mut cell| {
             let (waiter, answer) = cell.wait(|cell| &mut cell.joins);
             let mut out = Vec::new();
-            cell.group.join(waiter, request, &self.config, self.now(), &mut out);
+            self.around(group, |around| cell.group.join(waiter, request, around, &mut out));
             self.carry_out(slot, cell, out);
             self.drop_untouched(slot);
             answer
@@ -227,11 +275,34 @@ impl GroupService {
             let mut cell = locked(&slot.cell);
             let (waiter, answer) = cell.wait(|cell| &mut cell.syncs);
             let mut out = Vec::new();
-            cell.group.sync(waiter, request, self.now(), &mut out);
+            self.around(group, |around| cell.group.sync(waiter, request, around, &mut out));
             self.carry_out(&slot, cell, out);
             answer
         };
         answer.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable))
+    }
+
+    /// ConsumerGroupHeartbeat.
+    pub async fn beat(self: &Arc<Self>, group: &str, beat: Beat) -> BeatAnswer {
+        if group.is_empty() || group.len() > GROUP_ID_BYTES_MAX {
+            return Err(Refusal::new(GroupError::InvalidRequest, "GroupId can't be empty."));
+        }
+        if beat.epoch == JOINING {
+            self.ensure_topic().await.map_err(|error| Refusal::from(GroupError::from(error)))?;
+        } else if self.existing(group).is_none() {
+            beat.check(&self.config.consumer.assignors)?;
+            let reason = format!("Group {group} not found.");
+            return Err(Refusal::new(GroupError::GroupIdNotFound, reason));
+        }
+        let answer = self.enter(group, |slot, mut cell| {
+            let (waiter, answer) = cell.wait(|cell| &mut cell.beats);
+            let mut out = Vec::new();
+            self.around(group, |around| cell.group.beat(waiter, beat, around, &mut out));
+            self.carry_out(slot, cell, out);
+            self.drop_untouched(slot);
+            answer
+        });
+        answer.await.unwrap_or_else(|_| Err(GroupError::CoordinatorNotAvailable.into()))
     }
 
     /// Changes its value when a rebalance may have begun: a member in this process need not wait
@@ -259,96 +330,11 @@ impl GroupService {
         };
         let mut cell = locked(&slot.cell);
         let mut out = Vec::new();
-        let now = self.now();
-        let left = members.iter().map(|one| cell.group.leave(one, now, &mut out)).collect();
+        let left = self.around(group, |around| {
+            members.iter().map(|one| cell.group.leave(one, around, &mut out)).collect()
+        });
         self.carry_out(&slot, cell, out);
         left
-    }
-
-    /// Does what the machine asks. An answer that rests on a record waits until that is durable.
-    fn carry_out(
-        self: &Arc<Self>,
-        slot: &Arc<Slot>,
-        mut cell: MutexGuard<'_, Cell>,
-        out: Vec<Output>,
-    ) {
-        let mut newest = None;
-        for output in out {
-            match output {
-                // A newer snapshot lies behind an older one in the log: the last is waited for.
-                Output::Persist(snapshot) => {
-                    cell.keeping += usize::from(newest.is_none());
-                    newest = Some(self.keep(slot, &snapshot));
-                }
-                output if cell.keeping > 0 && output.is_success() => cell.held.push(output),
-                output => cell.answer(output),
-            }
-        }
-        self.run_timer(slot, &mut cell);
-        slot.changed.notify_one();
-        slot.rebalances.send_modify(|count| *count += 1);
-        drop(cell);
-        let Some(newest) = newest else { return };
-        let (service, slot) = (self.clone(), slot.clone());
-        tokio::spawn(async move {
-            let kept = newest.await;
-            let mut cell = locked(&slot.cell);
-            cell.keeping -= 1;
-            if let Err(error) = kept {
-                tracing::warn!(group = %slot.name, %error, "cannot keep a group's state");
-                for output in std::mem::take(&mut cell.held) {
-                    cell.answer(output.failed(error.clone().into()));
-                }
-                let mut out = Vec::new();
-                cell.group.not_kept(service.now(), &mut out);
-                service.carry_out(&slot, cell, out);
-            } else if cell.keeping == 0 {
-                for output in std::mem::take(&mut cell.held) {
-                    cell.answer(output);
-                }
-            }
-        });
-    }
-
-    fn keep(&self, slot: &Slot, snapshot: &GroupSnapshot) -> Kept {
-        let mut batch = BatchBuilder::default();
-        let encoded = records::encode_group_key(&slot.name)
-            .and_then(|key| Ok((key, records::encode_group(snapshot)?)));
-        let appended = encoded.map_err(|error| self.unencodable(&slot.name, &error)).and_then(
-            |(key, value)| {
-                batch.append(self.now().wall_ms, Some(&key), Some(&value));
-                self.append(&slot.name, batch, ProducerStamp::NONE)
-            },
-        );
-        appended.unwrap_or_else(|error| Box::pin(std::future::ready(Err(error))))
-    }
-
-    fn append(
-        &self,
-        group: &str,
-        batch: BatchBuilder,
-        stamp: ProducerStamp,
-    ) -> Result<Kept, StateLogError> {
-        let to = self.partition_of(group)?;
-        Ok(self.log.append(&to, batch.build(stamp)))
-    }
-
-    fn partition_of(&self, group: &str) -> Result<TopicPartition, StateLogError> {
-        let count = self.log.partitions(OFFSETS_TOPIC);
-        let partition = partition_for(group, count.unwrap_or(1));
-        let partition = TopicPartition::new(OFFSETS_TOPIC, partition);
-        match count {
-            Some(_) => Ok(partition),
-            None => {
-                let reason = "the topic does not exist".to_owned();
-                Err(StateLogError::Unavailable { partition, reason })
-            }
-        }
-    }
-
-    fn unencodable(&self, group: &str, error: &EncodeError) -> StateLogError {
-        let partition = TopicPartition::new(OFFSETS_TOPIC, partition_for(group, 1));
-        StateLogError::Unavailable { partition, reason: error.to_string() }
     }
 
     /// Sees to it that the group's deadlines are kept, as long as it has any.
@@ -367,7 +353,7 @@ impl GroupService {
                 let Some(service) = service.upgrade() else { return };
                 let mut cell = locked(&slot.cell);
                 let mut out = Vec::new();
-                cell.group.tick(service.now(), &mut out);
+                service.around(&slot.name, |around| cell.group.tick(around, &mut out));
                 service.carry_out(&slot, cell, out);
             }
             if let Some(service) = service.upgrade() {
@@ -387,22 +373,6 @@ fn time_to_deadline(service: &Weak<GroupService>, slot: &Slot) -> Option<Duratio
         return None;
     };
     Some(Duration::from_millis(deadline.saturating_sub(service.now().elapsed_ms)))
-}
-
-impl Output {
-    fn is_success(&self) -> bool {
-        matches!(self, Output::Join(_, Ok(_)) | Output::Sync(_, Ok(_)))
-    }
-
-    fn failed(self, error: GroupError) -> Output {
-        match self {
-            Output::Join(waiter, Ok(joined)) => {
-                Output::Join(waiter, Err(JoinRefused { error, member_id: joined.member_id }))
-            }
-            Output::Sync(waiter, Ok(_)) => Output::Sync(waiter, Err(error)),
-            other => other,
-        }
-    }
 }
 
 impl Cell {
@@ -434,7 +404,10 @@ impl Cell {
             Output::Sync(waiter, answer) => {
                 self.syncs.remove(&waiter).map(|sender| sender.send(answer));
             }
-            Output::Persist(_) => {}
+            Output::Beat(waiter, answer) => {
+                self.beats.remove(&waiter).map(|sender| sender.send(answer));
+            }
+            Output::Persist(_) | Output::Keep(_) => {}
         }
     }
 }

@@ -23,21 +23,25 @@ const SEEDS: u64 = 400;
 const STEPS: usize = 300;
 
 /// A small generator with a seed: the machines must not have any randomness of their own.
-struct Seeded(u64);
+pub struct Seeded(u64);
 
 impl Seeded {
-    fn next(&mut self) -> u64 {
+    pub fn new(seed: u64) -> Seeded {
+        Seeded(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+    }
+
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    fn one_in(&mut self, chance: u64) -> bool {
+    pub fn one_in(&mut self, chance: u64) -> bool {
         self.below(chance) == 0
     }
 }
@@ -92,7 +96,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> World {
-        let mut random = Seeded(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let mut random = Seeded::new(seed);
         let statics = random.below(CONSUMERS as u64 + 1) as usize;
         let consumer = |index: usize| Consumer {
             instance_id: (index < statics).then(|| format!("fixed-{index}").as_str().into()),
@@ -153,7 +157,8 @@ impl World {
         match output {
             Output::Join(waiter, answer) => self.heard_of_join(waiter, answer),
             Output::Sync(waiter, answer) => self.heard_of_sync(waiter, answer),
-            Output::Persist(_) => unreachable!("it is held"),
+            Output::Persist(_) | Output::Keep(_) => unreachable!("it is held"),
+            Output::Beat(..) => unreachable!("nobody speaks the new protocol"),
         }
     }
 

@@ -12,6 +12,7 @@ use super::group::{Group, GroupConfig, GroupState};
 use super::messages::*;
 use super::offsets::{Offsets, StoredOffset};
 use super::service::GroupService;
+use crate::broker::group_configs::GroupHost;
 use crate::broker::state_log::TopicStateLog;
 use crate::broker::{Broker, BrokerConfig};
 use crate::coordinator::state_log::{Marker, OFFSETS_TOPIC, StateLog};
@@ -506,6 +507,7 @@ fn simulate(acts: Vec<Act>) {
                     assert_eq!(restored.members, snapshot.members);
                     refused = std::mem::take(&mut refuses);
                 }
+                Output::Beat(..) | Output::Keep(_) => unreachable!("the group stays classic"),
             }
         }
     }
@@ -578,7 +580,8 @@ fn offset(partition: i32, offset: i64) -> OffsetToCommit {
 }
 
 async fn service(broker: &Arc<Broker>) -> Arc<GroupService> {
-    let service = GroupService::new(Arc::new(TopicStateLog::new(broker)), GroupConfig::default());
+    let (log, host) = (Arc::new(TopicStateLog::new(broker)), Arc::new(GroupHost::new(broker)));
+    let service = GroupService::new(log, host, GroupConfig::default());
     service.recover().unwrap();
     service
 }
@@ -603,6 +606,7 @@ async fn groups_and_offsets_are_there_again_after_a_crash() {
     let plain = CommitRequest {
         member: MemberClaim::none(),
         producer: None,
+        knows_epochs: false,
         offsets: vec![offset(0, 5), offset(1, 6)],
     };
     let too_long = OffsetToCommit { metadata: "m".repeat(5_000), ..offset(2, 1) };
@@ -633,12 +637,12 @@ async fn groups_and_offsets_are_there_again_after_a_crash() {
         assignments,
     };
     assert_eq!(groups.sync("g", sync.clone()).await.unwrap().assignment, "all");
-    let before = groups.describe("g").unwrap().snapshot;
+    let before = groups.describe("g").unwrap().classic().1;
     drop((groups, broker));
 
     let broker = Broker::open(BrokerConfig::new(dir.path())).await.unwrap();
     let groups = service(&broker).await;
-    assert_eq!(groups.describe("g").unwrap().snapshot, before);
+    assert_eq!(groups.describe("g").unwrap().classic().1, before);
     assert_eq!(groups.heartbeat("g", &claim(&joined)), Ok(()));
     assert_eq!(groups.sync("g", sync).await.unwrap().assignment, "all");
     assert_eq!(fetched(&groups), undecided);

@@ -1,5 +1,4 @@
-//! ConsumerGroupDescribe: state and members of groups of KIP-848's protocol. Only asked, of Apache
-//! Kafka: there are no such groups here.
+//! ConsumerGroupDescribe: state and members of groups of KIP-848's protocol.
 
 use uuid::Uuid;
 

@@ -87,14 +87,6 @@ fn consumer_protocol() {
     agree::<ConsumerProtocolAssignment, theirs::ConsumerProtocolAssignment>();
 }
 
-/// Only asked, so not in the table.
-#[test]
-fn consumer_group_describe() {
-    use crate::protocol::messages::k69_consumer_group_describe::*;
-    agree::<ConsumerGroupDescribeRequest, theirs::ConsumerGroupDescribeRequest>();
-    agree::<ConsumerGroupDescribeResponse, theirs::ConsumerGroupDescribeResponse>();
-}
-
 #[test]
 fn version_spans_are_theirs() {
     // The last version of these is not yet stable in Kafka: they know its response alone.

@@ -28,6 +28,18 @@ fn every_version_survives() {
     survives::<OffsetCommitValue>();
     survives::<GroupMetadataKey>();
     survives::<GroupMetadataValue>();
+    survives::<ConsumerGroupMetadataKey>();
+    survives::<ConsumerGroupMetadataValue>();
+    survives::<ConsumerGroupPartitionMetadataKey>();
+    survives::<ConsumerGroupPartitionMetadataValue>();
+    survives::<ConsumerGroupMemberMetadataKey>();
+    survives::<ConsumerGroupMemberMetadataValue>();
+    survives::<ConsumerGroupTargetAssignmentMetadataKey>();
+    survives::<ConsumerGroupTargetAssignmentMetadataValue>();
+    survives::<ConsumerGroupTargetAssignmentMemberKey>();
+    survives::<ConsumerGroupTargetAssignmentMemberValue>();
+    survives::<ConsumerGroupCurrentMemberAssignmentKey>();
+    survives::<ConsumerGroupCurrentMemberAssignmentValue>();
     survives::<TransactionLogKey>();
     survives::<TransactionLogValue>();
 }
@@ -102,6 +114,44 @@ fn groups() {
         &[0, 0, 0, 1, 3],
     ];
     holds(&value, 3, parts);
+}
+
+/// Of KIP-848's protocol.
+#[test]
+fn consumer_groups() {
+    holds(&ConsumerGroupMetadataKey { group: "g".into() }, 3, &[&[0, 3], &[0, 1, b'g']]);
+    holds(&ConsumerGroupMetadataValue { epoch: 7 }, 0, &[&[0, 0], &[0, 0, 0, 7], &[0]]);
+    let key = ConsumerGroupMemberMetadataKey { group: "g".into(), member_id: "m".into() };
+    holds(&key, 5, &[&[0, 5], &[0, 1, b'g'], &[0, 1, b'm']]);
+    let member = ConsumerGroupMemberMetadataValue {
+        client_id: "c".into(),
+        client_host: "/h".into(),
+        subscribed_topic_names: vec!["t".into()],
+        rebalance_timeout_ms: 300,
+        ..Default::default()
+    };
+    let head: &[u8] = &[0, 0, 0, 0, 2, b'c', 3, b'/', b'h', 2, 2, b't', 0, 0, 0, 1, 44, 0];
+    holds(&member, 0, &[head, &[0]]);
+    let metadata = Bytes::from_static(&[9]);
+    let protocol = ClassicProtocol { name: "range".into(), metadata };
+    let classic =
+        ClassicMemberMetadata { session_timeout_ms: 45, supported_protocols: vec![protocol] };
+    let member =
+        ConsumerGroupMemberMetadataValue { classic_member_metadata: Some(classic), ..member };
+    let tagged: &[u8] = &[1, 0, 16, 1, 0, 0, 0, 45, 2, 6, b'r', b'a', b'n', b'g', b'e', 2, 9, 0, 0];
+    holds(&member, 0, &[head, tagged]);
+    let topic = TopicPartitions { topic_id: Uuid::from_u128(1), partitions: vec![2] };
+    let one: &[u8] = &[2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0, 0, 2, 0];
+    let target = ConsumerGroupTargetAssignmentMemberValue { topic_partitions: vec![topic.clone()] };
+    holds(&target, 0, &[&[0, 0], one, &[0]]);
+    let current = ConsumerGroupCurrentMemberAssignmentValue {
+        member_epoch: 5,
+        previous_member_epoch: 4,
+        state: 2,
+        assigned_partitions: vec![topic],
+        partitions_pending_revocation: Vec::new(),
+    };
+    holds(&current, 0, &[&[0, 0], &[0, 0, 0, 5, 0, 0, 0, 4, 2], one, &[1, 0]]);
 }
 
 #[test]

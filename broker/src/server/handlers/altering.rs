@@ -1,4 +1,4 @@
-//! Changing the configs of topics: what AlterConfigs and IncrementalAlterConfigs have in common.
+//! Changing configs: what AlterConfigs and IncrementalAlterConfigs have in common.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -96,10 +96,7 @@ async fn alter(
     match resource_type {
         TOPIC => {}
         BROKER => return alter_broker(call, name, validate_only, change).await,
-        GROUP if !name.is_empty() => {
-            let why = format!("there are no configs of groups here, so none of '{name}'");
-            return Err((ErrorCode::INVALID_CONFIG, why));
-        }
+        GROUP if !name.is_empty() => return alter_group(call, name, validate_only, change).await,
         other => {
             let why = format!("resources of type {other} have no configs here");
             return Err((ErrorCode::INVALID_REQUEST, why));
@@ -149,6 +146,28 @@ async fn alter_broker(
     }
     broker.set_dynamic_configs(scope, configs).await.map_err(refused)?;
     tracing::info!(?scope, "changed the configs of the broker");
+    Ok(())
+}
+
+/// Changes what is set for a group, which need not be there yet.
+async fn alter_group(
+    call: &Call,
+    name: &str,
+    validate_only: bool,
+    change: impl FnOnce(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refused>,
+) -> Result<(), Refused> {
+    let _one_at_a_time = call.shared.config_changes.lock().await;
+    let broker = call.broker();
+    let configs = change(&broker.group_configs(name))?;
+    let refused = |error: DynamicConfigError| match error {
+        DynamicConfigError::Topics(error) => (ErrorCode(error.code()), error.to_string()),
+        error => (ErrorCode::INVALID_CONFIG, error.to_string()),
+    };
+    if validate_only {
+        return broker.check_group_configs(&configs).map_err(refused);
+    }
+    broker.set_group_configs(name, configs).await.map_err(refused)?;
+    tracing::info!(group = name, "changed the configs of a group");
     Ok(())
 }
 

@@ -24,6 +24,13 @@ impl From<GroupError> for ErrorCode {
             GroupError::GroupSubscribedToTopic => ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC,
             GroupError::UnstableOffsetCommit => ErrorCode::UNSTABLE_OFFSET_COMMIT,
             GroupError::InvalidProducerEpoch => ErrorCode::INVALID_PRODUCER_EPOCH,
+            GroupError::InvalidRequest => ErrorCode::INVALID_REQUEST,
+            GroupError::UnsupportedVersion => ErrorCode::UNSUPPORTED_VERSION,
+            GroupError::FencedMemberEpoch => ErrorCode::FENCED_MEMBER_EPOCH,
+            GroupError::StaleMemberEpoch => ErrorCode::STALE_MEMBER_EPOCH,
+            GroupError::UnreleasedInstanceId => ErrorCode::UNRELEASED_INSTANCE_ID,
+            GroupError::UnsupportedAssignor => ErrorCode::UNSUPPORTED_ASSIGNOR,
+            GroupError::InvalidRegularExpression => ErrorCode::INVALID_REGULAR_EXPRESSION,
         }
     }
 }

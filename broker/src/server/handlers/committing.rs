@@ -6,6 +6,9 @@ use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::ErrorCode;
 use crate::security::acl::Operation;
 
+/// The first version of OffsetCommit with the epochs of members (KIP-848).
+const EPOCHS_FROM: i16 = 9;
+
 /// An offset as a request brings it.
 pub struct Committed {
     pub partition_index: i32,
@@ -49,7 +52,8 @@ pub async fn commit(
     if offsets.is_empty() && !answered.is_empty() && call.has_rules() {
         return answered;
     }
-    let commit = CommitRequest { member, producer, offsets };
+    let knows_epochs = producer.is_none() && call.version >= EPOCHS_FROM;
+    let commit = CommitRequest { member, producer, knows_epochs, offsets };
     let committed = call.broker().groups().commit_offsets(group, commit).await;
     let (mut each, of_all) = match committed {
         Ok(each) => (each.into_iter(), None),

@@ -1,7 +1,7 @@
 //! OffsetFetch: of one group, or of several.
 
 use super::Call;
-use crate::coordinator::groups::{GroupError, StoredOffset};
+use crate::coordinator::groups::{GroupError, MemberId, StoredOffset};
 use crate::ids::TopicPartition;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k09_offset_fetch::*;
@@ -13,14 +13,16 @@ const GROUPS_FROM: i16 = 8;
 pub async fn handle(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResponse {
     let stable = request.require_stable;
     if call.version >= GROUPS_FROM {
-        let groups = request.groups.into_iter().map(|group| {
-            let group_id = group.group_id;
-            if !call.may_on_group(Operation::Describe, &group_id) {
-                let error_code = ErrorCode::GROUP_AUTHORIZATION_FAILED;
-                return OffsetFetchResponseGroup { group_id, error_code, topics: Vec::new() };
+        let groups = request.groups.into_iter().map(|group| match check(call, &group) {
+            Ok(()) => OffsetFetchResponseGroup {
+                topics: fetch(call, &group.group_id, group.topics, stable),
+                group_id: group.group_id,
+                error_code: ErrorCode::NONE,
+            },
+            Err(error_code) => {
+                let group_id = group.group_id;
+                OffsetFetchResponseGroup { group_id, error_code, topics: Vec::new() }
             }
-            let topics = fetch(call, &group_id, group.topics, stable);
-            OffsetFetchResponseGroup { group_id, topics, error_code: ErrorCode::NONE }
         });
         return OffsetFetchResponse { groups: groups.collect(), ..Default::default() };
     }
@@ -72,6 +74,20 @@ fn denied(call: &Call, request: OffsetFetchRequest) -> OffsetFetchResponse {
             .collect(),
     });
     OffsetFetchResponse { topics: topics.collect(), ..OffsetFetchResponse::default() }
+}
+
+/// Whether the group may be looked at, and the member that a request names, if it does, is one at
+/// this epoch. Where there is no such group nothing is committed either.
+fn check(call: &Call, group: &OffsetFetchRequestGroup) -> Result<(), ErrorCode> {
+    if !call.may_on_group(Operation::Describe, &group.group_id) {
+        return Err(ErrorCode::GROUP_AUTHORIZATION_FAILED);
+    }
+    if group.member_id.is_none() && group.member_epoch < 0 {
+        return Ok(());
+    }
+    let member = MemberId::from(group.member_id.as_deref().unwrap_or_default());
+    let checked = call.broker().groups().check_fetch(&group.group_id, &member, group.member_epoch);
+    checked.unwrap_or(Ok(())).map_err(ErrorCode::from)
 }
 
 fn fetch(

@@ -1,9 +1,9 @@
-//! DescribeGroups.
+//! DescribeGroups, of the classic protocol.
 
 use bytes::Bytes;
 
 use super::{Call, OPERATIONS_NOT_ASKED};
-use crate::coordinator::groups::{GroupDescription, GroupState};
+use crate::coordinator::groups::{Described, GroupSnapshot, GroupState};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k15_describe_groups::*;
 use crate::security::acl::{Operation, ResourceType};
@@ -21,19 +21,26 @@ pub async fn handle(call: &Call, request: DescribeGroupsRequest) -> DescribeGrou
             true => call.operations(ResourceType::Group, &group_id),
             false => OPERATIONS_NOT_ASKED,
         };
-        let described = match call.broker().groups().describe(&group_id) {
-            Some(group) => DescribedGroup { authorized_operations, ..describe(group) },
-            // Before v6 absence was a state, not an error.
-            None if call.version < 6 => {
-                let group_state = DEAD.to_owned();
-                DescribedGroup { group_state, authorized_operations, ..DescribedGroup::default() }
+        let found = call.broker().groups().describe(&group_id).map(|group| group.described);
+        let error_message = match found {
+            Some(Described::Classic { state, snapshot }) => {
+                let described = describe(state, snapshot);
+                return DescribedGroup { group_id, authorized_operations, ..described };
             }
-            None => DescribedGroup {
+            Some(Described::Consumer { .. }) => format!("Group {group_id} is not a classic group."),
+            None => format!("there is no group '{group_id}'"),
+        };
+        // Before v6 absence was a state, not an error.
+        let described = if call.version < 6 {
+            let group_state = DEAD.to_owned();
+            DescribedGroup { group_state, authorized_operations, ..DescribedGroup::default() }
+        } else {
+            DescribedGroup {
                 error_code: ErrorCode::GROUP_ID_NOT_FOUND,
-                error_message: Some(format!("there is no group '{group_id}'")),
+                error_message: Some(error_message),
                 group_state: DEAD.to_owned(),
                 ..DescribedGroup::default()
-            },
+            }
         };
         DescribedGroup { group_id, ..described }
     };
@@ -41,8 +48,7 @@ pub async fn handle(call: &Call, request: DescribeGroupsRequest) -> DescribeGrou
     DescribeGroupsResponse { groups, ..DescribeGroupsResponse::default() }
 }
 
-fn describe(group: GroupDescription) -> DescribedGroup {
-    let GroupDescription { state, snapshot, .. } = group;
+fn describe(state: GroupState, snapshot: GroupSnapshot) -> DescribedGroup {
     // Only then is it certain what each member has.
     let is_stable = state == GroupState::Stable;
     let if_stable = |bytes: Bytes| if is_stable { bytes } else { Bytes::new() };

@@ -1,11 +1,12 @@
 //! ApiVersions: the table of APIs, and the features.
 //!
-//! Of the features that Kafka 4.1 names, clients go by one: producers take transactions of version
-//! 2 where `transaction.version` is finalized at 2 (KIP-890), and that is served. The others are
-//! left out, since each would promise what is not here: `metadata.version` and `kraft.version` a
-//! quorum of controllers whose log has that form, `group.version`, `share.version` and
-//! `streams.version` the newer group protocols (clients look for those APIs, too),
-//! `eligible.leader.replicas.version` replicas. A feature that is not named counts as level 0.
+//! Of the features that Kafka 4.1 names, clients go by two: producers take transactions of version
+//! 2 where `transaction.version` is finalized at 2 (KIP-890), and `group.version` at 1 says that
+//! groups rebalance by the new protocol, too (KIP-848). The others are left out, since each would
+//! promise what is not here: `metadata.version` and `kraft.version` a quorum of controllers whose
+//! log has that form, `share.version` and `streams.version` still newer group protocols (clients
+//! look for those APIs, too), `eligible.leader.replicas.version` replicas. A feature that is not
+//! named counts as level 0.
 
 use super::Call;
 use crate::coordinator::transactions::Protocol;
@@ -19,15 +20,21 @@ pub async fn handle(call: &Call, request: ApiVersionsRequest) -> ApiVersionsResp
         return ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() };
     }
     let mut response = ApiVersionsResponse::served(ErrorCode::NONE);
-    let (name, latest) = (TRANSACTIONS.to_owned(), Protocol::V2.version());
+    let features = [(GROUPS, GROUPS_LATEST), (TRANSACTIONS, Protocol::V2.version())];
     if call.version >= FEATURES_FROM_ZERO_SINCE {
-        let feature =
-            SupportedFeatureKey { name: name.clone(), min_version: 0, max_version: latest };
-        response.supported_features = vec![feature];
+        let supported = |(name, max_version): (&str, i16)| SupportedFeatureKey {
+            name: name.to_owned(),
+            min_version: 0,
+            max_version,
+        };
+        response.supported_features = features.map(supported).into();
     }
-    let (max_version_level, min_version_level) = (latest, latest);
-    response.finalized_features =
-        vec![FinalizedFeatureKey { name, max_version_level, min_version_level }];
+    let finalized = |(name, level): (&str, i16)| FinalizedFeatureKey {
+        name: name.to_owned(),
+        max_version_level: level,
+        min_version_level: level,
+    };
+    response.finalized_features = features.map(finalized).into();
     response.finalized_features_epoch = FEATURES_EPOCH;
     response
 }
@@ -37,6 +44,9 @@ pub fn unsupported() -> ApiVersionsResponse {
     ApiVersionsResponse::served(ErrorCode::UNSUPPORTED_VERSION)
 }
 
+/// The feature that says that there are groups of the new protocol.
+const GROUPS: &str = "group.version";
+const GROUPS_LATEST: i16 = 1;
 /// The feature by which clients choose transactions of version 2 (KIP-890).
 const TRANSACTIONS: &str = "transaction.version";
 /// The version of the features as a whole: they never change.

@@ -1,9 +1,10 @@
-//! DescribeConfigs, of topics and of this broker.
+//! DescribeConfigs, of topics, of groups and of this broker.
 
 use std::time::Duration;
 
 use super::Call;
-use crate::broker::{BrokerConfig, is_dynamic};
+use crate::broker::group_configs::GROUP_CONFIGS;
+use crate::broker::{BrokerConfig, ConsumerConfig, is_dynamic};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k32_describe_configs::*;
 use crate::security::acl::Operation;
@@ -25,6 +26,7 @@ mod source {
     pub const DYNAMIC_DEFAULT_BROKER: i8 = 3;
     pub const STATIC_BROKER: i8 = 4;
     pub const DEFAULT: i8 = 5;
+    pub const GROUP: i8 = 8;
 }
 
 /// Kafka's numbers for types of values.
@@ -44,7 +46,8 @@ pub async fn handle(call: &Call, request: DescribeConfigsRequest) -> DescribeCon
         let described = permitted.and_then(|()| match kind {
             TOPIC => topic(call, &wanted.resource_name, &request),
             BROKER => broker(call, &wanted.resource_name, &request),
-            other @ (BROKER_LOGGER | CLIENT_METRICS | GROUP) => {
+            GROUP => group(call, &wanted.resource_name, &request),
+            other @ (BROKER_LOGGER | CLIENT_METRICS) => {
                 without_configs(call, other, &wanted.resource_name)
             }
             other => {
@@ -162,15 +165,55 @@ fn synonyms(entry: &Entry<'_>) -> Vec<DescribeConfigsSynonym> {
     own.into_iter().chain(set).chain(default).collect()
 }
 
-/// What has configs at Kafka that mean something only with the group protocol of KIP-848, client
-/// telemetry, or loggers by class: here they have none.
+/// The settings of a group, whether there is one or not.
+fn group(
+    call: &Call,
+    name: &str,
+    request: &DescribeConfigsRequest,
+) -> Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)> {
+    if name.is_empty() {
+        let why = "the group name must not be empty".to_owned();
+        return Err((ErrorCode::INVALID_REQUEST, why));
+    }
+    let own = call.broker().group_configs(name);
+    let (given, default) = (&call.broker().config().groups.consumer, ConsumerConfig::default());
+    let configs = GROUP_CONFIGS.iter().map(|known| {
+        let of_broker = ((known.default)(given), (known.default)(&default));
+        let mut values = Vec::new();
+        values.extend(own.get(known.name).map(|value| (known.name, value.clone(), source::GROUP)));
+        if of_broker.0 != of_broker.1 {
+            values.push((known.synonym, of_broker.0.to_string(), source::STATIC_BROKER));
+        }
+        values.push((known.synonym, of_broker.1.to_string(), source::DEFAULT));
+        let (_, value, config_source) = values[0].clone();
+        let synonym = |(name, value, source): (&str, String, i8)| DescribeConfigsSynonym {
+            name: name.to_owned(),
+            value: Some(value),
+            source,
+        };
+        let synonyms = values.into_iter().map(synonym).filter(|_| request.include_synonyms);
+        DescribeConfigsResourceResult {
+            name: known.name.to_owned(),
+            value: Some(value),
+            read_only: false,
+            config_source,
+            is_sensitive: false,
+            synonyms: synonyms.collect(),
+            config_type: config_type::INT,
+            documentation: request.include_documentation.then(|| known.doc.to_owned()),
+        }
+    });
+    Ok(configs.collect())
+}
+
+/// What has configs at Kafka that mean something only with client telemetry or loggers by class:
+/// here they have none.
 fn without_configs(
     call: &Call,
     resource_type: i8,
     name: &str,
 ) -> Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)> {
     let what = match resource_type {
-        GROUP => "group name",
         CLIENT_METRICS => "client metrics subscription name",
         _ => "broker id",
     };
@@ -425,7 +468,8 @@ fn of_groups(broker: &BrokerConfig) -> Vec<Setting> {
     let groups = &broker.groups;
     let minutes = groups.offsets_retention_ms / 60_000;
     use config_type::*;
-    vec![
+    let mut settings = of_consumer_groups(&groups.consumer);
+    settings.extend([
         (
             "group.initial.rebalance.delay.ms",
             INT,
@@ -468,6 +512,64 @@ fn of_groups(broker: &BrokerConfig) -> Vec<Setting> {
             INT,
             groups.offsets_partitions.to_string(),
             "partitions of __consumer_offsets, once it is created",
+        ),
+    ]);
+    settings
+}
+
+/// Of groups of the new protocol.
+fn of_consumer_groups(config: &ConsumerConfig) -> Vec<Setting> {
+    let assignors: Vec<&str> = config.assignors.iter().map(|assignor| assignor.name()).collect();
+    let number = |name, value: i32, doc| (name, config_type::INT, value.to_string(), doc);
+    use config_type::*;
+    vec![
+        (
+            "group.consumer.assignors",
+            LIST,
+            assignors.join(","),
+            "how partitions are shared out; the first where members have no wish",
+        ),
+        number(
+            "group.consumer.heartbeat.interval.ms",
+            config.heartbeat_interval_ms,
+            "how often members of the new group protocol are told to be heard of",
+        ),
+        number(
+            "group.consumer.max.heartbeat.interval.ms",
+            config.heartbeat_interval_ms_max,
+            "the longest interval of heartbeats that a group can be set to",
+        ),
+        number(
+            "group.consumer.max.session.timeout.ms",
+            config.session_timeout_ms_max,
+            "the longest session timeout that a group can be set to",
+        ),
+        (
+            "group.consumer.max.size",
+            INT,
+            config.members_max.to_string(),
+            "the most members of a group of the new protocol",
+        ),
+        (
+            "group.consumer.migration.policy",
+            STRING,
+            config.migration.to_string(),
+            "whether groups with members go over from one protocol to the other",
+        ),
+        number(
+            "group.consumer.min.heartbeat.interval.ms",
+            config.heartbeat_interval_ms_min,
+            "the shortest interval of heartbeats that a group can be set to",
+        ),
+        number(
+            "group.consumer.min.session.timeout.ms",
+            config.session_timeout_ms_min,
+            "the shortest session timeout that a group can be set to",
+        ),
+        number(
+            "group.consumer.session.timeout.ms",
+            config.session_timeout_ms,
+            "how long a member of the new group protocol may be silent before it is gone",
         ),
     ]
 }

@@ -53,6 +53,8 @@ mod k60_describe_cluster;
 mod k61_describe_producers;
 mod k65_describe_transactions;
 mod k66_list_transactions;
+mod k68_consumer_group_heartbeat;
+mod k69_consumer_group_describe;
 mod k75_describe_topic_partitions;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -158,6 +160,8 @@ handlers! {
     DescribeProducers k61_describe_producers;
     DescribeTransactions k65_describe_transactions;
     ListTransactions k66_list_transactions;
+    ConsumerGroupHeartbeat k68_consumer_group_heartbeat;
+    ConsumerGroupDescribe k69_consumer_group_describe;
     DescribeTopicPartitions k75_describe_topic_partitions;
 }
 

@@ -159,6 +159,7 @@ async fn who_asks_for_an_offset_waits_for_the_transaction_that_holds_it() {
     let request = crate::coordinator::groups::CommitRequest {
         member: crate::coordinator::groups::MemberClaim::none(),
         producer: Some((id.producer_id, id.epoch)),
+        knows_epochs: false,
         offsets: vec![offset],
     };
     broker.groups().commit_offsets("g", request).await.unwrap();

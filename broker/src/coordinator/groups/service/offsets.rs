@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::{Arc, MutexGuard};
 
-use super::super::messages::{CommitRequest, GroupError};
+use super::super::messages::{CommitRequest, GroupError, MemberId};
 use super::super::offsets::{Place, StoredOffset};
 use super::super::records;
-use super::{Cell, GROUP_ID_BYTES_MAX, GroupService, Kept, Slot, locked};
+use super::keeping::Kept;
+use super::{Cell, GROUP_ID_BYTES_MAX, GroupService, Slot, locked};
 use crate::coordinator::state_log::{OFFSETS_TOPIC, partition_for};
 use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::EncodeError;
@@ -26,7 +27,7 @@ impl GroupService {
             return Err(GroupError::InvalidGroupId);
         }
         self.ensure_topic().await?;
-        let CommitRequest { member, producer, offsets } = request;
+        let CommitRequest { member, producer, knows_epochs, offsets } = request;
         let now = self.now();
         let mut results = Vec::with_capacity(offsets.len());
         let mut commits: Commits = Vec::with_capacity(offsets.len());
@@ -45,12 +46,18 @@ impl GroupService {
             .map_err(|error| GroupError::from(self.unencodable(group, &error)))?;
         let begun = self.enter(group, |slot, mut cell| {
             let untouched = cell.is_untouched();
-            if let Err(error) = cell.group.check_commit(&member, producer.is_some(), now) {
+            let (transactional, group) = (producer.is_some(), &mut cell.group);
+            let checked = group.check_commit(&member, transactional, knows_epochs, now);
+            if let Err(error) = checked {
                 drop(cell);
                 self.drop_untouched(slot);
                 // Of a group that does not exist every generation has passed.
                 let passed = untouched && member.generation >= 0;
-                return Err(if passed { GroupError::IllegalGeneration } else { error });
+                return Err(match passed {
+                    true if knows_epochs => GroupError::GroupIdNotFound,
+                    true => GroupError::IllegalGeneration,
+                    false => error,
+                });
             }
             slot.changed.notify_one();
             if commits.is_empty() {
@@ -106,6 +113,18 @@ impl GroupService {
             }
         }
         Ok((kept, place))
+    }
+
+    /// Whether a member of this epoch may fetch the group's offsets. `None`: no such group.
+    pub fn check_fetch(
+        &self,
+        group: &str,
+        member: &MemberId,
+        epoch: i32,
+    ) -> Option<Result<(), GroupError>> {
+        let slot = self.existing(group)?;
+        let cell = locked(&slot.cell);
+        cell.exists().then(|| cell.group.check_fetch(member, epoch))
     }
 
     /// OffsetFetch: committed offsets of these partitions, or of all. With `require_stable` a

@@ -1,27 +1,17 @@
-//! Looking at groups, and taking away: groups, offsets, and what has grown old.
+//! Taking away: groups, offsets, and what has grown old.
 
 use std::sync::{Arc, MutexGuard};
 
 use futures::future::{BoxFuture, FutureExt, join_all};
 
+use super::super::any::{AnyGroup, Kind};
 use super::super::group::GroupState;
-use super::super::messages::{GroupError, GroupSnapshot};
+use super::super::messages::GroupError;
 use super::super::records;
-use super::{Cell, GroupService, Kept, Slot, locked};
+use super::keeping::Kept;
+use super::{Cell, GroupService, Slot, locked};
 use crate::ids::TopicPartition;
 use crate::protocol::EncodeError;
-use crate::record::{BatchBuilder, ProducerStamp};
-
-/// Tombstones in one batch, which keeps it far below `max.message.bytes`.
-const TOMBSTONES_MAX: usize = 500;
-
-/// A group as DescribeGroups and ListGroups show it.
-#[derive(Clone, Debug)]
-pub struct GroupDescription {
-    pub group: Arc<str>,
-    pub state: GroupState,
-    pub snapshot: GroupSnapshot,
-}
 
 /// What is taken away from a group.
 struct Removal {
@@ -33,20 +23,6 @@ struct Removal {
 type Removed = BoxFuture<'static, Result<(), GroupError>>;
 
 impl GroupService {
-    pub fn list(&self) -> Vec<GroupDescription> {
-        let mut groups: Vec<GroupDescription> =
-            self.all().iter().filter_map(|slot| describe(slot, &locked(&slot.cell))).collect();
-        groups.sort_by(|one, other| one.group.cmp(&other.group));
-        groups
-    }
-
-    /// `None` if there is no such group.
-    pub fn describe(&self, group: &str) -> Option<GroupDescription> {
-        let slot = self.existing(group)?;
-        let cell = locked(&slot.cell);
-        describe(&slot, &cell)
-    }
-
     pub(super) fn all(&self) -> Vec<Arc<Slot>> {
         locked(&self.slots).values().cloned().collect()
     }
@@ -56,7 +32,7 @@ impl GroupService {
         let removed = {
             let slot = self.existing(group).ok_or(GroupError::GroupIdNotFound)?;
             let cell = locked(&slot.cell);
-            describe(&slot, &cell).ok_or(GroupError::GroupIdNotFound)?;
+            cell.exists().then_some(()).ok_or(GroupError::GroupIdNotFound)?;
             if cell.group.has_members() {
                 return Err(GroupError::NonEmptyGroup);
             }
@@ -78,7 +54,7 @@ impl GroupService {
         let (removed, results) = {
             let slot = self.existing(group).ok_or(GroupError::GroupIdNotFound)?;
             let cell = locked(&slot.cell);
-            describe(&slot, &cell).ok_or(GroupError::GroupIdNotFound)?;
+            cell.exists().then_some(()).ok_or(GroupError::GroupIdNotFound)?;
             let has_members = cell.group.has_members();
             if has_members && !cell.group.is_of_consumers() {
                 return Err(GroupError::NonEmptyGroup);
@@ -160,8 +136,8 @@ impl GroupService {
             return futures::future::ready(Ok(())).boxed();
         }
         let place = cell.offsets.place();
-        let generation = cell.group.generation();
-        let appended = match self.append_tombstones(slot, &removal) {
+        let epoch = cell.group.epoch();
+        let appended = match self.append_tombstones(slot, &cell, &removal) {
             Ok(appended) => appended,
             Err(error) => return futures::future::ready(Err(error)).boxed(),
         };
@@ -179,9 +155,9 @@ impl GroupService {
                 cell.offsets.forget_group(place);
             }
             // Someone may have come while the tombstones were on their way.
-            let unchanged = cell.group.generation() == generation && !cell.group.has_members();
+            let unchanged = cell.group.epoch() == epoch && !cell.group.has_members();
             if removal.group && unchanged {
-                cell.group = super::Group::new(service.now());
+                cell.group = AnyGroup::new(service.now());
             }
             drop(cell);
             service.drop_untouched(&slot);
@@ -190,27 +166,26 @@ impl GroupService {
         done.map(|done| done.unwrap_or(Err(GroupError::CoordinatorNotAvailable))).boxed()
     }
 
-    fn append_tombstones(&self, slot: &Slot, removal: &Removal) -> Result<Vec<Kept>, GroupError> {
-        let keys = removal.offsets.iter().map(|of| records::encode_offset_key(&slot.name, of));
-        let group = removal.group.then(|| records::encode_group_key(&slot.name));
-        let keys = keys.chain(group).collect::<Result<Vec<_>, EncodeError>>();
-        let keys = keys.map_err(|error| GroupError::from(self.unencodable(&slot.name, &error)))?;
-        let now_ms = self.now().wall_ms;
-        let mut appended = Vec::new();
-        for keys in keys.chunks(TOMBSTONES_MAX) {
-            let mut batch = BatchBuilder::default();
-            for key in keys {
-                batch.append(now_ms, Some(key), None);
-            }
-            appended.push(self.append(&slot.name, batch, ProducerStamp::NONE)?);
-        }
-        Ok(appended)
+    fn append_tombstones(
+        &self,
+        slot: &Slot,
+        cell: &Cell,
+        removal: &Removal,
+    ) -> Result<Vec<Kept>, GroupError> {
+        let group = removal.group.then(|| cell.group.removal()).unwrap_or_default();
+        let offsets = removal.offsets.iter().map(|of| records::encode_offset_key(&slot.name, of));
+        let group = group.iter().map(|change| records::encode_change(&slot.name, change));
+        let records = offsets.map(|key| Ok((key?, None))).chain(group);
+        let records = records.collect::<Result<Vec<_>, EncodeError>>();
+        let records =
+            records.map_err(|error| GroupError::from(self.unencodable(&slot.name, &error)))?;
+        Ok(self.append_records(&slot.name, &records)?)
     }
 }
 
 impl Cell {
     /// Whether anything has come of this group.
-    fn exists(&self) -> bool {
+    pub(super) fn exists(&self) -> bool {
         !self.group.is_untouched() || self.offsets.make_a_group()
     }
 
@@ -218,14 +193,16 @@ impl Cell {
     /// for as long as it has none; of one that never had, since the commit; of one that has,
     /// topics that nobody reads.
     fn expired(&self, before_ms: i64) -> Vec<TopicPartition> {
-        let group = &self.group;
-        let is_expired = |of: &TopicPartition, committed_ms: i64| match group.state() {
-            GroupState::Empty if group.is_untouched() => committed_ms <= before_ms,
-            GroupState::Empty => group.state_since_ms().max(committed_ms) <= before_ms,
-            GroupState::Stable if group.is_of_consumers() => {
-                committed_ms <= before_ms && !group.may_read(&of.topic)
-            }
-            _ => false,
+        let is_expired = |of: &TopicPartition, committed_ms: i64| match self.group.kind() {
+            Kind::Classic(group) => match group.state() {
+                GroupState::Empty if group.is_untouched() => committed_ms <= before_ms,
+                GroupState::Empty => group.state_since_ms().max(committed_ms) <= before_ms,
+                GroupState::Stable if group.is_of_consumers() => {
+                    committed_ms <= before_ms && !group.may_read(&of.topic)
+                }
+                _ => false,
+            },
+            Kind::Consumer(group) => committed_ms <= before_ms && !group.reads(&of.topic),
         };
         let offsets = self.offsets.iter();
         offsets
@@ -235,13 +212,4 @@ impl Cell {
             .map(|(of, _)| of.clone())
             .collect()
     }
-}
-
-/// `None` for a slot that a request has made but that nothing has come of.
-fn describe(slot: &Slot, cell: &Cell) -> Option<GroupDescription> {
-    cell.exists().then(|| GroupDescription {
-        group: slot.name.clone(),
-        state: cell.group.state(),
-        snapshot: cell.group.snapshot(),
-    })
 }

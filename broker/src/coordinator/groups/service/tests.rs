@@ -14,7 +14,7 @@ use super::super::messages::*;
 use super::super::{GroupConfig, GroupState};
 use super::*;
 use crate::coordinator::state_log::Marker;
-use crate::ids::ProducerEpoch;
+use crate::ids::{Offset, ProducerEpoch};
 use crate::protocol::message::Message;
 use crate::protocol::messages::consumer_protocol::ConsumerProtocolSubscription;
 use crate::record::{ControlType, RecordBatch, control_batch};
@@ -107,8 +107,34 @@ impl StateLog for MemoryLog {
     }
 }
 
+/// Topics and settings that stay as they are.
+#[derive(Default)]
+struct Fixed {
+    topics: Arc<Topics>,
+    settings: GroupSettings,
+}
+
+impl Host for Fixed {
+    fn topics(&self) -> Arc<Topics> {
+        self.topics.clone()
+    }
+
+    fn group_settings(&self, _: &str) -> GroupSettings {
+        self.settings
+    }
+}
+
+impl GroupDescription {
+    pub fn classic(self) -> (GroupState, GroupSnapshot) {
+        match self.described {
+            Described::Classic { state, snapshot } => (state, snapshot),
+            other => panic!("not a classic group: {other:?}"),
+        }
+    }
+}
+
 fn recovered(log: &Arc<MemoryLog>, config: GroupConfig) -> Arc<GroupService> {
-    let service = GroupService::new(log.clone(), config);
+    let service = GroupService::new(log.clone(), Arc::new(Fixed::default()), config);
     service.recover().unwrap();
     service
 }
@@ -167,7 +193,7 @@ fn offset(topic: &str, partition: i32, offset: i64) -> OffsetToCommit {
 }
 
 fn commit(offsets: Vec<OffsetToCommit>) -> CommitRequest {
-    CommitRequest { member: MemberClaim::none(), producer: None, offsets }
+    CommitRequest { member: MemberClaim::none(), producer: None, knows_epochs: false, offsets }
 }
 
 fn transactional(producer: i64, offsets: Vec<OffsetToCommit>) -> CommitRequest {
@@ -341,7 +367,7 @@ async fn offsets_expire_where_nobody_reads_any_more() {
     for groups in [later, service(&log)] {
         assert_eq!(names(&groups), ["live"]);
         assert_eq!(fetched(&groups, "live"), [("read-0".to_owned(), Some(1))]);
-        assert_eq!(groups.describe("live").unwrap().state, GroupState::Stable);
+        assert_eq!(groups.describe("live").unwrap().classic().0, GroupState::Stable);
     }
 }
 
@@ -368,7 +394,7 @@ async fn a_group_without_offsets_stays_until_groups_are_looked_through() {
     }
     for groups in [groups, service(&log)] {
         assert_eq!(names(&groups), ["empty", "left", "live", "simple"]);
-        assert_eq!(groups.describe("simple").unwrap().state, GroupState::Empty);
+        assert_eq!(groups.describe("simple").unwrap().classic().0, GroupState::Empty);
     }
     let groups = service(&log);
     // Offsets that are not decided keep theirs.
@@ -513,7 +539,7 @@ async fn simulate(steps: Vec<(Vec<Act>, bool)>) {
             assert_eq!(found(&service, true), found(&again, true));
             assert_eq!(found(&service, false), found(&again, false));
             let seen = |service: &GroupService| {
-                let GroupDescription { state, mut snapshot, .. } = service.describe(group)?;
+                let (state, mut snapshot) = service.describe(group)?.classic();
                 if snapshot.generation == 0 {
                     // A group that never had members is not kept, only its offsets are.
                     snapshot.state_since_ms = 0;

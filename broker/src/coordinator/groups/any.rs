@@ -1,0 +1,323 @@
+//! A group of either protocol, and how it goes over from one to the other.
+//!
+//! ```text
+//!            a consumer of the new protocol joins, and all of the old one's are consumers
+//!   classic ─────────────────────────────────────────────────────────────────────▶ consumer
+//!           ◀─────────────────────────────────────────────────────────────────────
+//!            the last member of the new protocol is gone; or all are, and one of the old joins
+//! ```
+
+use super::consumer::changes::Change;
+use super::consumer::heartbeat::{Beat, Beaten, Refusal, check_regex};
+use super::consumer::member::JOINING;
+use super::consumer::{ConsumerGroup, Surroundings};
+use super::group::{Group, GroupConfig};
+use super::messages::{
+    GroupError, JoinRefused, JoinRequest, LeavingMember, MemberClaim, MemberId, Output, SyncRequest,
+};
+use crate::coordinator::{Now, Waiter};
+
+/// A group.
+#[derive(Clone, Debug)]
+pub struct AnyGroup {
+    kind: Kind,
+    /// Records of the other kind that are still in the log, to be taken away with what is next
+    /// written there.
+    owed: Vec<Change>,
+}
+
+#[derive(Clone, Debug)]
+pub enum Kind {
+    Classic(Group),
+    Consumer(Box<ConsumerGroup>),
+}
+
+/// What a machine of either kind is told with each input.
+#[derive(Clone, Copy, Debug)]
+pub struct Around<'a> {
+    pub classic: &'a GroupConfig,
+    pub consumer: Surroundings<'a>,
+}
+
+impl Around<'_> {
+    fn now(&self) -> Now {
+        self.consumer.now
+    }
+}
+
+impl AnyGroup {
+    pub fn new(now: Now) -> AnyGroup {
+        AnyGroup::of(Kind::Classic(Group::new(now)))
+    }
+
+    pub fn of(kind: Kind) -> AnyGroup {
+        AnyGroup { kind, owed: Vec::new() }
+    }
+
+    pub fn kind(&self) -> &Kind {
+        &self.kind
+    }
+
+    /// JoinGroup.
+    pub fn join(
+        &mut self,
+        waiter: Waiter,
+        request: JoinRequest,
+        around: Around<'_>,
+        out: &mut Vec<Output>,
+    ) {
+        if let Kind::Consumer(group) = &self.kind
+            && group.members().is_empty()
+        {
+            let mut classic = Group::new(around.now());
+            classic.generation = group.epoch();
+            self.owed.extend(group.removal());
+            self.kind = Kind::Classic(classic);
+        }
+        match &mut self.kind {
+            Kind::Classic(group) => group.join(waiter, request, around.classic, around.now(), out),
+            Kind::Consumer(group) => {
+                let bounds = &around.classic;
+                let timeouts = bounds.session_timeout_ms_min..=bounds.session_timeout_ms_max;
+                let answer = match timeouts.contains(&request.session_timeout_ms) {
+                    true => group.join(request, around.consumer),
+                    false => {
+                        let error = GroupError::InvalidSessionTimeout;
+                        Err(JoinRefused { error, member_id: request.member_id })
+                    }
+                };
+                self.go_back(around, false, out);
+                self.tell(out);
+                out.push(Output::Join(waiter, answer));
+            }
+        }
+        self.pay(out);
+    }
+
+    /// SyncGroup.
+    pub fn sync(
+        &mut self,
+        waiter: Waiter,
+        request: SyncRequest,
+        around: Around<'_>,
+        out: &mut Vec<Output>,
+    ) {
+        match &mut self.kind {
+            Kind::Classic(group) => group.sync(waiter, request, around.now(), out),
+            Kind::Consumer(group) => {
+                let answer = group.sync(&request, around.consumer.topics, around.now());
+                out.push(Output::Sync(waiter, answer));
+            }
+        }
+        self.pay(out);
+    }
+
+    /// Heartbeat.
+    pub fn heartbeat(&mut self, claim: &MemberClaim, now: Now) -> Result<(), GroupError> {
+        match &mut self.kind {
+            Kind::Classic(group) => group.heartbeat(claim, now),
+            Kind::Consumer(group) => group.classic_heartbeat(claim, now),
+        }
+    }
+
+    /// LeaveGroup, for one member.
+    pub fn leave(
+        &mut self,
+        leaving: &LeavingMember,
+        around: Around<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<(), GroupError> {
+        let left = match &mut self.kind {
+            Kind::Classic(group) => group.leave(leaving, around.now(), out),
+            Kind::Consumer(group) => {
+                let left = group.leave_classic(leaving, around.consumer);
+                self.tell(out);
+                left
+            }
+        };
+        self.pay(out);
+        left
+    }
+
+    /// ConsumerGroupHeartbeat.
+    pub fn beat(&mut self, waiter: Waiter, beat: Beat, around: Around<'_>, out: &mut Vec<Output>) {
+        let leaves = beat.leaves();
+        let answer = self.try_beat(beat, around, out);
+        self.go_back(around, leaves, out);
+        self.tell(out);
+        out.push(Output::Beat(waiter, answer));
+    }
+
+    fn try_beat(
+        &mut self,
+        beat: Beat,
+        around: Around<'_>,
+        out: &mut Vec<Output>,
+    ) -> Result<Beaten, Refusal> {
+        beat.check(&around.consumer.config.assignors)?;
+        let group = match &mut self.kind {
+            Kind::Consumer(group) => return group.heartbeat(beat, around.consumer),
+            Kind::Classic(group) => group,
+        };
+        let no_such = |reason: &str| Refusal::new(GroupError::GroupIdNotFound, reason);
+        if beat.epoch != JOINING {
+            return Err(no_such("The group is not a consumer group."));
+        }
+        check_regex(beat.regex.as_deref())?;
+        let upgraded = match group.members.is_empty() {
+            true => Some(ConsumerGroup::following(group)),
+            false => ConsumerGroup::upgraded(group, around.consumer),
+        };
+        let mut upgraded = upgraded.ok_or_else(|| no_such("The group is not a consumer group."))?;
+        upgraded.not_kept(&self.owed);
+        let answer = upgraded.heartbeat(beat, around.consumer)?;
+        group.turn_away(out);
+        self.kind = Kind::Consumer(Box::new(upgraded));
+        self.owed.clear();
+        Ok(answer)
+    }
+
+    /// Whether offsets may be committed so. `knows_epochs`: the request can be told
+    /// STALE_MEMBER_EPOCH.
+    pub fn check_commit(
+        &mut self,
+        claim: &MemberClaim,
+        transactional: bool,
+        knows_epochs: bool,
+        now: Now,
+    ) -> Result<(), GroupError> {
+        match &mut self.kind {
+            Kind::Classic(group) => group.check_commit(claim, transactional, now),
+            Kind::Consumer(group) => group.check_commit(claim, transactional, knows_epochs),
+        }
+    }
+
+    /// Whether a member may fetch the group's offsets; who does not say what it is may.
+    pub fn check_fetch(&self, member: &MemberId, epoch: i32) -> Result<(), GroupError> {
+        match &self.kind {
+            Kind::Classic(_) => Ok(()),
+            Kind::Consumer(group) => group.check_fetch(member, epoch),
+        }
+    }
+
+    /// Lets time pass: to be called when [`AnyGroup::next_deadline_ms`] has come.
+    pub fn tick(&mut self, around: Around<'_>, out: &mut Vec<Output>) {
+        match &mut self.kind {
+            Kind::Classic(group) => group.tick(around.now(), out),
+            Kind::Consumer(group) => {
+                group.tick(around.consumer);
+                self.go_back(around, true, out);
+                self.tell(out);
+            }
+        }
+        self.pay(out);
+    }
+
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Classic(group) => group.next_deadline_ms(),
+            Kind::Consumer(group) => group.next_deadline_ms(),
+        }
+    }
+
+    /// The log has refused these records, or one before them.
+    pub fn not_kept(&mut self, changes: &[Change], now: Now, out: &mut Vec<Output>) {
+        match &mut self.kind {
+            Kind::Consumer(group) => group.not_kept(changes),
+            Kind::Classic(group) => {
+                self.owed.extend(changes.iter().filter_map(Change::taken_away));
+                group.not_kept(now, out);
+            }
+        }
+        self.pay(out);
+    }
+
+    pub fn has_members(&self) -> bool {
+        match &self.kind {
+            Kind::Classic(group) => group.has_members(),
+            Kind::Consumer(group) => !group.members().is_empty(),
+        }
+    }
+
+    pub fn is_of_consumers(&self) -> bool {
+        match &self.kind {
+            Kind::Classic(group) => group.is_of_consumers(),
+            Kind::Consumer(_) => true,
+        }
+    }
+
+    /// Whether members may be reading this topic; what is not understood counts as yes.
+    pub fn may_read(&self, topic: &str) -> bool {
+        match &self.kind {
+            Kind::Classic(group) => group.may_read(topic),
+            Kind::Consumer(group) => group.reads(topic),
+        }
+    }
+
+    /// Grows with each generation, and each rebalance, of either protocol.
+    pub fn epoch(&self) -> i32 {
+        match &self.kind {
+            Kind::Classic(group) => group.generation(),
+            Kind::Consumer(group) => group.epoch(),
+        }
+    }
+
+    /// Whether nothing has ever come of this group.
+    pub fn is_untouched(&self) -> bool {
+        match &self.kind {
+            Kind::Classic(group) => group.is_untouched(),
+            Kind::Consumer(_) => false,
+        }
+    }
+
+    /// What takes away all that is kept of the group.
+    pub fn removal(&self) -> Vec<Change> {
+        let own = match &self.kind {
+            Kind::Classic(_) => Vec::new(),
+            Kind::Consumer(group) => group.removal(),
+        };
+        let owed = self.owed.iter().cloned();
+        owed.chain(own).chain([Change::Classic(None)]).collect()
+    }
+
+    /// Goes back to the classic protocol if nobody speaks the new one any more.
+    fn go_back(&mut self, around: Around<'_>, somebody_left: bool, out: &mut Vec<Output>) {
+        let Kind::Consumer(group) = &self.kind else { return };
+        if !group.should_downgrade(around.consumer, around.classic) {
+            return;
+        }
+        let mut classic = group.downgrade(around.consumer.topics, around.now());
+        let mut changes = group.removal();
+        changes.push(Change::Classic(Some(classic.snapshot())));
+        out.push(Output::Keep(changes));
+        if somebody_left {
+            classic.prepare_rebalance(around.now(), out);
+        }
+        self.kind = Kind::Classic(classic);
+    }
+
+    /// What has changed is to be kept before anything is answered.
+    fn tell(&mut self, out: &mut Vec<Output>) {
+        let Kind::Consumer(group) = &mut self.kind else { return };
+        let changes = group.take_changes();
+        if !changes.is_empty() {
+            out.push(Output::Keep(changes));
+        }
+    }
+
+    /// What is owed goes with the first record of a classic group.
+    fn pay(&mut self, out: &mut [Output]) {
+        if self.owed.is_empty() {
+            return;
+        }
+        let kept = out.iter_mut().find_map(|output| match output {
+            Output::Persist(snapshot) => Some((Change::Classic(Some(snapshot.clone())), output)),
+            _ => None,
+        });
+        if let Some((record, output)) = kept {
+            let mut changes = std::mem::take(&mut self.owed);
+            changes.push(record);
+            *output = Output::Keep(changes);
+        }
+    }
+}
