@@ -94,6 +94,59 @@ async fn groups_go_as_at_kafka() {
     }
 }
 
+fn consumer_groups() -> Expect {
+    expect![[r#"
+        three share: true
+        lives: Consumer Stable, members 3, assignor uniform
+        one left, two share: true
+        one died, the last has all: true
+        the topic grew: true
+        all read: true, overlaps 0
+        lives: Consumer Empty, members 0
+        committed 3000
+        range: shared true, neighbours true
+        by expression: true, a new topic: true
+        a bad expression: InvalidRegularExpression
+        static members shared true, restarted one has the same true, others rebalanced 0
+        the same name twice: UnreleasedInstanceIdException
+        classic: true, Classic Stable, members 2
+        both: true, Consumer
+        new: true, Consumer
+        both again: true
+        classic again: true, Classic
+        all read: true, overlaps 0
+        set 7000 DYNAMIC_GROUP_CONFIG
+        refused: InvalidConfigurationException
+        refused: InvalidConfigurationException
+        group.version 1
+    "#]]
+}
+
+/// Of the new protocol, with the times that tests/kafka/start-kafka.sh gives Kafka.
+#[tokio::test(flavor = "multi_thread")]
+async fn consumer_groups_go_as_at_kafka() {
+    let broker = TestBroker::with(|broker, _| {
+        let config = &mut broker.groups.consumer;
+        (config.session_timeout_ms, config.session_timeout_ms_min) = (6_000, 6_000);
+        (config.heartbeat_interval_ms, config.heartbeat_interval_ms_min) = (1_000, 1_000);
+    });
+    let broker = broker.await;
+    let address = broker.address.to_string();
+    let printed = spawn_blocking(move || java("ConsumerGroups.java", &address, ""));
+    if let Some(printed) = printed.await.unwrap() {
+        consumer_groups().assert_eq(&printed);
+    }
+}
+
+#[test]
+#[ignore = "asks Apache Kafka whether what we expect is right"]
+fn consumer_groups_at_kafka_itself() {
+    let Some(kafka) = kafka::kafka() else { return };
+    if let Some(printed) = java("ConsumerGroups.java", &kafka.address, "") {
+        consumer_groups().assert_eq(&printed);
+    }
+}
+
 #[test]
 #[ignore = "asks Apache Kafka whether what we expect is right"]
 fn groups_at_kafka_itself() {

@@ -15,7 +15,7 @@
 //! answered and remembered goes out as data. So a seeded simulation can crash, delay and reorder
 //! at every step.
 //!
-//! - [`groups`]: the classic group protocol and committed offsets;
+//! - [`groups`]: the classic group protocol, the new one (KIP-848), and committed offsets;
 //! - [`transactions`]: producer ids, epochs, and two-phase commit over partitions;
 //! - [`state_log`]: the seam to the two internal topics, which are ordinary compacted topics in
 //!   Kafka's record formats.

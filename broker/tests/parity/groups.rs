@@ -13,7 +13,7 @@ use crate::script::Script;
 /// What a consumer says to its leader: that it reads topic `t`.
 const SUBSCRIPTION: &[u8] = &[0, 0, 0, 0, 0, 1, 0, 1, b't', 0xff, 0xff, 0xff, 0xff];
 
-fn join(group: &str, member_id: &str, instance: Option<&str>) -> JoinGroupRequest {
+pub fn join(group: &str, member_id: &str, instance: Option<&str>) -> JoinGroupRequest {
     JoinGroupRequest {
         group_id: group.to_owned(),
         session_timeout_ms: 30_000,
@@ -29,7 +29,7 @@ fn join(group: &str, member_id: &str, instance: Option<&str>) -> JoinGroupReques
     }
 }
 
-fn sync(group: &str, joined: &JoinGroupResponse, instance: Option<&str>) -> SyncGroupRequest {
+pub fn sync(group: &str, joined: &JoinGroupResponse, instance: Option<&str>) -> SyncGroupRequest {
     SyncGroupRequest {
         group_id: group.to_owned(),
         generation_id: joined.generation_id,
@@ -53,7 +53,7 @@ fn heartbeat(group: &str, member_id: &str, generation_id: i32) -> HeartbeatReque
     }
 }
 
-fn leave(group: &str, members: &[(&str, Option<&str>)]) -> LeaveGroupRequest {
+pub fn leave(group: &str, members: &[(&str, Option<&str>)]) -> LeaveGroupRequest {
     let identity = |(member_id, instance): &(&str, Option<&str>)| MemberIdentity {
         member_id: (*member_id).to_owned(),
         group_instance_id: instance.map(str::to_owned),
@@ -66,13 +66,13 @@ fn leave(group: &str, members: &[(&str, Option<&str>)]) -> LeaveGroupRequest {
     }
 }
 
-async fn joined(script: &mut Script, request: JoinGroupRequest) -> JoinGroupResponse {
+pub async fn joined(script: &mut Script, request: JoinGroupRequest) -> JoinGroupResponse {
     let Response::JoinGroup(response) = script.ask(9, request).await else { panic!() };
     response
 }
 
 /// A member that has its assignment.
-async fn member(script: &mut Script, group: &str) -> JoinGroupResponse {
+pub async fn member(script: &mut Script, group: &str) -> JoinGroupResponse {
     let first = joined(script, join(group, "", None)).await;
     let member = joined(script, join(group, &first.member_id, None)).await;
     script.ask(5, sync(group, &member, None)).await;

@@ -8,6 +8,7 @@ mod harness;
 #[path = "../../../tests/kafka/fixture.rs"]
 mod kafka;
 
+mod consumer_groups;
 mod fetching;
 mod groups;
 mod script;
@@ -52,6 +53,10 @@ parity! {
     static_members_live_alike = groups::static_membership;
     offsets_are_kept_alike = groups::offsets;
     groups_are_looked_at_alike = groups::looking;
+    consumer_groups_are_refused_alike = consumer_groups::refusals;
+    consumer_members_live_alike = consumer_groups::members;
+    static_consumer_members_live_alike = consumer_groups::static_members;
+    groups_go_over_alike = consumer_groups::migration;
 }
 
 /// The constant that the README's table is made of.
@@ -73,6 +78,11 @@ async fn both() -> Option<(TestBroker, Script)> {
     let kafka = tokio::task::spawn_blocking(kafka::kafka).await.unwrap()?;
     let address = kafka.address.to_socket_addrs().unwrap().next().unwrap();
     settle(address).await;
-    let ours = TestBroker::start().await;
-    Some((ours, Script::at(address).await))
+    // As tests/kafka/start-kafka.sh has it.
+    let ours = TestBroker::with(|broker, _| {
+        let config = &mut broker.groups.consumer;
+        (config.session_timeout_ms, config.session_timeout_ms_min) = (6_000, 6_000);
+        (config.heartbeat_interval_ms, config.heartbeat_interval_ms_min) = (1_000, 1_000);
+    });
+    Some((ours.await, Script::at(address).await))
 }

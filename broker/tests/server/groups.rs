@@ -1,10 +1,22 @@
 //! Groups and their offsets over the wire. What groups do is tested beside their machine; here it
 //! is what requests say and responses bring, in each version.
 
+use std::collections::BTreeSet;
+
 use broker::protocol::messages::{
-    k08_offset_commit::*, k09_offset_fetch::*, k10_find_coordinator::*, k11_join_group::*,
-    k12_heartbeat::*, k13_leave_group::*, k14_sync_group::*, k15_describe_groups::*,
-    k16_list_groups::*, k42_delete_groups::*, k47_offset_delete::*,
+    k08_offset_commit::*,
+    k09_offset_fetch::*,
+    k10_find_coordinator::*,
+    k11_join_group::*,
+    k12_heartbeat::*,
+    k13_leave_group::*,
+    k14_sync_group::*,
+    k15_describe_groups::*,
+    k16_list_groups::*,
+    k42_delete_groups::*,
+    k47_offset_delete::*,
+    k68_consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
+    k69_consumer_group_describe::{Assignment, ConsumerGroupDescribeRequest},
 };
 use broker::protocol::{ApiKey, ErrorCode, Response};
 use bytes::Bytes;
@@ -322,4 +334,61 @@ async fn offsets_are_deleted_on_request_and_with_their_topic() {
     broker.broker.delete_topic("t").await.unwrap();
     broker.topic("t", 2).await;
     assert_eq!(offsets_of(&mut client, "g").await, left[1..]);
+}
+
+fn beat(member: &str, epoch: i32, first: bool) -> ConsumerGroupHeartbeatRequest {
+    ConsumerGroupHeartbeatRequest {
+        group_id: "new".to_owned(),
+        member_id: member.to_owned(),
+        member_epoch: epoch,
+        rebalance_timeout_ms: if first { 30_000 } else { -1 },
+        subscribed_topic_names: first.then(|| vec!["t".to_owned()]),
+        topic_partitions: first.then(Vec::new),
+        ..Default::default()
+    }
+}
+
+/// Of the new protocol: what a member has been told outlives the broker.
+#[tokio::test]
+async fn a_consumer_group_goes_on_where_it_was_after_a_restart() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 3).await;
+    let mut client = broker.connect().await;
+    let told = ask!(client, ConsumerGroupHeartbeat v 0, beat("", 0, true));
+    let member = told.member_id.expect("v0 gives the id");
+    assert_eq!((told.error_code, told.member_epoch), (ErrorCode::NONE, 1));
+    assert_eq!(told.heartbeat_interval_ms, 5_000);
+    assert_eq!(told.assignment.unwrap().topic_partitions[0].partitions, [0, 1, 2]);
+    ask!(client, ConsumerGroupHeartbeat v 1, beat("other", 0, true));
+
+    let broker = broker.restarted().await;
+    let mut client = broker.connect().await;
+    let told = ask!(client, ConsumerGroupHeartbeat v 1, beat(&member, 1, false));
+    assert_eq!((told.error_code, told.member_epoch), (ErrorCode::NONE, 1), "it has to revoke");
+    let describe = ConsumerGroupDescribeRequest {
+        group_ids: vec!["new".to_owned()],
+        include_authorized_operations: true,
+    };
+    let described = ask!(client, ConsumerGroupDescribe v 1, describe.clone());
+    let group = &described.groups[0];
+    assert_eq!((group.error_code, &*group.group_state), (ErrorCode::NONE, "Reconciling"));
+    assert_eq!((group.group_epoch, group.assignment_epoch, group.members.len()), (2, 2, 2));
+    assert_eq!(group.members[0].subscribed_topic_names, ["t"]);
+    let assigned = |one: &Assignment| {
+        one.topic_partitions.iter().map(|topic| topic.partitions.len()).sum::<usize>()
+    };
+    let targets: usize = group.members.iter().map(|one| assigned(&one.target_assignment)).sum();
+    assert_eq!(targets, 3);
+    let epochs: BTreeSet<i32> = group.members.iter().map(|one| one.member_epoch).collect();
+    assert_eq!(epochs, BTreeSet::from([1, 2]));
+    ask!(client, ConsumerGroupHeartbeat v 1, beat(&member, -1, false));
+    ask!(client, ConsumerGroupHeartbeat v 1, beat("other", -1, false));
+    let request = DeleteGroupsRequest { groups_names: vec!["new".to_owned()] };
+    let deleted = ask!(client, DeleteGroups v 2, request);
+    assert_eq!(deleted.results[0].error_code, ErrorCode::NONE);
+
+    let broker = broker.restarted().await;
+    let mut client = broker.connect().await;
+    let described = ask!(client, ConsumerGroupDescribe v 1, describe);
+    assert_eq!(described.groups[0].error_code, ErrorCode::GROUP_ID_NOT_FOUND);
 }

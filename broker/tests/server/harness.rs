@@ -58,6 +58,19 @@ impl TestBroker {
         self.dir.path()
     }
 
+    /// What it has is served again, by another with the settings of [`TestBroker::start`].
+    pub async fn restarted(self) -> TestBroker {
+        self.shutdown.cancel();
+        self.server.await.unwrap();
+        self.broker.shutdown().await.unwrap();
+        drop(self.broker);
+        let broker = Broker::open(BrokerConfig::new(self._dir.path())).await.unwrap();
+        let server = Server::bind(broker.clone(), ServerConfig::new("127.0.0.1:0")).await.unwrap();
+        let (address, shutdown) = (server.local_addr(), CancellationToken::new());
+        let server = tokio::spawn(server.run(shutdown.clone()));
+        TestBroker { broker, address, shutdown, server, _dir: self._dir }
+    }
+
     pub async fn topic(&self, name: &str, partitions: i32) {
         self.broker.create_topic(NewTopic::new(name, partitions)).await.unwrap();
     }

@@ -14,8 +14,8 @@
 //!
 //! - [`any`]: a group of either protocol, and how it goes over from one to the other;
 //! - [`group`]: a classic group and its members, pure: (state, request, now) → outputs;
-//!   [`joining`]: how members come in; [`rebalance`]: how a generation begins and what each member gets;
-//!   [`snapshot`]: a group as it is kept;
+//!   [`joining`]: how members come in; [`rebalance`]: how a generation begins and what each member
+//!   gets; [`snapshot`]: a group as it is kept;
 //! - [`offsets`]: committed offsets, plain and transactional;
 //! - [`messages`]: inputs, outputs and errors; [`records`]: the records of `__consumer_offsets`;
 //! - [`service`]: the rim, which hosts every group under a lock of its own; [`replay`]: groups

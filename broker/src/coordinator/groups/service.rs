@@ -11,7 +11,9 @@ mod keeping;
 mod offsets;
 mod removal;
 
-pub use describing::{Described, DescribedMember, GroupDescription};
+#[cfg(test)]
+pub use describing::GroupDescription;
+pub use describing::{Described, DescribedMember};
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

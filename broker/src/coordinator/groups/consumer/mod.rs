@@ -378,6 +378,7 @@ impl ConsumerGroup {
     }
 
     /// All that is kept, as a restart would find it.
+    #[cfg(test)]
     pub fn kept(&self) -> KeptGroup {
         let members = || self.members.iter();
         KeptGroup {
