@@ -177,6 +177,15 @@ fn confluent_kafka_in_python_produces_consumes_and_forms_groups() {
 }
 
 #[test]
+fn confluent_kafka_in_python_forms_groups_of_the_new_protocol() {
+    let dir = tempdir().unwrap();
+    let (_broker, address) = Running::broker(dir.path());
+    let script = Path::new(ROOT).join("tests/clients/consumer_groups.py");
+    let printed = client(Command::new(python()).arg(script).arg(&address));
+    assert_eq!(printed, "ok\n");
+}
+
+#[test]
 fn kafkajs_produces_consumes_and_forms_groups() {
     let dir = tempdir().unwrap();
     let (_broker, address) = Running::broker(dir.path());

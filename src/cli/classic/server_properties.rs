@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use broker::broker::BrokerConfig;
+use broker::broker::{Assignor, BrokerConfig, ConsumerConfig};
 use broker::server::ServerConfig;
 use thiserror::Error;
 
@@ -241,6 +241,45 @@ fn topic_defaults(properties: &Properties, broker: &mut BrokerConfig) -> Result<
     Ok(())
 }
 
+/// Settings of groups of the new protocol.
+fn consumer_groups(
+    properties: &Properties,
+    config: &mut ConsumerConfig,
+) -> Result<(), PropertyError> {
+    let times = [
+        ("group.consumer.session.timeout.ms", &mut config.session_timeout_ms),
+        ("group.consumer.min.session.timeout.ms", &mut config.session_timeout_ms_min),
+        ("group.consumer.max.session.timeout.ms", &mut config.session_timeout_ms_max),
+        ("group.consumer.heartbeat.interval.ms", &mut config.heartbeat_interval_ms),
+        ("group.consumer.min.heartbeat.interval.ms", &mut config.heartbeat_interval_ms_min),
+        ("group.consumer.max.heartbeat.interval.ms", &mut config.heartbeat_interval_ms_max),
+    ];
+    for (name, setting) in times {
+        *setting = number(properties, name)?.unwrap_or(*setting);
+    }
+    let members_max = number(properties, "group.consumer.max.size")?;
+    config.members_max = members_max.unwrap_or(config.members_max);
+    let policy = "group.consumer.migration.policy";
+    if let Some(value) = properties.get(policy) {
+        let read = value.trim().to_lowercase().parse();
+        config.migration =
+            read.map_err(|reason| wrong(policy, value, format!("expected {reason}")))?;
+    }
+    let assignors = "group.consumer.assignors";
+    if let Some(value) = properties.get(assignors) {
+        // Kafka's own by the names of their classes, too.
+        let find = |one: &str| {
+            let class = one.trim().rsplit('.').next().unwrap_or_default();
+            Assignor::find(&class.trim_end_matches("Assignor").to_lowercase())
+        };
+        let found: Option<Vec<Assignor>> = value.split(',').map(find).collect();
+        let found = found.filter(|found| !found.is_empty());
+        let expected = "expected uniform, range, or both";
+        config.assignors = found.ok_or_else(|| wrong(assignors, value, expected))?;
+    }
+    Ok(())
+}
+
 /// Settings of groups, transactions and the cleaner.
 fn coordinators(properties: &Properties, broker: &mut BrokerConfig) -> Result<(), PropertyError> {
     fn set<T: FromStr>(
@@ -254,6 +293,7 @@ fn coordinators(properties: &Properties, broker: &mut BrokerConfig) -> Result<()
         Ok(())
     }
     let groups = &mut broker.groups;
+    consumer_groups(properties, &mut groups.consumer)?;
     set(properties, "group.min.session.timeout.ms", &mut groups.session_timeout_ms_min)?;
     set(properties, "group.max.session.timeout.ms", &mut groups.session_timeout_ms_max)?;
     set(properties, "group.initial.rebalance.delay.ms", &mut groups.initial_rebalance_delay_ms)?;
@@ -337,6 +377,22 @@ mod tests {
         assert_eq!(server.broker.transactions.timeout_ms_max, 9);
         assert_eq!(server.broker.cleaner_backoff, Duration::from_millis(5));
         assert!(!server.broker.cleaner_enabled && server.unknown.is_empty());
+    }
+
+    #[test]
+    fn groups_of_the_new_protocol_are_set() {
+        let server = read(
+            "group.consumer.session.timeout.ms=6000\ngroup.consumer.max.size=3\n\
+             group.consumer.migration.policy=UPGRADE\n\
+             group.consumer.assignors=range, org.apache.kafka.coordinator.group.UniformAssignor\n",
+        )
+        .unwrap();
+        let config = server.broker.groups.consumer;
+        assert_eq!((config.session_timeout_ms, config.members_max), (6_000, 3));
+        assert_eq!(config.migration.name(), "upgrade");
+        assert_eq!(config.assignors, [Assignor::Range, Assignor::Uniform]);
+        assert!(read("group.consumer.assignors=best").is_err());
+        assert!(read("group.consumer.migration.policy=maybe").is_err());
     }
 
     #[test]

@@ -69,10 +69,8 @@ impl AnyGroup {
         if let Kind::Consumer(group) = &self.kind
             && group.members().is_empty()
         {
-            let mut classic = Group::new(around.now());
-            classic.generation = group.epoch();
             self.owed.extend(group.removal());
-            self.kind = Kind::Classic(classic);
+            self.kind = Kind::Classic(Group::new(around.now()));
         }
         match &mut self.kind {
             Kind::Classic(group) => group.join(waiter, request, around.classic, around.now(), out),
@@ -130,7 +128,8 @@ impl AnyGroup {
         let left = match &mut self.kind {
             Kind::Classic(group) => group.leave(leaving, around.now(), out),
             Kind::Consumer(group) => {
-                let left = group.leave_classic(leaving, around.consumer);
+                let left = group.take_out(leaving, around.consumer);
+                self.go_back(around, true, out);
                 self.tell(out);
                 left
             }
@@ -265,7 +264,7 @@ impl AnyGroup {
     /// Whether nothing has ever come of this group.
     pub fn is_untouched(&self) -> bool {
         match &self.kind {
-            Kind::Classic(group) => group.is_untouched(),
+            Kind::Classic(group) => group.is_untouched() && self.owed.is_empty(),
             Kind::Consumer(_) => false,
         }
     }

@@ -58,7 +58,7 @@ fn describe(state: GroupState, snapshot: GroupSnapshot) -> DescribedGroup {
         client_id: member.client_id,
         client_host: member.client_host,
         member_metadata: if_stable(member.metadata),
-        member_assignment: if_stable(member.assignment),
+        member_assignment: member.assignment,
     });
     DescribedGroup {
         group_state: state.name().to_owned(),

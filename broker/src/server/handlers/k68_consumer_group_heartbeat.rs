@@ -9,7 +9,9 @@ use crate::coordinator::groups::consumer::assignment::Assignment as Partitions;
 use crate::coordinator::groups::consumer::heartbeat::{Beat, Refusal};
 use crate::coordinator::groups::consumer::member::{JOINING, LEAVING};
 use crate::coordinator::groups::{GroupError, InstanceId, MemberId};
+use crate::protocol::ErrorCode;
 use crate::protocol::messages::k68_consumer_group_heartbeat::*;
+use crate::security::acl::Operation;
 
 /// The first version whose clients make their member ids themselves (KIP-1082).
 const OWN_IDS_FROM: i16 = 1;
@@ -18,6 +20,9 @@ pub async fn handle(
     call: &Call,
     request: ConsumerGroupHeartbeatRequest,
 ) -> ConsumerGroupHeartbeatResponse {
+    if let Err(error_code) = check(call, &request) {
+        return ConsumerGroupHeartbeatResponse { error_code, ..Default::default() };
+    }
     match beat(call, request).await {
         Ok(response) => response,
         Err(refused) => ConsumerGroupHeartbeatResponse {
@@ -25,6 +30,18 @@ pub async fn handle(
             error_message: Some(refused.reason),
             ..ConsumerGroupHeartbeatResponse::default()
         },
+    }
+}
+
+/// Whether the client may be in the group, and know the topics that it names.
+fn check(call: &Call, request: &ConsumerGroupHeartbeatRequest) -> Result<(), ErrorCode> {
+    if !call.may_on_group(Operation::Read, &request.group_id) {
+        return Err(ErrorCode::GROUP_AUTHORIZATION_FAILED);
+    }
+    let mut topics = request.subscribed_topic_names.iter().flatten();
+    match topics.all(|topic| call.may_on_topic(Operation::Describe, topic)) {
+        true => Ok(()),
+        false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
     }
 }
 

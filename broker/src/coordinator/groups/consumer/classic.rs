@@ -158,8 +158,8 @@ impl ConsumerGroup {
         Ok(())
     }
 
-    /// LeaveGroup, for one member.
-    pub fn leave_classic(
+    /// LeaveGroup, for one member of either protocol: administrators take members out so.
+    pub fn take_out(
         &mut self,
         leaving: &LeavingMember,
         around: Surroundings<'_>,
@@ -174,8 +174,7 @@ impl ConsumerGroup {
             }
             None => leaving.member_id.clone(),
         };
-        let is_classic = self.members.get(&id).is_some_and(Member::is_classic);
-        if !is_classic {
+        if !self.members.contains_key(&id) {
             return Err(GroupError::UnknownMemberId);
         }
         self.fence(&[id], around);

@@ -21,12 +21,14 @@ impl ConsumerGroup {
         let may = around.config.migration.upgrades()
             && group.is_of_consumers()
             && group.members.len() <= around.config.members_max;
-        let read = |member: &group::Member| read_subscription(&member.protocols).ok();
+        let read = |member: &group::Member| {
+            let assigned = read_assignment(&member.assignment, around.topics)?;
+            Some((read_subscription(&member.protocols).ok()?, assigned))
+        };
         let said: Option<Vec<_>> = group.members.values().map(read).collect();
         let said = said.filter(|_| may)?;
         let mut upgraded = ConsumerGroup::following(group);
-        for ((id, member), said) in group.members.iter().zip(said) {
-            let assigned = read_assignment(&member.assignment, around.topics);
+        for ((id, member), (said, assigned)) in group.members.iter().zip(said) {
             let names = said.topics.iter().map(|name| Arc::from(name.as_str())).collect();
             let facts = MemberFacts {
                 instance_id: member.instance_id.clone(),
@@ -96,9 +98,13 @@ impl ConsumerGroup {
     }
 }
 
-fn read_assignment(bytes: &Bytes, topics: &Topics) -> Assignment {
+/// `None` for what is no assignment of consumers; a member that has none yet has nothing.
+fn read_assignment(bytes: &Bytes, topics: &Topics) -> Option<Assignment> {
+    if bytes.is_empty() {
+        return Some(Assignment::default());
+    }
     let read = consumer_protocol::decode::<ConsumerProtocolAssignment>(bytes);
-    let Ok((_, assignment)) = read else { return Assignment::default() };
+    let (_, assignment) = read.ok()?;
     let named = assignment.assigned_partitions.iter();
-    topics.places(named.map(|topic| (topic.topic.as_str(), topic.partitions.as_slice())))
+    Some(topics.places(named.map(|topic| (topic.topic.as_str(), topic.partitions.as_slice()))))
 }

@@ -178,9 +178,10 @@ pub struct ConsumerGroup {
 }
 
 impl ConsumerGroup {
-    /// A group without members that goes on from the last generation of a classic one.
+    /// A group without members in place of a classic one: it goes on from the last generation, or
+    /// begins anew if that has no members either.
     pub fn following(group: &Group) -> ConsumerGroup {
-        let epoch = group.generation();
+        let epoch = if group.members.is_empty() { 0 } else { group.generation() };
         let changed = Changed {
             was_classic: !group.is_untouched(),
             epoch: true,

@@ -174,9 +174,14 @@ impl World {
                 self.deliver(output);
             }
         }
-        if let Kind::Consumer(group) = self.group.kind() {
-            assert!(group.epoch() >= self.newest_epoch, "epochs only grow");
-            self.newest_epoch = group.epoch();
+        match self.group.kind() {
+            Kind::Consumer(group) => {
+                assert!(group.epoch() >= self.newest_epoch, "epochs only grow");
+                self.newest_epoch = group.epoch();
+            }
+            // After that it begins anew.
+            Kind::Classic(group) if group.members.is_empty() => self.newest_epoch = 0,
+            Kind::Classic(group) => self.newest_epoch = group.generation(),
         }
     }
 
