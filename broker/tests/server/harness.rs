@@ -41,7 +41,13 @@ impl TestBroker {
     }
 
     pub async fn with(change: impl FnOnce(&mut BrokerConfig, &mut ServerConfig)) -> TestBroker {
-        let dir = tempfile::tempdir().unwrap();
+        TestBroker::over(tempfile::tempdir().unwrap(), change).await
+    }
+
+    async fn over(
+        dir: TempDir,
+        change: impl FnOnce(&mut BrokerConfig, &mut ServerConfig),
+    ) -> TestBroker {
         let mut broker_config = BrokerConfig::new(dir.path());
         let mut server_config = ServerConfig::new("127.0.0.1:0");
         change(&mut broker_config, &mut server_config);
@@ -64,11 +70,7 @@ impl TestBroker {
         self.server.await.unwrap();
         self.broker.shutdown().await.unwrap();
         drop(self.broker);
-        let broker = Broker::open(BrokerConfig::new(self._dir.path())).await.unwrap();
-        let server = Server::bind(broker.clone(), ServerConfig::new("127.0.0.1:0")).await.unwrap();
-        let (address, shutdown) = (server.local_addr(), CancellationToken::new());
-        let server = tokio::spawn(server.run(shutdown.clone()));
-        TestBroker { broker, address, shutdown, server, _dir: self._dir }
+        TestBroker::over(self.dir, |_, _| {}).await
     }
 
     pub async fn topic(&self, name: &str, partitions: i32) {

@@ -296,6 +296,16 @@ fn row(api: ApiKey) -> Row {
         ApiKey::ListTransactions => row!(ListTransactions v 0,
             k66_list_transactions::ListTransactionsRequest::default(),
             |response| response.error_code, NOTHING),
+        ApiKey::ConsumerGroupHeartbeat => row!(ConsumerGroupHeartbeat v 1,
+            k68_consumer_group_heartbeat::ConsumerGroupHeartbeatRequest {
+                group_id: g(),
+                subscribed_topic_names: Some(vec![t()]),
+                ..Default::default()
+            }, |response| response.error_code, [on_group(Read), on_topic(Describe)]),
+        ApiKey::ConsumerGroupDescribe => row!(ConsumerGroupDescribe v 1,
+            k69_consumer_group_describe::ConsumerGroupDescribeRequest {
+                group_ids: vec![g()], ..Default::default()
+            }, |response| response.groups[0].error_code, [on_group(Describe)]),
         ApiKey::DescribeTopicPartitions => row!(DescribeTopicPartitions v 0,
             k75_describe_topic_partitions::DescribeTopicPartitionsRequest {
                 topics: vec![k75_describe_topic_partitions::TopicRequest { name: t() }],

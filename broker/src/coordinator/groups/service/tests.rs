@@ -10,6 +10,8 @@ use proptest::prelude::*;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::super::consumer::member::LEAVING;
+use super::super::consumer::topics::TopicFacts;
 use super::super::messages::*;
 use super::super::{GroupConfig, GroupState};
 use super::*;
@@ -247,6 +249,95 @@ async fn members_agree_anew_on_what_the_log_refused() {
     assert_eq!(again.generation, joined.generation + 1);
     assert_eq!(service.sync("g", sync(&again)).await.unwrap().assignment, "share");
     assert_eq!(service.heartbeat("g", &claim(&again)), Ok(()));
+}
+
+/// One topic, `read`, with three partitions, and a session timeout of the group's own.
+fn of_consumers(log: &Arc<MemoryLog>) -> Arc<GroupService> {
+    let facts = TopicFacts { id: Uuid::from_u128(7), partitions: 3 };
+    let topics = Arc::new(Topics::new(1, [(Arc::from("read"), facts)]));
+    let settings = GroupSettings { heartbeat_interval_ms: Some(77), ..Default::default() };
+    let host = Arc::new(Fixed { topics, settings });
+    let service = GroupService::new(log.clone(), host, GroupConfig::default());
+    service.recover().unwrap();
+    service
+}
+
+/// A heartbeat of the new protocol; the first one says everything.
+fn beat(id: &str, epoch: i32) -> Beat {
+    let first = epoch == JOINING;
+    Beat {
+        member_id: id.into(),
+        epoch,
+        rebalance_timeout_ms: first.then_some(60_000),
+        topics: first.then(|| vec![Arc::from("read")]),
+        owned: first.then(Default::default),
+        ..Beat::default()
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_is_answered_once_what_it_rests_on_is_durable() {
+    let log = MemoryLog::new();
+    let service = of_consumers(&log);
+    log.refuse(true);
+    let refused = service.beat("g", beat("a", 0)).await.unwrap_err();
+    assert_eq!(refused.error, GroupError::CoordinatorNotAvailable);
+    assert!(of_consumers(&log).list().is_empty(), "nothing is kept");
+    log.refuse(false);
+    log.flow(false);
+    // The group is there, and the log knows nothing of it: even a retry is written first.
+    let mut again = Box::pin(service.beat("g", beat("a", 0)));
+    assert!(futures::poll!(&mut again).is_pending());
+    let mut behind = Box::pin(service.beat("g", beat("a", 0)));
+    assert!(futures::poll!(&mut behind).is_pending());
+    log.flow(true);
+    let told = again.await.unwrap();
+    assert_eq!((told.epoch, told.heartbeat_interval_ms), (1, 77));
+    assert_eq!(told.assignment.as_ref().map(|all| all.len()), Some(3));
+    assert_eq!(behind.await.unwrap(), told);
+    let appends = log.appends.load(Ordering::SeqCst);
+    assert_eq!(service.beat("g", beat("a", 1)).await.unwrap().assignment, None);
+    assert_eq!(log.appends.load(Ordering::SeqCst), appends, "nothing new to keep");
+}
+
+#[tokio::test]
+async fn a_group_that_went_over_is_what_it_was_last_after_a_restart() {
+    let log = MemoryLog::new();
+    let service = of_consumers(&log);
+    let joined = service.join("g", join(&MemberId::default())).await.unwrap();
+    let nothing = SyncRequest { assignments: Vec::new(), ..sync(&joined) };
+    service.sync("g", nothing).await.unwrap();
+    service.beat("g", beat("new", 0)).await.unwrap();
+    let kind = |service: &GroupService| {
+        service.describe("g").map(|group| (group.kind(), group.members().len()))
+    };
+    assert_eq!(kind(&service), Some(("consumer", 2)));
+    assert_eq!(kind(&of_consumers(&log)), Some(("consumer", 2)));
+    service
+        .commit_offsets(
+            "g",
+            CommitRequest {
+                member: MemberClaim { member_id: "new".into(), instance_id: None, generation: 2 },
+                knows_epochs: true,
+                ..commit(vec![offset("read", 0, 4)])
+            },
+        )
+        .await
+        .unwrap();
+
+    service.beat("g", beat("new", LEAVING)).await.unwrap();
+    assert_eq!(kind(&service), Some(("classic", 1)));
+    let restarted = of_consumers(&log);
+    assert_eq!(kind(&restarted), Some(("classic", 1)));
+    assert_eq!(fetched(&restarted, "g"), [("read-0".to_owned(), Some(4))]);
+    let leaving = LeavingMember { member_id: joined.member_id, instance_id: None };
+    assert_eq!(restarted.leave("g", &[leaving]), [Ok(())]);
+    restarted.beat("g", beat("newer", 0)).await.unwrap();
+    assert_eq!(restarted.delete("g").await, Err(GroupError::NonEmptyGroup));
+    restarted.beat("g", beat("newer", LEAVING)).await.unwrap();
+    assert_eq!(kind(&of_consumers(&log)), Some(("consumer", 0)));
+    restarted.delete("g").await.unwrap();
+    assert_eq!(kind(&of_consumers(&log)), None);
 }
 
 /// A transaction may time out while its offsets are being written. They were noted as pending
