@@ -35,6 +35,40 @@ fn refused(folder: &Path, of: &[&str]) -> String {
     fail(folder, &[&["udf", "call", "f.wasm"], &TIME[..], of].concat(), 1)
 }
 
+/// Calls it in a pipeline that grants what there is to be granted.
+fn granted(folder: &Path, call: &str, expected: &str) {
+    fs::create_dir(folder.join("data")).unwrap();
+    fs::write(folder.join("data/words.txt"), "some words").unwrap();
+    let name = call.split('(').next().unwrap();
+    let text = format!(
+        "[udfs.{name}]
+file = 'f.wasm'
+time = '60s'
+grants.clock = true
+grants.random = true
+grants.environment.WHO = 'me'
+grants.directories.'/data' = 'data'
+config.greeting = 'hello'
+
+[sources.texts]
+topic = 'texts'
+format = 'raw'
+
+[[queries]]
+name = 'answers'
+sql = \"SELECT {call} AS answer FROM texts\"
+sink = {{ topic = 'answers' }}
+
+[[tests]]
+name = 'it has what is granted'
+input.texts = [{{ value = 'first' }}]
+expect.answers = [{{ answer = '{expected}' }}]
+"
+    );
+    fs::write(folder.join("granted.toml"), text).unwrap();
+    succeed(folder, &["test", "granted.toml"]);
+}
+
 /// Built to be fast, it gave what stands behind the items.
 #[test]
 fn zig_fails_a_row_that_reaches_too_far() {
@@ -54,4 +88,74 @@ pub const panic = std.debug.FullPanic(millstream.panicked);
     assert_eq!(call(&folder, &["at", "[1, 2, 3]", "2"]), "3\n");
     let told = refused(&folder, &["at", "[1, 2, 3]", "3"]);
     assert!(told.contains("index out of bounds: index 3, len 3"), "{told}");
+}
+
+const GO: &str = r#"
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"udf/millstream"
+)
+
+type given struct{ N int64 }
+
+func bad(in given) (int64, error) {
+	if in.N == 2 {
+		panic(fmt.Sprintf("bad value %d", in.N))
+	}
+	return []int64{0, 10}[in.N], nil
+}
+
+func money(in given) (*millstream.Decimal, error) {
+	return &millstream.Decimal{Low: uint64(in.N)}, nil
+}
+
+// Waits, and gives what it has of time and the environment.
+func outside(in given) (string, error) {
+	// Its texts are allocated by the host, which must not be asked for the time meanwhile.
+	greeting := millstream.Config("greeting")
+	begun := time.Now()
+	time.Sleep(time.Hour)
+	for range in.N {
+		_ = make([]byte, 1<<20)
+	}
+	waited := time.Since(begun) >= time.Hour
+	return fmt.Sprint(begun.Year() > 2000, " ", waited, " ", os.Getenv("WHO"), " ", greeting == nil), nil
+}
+
+func init() {
+	millstream.Scalar("bad", bad)
+	millstream.Scalar("money", money, millstream.Returns("decimal(20, 2)"))
+	millstream.Scalar("outside", outside, millstream.Volatile)
+}
+
+func main() {}
+"#;
+
+/// A panic's text was lost, and 247 lines of goroutines were told instead; and Go was granted nothing.
+#[test]
+fn go_fails_rows_and_has_what_is_granted() {
+    let dir = tempdir().unwrap();
+    let Some(folder) = built(dir.path(), "go", "udf.go", GO) else { return };
+    assert_eq!(call(&folder, &["bad", "1"]), "10\n");
+    assert_eq!(refused(&folder, &["bad", "2"]), "error: bad: bad value 2\n");
+    let told = refused(&folder, &["bad", "3"]);
+    assert_eq!(told, "error: bad: runtime error: index out of range [3] with length 2\n");
+    assert_eq!(call(&folder, &["money", "1234"]), "12.34\n");
+    assert_eq!(call(&folder, &["outside", "100"]), "false true  true\n");
+    granted(&folder, "outside(100)", "true true me false");
+}
+
+#[test]
+fn go_names_what_is_declared_wrongly() {
+    let source = GO.replace("millstream.Returns(\"decimal(20, 2)\")", "millstream.Volatile");
+    let dir = tempdir().unwrap();
+    let Some(folder) = built(dir.path(), "go", "udf.go", &source) else { return };
+    let told = refused(&folder, &["bad", "1"]);
+    assert!(told.contains("money: a Decimal has no digits"), "{told}");
+    assert!(!told.contains("goroutine"), "{told}");
 }

@@ -39,6 +39,13 @@ pub(crate) const HOST_INTERFACE: &str = "millstream:udf/host@0.1.0";
 const FILE_MAX: u64 = 128 << 20;
 /// The most bytes of a guest's reason for a failure that are kept.
 const REASON_MAX: usize = 1024;
+/// Imports that answer at once: all that Go's modules have of WASI.
+const NEVER_BLOCK: [&str; 4] = [
+    "wasi:cli/environment",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:random/random",
+];
 /// What a thread has of stack beside that of the guest, in bytes.
 const THREAD_STACK_BYTES: usize = 2 << 20;
 /// How the bytes of WebAssembly begin, and the bytes after that of a module and of a component.
@@ -124,7 +131,10 @@ impl Module {
         let stack_bytes = options.limits.stack_bytes;
         let host = &host.with_stack(stack_bytes).map_err(LoadError::Host)?;
         let (program, imports) = program(host, wasm, options.wit.as_deref())?;
-        let may_block = |import: &String| import.starts_with("wasi") || *import == http::INTERFACE;
+        let may_block = |import: &String| match import.split('@').next() {
+            Some(name) if NEVER_BLOCK.contains(&name) => false,
+            _ => import.starts_with("wasi") || *import == http::INTERFACE,
+        };
         let abi = match program {
             Program::Columns(_) => Abi::Columns,
             Program::Typed(_) => Abi::Typed,

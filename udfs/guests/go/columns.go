@@ -27,7 +27,7 @@ type TimestampTz int64
 func (t TimestampTz) Time() time.Time { return time.UnixMicro(int64(t)).UTC() }
 
 // Decimal is a number without its point, of 128 bits. The tag of its field says where the point is:
-// `sql:"decimal(20, 4)"`.
+// `sql:"decimal(20, 4)"`. Of one that a function gives, Returns says it.
 type Decimal struct {
 	Low  uint64
 	High int64
@@ -77,7 +77,8 @@ func sqlTypeOf(of reflect.Type, name string) sqlType {
 	}
 	switch {
 	case of == typeOf[Decimal]() && name == "":
-		panic("a field that is a Decimal needs a tag: `sql:\"decimal(20, 4)\"`")
+		panic("a Decimal has no digits: a field has them in its tag, `sql:\"decimal(20, 4)\"`, " +
+			"and what a function gives by millstream.Returns(\"decimal(20, 4)\")")
 	case of == typeOf[Decimal]():
 		return numberType{name, unsafe.Sizeof(Decimal{})}
 	case of.Kind() == reflect.Bool && name != "":

@@ -48,7 +48,9 @@ func Fetch(requests ...Request) []Answer {
 		asked = append(asked, words(hold(request.Body))...)
 	}
 	var found [2]uint32
-	hostFetch(unsafe.Pointer(unsafe.SliceData(asked)), uint32(len(requests)), unsafe.Pointer(&found))
+	whileNotRunning(func() {
+		hostFetch(unsafe.Pointer(unsafe.SliceData(asked)), uint32(len(requests)), unsafe.Pointer(&found))
+	})
 	answers := make([]Answer, found[1])
 	for at, words := range unsafe.Slice((*[6]uint32)(pointer(found[0])), found[1]) {
 		answers[at] = answerOf(words)

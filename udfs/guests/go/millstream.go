@@ -25,18 +25,20 @@
 //	int8 … int64; uint8 … uint64            tinyint, smallint, int, bigint; unsigned
 //	string; Json; []byte                    varchar; json; bytea
 //	Date; Time, Timestamp, TimestampTz      date; time, timestamp, timestamptz
-//	Decimal in a field with `sql:"…"`       decimal(p, s)
+//	Decimal: a field with `sql:"…"`         decimal(p, s)
 //	[]T; a struct                           array<T>; row<…>
 //	*T                                      T, which may be NULL
 //
 // A function does not see a row with an argument that is NULL, or with NULL within one, unless that
-// is a pointer. An error fails its row, and so does a panic.
+// is a pointer. An error fails its row, and so does a panic. Of a Decimal that is no field, but what
+// a function gives, Returns has the type.
 //
 // Fetch sends requests to the servers that the pipeline file grants: grants.http = "api.example.com".
 package millstream
 
 import (
 	"fmt"
+	"os"
 	"reflect"
 	"strings"
 	"unsafe"
@@ -60,7 +62,9 @@ func Log(level Level, message string) {
 // Config is a value that the pipeline file has for this module; nil, if it has none.
 func Config(name string) *string {
 	var found [3]uint32
-	hostConfig(unsafe.Pointer(unsafe.StringData(name)), uint32(len(name)), unsafe.Pointer(&found))
+	whileNotRunning(func() {
+		hostConfig(unsafe.Pointer(unsafe.StringData(name)), uint32(len(name)), unsafe.Pointer(&found))
+	})
 	if found[0]&1 == 0 {
 		return nil
 	}
@@ -73,6 +77,9 @@ type Option func(*function)
 
 // Volatile is a function that does not always give the same value for the same arguments.
 func Volatile(of *function) { of.isVolatile = true }
+
+// Returns is the type of the Decimal that a function gives: Returns("decimal(20, 4)").
+func Returns(decimal string) Option { return func(of *function) { of.decimal = decimal } }
 
 // Scalar is a function that gives a value for each row.
 func Scalar[A, R any](name string, f func(A) (R, error), options ...Option) {
@@ -87,6 +94,7 @@ func Scalar[A, R any](name string, f func(A) (R, error), options ...Option) {
 				out.null()
 				continue
 			}
+			at = row
 			var err error
 			if value, err = f(given); err != nil {
 				return nil, failure{row, err}
@@ -107,14 +115,15 @@ func Table[A, R any](name string, f func(A) ([]R, error), options ...Option) {
 			if !read(row, unsafe.Pointer(&given)) {
 				continue
 			}
+			at = row
 			values, err := f(given)
 			if err != nil {
 				return nil, failure{row, err}
 			}
-			for at := range values {
+			for index := range values {
 				row := uint32(row)
 				rows.put(unsafe.Pointer(&row))
-				out.put(unsafe.Pointer(&values[at]))
+				out.put(unsafe.Pointer(&values[index]))
 			}
 		}
 		return []writer{rows, out}, nil
@@ -159,6 +168,7 @@ type State[P, A, R any] interface {
 // Aggregate is a function that gives a value for a group of rows.
 func Aggregate[P State[P, A, R], A, R any](name string, options ...Option) {
 	of := declare(2, name, typeOf[A](), typeOf[R](), options)
+	of.orStop(func() { checkState(typeOf[P]()) })
 	_, of.retracts = any(*new(P)).(interface{ Retract(A) error })
 	of.call = func(operation uint32, in *input) ([]writer, error) {
 		states, err := readStates[P](in)
@@ -179,6 +189,7 @@ func Aggregate[P State[P, A, R], A, R any](name string, options ...Option) {
 				continue
 			}
 			state := states[group]
+			at = row
 			if operation == update {
 				err = state.Update(given)
 			} else {
@@ -208,10 +219,11 @@ func mergeOrFinish[P State[P, A, R], A, R any](
 		return writeStates(states), err
 	}
 	out := of.returns.writer()
-	for at := range states {
-		value, err := states[at].Finish()
+	for group, state := range states {
+		at = group
+		value, err := state.Finish()
 		if err != nil {
-			return nil, failure{at, err}
+			return nil, failure{group, err}
 		}
 		out.put(unsafe.Pointer(&value))
 	}
@@ -226,6 +238,7 @@ type function struct {
 	arguments            rowType
 	defaults             []*string
 	returns              sqlType
+	decimal              string
 	isVolatile, retracts bool
 	call                 func(operation uint32, in *input) ([]writer, error)
 }
@@ -235,22 +248,36 @@ var functions []*function
 func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
 
 func declare(kind uint32, name string, arguments, returns reflect.Type, options []Option) *function {
-	if arguments.Kind() != reflect.Struct {
-		panic(name + ": its arguments are not the fields of a struct")
-	}
-	of := &function{name: name, kind: kind, arguments: fieldsOf(arguments), returns: sqlTypeOf(returns, "")}
-	for index := range arguments.NumField() {
-		var value *string
-		if text, found := arguments.Field(index).Tag.Lookup("default"); found {
-			value = &text
+	of := &function{name: name, kind: kind}
+	of.orStop(func() {
+		if arguments.Kind() != reflect.Struct {
+			panic("its arguments are not the fields of a struct, but " + arguments.String())
 		}
-		of.defaults = append(of.defaults, value)
-	}
-	for _, option := range options {
-		option(of)
-	}
+		for _, option := range options {
+			option(of)
+		}
+		of.arguments, of.returns = fieldsOf(arguments), sqlTypeOf(returns, of.decimal)
+		for index := range arguments.NumField() {
+			var value *string
+			if text, found := arguments.Field(index).Tag.Lookup("default"); found {
+				value = &text
+			}
+			of.defaults = append(of.defaults, value)
+		}
+	})
 	functions = append(functions, of)
 	return of
+}
+
+// Names what is wrong with a declaration, and ends: Go would tell of its goroutines instead.
+func (of *function) orStop(declare func()) {
+	defer func() {
+		if problem := recover(); problem != nil {
+			Log(Error, fmt.Sprintf("%s: %v", of.name, problem))
+			os.Exit(2)
+		}
+	}()
+	declare()
 }
 
 // Of a row that is known.
@@ -266,6 +293,27 @@ func hostLog(level Level, message unsafe.Pointer, length uint32)
 
 //go:wasmimport millstream:udf/host@0.1.0 config
 func hostConfig(name unsafe.Pointer, length uint32, found unsafe.Pointer)
+
+// Tells Millstream's WASI for Go whether a function runs. Go's runtime asks for the time also while it
+// allocates what the host gives, when a module may not call anything.
+//
+//go:wasmimport wasi_snapshot_preview1 millstream_running
+func tellRunning(is uint32)
+
+var running uint32
+
+func setRunning(is uint32) {
+	running = is
+	tellRunning(is)
+}
+
+// Calls the host, which allocates for its answer.
+func whileNotRunning(call func()) {
+	before := running
+	setRunning(0)
+	call()
+	setRunning(before)
+}
 
 const (
 	evaluate = iota
@@ -339,6 +387,25 @@ func bit(is bool, place int) uint32 {
 	return 0
 }
 
+// The row or group that a function has been given last.
+var at int
+
+// A panic fails its row, as an error does.
+func (of *function) guarded(operation uint32, in *input) (columns []writer, err error) {
+	at = -1
+	setRunning(1)
+	defer func() {
+		setRunning(0)
+		if problem := recover(); problem != nil {
+			err = fmt.Errorf("%v", problem)
+			if at >= 0 {
+				err = failure{at, err}
+			}
+		}
+	}()
+	return of.call(operation, in)
+}
+
 //go:wasmexport millstream:udf/functions@0.1.0#call
 func call(
 	function, operation, rows uint32, nodes unsafe.Pointer, nodesCount uint32, buffers unsafe.Pointer,
@@ -349,7 +416,7 @@ func call(
 		nodes:   unsafe.Slice((*node)(nodes), nodesCount),
 		buffers: unsafe.Slice((*buffer)(buffers), buffersCount),
 	}
-	columns, err := functions[function].call(operation, in)
+	columns, err := functions[function].guarded(operation, in)
 	var result []uint32
 	if err != nil {
 		var hasRow, row uint32

@@ -14,6 +14,39 @@ var otherVersion = errors.New("the state that was kept is of another version of 
 
 var kept = sqlTypeOf(typeOf[[]byte](), "")
 
+// Panics where a state has something that cannot be kept.
+func checkState(state reflect.Type) {
+	if state.Kind() != reflect.Pointer || state.Elem().Kind() != reflect.Struct {
+		panic(state.String() + " is no pointer to a struct, as states are")
+	}
+	seen := map[reflect.Type]bool{}
+	var check func(of reflect.Type)
+	check = func(of reflect.Type) {
+		if seen[of] {
+			return
+		}
+		seen[of] = true
+		switch of.Kind() {
+		case reflect.Slice:
+			check(of.Elem())
+		case reflect.Map:
+			check(of.Key())
+			check(of.Elem())
+		case reflect.Struct:
+			for index := range of.NumField() {
+				if field := of.Field(index); !field.IsExported() {
+					panic(of.String() + ": its field " + field.Name + " is not exported")
+				}
+				check(of.Field(index).Type)
+			}
+		case reflect.Pointer, reflect.Interface, reflect.Func, reflect.Chan, reflect.Int, reflect.Uint,
+			reflect.Uintptr, reflect.UnsafePointer:
+			panic(of.String() + " cannot be part of a state")
+		}
+	}
+	check(state.Elem())
+}
+
 // P is a pointer to a state.
 func readStates[P any](in *input) ([]P, error) {
 	states := make([]P, in.nodes[0].length)
@@ -79,8 +112,6 @@ func save(value reflect.Value, to []byte) []byte {
 			to = save(value.Field(index), to)
 		}
 		return to
-	case reflect.Pointer, reflect.Interface, reflect.Func, reflect.Chan, reflect.Int, reflect.Uint:
-		panic(value.Type().String() + " cannot be part of a state")
 	default:
 		return append(to, raw(value)...)
 	}
