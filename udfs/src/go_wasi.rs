@@ -6,7 +6,8 @@
 //! state (`go_wasi.wat`): standard output and error go to the log; clocks, random numbers and the
 //! environment are those that the pipeline file grants, of 255 variables at most, whose names and
 //! values have no more than 4,080 bytes each. The clocks go for modules that have Millstream's
-//! package, which says when they may be asked. There are no files, also where it grants directories.
+//! package, which says when they may be asked. There are no files, also where it grants
+//! directories.
 
 use wasmparser::{Parser, Payload};
 use wit_component::{StringEncoding, embed_component_metadata};
