@@ -149,7 +149,6 @@ const JDBC_KEYS: &[(&str, Elsewhere)] = &[
     ("flush.max.retries", Elsewhere::NoMeaning),
     ("flush.retry.delay.ms", Elsewhere::NoMeaning),
     ("quote.identifiers", Elsewhere::NoMeaning),
-    ("truncate.enabled", Elsewhere::Only(&["false"], "truncated tables")),
     ("collection.table.format", Elsewhere::Only(&["${table}"], "another form of tables' names")),
     ("column.naming.strategy", Elsewhere::Only(&["io.debezium.connector.jdbc.naming.DefaultColumnNamingStrategy"], NAMING)),
     ("collection.naming.strategy", Elsewhere::Only(TABLE_NAMING, NAMING)),
@@ -237,7 +236,7 @@ mod tests {
         for text in ["db.timezone=UTC", "dialect.name=PostgreSqlDatabaseDialect", "max.retries=3"] {
             assert_eq!(lacking("postgres-sink", text), None, "{text}");
         }
-        for text in ["db.timezone=Europe/Berlin", "truncate.enabled=true"] {
+        for text in ["db.timezone=Europe/Berlin", "quote.sql.identifiers=never"] {
             assert!(lacking("postgres-sink", text).is_some(), "{text}");
         }
         assert_eq!(find("file-sink", "hibernate.c3p0.x", &BTreeMap::new()), None);

@@ -442,7 +442,7 @@ fn check_unknown(
             Some((_, None)) => {}
             Some((found, Some(what))) => problems.push(ConfigProblem {
                 key: name.clone(),
-                value: Some(text.clone()),
+                value: (!name.contains("password")).then(|| text.clone()),
                 message: format!("`{name}`: {what} are not part of this version"),
                 help: Some(match found {
                     Elsewhere::Only(values, _) => {

@@ -425,4 +425,4 @@ impl Transform for ExtractNewRecordState {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -11,7 +11,8 @@
 //!
 //! One file for each transform, [`predicates`] for all predicates; [`settings`] reads the
 //! properties; [`side`] is what transforms of a key or a value share, [`path`] names a field
-//! within fields, and [`date_format`] writes and reads times by a pattern.
+//! within fields, [`rewrite`] makes names by a pattern, and [`date_format`] writes and reads times
+//! by one.
 //!
 //! They do what Kafka's transforms of the same names do, with the same settings and defaults; the
 //! test that runs both side by side is in `tests/against_kafka`. Debezium's are there too.
@@ -19,6 +20,7 @@
 mod cast;
 mod date_format;
 mod drop_headers;
+mod event_router;
 mod extract_field;
 mod extract_new_record_state;
 mod filter;
@@ -27,11 +29,13 @@ mod header_from;
 mod hoist_field;
 mod insert_field;
 mod insert_header;
+mod logical_router;
 mod mask_field;
 mod path;
 pub mod predicates;
 mod regex_router;
 mod replace_field;
+mod rewrite;
 mod set_schema_metadata;
 pub mod settings;
 mod side;
@@ -105,6 +109,7 @@ pub const PACKAGE: &str = "org.apache.kafka.connect.transforms";
 const TRANSFORMS: &[TransformPlugin] = &[
     cast::PLUGIN,
     drop_headers::PLUGIN,
+    event_router::PLUGIN,
     extract_field::PLUGIN,
     extract_new_record_state::PLUGIN,
     filter::PLUGIN,
@@ -113,6 +118,8 @@ const TRANSFORMS: &[TransformPlugin] = &[
     hoist_field::PLUGIN,
     insert_field::PLUGIN,
     insert_header::PLUGIN,
+    logical_router::BY_TABLE,
+    logical_router::TO_TOPIC,
     mask_field::PLUGIN,
     regex_router::PLUGIN,
     replace_field::PLUGIN,

@@ -2,7 +2,7 @@
 
 use regex::Regex;
 
-use super::regex_router::whole;
+use super::rewrite::whole;
 use crate::config::{ConfigKey, KeyType, Presence, Settings};
 use crate::data::{ConnectRecord, Text};
 

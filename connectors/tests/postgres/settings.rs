@@ -407,3 +407,47 @@ fn rows_come_out_of_their_events_where_that_is_asked_for() {
         worker.shutdown().await.unwrap();
     });
 }
+
+#[test]
+fn an_outbox_tells_its_messages_and_shards_come_into_one_topic() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server
+            .sql(
+                "create table outbox (id uuid primary key default gen_random_uuid(), \
+                 aggregatetype text, aggregateid text, type text, payload jsonb); \
+                 create table shard1 (id int primary key); create table shard2 (id int primary key); \
+                 insert into shard1 values (7); insert into shard2 values (7)",
+            )
+            .await;
+        let more = format!(
+            "{PLAIN}\ntransforms=outbox,shards\npredicates=outbox
+            predicates.outbox.type=org.apache.kafka.connect.transforms.predicates.TopicNameMatches
+            predicates.outbox.pattern=.*outbox
+            transforms.outbox.predicate=outbox
+            transforms.outbox.type=io.debezium.transforms.outbox.EventRouter
+            transforms.outbox.table.expand.json.payload=true
+            transforms.shards.type=io.debezium.transforms.ByLogicalTableRouter
+            transforms.shards.topic.regex=pg.public.shard.*
+            transforms.shards.topic.replacement=shards"
+        );
+        let config = connector(directory.path(), "t", &server.properties(&more));
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let shards = at_least(&*client, &worker, "shards", 2).await;
+        let mut keys = keys(&shards);
+        keys.sort();
+        let of =
+            |shard| format!(r#"{{"id":7,"__dbz__physicalTableIdentifier":"pg.public.{shard}"}}"#);
+        assert_eq!(keys, [of("shard1"), of("shard2")]);
+        let insert = "insert into outbox (aggregatetype, aggregateid, type, payload) values";
+        server.sql(&format!("{insert} ('Order', 'o-7', 'Created', '{{\"total\": 5}}')")).await;
+        server
+            .sql(&format!("delete from outbox; {insert} ('Order', 'o-8', 'Created', '[1]')"))
+            .await;
+        let told = at_least(&*client, &worker, "outbox.event.Order", 2).await;
+        let pair = |key: &str, value: &str| (Some(format!("\"{key}\"")), Some(value.to_owned()));
+        assert_eq!(told, [pair("o-7", r#"{"total":5}"#), pair("o-8", "[1]")]);
+        worker.shutdown().await.unwrap();
+    });
+}

@@ -22,11 +22,19 @@ pub struct Batch {
     upsert: bool,
 }
 
+/// What becomes of rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Act {
+    Put,
+    Delete,
+    Truncate,
+}
+
 /// What rows of one statement have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Shape {
     table: String,
-    delete: bool,
+    act: Act,
     columns: Vec<Text>,
     key: Vec<Text>,
 }
@@ -45,15 +53,28 @@ impl Batch {
 
     /// Adds a row that is to be there. An error says why it cannot be written.
     pub fn put(&mut self, table: &Table, cells: &[Cell]) -> Result<(), String> {
-        self.add(table, cells, false)
+        self.add(table, cells, Act::Put)
     }
 
     /// Adds a row that is to be gone.
     pub fn delete(&mut self, table: &Table, key: &[Cell]) -> Result<(), String> {
-        self.add(table, key, true)
+        self.add(table, key, Act::Delete)
     }
 
-    fn add(&mut self, table: &Table, cells: &[Cell], delete: bool) -> Result<(), String> {
+    /// Adds that all rows are to be gone; those that come after it stay behind it.
+    pub fn truncate(&mut self, table: &Table) {
+        let shape = Shape {
+            table: table.name.clone(),
+            act: Act::Truncate,
+            columns: Vec::new(),
+            key: Vec::new(),
+        };
+        self.of_shape.clear();
+        self.of_row.clear();
+        self.runs.push(Run { shape, rows: IndexMap::new() });
+    }
+
+    fn add(&mut self, table: &Table, cells: &[Cell], act: Act) -> Result<(), String> {
         // A null where the table has no column for it says nothing.
         let cells: Vec<&Cell> =
             cells.iter().filter(|cell| table.types.contains_key(&cell.column)).collect();
@@ -75,19 +96,16 @@ impl Batch {
         row.push(')');
         let names = |cells: &[&Cell]| cells.iter().map(|cell| cell.column.clone()).collect();
         let in_key: Vec<&Cell> = cells.iter().copied().filter(|cell| cell.in_key).collect();
-        let shape = Shape {
-            table: table.name.clone(),
-            delete,
-            columns: names(&cells),
-            key: names(&in_key),
-        };
+        let shape =
+            Shape { table: table.name.clone(), act, columns: names(&cells), key: names(&in_key) };
         self.insert(shape, key, row);
         Ok(())
     }
 
     fn insert(&mut self, shape: Shape, key: String, row: String) {
         // Where rows are only added, none takes another's place.
-        let counts = !key.is_empty() && (self.upsert || shape.delete || self.has_deletes());
+        let counts =
+            !key.is_empty() && (self.upsert || shape.act == Act::Delete || self.has_deletes());
         let id = (shape.table.clone(), key.clone());
         let latest = self.of_row.get(&id).copied().filter(|_| counts);
         let at = match self.of_shape.get(&shape) {
@@ -103,7 +121,7 @@ impl Batch {
         }
         let upsert = self.upsert;
         let Run { shape, rows } = &mut self.runs[at];
-        if counts && (upsert || shape.delete) {
+        if counts && (upsert || shape.act == Act::Delete) {
             rows.insert(key, row);
         } else {
             let number = format!("#{}", rows.len());
@@ -112,16 +130,17 @@ impl Batch {
     }
 
     fn has_deletes(&self) -> bool {
-        self.runs.iter().any(|run| run.shape.delete)
+        self.runs.iter().any(|run| run.shape.act == Act::Delete)
     }
 
     /// All statements, in order.
     pub fn statements(&self) -> Vec<String> {
         let mut statements = Vec::new();
         for Run { shape, rows } in &self.runs {
-            let (begin, end) = match shape.delete {
-                true => delete(shape),
-                false => insert(shape, self.upsert),
+            let (begin, end) = match shape.act {
+                Act::Delete => delete(shape),
+                Act::Put => insert(shape, self.upsert),
+                Act::Truncate => (format!("TRUNCATE TABLE {}", shape.table), String::new()),
             };
             let mut statement = begin.clone();
             for row in rows.values() {
@@ -206,6 +225,22 @@ mod tests {
             INSERT INTO "t" ("id", "a") VALUES ('1','4') ON CONFLICT ("id") DO UPDATE SET "a" = EXCLUDED."a"
             INSERT INTO "t" ("id") VALUES ('9') ON CONFLICT ("id") DO NOTHING"#]]
         .assert_eq(&batch.statements().join("\n"));
+    }
+
+    #[test]
+    fn rows_stay_before_or_behind_the_moment_when_all_go() {
+        let mut batch = Batch::new(true);
+        let table = table();
+        batch.put(&table, &cells(&[("id", 1), ("a", 1)])).unwrap();
+        batch.truncate(&table);
+        batch.put(&table, &cells(&[("id", 1), ("a", 2)])).unwrap();
+        batch.put(&table, &cells(&[("id", 2), ("a", 2)])).unwrap();
+        expect![[r#"
+            INSERT INTO "t" ("id", "a") VALUES ('1','1') ON CONFLICT ("id") DO UPDATE SET "a" = EXCLUDED."a"
+            TRUNCATE TABLE "t"
+            INSERT INTO "t" ("id", "a") VALUES ('1','2'),('2','2') ON CONFLICT ("id") DO UPDATE SET "a" = EXCLUDED."a"
+        "#]]
+        .assert_eq(&(batch.statements().join("\n") + "\n"));
     }
 
     #[test]

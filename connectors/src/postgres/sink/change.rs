@@ -19,6 +19,8 @@ pub enum Change {
     Put(Vec<Cell>),
     /// The row of that key.
     Delete(Vec<Cell>),
+    /// All rows go.
+    Truncate,
     /// Nothing, on purpose.
     Nothing,
 }
@@ -37,6 +39,7 @@ pub fn of_record(record: &ConnectRecord, config: &SinkConfig) -> Result<Change, 
                 _ => Err(format!("a change event `{operation}` without an `after`")),
             },
             "d" => delete(record, config, before),
+            "t" if config.truncate => Ok(Change::Truncate),
             _ => Ok(Change::Nothing),
         };
     }

@@ -39,6 +39,7 @@ pub struct SinkConfig {
     pub key_mode: KeyMode,
     pub key_fields: Vec<String>,
     pub delete: bool,
+    pub truncate: bool,
     pub table_format: String,
     pub naming: Naming,
     pub fields: Vec<String>,
@@ -132,6 +133,7 @@ impl SinkConfig {
             key_mode: key_mode(settings),
             key_fields: key_fields(settings).to_vec(),
             delete: settings.flag("delete.enabled"),
+            truncate: settings.flag("truncate.enabled"),
             table_format: if format.is_empty() { "${topic}" } else { format }.to_owned(),
             naming: match config.text("connector.class") {
                 class if class.starts_with("io.debezium.") => Naming::Debezium,

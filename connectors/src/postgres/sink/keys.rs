@@ -28,6 +28,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("pk.fields", AnyList, Default(""), "The fields of the primary key; all of the record's key where none are named", "id"),
     key("primary.key.fields", AnyList, Optional, "Debezium's name for pk.fields", "id"),
     key("delete.enabled", Boolean, Default("false"), "Whether a record without a value deletes the row of its key, and a change event of a deletion does", "true"),
+    key("truncate.enabled", Boolean, Default("false"), "Whether a change event of all rows gone empties the table", "true"),
     key("table.name.format", Text, Optional, "The table, with its schema if it is not public; `${topic}` stands for the topic, and `${source.table}` and alike for what a change event says", "shop.${topic}"),
     key("collection.name.format", Text, Optional, "Debezium's name for table.name.format", "${topic}"),
     key("field.include.list", Text, Optional, "Patterns of the fields that become columns, as topic:field; those of the key always do", "orders:(id|name)"),

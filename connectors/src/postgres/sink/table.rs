@@ -69,6 +69,20 @@ impl Tables {
         })
     }
 
+    /// The table of that schema and name, if there is one.
+    pub async fn known(
+        &mut self,
+        session: &mut Session,
+        id: (String, String),
+    ) -> Result<Option<&Table>, WriteError> {
+        if !self.0.contains_key(&id)
+            && let Some(table) = look_up(session, &id).await?
+        {
+            self.0.insert(id.clone(), table);
+        }
+        Ok(self.0.get(&id))
+    }
+
     /// What is known may be out of date.
     pub fn forget(&mut self) {
         self.0.clear();

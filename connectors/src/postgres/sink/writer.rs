@@ -303,6 +303,7 @@ impl Writer {
         };
         let (cells, delete) = match &change {
             Change::Nothing => return Ok(Ok(false)),
+            Change::Truncate => return self.truncate(record, batch).await,
             Change::Put(cells) => (cells, false),
             Change::Delete(key) => (key, true),
         };
@@ -321,6 +322,25 @@ impl Writer {
             false => batch.put(table, cells),
         };
         Ok(added.map(|()| true))
+    }
+
+    /// Empties the table of a record, if there is one.
+    async fn truncate(
+        &mut self,
+        record: &ConnectRecord,
+        batch: &mut Batch,
+    ) -> Result<Result<bool, String>, WriteError> {
+        let id = match self.config.table_of(record) {
+            Ok(id) => id,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let session = self.session.as_mut().expect("it was connected");
+        let table = self.tables.known(session, id).await?;
+        let is_there = table.is_some();
+        if let Some(table) = table {
+            batch.truncate(table);
+        }
+        Ok(Ok(is_there))
     }
 
     /// Begins a transaction that stores `to`, if nobody else has gone on.

@@ -7,9 +7,12 @@ use crate::convert::json::{JsonConverter, JsonOptions};
 use crate::data::SchemaBuilder;
 use crate::transforms::settings::{LIST_KEYS, Step, steps};
 
-/// The transform with such settings, or what is wrong with them.
 fn made(settings: &str) -> Result<Vec<Step>, String> {
-    let class = "io.debezium.transforms.ExtractNewRecordState";
+    of_class("io.debezium.transforms.ExtractNewRecordState", settings)
+}
+
+/// The transform of that class with such settings, or what is wrong with them.
+pub(in crate::transforms) fn of_class(class: &str, settings: &str) -> Result<Vec<Step>, String> {
     let mut properties =
         BTreeMap::from([("transforms", "t"), ("transforms.t.type", class)].map(owned));
     for line in settings.lines().filter(|line| !line.trim().is_empty()) {
@@ -47,6 +50,16 @@ fn row(id: i32, name: &str) -> Value {
 }
 
 fn event(op: &str, before: Value, after: Value) -> ConnectRecord {
+    change(&row_schema(), op, before, after)
+}
+
+/// A change of rows of that schema.
+pub(in crate::transforms) fn change(
+    rows: &Schema,
+    op: &str,
+    before: Value,
+    after: Value,
+) -> ConnectRecord {
     let source = SchemaBuilder::structure()
         .name("Source")
         .field("table", Schema::string())
@@ -55,8 +68,8 @@ fn event(op: &str, before: Value, after: Value) -> ConnectRecord {
     let transaction = SchemaBuilder::structure().field("id", Schema::string()).optional().build();
     let schema = SchemaBuilder::structure()
         .name("p.public.t.Envelope")
-        .field("before", row_schema())
-        .field("after", row_schema())
+        .field("before", rows.clone())
+        .field("after", rows.clone())
         .field("source", source.clone())
         .field("transaction", transaction)
         .field("op", Schema::string())
@@ -67,6 +80,7 @@ fn event(op: &str, before: Value, after: Value) -> ConnectRecord {
     let values = vec![before, after, source, Value::Null, Value::string(op), Value::Int64(9)];
     let value = Value::structure(Struct::with_values(&schema, values));
     let key = SchemaBuilder::structure()
+        .name("p.public.t.Key")
         .field("id", Schema::int32())
         .field("name", Schema::optional_string())
         .build();
@@ -75,11 +89,11 @@ fn event(op: &str, before: Value, after: Value) -> ConnectRecord {
     ConnectRecord::new(&Text::from("topic"), key, SchemaAndValue::new(&schema, value))
 }
 
-fn create() -> ConnectRecord {
+pub(in crate::transforms) fn create() -> ConnectRecord {
     event("c", Value::Null, row(1, "new"))
 }
 
-fn delete() -> ConnectRecord {
+pub(in crate::transforms) fn delete() -> ConnectRecord {
     event("d", row(1, "old"), Value::Null)
 }
 
@@ -88,7 +102,7 @@ fn tombstone() -> ConnectRecord {
 }
 
 /// Topic, value and headers as text.
-fn through(steps: &mut [Step], mut record: ConnectRecord) -> String {
+pub(in crate::transforms) fn through(steps: &mut [Step], mut record: ConnectRecord) -> String {
     match steps[0].apply(&mut record) {
         Ok(Outcome::Keep) => {}
         Ok(Outcome::Drop) => return "dropped".to_owned(),
