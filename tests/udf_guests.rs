@@ -159,3 +159,67 @@ fn go_names_what_is_declared_wrongly() {
     assert!(told.contains("money: a Decimal has no digits"), "{told}");
     assert!(!told.contains("goroutine"), "{told}");
 }
+
+const PYTHON: &str = r#"
+import os
+import random
+import time as clock
+from datetime import timezone
+
+from millstream import *
+
+@scalar(deterministic=False)
+def outside() -> str:
+    print("a line for the log")
+    try:
+        with open("/data/words.txt") as file:
+            text = file.read()
+    except OSError:
+        text = "no file"
+    numbers = {random.SystemRandom().random() for _ in range(4)}
+    time_is_there = clock.time() > 1e9
+    return f"{time_is_there} {len(numbers)} {os.environ.get('WHO')} {text}"
+
+@scalar
+def taxed(
+    n: decimal(10, 2),
+    rate: decimal(5, 2) = Decimal("19.00"),
+    day: date = date(2026, 1, 2),
+    at: time = time(3, 4, 5),
+    since: datetime = datetime(2026, 1, 2, 3, 4, 5, 678),
+    utc: TimestampTz = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc),
+) -> str:
+    return f"{n * rate} {day} {at} {since} {utc}"
+"#;
+
+/// It was built without WASI: grants did nothing, and print() failed its row.
+#[test]
+fn python_has_what_is_granted_and_defaults_of_each_type() {
+    let dir = tempdir().unwrap();
+    let Some(folder) = built(dir.path(), "python", "udf.py", PYTHON) else { return };
+    assert_eq!(call(&folder, &["outside"]), "False 1 None no file\n");
+    granted(&folder, "outside()", "True 4 me some words");
+    let taxed =
+        "38.0000 2026-01-02 03:04:05 2026-01-02 03:04:05.000678 2026-01-02 03:04:05+00:00\n";
+    assert_eq!(call(&folder, &["taxed", "2"]), taxed);
+}
+
+const JAVASCRIPT: &str = r#"
+import { scalar } from "./millstream.js";
+export { functions } from "./millstream.js";
+
+scalar("outside() -> varchar", () => {
+  console.log("a line for the log");
+  const numbers = new Set([1, 2, 3, 4].map(() => Math.random()));
+  return `${Date.now() > 1e12} ${numbers.size > 1}`;
+}, { deterministic: false });
+"#;
+
+/// The time was when the module was built, and random numbers were the same in each instance.
+#[test]
+fn javascript_has_what_is_granted() {
+    let dir = tempdir().unwrap();
+    let Some(folder) = built(dir.path(), "javascript", "udf.js", JAVASCRIPT) else { return };
+    assert_eq!(call(&folder, &["outside"]), "false false\n");
+    granted(&folder, "outside()", "true true");
+}

@@ -8,7 +8,7 @@
         return domain if at else None
 
     componentize-py -d udf.wit -w udf componentize -p . -p FOLDER_OF_THIS email \
-        --stub-wasi -o email.wasm
+        -o email.wasm
 
 where udf.wit is Millstream's own. Names and types of a function are those in SQL:
 
@@ -23,6 +23,11 @@ where udf.wit is Millstream's own. Names and types of a function are those in SQ
 
 A function is called for each row; the host calls the module once for a batch of them. It does not
 see rows with an argument that is NULL, unless that is Optional. A parameter's default is one in SQL.
+
+What a module prints goes to the pipeline's log. Clocks, random numbers, the environment and files are
+those that the pipeline file grants. Without, time.time() stands still, secrets and os.urandom give
+zeros, and nothing else is there. `random` has its seed from when the module was built:
+`random.SystemRandom()` has not.
 
 An exception fails its row. `@scalar(deterministic=False)`: the same arguments do not always give the
 same value. A function of `@table` gives any number of values for a row, by `yield` or as a list:
@@ -368,7 +373,16 @@ def default_of(parameter) -> Optional[str]:
         return {None: "NULL", True: "true", False: "false"}[value]
     if isinstance(value, (int, float)):
         return repr(value)
-    raise TypeError(f"the default of '{parameter.name}' is no literal of SQL")
+    if isinstance(value, Decimal) and value.is_finite():
+        return format(value, "f")
+    if isinstance(value, datetime):
+        return f"'{value.isoformat(' ')}'"
+    if isinstance(value, (date, time)):
+        return f"'{value.isoformat()}'"
+    raise TypeError(
+        f"the default of '{parameter.name}' is {value!r}: SQL has None, bool, int, float, str,"
+        " Decimal, date, time and datetime"
+    )
 
 
 class Scalar(Function):
