@@ -62,11 +62,9 @@ impl fmt::Display for Mechanism {
     }
 }
 
-/// How clients authenticate.
+/// How clients authenticate, by whatever listener and mechanism.
 #[derive(Clone, Debug)]
 pub struct SaslConfig {
-    /// `sasl.enabled.mechanisms`
-    pub mechanisms: Vec<Mechanism>,
     /// `connections.max.reauth.ms`: how long a client stays whom it has said to be (KIP-368).
     pub session_max: Option<Duration>,
     /// `sasl.server.max.receive.size`: of a message before a client is known.
@@ -78,10 +76,8 @@ pub struct SaslConfig {
 }
 
 impl Default for SaslConfig {
-    /// Without mechanisms, as long as none is asked for.
     fn default() -> SaslConfig {
         SaslConfig {
-            mechanisms: Vec::new(),
             session_max: None,
             // Kafka's half a megabyte is more than any token needs.
             receive_bytes_max: 64 * 1024,
@@ -102,13 +98,17 @@ pub struct Authority {
 
 impl Authority {
     /// The error is a reason to be read by people.
-    pub fn new(store: Arc<SecurityStore>, config: &SaslConfig) -> Result<Authority, String> {
-        let wanted = config.mechanisms.contains(&Mechanism::OAuthBearer);
-        if wanted && config.tokens.is_none() {
+    pub fn new(
+        store: Arc<SecurityStore>,
+        config: &SaslConfig,
+        takes_tokens: bool,
+    ) -> Result<Authority, String> {
+        if takes_tokens && config.tokens.is_none() {
             let reason = "OAUTHBEARER needs keys: sasl.oauthbearer.jwks.endpoint.url = file:…";
             return Err(reason.to_owned());
         }
-        let tokens = config.tokens.clone().filter(|_| wanted).map(JwtVerifier::new).transpose()?;
+        let tokens =
+            config.tokens.clone().filter(|_| takes_tokens).map(JwtVerifier::new).transpose()?;
         let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
         Ok(Authority { store, tokens, hashing: Semaphore::new(cores) })
     }

@@ -17,7 +17,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{
     NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier,
 };
-use tokio_rustls::rustls::{RootCertStore, ServerConfig, crypto};
+use tokio_rustls::rustls::{
+    RootCertStore, ServerConfig, SupportedProtocolVersion, crypto, version,
+};
 use tokio_rustls::server::TlsStream;
 
 use super::name;
@@ -114,8 +116,38 @@ pub struct TlsConfig {
     pub client_auth: ClientAuth,
     /// `ssl.principal.mapping.rules`
     pub mapping: PrincipalMapping,
+    /// `ssl.enabled.protocols`
+    pub versions: Vec<TlsVersion>,
     /// How often files are looked at.
     pub look_interval: Duration,
+}
+
+/// What is spoken; older ones are not safe any more, and not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVersion {
+    Tls12,
+    Tls13,
+}
+
+impl TlsVersion {
+    fn supported(self) -> &'static SupportedProtocolVersion {
+        match self {
+            TlsVersion::Tls12 => &version::TLS12,
+            TlsVersion::Tls13 => &version::TLS13,
+        }
+    }
+}
+
+impl FromStr for TlsVersion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TlsVersion, String> {
+        match text.trim() {
+            "TLSv1.2" => Ok(TlsVersion::Tls12),
+            "TLSv1.3" => Ok(TlsVersion::Tls13),
+            other => Err(format!("'{other}' is not spoken here; TLSv1.2 and TLSv1.3 are")),
+        }
+    }
 }
 
 impl TlsConfig {
@@ -126,6 +158,7 @@ impl TlsConfig {
             authorities: None,
             client_auth: ClientAuth::None,
             mapping: PrincipalMapping::default(),
+            versions: vec![TlsVersion::Tls12, TlsVersion::Tls13],
             look_interval: LOOK_INTERVAL,
         }
     }
@@ -133,8 +166,9 @@ impl TlsConfig {
     fn load(&self) -> Result<ServerConfig, String> {
         let provider = Arc::new(crypto::ring::default_provider());
         let verifier = self.verifier(&provider)?;
+        let versions: Vec<_> = self.versions.iter().map(|version| version.supported()).collect();
         ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
+            .with_protocol_versions(&versions)
             .map_err(|error| error.to_string())?
             .with_client_cert_verifier(verifier)
             .with_single_cert(self.chain.certificates()?, self.key.private_key()?)

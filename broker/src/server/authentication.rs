@@ -37,8 +37,9 @@ pub enum NotAuthenticated {
 }
 
 /// Where a connection stands.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Authentication {
+    enabled: Vec<Mechanism>,
     exchange: Option<Exchange>,
     /// Messages come as bare frames (SaslHandshake v0).
     is_bare: bool,
@@ -60,6 +61,10 @@ pub struct Answer {
 }
 
 impl Authentication {
+    pub fn new(enabled: &[Mechanism]) -> Authentication {
+        Authentication { enabled: enabled.to_vec(), exchange: None, is_bare: false, session: None }
+    }
+
     /// Whether only what leads to authentication may be asked for.
     pub fn is_unknown(&self) -> bool {
         self.session.is_none()
@@ -78,16 +83,14 @@ impl Authentication {
 
     pub fn handshake(
         &mut self,
-        shared: &Shared,
         version: i16,
         request: SaslHandshakeRequest,
     ) -> (SaslHandshakeResponse, Result<(), NotAuthenticated>) {
-        let enabled = &shared.config.sasl.mechanisms;
         let mut response = SaslHandshakeResponse {
-            mechanisms: enabled.iter().map(|mechanism| mechanism.name().to_owned()).collect(),
+            mechanisms: self.enabled.iter().map(|mechanism| mechanism.name().to_owned()).collect(),
             ..SaslHandshakeResponse::default()
         };
-        let asked = enabled.iter().find(|mechanism| mechanism.name() == request.mechanism);
+        let asked = self.enabled.iter().find(|mechanism| mechanism.name() == request.mechanism);
         let Some(&mechanism) = asked else {
             response.error_code = ErrorCode::UNSUPPORTED_SASL_MECHANISM;
             return (response, Err(NotAuthenticated::Mechanism(request.mechanism)));

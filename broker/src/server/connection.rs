@@ -192,7 +192,11 @@ impl Connection {
         let opened = opened.map_err(|_| CloseReason::Stalled)?;
         let (input, output, principal) = opened.map_err(CloseReason::Handshake)?;
         let mut frames = FrameReader::new(input, &shared.config);
-        let authentication = listener.config.protocol.has_sasl().then(Authentication::default);
+        let authentication = listener
+            .config
+            .protocol
+            .has_sasl()
+            .then(|| Authentication::new(&listener.config.mechanisms));
         if authentication.is_some() {
             let bytes_max = shared.config.sasl.receive_bytes_max;
             frames.limit(Limits::Unknown { bytes_max });
@@ -373,7 +377,7 @@ impl Connection {
         let shared = self.shared.clone();
         let (response, known): (Response, _) = match request {
             Request::SaslHandshake(request) => {
-                let (response, begun) = authentication.handshake(&shared, header.version, request);
+                let (response, begun) = authentication.handshake(header.version, request);
                 (response.into(), begun.map(|()| None))
             }
             Request::SaslAuthenticate(request) => {

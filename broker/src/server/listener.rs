@@ -13,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::stream::{Input, Output};
+use crate::security::sasl::Mechanism;
 use crate::security::tls::{Tls, TlsConfig};
 use crate::security::{Principal, SecurityProtocol};
 
@@ -67,6 +68,8 @@ pub struct ListenerConfig {
     pub advertised: Option<HostPort>,
     /// For protocols with TLS.
     pub tls: Option<TlsConfig>,
+    /// For those with SASL: `sasl.enabled.mechanisms`.
+    pub mechanisms: Vec<Mechanism>,
 }
 
 impl ListenerConfig {
@@ -79,6 +82,7 @@ impl ListenerConfig {
             protocol,
             advertised: None,
             tls: None,
+            mechanisms: Vec::new(),
         }
     }
 }
@@ -137,6 +141,10 @@ impl Listener {
             }
             _ => None,
         };
+        if config.protocol.has_sasl() && config.mechanisms.is_empty() {
+            let reason = "SASL needs mechanisms: sasl.enabled.mechanisms";
+            return Err(refused(reason.to_owned()));
+        }
         let socket = TcpListener::bind(&config.listen).await.map_err(failed)?;
         let local_addr = socket.local_addr().map_err(failed)?;
         Ok((socket, Listener { config, local_addr, tls }))

@@ -52,7 +52,7 @@ use self::authorization::{Audit, Authorizer};
 use self::listener::Listener;
 pub use self::listener::{BindError, HostPort, HostPortError, ListenerConfig};
 use crate::broker::Broker;
-use crate::security::sasl::{Authority, SaslConfig};
+use crate::security::sasl::{Authority, Mechanism, SaslConfig};
 use fetch_sessions::FetchSessions;
 use memory::Budget;
 
@@ -149,14 +149,11 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Server {
     pub async fn bind(broker: Arc<Broker>, config: ServerConfig) -> Result<Server, BindError> {
-        let has_sasl = config.listeners.iter().any(|listener| listener.protocol.has_sasl());
-        if has_sasl && config.sasl.mechanisms.is_empty() {
-            let reason = "a listener with SASL needs mechanisms: sasl.enabled.mechanisms";
-            return Err(BindError::Authentication(reason.to_owned()));
-        }
         let store = broker.security().clone();
-        let authority =
-            Authority::new(store.clone(), &config.sasl).map_err(BindError::Authentication)?;
+        let takes = |one: &ListenerConfig| one.mechanisms.contains(&Mechanism::OAuthBearer);
+        let takes_tokens = config.listeners.iter().any(takes);
+        let authority = Authority::new(store.clone(), &config.sasl, takes_tokens)
+            .map_err(BindError::Authentication)?;
         let authorizer = config.authorizer.clone().map(|config| Authorizer::new(config, store));
         let mut listeners = Vec::with_capacity(config.listeners.len());
         for listener in &config.listeners {

@@ -17,7 +17,7 @@ use broker::protocol::messages::k30_create_acls::*;
 use broker::protocol::messages::k36_sasl_authenticate::*;
 use broker::protocol::messages::k51_alter_user_scram_credentials::*;
 use broker::security::acl::{Operation, PatternType, Permission, ResourceType};
-use broker::security::sasl::{Mechanism, SaslConfig};
+use broker::security::sasl::Mechanism;
 use broker::security::scram::ScramMechanism;
 use broker::security::{Principal, SecurityProtocol};
 use broker::server::{AuthorizerConfig, ListenerConfig, Server, ServerConfig};
@@ -29,16 +29,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::harness::*;
 
-/// A listener on a free port.
+/// A listener on a free port, with all mechanisms that need no keys.
 fn listener(protocol: SecurityProtocol) -> ListenerConfig {
     let name = protocol.name().to_owned();
-    ListenerConfig { name, protocol, ..ListenerConfig::plaintext("127.0.0.1:0") }
-}
-
-/// All mechanisms that need no keys.
-fn passwords() -> SaslConfig {
     let scram = ScramMechanism::ALL.map(Mechanism::Scram);
-    SaslConfig { mechanisms: [&[Mechanism::Plain], &scram[..]].concat(), ..SaslConfig::default() }
+    let mechanisms = [&[Mechanism::Plain], &scram[..]].concat();
+    ListenerConfig { name, protocol, mechanisms, ..ListenerConfig::plaintext("127.0.0.1:0") }
 }
 
 /// A second server over the same broker, whose clients may do everything.

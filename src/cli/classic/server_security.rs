@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use broker::security::jwt::JwtConfig;
 use broker::security::sasl::{Mechanism, SaslConfig};
-use broker::security::tls::{ClientAuth, Pem, TlsConfig};
+use broker::security::tls::{ClientAuth, Pem, TlsConfig, TlsVersion};
 use broker::security::{Principal, SecurityProtocol};
 use broker::server::{AuthorizerConfig, HostPort, ListenerConfig, ServerConfig};
 
@@ -37,6 +37,7 @@ pub const READ: &[&str] = &[
     "sasl.oauthbearer.sub.claim.name",
     "sasl.server.max.receive.size",
     "ssl.client.auth",
+    "ssl.enabled.protocols",
     "ssl.key.password",
     "ssl.keystore.certificate.chain",
     "ssl.keystore.key",
@@ -65,8 +66,34 @@ pub fn apply(
 ) -> Result<(), PropertyError> {
     server.listeners = listeners(properties, notes)?;
     server.authorizer = authorizer(properties, notes)?;
-    server.sasl = sasl(properties, &server.listeners, notes)?;
+    server.sasl = sasl(properties, notes)?;
+    notes.extend(unfollowed(properties));
     Ok(())
+}
+
+/// Settings of TLS and SASL that mean nothing here, although they might be meant to keep something
+/// out.
+fn unfollowed(properties: &Properties) -> Option<String> {
+    // What clients check, what brokers do among themselves, and how Java does what it does.
+    const NEEDLESS: [&str; 8] = [
+        "ssl.endpoint.identification.algorithm",
+        "ssl.provider",
+        "ssl.protocol",
+        "ssl.engine.factory.class",
+        "ssl.secure.random.implementation",
+        "sasl.mechanism.inter.broker.protocol",
+        "sasl.mechanism.controller.protocol",
+        "sasl.jaas.config",
+    ];
+    let names = properties.keys().map(String::as_str).filter(|name| {
+        let own = name.strip_prefix("listener.name.");
+        let of_all = own.and_then(|own| own.split_once('.')).map_or(*name, |(_, name)| name);
+        (of_all.starts_with("ssl.") || of_all.starts_with("sasl."))
+            && !READ.contains(&of_all)
+            && !NEEDLESS.iter().any(|needless| of_all.ends_with(needless))
+    });
+    let names: Vec<&str> = names.collect();
+    (!names.is_empty()).then(|| format!("not followed: {}", names.join(", ")))
 }
 
 /// A setting of one listener, or of all.
@@ -112,6 +139,10 @@ fn listeners(
             tls: match protocol.has_tls() {
                 true => Some(tls(properties, name)?),
                 false => None,
+            },
+            mechanisms: match protocol.has_sasl() {
+                true => mechanisms(properties, name)?,
+                false => Vec::new(),
             },
         });
     }
@@ -187,7 +218,13 @@ fn tls(properties: &Properties, listener: &str) -> Result<TlsConfig, PropertyErr
     let rules = get("ssl.principal.mapping.rules").unwrap_or("DEFAULT");
     let mapping =
         rules.parse().map_err(|error| wrong("ssl.principal.mapping.rules", rules, error))?;
-    Ok(TlsConfig { authorities, client_auth, mapping, ..TlsConfig::new(chain, key) })
+    let mut tls = TlsConfig { authorities, client_auth, mapping, ..TlsConfig::new(chain, key) };
+    if let Some(versions) = get("ssl.enabled.protocols") {
+        let parsed = versions.split(',').map(str::parse::<TlsVersion>);
+        let parsed: Result<_, String> = parsed.collect();
+        tls.versions = parsed.map_err(|error| wrong("ssl.enabled.protocols", versions, error))?;
+    }
+    Ok(tls)
 }
 
 /// PEM itself, in lines or all in one as it comes out of a file of properties; else its file.
@@ -236,24 +273,17 @@ fn authorizer(
     }))
 }
 
-fn sasl(
-    properties: &Properties,
-    listeners: &[ListenerConfig],
-    notes: &mut Vec<String>,
-) -> Result<SaslConfig, PropertyError> {
+fn mechanisms(properties: &Properties, listener: &str) -> Result<Vec<Mechanism>, PropertyError> {
     const MECHANISMS: &str = "sasl.enabled.mechanisms";
+    let names = of_listener(properties, listener, MECHANISMS).unwrap_or("");
+    let each = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let each =
+        each.map(|name| name.parse::<Mechanism>().map_err(|error| wrong(MECHANISMS, names, error)));
+    each.collect()
+}
+
+fn sasl(properties: &Properties, notes: &mut Vec<String>) -> Result<SaslConfig, PropertyError> {
     let mut sasl = SaslConfig::default();
-    let with_sasl = listeners.iter().filter(|listener| listener.protocol.has_sasl());
-    for listener in with_sasl {
-        let names = of_listener(properties, &listener.name, MECHANISMS).unwrap_or("");
-        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            let mechanism: Mechanism =
-                name.parse().map_err(|error: String| wrong(MECHANISMS, names, error))?;
-            if !sasl.mechanisms.contains(&mechanism) {
-                sasl.mechanisms.push(mechanism);
-            }
-        }
-    }
     if properties.keys().any(|name| name.ends_with("sasl.jaas.config")) {
         notes.push(
             "sasl.jaas.config is not followed: no passwords stand in files here; set them by \
@@ -322,7 +352,7 @@ mod tests {
              ssl.truststore.type=PEM\nssl.truststore.location=ca.pem\nssl.client.auth=required\n\
              sasl.enabled.mechanisms=PLAIN\n\
              listener.name.clients.sasl.enabled.mechanisms=SCRAM-SHA-256, SCRAM-SHA-512\n\
-             connections.max.reauth.ms=3600000\n",
+             connections.max.reauth.ms=3600000\nssl.enabled.protocols=TLSv1.3\n",
         )
         .unwrap();
         let [plain, clients] = &server.listeners[..] else { panic!("{:?}", server.listeners) };
@@ -336,8 +366,9 @@ mod tests {
         let tls = clients.tls.as_ref().unwrap();
         assert_eq!(tls.chain, Pem::File("clients.pem".into()));
         assert_eq!((&tls.key, tls.client_auth), (&tls.chain, ClientAuth::Required));
+        assert_eq!(tls.versions, [TlsVersion::Tls13]);
         assert_eq!(tls.authorities, Some(Pem::File("ca.pem".into())));
-        let names: Vec<&str> = server.sasl.mechanisms.iter().map(|one| one.name()).collect();
+        let names: Vec<&str> = clients.mechanisms.iter().map(|one| one.name()).collect();
         assert_eq!(names, ["SCRAM-SHA-256", "SCRAM-SHA-512"]);
         assert_eq!(server.sasl.session_max, Some(Duration::from_secs(3600)));
         assert!(server.authorizer.is_none() && notes.is_empty(), "{notes:?}");
@@ -400,6 +431,10 @@ mod tests {
         let sasl = "listeners=SASL_PLAINTEXT://:1\nsasl.enabled.mechanisms=GSSAPI";
         assert!(error(sasl).contains("the mechanism 'GSSAPI' is not there"));
         assert!(error("authorizer.class.name=a.B").contains("no Java classes"));
+        let old = "ssl.keystore.type=PEM\nssl.keystore.location=a\nssl.enabled.protocols=TLSv1.1";
+        assert!(error(&format!("{ssl}{old}")).contains("'TLSv1.1' is not spoken here"));
+        let (_, notes) = read("ssl.cipher.suites=X\nlistener.name.a.sasl.x=1").unwrap();
+        assert_eq!(notes, ["not followed: listener.name.a.sasl.x, ssl.cipher.suites"]);
         let url = "sasl.oauthbearer.jwks.endpoint.url=https://issuer/jwks";
         assert!(error(url).contains("from a file"));
         let jaas = "listeners=SASL_PLAINTEXT://:1\nsasl.enabled.mechanisms=PLAIN\n\

@@ -23,8 +23,13 @@ use super::certificates::{Certificates, Showing};
 use super::*;
 
 async fn start(sasl: SaslConfig) -> (TestBroker, Office) {
+    start_with(sasl, listener(SecurityProtocol::SaslPlaintext).mechanisms).await
+}
+
+async fn start_with(sasl: SaslConfig, mechanisms: Vec<Mechanism>) -> (TestBroker, Office) {
     let broker = TestBroker::with(|_, server| {
-        server.listeners = vec![listener(SecurityProtocol::SaslPlaintext)];
+        let plain = listener(SecurityProtocol::SaslPlaintext);
+        server.listeners = vec![ListenerConfig { mechanisms, ..plain }];
         server.sasl = SaslConfig { failure_delay: Duration::from_millis(10), ..sasl };
     })
     .await;
@@ -38,7 +43,7 @@ async fn asks(client: &mut Connection) {
 
 #[tokio::test]
 async fn passwords_are_checked_against_what_is_kept_for_scram() {
-    let (broker, office) = start(passwords()).await;
+    let (broker, office) = start(SaslConfig::default()).await;
     office.set_password("alice", ScramMechanism::Sha256, "al1ce").await;
     office.set_password("bob", ScramMechanism::Sha512, "b0b").await;
     for (user, password) in [("alice", "al1ce"), ("bob", "b0b")] {
@@ -107,7 +112,7 @@ async fn scram(
 
 #[tokio::test]
 async fn scram_proves_both_sides() {
-    let (broker, office) = start(passwords()).await;
+    let (broker, office) = start(SaslConfig::default()).await;
     for mechanism in ScramMechanism::ALL {
         office.set_password("alice", mechanism, "al1ce").await;
         let mut client = broker.connect().await;
@@ -137,7 +142,7 @@ async fn scram_proves_both_sides() {
 /// Whoever knows a password of a user that there is waits as long as whoever guesses at others.
 #[tokio::test]
 async fn unknown_users_take_the_same_time() {
-    let (broker, office) = start(passwords()).await;
+    let (broker, office) = start(SaslConfig::default()).await;
     office.set_password("alice", ScramMechanism::Sha256, "al1ce").await;
     let time = async |user: &str| {
         let mut times = Vec::new();
@@ -159,7 +164,7 @@ async fn unknown_users_take_the_same_time() {
 
 #[tokio::test]
 async fn old_clients_send_bare_messages() {
-    let (broker, office) = start(passwords()).await;
+    let (broker, office) = start(SaslConfig::default()).await;
     office.set_password("alice", ScramMechanism::Sha256, "al1ce").await;
     for (password, good) in [("al1ce", true), ("wrong", false)] {
         let mut client = broker.connect().await;
@@ -179,8 +184,8 @@ async fn old_clients_send_bare_messages() {
 
 #[tokio::test]
 async fn a_mechanism_that_is_not_enabled_is_refused_with_those_that_are() {
-    let plain = SaslConfig { mechanisms: vec![Mechanism::Plain], ..SaslConfig::default() };
-    let (broker, office) = start(plain).await;
+    let plain = vec![Mechanism::Plain];
+    let (broker, office) = start_with(SaslConfig::default(), plain).await;
     for asked in ["SCRAM-SHA-256", "plain", "GSSAPI", ""] {
         let mut client = broker.connect().await;
         let response = handshake(&mut client, asked).await;
@@ -197,11 +202,33 @@ async fn a_mechanism_that_is_not_enabled_is_refused_with_those_that_are() {
     office.close().await;
 }
 
+/// What one listener takes is not let in by another: passwords, say, that could be read on the way.
+#[tokio::test]
+async fn each_listener_has_mechanisms_of_its_own() {
+    let broker = TestBroker::with(|_, server| {
+        let of = |mechanism| ListenerConfig {
+            mechanisms: vec![mechanism],
+            ..listener(SecurityProtocol::SaslPlaintext)
+        };
+        let scram = Mechanism::Scram(ScramMechanism::Sha256);
+        server.listeners = vec![of(Mechanism::Plain), of(scram)];
+    })
+    .await;
+    for (at, takes, refuses) in [(0, "PLAIN", "SCRAM-SHA-256"), (1, "SCRAM-SHA-256", "PLAIN")] {
+        let mut client = broker.connect_at(at).await;
+        assert_eq!(handshake(&mut client, takes).await.error_code, ErrorCode::NONE);
+        let mut client = broker.connect_at(at).await;
+        let response = handshake(&mut client, refuses).await;
+        assert_eq!(response.error_code, ErrorCode::UNSUPPORTED_SASL_MECHANISM);
+        assert_eq!(response.mechanisms, [takes]);
+    }
+}
+
 /// A session ends, unless the client says in time again who it is: the same (KIP-368).
 #[tokio::test]
 async fn sessions_end_and_are_renewed() {
     let session_max = Some(Duration::from_millis(1500));
-    let (broker, office) = start(SaslConfig { session_max, ..passwords() }).await;
+    let (broker, office) = start(SaslConfig { session_max, ..SaslConfig::default() }).await;
     for user in ["alice", "bob"] {
         office.set_password(user, ScramMechanism::Sha256, "secret").await;
     }
@@ -265,12 +292,8 @@ async fn tokens_say_who_a_client_is_and_for_how_long() {
     let dir = tempfile::tempdir().unwrap();
     let jwks = dir.path().join("jwks.json");
     let issuer = Issuer::new(&jwks);
-    let sasl = SaslConfig {
-        mechanisms: vec![Mechanism::OAuthBearer],
-        tokens: Some(JwtConfig::new(&jwks)),
-        ..SaslConfig::default()
-    };
-    let (broker, office) = start(sasl).await;
+    let sasl = SaslConfig { tokens: Some(JwtConfig::new(&jwks)), ..SaslConfig::default() };
+    let (broker, office) = start_with(sasl, vec![Mechanism::OAuthBearer]).await;
     let now = now_ms() / 1000;
     let message =
         |claims: &Value| format!("n,,\u{1}auth=Bearer {}\u{1}\u{1}", issuer.token(claims));
@@ -318,7 +341,6 @@ async fn passwords_go_through_tls() {
     let broker = TestBroker::with(|_, server| {
         let tls = Some(tls);
         server.listeners = vec![ListenerConfig { tls, ..listener(SecurityProtocol::SaslSsl) }];
-        server.sasl = passwords();
     })
     .await;
     let office = Office::of(&broker.broker).await;

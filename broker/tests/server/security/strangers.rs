@@ -17,7 +17,7 @@ use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use super::certificates::Certificates;
-use super::{listener, log_in, passwords};
+use super::{listener, log_in};
 use crate::harness::*;
 
 const MESSAGE_MAX: usize = 4096;
@@ -30,7 +30,7 @@ async fn start() -> TestBroker {
         server.sasl = SaslConfig {
             receive_bytes_max: MESSAGE_MAX,
             failure_delay: Duration::ZERO,
-            ..passwords()
+            ..SaslConfig::default()
         };
     })
     .await;

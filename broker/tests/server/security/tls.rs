@@ -7,7 +7,7 @@ use broker::protocol::messages::k03_metadata::MetadataRequest;
 use broker::protocol::messages::k10_find_coordinator::FindCoordinatorRequest;
 use broker::protocol::messages::k60_describe_cluster::DescribeClusterRequest;
 use broker::security::principal::PrincipalMapping;
-use broker::security::tls::{ClientAuth, Pem, TlsConfig};
+use broker::security::tls::{ClientAuth, Pem, TlsConfig, TlsVersion};
 use broker::security::{Principal, SecurityProtocol};
 use broker::server::{AuthorizerConfig, BindError, ListenerConfig, Server, ServerConfig};
 use tokio::net::TcpStream;
@@ -60,6 +60,20 @@ async fn records_go_through_tls() {
         assert_eq!(values(&fetched), ["small", &large]);
         assert_eq!(put(&mut broker.connect_at(1).await, "other", &["plain"]).await, at as i64);
     }
+}
+
+/// An old version is not spoken because a client asks for it.
+#[tokio::test]
+async fn versions_are_spoken_as_they_are_set() {
+    let certificates = Certificates::new();
+    certificates.certify("server", "/CN=localhost");
+    let tls = TlsConfig { versions: vec![TlsVersion::Tls13], ..tls(&certificates, "server") };
+    let broker = start(tls, |_| {}).await;
+    let new = Showing { versions: &[&version::TLS13], ..Showing::NOTHING };
+    connect(&broker, &certificates, &new).await.unwrap();
+    let old = Showing { versions: &[&version::TLS12], ..Showing::NOTHING };
+    let refused = connect(&broker, &certificates, &old).await;
+    assert!(refused.err().unwrap().to_string().contains("ProtocolVersion"));
 }
 
 /// Everybody is told the address by which they have come, or the one that is set for it.
