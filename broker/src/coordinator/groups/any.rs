@@ -84,7 +84,7 @@ impl AnyGroup {
                         Err(JoinRefused { error, member_id: request.member_id })
                     }
                 };
-                self.go_back(around, false, out);
+                self.go_back(around, None, out);
                 self.tell(out);
                 out.push(Output::Join(waiter, answer));
             }
@@ -125,11 +125,12 @@ impl AnyGroup {
         around: Around<'_>,
         out: &mut Vec<Output>,
     ) -> Result<(), GroupError> {
+        let epoch = self.epoch();
         let left = match &mut self.kind {
             Kind::Classic(group) => group.leave(leaving, around.now(), out),
             Kind::Consumer(group) => {
                 let left = group.take_out(leaving, around.consumer);
-                self.go_back(around, true, out);
+                self.go_back(around, Some(epoch), out);
                 self.tell(out);
                 left
             }
@@ -140,9 +141,9 @@ impl AnyGroup {
 
     /// ConsumerGroupHeartbeat.
     pub fn beat(&mut self, waiter: Waiter, beat: Beat, around: Around<'_>, out: &mut Vec<Output>) {
-        let leaves = beat.leaves();
+        let left_at = beat.leaves().then(|| self.epoch());
         let answer = self.try_beat(beat, around, out);
-        self.go_back(around, leaves, out);
+        self.go_back(around, left_at, out);
         self.tell(out);
         out.push(Output::Beat(waiter, answer));
     }
@@ -201,11 +202,12 @@ impl AnyGroup {
 
     /// Lets time pass: to be called when [`AnyGroup::next_deadline_ms`] has come.
     pub fn tick(&mut self, around: Around<'_>, out: &mut Vec<Output>) {
+        let epoch = self.epoch();
         match &mut self.kind {
             Kind::Classic(group) => group.tick(around.now(), out),
             Kind::Consumer(group) => {
                 group.tick(around.consumer);
-                self.go_back(around, true, out);
+                self.go_back(around, Some(epoch), out);
                 self.tell(out);
             }
         }
@@ -279,17 +281,20 @@ impl AnyGroup {
         owed.chain(own).chain([Change::Classic(None)]).collect()
     }
 
-    /// Goes back to the classic protocol if nobody speaks the new one any more.
-    fn go_back(&mut self, around: Around<'_>, somebody_left: bool, out: &mut Vec<Output>) {
+    /// Goes back to the classic protocol if nobody speaks the new one any more. If that is since
+    /// somebody has left, the others are still in the generation of the epoch at which it did: they
+    /// are told to come together, with what they have.
+    fn go_back(&mut self, around: Around<'_>, left_at: Option<i32>, out: &mut Vec<Output>) {
         let Kind::Consumer(group) = &self.kind else { return };
         if !group.should_downgrade(around.consumer, around.classic) {
             return;
         }
         let mut classic = group.downgrade(around.consumer.topics, around.now());
+        classic.generation = left_at.unwrap_or(classic.generation);
         let mut changes = group.removal();
         changes.push(Change::Classic(Some(classic.snapshot())));
         out.push(Output::Keep(changes));
-        if somebody_left {
+        if left_at.is_some() {
             classic.prepare_rebalance(around.now(), out);
         }
         self.kind = Kind::Classic(classic);

@@ -455,9 +455,9 @@ fn a_classic_group_goes_over_online_and_back() {
     group.beat(silent("new", LEAVING)).unwrap();
     assert_eq!(group.classic_state(), GroupState::PreparingRebalance);
     assert_eq!(group.kept, KeptGroup::default(), "nothing of the new group is left");
-    assert_eq!(group.classic_beat(&claim(&again)), Err(GroupError::IllegalGeneration));
+    assert_eq!(group.classic_beat(&claim(&again)), Err(GroupError::RebalanceInProgress));
     let last = group.join(classic(&id, &["t"], &[])).unwrap().unwrap();
-    assert_eq!((last.leader, last.generation), (last.member_id, 4));
+    assert_eq!((last.leader, last.generation), (last.member_id, 3));
 }
 
 #[test]
