@@ -76,13 +76,11 @@ impl Input {
         share: Share,
     ) -> Input {
         let base = pattern.root().to_owned();
-        // What there is comes first; what cannot be listed will be said when it is looked for.
-        share.retain(&mut pattern.list().unwrap_or_default());
+        // Also what other tasks have read: which of it comes to be this one's is not known yet.
         let known = stored.iter().filter_map(|(partition, offset)| {
             let path = base.join(offset.0.get("path")?.as_str()?);
             let position = Position::from_json(&offset.0)?;
-            let inode = position.identity.map(|(id, _)| id.inode);
-            share.has(&path, inode).then(|| (partition.clone(), (path, position)))
+            Some((partition.clone(), (path, position)))
         });
         let (known, begun) = (known.collect(), has_begun(stored, part));
         let directory = Box::new(Directory::new(pattern, options, known, begun, share));
