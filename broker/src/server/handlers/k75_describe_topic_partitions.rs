@@ -20,7 +20,8 @@ pub async fn handle(
     let broker = call.broker();
     let of_all = request.topics.is_empty();
     let names: BTreeSet<String> = match of_all {
-        true => broker.topics().iter().map(|topic| topic.name.to_string()).collect(),
+        // Before anything is said of a name: a refusal names it too.
+        true => visible(call),
         false => request.topics.into_iter().map(|topic| topic.name).collect(),
     };
     let limit = usize::try_from(request.response_partition_limit).unwrap_or(0);
@@ -37,9 +38,6 @@ pub async fn handle(
     // Whether they exist is not told either.
     let mut denied = Vec::new();
     for name in names.range(from.clone()..) {
-        if of_all && !call.may_quietly(Operation::Describe, ResourceType::Topic, name) {
-            continue;
-        }
         if !of_all && !call.may_on_topic(Operation::Describe, name) {
             denied.push(refused(name.clone(), ErrorCode::TOPIC_AUTHORIZATION_FAILED));
             continue;
@@ -79,6 +77,14 @@ pub async fn handle(
     }
     response.topics.append(&mut denied);
     response
+}
+
+/// All topics that the client may see.
+fn visible(call: &Call) -> BTreeSet<String> {
+    let topics = call.broker().topics();
+    let names = topics.iter().map(|topic| topic.name.to_string());
+    let may = |name: &String| call.may_quietly(Operation::Describe, ResourceType::Topic, name);
+    names.filter(may).collect()
 }
 
 fn refused(name: String, error_code: ErrorCode) -> DescribeTopicPartitionsResponseTopic {

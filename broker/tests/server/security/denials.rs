@@ -395,6 +395,18 @@ async fn what_may_not_be_seen_is_not_listed() {
     let all = k75_describe_topic_partitions::DescribeTopicPartitionsRequest::default();
     let listed = ask!(client, DescribeTopicPartitions v 0, all);
     assert_eq!(listed.topics.len(), 1);
+    // Nor where the cursor is none.
+    for (topic, partition_index) in [("", -1), ("open", -1), ("zzz", 0)] {
+        let topic_name = topic.to_owned();
+        let request = k75_describe_topic_partitions::DescribeTopicPartitionsRequest {
+            cursor: Some(k75_describe_topic_partitions::Cursor { topic_name, partition_index }),
+            ..Default::default()
+        };
+        let refused = ask!(client, DescribeTopicPartitions v 0, request).topics;
+        let names: Vec<Option<&str>> = refused.iter().map(|one| one.name.as_deref()).collect();
+        assert_eq!(names, [Some("open")], "cursor {topic:?} {partition_index}");
+        assert_eq!(refused[0].error_code, ErrorCode::INVALID_REQUEST);
+    }
     // By its name, one that there is and one that there is not look alike.
     let by_name = |name: &str| k03_metadata::MetadataRequest {
         topics: Some(vec![k03_metadata::MetadataRequestTopic {
