@@ -1,5 +1,6 @@
 //! `millstream users`: who may log in, by PLAIN or SCRAM.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 
 use broker::client::admin::Admin;
@@ -37,7 +38,8 @@ enum UsersCommand {
     /// Set a user's password: the first line of stdin, or MILLSTREAM_USER_PASSWORD
     #[command(after_help = "Example:\n  millstream users create alice < password.txt
 
-The password is hashed here; what is kept lets nobody log in. It serves for PLAIN too.")]
+The password is hashed here; what is kept lets nobody log in. It serves for PLAIN too,
+and replaces those that the user has for other mechanisms.")]
     Create {
         #[arg(value_name = "NAME")]
         name: String,
@@ -77,7 +79,8 @@ async fn act(admin: &Admin, command: UsersCommand) -> Result<(), Failure> {
         UsersCommand::List { json, .. } => list(admin, json).await,
         UsersCommand::Create { name, mechanism, iterations, .. } => {
             let password = password()?;
-            for mechanism in mechanism {
+            // One request for each: Kafka's controllers refuse two for one user.
+            for (mechanism, iterations) in to_set(admin, &name, &mechanism, iterations).await? {
                 admin.set_password(&name, mechanism, iterations, &password).await?;
                 eprintln!("set the password of user '{name}' for {mechanism} and PLAIN");
             }
@@ -99,6 +102,22 @@ async fn act(admin: &Admin, command: UsersCommand) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+/// The mechanisms to set a password for, each with its iterations: those that are asked for, and
+/// those that the user has already, by which it could log in with an older password else.
+async fn to_set(
+    admin: &Admin,
+    name: &str,
+    asked: &[ScramMechanism],
+    iterations: u32,
+) -> Result<BTreeMap<ScramMechanism, u32>, Failure> {
+    let users = admin.users(None).await?;
+    let known = users.into_iter().filter(|user| user.name == name).flat_map(|user| user.mechanisms);
+    let known = known.map(|(mechanism, count)| (mechanism, count.unsigned_abs()));
+    let asked = asked.iter().map(|mechanism| (*mechanism, iterations));
+    // The later ones replace the former.
+    Ok(known.chain(asked).collect())
 }
 
 async fn list(admin: &Admin, json: bool) -> Result<(), Failure> {

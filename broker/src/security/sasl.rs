@@ -121,11 +121,8 @@ impl Authority {
     }
 
     async fn has_password(&self, user: &str, password: &[u8]) -> bool {
-        let known = {
-            let contents = self.store.contents();
-            let of = |mechanism| Some((mechanism, contents.verifier(user, mechanism)?.clone()));
-            ScramMechanism::ALL.into_iter().find_map(of)
-        };
+        let contents = self.store.contents();
+        let known = contents.last_verifier(user).map(|(mechanism, one)| (mechanism, one.clone()));
         let (mechanism, verifier) = known.unwrap_or_else(|| {
             let mechanism = ScramMechanism::Sha256;
             (mechanism, self.verifier(mechanism, user))

@@ -34,7 +34,17 @@ pub const ACLS_MAX: usize = 100_000;
 pub const USERS_MAX: usize = 100_000;
 const SECRET_BYTES: usize = 32;
 
-type Users = BTreeMap<String, BTreeMap<ScramMechanism, Verifier>>;
+type Users = BTreeMap<String, BTreeMap<ScramMechanism, Kept>>;
+
+/// What is kept of a password for one mechanism.
+#[derive(Clone, Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    verifier: Verifier,
+    /// Higher than those of the user's that were set before; older versions did not keep it.
+    #[serde(default)]
+    set: u64,
+}
 
 /// Why rules and users cannot be read.
 #[derive(Clone, Debug, Error)]
@@ -77,20 +87,28 @@ pub struct Contents {
 
 impl Contents {
     pub fn verifier(&self, user: &str, mechanism: ScramMechanism) -> Option<&Verifier> {
-        self.users.get(user)?.get(&mechanism)
+        Some(&self.users.get(user)?.get(&mechanism)?.verifier)
+    }
+
+    /// That of the password which was set last, for whatever mechanism: an older one for another
+    /// is not to outlive it.
+    pub fn last_verifier(&self, user: &str) -> Option<(ScramMechanism, &Verifier)> {
+        let last = self.users.get(user)?.iter().max_by_key(|(_, kept)| kept.set)?;
+        Some((*last.0, &last.1.verifier))
     }
 
     /// All users, each with its mechanisms and iterations.
     pub fn users(&self) -> impl Iterator<Item = (&str, Vec<(ScramMechanism, u32)>)> {
         self.users.iter().map(|(name, of)| {
-            let iterations = of.iter().map(|(mechanism, one)| (*mechanism, one.iterations));
+            let iterations =
+                of.iter().map(|(mechanism, one)| (*mechanism, one.verifier.iterations));
             (name.as_str(), iterations.collect())
         })
     }
 
     pub fn user(&self, name: &str) -> Option<Vec<(ScramMechanism, u32)>> {
         let of = self.users.get(name)?;
-        Some(of.iter().map(|(mechanism, one)| (*mechanism, one.iterations)).collect())
+        Some(of.iter().map(|(mechanism, one)| (*mechanism, one.verifier.iterations)).collect())
     }
 
     /// What only this broker knows.
@@ -156,7 +174,9 @@ impl SecurityStore {
             for change in changes {
                 match change {
                     UserChange::Set { name, mechanism, verifier } => {
-                        contents.users.entry(name).or_default().insert(mechanism, verifier);
+                        let of = contents.users.entry(name).or_default();
+                        let set = 1 + of.values().map(|kept| kept.set).max().unwrap_or(0);
+                        of.insert(mechanism, Kept { verifier, set });
                     }
                     UserChange::Delete { name, mechanism } => {
                         if let Some(of) = contents.users.get_mut(&name) {
@@ -250,6 +270,33 @@ mod tests {
         assert_eq!(after.verifier("alice", mechanism), Some(&verifier));
         assert_eq!(after.secret(), before.secret(), "decoys stay as they were");
         assert!(!std::fs::read_to_string(&file).unwrap().contains("bob"));
+    }
+
+    #[test]
+    fn which_password_was_set_last_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        let last = |store: &SecurityStore| store.contents().last_verifier("alice").unwrap().0;
+        let [sha256, sha512] = ScramMechanism::ALL;
+        for mechanism in [sha512, sha256, sha512, sha256] {
+            let verifier = Verifier::of_password(mechanism, b"secret", 4096);
+            let name = "alice".to_owned();
+            store.change_users(vec![UserChange::Set { name, mechanism, verifier }]).unwrap();
+            assert_eq!((last(&store), last(&open(dir.path()).unwrap())), (mechanism, mechanism));
+        }
+        let gone = UserChange::Delete { name: "alice".to_owned(), mechanism: sha256 };
+        store.change_users(vec![gone]).unwrap();
+        assert_eq!(last(&store), sha512);
+        assert!(store.contents().last_verifier("bob").is_none());
+        // As older versions wrote it.
+        let file = dir.path().join(FILE);
+        let mut json: serde_json::Value =
+            serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let kept = json["users"]["alice"]["SCRAM-SHA-512"].as_object_mut().unwrap();
+        assert!(kept.remove("set").is_some());
+        std::fs::write(&file, json.to_string()).unwrap();
+        let (before, after) = (store.contents(), open(dir.path()).unwrap().contents());
+        assert_eq!(after.last_verifier("alice"), before.last_verifier("alice"));
     }
 
     #[test]

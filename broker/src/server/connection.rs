@@ -22,7 +22,7 @@ use futures::stream::{FuturesOrdered, StreamExt};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::authentication::{Authentication, NotAuthenticated};
 use super::authorization::Identity;
@@ -374,7 +374,7 @@ impl Connection {
     /// else. Nothing is in flight when such a request begins.
     async fn authenticate(&mut self, header: &RequestHeader, request: Request) -> Option<Request> {
         let Some(authentication) = &mut self.authentication else { return Some(request) };
-        let shared = self.shared.clone();
+        let (shared, arrived) = (self.shared.clone(), Instant::now());
         let (response, known): (Response, _) = match request {
             Request::SaslHandshake(request) => {
                 let (response, begun) = authentication.handshake(header.version, request);
@@ -394,25 +394,32 @@ impl Connection {
             other => return Some(other),
         };
         let reply = encoded(header.correlation_id, header.version, &response, Vec::new());
-        self.answer_authentication(reply, known.map(|known| known.map(|(principal, _)| principal)));
+        let known = known.map(|known| known.map(|(principal, _)| principal));
+        self.answer_authentication(arrived, reply, known);
         None
     }
 
     /// A message of the mechanism without a request around it.
     async fn step_bare(&mut self, message: &[u8]) {
         let Some(authentication) = &mut self.authentication else { return };
+        let arrived = Instant::now();
         match authentication.step(&self.shared, message).await {
             Ok(answer) => {
                 let reply = Reply::Send { frame: Frame::bare(answer.bytes), _held: Vec::new() };
-                self.answer_authentication(Ok(reply), Ok(answer.known.map(|known| known.0)));
+                self.answer_authentication(
+                    arrived,
+                    Ok(reply),
+                    Ok(answer.known.map(|known| known.0)),
+                );
             }
             // There is no form in which to say so.
-            Err(reason) => self.answer_authentication(Ok(Reply::Nothing), Err(reason)),
+            Err(reason) => self.answer_authentication(arrived, Ok(Reply::Nothing), Err(reason)),
         }
     }
 
     fn answer_authentication(
         &mut self,
+        arrived: Instant,
         reply: Result<Reply, CloseReason>,
         known: Result<Option<Principal>, NotAuthenticated>,
     ) {
@@ -427,10 +434,11 @@ impl Connection {
                 self.in_flight.push_back(ready(reply).boxed());
             }
             Err(reason) => {
-                // Whoever tries passwords has to wait for each answer.
-                let delay = self.shared.config.sasl.failure_delay;
+                // Whoever tries passwords has to wait for each answer. It is counted from when the
+                // attempt came: how long hashing took would tell which users there are.
+                let due = arrived + self.shared.config.sasl.failure_delay;
                 let late = async move {
-                    sleep(delay).await;
+                    sleep_until(due).await;
                     reply
                 };
                 self.in_flight.push_back(late.boxed());

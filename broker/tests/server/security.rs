@@ -60,12 +60,22 @@ impl Office {
     }
 
     async fn set_password(&self, user: &str, mechanism: ScramMechanism, password: &str) {
+        self.set_password_hashed(user, mechanism, password, 4096).await;
+    }
+
+    async fn set_password_hashed(
+        &self,
+        user: &str,
+        mechanism: ScramMechanism,
+        password: &str,
+        iterations: u32,
+    ) {
         let salt = format!("salt of {user}").into_bytes();
-        let salted = mechanism.salted_password(password.as_bytes(), &salt, 4096);
+        let salted = mechanism.salted_password(password.as_bytes(), &salt, iterations);
         let upsertion = ScramCredentialUpsertion {
             name: user.to_owned(),
             mechanism: mechanism.number(),
-            iterations: 4096,
+            iterations: iterations as i32,
             salt: salt.into(),
             salted_password: salted.into(),
         };
