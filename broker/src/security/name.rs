@@ -126,15 +126,23 @@ fn text(tag: u8, value: &[u8]) -> Option<String> {
     }
 }
 
+/// As Java's `AVA.toRFC2253String` does: more than the RFC asks for, so that what looks like
+/// another attribute within a value is none to rules that are made for such texts.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    let last = text.chars().count().saturating_sub(1);
-    for (at, character) in text.chars().enumerate() {
-        let is_special = matches!(character, ',' | '+' | '"' | '\\' | '<' | '>' | ';');
-        let is_edge =
-            (character == ' ' && (at == 0 || at == last)) || (character == '#' && at == 0);
-        if is_special || is_edge {
-            out.push('\\');
+    let is_blank = |character: char| matches!(character, ' ' | '\r');
+    let inner = text.trim_matches(is_blank);
+    let begin = text.len() - text.trim_start_matches(is_blank).len();
+    for (at, character) in text.char_indices() {
+        let is_edge = at < begin || at >= begin + inner.len();
+        match character {
+            '\0' => {
+                out += "\\00";
+                continue;
+            }
+            ',' | '=' | '+' | '<' | '>' | '#' | ';' | '"' | '\\' => out.push('\\'),
+            _ if is_edge => out.push('\\'),
+            _ => {}
         }
         out.push(character);
     }
@@ -161,6 +169,7 @@ fn dotted(id: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::security::principal::PrincipalMapping;
 
     fn element(tag: u8, contents: &[u8]) -> Vec<u8> {
         let len = u16::try_from(contents.len()).unwrap();
@@ -206,6 +215,34 @@ mod tests {
             "CN=\\ du\\+ke\\ +OU=\\#1,1.2.840.113549.1.9.1=#1682000161,O=Ä\\, Söhne,C=DE";
         assert_eq!(text, expected);
         assert_eq!(subject(&certificate(&[])).unwrap(), "");
+    }
+
+    #[test]
+    fn values_are_escaped_as_java_does() {
+        for (value, expected) in [
+            ("a,b=c+d<e>f#g;h\"i\\j", r#"a\,b\=c\+d\<e\>f\#g\;h\"i\\j"#),
+            ("#a", r"\#a"),
+            ("a\0b", r"a\00b"),
+            ("  a  b  ", r"\ \ a  b\ \ "),
+            ("   ", r"\ \ \ "),
+            ("", ""),
+            ("Ä ö", "Ä ö"),
+        ] {
+            assert_eq!(escaped(value), expected, "{value:?}");
+        }
+    }
+
+    /// A value that has another attribute's name in it is not taken for that.
+    #[test]
+    fn rules_are_not_misled_by_values() {
+        let names = [
+            element(SET, &attribute(&[0x55, 4, 10], 0x0c, b"x CN=admin")),
+            element(SET, &attribute(&[0x55, 4, 3], 0x0c, b"mallory")),
+        ];
+        let text = subject(&certificate(&names)).unwrap();
+        assert_eq!(text, r"CN=mallory,O=x CN\=admin");
+        let rules: PrincipalMapping = r"RULE:^.*[Cc][Nn]=([a-zA-Z0-9.]*).*$/$1/L".parse().unwrap();
+        assert_eq!(rules.principal(&text).unwrap().as_str(), "User:mallory");
     }
 
     #[test]
