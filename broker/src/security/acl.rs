@@ -12,6 +12,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -178,7 +179,7 @@ impl Acl {
 
     fn is_of(&self, asker: Asker<'_>) -> bool {
         (self.principal == asker.principal || self.principal == ANY_PRINCIPAL)
-            && (self.host == ANY_NAME || self.host == asker.host)
+            && (self.host == ANY_NAME || is_same_host(&self.host, asker.host))
     }
 
     fn covers(&self, asker: Asker<'_>, operation: Operation) -> bool {
@@ -188,6 +189,12 @@ impl Acl {
         };
         named && self.is_of(asker)
     }
+}
+
+/// An address has many spellings: `::1` is `0:0:0:0:0:0:0:1`, `::ffff:10.0.0.1` is `10.0.0.1`.
+fn is_same_host(one: &str, other: &str) -> bool {
+    let address = |text: &str| text.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+    one == other || address(one).is_some_and(|one| address(other) == Some(one))
 }
 
 /// How [`AclFilter`] looks at patterns.

@@ -30,6 +30,39 @@ fn acls() -> impl Strategy<Value = Acl> {
     )
 }
 
+/// However the address of a rule is spelt.
+#[test]
+fn addresses_are_compared_as_such() {
+    let rule = |host: &str| Acl {
+        resource_type: ResourceType::Topic,
+        name: "t".to_owned(),
+        pattern_type: PatternType::Literal,
+        principal: "User:alice".to_owned(),
+        host: host.to_owned(),
+        operation: Operation::Read,
+        permission: Permission::Deny,
+    };
+    let holds = |rule_host: &str, host: &str| {
+        // With one that allows all, so that only a rule which holds denies.
+        let open = Acl { permission: Permission::Allow, ..rule("*") };
+        let acls: Acls = [open, rule(rule_host)].into_iter().collect();
+        let asker = Asker { principal: "User:alice", host };
+        acls.decide(asker, Operation::Read, ResourceType::Topic, "t") == Verdict::Denied
+    };
+    for (rule_host, host) in [
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("2001:DB8::1", "2001:db8::1"),
+        ("2001:0db8:0:0::0001", "2001:db8::1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.1"),
+    ] {
+        assert!(holds(rule_host, host), "{rule_host} {host}");
+    }
+    for (rule_host, host) in [("10.0.0.1", "10.0.0.2"), ("::1", "127.0.0.1"), ("host", "::1")] {
+        assert!(!holds(rule_host, host), "{rule_host} {host}");
+    }
+}
+
 /// What Kafka's documentation says, rule by rule.
 fn naive(
     acls: &[Acl],

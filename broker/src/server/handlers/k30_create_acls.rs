@@ -1,10 +1,14 @@
 //! CreateAcls: those that are well-formed are added together.
 
+use std::net::IpAddr;
+
 use super::Call;
 use super::acls::{Refused, change, check_permitted};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k30_create_acls::*;
-use crate::security::acl::{Acl, CLUSTER_NAME, Operation, PatternType, Permission, ResourceType};
+use crate::security::acl::{
+    ANY_NAME, Acl, CLUSTER_NAME, Operation, PatternType, Permission, ResourceType,
+};
 use crate::security::store::ACLS_MAX;
 
 pub async fn handle(call: &Call, request: CreateAclsRequest) -> CreateAclsResponse {
@@ -78,5 +82,10 @@ fn acl(creation: AclCreation) -> Result<Acl, Refused> {
         return Err(invalid(why));
     }
     let (principal, host) = (creation.principal, creation.host);
+    // Clients have addresses and no names: a rule for a name would never hold.
+    if host != ANY_NAME && host.parse::<IpAddr>().is_err() {
+        let why = format!("expected an address such as 10.0.0.1 as host, or *, not '{host}'");
+        return Err(invalid(why));
+    }
     Ok(Acl { resource_type, name, pattern_type, principal, host, operation, permission })
 }

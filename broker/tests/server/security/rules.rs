@@ -53,13 +53,15 @@ async fn rules_are_added_found_and_removed() {
         creation(2, "", 3, "User:alice"),
         creation(4, "no cluster", 3, "User:alice"),
         creation(2, "nobody", 3, "alice"),
+        AclCreation { host: "a.example".to_owned(), ..creation(2, "a name", 3, "User:alice") },
+        AclCreation { host: String::new(), ..creation(2, "nowhere", 3, "User:alice") },
         AclCreation { operation: 1, ..creation(2, "any operation", 3, "User:alice") },
         AclCreation { permission_type: 1, ..creation(2, "any permission", 3, "User:alice") },
     ];
     let created = ask!(client, CreateAcls v 3, CreateAclsRequest { creations });
     let codes: Vec<ErrorCode> = created.results.iter().map(|one| one.error_code).collect();
     assert_eq!(codes[..5], [ErrorCode::NONE; 5]);
-    assert_eq!(codes[5..], [ErrorCode::INVALID_REQUEST; 7], "{:?}", created.results);
+    assert_eq!(codes[5..], [ErrorCode::INVALID_REQUEST; 9], "{:?}", created.results);
     let found = |name: &str, count| (name.to_owned(), count);
     let expected = [found("ord", 1), found("orders", 2), found("*", 1)];
     assert_eq!(names(&mut client, all()).await, expected);
