@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::scram::{ScramMechanism, random_bytes};
+use super::scram::{ITERATIONS_MIN, ScramMechanism, random_bytes};
 
 /// A server that asks for more would keep a client busy.
 const ITERATIONS_MAX: u32 = 1 << 20;
@@ -46,8 +46,12 @@ impl ScramClient<'_> {
         }
         let salt = BASE64.decode(salt).map_err(|_| MALFORMED)?;
         let iterations: u32 = iterations.parse().map_err(|_| MALFORMED)?;
-        if iterations > ITERATIONS_MAX {
-            return Err("it asks for too many iterations");
+        // A false server could guess at the password by a proof that was cheap to make.
+        if salt.is_empty() {
+            return Err("it has no salt");
+        }
+        if !(ITERATIONS_MIN..=ITERATIONS_MAX).contains(&iterations) {
+            return Err("it asks for too few or too many iterations");
         }
         let mechanism = self.mechanism;
         let salted = mechanism.salted_password(self.password.as_bytes(), &salt, iterations);
@@ -104,10 +108,13 @@ mod tests {
             format!("r={nonce}x,s=*,i=4096"),
             format!("r={nonce}x,s=AA==,i=99999999"),
             format!("r={nonce}x,s=AA==,i=x"),
+            format!("r={nonce}x,s=AA==,i=1"),
+            format!("r={nonce}x,s=AA==,i=4095"),
+            format!("r={nonce}x,s=,i=4096"),
         ] {
             assert!(client.prove(wrong.as_bytes()).is_err(), "{wrong}");
         }
         assert!(!client.is_proof(b""));
-        assert!(client.prove(format!("r={nonce}x,s=AA==,i=1").as_bytes()).is_ok());
+        assert!(client.prove(format!("r={nonce}x,s=AA==,i=4096").as_bytes()).is_ok());
     }
 }
