@@ -10,6 +10,8 @@ use crate::security::acl::{Operation, ResourceType};
 
 /// States of Kafka's in which a transaction is never found here.
 const NEVER_SEEN: [&str; 2] = ["Dead", "PrepareEpochFence"];
+/// Longer ones take memory and time before they are known to be too large.
+const PATTERN_LENGTH_MAX: usize = 1024;
 /// What a compiled pattern may take.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
@@ -57,7 +59,11 @@ pub async fn handle(call: &Call, request: ListTransactionsRequest) -> ListTransa
 
 /// A pattern that matches ids as a whole.
 fn whole(pattern: &str) -> Result<Regex, regex::Error> {
+    if pattern.len() > PATTERN_LENGTH_MAX {
+        let reason = format!("longer than {PATTERN_LENGTH_MAX} bytes");
+        return Err(regex::Error::Syntax(reason));
+    }
     // By itself first, so that it cannot close the group around it.
-    Regex::new(pattern)?;
+    RegexBuilder::new(pattern).size_limit(PATTERN_BYTES_MAX).build()?;
     RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(PATTERN_BYTES_MAX).build()
 }
