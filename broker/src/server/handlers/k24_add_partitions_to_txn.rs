@@ -9,6 +9,7 @@ use crate::ids::{ProducerEpoch, ProducerId, TopicPartition};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k24_add_partitions_to_txn::*;
 use crate::security::acl::Operation;
+use crate::topics::is_internal;
 
 /// The first version that has several transactions.
 const TRANSACTIONS_FROM: i16 = 4;
@@ -86,9 +87,11 @@ fn check(
     let mut permitted: HashMap<&str, bool> = HashMap::new();
     let mut codes = Vec::with_capacity(partitions.len());
     for of in partitions {
-        let may = permitted
-            .entry(&of.topic)
-            .or_insert_with(|| !by_producer || call.may_on_topic(Operation::Write, &of.topic));
+        // The broker's own topics are no producer's, whoever it is.
+        let may = permitted.entry(&of.topic).or_insert_with(|| {
+            let own = is_internal(&of.topic);
+            !by_producer || (!own && call.may_on_topic(Operation::Write, &of.topic))
+        });
         codes.push(match may {
             true => partition(call, &of.topic, of.partition).err(),
             false => Some(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
