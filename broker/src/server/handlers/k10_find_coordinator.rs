@@ -14,15 +14,28 @@ const KEYS_FROM: i16 = 4;
 /// Groups and transactional ids; share groups (2) are not served.
 const KEY_TYPES: RangeInclusive<i8> = 0..=1;
 
+type Refused = (ErrorCode, String);
+
 pub async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordinatorResponse {
-    // Its topic is created by whoever first asks for a coordinator, as at Kafka.
+    let has_many = call.version >= KEYS_FROM;
+    let keys = if has_many { request.coordinator_keys } else { vec![request.key] };
+    let checked: Vec<(String, Result<(), Refused>)> = keys
+        .into_iter()
+        .map(|key| {
+            let checked = check(call, request.key_type, &key);
+            (key, checked)
+        })
+        .collect();
+    // Its topic is created by whoever first asks for a coordinator and may, as at Kafka.
     let topic = if request.key_type == 0 { CONSUMER_OFFSETS } else { TRANSACTION_STATE };
-    let is_ready = if KEY_TYPES.contains(&request.key_type) {
-        create_internal(call, topic).await
-    } else {
-        Ok(())
+    let is_ready = match checked.iter().any(|(_, checked)| checked.is_ok()) {
+        true => create_internal(call, topic).await,
+        false => Ok(()),
     };
-    let find = |key: String| match check(call, request.key_type, &key, is_ready, topic) {
+    let is_ready = is_ready.map_err(|code| (code, format!("topic {topic} cannot be created")));
+    let find = |(key, checked): (String, Result<(), Refused>)| match checked
+        .and_then(|()| is_ready.clone())
+    {
         Ok(()) => Coordinator {
             key,
             node_id: call.broker().node_id(),
@@ -40,11 +53,11 @@ pub async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordin
             error_message: Some(message),
         },
     };
-    if call.version >= KEYS_FROM {
-        let coordinators = request.coordinator_keys.into_iter().map(find).collect();
+    let mut coordinators: Vec<Coordinator> = checked.into_iter().map(find).collect();
+    let Some(only) = coordinators.pop_if(|_| !has_many) else {
         return FindCoordinatorResponse { coordinators, ..FindCoordinatorResponse::default() };
-    }
-    let Coordinator { node_id, host, port, error_code, error_message, .. } = find(request.key);
+    };
+    let Coordinator { node_id, host, port, error_code, error_message, .. } = only;
     FindCoordinatorResponse {
         error_code,
         error_message,
@@ -56,13 +69,7 @@ pub async fn handle(call: &Call, request: FindCoordinatorRequest) -> FindCoordin
 }
 
 /// What there is against telling where a key's coordinator is.
-fn check(
-    call: &Call,
-    key_type: i8,
-    key: &str,
-    is_ready: Result<(), ErrorCode>,
-    topic: &str,
-) -> Result<(), (ErrorCode, String)> {
+fn check(call: &Call, key_type: i8, key: &str) -> Result<(), Refused> {
     if !KEY_TYPES.contains(&key_type) {
         let why = format!("no coordinator for keys of type {key_type}");
         return Err((ErrorCode::INVALID_REQUEST, why));
@@ -77,5 +84,5 @@ fn check(
     if !may {
         return Err((denied, denied.message().to_owned()));
     }
-    is_ready.map_err(|code| (code, format!("topic {topic} cannot be created")))
+    Ok(())
 }

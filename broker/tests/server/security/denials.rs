@@ -488,6 +488,84 @@ async fn what_may_not_be_seen_is_not_listed() {
     office.close().await;
 }
 
+/// What is denied has brought nothing into being.
+#[tokio::test]
+async fn whoever_may_not_find_coordinators_creates_none_of_their_topics() {
+    let (broker, office) = guarded().await;
+    let mut client = broker.connect().await;
+    for key_type in [0, 1] {
+        let request = k10_find_coordinator::FindCoordinatorRequest {
+            key_type,
+            coordinator_keys: vec![g(), x()],
+            ..Default::default()
+        };
+        let found = ask!(client, FindCoordinator v 4, request).coordinators;
+        assert!(found.iter().all(|one| one.error_code.is_error()), "{found:?}");
+        let request = k10_find_coordinator::FindCoordinatorRequest {
+            key_type,
+            key: g(),
+            ..Default::default()
+        };
+        assert!(ask!(client, FindCoordinator v 3, request).error_code.is_error());
+    }
+    assert!(broker.broker.topics().is_empty());
+    office.allow(&[(Group, "g", Operation::Describe)]).await;
+    let request = k10_find_coordinator::FindCoordinatorRequest {
+        coordinator_keys: vec![g(), x()],
+        ..Default::default()
+    };
+    let found = ask!(client, FindCoordinator v 4, request).coordinators;
+    let codes: Vec<ErrorCode> = found.iter().map(|one| one.error_code).collect();
+    assert_eq!(codes, [ErrorCode::NONE, GROUP]);
+    assert_eq!(broker.broker.topics().len(), 1);
+    office.close().await;
+}
+
+/// Whoever may do everything may not write to the broker's own topics in transactions.
+#[tokio::test]
+async fn topics_of_the_broker_are_in_no_transaction_of_a_producer() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    let request = k22_init_producer_id::InitProducerIdRequest {
+        transactional_id: Some(x()),
+        transaction_timeout_ms: 1000,
+        ..Default::default()
+    };
+    let producer = ask!(client, InitProducerId v 4, request);
+    assert_eq!(producer.error_code, ErrorCode::NONE);
+    let topic = "__transaction_state".to_owned();
+    assert!(broker.broker.topic(&topic).is_some());
+    let request = k24_add_partitions_to_txn::AddPartitionsToTxnRequest {
+        v3_and_below_transactional_id: x(),
+        v3_and_below_producer_id: producer.producer_id,
+        v3_and_below_producer_epoch: producer.producer_epoch,
+        v3_and_below_topics: vec![k24_add_partitions_to_txn::AddPartitionsToTxnTopic {
+            name: topic,
+            partitions: vec![0],
+        }],
+        ..Default::default()
+    };
+    let added = ask!(client, AddPartitionsToTxn v 3, request);
+    let result = &added.results_by_topic_v3_and_below[0].results_by_partition[0];
+    assert_eq!(result.partition_error_code, TOPIC);
+}
+
+#[tokio::test]
+async fn long_patterns_are_refused() {
+    let broker = TestBroker::start().await;
+    let mut client = broker.connect().await;
+    for (length, expected) in
+        [(1024, ErrorCode::NONE), (1025, ErrorCode::INVALID_REGULAR_EXPRESSION)]
+    {
+        let request = k66_list_transactions::ListTransactionsRequest {
+            transactional_id_pattern: Some("a".repeat(length)),
+            ..Default::default()
+        };
+        let listed = ask!(client, ListTransactions v 2, request);
+        assert_eq!(listed.error_code, expected, "{length}");
+    }
+}
+
 /// There is more than one way to some permissions.
 #[tokio::test]
 async fn some_things_are_permitted_in_two_ways() {
