@@ -53,6 +53,7 @@ use self::listener::Listener;
 pub use self::listener::{BindError, HostPort, HostPortError, ListenerConfig};
 use crate::broker::Broker;
 use crate::security::sasl::{Authority, Mechanism, SaslConfig};
+use crate::security::store::SecurityStore;
 use fetch_sessions::FetchSessions;
 use memory::Budget;
 
@@ -150,6 +151,7 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 impl Server {
     pub async fn bind(broker: Arc<Broker>, config: ServerConfig) -> Result<Server, BindError> {
         let store = broker.security().clone();
+        tell_of_idle_rules(&config, &store);
         let takes = |one: &ListenerConfig| one.mechanisms.contains(&Mechanism::OAuthBearer);
         let takes_tokens = config.listeners.iter().any(takes);
         let authority = Authority::new(store.clone(), &config.sasl, takes_tokens)
@@ -215,6 +217,19 @@ impl Server {
             abort.cancel();
             connections.wait().await;
         }
+    }
+}
+
+/// Whoever has made rules counts on them.
+fn tell_of_idle_rules(config: &ServerConfig, store: &SecurityStore) {
+    let rules = store.contents().acls.len();
+    if config.authorizer.is_none() && rules > 0 {
+        tracing::warn!(
+            rules,
+            "rules are kept but not enforced: every client may do everything; enforce them by \
+             authorizer.class.name = org.apache.kafka.metadata.authorizer.StandardAuthorizer in a \
+             server.properties"
+        );
     }
 }
 

@@ -1,9 +1,14 @@
 //! Rules and passwords through the admin API, and what becomes of them.
 
+use std::fmt::Debug;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use broker::broker::{Broker, BrokerConfig};
 use broker::protocol::messages::k29_describe_acls::*;
 use broker::protocol::messages::k31_delete_acls::*;
 use broker::protocol::messages::k50_describe_user_scram_credentials::*;
+use tracing::field::Field;
+use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use super::*;
 
@@ -238,5 +243,53 @@ async fn defaults_and_super_users_are_as_they_are_set() {
         let answered = produced(ask!(client, Produce v 9, produce("t", 0, -1, batch(&["b"]))));
         assert_eq!(answered.error_code, expected);
     }
+    office.close().await;
+}
+
+/// Counts the warnings of this thread that tell of rules.
+struct Warnings(Arc<AtomicU64>);
+
+impl Subscriber for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::WARN && metadata.fields().field("rules").is_some()
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut |field: &Field, value: &dyn Debug| {
+            if field.name() == "rules" {
+                self.0.store(format!("{value:?}").parse().unwrap(), Ordering::Relaxed);
+            }
+        });
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[tokio::test]
+async fn rules_that_are_not_enforced_are_told_of() {
+    let told = Arc::new(AtomicU64::new(0));
+    let _guard = tracing::subscriber::set_default(Warnings(told.clone()));
+    let broker = TestBroker::start().await;
+    let office = Office::of(&broker.broker).await;
+    let topic = ResourceType::Topic;
+    office.allow(&[(topic, "a", Operation::Read), (topic, "b", Operation::Read)]).await;
+    let bind = async |authorizer: Option<AuthorizerConfig>| {
+        let config = ServerConfig { authorizer, ..ServerConfig::new("127.0.0.1:0") };
+        Server::bind(broker.broker.clone(), config).await.unwrap()
+    };
+    bind(Some(AuthorizerConfig::default())).await;
+    assert_eq!(told.load(Ordering::Relaxed), 0);
+    bind(None).await;
+    assert_eq!(told.load(Ordering::Relaxed), 2);
     office.close().await;
 }
