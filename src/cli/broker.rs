@@ -52,7 +52,8 @@ impl Listen {
             let properties = properties::read(file)?;
             // Where the data is has been said otherwise.
             let read = ServerProperties::new(&properties, Some(PathBuf::new()));
-            let read = read.map_err(|error| error.in_file(Some(file)))?;
+            let mut read = read.map_err(|error| error.in_file(Some(file)))?;
+            read.listen_by_default(&properties, &self.listen);
             read.tell(Some(file));
             return Ok(read.server);
         }

@@ -177,6 +177,16 @@ impl ServerProperties {
         Ok(ServerProperties { broker, server, metrics_listen, unknown, notes })
     }
 
+    /// Where Kafka would listen on all addresses because nothing is said of listeners, listens at
+    /// one that is.
+    pub fn listen_by_default(&mut self, properties: &Properties, listen: &str) {
+        if !properties.contains_key("listeners") {
+            for listener in &mut self.server.listeners {
+                listener.listen = listen.to_owned();
+            }
+        }
+    }
+
     /// Says what is not followed, in a line each.
     pub fn tell(&self, file: Option<&Path>) {
         let file = file.map_or_else(|| "properties".to_owned(), |file| file.display().to_string());
@@ -331,6 +341,19 @@ mod tests {
 
     fn read(text: &str) -> Result<ServerProperties, String> {
         ServerProperties::new(&parse(text), None).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn listeners_that_are_not_named_are_where_they_are_said_to_be() {
+        for (text, expected) in
+            [("num.partitions=3", "127.0.0.1:1"), ("listeners=PLAINTEXT://:9092", "0.0.0.0:9092")]
+        {
+            let properties = parse(text);
+            let mut read = ServerProperties::new(&properties, None).unwrap();
+            assert_eq!(read.server.listeners[0].listen, "0.0.0.0:9092", "as Kafka does");
+            read.listen_by_default(&properties, "127.0.0.1:1");
+            assert_eq!(read.server.listeners[0].listen, expected, "{text}");
+        }
     }
 
     #[test]
