@@ -16,6 +16,7 @@ use datafusion_sql::sqlparser::ast::{self, Spanned, Visit, Visitor};
 use super::context::Catalog;
 use super::errors;
 use super::probe::Probe;
+use super::spellings;
 use super::streamable::{self, Place};
 use crate::pipeline::Diagnostic;
 
@@ -44,6 +45,9 @@ pub(crate) fn plan(
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<(Expr, DataType)> {
     let before = mistakes.len();
+    let mut expr = expr.clone();
+    spellings::rewrite(&mut expr, &Catalog::new(), place, mistakes);
+    let expr = &expr;
     streamable::check_expr(expr, place, mistakes);
     if mistakes.len() > before {
         return None;

@@ -15,17 +15,17 @@ use super::order::in_order;
 use super::predicates::predicates;
 use super::probe::Probe;
 use super::streamable::{self, Place};
-use super::unique_key::unique_key;
+use super::unique_key::{unique_key, unique_keys};
 use super::user_functions::calls;
 use super::windows::{WindowError, check_sessions, group_window};
 use super::{
     as_of, errors, event_time, group_windows, inserted, joins, mixed_types, nth_value, quantified,
-    unnest_tables, user_functions,
+    spellings, unnest_tables, user_functions,
 };
 use crate::formats::{FormatError, RowEncoder};
 use crate::pipeline::draft::{Draft, DraftEmit, DraftQuery, DraftSink, Named};
 use crate::pipeline::functions::DraftFunction;
-use crate::pipeline::{Diagnostic, Emit, Format, Pipeline, Query, Sink, Source};
+use crate::pipeline::{Diagnostic, Emit, Format, Pipeline, Query, Severity, Sink, Source};
 use crate::topology::{Topology, TopologyError};
 
 /// Lowers all views and queries, and says what their names mean; `None` if one of them has a
@@ -68,7 +68,8 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
         }
         if let Some(plan) = planned.filter(|_| !query.incomplete) {
             let (sources, ttl) = (&draft.sources, draft.settings.state_ttl);
-            queries.extend(finish(query, plan, &place, &catalog, sources, ttl, mistakes));
+            let mut said = Said { mistakes, warnings: &mut warnings };
+            queries.extend(finish(query, plan, &place, &catalog, sources, ttl, &mut said));
         }
     }
     if failed || mistakes.len() > before {
@@ -162,6 +163,7 @@ impl Planning<'_> {
         }
         let before = mistakes.len();
         let mut query = query.clone();
+        spellings::rewrite(&mut query, catalog, place, mistakes);
         calls::rewrite(&mut query, catalog, place, mistakes);
         if mistakes.len() > before {
             return None;
@@ -219,6 +221,12 @@ impl Planning<'_> {
     }
 }
 
+/// What is told of a pipeline.
+struct Said<'a> {
+    mistakes: &'a mut Vec<Diagnostic>,
+    warnings: &'a mut Vec<Diagnostic>,
+}
+
 /// Checks what only the plan tells, and fits the query to its sink.
 fn finish(
     draft: DraftQuery,
@@ -227,8 +235,9 @@ fn finish(
     catalog: &Catalog,
     sources: &[Arc<Source>],
     state_ttl: Option<Duration>,
-    mistakes: &mut Vec<Diagnostic>,
+    said: &mut Said<'_>,
 ) -> Option<Query> {
+    let mistakes = &mut *said.mistakes;
     let before = mistakes.len();
     let plan = inserted::as_listed(plan, &draft, mistakes)?;
     let plan = as_declared(plan, &draft, mistakes)?;
@@ -265,8 +274,34 @@ fn finish(
             return None;
         };
         query.sink.key = key;
+    } else if topology.updating {
+        said.warnings.extend(key_of_several(&query, &draft.sink));
     }
     Some(query)
+}
+
+/// A sink whose key is that of several rows, of which the last one that changed is left.
+fn key_of_several(query: &Query, sink: &DraftSink) -> Option<Diagnostic> {
+    let (known, key) = (unique_keys(&query.plan), &query.sink.key);
+    let tells_apart = |known: &Vec<usize>| known.iter().all(|column| key.contains(column));
+    let first = known.first().filter(|_| !known.iter().any(tells_apart))?;
+    let fields = query.plan.schema().fields();
+    let names = |key: &[usize]| {
+        let names = key.iter().map(|&column| fields[column].name().as_str());
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let message = format!(
+        "several rows of this answer have the same key ({}), and only the last one that changed \
+         is left of them",
+        names(key)
+    );
+    let help = match first.is_empty() {
+        true => "leave out the key: there is one row".to_owned(),
+        false => format!("rows are told apart by {}: make these the key", names(first)),
+    };
+    let mut warning = Diagnostic::error(message, sink.topic.span.clone()).help(&help);
+    warning.severity = Severity::Warning;
+    Some(warning)
 }
 
 fn emit_of(emit: Option<&DraftEmit>) -> Emit {

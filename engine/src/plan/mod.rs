@@ -20,7 +20,7 @@
 //! - [`user_functions`]: functions in WebAssembly;
 //! - [`first_within`]: a window function of ours, for rows without their doubles;
 //! - [`unnest_tables`]: `UNNEST(…)` in FROM; [`quantified`]: `= ANY (SELECT …)`;
-//!   [`nth_value`]: the nth of rows that are sorted;
+//!   [`nth_value`]: the nth of rows that are sorted; [`spellings`]: what Flink writes otherwise;
 //! - [`inserted`]: the list of columns of INSERT INTO;
 //! - [`unique_key`]: what tells the rows of an answer apart;
 //! - [`mixed_types`]: text that is compared with what is not;
@@ -53,6 +53,7 @@ pub mod predicates;
 mod probe;
 mod push_down_filter;
 mod quantified;
+mod spellings;
 pub(crate) mod streamable;
 pub mod times;
 pub(crate) mod types;

@@ -79,33 +79,32 @@ fn nested_syntax(parser: &mut Parser<'_>, depth: usize) -> Result<(TypeSyntax, u
     }
     parser.next_token();
     let round = parser.next_token().token == Token::LParen;
-    let mut closed = 0;
-    let mut item = |parser: &mut Parser<'_>, last: bool| {
-        let (syntax, closes) = nested_syntax(parser, depth + 1)?;
-        closed = closes;
-        match closes > 0 && !last {
-            true => Err(ParserError::ParserError("a '>' too early".to_owned())),
-            false => Ok(syntax),
-        }
-    };
-    let syntax = match &*word {
+    let item = |parser: &mut Parser<'_>| nested_syntax(parser, depth + 1);
+    let (syntax, closed) = match &*word {
         "map" => {
-            let key = item(parser, false)?;
+            let (key, 0) = item(parser)? else {
+                return Err(ParserError::ParserError("a '>' too early".to_owned()));
+            };
             parser.expect_token(&Token::Comma)?;
-            TypeSyntax::Map(Box::new(key), Box::new(item(parser, true)?))
+            let (value, closed) = item(parser)?;
+            (TypeSyntax::Map(Box::new(key), Box::new(value)), closed)
         }
-        "array" => TypeSyntax::Array(Box::new(item(parser, true)?)),
+        "array" => {
+            let (item, closed) = item(parser)?;
+            (TypeSyntax::Array(Box::new(item)), closed)
+        }
         _ => {
             let mut fields = Vec::new();
             loop {
                 let name = parser.parse_identifier()?.value;
                 let _ = parser.consume_token(&Token::Colon);
-                fields.push((name, item(parser, true)?));
-                if !parser.consume_token(&Token::Comma) {
-                    break;
+                let (syntax, closed) = item(parser)?;
+                fields.push((name, syntax));
+                // What follows a `>>` goes on with the row around this one.
+                if closed > 0 || !parser.consume_token(&Token::Comma) {
+                    break (TypeSyntax::Row(fields), closed);
                 }
             }
-            TypeSyntax::Row(fields)
         }
     };
     if closed > 0 {

@@ -16,7 +16,7 @@ pub(crate) fn unique_key(plan: &LogicalPlan) -> Option<Vec<usize>> {
 }
 
 /// All that are known: what one projection leaves out, another key may do without.
-fn unique_keys(plan: &LogicalPlan) -> Vec<Vec<usize>> {
+pub(crate) fn unique_keys(plan: &LogicalPlan) -> Vec<Vec<usize>> {
     match plan {
         LogicalPlan::Filter(filter) => {
             let mut keys: Vec<_> = of_ranks(filter).into_iter().collect();

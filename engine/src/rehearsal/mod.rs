@@ -303,3 +303,6 @@ fn parsed(text: &str) -> Option<Json> {
 
 /// Shared by those that name topics again and again.
 type TopicName = Arc<str>;
+
+#[cfg(test)]
+mod tests;

@@ -57,6 +57,7 @@ pub async fn prepare(
                 // Kept until it is read, however long that takes.
                 let exchange = NewTopic::new(&*writes.exchange.topic, query.tasks as i32)
                     .with_config("retention.ms", -1)
+                    .with_config(AHEAD_MS_MAX, i64::MAX)
                     .with_config("segment.bytes", EXCHANGE_SEGMENT_BYTES)
                     .with_config("max.message.bytes", INTERNAL_MESSAGE_BYTES_MAX);
                 ensure.topic(exchange).await?;
@@ -79,8 +80,12 @@ pub async fn prepare(
 /// history within minutes (it goes by the records' timestamps, `retention.ms`), so it is left to
 /// people to set one.
 fn stamped_by_events(topic: NewTopic) -> NewTopic {
-    topic.with_config("retention.ms", -1)
+    topic.with_config("retention.ms", -1).with_config(AHEAD_MS_MAX, i64::MAX)
 }
+
+/// How far a record's timestamp may be ahead of the broker's clock (KIP-937), an hour unless this
+/// says otherwise: a window that is told early ends later than that.
+const AHEAD_MS_MAX: &str = "message.timestamp.after.max.ms";
 
 struct Ensure<'a> {
     client: &'a dyn Client,
@@ -99,6 +104,7 @@ impl Ensure<'_> {
             true => sink.with_config("cleanup.policy", "compact"),
             false => stamped_by_events(sink),
         };
+        let sink = sink.with_config(AHEAD_MS_MAX, i64::MAX);
         self.topic(sink).await
     }
 

@@ -26,17 +26,19 @@ pub struct Builder {
 
 /// Rows of one schema that come from the ends of what there is so far.
 pub struct Flow {
-    ends: Vec<End>,
+    pub(super) ends: Vec<End>,
     pub schema: SchemaRef,
     /// Rows may be taken back.
     pub updating: bool,
+    /// Rows are those of windows, and come and are taken back until these have closed, no longer.
+    pub of_windows: bool,
     /// How much older than the watermark of the task rows may be that come from operators.
     pub lag_ms: i64,
 }
 
 /// What has nowhere to go yet.
 #[derive(Clone, Copy)]
-enum End {
+pub(super) enum End {
     Input(usize),
     Node(usize),
 }
@@ -56,9 +58,10 @@ impl Flow {
     /// Rows of all of these.
     pub fn union(schema: SchemaRef, flows: Vec<Flow>) -> Flow {
         let updating = flows.iter().any(|flow| flow.updating);
+        let of_windows = flows.iter().all(|flow| flow.of_windows);
         let lag_ms = flows.iter().map(|flow| flow.lag_ms).max().unwrap_or(0);
         let ends = flows.into_iter().flat_map(|flow| flow.ends).collect();
-        Flow { ends, schema, updating, lag_ms }
+        Flow { ends, schema, updating, of_windows, lag_ms }
     }
 }
 
@@ -67,7 +70,7 @@ impl Builder {
         let schema = input.stage.schema().clone();
         self.inputs.push(input);
         let ends = vec![End::Input(self.inputs.len() - 1)];
-        Flow { ends, schema, updating: false, lag_ms: 0 }
+        Flow { ends, schema, updating: false, of_windows: false, lag_ms: 0 }
     }
 
     /// The number of a table that joins may name.
@@ -127,7 +130,7 @@ impl Builder {
         let schema = operator.schema().clone();
         let stage = crate::operators::filter_project::Stage::new(schema.clone());
         self.nodes.push(Node { operator, stage, to: Port::Sink, lag_ms, fingerprint, parts });
-        Flow { ends: vec![End::Node(node)], schema, updating, lag_ms }
+        Flow { ends: vec![End::Node(node)], schema, updating, of_windows: false, lag_ms }
     }
 
     /// What the state of an operator depends on that takes these, and what may come and go.

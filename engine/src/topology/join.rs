@@ -14,6 +14,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
 
 use super::flow::Changes;
+use super::ranking::partition_window;
 use super::{Flow, Input, Lowering, Port, TableInput, TopologyError};
 use crate::operators::aggregate::updating::UpdatingSpec;
 use crate::operators::filter_project::{Stage, Step};
@@ -195,6 +196,7 @@ impl Lowering<'_> {
         self.check_not_updating(
             &flow,
             "a join of rows that are taken back with a table as it was",
+            "join with the table as it stands, without FOR SYSTEM_TIME AS OF: rows are corrected",
         )?;
         let sides = Arc::new(self.sides(&join)?);
         let records = Stage::new(decoded);
@@ -276,9 +278,21 @@ impl Lowering<'_> {
         if !of_one_row(&join.left) && !of_one_row(&join.right) {
             self.check_keyed(join)?;
         }
-        let spec = UpdatingJoinSpec { sides: Arc::new(self.sides(join)?) };
-        let spec = self.forgetting(Arc::new(spec));
-        Ok(self.built.node(vec![left, right], spec, Changes::Updating))
+        let spec = Arc::new(UpdatingJoinSpec { sides: Arc::new(self.sides(join)?) });
+        let is_by_window =
+            |plan: &LogicalPlan, keys: Vec<Expr>| partition_window(plan, &keys).is_some();
+        let (left_keys, right_keys) = join.on.iter().cloned().unzip();
+        let of_windows = left.of_windows
+            && right.of_windows
+            && is_by_window(&join.left, left_keys)
+            && is_by_window(&join.right, right_keys);
+        let lag_ms = left.lag_ms.max(right.lag_ms);
+        let spec = match of_windows {
+            true => self.forgetting_windows(spec, lag_ms, &[&join.left, &join.right]),
+            false => self.forgetting(spec),
+        };
+        let flow = self.built.node(vec![left, right], spec, Changes::Updating);
+        Ok(Flow { of_windows, ..flow })
     }
 
     /// A stream that meets a table as it stands.

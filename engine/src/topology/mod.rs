@@ -47,7 +47,7 @@ use crate::operators::filter_project::{Stage, Step};
 use crate::operators::idle_keys::IdleKeysSpec;
 use crate::operators::unnest::Unnest;
 use crate::operators::{Distribution, OperatorSpec, reason};
-use crate::pipeline::{ColumnFrom, Emit, LateRows, Query, Sink, Source, SourceKind};
+use crate::pipeline::{ColumnFrom, Emit, Format, LateRows, Query, Sink, Source, SourceKind};
 use crate::plan::user_functions::Functions;
 use crate::plan::windows::{Shape, WindowError, group_window};
 use crate::state::changelog::{KeptFor, Operators, StateId};
@@ -178,13 +178,22 @@ pub enum TopologyError {
     Expression { query: String, reason: String },
 }
 
+/// What follows that which is being lowered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Above {
+    Nothing,
+    /// Aggregates that take rows back.
+    Updating,
+    /// A window, which takes none back.
+    Window,
+}
+
 struct Lowering<'a> {
     query: &'a str,
     emit: Emit,
     /// How long keys are kept that are left alone.
     state_ttl: Option<Duration>,
-    /// No aggregate follows what is being lowered.
-    outermost: bool,
+    above: Above,
     sources: &'a [Arc<Source>],
     built: Builder,
     props: ExecutionProps,
@@ -198,7 +207,7 @@ impl Topology {
             query: &query.name,
             emit: query.emit,
             state_ttl: query.state_ttl,
-            outermost: true,
+            above: Above::Nothing,
             sources,
             built: Builder::default(),
             props: ExecutionProps::new(),
@@ -298,7 +307,11 @@ impl Lowering<'_> {
             return self.table_by_itself(source, scan, key);
         }
         let input = self.scan_of(source, scan)?;
-        Ok(self.built.input(input))
+        // Change events take back the rows that were before.
+        let updating = source.format == Format::DebeziumJson;
+        let mut flow = self.built.input(input);
+        flow.updating = updating;
+        Ok(flow)
     }
 
     /// A scan of a stream or a table.
@@ -325,13 +338,18 @@ impl Lowering<'_> {
     fn aggregate(&mut self, aggregate: &Aggregate) -> Result<Flow, TopologyError> {
         let window = group_window(aggregate)
             .map_err(|error| TopologyError::Window { query: self.query.to_owned(), error })?;
-        let outermost = std::mem::replace(&mut self.outermost, false);
+        let above = self.above;
         let updates = match &window {
-            Some(_) if outermost => self.updates(&aggregate.input)?,
-            _ => None,
+            Some(_) => self.updates(&aggregate.input)?,
+            None => None,
+        };
+        self.above = match &window {
+            Some(_) => Above::Window,
+            None if above == Above::Nothing => Above::Updating,
+            None => above,
         };
         let flow = self.lower(&aggregate.input)?;
-        self.outermost = outermost;
+        self.above = above;
         let input_schema = aggregate.input.schema();
         let group = self.exprs(&aggregate.group_expr, input_schema)?;
         let calls = aggregate
@@ -343,7 +361,12 @@ impl Lowering<'_> {
         let Some(window) = window else {
             return Ok(self.updating_aggregate(flow, group, calls, schema));
         };
-        self.check_not_updating(&flow, "a window over rows that are taken back")?;
+        self.check_not_updating(
+            &flow,
+            "a window over rows that are taken back",
+            "GROUP BY date_bin(INTERVAL '1 minute', ts) counts them too, as an answer that is \
+             updated; events that only insert can be read as JSON: after ROW<…>, op STRING",
+        )?;
         let spec: Result<Arc<dyn OperatorSpec>, _> = match window.shape {
             Shape::Session { .. } => SessionSpec::new(group, &window, calls, schema)
                 .map(|spec| Arc::new(spec.telling(updates)) as Arc<dyn OperatorSpec>),
@@ -356,23 +379,28 @@ impl Lowering<'_> {
         };
         let spec = spec.map_err(|error| self.expression_error(error))?;
         let changes = if updates.is_some() { Changes::Updating } else { Changes::Final };
-        Ok(self.built.node(vec![flow], spec, changes))
+        let flow = self.built.node(vec![flow], spec, changes);
+        Ok(Flow { of_windows: true, ..flow })
     }
 
-    /// Whether and when a window that nothing else follows is told more than once.
+    /// Whether and when a window is told more than once: late rows correct it where what follows
+    /// can take its answer back, and it is told early where no aggregate follows.
     fn updates(&self, input: &LogicalPlan) -> Result<Option<Telling>, TopologyError> {
-        let early = self.emit == Emit::Changes;
-        let mut lateness = Duration::ZERO;
-        for source in self.sources_of(input) {
-            if let LateRows::Update { lateness: of_source } = source.watermark.late {
-                lateness = lateness.max(of_source);
-            }
-        }
-        if !early && lateness.is_zero() {
+        if self.above == Above::Window {
             return Ok(None);
         }
-        let grace_ms = i64::try_from(lateness.as_millis()).unwrap_or(i64::MAX);
-        Ok(Some(Telling { early, grace_ms }))
+        let early = self.emit == Emit::Changes && self.above == Above::Nothing;
+        let grace_ms = self.lateness_ms(input);
+        Ok((early || grace_ms > 0).then_some(Telling { early, grace_ms }))
+    }
+
+    /// For how long late rows correct what is computed of these.
+    fn lateness_ms(&self, input: &LogicalPlan) -> i64 {
+        let of_sources = self.sources_of(input).into_iter().map(|source| {
+            let LateRows::Update { lateness } = source.watermark.late else { return 0 };
+            i64::try_from(lateness.as_millis()).unwrap_or(i64::MAX)
+        });
+        of_sources.max().unwrap_or(0)
     }
 
     fn sources_of(&self, plan: &LogicalPlan) -> Vec<&Arc<Source>> {
@@ -429,6 +457,26 @@ impl Lowering<'_> {
         self.forgetting_by(spec, sides.into())
     }
 
+    /// The same of one that keeps rows by windows, to which nothing comes once they have closed.
+    fn forgetting_windows(
+        &self,
+        spec: Arc<dyn OperatorSpec>,
+        lag_ms: i64,
+        inputs: &[&LogicalPlan],
+    ) -> Arc<dyn OperatorSpec> {
+        // A row of a window happens at the last moment of it.
+        let lateness_ms = inputs.iter().map(|input| self.lateness_ms(input)).max().unwrap_or(0);
+        let closed_ms = lateness_ms.saturating_add(lag_ms).saturating_add(1);
+        let ttl = self.state_ttl.map_or(closed_ms, |ttl| {
+            i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX).min(closed_ms)
+        });
+        let sides = [0, 1].map(|side| match spec.distribution(side) {
+            Distribution::ByKey(keys) => keys,
+            Distribution::Together => Vec::new(),
+        });
+        Arc::new(IdleKeysSpec::new(spec, sides.into(), ttl))
+    }
+
     /// The same, of one that keeps rows by these; by nothing, it keeps one thing.
     fn forgetting_by(
         &self,
@@ -444,15 +492,16 @@ impl Lowering<'_> {
         }
     }
 
-    fn check_not_updating(&self, flow: &Flow, what: &str) -> Result<(), TopologyError> {
-        if !flow.updating {
-            return Ok(());
+    fn check_not_updating(
+        &self,
+        flow: &Flow,
+        what: &str,
+        help: &'static str,
+    ) -> Result<(), TopologyError> {
+        match flow.updating {
+            true => Err(self.unsupported(what, "it is not there yet", help)),
+            false => Ok(()),
         }
-        Err(self.unsupported(
-            what,
-            "it is not there yet",
-            "write them to a topic with a query of their own, and declare that as a table",
-        ))
     }
 
     fn aggregate_call(

@@ -273,14 +273,21 @@ impl Lowering<'_> {
             retracting: flow.updating,
             schema: ranking.schema.clone(),
         };
+        let window = partition_window(ranking.input, ranking.partition);
         if !flow.updating
-            && let Some(window) = partition_window(ranking.input, ranking.partition)
+            && let Some(window) = window
         {
             let spec = WindowTopNSpec { top, window };
             return Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Final));
         }
-        let spec = self.forgetting(Arc::new(TopNSpec(top)));
-        Ok(self.built.node(vec![flow], spec, Changes::Updating))
+        let of_windows = flow.of_windows && window.is_some();
+        let spec = Arc::new(TopNSpec(top));
+        let spec = match of_windows {
+            true => self.forgetting_windows(spec, flow.lag_ms, &[ranking.input]),
+            false => self.forgetting(spec),
+        };
+        let flow = self.built.node(vec![flow], spec, Changes::Updating);
+        Ok(Flow { of_windows, ..flow })
     }
 
     pub(super) fn ordering(

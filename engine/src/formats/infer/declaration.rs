@@ -11,7 +11,8 @@ pub type AvroOption = (String, String);
 /// The part of a TOML file that declares the topic.
 pub fn toml(topic: &str, inferred: &Inferred, avro: &[AvroOption]) -> String {
     let name = key(topic);
-    let mut text = format!("[sources.{name}]\n");
+    let list = if inferred.row_key.is_empty() { "sources" } else { "tables" };
+    let mut text = format!("[{list}.{name}]\n");
     let format = match &inferred.format {
         Guess::Json => "\"json\"".to_owned(),
         Guess::DebeziumJson => "\"debezium-json\"".to_owned(),
@@ -38,11 +39,15 @@ pub fn toml(topic: &str, inferred: &Inferred, avro: &[AvroOption]) -> String {
     if inferred.key_format == KeyGuess::Json {
         text.push_str("key_format = \"json\"\n");
     }
+    if !inferred.row_key.is_empty() {
+        let columns: Vec<String> = inferred.row_key.iter().map(|column| string(column)).collect();
+        let _ = writeln!(text, "key = [{}]", columns.join(", "));
+    }
     if let Some(time) = event_time(inferred) {
         let _ = writeln!(text, "event_time = {}", string(time));
         text.push_str("watermark = \"5 seconds\" # how far rows may be out of order\n");
     }
-    let _ = writeln!(text, "\n[sources.{name}.columns]");
+    let _ = writeln!(text, "\n[{list}.{name}.columns]");
     for (column, shape) in &inferred.columns {
         let _ = writeln!(text, "{} = {}", key(column), string(&shape.type_name()));
     }
@@ -62,6 +67,11 @@ pub fn sql(topic: &str, inferred: &Inferred, avro: &[AvroOption]) -> String {
     for (column, shape) in &inferred.key_columns {
         let of = shape.type_name();
         lines.push(format!("  {} {of} METADATA FROM 'key'", identifier(column)));
+    }
+    if !inferred.row_key.is_empty() {
+        let columns: Vec<String> =
+            inferred.row_key.iter().map(|column| identifier(column).to_string()).collect();
+        lines.push(format!("  PRIMARY KEY ({}) NOT ENFORCED", columns.join(", ")));
     }
     if let Some(time) = event_time(inferred) {
         let time = identifier(time);

@@ -39,6 +39,8 @@ pub struct Inferred {
     pub columns: Vec<(String, Shape)>,
     /// Those of the key.
     pub key_columns: Vec<(String, Shape)>,
+    /// Of events of a table: the columns that tell its rows apart, which are those of their keys.
+    pub row_key: Vec<String>,
     /// Records that it was made from, tombstones aside.
     pub records: usize,
     pub tombstones: usize,
@@ -96,8 +98,33 @@ pub fn infer(
         None => infer_values(&values, first)?,
     };
     let keys: Vec<&[u8]> = samples.iter().filter_map(|sample| sample.key).collect();
+    if format == Guess::DebeziumJson
+        && let Some(row_key) = row_key(&keys, &columns)
+    {
+        let (key_format, key_columns) = (KeyGuess::None, Vec::new());
+        let records = values.len();
+        return Ok(Inferred {
+            format,
+            key_format,
+            columns,
+            key_columns,
+            row_key,
+            records,
+            tombstones,
+        });
+    }
     let (key_format, key_columns) = infer_keys(&keys, &columns);
-    Ok(Inferred { format, key_format, columns, key_columns, records: values.len(), tombstones })
+    let (row_key, records) = (Vec::new(), values.len());
+    Ok(Inferred { format, key_format, columns, key_columns, row_key, records, tombstones })
+}
+
+/// The fields of keys that are all objects of columns.
+fn row_key(keys: &[&[u8]], columns: &Columns) -> Option<Vec<String>> {
+    let payload = |key: serde_json::Value| key.get("payload").cloned().unwrap_or(key);
+    let keys: Vec<_> = json_objects(keys)?.into_iter().map(payload).collect();
+    let names: Vec<String> = merged(&keys).into_iter().map(|(name, _)| name).collect();
+    let is_column = |name: &String| columns.iter().any(|(column, _)| column == name);
+    (!names.is_empty() && names.iter().all(is_column)).then_some(names)
 }
 
 type Columns = Vec<(String, Shape)>;

@@ -28,8 +28,10 @@ fn check(keys: &[&str], values: &[&str], first: &[&str], expected: Expect) {
 /// What is printed can be pasted.
 fn loads(path: &str, declaration: &str) {
     let query = match path.ends_with("toml") {
-        true => "[[queries]]\nname = \"q\"\nfrom = \"t-1\"\n",
-        false => "CREATE TABLE o WITH (format = 'json'); INSERT INTO o SELECT * FROM \"t-1\";",
+        true => "[[queries]]\nname = \"q\"\nsql = 'SELECT count(*) AS n FROM \"t-1\"'\n",
+        false => {
+            "CREATE TABLE o WITH (format = 'json'); INSERT INTO o SELECT count(*) AS n FROM \"t-1\";"
+        }
     };
     let text = match path.ends_with("toml") {
         true => format!("{declaration}\n{query}"),
@@ -124,6 +126,36 @@ fn csv_with_header_and_null_token() {
           c2 bigint
         ) WITH ('format' = 'csv', 'csv.delimiter' = ';');
     "#]],
+    );
+}
+
+#[test]
+fn events_of_a_table_have_the_key_of_its_rows() {
+    let schema = r#"{"schema":{"type":"struct"},"payload":{"id":1,"kind":"a"}}"#;
+    check(
+        &[r#"{"id":1,"kind":"a"}"#, schema],
+        &[
+            r#"{"before":null,"after":{"id":1,"kind":"a","n":null},"op":"c"}"#,
+            r#"{"payload":{"before":{"id":1,"kind":"a","n":2},"after":null,"op":"d"}}"#,
+        ],
+        &[],
+        expect![[r#"
+            [tables.t-1]
+            format = "debezium-json"
+            key = ["id", "kind"]
+
+            [tables.t-1.columns]
+            id = "bigint"
+            kind = "text"
+            n = "bigint"
+
+            CREATE TABLE "t-1" (
+              id bigint,
+              kind text,
+              n bigint,
+              PRIMARY KEY (id, kind) NOT ENFORCED
+            ) WITH ('format' = 'debezium-json');
+        "#]],
     );
 }
 

@@ -1,0 +1,203 @@
+//! Pipelines with cases of their own: what people would write, and what they expect.
+
+use super::{Topology, rehearse};
+use crate::pipeline::load_text;
+
+/// Runs the cases of a pipeline file.
+#[track_caller]
+fn check(text: &str) {
+    let loaded = load_text("p.toml".into(), text.to_owned());
+    let (pipeline, _) = loaded.unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    assert!(!pipeline.cases.is_empty());
+    for case in &pipeline.cases {
+        let outcome = rehearse(&pipeline, case);
+        assert!(outcome.mismatches.is_empty(), "{}: {outcome:#?}", case.name);
+    }
+}
+
+/// A stream of change events counted rows that were before as rows that were added.
+#[test]
+fn change_events_without_a_key_take_rows_back() {
+    check(
+        r#"
+        [sources.customers]
+        format = "debezium-json"
+        columns = { id = "int", name = "text" }
+
+        [[queries]]
+        name = "count"
+        sql = "SELECT count(*) AS n, max(name) AS last FROM customers"
+        sink = { topic = "o" }
+
+        [[tests]]
+        name = "one row, changed"
+        input.customers = [
+            '{"before":null,"after":{"id":1,"name":"a"},"op":"c"}',
+            '{"before":{"id":1,"name":"a"},"after":{"id":1,"name":"b"},"op":"u"}',
+        ]
+        expect.o = [{ n = 1, last = "b" }]
+
+        [[tests]]
+        name = "deleted"
+        input.customers = [
+            '{"before":null,"after":{"id":1,"name":"a"},"op":"c"}',
+            '{"before":{"id":1,"name":"a"},"after":null,"op":"d"}',
+        ]
+        expect.o = [{ n = 0 }]
+        "#,
+    );
+}
+
+/// Late rows corrected a window only where nothing followed it.
+#[test]
+fn late_rows_correct_what_is_computed_of_their_windows() {
+    check(
+        r#"
+        [sources.ev]
+        event_time = "ts"
+        watermark = { delay = "0 seconds", late = "update", lateness = "1 hour" }
+        columns = { k = "text", ts = "timestamptz" }
+
+        [[queries]]
+        name = "totals"
+        sql = """
+        SELECT k, sum(n) AS total FROM (
+            SELECT window_start, window_end, k, count(*) AS n
+            FROM TABLE(TUMBLE(TABLE ev, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+            GROUP BY window_start, window_end, k)
+        GROUP BY k"""
+        sink = { topic = "o", key = "k" }
+
+        [[tests]]
+        name = "a late row"
+        expect.o = [{ k = "a", total = 3 }]
+        [[tests.steps]]
+        input.ev = [{ k = "a", ts = "2024-01-01T00:00:01Z" }, { k = "a", ts = "2024-01-01T00:00:25Z" }]
+        [[tests.steps]]
+        input.ev = [{ k = "a", ts = "2024-01-01T00:00:02Z" }]
+        expect.o = [{ k = "a", total = 2 }]
+        "#,
+    );
+}
+
+#[test]
+fn functions_of_flink_are_known_by_their_names() {
+    check(
+        r#"
+        [sources.ev]
+        columns = { id = "int", at = "timestamptz", till = "timestamptz", t = "text", l = "array<row<e int, \"F\" text>>", s = "row<q row<r array<int>>, c int>" }
+
+        [[queries]]
+        name = "one"
+        sql = """
+        SELECT if(id > 1, 'many', 'one') AS words, year(at) AS y, dayofweek(at) AS wd, hour(at) AS h,
+            floor(at TO HOUR) AS hour, timestampdiff(MINUTE, at, till) AS minutes,
+            unix_timestamp(at) AS u, regexp(t, '^a.*z$') AS az, regexp_extract(t, 'a(b+)', 1) AS bs,
+            date_format(at, 'yyyy-MM-dd HH:mm') AS said,
+            to_timestamp('2024/02/03 04:05:06', 'yyyy/MM/dd HH:mm:ss') AS read,
+            l[2].e, (ev.l)[1]."F", s.q.r[1] AS r, s.c
+        FROM ev"""
+        sink = { topic = "o" }
+
+        [[queries]]
+        name = "list"
+        sql = "SELECT listagg(t) AS all FROM ev"
+        sink = { topic = "list" }
+
+        [[tests]]
+        name = "a row"
+        input.ev = [{ id = 2, at = "2024-05-06T07:08:09Z", till = "2024-05-06T08:09:08Z", t = "abbz", l = [{ e = 1, F = "x" }, { e = 5 }], s = { q = { r = [7] }, c = 9 } }]
+        expect.o = [{ words = "many", y = 2024, wd = 2, h = 7, hour = "2024-05-06T07:00:00Z", minutes = 60, u = 1714979289, az = true, bs = "bb", said = "2024-05-06 07:08", read = "2024-02-03T04:05:06", e = 5, F = "x", r = 7, c = 9 }]
+        expect.list = [{ all = "abbz" }]
+        "#,
+    );
+}
+
+/// What is told of a file that can be run, and what of one that cannot.
+fn told(text: &str) -> String {
+    let said = match load_text("p.sql".into(), text.to_owned()) {
+        Ok((_, warnings)) => warnings,
+        Err(mistakes) => mistakes.0,
+    };
+    let lines = said.iter().map(|one| {
+        format!("{:?}: {} | {}\n", one.severity, one.message, one.help.as_deref().unwrap_or("-"))
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_key_that_several_rows_have_is_told_of() {
+    let of = |key: &str, select: &str| {
+        told(&format!(
+            "CREATE TABLE ev (id BIGINT, k STRING, u INT) WITH ('format' = 'json');
+             CREATE TABLE o WITH ('format' = 'json', 'key' = '{key}');
+             INSERT INTO o {select};"
+        ))
+    };
+    let by_both = "SELECT k, u, count(*) AS n FROM ev GROUP BY k, u";
+    expect_test::expect![[r#"
+        Warning: several rows of this answer have the same key (k), and only the last one that changed is left of them | rows are told apart by k, u: make these the key
+    "#]].assert_eq(&of("k", by_both));
+    assert_eq!(of("k,u", by_both), "");
+    assert_eq!(of("k,u,n", by_both), "");
+    assert_eq!(of("k", "SELECT k, u FROM ev"), "");
+}
+
+#[test]
+fn what_would_be_ignored_is_refused() {
+    let of = |select: &str| {
+        told(&format!(
+            "CREATE TABLE ev (id BIGINT, k STRING, ts TIMESTAMP_LTZ(3), WATERMARK FOR ts AS ts);
+             CREATE TABLE ch (id BIGINT, ts TIMESTAMP_LTZ(3), WATERMARK FOR ts AS ts) \
+             WITH ('format' = 'debezium-json');
+             CREATE TABLE o; INSERT INTO o {select};"
+        ))
+    };
+    let said = [
+        "SELECT k FROM ev TABLESAMPLE SYSTEM (10)",
+        "SELECT date_format(ts, 'yyyy-QQ') AS d FROM ev",
+        "SELECT id FROM ch",
+        "SELECT window_start, count(*) AS n FROM TABLE(TUMBLE(TABLE ch, DESCRIPTOR(ts), \
+         INTERVAL '1' MINUTE)) GROUP BY window_start, window_end",
+    ];
+    expect_test::expect![[r#"
+        Error: TABLESAMPLE of ev: samples are not taken | filter by something of the rows, such as id % 10 = 0
+        Error: 'yyyy-QQ' is no pattern of a time: 'QQ' in it | such as 'yyyy-MM-dd HH:mm:ss' or '%Y-%m-%d %H:%M:%S'
+        Error: rows of this answer are replaced, and nothing says by which key | give the sink a key: the columns that tell its rows apart
+        Error: a window over rows that are taken back cannot run as a stream: it is not there yet | GROUP BY date_bin(INTERVAL '1 minute', ts) counts them too, as an answer that is updated; events that only insert can be read as JSON: after ROW<…>, op STRING
+    "#]].assert_eq(&said.map(of).concat());
+}
+
+/// What was kept of windows that are told early was kept for ever.
+#[test]
+fn what_is_computed_of_windows_is_forgotten_with_them() {
+    let forgets = |late: &str, sql: &str| {
+        let text = format!(
+            "CREATE TABLE ev (k STRING, ts TIMESTAMP_LTZ(3), WATERMARK FOR ts AS ts) WITH \
+             ('format' = 'json'{late});
+             CREATE TABLE customers (k STRING, PRIMARY KEY (k) NOT ENFORCED);
+             CREATE VIEW w AS SELECT window_start, window_end, k, count(*) AS n FROM \
+             TABLE(TUMBLE(TABLE ev, DESCRIPTOR(ts), INTERVAL '10' SECOND)) \
+             GROUP BY window_start, window_end, k;
+             CREATE TABLE o; INSERT INTO o {sql};"
+        );
+        let loaded = load_text("p.sql".into(), text.clone());
+        let (pipeline, _) = loaded.unwrap_or_else(|mistakes| panic!("{text}: {mistakes:#?}"));
+        let topology = Topology::new(&pipeline.queries[0], &pipeline.sources).unwrap();
+        topology.nodes.iter().filter(|node| node.operator.forgets()).count()
+    };
+    let update = ", 'watermark.late' = 'update', 'watermark.lateness' = '1 hour'";
+    let first = "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY window_start, window_end \
+                 ORDER BY n DESC) AS rn FROM w) WHERE rn = 1";
+    let join = "SELECT a.window_start, a.window_end, a.k, a.n + b.n AS n FROM w AS a JOIN w AS b \
+                ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.k = b.k";
+    for (late, emit) in [("", " EMIT CHANGES"), (update, ""), (update, " EMIT CHANGES")] {
+        assert_eq!(forgets(late, &format!("{first}{emit}")), 1, "{late} {emit}");
+        assert_eq!(forgets(late, &format!("{join}{emit}")), 1, "{late} {emit}");
+    }
+    // A customer may change long after the window.
+    let of_table = "SELECT window_start, window_end, k, n FROM (SELECT w.*, row_number() OVER \
+                    (PARTITION BY window_start, window_end ORDER BY n) AS rn FROM customers AS c \
+                    JOIN w ON c.k = w.k) WHERE rn = 1 EMIT CHANGES";
+    assert_eq!(forgets("", of_table), 0);
+}
