@@ -1,10 +1,12 @@
 //! What a guest says: through the host's `log`, or on standard output and error.
 //!
-//! The rule: lines go to the log with the module's name, each cut at [`LINE_MAX`], and no more of
-//! them than [`LINES_MAX`] for one call. The last words before a failure are part of its message.
+//! The rule: lines go to the log with the module's name, each cut at [`LINE_MAX`], no more of them
+//! than [`LINES_MAX`] for one call, and [`LINES_PER_SECOND_MAX`] of all instances. The last words
+//! before a failure are part of its message.
 
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
@@ -17,10 +19,43 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 const LINE_MAX: usize = 1024;
 /// Lines of one call that are kept.
 const LINES_MAX: usize = 100;
+/// Lines of all calls that are kept: rows that fail are called several times, to find them.
+const LINES_PER_SECOND_MAX: usize = 100;
 /// Lines that a failure's message has.
 const LAST_WORDS: usize = 4;
 /// Bytes that a guest may write at once.
 const WRITE_MAX: usize = 64 << 10;
+
+/// What all instances of a module have said in a second.
+#[derive(Debug)]
+pub(crate) struct Rate {
+    module: String,
+    began: Instant,
+    lines: usize,
+}
+
+pub(crate) type SharedRate = Arc<Mutex<Rate>>;
+
+impl Rate {
+    pub fn new(module: &str) -> SharedRate {
+        Arc::new(Mutex::new(Rate { module: module.to_owned(), began: Instant::now(), lines: 0 }))
+    }
+
+    /// Whether one more line may be said.
+    fn allows(&mut self, now: Instant) -> bool {
+        let dropped = self.lines.saturating_sub(LINES_PER_SECOND_MAX);
+        if now.saturating_duration_since(self.began) >= Duration::from_secs(1) {
+            (self.began, self.lines) = (now, 0);
+            if dropped > 0 {
+                let module = &self.module;
+                warn!(target: "udf", %module, "has said {dropped} lines more, which were dropped: \
+                    no more than {LINES_PER_SECOND_MAX} a second are kept");
+            }
+        }
+        self.lines += 1;
+        self.lines <= LINES_PER_SECOND_MAX
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct GuestLog(Arc<Mutex<Said>>);
@@ -28,6 +63,7 @@ pub(crate) struct GuestLog(Arc<Mutex<Said>>);
 #[derive(Debug)]
 struct Said {
     module: String,
+    rate: SharedRate,
     /// Lines of this call, those that were dropped too.
     lines: usize,
     /// The last lines that tell of something wrong.
@@ -35,8 +71,9 @@ struct Said {
 }
 
 impl GuestLog {
-    pub fn new(module: &str) -> GuestLog {
-        let said = Said { module: module.to_owned(), lines: 0, last: Vec::new() };
+    pub fn new(module: &str, rate: &SharedRate) -> GuestLog {
+        let (module, rate) = (module.to_owned(), rate.clone());
+        let said = Said { module, rate, lines: 0, last: Vec::new() };
         GuestLog(Arc::new(Mutex::new(said)))
     }
 
@@ -69,7 +106,7 @@ impl GuestLog {
                 let module = &said.module;
                 warn!(target: "udf", %module, "says more than {LINES_MAX} lines in one call: the others are dropped");
             }
-        } else {
+        } else if said.rate.lock().unwrap_or_else(PoisonError::into_inner).allows(Instant::now()) {
             let module = &said.module;
             match level {
                 Level::ERROR => error!(target: "udf", %module, "{line}"),
@@ -167,8 +204,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn no_more_lines_are_kept_than_so_many_in_a_second() {
+        let rate = Rate::new("m");
+        let mut rate = rate.lock().unwrap();
+        let began = rate.began;
+        let kept = |rate: &mut Rate, after_ms: u64| {
+            let now = began + Duration::from_millis(after_ms);
+            (0..1_000).filter(|_| rate.allows(now)).count()
+        };
+        assert_eq!(kept(&mut rate, 0), LINES_PER_SECOND_MAX);
+        assert_eq!(kept(&mut rate, 999), 0);
+        assert_eq!(kept(&mut rate, 1_000), LINES_PER_SECOND_MAX);
+    }
+
+    #[test]
     fn last_words_are_the_last_lines_of_errors() {
-        let log = GuestLog::new("m");
+        let log = GuestLog::new("m", &Rate::new("m"));
         let mut stream = log.stream(Level::ERROR);
         stream.take(b"one\ntw");
         stream.take(b"o\nthree\nfour\nfive\nrest");

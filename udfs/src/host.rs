@@ -17,6 +17,7 @@ use ring::digest::{Context, SHA256};
 use wasmtime::component::Component;
 use wasmtime::{Config, Engine, Module};
 
+use crate::guest_log::{Rate, SharedRate};
 use crate::http::Fetch;
 use crate::limits::Limits;
 
@@ -34,6 +35,8 @@ pub struct Host {
     calls: Arc<Calls>,
     fetch: OnceLock<Arc<dyn Fetch>>,
     settings: Settings,
+    /// What modules say, by their names.
+    rates: Mutex<BTreeMap<String, SharedRate>>,
     /// The same with other stacks, which are an engine's, by their bytes.
     others: Mutex<BTreeMap<usize, Arc<Host>>>,
 }
@@ -87,8 +90,14 @@ impl Host {
             let ticker = spawn_ticker(engine.clone(), calls.clone());
             Calls { count: AtomicUsize::new(0), is_parked: AtomicBool::new(true), ticker }
         });
-        let (fetch, others) = (OnceLock::new(), Mutex::default());
-        Ok(Arc::new(Host { engine, cache, calls, fetch, settings, others }))
+        let (fetch, rates, others) = (OnceLock::new(), Mutex::default(), Mutex::default());
+        Ok(Arc::new(Host { engine, cache, calls, fetch, settings, rates, others }))
+    }
+
+    /// How much the module of a name says, by all its instances.
+    pub(crate) fn rate(&self, module: &str) -> SharedRate {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        rates.entry(module.to_owned()).or_insert_with(|| Rate::new(module)).clone()
     }
 
     /// The same for guests whose calls may take so much of the stack.

@@ -56,7 +56,7 @@ pub struct Options {
 ///
 /// Where a granted directory cannot be opened.
 pub(crate) fn store(host: &Host, options: &Options) -> Result<Store<State>, String> {
-    let log = GuestLog::new(&options.name);
+    let log = GuestLog::new(&options.name, &host.rate(&options.name));
     let state = State {
         meter: Meter::new(&options.limits),
         config: options.config.clone(),

@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, UInt32Array, new_null_array,
@@ -12,6 +13,7 @@ use arrow::compute::{filter, take};
 use arrow::datatypes::{DataType, UInt32Type};
 use wasi_preview1_component_adapter_provider::WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER;
 use wasmparser::Payload;
+use wasmtime::Trap;
 use wasmtime::component::{Component, InstancePre, Linker};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
@@ -85,7 +87,19 @@ pub struct Module {
     is_apart: bool,
     /// Instances that nobody calls.
     idle: Mutex<Vec<Running>>,
+    /// The last batch that took too long.
+    slow: Mutex<Option<Slow>>,
 }
+
+/// A batch that took longer than it may.
+#[derive(Clone, Copy, Debug)]
+struct Slow {
+    rows: usize,
+    at: Instant,
+}
+
+/// Whoever looks for the row at fault does so at once: within so many times the limit.
+const SEARCH_TIMES: u32 = 10;
 
 /// What is worth knowing of a file.
 #[derive(Clone, Debug)]
@@ -148,6 +162,7 @@ impl Module {
             is_apart: stack_bytes > Limits::STACK_BYTES || imports.iter().any(may_block),
             info: Info { abi, size, content_hash, imports },
             idle: Mutex::default(),
+            slow: Mutex::default(),
         };
         module.functions = module.describe()?;
         Ok(module)
@@ -402,7 +417,8 @@ impl Module {
                 }
             };
             let store = running.store();
-            instance::set_deadline(store, self.options.limits.time);
+            let time = self.time_for(operation, rows);
+            instance::set_deadline(store, time);
             store.data().log.begin();
             let (reason, row) = match running.call(&invocation) {
                 Ok(columns) => {
@@ -416,12 +432,38 @@ impl Module {
                 }
                 Err(Fault::Wrong(reason)) => (format!("what it gave is wrong: {reason}"), None),
                 Err(Fault::Stopped(error)) => {
+                    if error.downcast_ref() == Some(&Trap::Interrupt)
+                        && time == self.options.limits.time
+                    {
+                        *self.lock_slow() = Some(Slow { rows, at: Instant::now() });
+                    }
                     let state = running.store().data();
                     (instance::reason(&error, state, &self.options.limits), None)
                 }
             };
             Err(CallError { row, ..self.wrong(function, reason) })
         })
+    }
+
+    /// How long a call may take. To find the row at fault, a batch that took too long is called
+    /// again in smaller and smaller parts, each for its share of the time alone: else one endless
+    /// row would cost the whole time at each step. A single row has all of it, so none fails that
+    /// is only one of many slow ones.
+    fn time_for(&self, operation: Operation, rows: usize) -> Duration {
+        let time = self.options.limits.time;
+        let mut slow = self.lock_slow();
+        match *slow {
+            Some(of) if of.rows <= rows || of.at.elapsed() > time * SEARCH_TIMES => *slow = None,
+            Some(of) if operation == Operation::Evaluate && rows > 1 => {
+                return time.mul_f64(rows as f64 / of.rows as f64);
+            }
+            _ => {}
+        }
+        time
+    }
+
+    fn lock_slow(&self) -> MutexGuard<'_, Option<Slow>> {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes an instance that nobody calls, to measure what one costs.

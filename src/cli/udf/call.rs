@@ -71,7 +71,7 @@ const ROWS_SHOWN: u64 = 10;
 
 /// The arguments, and what the function makes of them.
 fn sql(args: &CallArgs, topic: &str, kind: Kind) -> String {
-    let ModuleArgs { file, wit, memory, time, stack, grant_http } = &args.module;
+    let ModuleArgs { file, wit, memory, time, stack, grant_http, settings } = &args.module;
     let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
     let path = |path: &Path| text(&path.display().to_string());
     let wit = wit.as_ref().map(|wit| format!(", 'wit' = {}", path(wit))).unwrap_or_default();
@@ -80,6 +80,8 @@ fn sql(args: &CallArgs, topic: &str, kind: Kind) -> String {
         true => String::new(),
         false => format!(", 'grants.http' = '{}'", http.join(", ")),
     };
+    let more = settings.iter().map(|(key, value)| format!(", {} = {}", text(key), text(value)));
+    let more: String = more.collect();
     let name = args.name.to_ascii_lowercase().replace('-', "_");
     let (file, time) = (path(file), time.as_millis());
     let topic = format!("\"{}\"", topic.replace('"', "\"\""));
@@ -105,7 +107,7 @@ fn sql(args: &CallArgs, topic: &str, kind: Kind) -> String {
     let rows = format!("SELECT {} FROM {from}", shown.join(", "));
     format!(
         "CREATE FUNCTION {name} LANGUAGE wasm AS {file} WITH ('memory' = '{memory}B', \
-         'time' = '{time}ms', 'stack' = '{stack}B'{wit}{http});\n{rows};"
+         'time' = '{time}ms', 'stack' = '{stack}B'{wit}{http}{more});\n{rows};"
     )
 }
 
@@ -119,7 +121,13 @@ fn on_values(
         let left_out = of.1.arguments.get(given..);
         left_out.is_some_and(|left_out| left_out.iter().all(|of| of.default.is_some()))
     };
-    let fitting = found.iter().filter(fits).min_by_key(|(_, of)| of.arguments.len());
+    // Of those that take as many, the first that can read them.
+    let is_read = |of: &Signature| {
+        let mut values = args.values.iter().zip(&of.arguments);
+        values.all(|(text, argument)| value(text, &argument.data_type).is_ok())
+    };
+    let fitting =
+        found.iter().filter(fits).min_by_key(|(_, of)| (!is_read(of), of.arguments.len()));
     let Some((index, signature)) = fitting else {
         let known: Vec<String> = found.iter().map(|(_, of)| of.to_string()).collect();
         let given = plural(given as i64, "argument");

@@ -16,7 +16,7 @@ use engine::pipeline::duration::parse_duration;
 use engine::pipeline::size::{parse_size, parse_stack};
 use engine::plan::user_functions;
 use udfs::http::Origin;
-use udfs::{Grants, Limits, LoadError, Module, Options, Signature};
+use udfs::{Directory, Limits, LoadError, Module, Options, Signature};
 
 use super::query::query;
 use super::{Failure, in_runtime};
@@ -63,6 +63,15 @@ pub struct ModuleArgs {
     /// Servers that it may ask, such as api.example.com
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     grant_http: Vec<Origin>,
+    /// A setting as a pipeline file has it: config.NAME=VALUE, grants.clock=true,
+    /// grants.random=true, grants.environment.NAME=VALUE, grants.directories.NAME=PATH[:rw]
+    #[arg(long = "with", value_name = "KEY=VALUE", value_parser = setting)]
+    settings: Vec<(String, String)>,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
 }
 
 fn memory(text: &str) -> Result<usize, String> {
@@ -84,8 +93,11 @@ impl ModuleArgs {
         super::run::keep_compiled_functions();
         let limits = Limits { memory_bytes: self.memory, time: self.time, stack_bytes: self.stack };
         let name = self.file.display().to_string();
-        let grants = Grants { http: self.grant_http.clone(), ..Grants::default() };
-        let options = Options { name, limits, grants, wit, ..Options::default() };
+        let mut options = Options { name, limits, wit, ..Options::default() };
+        options.grants.http.clone_from(&self.grant_http);
+        for (key, value) in &self.settings {
+            set(&mut options, key, value)?;
+        }
         let loaded =
             user_functions::host().and_then(|host| Module::load(&host, &self.file, options));
         loaded.map(Arc::new).map_err(|error| match error {
@@ -93,6 +105,38 @@ impl ModuleArgs {
             error => Failure::usage(format!("{}: {error}", self.file.display())),
         })
     }
+}
+
+/// One of `--with`.
+fn set(options: &mut Options, key: &str, value: &str) -> Result<(), Failure> {
+    let grants = &mut options.grants;
+    let flag = || match value {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Failure::usage(format!("--with {key}={value}: expected true or false"))),
+    };
+    if let Some(name) = key.strip_prefix("config.") {
+        Arc::make_mut(&mut options.config).insert(name.to_owned(), value.to_owned());
+    } else if let Some(name) = key.strip_prefix("grants.environment.") {
+        grants.environment.insert(name.to_owned(), value.to_owned());
+    } else if let Some(name) = key.strip_prefix("grants.directories.") {
+        let (path, writable) = match value.strip_suffix(":rw") {
+            Some(path) => (path, true),
+            None => (value, false),
+        };
+        grants.directories.insert(name.to_owned(), Directory { path: path.into(), writable });
+    } else if key == "grants.clock" {
+        grants.clock = flag()?;
+    } else if key == "grants.random" {
+        grants.random = flag()?;
+    } else {
+        let message = format!("--with {key}: functions have no such setting here");
+        return Err(Failure::usage(message).with_help(
+            "there is config.NAME, grants.clock, grants.random, grants.environment.NAME and \
+             grants.directories.NAME",
+        ));
+    }
+    Ok(())
 }
 
 /// The functions of a name; there is at least one.

@@ -103,7 +103,11 @@ pub(super) fn load(draft: &DraftFunction) -> Result<Loaded, Diagnostic> {
     let module = open(draft)?;
     let found = find(draft, &module)?;
     let kind = found[0].1.kind;
-    let said = || found.iter().all(|(_, signature)| signature.deterministic);
+    // What it can see of the world may change between two calls, whatever it says of itself.
+    let grants = &draft.options.grants;
+    let is_alone =
+        !grants.clock && !grants.random && grants.directories.is_empty() && grants.http.is_empty();
+    let said = || is_alone && found.iter().all(|(_, signature)| signature.deterministic);
     let volatility = match draft.deterministic.unwrap_or_else(said) {
         true => Volatility::Immutable,
         false => Volatility::Volatile,

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use datafusion_common::DataFusionError;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 use udfs::{Module, Signature};
 
@@ -30,6 +30,22 @@ pub(crate) struct Slot {
 pub(crate) struct Current {
     pub module: Arc<Module>,
     pub indices: Vec<usize>,
+    /// The last call of constants, and its value or why it has none: the planner asks for the same
+    /// many times, and so does each batch where it has none.
+    pub constant: Mutex<Option<Constant>>,
+}
+
+/// A call whose arguments are the same for all rows.
+pub(crate) struct Constant {
+    pub overload: usize,
+    pub arguments: Vec<ScalarValue>,
+    pub value: Result<ScalarValue, String>,
+}
+
+impl Current {
+    pub fn new(module: Module, indices: Vec<usize>) -> Current {
+        Current { module: Arc::new(module), indices, constant: Mutex::default() }
+    }
 }
 
 impl fmt::Debug for Slot {
@@ -46,7 +62,7 @@ impl Slot {
         found: Vec<(usize, Signature)>,
     ) -> Slot {
         let (indices, signatures) = found.into_iter().unzip();
-        let current = Current { module: Arc::new(module), indices };
+        let current = Current::new(module, indices);
         Slot {
             name: name.to_owned(),
             draft: draft.clone(),
@@ -87,7 +103,7 @@ impl Slot {
             })
         };
         let indices = self.signatures.iter().map(place).collect::<Result<_, _>>()?;
-        Ok(Some(Current { module: Arc::new(module), indices }))
+        Ok(Some(Current::new(module, indices)))
     }
 
     pub fn replace(&self, current: Current) {
