@@ -53,6 +53,10 @@ fn a_file_is_looked_at_and_its_functions_are_tried() {
     assert_eq!(call(&["numbers.wat", "add", "40", "2"]), "42");
     assert_eq!(call(&["numbers.wat", "add", "-40", "NULL"]), "NULL");
     assert_eq!(call(&["text.wasm", "email_domain", "ada@straße.org"]), "straße.org");
+    assert_eq!(call(&["text.wasm", "kind_of", "12"]), "a number");
+    assert_eq!(call(&["text.wasm", "kind_of", "twelve"]), "text");
+    let with = ["--with", "config.greeting=hi=there"];
+    assert_eq!(call(&[&["text.wasm", "greeting"], &with[..]].concat()), "hi=there");
     let kinds = Path::new(ROOT).join("udfs/tests/modules/kinds.wasm").display().to_string();
     assert_eq!(call(&[&kinds, "first_of", "NULL", "NULL"]), "?");
     assert_eq!(call(&[&kinds, "round_to", "1.256"]), "1.26");
@@ -66,6 +70,10 @@ fn a_file_is_looked_at_and_its_functions_are_tried() {
         said(dir.path(), &["udf", "call", "numbers.wat", "sub", "1", "2"]),
         said(dir.path(), &["udf", "call", "numbers.wat", "add", "1"]),
         said(dir.path(), &["udf", "call", "numbers.wat", "add", "1", "two"]),
+        said(
+            dir.path(),
+            &["udf", "call", "numbers.wat", "add", "1", "2", "--with", "grants.clok=true"],
+        ),
     ];
     expect![[r#"
         error: cannot read nowhere.wasm: No such file or directory (os error 2)
@@ -75,6 +83,8 @@ fn a_file_is_looked_at_and_its_functions_are_tried() {
         error: add does not take 1 argument
           help: it is add(a0 bigint, a1 bigint) → bigint
         error: 'two' is no bigint for 'a1': Cast error: Cannot cast string 'two' to value of Int64 type
+        error: --with grants.clok: functions have no such setting here
+          help: there is config.NAME, grants.clock, grants.random, grants.environment.NAME and grants.directories.NAME
     "#]].assert_eq(&told.concat());
     let told = fail(dir.path(), &["udf", "call", "numbers.wat", "divide", "1", "0"], 1);
     assert!(told.contains("divide: wasm trap: integer divide by zero"), "{told}");

@@ -668,3 +668,25 @@ fn component_of(mut wasm: Vec<u8>, wit: Option<&str>) -> Result<Vec<u8>, LoadErr
     let encoded = encoder.and_then(|mut encoder| encoder.encode());
     encoded.map_err(|error| failed(format!("{error:#}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One endless row in thousands cost its time at each step of the search for it.
+    #[test]
+    fn who_looks_for_a_slow_row_gives_each_part_its_share_of_the_time() {
+        const ADD: &str = "(module (func (export \"add\") (param i64 i64) (result i64)
+            local.get 0 local.get 1 i64.add))";
+        let host = Host::new(None).unwrap();
+        let module = Module::new(&host, ADD.as_bytes(), Options::default()).unwrap();
+        let time = module.options.limits.time;
+        let of = |rows| module.time_for(Operation::Evaluate, rows);
+        assert_eq!(of(4_000), time);
+        *module.lock_slow() = Some(Slow { rows: 8_000, at: Instant::now() });
+        assert_eq!((of(4_000), of(1_000)), (time / 2, time / 8));
+        assert_eq!(of(1), time, "a row by itself has all of it");
+        assert_eq!(module.time_for(Operation::Merge, 100), time, "nobody takes these apart");
+        assert_eq!((of(8_000), of(4_000)), (time, time), "another batch");
+    }
+}

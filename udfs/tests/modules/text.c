@@ -111,6 +111,15 @@ static void keeps(const ms_batch *in, ms_column *out) {
   for (uint32_t row = 0; row < in->rows; row++) ms_put_i64(out, overwritten);
 }
 
+/* Two of one name, for numbers and for text. */
+static void kind_of_number(const ms_batch *in, ms_column *out) {
+  for (uint32_t row = 0; row < in->rows; row++) ms_put_text(out, "a number", 8);
+}
+
+static void kind_of_text(const ms_batch *in, ms_column *out) {
+  for (uint32_t row = 0; row < in->rows; row++) ms_put_text(out, "text", 4);
+}
+
 #define ONE(name, type) static const ms_argument name[] = {{#name, type, NULL}}
 ONE(text, "varchar");
 ONE(number, "bigint");
@@ -135,5 +144,7 @@ MS_FUNCTIONS(
   {.name = "trap", TAKES(number), .returns = "bigint", .evaluate = trap},
   {.name = "talkative", TAKES(number), .returns = "bigint", .evaluate = talkative},
   {.name = "keeps", TAKES(text), .returns = "bigint", .evaluate = keeps},
+  {.name = "kind_of", TAKES(number), .returns = "varchar", .evaluate = kind_of_number},
+  {.name = "kind_of", TAKES(text), .returns = "varchar", .evaluate = kind_of_text},
   {.name = "score_all", TAKES(number), .returns = "bigint", .evaluate = score_all},
 )

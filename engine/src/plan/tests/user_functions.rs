@@ -115,7 +115,7 @@ fn mistakes_with_functions_are_found_before_anything_runs() {
         email_domain(bigint) does not fit email_domain(text varchar) → varchar
         email_domain() does not fit email_domain(text varchar) → varchar
         there is no function 'email_domian' (did you mean 'email_domain'?)
-        text.wasm has no function 'nobody' (there is 'deep', 'email_domain', 'endless', 'greeting', 'hungry', 'keeps', 'no_text', 'not_it', 'one', 'or_zero', 'positive', 'score', 'score_all', 'talkative', 'too_few' and 'trap')
+        text.wasm has no function 'nobody' (there is 'deep', 'email_domain', 'endless', 'greeting', 'hungry', 'keeps', 'kind_of', 'no_text', 'not_it', 'one', 'or_zero', 'positive', 'score', 'score_all', 'talkative', 'too_few' and 'trap')
         there is a function 'upper' already (give this one another name; `function` says what the module calls it)
         cannot read nowhere.wasm: No such file or directory (os error 2) (`millstream udf inspect FILE` shows what a file has)
         there is no function 'g'
