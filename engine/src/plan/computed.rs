@@ -45,9 +45,7 @@ pub(crate) fn plan(
     mistakes: &mut Vec<Diagnostic>,
 ) -> Option<(Expr, DataType)> {
     let before = mistakes.len();
-    let mut expr = expr.clone();
-    spellings::rewrite(&mut expr, &Catalog::new(), place, mistakes);
-    let expr = &expr;
+    let expr = &spellings::rewritten(expr, place, mistakes);
     streamable::check_expr(expr, place, mistakes);
     if mistakes.len() > before {
         return None;

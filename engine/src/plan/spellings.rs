@@ -44,6 +44,13 @@ pub(crate) fn rewrite(
     let _ = syntax.visit(&mut Spellings { catalog, place, mistakes });
 }
 
+/// An expression in the planner's words, where no functions of users are to be had.
+pub(crate) fn rewritten(expr: &Expr, place: &Place<'_>, mistakes: &mut Vec<Diagnostic>) -> Expr {
+    let mut expr = expr.clone();
+    rewrite(&mut expr, &Catalog::new(), place, mistakes);
+    expr
+}
+
 struct Spellings<'a> {
     catalog: &'a Catalog,
     place: &'a Place<'a>,
@@ -129,14 +136,7 @@ impl Spellings<'_> {
             function.name = ObjectName::from(vec![Ident::with_span(span, "string_agg")]);
             return None;
         }
-        let unit = match &*name {
-            "year" | "quarter" | "month" | "week" | "hour" | "minute" | "second" => &*name,
-            "dayofyear" => "doy",
-            "dayofmonth" => "day",
-            "dayofweek" => "dow",
-            _ => "",
-        };
-        if !unit.is_empty() && count == 1 {
+        if let Some(unit) = unit_of(&name).filter(|_| count == 1) {
             let part = call("date_part", vec![text(unit, span), taken(list, 0)?]);
             return Some(match unit {
                 "dow" => binary(part, BinaryOperator::Plus, number(1)),
@@ -196,6 +196,17 @@ impl Spellings<'_> {
                 self.mistakes.push(mistake.help(help));
             }
         }
+    }
+}
+
+/// What `date_part` calls the part of a time that such a function gives.
+fn unit_of(function: &str) -> Option<&str> {
+    match function {
+        "year" | "quarter" | "month" | "week" | "hour" | "minute" | "second" => Some(function),
+        "dayofyear" => Some("doy"),
+        "dayofmonth" => Some("day"),
+        "dayofweek" => Some("dow"),
+        _ => None,
     }
 }
 
