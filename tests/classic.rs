@@ -367,7 +367,7 @@ fn groups_are_listed_described_reset_and_deleted() {
             Consumer group 'g' has no active members.
             $ kafka-consumer-groups --describe --group nope
 
-            Error: Executing consumer group command failed due to org.apache.kafka.common.errors.GroupIdNotFoundException: there is no group 'nope'
+            Error: Executing consumer group command failed due to org.apache.kafka.common.errors.GroupIdNotFoundException: Group nope not found.
             $ kafka-consumer-groups --reset-offsets --group g --topic t --to-earliest --dry-run
 
             GROUP                          TOPIC                          PARTITION  NEW-OFFSET     

@@ -380,6 +380,8 @@ mod tests {
         assert_eq!(all, Entity::AllBrokers);
         assert!(entity(&given(&["--broker", "x"])).is_err());
         assert!(entity(&given(&["--entity-type", "nope"])).is_err());
-        assert!(entity(&given(&["--entity-type", "users"])).is_err());
+        let alice = given(&["--entity-type", "users", "--entity-name", "alice"]);
+        assert_eq!(entity(&alice).unwrap(), Entity::Users(Some("alice".to_owned())));
+        assert!(entity(&given(&["--entity-type", "users", "--entity-default"])).is_err());
     }
 }

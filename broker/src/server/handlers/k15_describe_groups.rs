@@ -28,7 +28,7 @@ pub async fn handle(call: &Call, request: DescribeGroupsRequest) -> DescribeGrou
                 return DescribedGroup { group_id, authorized_operations, ..described };
             }
             Some(Described::Consumer { .. }) => format!("Group {group_id} is not a classic group."),
-            None => format!("there is no group '{group_id}'"),
+            None => format!("Group {group_id} not found."),
         };
         // Before v6 absence was a state, not an error.
         let described = if call.version < 6 {
