@@ -155,7 +155,8 @@ fn go_names_what_is_declared_wrongly() {
     let source = GO.replace("millstream.Returns(\"decimal(20, 2)\")", "millstream.Volatile");
     let dir = tempdir().unwrap();
     let Some(folder) = built(dir.path(), "go", "udf.go", &source) else { return };
-    let told = refused(&folder, &["bad", "1"]);
+    // It is no module that could be called, so that is a mistake of who calls it.
+    let told = fail(&folder, &[&["udf", "call", "f.wasm"], &TIME[..], &["bad", "1"]].concat(), 2);
     assert!(told.contains("money: a Decimal has no digits"), "{told}");
     assert!(!told.contains("goroutine"), "{told}");
 }
