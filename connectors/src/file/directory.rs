@@ -33,7 +33,7 @@ use super::open::{Counts, Holds, Open, Piece, Read, ReadOptions, Taken};
 use super::pattern::{Found, Pattern};
 use super::position::Position;
 use super::rotation;
-use super::share::{Part, Share};
+use super::share::Share;
 use super::tail::{Filled, TailError, Went, io_error, open, went};
 use crate::offsets::SourcePartition;
 
@@ -54,20 +54,15 @@ pub struct Directory {
     options: ReadOptions,
     /// There may be others that share the work.
     share: Share,
-    /// How the files begin, as of that length and time.
-    keys: HashMap<FileId, (Seen, u64)>,
-    /// Files of which too little is there to say whose they are. They are kept open, since one
-    /// that is deleted is somebody's to the end.
-    short: HashMap<FileId, (Found, Open)>,
     texts: Vec<Text>,
     /// The text that is being read.
     current: usize,
     reads: usize,
     /// Files that need no second look while they are as they were.
-    settled: HashMap<FileId, Seen>,
+    settled: HashMap<FileId, (u64, Option<SystemTime>)>,
+    /// Whether there was a scan, in this process or before.
     /// How long after its last write a file may still be a copy being made.
     copying: Duration,
-    /// Whether there was a scan, in this process or before.
     begun: bool,
     just_begun: bool,
     scan_due: bool,
@@ -75,9 +70,6 @@ pub struct Directory {
     counts: Counts,
     forgotten: Vec<SourcePartition>,
 }
-
-/// A file's length and time of its last change.
-type Seen = (u64, Option<SystemTime>);
 
 /// What a file holds, or held.
 #[derive(Debug)]
@@ -102,7 +94,7 @@ struct Text {
     /// There is a file of it, or a copy.
     present: bool,
     /// The file's length and time at the last look.
-    seen: Seen,
+    seen: (u64, Option<SystemTime>),
     aliases: Vec<FileId>,
 }
 
@@ -161,8 +153,6 @@ impl Directory {
             pattern,
             options,
             share,
-            keys: HashMap::new(),
-            short: HashMap::new(),
             texts: texts.collect(),
             current: 0,
             reads: 0,
@@ -263,8 +253,6 @@ impl Directory {
             Read::Some => Ok(Went::On),
             Read::Emptied => {
                 info!("{}: emptied or rewritten", text.path.display());
-                // It may be another task's now.
-                self.keys.remove(&open.id);
                 text.close();
                 (text.ended, text.drained, text.compared) = (true, true, true);
                 self.settled.retain(|id, _| !text.aliases.contains(id));
@@ -294,6 +282,7 @@ impl Directory {
         self.scan_due = false;
         let root = self.pattern.root();
         let mut found = self.pattern.list().map_err(io_error(root, "list its files"))?;
+        self.share.retain(&mut found);
         found.sort_by_key(|file| file.metadata.modified().ok());
         let ids: HashSet<FileId> = found.iter().map(|file| FileId::of(&file.metadata)).collect();
         let inodes: HashSet<u64> = ids.iter().map(|id| id.inode).collect();
@@ -316,9 +305,6 @@ impl Directory {
             .map(|file| (file.path.clone(), FileId::of(&file.metadata)))
             .collect();
         let mut waiting = HashSet::new();
-        if !self.share.is_all() {
-            found = self.leave_own(found, &ids, &with_content, &mut waiting)?;
-        }
         for file in found {
             self.look_at(file, &mut waiting)?;
         }
@@ -333,100 +319,6 @@ impl Directory {
         self.waits = !waiting.is_empty();
         self.just_begun |= !self.begun && self.options.start_at_end;
         self.begun = true;
-        Ok(())
-    }
-
-    /// Leaves those files that are this task's.
-    fn leave_own(
-        &mut self,
-        found: Vec<Found>,
-        ids: &HashSet<FileId>,
-        with_content: &HashMap<PathBuf, FileId>,
-        waiting: &mut HashSet<PathBuf>,
-    ) -> Result<Vec<Found>, TailError> {
-        self.keys.retain(|id, _| ids.contains(id));
-        let begun = self.texts.iter().filter_map(|text| text.open.as_ref()).map(|open| open.id);
-        let begun: HashSet<FileId> = begun.collect();
-        let (mut own, mut files, mut parts) = (Vec::new(), Vec::new(), Vec::new());
-        for file in found {
-            let (id, family) = (FileId::of(&file.metadata), rotation::family(&file.path));
-            let successor = with_content.get(&family).is_some_and(|one| *one != id);
-            let over = rotation::is_rotated(&file.path) && successor;
-            match self.key(&file, begun.contains(&id), over) {
-                Some(key) => {
-                    parts.push(Part { key, family, bytes: file.metadata.len() });
-                    files.push(file);
-                }
-                // What was begun is gone on with until it is seen to be another.
-                None if begun.contains(&id) => own.push(file),
-                None => {}
-            }
-        }
-        let deleted = self.short.extract_if(|id, _| !ids.contains(id)).map(|(_, one)| one);
-        let deleted: Vec<(Found, Open)> = deleted.collect();
-        for (file, opened) in &deleted {
-            let beginning = opened.beginning(&self.options);
-            let key = beginning.map_err(io_error(&file.path, "read it"))?.hash;
-            let family = rotation::family(&file.path);
-            parts.push(Part { key, family, bytes: file.metadata.len() });
-        }
-        let mut owned = self.share.owned(&parts).into_iter();
-        for (file, owned) in files.into_iter().zip(&mut owned) {
-            if owned || begun.contains(&FileId::of(&file.metadata)) {
-                own.push(file);
-            }
-        }
-        for ((file, opened), _) in deleted.into_iter().zip(owned).filter(|(_, owned)| *owned) {
-            self.look_at_deleted(file, opened, waiting)?;
-        }
-        Ok(own)
-    }
-
-    /// By what a file is shared out. `None`: that cannot be told yet, or there is nothing in it.
-    fn key(&mut self, file: &Found, begun: bool, over: bool) -> Option<u64> {
-        let id = FileId::of(&file.metadata);
-        let seen = (file.metadata.len(), file.metadata.modified().ok());
-        if let Some((at, key)) = self.keys.get(&id)
-            && (*at == seen || begun)
-        {
-            return Some(*key);
-        }
-        self.keys.remove(&id);
-        if seen.0 == 0 {
-            return None;
-        }
-        let opened = match open(&file.path, &self.options) {
-            Ok(Some(opened)) if opened.id == id => opened,
-            // Another one by now, or gone: at the next look.
-            Ok(_) => return None,
-            // One task is to say so.
-            Err(_) => return Some(0),
-        };
-        let Ok(beginning) = opened.beginning(&self.options) else { return Some(0) };
-        if !beginning.is_complete && !over && !self.options.until_end {
-            if self.short.contains_key(&id) || self.short.len() < IDLE_OPEN_MAX {
-                self.short.insert(id, (file.clone(), opened));
-            }
-            return None;
-        }
-        self.short.remove(&id);
-        self.keys.insert(id, (seen, beginning.hash));
-        Some(beginning.hash)
-    }
-
-    /// Reads what is gone before it was known whose it is.
-    fn look_at_deleted(
-        &mut self,
-        file: Found,
-        opened: Open,
-        waiting: &mut HashSet<PathBuf>,
-    ) -> Result<(), TailError> {
-        let id = opened.id;
-        if self.identify(&file, opened, waiting)? {
-            for text in self.texts.iter_mut().filter(|text| text.is_at(id)) {
-                (text.over, text.linked, text.present) = (true, false, false);
-            }
-        }
         Ok(())
     }
 

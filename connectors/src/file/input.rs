@@ -76,11 +76,13 @@ impl Input {
         share: Share,
     ) -> Input {
         let base = pattern.root().to_owned();
-        // Also what other tasks have read: which of it comes to be this one's is not known yet.
+        // What there is comes first; what cannot be listed will be said when it is looked for.
+        share.retain(&mut pattern.list().unwrap_or_default());
         let known = stored.iter().filter_map(|(partition, offset)| {
             let path = base.join(offset.0.get("path")?.as_str()?);
             let position = Position::from_json(&offset.0)?;
-            Some((partition.clone(), (path, position)))
+            let inode = position.identity.map(|(id, _)| id.inode);
+            share.has(&path, inode).then(|| (partition.clone(), (path, position)))
         });
         let (known, begun) = (known.collect(), has_begun(stored, part));
         let directory = Box::new(Directory::new(pattern, options, known, begun, share));

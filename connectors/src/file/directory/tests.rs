@@ -56,18 +56,8 @@ impl Fixture {
     }
 
     fn open_with(&self, options: ReadOptions, stored: &Stored, begun: bool) -> Directory {
-        self.open_share(options, stored, begun, Share::All)
-    }
-
-    fn open_share(
-        &self,
-        options: ReadOptions,
-        stored: &Stored,
-        begun: bool,
-        share: Share,
-    ) -> Directory {
         let pattern = Pattern::new(&self.path("*")).unwrap().unwrap();
-        let mut directory = Directory::new(pattern, options, stored.clone(), begun, share);
+        let mut directory = Directory::new(pattern, options, stored.clone(), begun, Share::All);
         directory.copying = Duration::ZERO;
         directory
     }
