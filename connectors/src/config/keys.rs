@@ -14,6 +14,17 @@ pub struct ConfigKey {
     pub example: &'static str,
 }
 
+/// A key, as a line of a table.
+pub const fn key(
+    name: &'static str,
+    key_type: KeyType,
+    presence: Presence,
+    doc: &'static str,
+    example: &'static str,
+) -> ConfigKey {
+    ConfigKey { name, key_type, presence, doc, example }
+}
+
 /// Keys that stand once for each name that a list holds, and otherwise mean what they mean
 /// without a name: `services = a, b`, `service.a.http.url`. The two begin differently, since in
 /// TOML one key cannot be a list and have keys of its own.

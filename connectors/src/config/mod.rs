@@ -22,7 +22,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-pub use keys::{ConfigKey, KeyFamily, KeyType, Presence, Value};
+pub use keys::{ConfigKey, KeyFamily, KeyType, Presence, Value, key};
 pub use settings::Settings;
 
 use crate::convert::{self, ConverterSettings, Part};

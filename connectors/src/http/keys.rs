@@ -1,16 +1,6 @@
 //! The properties of the HTTP connectors, each declared once.
 
-use crate::config::{ConfigKey, KeyFamily, KeyType, Presence};
-
-const fn key(
-    name: &'static str,
-    key_type: KeyType,
-    presence: Presence,
-    doc: &'static str,
-    example: &'static str,
-) -> ConfigKey {
-    ConfigKey { name, key_type, presence, doc, example }
-}
+use crate::config::{ConfigKey, KeyFamily, KeyType, Presence, key};
 
 use KeyType::{AnyList, AnyText, Boolean, File, Integer, List, OneOf, Text, Topic};
 use Presence::{Default, Optional, Required};

@@ -1,16 +1,6 @@
 //! The connector's properties, each declared once.
 
-use crate::config::{ConfigKey, KeyType, Presence};
-
-const fn key(
-    name: &'static str,
-    key_type: KeyType,
-    presence: Presence,
-    doc: &'static str,
-    example: &'static str,
-) -> ConfigKey {
-    ConfigKey { name, key_type, presence, doc, example }
-}
+use crate::config::{ConfigKey, KeyType, Presence, key};
 
 /// Keys of which there may be several; the star stands for what differs.
 pub(super) const MASK_LENGTH: &str = "column.mask.with.*.chars";

@@ -17,7 +17,7 @@ use super::rewrite::Rewrite;
 use super::settings::unknown_field;
 use super::side::Side;
 use super::{Mistake, Outcome, Transform, TransformPlugin};
-use crate::config::{ConfigKey, KeyType, Presence, Settings};
+use crate::config::{ConfigKey, KeyType, Presence, Settings, key};
 use crate::convert::json::{JsonConverter, JsonOptions};
 use crate::data::{
     ConnectRecord, DataError, Schema, SchemaAndValue, SchemaBuilder, Struct, Text, Value,
@@ -31,16 +31,6 @@ pub(super) const PLUGIN: TransformPlugin = TransformPlugin {
     keys: KEYS,
     make,
 };
-
-const fn key(
-    name: &'static str,
-    key_type: KeyType,
-    presence: Presence,
-    doc: &'static str,
-    example: &'static str,
-) -> ConfigKey {
-    ConfigKey { name, key_type, presence, doc, example }
-}
 
 const PLACEMENT: &str = "table.fields.additional.placement";
 const MISSING: &str = "table.fields.additional.error.on.missing";

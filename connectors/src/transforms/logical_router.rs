@@ -7,7 +7,7 @@ use super::extract_new_record_state::{DEBEZIUM_PACKAGE, event, row};
 use super::rewrite::Rewrite;
 use super::side::{SchemaCache, Side, set_struct};
 use super::{Mistake, Outcome, Transform, TransformPlugin};
-use crate::config::{ConfigKey, KeyType, Presence, Settings};
+use crate::config::{ConfigKey, KeyType, Presence, Settings, key};
 use crate::data::{ConnectRecord, DataError, Schema, SchemaAndValue, Struct, Text, Value};
 
 const DOC: &str = "Makes another topic name where a pattern matches the whole name, with the \
@@ -30,16 +30,6 @@ pub(super) const TO_TOPIC: TransformPlugin = TransformPlugin {
     keys: &keys("__dbz__sourceIdentifier", "logical.destination.cache.size"),
     make,
 };
-
-const fn key(
-    name: &'static str,
-    key_type: KeyType,
-    presence: Presence,
-    doc: &'static str,
-    example: &'static str,
-) -> ConfigKey {
-    ConfigKey { name, key_type, presence, doc, example }
-}
 
 const fn keys(field: &'static str, cache_size: &'static str) -> [ConfigKey; 8] {
     use KeyType::{AnyText, Boolean, Integer, OneOf, Regex, Text};

@@ -404,18 +404,23 @@ impl World {
 
 #[test]
 fn partitions_have_one_owner_and_the_log_knows_whatever_happens() {
+    for_each_seed(SEEDS, |seed| {
+        let mut world = World::new(seed);
+        for _ in 0..STEPS {
+            world.disturb();
+        }
+        world.settle();
+    });
+}
+
+/// Runs a simulation from each of so many seeds, or from the one that is asked for.
+pub(super) fn for_each_seed(seeds: u64, simulate: impl Fn(u64) + std::panic::RefUnwindSafe) {
     let seeds = match std::env::var("MILLSTREAM_SEED") {
         Ok(seed) => vec![seed.parse().unwrap()],
-        Err(_) => (0..SEEDS).collect(),
+        Err(_) => (0..seeds).collect(),
     };
     for seed in seeds {
-        let failed = std::panic::catch_unwind(|| {
-            let mut world = World::new(seed);
-            for _ in 0..STEPS {
-                world.disturb();
-            }
-            world.settle();
-        });
+        let failed = std::panic::catch_unwind(|| simulate(seed));
         assert!(failed.is_ok(), "with MILLSTREAM_SEED={seed} the above comes again");
     }
 }

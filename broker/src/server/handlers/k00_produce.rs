@@ -8,11 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::{Instant, timeout_at};
-use uuid::Uuid;
 
 use super::admission::{self, Admitting};
-use super::{Call, topic};
-use crate::broker::{Topic, now_ms};
+use super::{Call, permitted_topic};
+use crate::broker::now_ms;
 use crate::client::Acks;
 use crate::coordinator::transactions::{Admission, ProducerIdentity};
 use crate::ids::{Offset, TopicPartition};
@@ -63,7 +62,13 @@ pub async fn append(call: &Call, request: ProduceRequest) -> Appends {
     for (topic_at, data) in request.topic_data.into_iter().enumerate() {
         let mut responses = Vec::with_capacity(data.partition_data.len());
         // The broker's own topics are refused whether or not they are there yet.
-        let topic = match writable(call, &data.name, data.topic_id) {
+        let topic = match permitted_topic(
+            call,
+            Operation::Write,
+            call.version >= TOPIC_IDS_FROM,
+            &data.name,
+            data.topic_id,
+        ) {
             Ok(topic) if topic.internal => Err(ErrorCode::INVALID_TOPIC_EXCEPTION),
             Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION) if is_internal(&data.name) => {
                 Err(ErrorCode::INVALID_TOPIC_EXCEPTION)
@@ -99,21 +104,6 @@ pub async fn append(call: &Call, request: ProduceRequest) -> Appends {
         appends.run_admitted(call, &id, not_admitted).await;
     }
     appends
-}
-
-/// The topic that is named, if the client may write to it.
-fn writable(call: &Call, name: &str, id: Uuid) -> Result<Arc<Topic>, ErrorCode> {
-    let by_id = call.version >= TOPIC_IDS_FROM;
-    let found = topic(call, by_id, name, id);
-    let name = match &found {
-        Ok(topic) => &topic.name,
-        Err(_) if by_id => return found,
-        Err(_) => name,
-    };
-    match call.may_on_topic(Operation::Write, name) {
-        true => found,
-        false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
-    }
 }
 
 /// How all is to be acknowledged, if the request makes sense as a whole.

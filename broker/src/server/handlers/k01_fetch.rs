@@ -19,7 +19,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::{Call, blocking, check_leader_epoch, isolation, read_error_code, topic};
+use super::{Call, blocking, check_leader_epoch, isolation, permitted_topic, read_error_code};
 use crate::broker::Topic;
 use crate::client::Isolation;
 use crate::ids::Offset;
@@ -163,7 +163,8 @@ impl Fetch {
             (&one.topic, one.topic_id) == (&next.topic, next.topic_id)
         }) {
             let (name, id) = (wanted[0].0.topic.clone(), wanted[0].0.topic_id);
-            let topic = readable(call, &name, id);
+            let topic =
+                permitted_topic(call, Operation::Read, call.version >= TOPIC_IDS_FROM, &name, id);
             let partitions = wanted.iter().map(|(named, position)| PartitionFetch {
                 index: named.partition,
                 bytes_max: bytes(position.bytes_max),
@@ -353,21 +354,6 @@ impl Fetch {
         });
         let responses = topics.filter(|topic| !topic.partitions.is_empty()).collect();
         FetchResponse { session_id: answer.id, responses, ..FetchResponse::default() }
-    }
-}
-
-/// The topic that is named, if the client may read it.
-fn readable(call: &Call, name: &str, id: Uuid) -> Result<Arc<Topic>, ErrorCode> {
-    let by_id = call.version >= TOPIC_IDS_FROM;
-    let found = topic(call, by_id, name, id);
-    let name = match &found {
-        Ok(topic) => &topic.name,
-        Err(_) if by_id => return found,
-        Err(_) => name,
-    };
-    match call.may_on_topic(Operation::Read, name) {
-        true => found,
-        false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
     }
 }
 

@@ -174,6 +174,26 @@ fn topic(call: &Call, by_id: bool, name: &str, id: Uuid) -> Result<Arc<Topic>, E
     }
 }
 
+/// The same, if the client may do that to it.
+fn permitted_topic(
+    call: &Call,
+    operation: Operation,
+    by_id: bool,
+    name: &str,
+    id: Uuid,
+) -> Result<Arc<Topic>, ErrorCode> {
+    let found = topic(call, by_id, name, id);
+    let name = match &found {
+        Ok(topic) => &topic.name,
+        Err(_) if by_id => return found,
+        Err(_) => name,
+    };
+    match call.may_on_topic(operation, name) {
+        true => found,
+        false => Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED),
+    }
+}
+
 /// The partition that a request names.
 fn partition(call: &Call, topic: &str, partition: i32) -> Result<Arc<Partition>, ErrorCode> {
     let topic = call.broker().topic(topic);

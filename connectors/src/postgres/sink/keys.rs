@@ -1,16 +1,6 @@
 //! The sink's properties, each declared once: the JDBC sink's names, and Debezium's for the same.
 
-use crate::config::{ConfigKey, KeyType, Presence};
-
-const fn key(
-    name: &'static str,
-    key_type: KeyType,
-    presence: Presence,
-    doc: &'static str,
-    example: &'static str,
-) -> ConfigKey {
-    ConfigKey { name, key_type, presence, doc, example }
-}
+use crate::config::{ConfigKey, KeyType, Presence, key};
 
 use KeyType::{AnyList, AnyText, Boolean, Integer, OneOf, Text};
 use Presence::{Default, Optional, Required};
