@@ -22,6 +22,8 @@ pub(crate) struct Program {
     pre: InstancePre<State>,
     exports: Vec<String>,
     signatures: Vec<Signature>,
+    /// Functions that cannot be called, and why.
+    left_out: Vec<String>,
 }
 
 pub(crate) struct Running {
@@ -44,8 +46,8 @@ impl Program {
                 None => LoadError::Start(format!("{error:#}")),
             }
         })?;
-        let mut program = Program { pre, exports: Vec::new(), signatures: Vec::new() };
-        let mut left_out = Vec::new();
+        let (exports, signatures, left_out) = (Vec::new(), Vec::new(), Vec::new());
+        let mut program = Program { pre, exports, signatures, left_out };
         for export in module.exports() {
             let ExternType::Func(function) = export.ty() else { continue };
             if export.name().starts_with('_') || export.name().starts_with("cabi_") {
@@ -60,20 +62,24 @@ impl Program {
                     program.exports.push(export.name().to_owned());
                     program.signatures.push(signature(export.name(), arguments, returns));
                 }
-                _ => left_out.push(format!(
+                _ => program.left_out.push(format!(
                     "'{}' is not a function of numbers with one result",
                     export.name()
                 )),
             }
         }
         match program.exports.is_empty() {
-            true => Err(LoadError::NoFunctions(left_out)),
+            true => Err(LoadError::NoFunctions(program.left_out)),
             false => Ok(program),
         }
     }
 
     pub fn signatures(&self) -> &[Signature] {
         &self.signatures
+    }
+
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     pub fn start(&self, host: &Host, options: &Options) -> Result<Running, LoadError> {

@@ -111,6 +111,8 @@ pub struct Info {
     pub content_hash: String,
     /// What it imports.
     pub imports: Vec<String>,
+    /// Functions that it exports and that cannot be called, and why.
+    pub left_out: Vec<String>,
 }
 
 impl fmt::Debug for Module {
@@ -154,13 +156,18 @@ impl Module {
             Program::Typed(_) => Abi::Typed,
             Program::Core(_) => Abi::Core,
         };
+        let left_out = match &program {
+            Program::Columns(_) => Vec::new(),
+            Program::Typed(program) => program.left_out().to_vec(),
+            Program::Core(program) => program.left_out().to_vec(),
+        };
         let mut module = Module {
             host: host.clone(),
             options,
             program,
             functions: Vec::new(),
             is_apart: stack_bytes > Limits::STACK_BYTES || imports.iter().any(may_block),
-            info: Info { abi, size, content_hash, imports },
+            info: Info { abi, size, content_hash, imports, left_out },
             idle: Mutex::default(),
             slow: Mutex::default(),
         };
@@ -195,6 +202,14 @@ impl Module {
 
     pub fn info(&self) -> &Info {
         &self.info
+    }
+
+    /// Why a function that is exported cannot be called, if it is one of those.
+    pub fn why_left_out(&self, function: &str) -> Option<&str> {
+        let exported = function.replace('_', "-");
+        let names = [format!("'{function}'"), format!("'{exported}'")];
+        let is_of = |reason: &&String| names.iter().any(|name| reason.starts_with(name.as_str()));
+        self.info.left_out.iter().find(is_of).map(String::as_str)
     }
 
     pub fn name(&self) -> &str {

@@ -48,6 +48,7 @@ pub(crate) struct Program {
     pre: InstancePre<State>,
     functions: Vec<Callable>,
     signatures: Vec<Signature>,
+    left_out: Vec<String>,
 }
 
 #[derive(Clone)]
@@ -95,7 +96,7 @@ impl Compiled {
         let Compiled { functions, signatures, left_out, .. } = self;
         match functions.is_empty() {
             true => Err(LoadError::NoFunctions(left_out)),
-            false => Ok(Program { pre, functions, signatures }),
+            false => Ok(Program { pre, functions, signatures, left_out }),
         }
     }
 }
@@ -103,6 +104,10 @@ impl Compiled {
 impl Program {
     pub fn signatures(&self) -> &[Signature] {
         &self.signatures
+    }
+
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
     }
 
     pub fn start(&self, host: &Host, options: &Options) -> Result<Running, LoadError> {

@@ -44,6 +44,10 @@ fn text_of(module: &Module) -> String {
             text += &format!("    {}\n", notes.join(", "));
         }
     }
+    if let [first, others @ ..] = info.left_out.as_slice() {
+        text += &format!("\nnot to be called: {first}\n");
+        others.iter().for_each(|other| text += &format!("                  {other}\n"));
+    }
     text
 }
 
@@ -91,6 +95,7 @@ fn json_of(module: &Module) -> String {
         "sha256": info.content_hash,
         "imports": info.imports,
         "functions": functions.collect::<Vec<_>>(),
+        "left_out": info.left_out,
     });
     format!("{all}\n")
 }

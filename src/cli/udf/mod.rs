@@ -149,7 +149,10 @@ fn functions<'m>(module: &'m Module, name: &str) -> Result<Vec<(usize, &'m Signa
         true => {
             let names: Vec<&str> =
                 module.functions().iter().map(|function| function.name.as_str()).collect();
-            let message = format!("{} has no function '{name}'", module.name());
+            let message = match module.why_left_out(&wanted) {
+                Some(reason) => format!("{}: {reason}", module.name()),
+                None => format!("{} has no function '{name}'", module.name()),
+            };
             Err(Failure::usage(message).with_help(format!("it has {}", names.join(", "))))
         }
     }

@@ -170,7 +170,10 @@ fn find(
         indices = vec![0];
     }
     if indices.is_empty() {
-        let message = format!("{} has no function '{wanted}'", draft.file.text);
+        let message = match module.why_left_out(&wanted) {
+            Some(reason) => format!("{}: {reason}", draft.file.text),
+            None => format!("{} has no function '{wanted}'", draft.file.text),
+        };
         let names: Vec<&str> = functions.iter().map(|function| function.name.as_str()).collect();
         let help = format!("it has {}; say which by 'function'", names.join(", "));
         let mistake = Diagnostic::error(message, draft.export.span.clone()).help(help);
