@@ -206,7 +206,8 @@ impl Check<'_> {
 
     fn timestamp(&self, timestamp_ms: i64, limit: &str, limit_ms: i64) -> AppendError {
         let reason = format!(
-            "{timestamp_ms} is further than {limit} = {limit_ms} from the broker's clock, {}",
+            "{timestamp_ms} is further than {limit} = {limit_ms} from the broker's clock, {}; the \
+             topic may be set to take it",
             self.now_ms
         );
         AppendError::InvalidTimestamp { partition: self.partition.clone(), reason }
