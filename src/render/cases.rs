@@ -73,6 +73,9 @@ fn mismatch_text(mismatch: &Mismatch, colors: &Colors, out: &mut String) {
         // Writing to a string does not fail.
         let _ = writeln!(out, "      … and {more} more");
     }
+    for note in &mismatch.notes {
+        let _ = writeln!(out, "      note        {dim}{note}{reset}");
+    }
 }
 
 fn at(span: &Span) -> String {
@@ -112,5 +115,6 @@ fn mismatch_json(mismatch: &Mismatch) -> Value {
         "line": line(&mismatch.span),
         "message": mismatch.message,
         "differences": differences.collect::<Vec<_>>(),
+        "notes": mismatch.notes,
     })
 }

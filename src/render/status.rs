@@ -17,6 +17,12 @@ pub fn checked(what: &str, how: &str) {
     eprintln!("  {green}✓{reset} {what:<11} {how}");
 }
 
+/// What was at work, and is not any more.
+pub fn failed(what: &str, how: &str) {
+    let (red, reset) = if io::stderr().is_terminal() { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
+    eprintln!("  {red}✗{reset} {what:<11} {how}");
+}
+
 /// A line of the checklist that needs no doing.
 pub fn pointer(what: &str, how: &str) {
     eprintln!("  → {what:<11} {how}");

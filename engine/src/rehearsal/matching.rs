@@ -19,6 +19,8 @@ pub struct Mismatch {
     /// `topic 'a': 2 rows expected, 3 came`.
     pub message: String,
     pub differences: Vec<Difference>,
+    /// What became of records that are no rows of it: `1 row was late`.
+    pub notes: Vec<String>,
 }
 
 /// One thing that is not as expected.
@@ -35,13 +37,13 @@ pub enum Difference {
 
 impl Mismatch {
     pub(super) fn failed(span: &Span, reason: String) -> Mismatch {
-        Mismatch { span: span.clone(), message: reason, differences: Vec::new() }
+        Mismatch { span: span.clone(), message: reason, differences: Vec::new(), notes: Vec::new() }
     }
 
     pub(super) fn count(expected: &ExpectedCount, found: u64) -> Mismatch {
         let ExpectedCount { what, count, span } = expected;
         let message = format!("{what}: {count} expected, {found} counted");
-        Mismatch { span: span.clone(), message, differences: Vec::new() }
+        Mismatch { span: span.clone(), message, differences: Vec::new(), notes: Vec::new() }
     }
 }
 
@@ -93,10 +95,11 @@ pub(super) fn compare(
     };
     let message = format!("'{}': {wanted} expected, {came}", expected.of);
     let differences = differences(expected, &got, &pairs);
-    Ok(Some(Mismatch { span: expected.span.clone(), message, differences }))
+    let notes = Vec::new();
+    Ok(Some(Mismatch { span: expected.span.clone(), message, differences, notes }))
 }
 
-fn plural(count: usize, what: &str) -> String {
+pub(super) fn plural(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 

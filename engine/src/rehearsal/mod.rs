@@ -23,13 +23,16 @@ use serde_json::Value as Json;
 
 use crate::formats::RowEncoder;
 use crate::pipeline::cases::{Case, Expected, query_named};
-use crate::pipeline::{Format, Pipeline, Query, Span};
+use crate::pipeline::{Format, OnError, Pipeline, Query, Span};
 use crate::rows::Rows;
 use crate::task::{Commit, Counts, Position, Task, TaskSetup};
 use crate::time::WallTime;
 use crate::topology::Topology;
 use logs::{LoggedRecord, Logs};
 pub use matching::{Difference, Mismatch};
+
+/// Of more dead letters nobody reads the reasons.
+const LETTERS_TOLD_MAX: usize = 5;
 
 /// What became of a case.
 #[derive(Clone, Debug)]
@@ -95,6 +98,7 @@ struct AtWork {
     /// Topics of the tables that it joins, and how far they have been read.
     tables: BTreeMap<TopicPartition, Offset>,
     table_topics: BTreeSet<String>,
+    dead_letter_topics: BTreeSet<String>,
     /// Rows as they came, with whether each takes back an earlier one.
     rows: Vec<(String, bool)>,
     /// Of the rows, and of the records in its topic, those that came before this step.
@@ -165,7 +169,49 @@ impl World<'_> {
             _ => 0,
         };
         let of_query = at_work.is_some();
-        matching::compare(expected, rows, &records[before..], of_query, updating)
+        let mismatch = matching::compare(expected, rows, &records[before..], of_query, updating)?;
+        let notes = || at_work.map_or_else(Vec::new, |query| self.left_out(query));
+        Ok(mismatch.map(|mismatch| Mismatch { notes: notes(), ..mismatch }))
+    }
+
+    /// What a query has read and left out, so far.
+    fn left_out(&self, query: &AtWork) -> Vec<String> {
+        let counts = query.task.counts();
+        let mut notes = Vec::new();
+        for (count, what, why) in [
+            (counts.late, "row", "came late, behind the watermark"),
+            (counts.untimed, "row", "had no event time, and belongs to no window"),
+            (counts.skipped, "record", "failed and was skipped, as on_error says"),
+        ] {
+            if count > 0 {
+                notes.push(format!("{} {why}", matching::plural(count as usize, what)));
+            }
+        }
+        if counts.dead_lettered > 0 {
+            notes.extend(query.dead_letter_topics.iter().flat_map(|topic| self.letters(topic)));
+        }
+        notes
+    }
+
+    /// What dead letters say of themselves.
+    fn letters(&self, topic: &str) -> Vec<String> {
+        let letters = self.logs.records(topic);
+        let more = letters.len().saturating_sub(LETTERS_TOLD_MAX);
+        let told = letters.into_iter().take(LETTERS_TOLD_MAX).map(|letter| {
+            let said = |name: &str| {
+                let header = letter.headers.iter().find(|(known, _)| known == name);
+                header.map_or("", |(_, value)| value.as_str())
+            };
+            format!(
+                "a record went to '{topic}': topic '{}', partition {}, offset {}: {}",
+                said("__connect.errors.topic"),
+                said("__connect.errors.partition"),
+                said("__connect.errors.offset"),
+                said("__connect.errors.exception.message"),
+            )
+        });
+        let more = (more > 0).then(|| format!("and {more} more went to '{topic}'"));
+        told.chain(more).collect()
     }
 }
 
@@ -188,6 +234,12 @@ impl AtWork {
         let sink_partitions = query.sink.partitions.unwrap_or(first);
         let table_topics: BTreeSet<String> =
             topology.tables.iter().map(|table| table.source.topic.clone()).collect();
+        let on_error = topology.inputs.iter().map(|input| &input.source.on_error);
+        let dead_letter_topics = on_error.filter_map(|on_error| match on_error {
+            OnError::DeadLetter { topic } => Some(topic.clone()),
+            OnError::Fail | OnError::Skip => None,
+        });
+        let dead_letter_topics = dead_letter_topics.collect();
         logs.declare(&query.sink.topic, sink_partitions);
         let updating = topology.updating;
         let setup = TaskSetup {
@@ -208,6 +260,7 @@ impl AtWork {
             updating,
             tables: BTreeMap::new(),
             table_topics,
+            dead_letter_topics,
             rows: Vec::new(),
             rows_before: 0,
             records_before: 0,

@@ -1,5 +1,7 @@
 //! Pipelines with cases of their own: what people would write, and what they expect.
 
+use expect_test::expect;
+
 use super::{Topology, rehearse};
 use crate::pipeline::load_text;
 
@@ -200,4 +202,37 @@ fn what_is_computed_of_windows_is_forgotten_with_them() {
                     (PARTITION BY window_start, window_end ORDER BY n) AS rn FROM customers AS c \
                     JOIN w ON c.k = w.k) WHERE rn = 1 EMIT CHANGES";
     assert_eq!(forgets("", of_table), 0);
+}
+
+/// A row that did not come said nothing of why: its record was put aside, or late.
+#[test]
+fn what_was_left_out_is_told_where_something_is_missing() {
+    let text = r#"
+        [sources.ev]
+        event_time = "ts"
+        watermark = { delay = "0 seconds" }
+        on_error = { dead_letter = "bad" }
+        columns = { n = "int", ts = "timestamptz" }
+
+        [[queries]]
+        name = "sums"
+        sql = "SELECT window_start, sum(n) AS s FROM TUMBLE(ev, ts, INTERVAL '1' MINUTE) GROUP BY window_start"
+        sink = { topic = "o" }
+
+        [[tests]]
+        name = "three"
+        input.ev = [
+            '{"n":1,"ts":"2026-01-01T00:00:10Z"}',
+            '{"n":"x","ts":"2026-01-01T00:00:20Z"}',
+            '{"n":3,"ts":"2026-01-01T00:05:00Z"}',
+            '{"n":4,"ts":"2026-01-01T00:00:30Z"}',
+        ]
+        expect.o = [{ s = 7 }, { s = 3 }]
+        "#;
+    let (pipeline, _) = load_text("p.toml".into(), text.to_owned()).unwrap();
+    let outcome = rehearse(&pipeline, &pipeline.cases[0]);
+    expect![[r#"
+        1 row came late, behind the watermark
+        a record went to 'bad': topic 'ev', partition 0, offset 1: JSON field 'n' is the text "x", not a whole number of 32 bits; the record begins "{\"n\":\"x\",\"ts\":\"2026-01-01T00:00:20Z\"}""#]]
+    .assert_eq(&outcome.mismatches[0].notes.join("\n"));
 }
