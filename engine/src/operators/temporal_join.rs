@@ -4,7 +4,8 @@
 //! T (an event time no later than T, not deleted by then), if there was one and all else of the
 //! condition holds of it. It comes out once, when the watermark has passed T: until then a row of
 //! the table from before T may still come. In a left join it comes out with NULLs if it meets none;
-//! one that can meet none (NULL in its key, or no time) does so at once.
+//! one that can meet none (NULL in its key, or no time) does so at once. A window's row may ask for
+//! the table at the window's end, which is 1 ms after its event time: T is that then.
 //!
 //! Rows of the stream that come after the watermark has passed them are late: left out and counted.
 //! A row of the table that is late counts from then on, unless a later one is there already.
@@ -60,6 +61,8 @@ pub struct TemporalSpec {
     pub version: SchemaRef,
     /// What the row that was valid goes through.
     pub stage: Stage,
+    /// How long after its event time a row of the stream sees the table.
+    pub after_ms: i64,
     /// What the columns of the table's key are called.
     pub key: Vec<String>,
     /// Records of one key are rows of one key.
@@ -68,7 +71,11 @@ pub struct TemporalSpec {
 
 impl fmt::Display for TemporalSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} as of event time{}", self.sides, self.stage)
+        let after = match self.after_ms {
+            0 => String::new(),
+            after_ms => format!(" and {after_ms} ms"),
+        };
+        write!(f, "{} as of event time{after}{}", self.sides, self.stage)
     }
 }
 
@@ -301,6 +308,11 @@ fn waiting_key(time_ms: i64, number: u64) -> Vec<u8> {
 }
 
 impl TemporalJoin {
+    /// When a row of the stream sees the table.
+    fn seen_at(&self, event_time_ms: i64) -> i64 {
+        event_time_ms.saturating_add(self.spec.after_ms)
+    }
+
     fn take_table(&mut self, rows: &Rows) -> Result<()> {
         let columns = rows.batch.columns();
         let (wanted, rest) = columns.split_at(self.spec.version.fields().len());
@@ -360,7 +372,8 @@ impl TemporalJoin {
             }
             let number = self.numbers.next();
             self.numbers.used(number);
-            let at = waiting_key(rows.event_times_ms.value(row), number);
+            let at = self.seen_at(rows.event_times_ms.value(row));
+            let at = waiting_key(at, number);
             self.waiting.put(&at, Waiting::encode(keys.row(row), encoded.row(row)))?;
         }
         self.numbers.keep()?;
@@ -432,7 +445,8 @@ impl TemporalJoin {
         }
         let stream: Vec<Option<&[u8]>> = rows.iter().map(|&row| Some(due[row].1.row())).collect();
         let of_table: Vec<Option<u64>> = rows.iter().map(|&row| places[row]).collect();
-        let times: Int64Array = rows.iter().map(|&row| Some(due[row].0)).collect();
+        let event_time = |&row: &usize| Some(due[row].0.saturating_sub(self.spec.after_ms));
+        let times: Int64Array = rows.iter().map(event_time).collect();
         let halves = [Half::Kept(&stream), Half::Arrived(&table, &of_table)];
         out.push(self.codecs.rows(halves, times, None)?);
         Ok(())
@@ -460,7 +474,7 @@ impl Operator for TemporalJoin {
         let (mut late, mut untimed) = (0, 0);
         let mut columns = Vec::new();
         if side == 0 {
-            let is_late = |time_ms: i64| time_ms < self.watermark.0;
+            let is_late = |time_ms: i64| self.seen_at(time_ms) < self.watermark.0;
             late = rows.event_times_ms.iter().flatten().filter(|time| is_late(*time)).count();
             if late > 0 {
                 let times = rows.event_times_ms.iter();
@@ -509,7 +523,7 @@ impl Operator for TemporalJoin {
 
     fn earliest_ms(&self) -> Option<i64> {
         let (first, _) = self.waiting.first().ok().flatten()?;
-        Some(split_time(&first)?.0)
+        Some(split_time(&first)?.0.saturating_sub(self.spec.after_ms))
     }
 
     fn maps(&mut self) -> Vec<&mut StateMap> {

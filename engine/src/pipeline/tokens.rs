@@ -100,6 +100,7 @@ pub(crate) fn lex(text: Text<'_>) -> (Vec<TokenWithSpan>, Option<Diagnostic>) {
         token.span = sql_span(start, places.end(token.span.end).max(start));
     }
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
+    drop_local(&mut tokens);
     let mistake = outcome.err().map(|error| {
         let start = places.start(error.location);
         let end = text.offsets.at(text.sql.len()).max(start);
@@ -381,6 +382,19 @@ fn move_system_times(tokens: &mut Vec<TokenWithSpan>) {
         let opening = [sign(Token::make_keyword("WITH")), sign(Token::LParen)];
         let hint = opening.into_iter().chain(time).chain([sign(Token::RParen)]);
         tokens.splice(at_end..at_end, hint);
+    }
+}
+
+/// Flink's `WITH LOCAL TIME ZONE` is a point in time, as is `WITH TIME ZONE` here.
+fn drop_local(tokens: &mut Vec<TokenWithSpan>) {
+    const WORDS: [&str; 4] = ["WITH", "LOCAL", "TIME", "ZONE"];
+    let mut at = 0;
+    while at + WORDS.len() <= tokens.len() {
+        let found = &tokens[at..at + WORDS.len()];
+        if found.iter().zip(WORDS).all(|(token, word)| is_word(token, word)) {
+            tokens.remove(at + 1);
+        }
+        at += 1;
     }
 }
 

@@ -20,7 +20,7 @@ use datafusion_sql::sqlparser::parser::Parser;
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
 use super::context::Catalog;
-use super::window_tables::{PARTITION_BY, WINDOW_END, WINDOW_START, named_table};
+use super::window_tables::{PARTITION_BY, WINDOW_END, WINDOW_START, WINDOW_TIME, named_table};
 use super::windows::Kind;
 use crate::pipeline::tokens::DIALECT;
 
@@ -50,18 +50,38 @@ struct Spelling {
     window: &'static str,
     start: &'static str,
     end: &'static str,
+    time: &'static str,
 }
 
 const SPELLINGS: [Spelling; 4] = [
-    Spelling { kind: Kind::Tumble, window: "tumble", start: "tumble_start", end: "tumble_end" },
-    Spelling { kind: Kind::Hop, window: "hop", start: "hop_start", end: "hop_end" },
+    Spelling {
+        kind: Kind::Tumble,
+        window: "tumble",
+        start: "tumble_start",
+        end: "tumble_end",
+        time: "tumble_rowtime",
+    },
+    Spelling {
+        kind: Kind::Hop,
+        window: "hop",
+        start: "hop_start",
+        end: "hop_end",
+        time: "hop_rowtime",
+    },
     Spelling {
         kind: Kind::Cumulate,
         window: "cumulate",
         start: "cumulate_start",
         end: "cumulate_end",
+        time: "cumulate_rowtime",
     },
-    Spelling { kind: Kind::Session, window: "session", start: "session_start", end: "session_end" },
+    Spelling {
+        kind: Kind::Session,
+        window: "session",
+        start: "session_start",
+        end: "session_end",
+        time: "session_rowtime",
+    },
 ];
 
 fn rewrite_select(select: &mut Select, catalog: &Catalog) -> Option<()> {
@@ -227,7 +247,7 @@ impl Window {
     }
 }
 
-/// `tumble_start(…)` to `window_start`, and the same for the end.
+/// `tumble_start(…)` to `window_start`, and the same for the end and Flink's `tumble_rowtime(…)`.
 struct Bounds {
     spelling: &'static Spelling,
 }
@@ -236,8 +256,8 @@ impl VisitorMut for Bounds {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let Spelling { start, end, .. } = self.spelling;
-        for (name, bound) in [(start, WINDOW_START), (end, WINDOW_END)] {
+        let Spelling { start, end, time, .. } = self.spelling;
+        for (name, bound) in [(start, WINDOW_START), (end, WINDOW_END), (time, WINDOW_TIME)] {
             if let Some(function) = called(expr, name) {
                 *expr = Expr::Identifier(Ident::with_span(function.span(), bound));
                 break;

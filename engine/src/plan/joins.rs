@@ -194,7 +194,7 @@ pub(crate) fn event_after_ms(
     if let Some(window) = window_bound(&traced) {
         let by_event_time =
             |time: &Traced<'_>| event_after_ms(&time.expr, time.input, source_of) == Some((0, 0));
-        let after_ms = event_after_bound_ms(window.bound, window.shape, traced.aggregated);
+        let after_ms = event_after_bound_ms(window.bound, window.shape, window.aggregated);
         return after_ms.filter(|_| window.times.iter().all(by_event_time));
     }
     match (&traced.expr, traced.input) {
@@ -228,7 +228,11 @@ fn event_after_bound_ms(bound: Bound, shape: Shape, aggregated: bool) -> Option<
         Shape::Cumulate { step_ns, size_ns, .. } => (ms(step_ns), ms(size_ns)),
         // How long a session lasts is not known.
         Shape::Session { .. } => {
-            return (bound == Bound::End && aggregated).then_some((-1, -1));
+            return match (bound, aggregated) {
+                (Bound::End, true) => Some((-1, -1)),
+                (Bound::Time, true) => Some((0, 0)),
+                _ => None,
+            };
         }
     };
     Some(match (bound, aggregated) {
@@ -236,6 +240,8 @@ fn event_after_bound_ms(bound: Bound, shape: Shape, aggregated: bool) -> Option<
         (Bound::Start, false) => (0, size_ms - 1),
         (Bound::End, true) => (-1, -1),
         (Bound::End, false) => (-size_ms, -1),
+        (Bound::Time, true) => (0, 0),
+        (Bound::Time, false) => (1 - size_ms, 0),
     })
 }
 

@@ -20,7 +20,7 @@ use super::user_functions::calls;
 use super::windows::{WindowError, check_sessions, group_window};
 use super::{
     as_of, errors, event_time, group_windows, inserted, joins, mixed_types, nth_value, quantified,
-    spellings, unnest_tables, user_functions,
+    spellings, unnest_tables, user_functions, window_time,
 };
 use crate::formats::{FormatError, RowEncoder};
 use crate::pipeline::draft::{Draft, DraftEmit, DraftQuery, DraftSink, Named};
@@ -171,7 +171,8 @@ impl Planning<'_> {
         unnest_tables::rewrite(&mut query);
         quantified::rewrite(&mut query);
         nth_value::rewrite(&mut query);
-        let query = &as_of::rewrite(group_windows::rewrite(&query, catalog), catalog);
+        let query = window_time::rewrite(group_windows::rewrite(&query, catalog), catalog);
+        let query = &as_of::rewrite(query, catalog);
         if of == Meaning::Stream {
             streamable::check(query, place, mistakes);
         }

@@ -12,8 +12,9 @@
 //! - [`context`]: sources, views and functions by name; [`types`]: SQL types;
 //!   [`computed`]: columns that are computed of those beside them;
 //! - [`window_tables`]: `TUMBLE(…)`, `HOP(…)`, `CUMULATE(…)` and `SESSION(…)` in FROM;
-//!   [`group_windows`]: `GROUP BY tumble(…)`; [`windows`]: their scalar functions, and which window
-//!   an aggregate groups by; [`event_time`]: whether that goes by the event time of its source;
+//!   [`group_windows`]: `GROUP BY tumble(…)`; [`window_time`]: the latest time in one;
+//!   [`windows`]: their scalar functions, and which window an aggregate groups by;
+//!   [`event_time`]: whether that goes by the event time of its source;
 //! - [`joins`]: how near in time the rows of two streams must be to meet; [`as_of`]: tables as they
 //!   were at a time;
 //! - [`json`]: JSON in text columns, by path; [`times`]: Flink's points in time;
@@ -61,6 +62,7 @@ pub(crate) mod unique_key;
 pub mod unnest_tables;
 pub mod user_functions;
 pub mod window_tables;
+mod window_time;
 pub mod windows;
 
 pub use context::SourceTable;

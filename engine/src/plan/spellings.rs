@@ -14,6 +14,8 @@
 //! | `date_format(t, 'yyyy-MM-dd')`, `to_timestamp`, `to_date` | the same by `'%Y-%m-%d'` |
 //! | `l[1].name` | `l[1]['name']` |
 //! | `SELECT t.row.field` | `SELECT t.row.field AS field` |
+//! | `CAST(t AT TIME ZONE z AS TIMESTAMP)` | the clock of that zone: `to_local_time(…)` |
+//! | `CAST(x AS BYTES)`, `TIMESTAMP_LTZ(3)` and so on | [`types::known`] |
 //!
 //! Patterns are Java's (`DateTimeFormatter`) where there is no `%` in them. A function of the
 //! user's own that has one of these names is that.
@@ -25,13 +27,14 @@ use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, DateTimeField, Expr,
     Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, Query, SelectItem, SetExpr, Spanned, Subscript, TableFactor, Value, VisitMut,
-    VisitorMut,
+    ObjectName, Query, SelectItem, SetExpr, Spanned, Subscript, TableFactor, TimezoneInfo, Value,
+    VisitMut, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::context::Catalog;
 use super::streamable::Place;
+use super::types;
 use crate::pipeline::Diagnostic;
 
 /// Rewrites a query, or an expression by itself.
@@ -94,6 +97,13 @@ impl VisitorMut for Spellings<'_> {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
+            Expr::Cast { data_type, expr, .. } => {
+                if is_clock(data_type) && is_at_zone(expr) {
+                    let at = mem::replace(expr.as_mut(), nothing());
+                    **expr = call("to_local_time", vec![at]);
+                }
+                *data_type = types::known(mem::replace(data_type, DataType::Unspecified));
+            }
             Expr::Floor { expr: of, field: CeilFloorKind::DateTimeField(field) }
                 if *field != DateTimeField::NoDateTime =>
             {
@@ -196,6 +206,19 @@ impl Spellings<'_> {
                 self.mistakes.push(mistake.help(help));
             }
         }
+    }
+}
+
+/// A time on a clock, of no zone.
+fn is_clock(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(_, TimezoneInfo::None | TimezoneInfo::WithoutTimeZone))
+}
+
+fn is_at_zone(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(expr) => is_at_zone(expr),
+        Expr::AtTimeZone { .. } => true,
+        _ => false,
     }
 }
 
@@ -365,7 +388,7 @@ fn whole(expr: Expr) -> Expr {
     }
 }
 
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(name)]),
         uses_odbc_syntax: false,

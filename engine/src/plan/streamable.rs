@@ -7,9 +7,10 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use datafusion_functions_aggregate::all_default_aggregate_functions;
 use datafusion_sql::sqlparser::ast::{
     Distinct, Expr, Function, GroupByExpr, LimitClause, Query, Select, SelectItem, SetExpr,
-    SetOperator, Spanned, TableFactor, Visit, Visitor,
+    SetOperator, Spanned, TableFactor, Visit, Visitor, visit_expressions,
 };
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
@@ -287,6 +288,16 @@ impl Check<'_> {
             );
             self.refuse(function.span(), &message, "use the event time of the rows");
         }
+        let of_aggregate = match is_aggregate(&name) {
+            true => subquery_in(&function.args),
+            false => None,
+        };
+        if let Some(span) = of_aggregate.or_else(|| subquery_in(&function.filter)) {
+            let message = "a subquery cannot stand within an aggregate yet";
+            let help = "name its answer in a query between: SELECT sum(x) FROM (SELECT …, price > \
+                        (SELECT …) AS x FROM …)";
+            self.refuse(span, message, help);
+        }
     }
 }
 
@@ -317,6 +328,25 @@ impl Visitor for Check<'_> {
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         self.expr(expr);
         ControlFlow::Continue(())
+    }
+}
+
+fn is_aggregate(name: &str) -> bool {
+    let mut all = all_default_aggregate_functions().into_iter();
+    all.any(|known| known.name() == name || known.aliases().iter().any(|alias| alias == name))
+}
+
+/// Where the first subquery stands.
+fn subquery_in(syntax: &impl Visit) -> Option<SqlSpan> {
+    let found = visit_expressions(syntax, |expr| match expr {
+        Expr::Subquery(query)
+        | Expr::InSubquery { subquery: query, .. }
+        | Expr::Exists { subquery: query, .. } => ControlFlow::Break(query.span()),
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Break(span) => Some(span),
+        ControlFlow::Continue(()) => None,
     }
 }
 

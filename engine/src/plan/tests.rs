@@ -477,7 +477,7 @@ fn joins_that_would_keep_rows_for_ever_are_refused() {
         SELECT number FROM flights WHERE carrier IN (SELECT carrier FROM flights WHERE number = '1')
           rows of two streams that may meet at any time would have to be kept for ever [SELECT carrier FROM flights WHERE number = '1']
         SELECT number FROM flights WHERE carrier NOT IN (SELECT carrier FROM airlines WHERE name = number)
-          NOT IN (SELECT …) cannot depend on the row it is asked for yet [SELECT carrier FROM airlines WHERE name = number]
+          NOT IN (SELECT …) cannot depend on the row it is asked for where columns may be NULL: one NULL among the others would make it unknown [SELECT carrier FROM airlines WHERE name = number]
         SELECT number, (SELECT max(number) FROM flights) AS most FROM flights
           a stream cannot be joined with an answer that keeps changing: its rows would have to be kept for ever [SELECT max(number) FROM flights]
         SELECT a.name FROM airlines AS a CROSS JOIN airlines AS b

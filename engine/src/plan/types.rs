@@ -1,7 +1,8 @@
 //! Names of SQL types to Arrow types.
 //!
 //! Beside the types that the SQL parser knows there are Flink's `MAP<key, value>`,
-//! `ARRAY<item>` and `ROW<name type, …>` (or `STRUCT<…>`), to any depth, and `TIMESTAMP_LTZ`.
+//! `ARRAY<item>` and `ROW<name type, …>` (or `STRUCT<…>`), to any depth, `TIMESTAMP_LTZ`, `BYTES`,
+//! `VARBINARY`, `DEC` and `TIME(p)`.
 
 use std::sync::Arc;
 
@@ -75,7 +76,12 @@ fn nested_syntax(parser: &mut Parser<'_>, depth: usize) -> Result<(TypeSyntax, u
     let word = parser.peek_token().token.to_string().to_ascii_lowercase();
     let opens = matches!(parser.peek_nth_token(1).token, Token::Lt | Token::LParen);
     if depth >= DEPTH_MAX || !opens || !matches!(&*word, "map" | "array" | "row" | "struct") {
-        return Ok((TypeSyntax::Plain(parser.parse_data_type()?), 0));
+        let plain = TypeSyntax::Plain(parser.parse_data_type()?);
+        // Within others, NULL or not is not told apart.
+        if depth > 0 {
+            let _ = parser.parse_keywords(&[Keyword::NOT, Keyword::NULL]);
+        }
+        return Ok((plain, 0));
     }
     parser.next_token();
     let round = parser.next_token().token == Token::LParen;
@@ -99,6 +105,9 @@ fn nested_syntax(parser: &mut Parser<'_>, depth: usize) -> Result<(TypeSyntax, u
                 let name = parser.parse_identifier()?.value;
                 let _ = parser.consume_token(&Token::Colon);
                 let (syntax, closed) = item(parser)?;
+                if closed == 0 && parser.parse_keyword(Keyword::COMMENT) {
+                    parser.parse_literal_string()?;
+                }
                 fields.push((name, syntax));
                 // What follows a `>>` goes on with the row around this one.
                 if closed > 0 || !parser.consume_token(&Token::Comma) {
@@ -147,18 +156,39 @@ pub(crate) fn sql_type(syntax: TypeSyntax, span: Span) -> Result<DataType, Diagn
 
 fn plain_type(data_type: ast::DataType, span: Span) -> Result<DataType, Diagnostic> {
     let spelling = data_type.to_string().to_lowercase();
-    let data_type = match data_type {
-        // Flink's name of a point in time.
-        ast::DataType::Custom(_, precision) if spelling.starts_with("timestamp_ltz") => {
-            let precision = precision.first().and_then(|precision| precision.parse().ok());
-            ast::DataType::Timestamp(precision, ast::TimezoneInfo::WithTimeZone)
-        }
-        other => other,
-    };
+    let data_type = known(data_type);
     let column = ast::ColumnDef { name: ast::Ident::new("type"), data_type, options: Vec::new() };
     match Catalog::new().planner().build_schema(vec![column]) {
         Ok(schema) => Ok(schema.field(0).data_type().clone()),
         Err(_) => Err(unknown(&spelling, span)),
+    }
+}
+
+/// Flink's names of types in those that the planner knows.
+pub(crate) fn known(data_type: ast::DataType) -> ast::DataType {
+    use ast::{DataType, TimezoneInfo};
+    let is_ltz = |name: &ast::ObjectName| name.to_string().eq_ignore_ascii_case("timestamp_ltz");
+    match data_type {
+        DataType::Custom(name, precision) if is_ltz(&name) => {
+            let precision = precision.first().and_then(|precision| precision.parse().ok());
+            DataType::Timestamp(precision.map(unit_of), TimezoneInfo::WithTimeZone)
+        }
+        DataType::Timestamp(precision, zone) => DataType::Timestamp(precision.map(unit_of), zone),
+        DataType::Time(Some(0..=9), zone) => DataType::Time(None, zone),
+        DataType::Bytes(_) | DataType::Binary(_) | DataType::Varbinary(_) => DataType::Bytea,
+        DataType::Dec(precision) => DataType::Decimal(precision),
+        other => other,
+    }
+}
+
+/// The digits after the second that a unit of time has which holds as many.
+fn unit_of(precision: u64) -> u64 {
+    match precision {
+        0 => 0,
+        1..=3 => 3,
+        4..=6 => 6,
+        7..=9 => 9,
+        more => more,
     }
 }
 

@@ -32,6 +32,8 @@ use super::windows::{Bound, Kind, WindowColumns};
 
 pub const WINDOW_START: &str = "window_start";
 pub const WINDOW_END: &str = "window_end";
+/// Its end less 1 ms (see [`super::window_time`]).
+pub const WINDOW_TIME: &str = "window_time";
 
 /// Plans window table functions; a batch engine can register it too.
 #[derive(Debug)]
@@ -121,6 +123,19 @@ impl<'a> WindowCall<'a> {
 
     pub fn span(&self) -> SqlSpan {
         self.name.span()
+    }
+
+    /// The name of the table, if it has one.
+    pub fn table_name(&self) -> Option<&'a str> {
+        self.args.iter().find_map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))
+            | FunctionArg::Named { arg: FunctionArgExpr::Expr(expr), .. } => match expr {
+                ast::Expr::Identifier(name) => Some(name.value.as_str()),
+                ast::Expr::CompoundIdentifier(names) => Some(names.last()?.value.as_str()),
+                _ => None,
+            },
+            _ => None,
+        })
     }
 
     pub fn arguments(&self) -> Result<Arguments> {
@@ -284,7 +299,7 @@ impl Arguments {
         if let Some((list, bound)) = window.list.clone() {
             let name = match bound {
                 Bound::Start => WINDOW_START,
-                Bound::End => WINDOW_END,
+                Bound::End | Bound::Time => WINDOW_END,
             };
             let listed = columns.iter().cloned().chain([list.alias(name)]);
             let column = Column::new_unqualified(name);

@@ -68,6 +68,8 @@ pub enum Shape {
 pub enum Bound {
     Start,
     End,
+    /// 1 ms before the end: the event time of what comes out of the window.
+    Time,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -180,18 +182,19 @@ pub fn group_window(aggregate: &Aggregate) -> Result<Option<GroupWindow>, Window
         if matches!(call.shape, Shape::Session { .. }) && traced.aggregated {
             return Err(WindowError::SessionBound);
         }
-        let place = match call.bound {
-            Bound::Start => &mut start,
-            Bound::End => &mut end,
-        };
-        place.get_or_insert(index);
+        match call.bound {
+            Bound::Start => _ = start.get_or_insert(index),
+            Bound::End => _ = end.get_or_insert(index),
+            // It tells no more than they do, and alone it does not say when windows close.
+            Bound::Time => {}
+        }
         match &found {
             Some(first) if !first.same_window(&call) => return Err(WindowError::Several),
             Some(_) => {}
             None => found = Some(call),
         }
     }
-    let Some(call) = found else { return Ok(None) };
+    let Some(call) = found.filter(|_| start.or(end).is_some()) else { return Ok(None) };
     if let Shape::Session { .. } = call.shape {
         let same = call.keys.iter().all(|key| others.contains(key))
             && others.iter().all(|other| call.keys.contains(other));
@@ -222,13 +225,15 @@ struct WindowCall<'a> {
     times: Vec<Traced<'a>>,
     /// Of sessions.
     keys: Vec<Expr>,
+    /// It is computed of what an aggregate groups by.
+    aggregated: bool,
 }
 
 impl WindowCall<'_> {
     /// Whether the whole of this window lies in the one that its bound lies in. By its end it
     /// always counts as on time: nothing later than that end is waited for when it closes.
     fn lies_within(&self, outer: Shape) -> bool {
-        if self.bound == Bound::End {
+        if matches!(self.bound, Bound::End | Bound::Time) {
             return true;
         }
         let Shape::Tumble { size_ns: size, offset_ns: offset } = self.shape else { return false };
@@ -265,6 +270,12 @@ fn window_call<'a>(traced: &Traced<'a>) -> Result<Option<WindowCall<'a>>, Window
             Some(role @ (Role::Tumble(bound) | Role::Session(bound))) => {
                 made(call, traced.input, role, bound)
             }
+            Some(Role::Time) => {
+                let of = trace(&call.args[0], traced.input);
+                let end = window_call(&of)?.filter(|end| end.bound == Bound::End);
+                let aggregated = of.aggregated;
+                Ok(end.map(|end| WindowCall { bound: Bound::Time, aggregated, ..end }))
+            }
             Some(Role::HopEnd) => other_bound(call, traced.input, Bound::End),
             Some(Role::CumulateStart) => other_bound(call, traced.input, Bound::Start),
             _ => Ok(None),
@@ -283,12 +294,14 @@ pub(crate) struct WindowBound<'a> {
     pub shape: Shape,
     /// One for each branch of a union.
     pub times: Vec<Traced<'a>>,
+    /// An aggregate groups by it.
+    pub aggregated: bool,
 }
 
 /// Whether an expression is the bound of a window.
 pub(crate) fn window_bound<'a>(traced: &Traced<'a>) -> Option<WindowBound<'a>> {
-    let WindowCall { bound, shape, times, .. } = window_call(traced).ok()??;
-    Some(WindowBound { bound, shape, times })
+    let WindowCall { bound, shape, times, aggregated, .. } = window_call(traced).ok()??;
+    Some(WindowBound { bound, shape, times, aggregated: aggregated || traced.aggregated })
 }
 
 fn role(call: &ScalarFunction) -> Option<Role> {
@@ -320,7 +333,7 @@ fn made<'a>(
         Some(inner) => inner.times,
         None => vec![time],
     };
-    Ok(Some(WindowCall { bound, shape, times, keys }))
+    Ok(Some(WindowCall { bound, shape, times, keys, aggregated: false }))
 }
 
 /// The bound of a window that is computed from the one that was unnested.

@@ -119,8 +119,10 @@ impl Lowering<'_> {
     }
 
     fn correlated_not_in(&self) -> TopologyError {
-        let message = "NOT IN (SELECT …) cannot depend on the row it is asked for yet";
-        let help = "say NOT EXISTS (SELECT … WHERE other.column = this.column)";
+        let message = "NOT IN (SELECT …) cannot depend on the row it is asked for where columns may \
+                       be NULL: one NULL among the others would make it unknown";
+        let help = "declare the columns that are compared NOT NULL, or say NOT EXISTS (SELECT … \
+                    WHERE other.column = this.column)";
         self.no_join(message.to_owned(), help)
     }
 
@@ -165,9 +167,12 @@ impl Lowering<'_> {
         }
         let sources = self.sources;
         let source_of = |scan: &TableScan| source_of(sources, scan);
-        if event_after_ms(time, &join.left, &source_of) != Some((0, 0)) {
-            return refuse("a table is seen as of the event time of the stream", help);
-        }
+        let after_ms = match event_after_ms(time, &join.left, &source_of) {
+            Some((0, 0)) => 0,
+            // The end of the window that a row is of.
+            Some((-1, -1)) => 1,
+            _ => return refuse("a table is seen as of the event time of the stream", help),
+        };
         let Input { source, mut projection, stage, .. } = self.table_stage(&join.right)?;
         let SourceKind::Table { key } = &source.kind else {
             return refuse("FOR SYSTEM_TIME AS OF is for a table of its own, with a key", help);
@@ -204,6 +209,7 @@ impl Lowering<'_> {
             sides,
             version,
             stage,
+            after_ms,
             key: key.iter().map(|&column| source.columns[column].name.clone()).collect(),
             is_by_record_key: is_by_record_key(&source, key),
         };

@@ -7,6 +7,7 @@
 //! cumulate_ends(time, step, size [, offset])   the same: a list
 //! cumulate_start(end, size [, offset])
 //! session_start(time, gap, keys…)              session_end(…): of a session of that row alone
+//! window_time(end)                             1 ms before the end, or the time's unit if longer
 //! ```
 //!
 //! Windows are half open, `[start, start + size)`, and aligned to the epoch plus the offset, for
@@ -34,6 +35,7 @@ use datafusion_expr::{
 use super::{Bound, Shape};
 
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
+const NANOS_PER_MS: i64 = 1_000_000;
 
 /// A row that lies in more windows than this would be copied for each of them.
 const WINDOWS_OF_ROW_MAX: i64 = 1_000;
@@ -47,9 +49,10 @@ pub(super) enum Role {
     CumulateEnds,
     CumulateStart,
     Session(Bound),
+    Time,
 }
 
-const ROLES: [Role; 8] = [
+const ROLES: [Role; 9] = [
     Role::Tumble(Bound::Start),
     Role::Tumble(Bound::End),
     Role::HopStarts,
@@ -58,6 +61,7 @@ const ROLES: [Role; 8] = [
     Role::CumulateStart,
     Role::Session(Bound::Start),
     Role::Session(Bound::End),
+    Role::Time,
 ];
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -86,13 +90,14 @@ impl Role {
     fn name(self) -> &'static str {
         match self {
             Role::Tumble(Bound::Start) => "tumble_start",
-            Role::Tumble(Bound::End) => "tumble_end",
+            Role::Tumble(_) => "tumble_end",
             Role::HopStarts => "hop_starts",
             Role::HopEnd => "hop_end",
             Role::CumulateEnds => "cumulate_ends",
             Role::CumulateStart => "cumulate_start",
             Role::Session(Bound::Start) => "session_start",
-            Role::Session(Bound::End) => "session_end",
+            Role::Session(_) => "session_end",
+            Role::Time => "window_time",
         }
     }
 
@@ -104,6 +109,7 @@ impl Role {
             Role::CumulateEnds => (&["step", "size", "offset"], 2),
             Role::HopEnd => (&["size"], 1),
             Role::Session(_) => (&["gap"], 1),
+            Role::Time => (&[], 0),
         }
     }
 
@@ -136,6 +142,7 @@ impl Role {
                 Shape::Cumulate { step_ns: first_ns, size_ns: second_ns, offset_ns: third_ns }
             }
             Role::Session(_) => Shape::Session { gap_ns: first_ns },
+            Role::Time => return Ok(Shape::Tumble { size_ns: 0, offset_ns: 0 }),
         };
         shape.check()?;
         Ok(shape)
@@ -305,7 +312,7 @@ impl WindowFunction {
                     }
                     Some(match bound {
                         Bound::Start => at.0,
-                        Bound::End => at.1,
+                        Bound::End | Bound::Time => at.1,
                     })
                 })
             }
@@ -315,8 +322,12 @@ impl WindowFunction {
             (Role::CumulateStart, Shape::Tumble { size_ns: size, offset_ns: offset }) => {
                 times.unary_opt(|end| Some(tumbling(end.checked_sub(1)?, size, offset)?.0))
             }
+            (Role::Time, _) => {
+                let step = (NANOS_PER_MS / unit_ns(T::UNIT)).max(1);
+                times.unary_opt(|end| end.checked_sub(step))
+            }
             (Role::Session(Bound::Start), _) => times.clone(),
-            (Role::Session(Bound::End), Shape::Session { gap_ns: gap }) => {
+            (Role::Session(_), Shape::Session { gap_ns: gap }) => {
                 times.unary_opt(|time| time.checked_add(gap))
             }
             (_, shape) => return lists(times, &of_type, shape),

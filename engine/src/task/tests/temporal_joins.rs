@@ -99,6 +99,55 @@ proptest! {
     }
 }
 
+/// What came of windows met no table as it was.
+#[test]
+fn windows_meet_the_table_as_it_was_at_their_end() {
+    proptest!(ProptestConfig { cases: 64, ..ProptestConfig::default() }, |(
+        (events_log, rates_log) in logs(),
+        steps in prop::collection::vec((0..2usize, 1..3usize, fate()), 0..40),
+        at_end in any::<bool>(),
+    )| {
+        let seen = if at_end { "w.we" } else { "window_time(w.we)" };
+        let sql = format!(
+            "SELECT arrow_cast(w.we, 'Int64') AS end_ms, w.key, w.c, r.rate FROM (
+               SELECT window_end AS we, key, count(*) AS c
+               FROM TUMBLE((SELECT * FROM a), ts, INTERVAL '10 seconds')
+               GROUP BY window_start, window_end, key) AS w
+             JOIN rates AS r ON w.key = r.key AND system_time_as_of({seen}, r.key)"
+        );
+        let (left, right) = (patient(events("a")), rates());
+        block_on(async {
+            let mut world = World::new(topology(&sql, &[&left, &right]).await.unwrap());
+            for batch in &events_log {
+                let values: Vec<String> = batch.iter().map(Event::json).collect();
+                world.produce("a", 0, &values);
+            }
+            world.inputs.insert(TopicPartition::new("rates", 0), log(&rates_log));
+            walk(&mut world, &steps);
+            world.run_to_end();
+            let mut counts: BTreeMap<(i64, String), u64> = BTreeMap::new();
+            for Event { time, key, .. } in events_log.concat() {
+                let end_ms = (time.div_euclid(10_000) + 1) * 10_000;
+                if let Some(key) = key {
+                    *counts.entry((end_ms, key)).or_default() += 1;
+                }
+            }
+            let rates = rates_log.concat();
+            let mut expected = Vec::new();
+            for ((end_ms, key), c) in counts {
+                let seen_ms = if at_end { end_ms } else { end_ms - 1 };
+                let known = rates.iter().rev().find(|rate| rate.at <= seen_ms && rate.key == key);
+                if let Some(rate) = known.map(|rate| rate.rate).filter(|&rate| rate > 0) {
+                    expected.push(serde_json::json!(
+                        {"end_ms": end_ms, "key": key, "c": c, "rate": rate}
+                    ));
+                }
+            }
+            assert_same(world.out(), &expected);
+        });
+    });
+}
+
 #[tokio::test]
 async fn versions_are_kept_as_long_as_they_may_be_met() {
     let sql = "SELECT a.n, r.rate FROM a JOIN rates AS r

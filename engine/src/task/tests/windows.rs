@@ -72,6 +72,12 @@ proptest! {
                        INTERVAL '5 seconds') AS t, count(*) AS c FROM a GROUP BY 1), t,
                        INTERVAL '10 seconds', INTERVAL '30 seconds') GROUP BY window_end"
                 ),
+                // By its latest time, a window lies in the one that it ends in.
+                format!(
+                    "SELECT window_start, window_time(window_end) AS wt, sum(c) AS total
+                     FROM TUMBLE((SELECT window_time(we) AS rt, c FROM ({hops})), rt,
+                       INTERVAL '20 seconds') GROUP BY window_start, window_end"
+                ),
             ] {
                 compare(&sql, &logs, &steps).await;
             }
