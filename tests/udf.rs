@@ -191,6 +191,64 @@ fn functions_are_called_in_pipelines() {
     assert!(asked.contains("example-1.org"), "{asked}");
 }
 
+/// Transforms of connectors knew only the functions that they declare themselves.
+#[test]
+fn functions_of_a_file_are_called_in_its_connectors_transforms() {
+    let dir = place();
+    let text = r#"
+[udfs.email_domain]
+file = "text.wasm"
+
+[connectors.people]
+connector.class = "FileStreamSource"
+file = "people.txt"
+topic = "domains"
+transforms = "domain"
+"transforms.domain.type" = "millstream.transforms.Sql$Value"
+"transforms.domain.sql" = "SELECT EMAIL_DOMAIN(_value) AS domain FROM record WHERE _value <> ''"
+"value.converter" = "org.apache.kafka.connect.json.JsonConverter"
+"value.converter.schemas.enable" = false
+"#;
+    fs::write(dir.path().join("people.toml"), text).unwrap();
+    fs::write(dir.path().join("people.txt"), "ada@example.org\n\nbob@b.example\n").unwrap();
+    succeed(dir.path(), &["run", "people.toml", "--until-end"]);
+    let domains = stdout(&succeed(dir.path(), &["consume", "domains", "--until-end"]));
+    expect![[r#"
+        {"domain":"example.org"}
+        {"domain":"b.example"}
+    "#]]
+    .assert_eq(&domains);
+}
+
+/// What a module exports that cannot be called was not told of where others can.
+#[test]
+fn functions_that_cannot_be_called_are_named_with_the_reason() {
+    let dir = place();
+    let module = r#"(module
+        (func (export "add") (param i64 i64) (result i64) local.get 0 local.get 1 i64.add)
+        (func (export "log_it") (param i32))
+        (func (export "both") (param i32) (result i32 i32) local.get 0 local.get 0))"#;
+    fs::write(dir.path().join("some.wat"), module).unwrap();
+    let told = stdout(&succeed(dir.path(), &["udf", "inspect", "some.wat"]));
+    expect![[r#"
+        some.wat: core module, functions of numbers, 228 bytes
+        sha256   ed876a5efa07e0033a6b5f8223b1c69648904e6e6a26443089e76ed6e1b2ad3d
+        imports  nothing
+
+        add(a0 bigint, a1 bigint) → bigint
+
+        not to be called: 'log_it' is not a function of numbers with one result
+                          'both' is not a function of numbers with one result
+    "#]]
+    .assert_eq(&told);
+    let told = said(dir.path(), &["udf", "call", "some.wat", "log_it", "1"]);
+    expect![[r#"
+        error: some.wat: 'log_it' is not a function of numbers with one result
+          help: it has add
+    "#]]
+    .assert_eq(&told);
+}
+
 #[test]
 fn a_file_with_a_wrong_function_is_refused() {
     let dir = place();

@@ -26,7 +26,7 @@ use broker::record::{BatchBuilder, ProducerStamp, RecordBatch};
 use datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
 use engine::pipeline::{Pipeline, load, load_text};
 use engine::plan::windows::register;
-use engine::runtime::{Runtime, RuntimeOptions};
+use engine::runtime::{Reset, Runtime, RuntimeOptions};
 use engine::task::{Position, Task, TaskSetup};
 use engine::time::WallTime;
 use engine::topology::Topology;
@@ -175,8 +175,11 @@ impl Topics {
 
     async fn run(&self, pipeline: &Pipeline) -> (Took, usize) {
         let watch = Stopwatch::start();
-        let options =
-            RuntimeOptions { reset_state: true, until_end: true, ..RuntimeOptions::default() };
+        let options = RuntimeOptions {
+            reset_state: Reset::All,
+            until_end: true,
+            ..RuntimeOptions::default()
+        };
         let started = Runtime::start(self.client.clone(), vec![pipeline.clone()], options);
         let mut running = started.expect("the pipeline can run");
         drop(running.printed());

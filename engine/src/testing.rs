@@ -15,7 +15,7 @@ use datafusion_sql::sqlparser::ast;
 
 use crate::pipeline::{
     Column, ColumnFrom, Emit, EventTime, Format, LateRows, OnError, Query, Sink, Source,
-    SourceFile, SourceKind, Span, Watermark,
+    SourceFile, SourceKind, Span, Start, Watermark,
 };
 use crate::plan::optimize::optimize;
 use crate::plan::unique_key::unique_key;
@@ -55,6 +55,7 @@ pub fn source(name: &str, format: Format, columns: &[(&str, DataType)]) -> Sourc
             future_bound: Duration::from_secs(3600),
             late: LateRows::Drop,
         },
+        start: Start::default(),
         on_error: OnError::Fail,
         span: span(),
     }

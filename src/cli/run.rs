@@ -23,8 +23,8 @@ use engine::pipeline::{
 };
 use engine::plan::user_functions;
 use engine::runtime::{
-    LiveFunctions, Outcome as ReloadOutcome, Phase, PrintedRows, QueryProgress, Reloaded, Runtime,
-    RuntimeOptions,
+    LiveFunctions, Outcome as ReloadOutcome, Phase, PrintedRows, QueryProgress, Reloaded, Reset,
+    Runtime, RuntimeOptions,
 };
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
@@ -67,9 +67,16 @@ pub struct RunArgs {
     /// Print rows as JSON lines on a terminal too
     #[arg(long)]
     json: bool,
-    /// Forget what earlier runs have computed and read, and start from the beginning
-    #[arg(long)]
-    reset_state: bool,
+    /// Forget what earlier runs have computed and read, and start from the beginning; of these
+    /// queries alone if any are named
+    #[arg(
+        long,
+        value_name = "QUERY",
+        num_args = 0..,
+        require_equals = true,
+        value_delimiter = ','
+    )]
+    reset_state: Option<Vec<String>>,
     /// How many other workers keep a copy of each task's state; as the file says if left out
     #[arg(long, value_name = "NUMBER", value_parser = standby_replicas)]
     standby_replicas: Option<usize>,
@@ -79,6 +86,28 @@ pub struct RunArgs {
     /// Say of queries that write nothing why: what they read, what dropped it, what it waits for
     #[arg(long)]
     explain_empty: bool,
+}
+
+impl RunArgs {
+    fn reset(&self) -> Reset {
+        match self.reset_state.as_deref() {
+            None => Reset::Nothing,
+            Some([]) => Reset::All,
+            Some(names) => Reset::Queries(names.iter().cloned().collect()),
+        }
+    }
+
+    /// Refuses names that no query has.
+    fn check_reset(&self, loaded: &[Loaded]) -> Result<(), Failure> {
+        let queries = || loaded.iter().flat_map(|(pipeline, _)| &pipeline.queries);
+        let is_known = |name: &&String| queries().any(|query| query.name == **name);
+        let Some(unknown) = self.reset_state.iter().flatten().find(|name| !is_known(name)) else {
+            return Ok(());
+        };
+        let names: Vec<&str> = queries().map(|query| query.name.as_str()).collect();
+        let message = format!("--reset-state: there is no query '{unknown}'");
+        Err(Failure::usage(message).with_help(format!("there is {}", names.join(", "))))
+    }
 }
 
 fn standby_replicas(text: &str) -> Result<usize, String> {
@@ -117,7 +146,7 @@ fn configured(
     let configured = pipelines.into_iter().map(|pipeline| {
         let base = pipeline.path.parent().unwrap_or(Path::new("."));
         let configs = pipeline.connectors.iter().map(|connector| {
-            connectors::validate(&connector.name, &connector.properties, base)
+            connectors::validate(&connector.name, &with_functions(connector), base)
                 .expect("the connector was found right when its file was loaded")
         });
         let configs = configs.collect();
@@ -126,8 +155,30 @@ fn configured(
     Ok(configured.collect())
 }
 
+/// The properties, functions of the file declared in each SQL transform that calls them.
+fn with_functions(connector: &Connector) -> BTreeMap<String, String> {
+    let mut properties = connector.properties.clone();
+    for (key, kind) in &connector.properties {
+        let Some(transform) = key.strip_suffix(".type") else { continue };
+        let is_sql = matches!(kind.rsplit('.').next(), Some("Sql$Value" | "Sql$Key"));
+        if !is_sql || !transform.starts_with("transforms.") {
+            continue;
+        }
+        if let Some(sql) = properties.get_mut(&format!("{transform}.sql")) {
+            let lower = sql.to_lowercase();
+            let called = connector.functions.iter().filter(|(name, _)| {
+                let name = name.to_lowercase();
+                lower.contains(&name) && !lower.contains(&format!("function {name}"))
+            });
+            let declared: Vec<String> = called.map(|(_, says)| format!("{says}; ")).collect();
+            *sql = format!("{}{sql}", declared.concat());
+        }
+    }
+    properties
+}
+
 fn connector_mistakes(connector: &Connector, base: &Path) -> Vec<Diagnostic> {
-    let problems = connectors::validate(&connector.name, &connector.properties, base)
+    let problems = connectors::validate(&connector.name, &with_functions(connector), base)
         .err()
         .unwrap_or_default();
     let mistake = |problem: ConfigProblem| Diagnostic {
@@ -143,6 +194,7 @@ fn connector_mistakes(connector: &Connector, base: &Path) -> Vec<Diagnostic> {
 pub async fn run(args: RunArgs, stop: CancellationToken) -> Result<(), Failure> {
     user_functions::keep_compiled_in(args.broker.data_dir.join("udfs"));
     let loaded = load(&args.files)?;
+    args.check_reset(&loaded)?;
     let connection = connection::serve(&args.broker, args.listen.server()?).await?;
     let began = Instant::now();
     let told = QueryStatus::default();
@@ -172,6 +224,8 @@ struct Session {
     filled: Filled,
     rows: RowWriter,
     progress: Progress,
+    /// What has failed while other files go on, as told; `None` if one failure ends all.
+    failures: Option<BTreeSet<String>>,
     /// Explains queries that write nothing, if that is wanted.
     empty: Option<EmptyQueries>,
     /// Takes up functions that change, if that is wanted.
@@ -239,7 +293,7 @@ impl Session {
         let options = RuntimeOptions {
             // Others may run the same files against a cluster; an own broker has one worker.
             shared: matches!(connection.how, How::Remote(_)) && !args.until_end,
-            reset_state: args.reset_state,
+            reset_state: args.reset(),
             standby_replicas: args.standby_replicas,
             until_end: args.until_end,
             filling: Some(filling.subscribe()),
@@ -279,6 +333,7 @@ impl Session {
             filled,
             rows: RowWriter::new(RowStyle::for_stdout(args.json)),
             progress: Progress::new(),
+            failures: (args.files.len() > 1 && !args.until_end).then(BTreeSet::new),
             empty,
             watched,
         })
@@ -363,25 +418,47 @@ impl Session {
                     if changed.is_err() {
                         return Ok(false);
                     }
-                    let over = {
-                        let connectors = self.connectors.borrow_and_update();
-                        if let Some(reason) = failed(&connectors) {
-                            return Err(Failure::running(reason));
-                        }
-                        self.filled.tell(&connectors, until_end);
-                        sources_over(&connectors)
-                    };
-                    if until_end && over && !sources_done {
+                    if self.connectors_changed(until_end)? && until_end && !sources_done {
                         sources_done = true;
                         self.runtime.inputs_complete();
                     }
                 }
                 Ok(()) = self.queries.changed() => {
+                    self.tell_failed_queries();
                     if !resumed {
                         resumed = self.tell_started();
                     }
                 }
             }
+        }
+    }
+
+    /// Tells what connectors fill, and which have failed; whether all sources are over.
+    fn connectors_changed(&mut self, until_end: bool) -> Result<bool, Failure> {
+        let connectors = self.connectors.borrow_and_update();
+        let has_queries = !self.queries.borrow().is_empty();
+        let all_over = connectors.iter().all(|one| one.state.is_over());
+        for reason in failed(&connectors) {
+            match &mut self.failures {
+                Some(told) if has_queries || !all_over => {
+                    tell_failed(told, reason, &mut self.progress);
+                }
+                _ => return Err(Failure::running(reason)),
+            }
+        }
+        self.filled.tell(&connectors, until_end);
+        Ok(sources_over(&connectors))
+    }
+
+    /// Says of queries that have failed that they have, where others go on.
+    fn tell_failed_queries(&mut self) {
+        let Some(told) = &mut self.failures else { return };
+        let queries = self.queries.borrow();
+        if queries.iter().all(|query| matches!(query.phase, Phase::Failed | Phase::Finished)) {
+            return;
+        }
+        for reason in queries.iter().filter_map(|query| query.failure.as_deref()) {
+            tell_failed(told, reason.to_owned(), &mut self.progress);
         }
     }
 
@@ -465,11 +542,20 @@ fn is_source(connector: &ConnectorConfig) -> bool {
     connector.plugin().kind() == ConnectorKind::Source
 }
 
-fn failed(connectors: &[ConnectorStatus]) -> Option<String> {
-    connectors.iter().find_map(|connector| match &connector.state {
+fn failed(connectors: &[ConnectorStatus]) -> Vec<String> {
+    let reason = |connector: &ConnectorStatus| match &connector.state {
         ConnectorState::Failed(reason) => Some(format!("connector '{}': {reason}", connector.name)),
         _ => None,
-    })
+    };
+    connectors.iter().filter_map(reason).collect()
+}
+
+fn tell_failed(told: &mut BTreeSet<String>, reason: String, progress: &mut Progress) {
+    if !told.contains(&reason) {
+        progress.clear();
+        status::failed("failed", &format!("{reason}; the other files go on"));
+        told.insert(reason);
+    }
 }
 
 fn sources_over(connectors: &[ConnectorStatus]) -> bool {

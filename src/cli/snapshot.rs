@@ -132,6 +132,7 @@ fn of_connector(connector: &ConnectorStatus) -> Value {
 
 fn phase(phase: Phase) -> &'static str {
     match phase {
+        Phase::Failed => "failed",
         Phase::Starting => "starting",
         Phase::Restoring => "restoring",
         Phase::LoadingTables => "tables",

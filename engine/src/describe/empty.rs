@@ -60,6 +60,7 @@ pub fn why_empty(
         Phase::Restoring => Some("it is still reading its state back"),
         Phase::LoadingTables => Some("it is still waiting for the tables that it joins"),
         Phase::Elsewhere => Some("other processes have all of its tasks"),
+        Phase::Failed => Some("it has failed"),
         Phase::Running | Phase::Finished => None,
     };
     if verdict.is_none() {

@@ -62,6 +62,10 @@ impl Diagnostic {
         Diagnostic { span: Some(span), ..Diagnostic::error_without_place(message) }
     }
 
+    pub fn warning(message: impl Into<String>, span: Span) -> Diagnostic {
+        Diagnostic { severity: Severity::Warning, ..Diagnostic::error(message, span) }
+    }
+
     pub fn error_without_place(message: impl Into<String>) -> Diagnostic {
         Diagnostic {
             severity: Severity::Error,

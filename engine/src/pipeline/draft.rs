@@ -11,7 +11,7 @@ use super::cases::Case;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::functions::DraftFunction;
 use super::model::{
-    Column, ColumnFrom, Connector, EventTime, Format, OnError, Settings, Source, SourceKind,
+    Column, ColumnFrom, Connector, EventTime, Format, OnError, Settings, Source, SourceKind, Start,
     Watermark,
 };
 use crate::formats::{FormatError, RowDecoder};
@@ -122,6 +122,7 @@ pub(crate) struct DraftSource {
     pub columns: Vec<DraftColumn>,
     pub event_time: Option<Named>,
     pub watermark: Watermark,
+    pub start: Start,
     pub on_error: OnError,
     /// For a table.
     pub key: Option<Vec<Named>>,
@@ -187,6 +188,7 @@ impl DraftSource {
             schema: Arc::new(Schema::new(fields)),
             event_time,
             watermark: self.watermark,
+            start: self.start,
             on_error: self.on_error,
             span: self.span,
         };

@@ -35,6 +35,32 @@ pub(crate) struct DraftFunction {
     pub options: Options,
     /// It has mistakes that are reported: calls of it are none of their own.
     pub is_broken: bool,
+    /// The declaration as a statement that means the same anywhere.
+    pub statement: String,
+}
+
+/// All that are right, by name, for SQL outside of queries.
+pub(crate) fn statements(functions: &[DraftFunction]) -> Arc<BTreeMap<String, String>> {
+    let right = functions.iter().filter(|function| !function.is_broken);
+    Arc::new(right.map(|of| (of.name.text.clone(), of.statement.clone())).collect())
+}
+
+/// `CREATE FUNCTION "name" LANGUAGE wasm WITH ('file' = '/there/name.wasm')`
+fn statement(name: &str, properties: &[(Named, Named)], base: &Path) -> String {
+    let text = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let is_path =
+        |key: &str| key == "file" || key == "wit" || key.starts_with("grants.directories.");
+    let options = properties.iter().map(|(key, value)| {
+        let value = match is_path(&key.text) {
+            true => std::path::absolute(base.join(&value.text))
+                .map_or_else(|_| value.text.clone(), |path| path.display().to_string()),
+            false => value.text.clone(),
+        };
+        format!("{} = {}", text(&key.text), text(&value))
+    });
+    let options = options.collect::<Vec<_>>().join(", ");
+    let name = name.replace('"', "\"\"");
+    format!("CREATE FUNCTION \"{name}\" LANGUAGE wasm WITH ({options})")
 }
 
 const KEYS: [&str; 14] = [
@@ -68,6 +94,7 @@ pub(crate) fn read(
 ) -> DraftFunction {
     let base = path.parent().unwrap_or(Path::new("."));
     let before = mistakes.len();
+    let statement = statement(&name.text, &properties, base);
     let mut reader = Reader { base, mistakes, grants: Grants::default(), config: BTreeMap::new() };
     let (mut file, mut export, mut wit) = (None, None, None);
     let (mut arguments, mut deterministic) = (None, None);
@@ -97,7 +124,18 @@ pub(crate) fn read(
     let path = base.join(&file.text);
     let export = export.unwrap_or_else(|| name.clone());
     let is_broken = mistakes.len() > before;
-    DraftFunction { name, file, path, export, wit, arguments, deterministic, options, is_broken }
+    DraftFunction {
+        name,
+        file,
+        path,
+        export,
+        wit,
+        arguments,
+        deterministic,
+        options,
+        is_broken,
+        statement,
+    }
 }
 
 struct Reader<'a> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
 use super::draft::DraftStep;
 use super::model::{Connector, Pipeline};
-use super::{cases, sql_file, toml_file};
+use super::{cases, functions, sql_file, toml_file};
 use crate::plan::context::Catalog;
 use crate::plan::lower::lower;
 use crate::topology::Topology;
@@ -181,6 +181,10 @@ fn check_file(
         }
     }
     let base = file.path.parent().unwrap_or(Path::new("."));
+    let functions = functions::statements(&draft.functions);
+    for connector in &mut draft.connectors {
+        connector.functions = functions.clone();
+    }
     for connector in &draft.connectors {
         own.extend(check_connector(connector, base));
     }

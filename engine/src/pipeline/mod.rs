@@ -10,13 +10,14 @@
 //! - [`load`](mod@load): reads files, and checks them with each other;
 //! - [`toml_file`], [`toml_query`], [`reader`]: keys of tables; [`steps`]: a query's steps as SQL
 //!   syntax;
-//! - [`sql_file`], [`sql_table`], [`cursor`]: statements;
+//! - [`sql_file`], [`sql_table`], [`cursor`]: statements; [`flink_options`]: what Flink calls
+//!   otherwise in them;
 //! - [`tokens`]: SQL with places in the file; [`strings`]: such places inside TOML strings;
 //! - [`functions`]: functions of users, in both forms;
 //! - [`cases`]: tests of a pipeline, in its file;
 //! - [`format_options`]: formats and their options, and the schemas that they name;
 //! - [`variables`]: what the environment says, in values of both;
-//! - [`draft`]: what both forms become; [`names`], [`duration`]: values that both have.
+//! - [`draft`]: what both forms become; [`names`], [`duration`], [`start`]: values that both have.
 //!
 //! Invariants: every mistake has the place where it stands, and all that can be found are found
 //! at once. One mistake is reported once, without those that merely follow from it. No file,
@@ -28,6 +29,7 @@ mod cursor;
 pub mod diagnostic;
 pub(crate) mod draft;
 pub mod duration;
+mod flink_options;
 pub(crate) mod format_options;
 pub(crate) mod functions;
 pub mod load;
@@ -37,6 +39,7 @@ mod reader;
 pub mod size;
 pub(crate) mod sql_file;
 mod sql_table;
+mod start;
 mod steps;
 mod strings;
 pub(crate) mod tokens;
@@ -50,7 +53,7 @@ pub use load::{CheckConnector, load, load_each, load_text, load_with};
 pub use model::{
     Column, ColumnFrom, Connector, CsvOptions, Emit, EventTime, Format, Guarantee, LateRows,
     OnError, Pipeline, Predicate, Query, STANDBY_REPLICAS_MAX, Settings, Sink, Source, SourceKind,
-    Watermark,
+    Start, Watermark,
 };
 
 #[cfg(test)]

@@ -47,6 +47,9 @@ pub struct Connector {
     /// Where the declaration stands, and where each property's value does.
     pub span: Span,
     pub property_spans: BTreeMap<String, Span>,
+    /// Functions that the file declares, by name, each as a `CREATE FUNCTION` by itself: for SQL
+    /// in the properties.
+    pub functions: Arc<BTreeMap<String, String>>,
 }
 
 /// A topic read as rows.
@@ -65,6 +68,8 @@ pub struct Source {
     pub schema: SchemaRef,
     pub event_time: EventTime,
     pub watermark: Watermark,
+    /// Where a query begins that has read nothing of it yet.
+    pub start: Start,
     pub on_error: OnError,
     pub span: Span,
 }
@@ -179,6 +184,18 @@ pub enum EventTime {
     Record,
     /// A timestamp column, by index.
     Column(usize),
+}
+
+/// Where a query begins to read that has not read the topic before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// At the first record that is there.
+    #[default]
+    Earliest,
+    /// At the first record that comes after it has begun.
+    Latest,
+    /// At the first record with this timestamp or a later one, in milliseconds since 1970.
+    Time(i64),
 }
 
 /// How far event time is known to have come (one per partition; a task takes the least).

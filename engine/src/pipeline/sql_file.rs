@@ -25,6 +25,7 @@ use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, Severity, SourceFile, Span};
 use super::draft::{Draft, DraftEmit, DraftQuery, DraftSelect, DraftView, Explain, Named};
 use super::duration::{check_state_ttl, parse_duration};
+use super::flink_options;
 use super::functions::{self, DraftFunction};
 use super::model::{
     COMMIT_INTERVAL_MAX, Connector, Guarantee, STANDBY_REPLICAS_MAX, Settings, TASKS_LIMIT,
@@ -300,7 +301,9 @@ impl FileReader<'_> {
             property_spans.insert(key.text, value.span);
         }
         let span = name.span;
-        self.connectors.push(Connector { name: name.text, properties, span, property_spans });
+        let functions = Arc::default();
+        let name = name.text;
+        self.connectors.push(Connector { name, properties, span, property_spans, functions });
         Ok(())
     }
 
@@ -392,6 +395,7 @@ impl FileReader<'_> {
         cursor.expect(&Token::Eq, "after the key")?;
         let value = cursor.value("a value")?;
         cursor.expect_end()?;
+        let (key, value) = flink_options::setting_in_our_words(key, value)?;
         match key.text.replace('_', ".").as_str() {
             "commit.interval" => match self.duration(&key, &value) {
                 Some(interval) if interval <= COMMIT_INTERVAL_MAX => {

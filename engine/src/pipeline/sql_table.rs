@@ -16,9 +16,11 @@ use super::cursor::Cursor;
 use super::diagnostic::{Diagnostic, Span};
 use super::draft::{DraftColumn, DraftSink, DraftSource, METADATA_NAMES, Named, metadata_column};
 use super::duration::{check_state_ttl, parse_duration};
+use super::flink_options;
 use super::format_options::{FORMATS, FormatOptions, family, format_named};
 use super::model::{ColumnFrom, Format, LateRows, OnError, Source, Watermark};
 use super::names::check_topic;
+use super::start::read_start;
 use super::toml_file::PARTITIONS_LIMIT;
 use super::variables;
 use crate::plan::context::Catalog;
@@ -234,8 +236,9 @@ impl TableStatement {
         is_sink: bool,
         mistakes: &mut Vec<Diagnostic>,
     ) -> (Option<Source>, Option<DraftSink>) {
-        let given = std::mem::take(&mut self.options);
         let name = self.name.clone();
+        let options = std::mem::take(&mut self.options);
+        let given = flink_options::in_our_words(&name, self.key.is_some(), options, mistakes);
         let mut options = Options { table: &name, given: &given, asked: Vec::new() };
         let before = mistakes.len();
         let topic = options.get("topic").unwrap_or_else(|| self.name.clone());
@@ -249,6 +252,9 @@ impl TableStatement {
         }
         let watermark = options.watermark(mistakes);
         let on_error = options.on_error(mistakes);
+        let start = options.get("start");
+        let is_table = self.key.is_some();
+        let start = start.and_then(|start| read_start(&start, is_table, mistakes));
         options.finish(mistakes);
         if let Some(sink) = &mut sink {
             if sink.key.is_empty() {
@@ -274,6 +280,7 @@ impl TableStatement {
             columns: self.columns,
             event_time,
             watermark: Watermark { delay, ..watermark },
+            start: start.unwrap_or_default(),
             on_error,
             key: self.key,
             span: self.span,

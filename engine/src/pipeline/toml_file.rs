@@ -22,6 +22,7 @@ use super::model::{
 };
 use super::names::{check_pipeline, check_topic, name_of_file};
 use super::reader::{Mistakes, StringValue, Table, Value};
+use super::start::read_start;
 use super::tokens::parse_expr;
 use super::toml_query::QueryReader;
 use super::variables;
@@ -294,6 +295,7 @@ fn read_connector(name: Named, table: Table<'_>, mistakes: &mut Mistakes) -> Con
         properties: BTreeMap::new(),
         span: name.span,
         property_spans: BTreeMap::new(),
+        functions: Arc::default(),
     };
     flatten(&table, "", &mut connector, mistakes);
     connector
@@ -358,6 +360,15 @@ fn read_source(
     let event_time = table.get("event_time").and_then(|value| value.string(mistakes));
     let watermark = read_watermark(table.get("watermark"), mistakes);
     let on_error = read_on_error(table.get("on_error"), mistakes);
+    let start = table.get("start").and_then(|value| {
+        let given = match value.value {
+            DeValue::Datetime(time) => {
+                Named { text: time.to_string(), span: mistakes.span(&value.range) }
+            }
+            _ => value.string(mistakes)?.named(),
+        };
+        read_start(&given, is_table, &mut mistakes.list)
+    });
     let key = if is_table {
         let key = table.require("key", mistakes).and_then(|key| key.strings(mistakes));
         Some(key.unwrap_or_default().iter().map(|column| column.named()).collect())
@@ -375,6 +386,7 @@ fn read_source(
         columns: columns?,
         event_time: event_time.map(|column| column.named()),
         watermark,
+        start: start.unwrap_or_default(),
         on_error,
         key,
         span,

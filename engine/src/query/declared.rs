@@ -13,7 +13,7 @@ use crate::pipeline::draft::DraftStep;
 use crate::pipeline::load::{CheckConnector, load_with_names};
 use crate::pipeline::{
     Column, ColumnFrom, Diagnostic, Diagnostics, EventTime, OnError, Pipeline, Query, Source,
-    SourceKind, Watermark,
+    SourceKind, Start, Watermark,
 };
 use crate::plan::context::Catalog;
 use crate::topology::Topology;
@@ -117,6 +117,7 @@ fn output(query: &Query, sources: &[Arc<Source>]) -> Option<Source> {
         schema: Arc::new(Schema::new(fields)),
         event_time: EventTime::Record,
         watermark: Watermark::default(),
+        start: Start::default(),
         on_error: OnError::Fail,
         span: query.span.clone(),
     };

@@ -32,7 +32,7 @@ use crate::pipeline::draft::DraftSelect;
 use crate::pipeline::load::on_deep_stack;
 use crate::pipeline::{
     Column, ColumnFrom, Diagnostic, Diagnostics, EventTime, Format, LateRows, OnError, Source,
-    SourceKind, Span, Watermark,
+    SourceKind, Span, Start, Watermark,
 };
 use crate::plan::context::{Catalog, is_scalar_function};
 use crate::plan::lower::load_functions;
@@ -205,6 +205,7 @@ fn source(schema: &SchemaRef, span: &Span) -> Source {
             future_bound: Duration::ZERO,
             late: LateRows::Drop,
         },
+        start: Start::default(),
         on_error: OnError::Fail,
         span: span.clone(),
     }

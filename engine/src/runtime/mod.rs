@@ -14,9 +14,9 @@
 //!
 //! - [`planned`]: the tasks of a run, and their names;
 //! - [`topics`]: topics that must be there before anything is read;
-//! - [`evolution`]: what becomes of state when a query has changed; [`restore`]: where a
-//!   task goes on; [`ends`]: where it stops; [`snapshots`]: its state on disk;
-//!   [`tables`]: what it joins; [`query`]: its loop; [`writer`]: its producers; [`reset`]:
+//! - [`evolution`]: what becomes of state when a query has changed; [`begin`]: where a query
+//!   begins; [`restore`]: where a task goes on; [`ends`]: where it stops; [`snapshots`]: its state
+//!   on disk; [`tables`]: what it joins; [`query`]: its loop; [`writer`]: its producers; [`reset`]:
 //!   forgetting all of it;
 //! - [`shown`]: queries whose rows are shown and written nowhere; [`kept`]: what a query keeps, for
 //!   people to look at;
@@ -33,9 +33,11 @@
 //! one topic each have their own place in it, hence a group each.
 //!
 //! Invariants: rows are shown only after their transaction is committed. A query that fails stops
-//! all others, after their last commit. A query whose input another one writes is complete after
+//! the others of its pipeline after their last commit, and those of all pipelines where inputs end.
+//! A query whose input another one writes is complete after
 //! that one.
 
+mod begin;
 mod ends;
 mod evolution;
 mod functions;
@@ -90,8 +92,9 @@ const PRINTED_QUEUE_LEN: usize = 16;
 /// How to run.
 #[derive(Clone, Debug, Default)]
 pub struct RuntimeOptions {
-    /// Forget the state and the place of every query, and start from the beginning of its inputs.
-    pub reset_state: bool,
+    /// Of which queries the state and the place are forgotten: they start from the beginning of
+    /// their inputs.
+    pub reset_state: Reset,
     /// [`Runtime::inputs_complete`] will be called: tables are then read only when whatever writes
     /// them has finished.
     pub until_end: bool,
@@ -108,6 +111,26 @@ pub struct RuntimeOptions {
     /// How topics of sources and tables are made that are not there, by their names, where
     /// somebody has said it of whatever fills them.
     pub inputs: BTreeMap<String, NewTopic>,
+}
+
+/// Which queries forget what earlier runs did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Reset {
+    #[default]
+    Nothing,
+    All,
+    /// Those of these names.
+    Queries(BTreeSet<String>),
+}
+
+impl Reset {
+    pub fn is_of(&self, query: &str) -> bool {
+        match self {
+            Reset::Nothing => false,
+            Reset::All => true,
+            Reset::Queries(names) => names.contains(query),
+        }
+    }
 }
 
 /// Pipelines at work. Dropped, they stop as with [`Runtime::stop`].
@@ -142,6 +165,8 @@ pub struct QueryProgress {
     /// Rows that it wrote may be taken back.
     pub updating: bool,
     pub phase: Phase,
+    /// Why it has failed, if it has.
+    pub failure: Option<Arc<str>>,
     pub counts: Counts,
     /// Windows that end no later are closed; `None` if the query has no windows or none closed.
     pub watermark: Option<Watermark>,
@@ -172,6 +197,8 @@ pub struct Standby {
 /// What a query is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
+    /// One of its tasks has failed: it does not go on.
+    Failed,
     /// Waiting for topics and the transactional id.
     Starting,
     /// Reading its state back.
@@ -386,6 +413,7 @@ fn starting(planned: &[Planned]) -> Vec<QueryProgress> {
         schema: planned.topology.schema().clone(),
         updating: planned.topology.updating,
         phase: Phase::Starting,
+        failure: None,
         counts: Counts::default(),
         watermark: None,
         lag: 0,
@@ -432,10 +460,8 @@ impl Started {
     async fn run(self, planned: Vec<Planned>) -> Result<Vec<QuerySummary>, RunError> {
         let partitions = topics::prepare(self.client.as_ref(), &planned, &self.options.inputs);
         let partitions = partitions.await?;
-        let changes = match self.options.reset_state {
-            false => evolution::changes(self.client.as_ref(), &planned).await?,
-            true => Vec::new(),
-        };
+        let (_, kept) = self.reset_and_kept(&planned);
+        let changes = evolution::changes(self.client.as_ref(), &kept).await?;
         self.prepared.send_replace(Some(Prepared(changes)));
         self.run_in(planned, partitions).await
     }
@@ -462,20 +488,21 @@ impl Started {
                 tables: written_by(&|topic| reader.joins(topic)),
             })
             .collect();
-        if self.options.reset_state {
-            reset::reset(self.client.as_ref(), &planned, &partitions).await?;
-        }
+        let (reset, kept) = self.reset_and_kept(&planned);
+        reset::reset(self.client.as_ref(), &reset, &partitions).await?;
+        begin::begin(self.client.as_ref(), &kept, &partitions).await?;
         if shared {
             return self.run_shared(planned, partitions).await;
         }
+        let pipelines = Pipelines::of(&planned, &self);
         for ((planned, done), upstream) in planned.into_iter().zip(done).zip(upstreams) {
             let index = planned.query_index;
-            let stop = self.stop.clone();
+            let stop = pipelines.stop(&planned);
             let run = QueryRun::new(planned, &self, &partitions, upstream, done, stop);
             let runtime = tokio::runtime::Handle::current();
             queries.spawn_blocking(move || (index, runtime.block_on(run.run())));
         }
-        let (stop, reports) = (self.stop.clone(), self.reports.clone());
+        let reports = self.reports.clone();
         // What is shown ends when the last query does.
         drop(self);
         let mut complete = BTreeMap::new();
@@ -485,12 +512,12 @@ impl Started {
                 Ok((index, Ok(is_complete))) => {
                     *complete.entry(index).or_insert(true) &= is_complete;
                 }
-                Ok((_, Err(error))) => {
-                    stop.cancel();
+                Ok((index, Err(error))) => {
+                    pipelines.failed(index, &error);
                     failed.get_or_insert(error);
                 }
                 Err(error) => {
-                    stop.cancel();
+                    pipelines.panicked();
                     failed.get_or_insert(RunError::Panicked { query: error.to_string() });
                 }
             }
@@ -504,18 +531,26 @@ impl Started {
 }
 
 impl Started {
+    /// Tasks whose state is forgotten, and the others.
+    fn reset_and_kept(&self, planned: &[Planned]) -> (Vec<Planned>, Vec<Planned>) {
+        let is_reset = |task: &Planned| self.options.reset_state.is_of(&task.query);
+        planned.iter().cloned().partition(is_reset)
+    }
+
     /// Runs what a group gives this process, until it is stopped.
     async fn run_shared(
         self,
         planned: Vec<Planned>,
         partitions: topics::Partitions,
     ) -> Result<Vec<QuerySummary>, RunError> {
-        let (stop, reports) = (self.stop.clone(), self.reports.clone());
+        let reports = self.reports.clone();
+        let pipelines = Pipelines::of(&planned, &self);
         let shared = Arc::new(self);
         let mut workers = JoinSet::new();
         let queries = planned.chunk_by(|one, other| one.query_index == other.query_index);
         for (index, tasks) in queries.enumerate() {
-            let worker = Worker::new(tasks.to_vec(), shared.clone(), partitions.clone());
+            let stop = pipelines.stop(&tasks[0]);
+            let worker = Worker::new(tasks.to_vec(), shared.clone(), partitions.clone(), stop);
             workers.spawn(async move { (index, worker.run().await) });
         }
         // What is shown ends when the last worker does.
@@ -523,17 +558,20 @@ impl Started {
         let mut failed = None;
         let mut summaries = BTreeMap::new();
         while let Some(ended) = workers.join_next().await {
-            let error = match ended {
+            match ended {
                 Ok((index, Ok(()))) => {
                     let query = reports.query(index);
                     summaries.insert(index, QuerySummary::of(query, false));
-                    continue;
                 }
-                Ok((_, Err(error))) => error,
-                Err(error) => RunError::Panicked { query: error.to_string() },
-            };
-            stop.cancel();
-            failed.get_or_insert(error);
+                Ok((index, Err(error))) => {
+                    pipelines.failed(index, &error);
+                    failed.get_or_insert(error);
+                }
+                Err(error) => {
+                    pipelines.panicked();
+                    failed.get_or_insert(RunError::Panicked { query: error.to_string() });
+                }
+            }
         }
         match failed {
             Some(error) => Err(error),
@@ -555,6 +593,47 @@ impl Started {
 
     fn set_phase(&self, of: &Planned, phase: Phase) {
         self.reports.report(of.query_index, of.task_index, |progress| progress.phase = phase);
+    }
+}
+
+/// What stops the queries of each pipeline of a run.
+struct Pipelines {
+    /// By query.
+    stops: Vec<CancellationToken>,
+    all: CancellationToken,
+    reports: Arc<Reports>,
+}
+
+impl Pipelines {
+    fn of(planned: &[Planned], shared: &Started) -> Pipelines {
+        let mut of_pipelines: BTreeMap<Arc<str>, CancellationToken> = BTreeMap::new();
+        let mut stops = Vec::new();
+        for query in planned.chunk_by(|one, other| one.query_index == other.query_index) {
+            let stop = match shared.options.until_end {
+                // What one has not written the others would take for the end.
+                true => shared.stop.clone(),
+                false => {
+                    let stop = || shared.stop.child_token();
+                    of_pipelines.entry(query[0].pipeline.clone()).or_insert_with(stop).clone()
+                }
+            };
+            stops.push(stop);
+        }
+        Pipelines { stops, all: shared.stop.clone(), reports: shared.reports.clone() }
+    }
+
+    fn stop(&self, task: &Planned) -> CancellationToken {
+        self.stops[task.query_index].clone()
+    }
+
+    fn failed(&self, query: usize, error: &RunError) {
+        self.reports.failed(query, &error.to_string());
+        self.stops[query].cancel();
+    }
+
+    /// Nobody knows which it was.
+    fn panicked(&self) {
+        self.all.cancel();
     }
 }
 

@@ -76,6 +76,16 @@ impl Reports {
         self.queries.send_modify(|queries| together(&mut queries[query], &tasks[query]));
     }
 
+    /// One of its tasks has failed.
+    pub fn failed(&self, query: usize, reason: &str) {
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks[query].iter_mut().for_each(|task| task.phase = Phase::Failed);
+        self.queries.send_modify(|queries| {
+            queries[query].failure.get_or_insert(reason.into());
+            together(&mut queries[query], &tasks[query]);
+        });
+    }
+
     /// What all tasks of a query have counted.
     pub fn query(&self, query: usize) -> QueryProgress {
         self.queries.borrow()[query].clone()

@@ -102,10 +102,10 @@ impl QueryRun {
         stop: CancellationToken,
     ) -> QueryRun {
         QueryRun {
+            reset_state: shared.options.reset_state.is_of(&planned.query),
             planned,
             partitions: partitions.clone(),
             client: shared.client.clone(),
-            reset_state: shared.options.reset_state,
             state_dir: shared.state_dir.clone(),
             completed: shared.completed.clone(),
             upstream,

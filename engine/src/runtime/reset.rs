@@ -4,6 +4,7 @@
 use broker::client::{Client, ClientError};
 
 use super::RunError;
+use super::begin::starts;
 use super::planned::Planned;
 use super::restore::{Note, ReadError, Wanted, places, read_changelog};
 use super::topics::Partitions;
@@ -45,9 +46,11 @@ async fn reset_task(
     }
     let reads = planned.reads_of(partitions);
     let places = places(client, &planned.group(), reads, None, true).await.map_err(failed)?;
-    let offsets = places.into_iter().map(|place| {
+    let reads: Vec<_> = places.iter().map(|place| place.partition.clone()).collect();
+    let starts = starts(client, planned, &reads).await.map_err(failed)?;
+    let offsets = places.into_iter().zip(starts).map(|(place, start)| {
         let is_exchange = planned.reads_exchange(&place.partition.topic);
-        let next = if is_exchange { place.position.end } else { place.position.next };
+        let next = if is_exchange { place.position.end } else { start };
         (place.partition, next, Note { tasks: planned.tasks, latest_ms: None })
     });
     writer.commit(offsets).await.map_err(failed)?.await.map_err(failed)

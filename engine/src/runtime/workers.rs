@@ -44,6 +44,7 @@ pub struct Worker {
     tasks: BTreeMap<i32, Vec<Planned>>,
     shared: Arc<Started>,
     partitions: Partitions,
+    stop: CancellationToken,
     /// Those that it has, and how to stop them.
     running: BTreeMap<i32, Running>,
     /// Of tasks that run elsewhere.
@@ -71,13 +72,18 @@ struct CopyOfPart {
 }
 
 impl Worker {
-    pub fn new(planned: Vec<Planned>, shared: Arc<Started>, partitions: Partitions) -> Worker {
+    pub fn new(
+        planned: Vec<Planned>,
+        shared: Arc<Started>,
+        partitions: Partitions,
+        stop: CancellationToken,
+    ) -> Worker {
         let mut tasks: BTreeMap<i32, Vec<Planned>> = BTreeMap::new();
         for planned in planned {
             tasks.entry(planned.task as i32).or_default().push(planned);
         }
         let (running, copies) = (BTreeMap::new(), BTreeMap::new());
-        Worker { tasks, shared, partitions, running, copies }
+        Worker { tasks, shared, partitions, stop, running, copies }
     }
 
     /// Until it is stopped or a task fails.
@@ -108,7 +114,7 @@ impl Worker {
     }
 
     async fn work(&mut self, member: &mut GroupMember) -> Result<(), RunError> {
-        let stop = self.shared.stop.clone();
+        let stop = self.stop.clone();
         loop {
             let says = encoded(&self.says());
             let given = tokio::select! {
@@ -214,7 +220,7 @@ impl Worker {
                 followed.insert(part, copy.following.await.ok().flatten());
             }
         }
-        let stop = self.shared.stop.child_token();
+        let stop = self.stop.child_token();
         let mut running = Running { stop: stop.clone(), parts: JoinSet::new() };
         for (place, part) in parts.iter().enumerate() {
             self.shared.set_behind(part, None);
@@ -247,7 +253,7 @@ impl Worker {
         else {
             return;
         };
-        let stop = self.shared.stop.child_token();
+        let stop = self.stop.child_token();
         let keeping = parts.iter().enumerate().filter(|(_, part)| part.keeps());
         let copied = keeping.map(|(place, part)| {
             let (behind, seen) = watch::channel(u64::MAX);

@@ -51,7 +51,7 @@ pub enum StateError {
     Damaged(String),
     #[error(
         "its state was kept for another query: {entries} entries would be lost; give the query or \
-         the pipeline a new name, undo the change, or drop the state with --reset-state\n  \
+         the pipeline a new name, undo the change, or drop the state with --reset-state=QUERY\n  \
          kept for:\n{kept_for}\n  now:\n{now}"
     )]
     Changed { entries: usize, kept_for: String, now: String },

@@ -1,7 +1,8 @@
 //! Pipelines on the broker in this process, from topics to topics.
 //!
-//! - [`functions`]: with functions in WebAssembly.
+//! - [`functions`]: with functions in WebAssembly; [`begins`]: where they begin, and what fails.
 
+mod begins;
 mod functions;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ use broker::ids::{Offset, TopicPartition};
 use broker::record::BatchBuilder;
 use datafusion::prelude::{CsvReadOptions, SessionConfig, SessionContext};
 use engine::pipeline::{Pipeline, load, load_text};
-use engine::runtime::{Phase, QuerySummary, RunError, Runtime, RuntimeOptions};
+use engine::runtime::{Phase, QuerySummary, Reset, RunError, Runtime, RuntimeOptions};
 use serde_json::Value;
 
 struct World {
@@ -284,7 +285,7 @@ async fn several_tasks_share_a_query() {
     let refused = world.run_to_end(&[&pipeline]).await.unwrap_err().to_string();
     assert!(refused.contains("shared by 3 tasks, and is to be by 2"), "{refused}");
     world.broker.delete_topic("delays-by-hour").await.unwrap();
-    let options = RuntimeOptions { reset_state: true, ..RuntimeOptions::default() };
+    let options = RuntimeOptions { reset_state: Reset::All, ..RuntimeOptions::default() };
     let runtime = world.start_with(&[&pipeline], options);
     runtime.inputs_complete();
     let summary = runtime.finished().await.unwrap().remove(0);
@@ -516,8 +517,10 @@ async fn a_changed_query_is_refused_until_its_state_is_reset() {
     let error = world.run_to_end(&[&after]).await.unwrap_err().to_string();
     assert!(error.contains("query 'sums'"), "{error}");
     assert!(error.contains("1 entries would be lost"), "{error}");
-    let runtime = world
-        .start_with(&[&after], RuntimeOptions { reset_state: true, ..RuntimeOptions::default() });
+    let runtime = world.start_with(
+        &[&after],
+        RuntimeOptions { reset_state: Reset::All, ..RuntimeOptions::default() },
+    );
     runtime.inputs_complete();
     runtime.finished().await.unwrap();
     let sums = world.read("sums").await;
@@ -541,6 +544,35 @@ async fn a_bad_record_stops_the_query_and_names_its_place() {
     );
 }
 
+/// All queries of the files began again where one of them had changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_state_of_one_query_is_reset_and_the_others_go_on() {
+    let world = World::new().await;
+    world.create("numbers", 1).await;
+    let values: Vec<String> = (1..=10).map(|n| number(n, n)).collect();
+    world.produce("numbers", 0, &values).await;
+    let totals = |name: &str, call: &str| {
+        pipeline(&format!(
+            "name = \"{name}\"\nsources.numbers.columns = {{ n = \"bigint\" }}\n
+             [[queries]]\nname = \"{name}\"\nsql = \"SELECT {call} AS x FROM numbers\"\n
+             sink.topic = \"{name}\""
+        ))
+    };
+    world.run_to_end(&[&totals("one", "sum(n)"), &totals("two", "sum(n)")]).await.unwrap();
+    // Another query, which does not fit what the first one kept.
+    let (one, two) = (totals("one", "sum(n + 1)"), totals("two", "sum(n)"));
+    let names = ["one".to_owned()].into();
+    let options =
+        RuntimeOptions { reset_state: Reset::Queries(names), ..RuntimeOptions::default() };
+    let runtime = world.start_with(&[&one, &two], options);
+    runtime.inputs_complete();
+    let summaries = runtime.finished().await.unwrap();
+    let read: Vec<u64> = summaries.iter().map(|summary| summary.counts.rows_in).collect();
+    assert_eq!(read, [10, 0]);
+    assert_eq!(world.read("one").await.last().unwrap().1, r#"{"x":65}"#);
+    assert_eq!(world.read("two").await.last().unwrap().1, r#"{"x":55}"#);
+}
+
 /// What is deleted when a state is reset lies in the changelog before what is kept anew.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_state_is_reset_again_and_again() {
@@ -550,12 +582,13 @@ async fn a_state_is_reset_again_and_again() {
     let sales: Vec<String> =
         (0..100).map(|n| format!(r#"{{"item":"item {}","n":{n}}}"#, n % 10)).collect();
     world.produce("sales", 0, &sales).await;
-    for reset_state in [false, true, true, false] {
+    for is_reset in [false, true, true, false] {
+        let reset_state = if is_reset { Reset::All } else { Reset::Nothing };
         let options = RuntimeOptions { reset_state, ..Default::default() };
         let runtime = world.start_with(&[&pipeline], options);
         runtime.inputs_complete();
         let summary = runtime.finished().await.unwrap().remove(0);
-        let read_again = reset_state || world.read("totals").await.len() == 10;
+        let read_again = is_reset || world.read("totals").await.len() == 10;
         assert_eq!(summary.counts.rows_in, if read_again { 100 } else { 0 });
     }
     // Each time from nothing.

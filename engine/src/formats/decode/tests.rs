@@ -9,7 +9,7 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::pipeline::{
-    Column, CsvOptions, LateRows, OnError, SourceFile, SourceKind, Span, Watermark,
+    Column, CsvOptions, LateRows, OnError, SourceFile, SourceKind, Span, Start, Watermark,
 };
 
 fn source(format: Format, columns: &[(&str, DataType, ColumnFrom)], time: EventTime) -> Source {
@@ -34,6 +34,7 @@ fn source(format: Format, columns: &[(&str, DataType, ColumnFrom)], time: EventT
             future_bound: Duration::from_secs(60),
             late: LateRows::Drop,
         },
+        start: Start::default(),
         on_error: OnError::Fail,
         span: Span { file: Arc::new(file), start: 0, end: 0 },
     }
