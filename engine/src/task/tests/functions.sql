@@ -205,3 +205,4 @@ TRY_CAST(key AS INT)
 n BETWEEN 1 AND 5
 key IN ('a', 'b')
 n IS DISTINCT FROM 3
+window_time(ts)
