@@ -9,7 +9,9 @@ use std::time::Duration;
 use broker::broker::{Broker, BrokerConfig};
 use broker::protocol::messages::k18_api_versions::ApiVersionsRequest;
 use broker::protocol::{ApiKey, RequestHeader, encode_request};
-use broker::server::{Server, ServerConfig};
+use broker::security::SecurityProtocol;
+use broker::security::sasl::Mechanism;
+use broker::server::{ListenerConfig, Server, ServerConfig};
 use bytes::Buf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -103,6 +105,67 @@ async fn claims_cost_what_was_sent_and_not_what_was_claimed() {
     serving.await.unwrap();
     let after = LIVE.load(Relaxed);
     assert!(after < before + (2 << 20), "{after} bytes are left of {before}");
+}
+
+/// Clients of a listener with SASL that have not said who they are: whatever they send, and
+/// however much they claim, each costs a connection and one small frame.
+#[tokio::test]
+async fn strangers_cost_one_small_frame_each() {
+    const FRAME_MAX: usize = 16 * 1024;
+    /// Tasks and buffers of a connection.
+    const CONNECTION: usize = 24 * 1024;
+    let _alone = ALONE.lock().await;
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::open(BrokerConfig::new(dir.path())).await.unwrap();
+    let mut config = ServerConfig::new("127.0.0.1:0");
+    config.listeners.push(ListenerConfig {
+        protocol: SecurityProtocol::SaslPlaintext,
+        mechanisms: vec![Mechanism::Plain],
+        ..ListenerConfig::plaintext("127.0.0.1:0")
+    });
+    config.sasl.receive_bytes_max = FRAME_MAX;
+    let server = Server::bind(broker, config).await.unwrap();
+    let addresses: Vec<_> = server.local_addrs().into_iter().map(|(_, address)| address).collect();
+    let shutdown = CancellationToken::new();
+    let serving = tokio::spawn(server.run(shutdown.clone()));
+    is_served(addresses[1]).await;
+
+    let head = |length: usize, api: u8| {
+        let mut bytes = (length as u32).to_be_bytes().to_vec();
+        bytes.extend_from_slice(&[0, api, 0, 1, 0, 0, 0, 0, 0xff, 0xff]);
+        bytes
+    };
+    // All but the last byte of the largest message; a message that claims 2 GB within such a
+    // frame; a Produce, a Fetch and CreateTopics of 100 MB.
+    let mut whole = head(FRAME_MAX, 36);
+    whole.extend_from_slice(&(FRAME_MAX as u32 - 14).to_be_bytes());
+    whole.resize(4 + FRAME_MAX - 1, b'x');
+    let mut lying = head(FRAME_MAX, 36);
+    lying.extend_from_slice(&i32::MAX.to_be_bytes());
+    lying.resize(4 + FRAME_MAX, b'x');
+    let mut claims = vec![whole, lying];
+    for api in [0, 1, 19] {
+        let mut claim = head(100 << 20, api);
+        claim.resize(64 * 1024, 0);
+        claims.push(claim);
+    }
+    for claim in claims {
+        let before = LIVE.load(Relaxed);
+        PEAK.store(before, Relaxed);
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let mut client = TcpStream::connect(addresses[1]).await.unwrap();
+            // It may be closed in the middle of it.
+            _ = client.write_all(&claim).await;
+            clients.push(client);
+        }
+        is_served(addresses[0]).await;
+        let each = (PEAK.load(Relaxed) - before) / CLIENTS;
+        assert!(each < FRAME_MAX + CONNECTION, "{each} bytes for each stranger");
+        drop(clients);
+    }
+    shutdown.cancel();
+    serving.await.unwrap();
 }
 
 /// Clients that claim 100 MB each and send as fast as they can: 3 GB together.

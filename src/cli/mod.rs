@@ -18,6 +18,7 @@ mod infer;
 mod links;
 mod patterns;
 mod produce;
+mod password;
 mod properties;
 mod query;
 mod records;

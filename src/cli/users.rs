@@ -1,7 +1,6 @@
 //! `millstream users`: who may log in, by PLAIN or SCRAM.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, IsTerminal};
 
 use broker::client::admin::Admin;
 use broker::security::scram::{ITERATIONS_MAX, ITERATIONS_MIN, ScramMechanism};
@@ -9,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::stdout::{print, print_json};
-use super::{BrokerChoice, Failure, connection};
+use super::{BrokerChoice, Failure, connection, password};
 use crate::render::table::Table;
 
 #[derive(Debug, Args)]
@@ -78,7 +77,7 @@ async fn act(admin: &Admin, command: UsersCommand) -> Result<(), Failure> {
     match command {
         UsersCommand::List { json, .. } => list(admin, json).await,
         UsersCommand::Create { name, mechanism, iterations, .. } => {
-            let password = password()?;
+            let password = new_password()?;
             // One request for each: Kafka's controllers refuse two for one user.
             for (mechanism, iterations) in to_set(admin, &name, &mechanism, iterations).await? {
                 admin.set_password(&name, mechanism, iterations, &password).await?;
@@ -151,20 +150,20 @@ fn iterations(text: &str) -> Result<u32, String> {
 }
 
 /// Never from the command line, where every user of the machine could read it.
-fn password() -> Result<String, Failure> {
+fn new_password() -> Result<String, Failure> {
     if let Ok(password) = std::env::var("MILLSTREAM_USER_PASSWORD") {
         return checked(&password);
     }
-    let stdin = std::io::stdin();
-    if stdin.is_terminal() {
-        eprintln!("the password, in one line (it is shown; `< FILE` keeps it from the screen):");
+    let ask = |prompt| {
+        let cannot = |error| format!("cannot read the password from stdin: {error}");
+        password::read_line(prompt).map_err(|error| Failure::usage(cannot(error)))
+    };
+    let first = checked(&ask("password")?)?;
+    // What nobody has seen may be mistyped.
+    if password::is_typed() && ask("the same again")? != first {
+        return Err(Failure::usage("the two passwords differ; nothing was changed"));
     }
-    let mut line = String::new();
-    stdin
-        .lock()
-        .read_line(&mut line)
-        .map_err(|error| Failure::usage(format!("cannot read the password from stdin: {error}")))?;
-    checked(line.trim_end_matches(['\r', '\n']))
+    Ok(first)
 }
 
 fn checked(password: &str) -> Result<String, Failure> {

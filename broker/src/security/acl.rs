@@ -230,6 +230,20 @@ impl AclFilter {
         permission: None,
     };
 
+    /// The rule that it names, if it leaves nothing open.
+    pub fn only(&self) -> Option<Acl> {
+        let PatternFilter::Only(pattern_type) = self.pattern else { return None };
+        Some(Acl {
+            resource_type: self.resource_type?,
+            name: self.name.clone()?,
+            pattern_type,
+            principal: self.principal.clone()?,
+            host: self.host.clone()?,
+            operation: self.operation?,
+            permission: self.permission?,
+        })
+    }
+
     pub fn matches(&self, acl: &Acl) -> bool {
         fn is<T: PartialEq>(wanted: &Option<T>, have: &T) -> bool {
             wanted.as_ref().is_none_or(|wanted| wanted == have)

@@ -11,7 +11,7 @@
 //!   [`name`]: the subject of a certificate as text; [`principal`]: who that is;
 //! - [`sasl`]: one exchange of any mechanism; [`scram`]: RFC 5802, and what is kept of a password;
 //!   [`scram_client`]: its other side; `plain` checks against the same;
-//!   [`oauth`]: OAUTHBEARER, by [`jwt`];
+//!   [`oauth`]: OAUTHBEARER, by [`jwt`]; `gate`: how much of it at a time;
 //! - [`acl`]: rules, filters, and the decision; [`store`]: where both rules and verifiers are kept.
 //!
 //! Invariants: no password is kept, logged or told of. Whoever fails to authenticate is not told
@@ -19,6 +19,7 @@
 //! denied, and a rule that denies wins.
 
 pub mod acl;
+mod gate;
 pub mod jwt;
 pub mod name;
 pub mod oauth;

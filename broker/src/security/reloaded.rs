@@ -1,13 +1,14 @@
 //! What is made of files, and made anew when they change.
 //!
 //! They are looked at when somebody needs what is in them, not more often than once in an
-//! interval. What cannot be read leaves what was there before, with a line in the log.
+//! interval, by one at a time: the others take what there is. What cannot be read leaves what was
+//! there before, with a line in the log.
 
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 /// How often files are looked at, if nothing else is asked for.
@@ -21,6 +22,8 @@ pub struct Reloaded<T> {
     paths: Vec<PathBuf>,
     interval: Duration,
     load: Load<T>,
+    /// Held while somebody looks; never waited for.
+    looking: Mutex<()>,
     state: Mutex<State<T>>,
 }
 
@@ -48,30 +51,66 @@ impl<T> Reloaded<T> {
         // Before it is read: a change meanwhile is seen as one.
         let stamps = paths.iter().map(stamp).collect();
         let state = State { value: Arc::new(load()?), stamps, looked: Instant::now() };
-        Ok(Reloaded { what, paths, interval, load: Box::new(load), state: Mutex::new(state) })
+        let (load, looking, state) = (Box::new(load), Mutex::default(), Mutex::new(state));
+        Ok(Reloaded { what, paths, interval, load, looking, state })
     }
 
+    // No code panics with the state half changed.
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was read last.
+    pub fn current(&self) -> Arc<T> {
+        self.state().value.clone()
+    }
+
+    /// Whether [`Reloaded::get`] would look at the files, and so wait for a disk.
+    pub fn is_due(&self) -> bool {
+        self.state().looked.elapsed() >= self.interval
+    }
+
+    /// The same as [`Reloaded::get`], for async code: files are looked at on another thread.
+    pub async fn get_async(self: &Arc<Self>) -> Arc<T>
+    where
+        T: Send + Sync + 'static,
+    {
+        if !self.is_due() {
+            return self.current();
+        }
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || this.get()).await.expect("reading does not panic")
+    }
+
+    /// What is in the files now, or was within the interval.
     pub fn get(&self) -> Arc<T> {
-        // No code panics with the state half changed.
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.looked.elapsed() < self.interval {
-            return state.value.clone();
+        if self.is_due()
+            && let Ok(_one_looks) = self.looking.try_lock()
+        {
+            self.look();
         }
+        self.current()
+    }
+
+    fn look(&self) {
         let stamps: Vec<_> = self.paths.iter().map(stamp).collect();
-        if stamps != state.stamps {
-            match (self.load)() {
-                Ok(value) => {
-                    state.value = Arc::new(value);
-                    tracing::info!(files = ?self.paths, "took the new {}", self.what);
-                }
-                Err(error) => {
-                    tracing::warn!(error, "kept the old {}: the new cannot be used", self.what)
-                }
-            }
-            state.stamps = stamps;
+        let before = {
+            let mut state = self.state();
+            state.looked = Instant::now();
+            std::mem::replace(&mut state.stamps, stamps.clone())
+        };
+        if stamps == before {
+            return;
         }
-        state.looked = Instant::now();
-        state.value.clone()
+        match (self.load)() {
+            Ok(value) => {
+                self.state().value = Arc::new(value);
+                tracing::info!(files = ?self.paths, "took the new {}", self.what);
+            }
+            Err(error) => {
+                tracing::warn!(error, "kept the old {}: the new cannot be used", self.what)
+            }
+        }
     }
 }
 
@@ -94,6 +133,37 @@ pub fn read(path: &Path, bytes_max: u64) -> Result<Vec<u8>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn while_one_looks_others_take_what_there_is() {
+        let (begun, has_begun) = std::sync::mpsc::channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("number");
+        fs::write(&path, "1").unwrap();
+        let first = std::sync::atomic::AtomicBool::new(true);
+        let (begun, may_go_on) = (Mutex::new(begun), Mutex::new(may_go_on));
+        let load = {
+            let path = path.clone();
+            move || {
+                if !first.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                    begun.lock().unwrap().send(()).unwrap();
+                    may_go_on.lock().unwrap().recv().unwrap();
+                }
+                read(&path, 10)
+            }
+        };
+        let value = Reloaded::new("number", vec![path.clone()], Duration::ZERO, load).unwrap();
+        fs::write(&path, "22").unwrap();
+        std::thread::scope(|scope| {
+            let looks = scope.spawn(|| value.get());
+            has_begun.recv().unwrap();
+            assert_eq!(*value.get(), b"1", "nobody waits for the disk of another");
+            go_on.send(()).unwrap();
+            assert_eq!(*looks.join().unwrap(), b"22");
+        });
+        assert_eq!(*value.get(), b"22");
+    }
 
     #[test]
     fn a_change_is_taken_and_a_broken_one_is_not() {

@@ -12,8 +12,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
+use super::gate::Gate;
 use super::jwt::{JwtConfig, JwtVerifier};
 use super::scram::{ClientFirst, ScramExchange, ScramMechanism, Verifier};
 use super::store::SecurityStore;
@@ -91,9 +90,9 @@ impl Default for SaslConfig {
 #[derive(Debug)]
 pub struct Authority {
     store: Arc<SecurityStore>,
-    tokens: Option<JwtVerifier>,
-    /// Hashing passwords takes milliseconds of a core each.
-    hashing: Semaphore,
+    tokens: Option<Arc<JwtVerifier>>,
+    /// Hashing passwords takes milliseconds of a core each, and signatures of tokens a part of one.
+    hashing: Gate,
 }
 
 impl Authority {
@@ -110,17 +109,27 @@ impl Authority {
         let tokens =
             config.tokens.clone().filter(|_| takes_tokens).map(JwtVerifier::new).transpose()?;
         let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
-        Ok(Authority { store, tokens, hashing: Semaphore::new(cores) })
+        Ok(Authority { store, tokens: tokens.map(Arc::new), hashing: Gate::new(cores) })
     }
 
     /// What is kept of a user's password, or a decoy.
     fn verifier(&self, mechanism: ScramMechanism, user: &str) -> Verifier {
         let contents = self.store.contents();
         let known = contents.verifier(user, mechanism).cloned();
-        known.unwrap_or_else(|| Verifier::decoy(mechanism, contents.secret(), user))
+        known.unwrap_or_else(|| contents.decoy(mechanism, user))
     }
 
-    async fn has_password(&self, user: &str, password: &[u8]) -> bool {
+    /// Does what takes a core for a while, off the async threads, when it is the host's turn.
+    async fn work<T: Send + 'static>(
+        &self,
+        host: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let _turn = self.hashing.enter(host).await;
+        tokio::task::spawn_blocking(work).await.expect("hashing does not panic")
+    }
+
+    async fn has_password(&self, host: &str, user: &str, password: &[u8]) -> bool {
         let contents = self.store.contents();
         let known = contents.last_verifier(user).map(|(mechanism, one)| (mechanism, one.clone()));
         let (mechanism, verifier) = known.unwrap_or_else(|| {
@@ -128,9 +137,7 @@ impl Authority {
             (mechanism, self.verifier(mechanism, user))
         });
         let password = password.to_vec();
-        let _slot = self.hashing.acquire().await;
-        let verify = move || verifier.verify(mechanism, &password);
-        tokio::task::spawn_blocking(verify).await.expect("hashing does not panic")
+        self.work(host, move || verifier.verify(mechanism, &password)).await
     }
 }
 
@@ -185,15 +192,17 @@ impl Exchange {
         self.mechanism
     }
 
-    /// Takes the next message. After a refusal, or once authenticated, there is none.
+    /// Takes the next message, which comes from a host. After a refusal, or once authenticated,
+    /// there is none.
     pub async fn step(
         &mut self,
         message: &[u8],
         authority: &Authority,
+        host: &str,
         now_ms: i64,
     ) -> Result<Step, Refused> {
         match (std::mem::replace(&mut self.state, State::Over), self.mechanism) {
-            (State::Begun, Mechanism::Plain) => authenticate_plain(message, authority).await,
+            (State::Begun, Mechanism::Plain) => authenticate_plain(message, authority, host).await,
             (State::Begun, Mechanism::Scram(mechanism)) => {
                 let first = ClientFirst::parse(message);
                 let first = first.map_err(|error| Refused::because(error.reason()))?;
@@ -211,7 +220,7 @@ impl Exchange {
                 Err(error) => Err(Refused::of(&user, error.reason())),
             },
             (State::Begun, Mechanism::OAuthBearer) => {
-                let checked = check_token(message, authority, now_ms)?;
+                let checked = check_token(message, authority, host, now_ms).await?;
                 checked.or_else(|reason| {
                     self.state = State::TokenRefused(reason);
                     Ok(Step::Challenge(br#"{"status":"invalid_token"}"#.to_vec()))
@@ -226,9 +235,13 @@ impl Exchange {
     }
 }
 
-async fn authenticate_plain(message: &[u8], authority: &Authority) -> Result<Step, Refused> {
+async fn authenticate_plain(
+    message: &[u8],
+    authority: &Authority,
+    host: &str,
+) -> Result<Step, Refused> {
     let message = plain::parse(message).map_err(Refused::because)?;
-    if !authority.has_password(message.user, message.password).await {
+    if !authority.has_password(host, message.user, message.password).await {
         let reason = "there is no such user, or the password is wrong";
         return Err(Refused::of(message.user, reason));
     }
@@ -237,15 +250,17 @@ async fn authenticate_plain(message: &[u8], authority: &Authority) -> Result<Ste
 }
 
 /// A token that is refused is answered, with a reason for the log.
-fn check_token(
+async fn check_token(
     message: &[u8],
     authority: &Authority,
+    host: &str,
     now_ms: i64,
 ) -> Result<Result<Step, String>, Refused> {
     let message = oauth::parse(message).map_err(Refused::because)?;
-    let tokens = authority.tokens.as_ref();
+    let tokens = authority.tokens.clone();
     let tokens = tokens.ok_or_else(|| Refused::because("there are no keys for tokens"))?;
-    let token = match tokens.verify(message.token, now_ms) {
+    let token = message.token.to_owned();
+    let token = match authority.work(host, move || tokens.verify(&token, now_ms)).await {
         Ok(token) => token,
         Err(error) => return Ok(Err(error.to_string())),
     };

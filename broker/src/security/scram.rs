@@ -118,6 +118,25 @@ pub struct Verifier {
     server_key: Vec<u8>,
 }
 
+/// What of a verifier anybody can see who begins to log in. Decoys have those of real ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Shape {
+    pub iterations: u32,
+    pub salt_bytes: usize,
+    /// Kafka's own tools make salts of the digits of a number.
+    pub salt_is_text: bool,
+}
+
+impl Default for Shape {
+    /// Of a password that is set here.
+    fn default() -> Shape {
+        Shape { iterations: ITERATIONS_MIN, salt_bytes: SALT_BYTES, salt_is_text: false }
+    }
+}
+
+/// Of numbers as Java writes them to the base of 36.
+const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
 mod as_base64 {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
@@ -164,10 +183,33 @@ impl Verifier {
 
     /// For a user that there is not: nobody knows a password that fits it. `secret` is the
     /// server's alone, so that nobody can tell such a salt from others.
-    pub fn decoy(mechanism: ScramMechanism, secret: &[u8], user: &str) -> Verifier {
-        let salt = mechanism.hmac(secret, user.as_bytes())[..SALT_BYTES].to_vec();
-        let unknown = mechanism.hmac(secret, &[user.as_bytes(), b"\0unknown"].concat());
-        Verifier::new(mechanism, salt, ITERATIONS_MIN, &unknown)
+    pub fn decoy(mechanism: ScramMechanism, secret: &[u8], user: &str, shape: Shape) -> Verifier {
+        let derived = |what: &str| {
+            let message = [user.as_bytes(), b"\0", mechanism.name().as_bytes(), what.as_bytes()];
+            mechanism.hmac(secret, &message.concat())
+        };
+        let mut salt = Vec::with_capacity(shape.salt_bytes);
+        for block in 0.. {
+            if salt.len() >= shape.salt_bytes {
+                break;
+            }
+            salt.extend(derived(&format!("\0salt {block}")));
+        }
+        salt.truncate(shape.salt_bytes);
+        if shape.salt_is_text {
+            for byte in &mut salt {
+                *byte = DIGITS[usize::from(*byte) % DIGITS.len()];
+            }
+        }
+        Verifier::new(mechanism, salt, shape.iterations, &derived("\0unknown"))
+    }
+
+    pub fn shape(&self) -> Shape {
+        Shape {
+            iterations: self.iterations,
+            salt_bytes: self.salt.len(),
+            salt_is_text: self.salt.iter().all(|byte| DIGITS.contains(byte)),
+        }
     }
 
     /// Whether this is the password. It takes as long as it is meant to: some milliseconds.
@@ -426,11 +468,23 @@ mod tests {
 
     #[test]
     fn users_that_there_are_not_always_have_the_same_salt() {
-        let decoy = |user| Verifier::decoy(ScramMechanism::Sha512, b"key", user);
+        let [sha256, sha512] = ScramMechanism::ALL;
+        let shape = Shape::default();
+        let decoy = |user| Verifier::decoy(sha512, b"key", user, shape);
         assert_eq!(decoy("a"), decoy("a"));
         assert_ne!(decoy("a").salt, decoy("b").salt);
         assert_eq!(decoy("a").salt.len(), SALT_BYTES);
-        assert_ne!(decoy("a"), Verifier::decoy(ScramMechanism::Sha512, b"other", "a"));
-        assert!(!decoy("a").verify(ScramMechanism::Sha512, b"unknown"));
+        assert_ne!(decoy("a"), Verifier::decoy(sha512, b"other", "a", shape));
+        assert!(!decoy("a").verify(sha512, b"unknown"));
+        let other = Verifier::decoy(sha256, b"key", "a", shape);
+        assert_eq!((decoy("a").stored_key.len(), other.stored_key.len()), (64, 32));
+        assert_ne!(decoy("a").salt, other.salt);
+        for shape in [
+            Shape { iterations: 8192, salt_bytes: 26, salt_is_text: true },
+            Shape { iterations: 4097, salt_bytes: 1000, salt_is_text: false },
+        ] {
+            let decoy = Verifier::decoy(sha256, b"key", "a", shape);
+            assert_eq!(decoy.shape(), shape);
+        }
     }
 }

@@ -10,7 +10,7 @@
 //!
 //! The file comes into being with the first rule or user.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::acl::{Acl, Acls};
-use super::scram::{ScramMechanism, Verifier, random_bytes};
+use super::scram::{ScramMechanism, Shape, Verifier, random_bytes};
 use crate::log::disk::Disk;
 use crate::log::{Doing, StorageError};
 
@@ -82,10 +82,33 @@ struct Versioned {
 pub struct Contents {
     pub acls: Acls,
     users: Users,
+    /// How verifiers look, and how many of each mechanism look so: the most frequent ones.
+    shapes: Vec<(ScramMechanism, Shape, u32)>,
     secret: Vec<u8>,
 }
 
 impl Contents {
+    fn new(acls: Acls, users: Users, secret: Vec<u8>) -> Contents {
+        let shapes = shapes(&users);
+        Contents { acls, users, shapes, secret }
+    }
+
+    /// What a user that there is not seems to have: always the same while users stay as they are,
+    /// and as likely to look one way or the other as theirs is.
+    pub fn decoy(&self, mechanism: ScramMechanism, user: &str) -> Verifier {
+        let own = self.shapes.iter().filter(|(of, ..)| *of == mechanism);
+        // Rendezvous hashing: a shape that comes or goes changes no more decoys than it must.
+        let score = |shape: &Shape, count: u32| {
+            let drawn = mechanism.hmac(&self.secret, format!("{user}\0{shape:?}").as_bytes());
+            let drawn = drawn.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes));
+            -((drawn as f64 + 1.0) / 2f64.powi(64)).ln() / f64::from(count)
+        };
+        let likeliest = own.map(|(_, shape, count)| (*shape, score(shape, *count)));
+        let shape = likeliest.min_by(|(_, one), (_, other)| one.total_cmp(other));
+        let shape = shape.map_or_else(Shape::default, |(shape, _)| shape);
+        Verifier::decoy(mechanism, &self.secret, user, shape)
+    }
+
     pub fn verifier(&self, user: &str, mechanism: ScramMechanism) -> Option<&Verifier> {
         Some(&self.users.get(user)?.get(&mechanism)?.verifier)
     }
@@ -110,11 +133,20 @@ impl Contents {
         let of = self.users.get(name)?;
         Some(of.iter().map(|(mechanism, one)| (*mechanism, one.verifier.iterations)).collect())
     }
+}
 
-    /// What only this broker knows.
-    pub(super) fn secret(&self) -> &[u8] {
-        &self.secret
+/// Of more different ones, the rarest are not imitated.
+const SHAPES_MAX: usize = 32;
+
+fn shapes(users: &Users) -> Vec<(ScramMechanism, Shape, u32)> {
+    let mut counts: BTreeMap<(ScramMechanism, Shape), u32> = BTreeMap::new();
+    for (mechanism, kept) in users.values().flatten() {
+        *counts.entry((*mechanism, kept.verifier.shape())).or_default() += 1;
     }
+    let mut shapes: Vec<_> = counts.into_iter().map(|((of, shape), n)| (of, shape, n)).collect();
+    shapes.sort_by_key(|(.., count)| std::cmp::Reverse(*count));
+    shapes.truncate(SHAPES_MAX);
+    shapes
 }
 
 /// What is to be changed of users.
@@ -144,11 +176,10 @@ impl SecurityStore {
         let path = dir.join(FILE);
         let contents = match disk.read(&path, FILE_BYTES_MAX) {
             Ok(bytes) => parse(&path, &bytes)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Contents {
-                acls: Acls::default(),
-                users: Users::new(),
-                secret: random_bytes::<SECRET_BYTES>().to_vec(),
-            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let secret = random_bytes::<SECRET_BYTES>().to_vec();
+                Contents::new(Acls::default(), Users::new(), secret)
+            }
             Err(error) => return Err(StorageError::new(&path, "read", error).into()),
         };
         let contents = RwLock::new(Arc::new(contents));
@@ -162,6 +193,7 @@ impl SecurityStore {
     /// Adds rules and removes others; they are durable, and hold, when this returns. It waits for
     /// the disk.
     pub fn change_acls(&self, add: Vec<Acl>, remove: &[Acl]) -> Result<(), StorageError> {
+        let remove: HashSet<&Acl> = remove.iter().collect();
         self.change(|contents| {
             let kept = contents.acls.iter().filter(|acl| !remove.contains(acl));
             contents.acls = kept.cloned().chain(add).collect();
@@ -193,6 +225,7 @@ impl SecurityStore {
         let _one_at_a_time = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut contents = Contents::clone(&self.contents());
         change(&mut contents);
+        contents.shapes = shapes(&contents.users);
         let stored = Stored {
             version: VERSION,
             secret: BASE64.encode(&contents.secret),
@@ -218,7 +251,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, StoreError> {
     let stored: Stored =
         serde_json::from_slice(bytes).map_err(|error| malformed(error.to_string()))?;
     let secret = BASE64.decode(&stored.secret).map_err(|error| malformed(error.to_string()))?;
-    Ok(Contents { acls: stored.acls.into_iter().collect(), users: stored.users, secret })
+    Ok(Contents::new(stored.acls.into_iter().collect(), stored.users, secret))
 }
 
 #[cfg(test)]
@@ -268,8 +301,38 @@ mod tests {
         assert_eq!(after.acls.iter().collect::<Vec<_>>(), [&acl("a"), &acl("c")]);
         assert_eq!(after.users().collect::<Vec<_>>(), [("alice", vec![(mechanism, 4096)])]);
         assert_eq!(after.verifier("alice", mechanism), Some(&verifier));
-        assert_eq!(after.secret(), before.secret(), "decoys stay as they were");
+        assert_eq!(after.secret, before.secret, "decoys stay as they were");
+        assert_eq!(after.decoy(mechanism, "x"), before.decoy(mechanism, "x"));
         assert!(!std::fs::read_to_string(&file).unwrap().contains("bob"));
+    }
+
+    /// Else whoever sees 8,192 iterations, or a salt as Java makes it, knows that it is of a user.
+    #[test]
+    fn decoys_look_as_verifiers_of_users_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).unwrap();
+        let [sha256, sha512] = ScramMechanism::ALL;
+        let decoy = |mechanism, user: &str| store.contents().decoy(mechanism, user).shape();
+        assert_eq!(decoy(sha512, "a"), Shape::default());
+        let set = |number: usize, salt: &[u8], iterations| UserChange::Set {
+            name: format!("user{number}"),
+            mechanism: sha512,
+            verifier: Verifier::new(sha512, salt.to_vec(), iterations, &[number as u8]),
+        };
+        let many = (0..30).map(|number| set(number, b"1s9hhk3d8i3kfd0d6kcvlb2vko", 8192));
+        let few = (30..40).map(|number| set(number, &[200; 64], 4096));
+        store.change_users(many.chain(few).collect()).unwrap();
+        let java = Shape { iterations: 8192, salt_bytes: 26, salt_is_text: true };
+        let shapes: Vec<Shape> =
+            (0..400).map(|number| decoy(sha512, &format!("nobody{number}"))).collect();
+        let alike = shapes.iter().filter(|shape| **shape == java).count();
+        // Three quarters, of names drawn by a random secret: seven standard deviations away.
+        assert!((240..=360).contains(&alike), "{alike}");
+        assert!(shapes.iter().all(|one| *one == java || one.salt_bytes == 64));
+        assert_eq!(decoy(sha256, "a"), Shape::default(), "nobody has one of that mechanism");
+        let again: Vec<Shape> =
+            (0..400).map(|number| decoy(sha512, &format!("nobody{number}"))).collect();
+        assert_eq!(shapes, again);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{
-    NoClientAuth, WebPkiClientVerifier, danger::ClientCertVerifier,
+    NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier,
 };
 use tokio_rustls::rustls::{
     RootCertStore, ServerConfig, SupportedProtocolVersion, crypto, version,
@@ -167,12 +167,21 @@ impl TlsConfig {
         let provider = Arc::new(crypto::ring::default_provider());
         let verifier = self.verifier(&provider)?;
         let versions: Vec<_> = self.versions.iter().map(|version| version.supported()).collect();
-        ServerConfig::builder_with_provider(provider)
+        let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&versions)
             .map_err(|error| error.to_string())?
             .with_client_cert_verifier(verifier)
             .with_single_cert(self.chain.certificates()?, self.key.private_key()?)
-            .map_err(|error| format!("certificate {:?}, key {:?}: {error}", self.chain, self.key))
+            .map_err(|error| {
+                format!("certificate {:?}, key {:?}: {error}", self.chain, self.key)
+            })?;
+        if self.client_auth != ClientAuth::None {
+            // A session that is resumed shows no certificate again, and so would outlive one that
+            // has expired since.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config.send_tls13_tickets = 0;
+        }
+        Ok(config)
     }
 
     fn verifier(
@@ -204,7 +213,7 @@ impl TlsConfig {
 /// What does the handshakes of a listener.
 #[derive(Debug)]
 pub struct Tls {
-    configs: Reloaded<ServerConfig>,
+    configs: Arc<Reloaded<ServerConfig>>,
     mapping: PrincipalMapping,
 }
 
@@ -215,12 +224,12 @@ impl Tls {
         let files = sources.into_iter().flatten().filter_map(Pem::file).collect();
         let (interval, mapping) = (config.look_interval, config.mapping.clone());
         let configs = Reloaded::new("certificate", files, interval, move || config.load())?;
-        Ok(Tls { configs, mapping })
+        Ok(Tls { configs: Arc::new(configs), mapping })
     }
 
     /// Shakes hands, and says whose certificate the client has shown.
     pub async fn accept(&self, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, Principal)> {
-        let stream = TlsAcceptor::from(self.configs.get()).accept(stream).await?;
+        let stream = TlsAcceptor::from(self.configs.get_async().await).accept(stream).await?;
         let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let principal = match shown {
             None => Principal::anonymous(),

@@ -7,13 +7,15 @@
 //!                                   without a reason, and closed    the same user, or closed
 //! ```
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
+use super::listener::Listener;
 use crate::broker::now_ms;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k17_sasl_handshake::*;
@@ -39,7 +41,7 @@ pub enum NotAuthenticated {
 /// Where a connection stands.
 #[derive(Debug)]
 pub struct Authentication {
-    enabled: Vec<Mechanism>,
+    listener: Arc<Listener>,
     exchange: Option<Exchange>,
     /// Messages come as bare frames (SaslHandshake v0).
     is_bare: bool,
@@ -61,8 +63,8 @@ pub struct Answer {
 }
 
 impl Authentication {
-    pub fn new(enabled: &[Mechanism]) -> Authentication {
-        Authentication { enabled: enabled.to_vec(), exchange: None, is_bare: false, session: None }
+    pub fn new(listener: Arc<Listener>) -> Authentication {
+        Authentication { listener, exchange: None, is_bare: false, session: None }
     }
 
     /// Whether only what leads to authentication may be asked for.
@@ -86,11 +88,12 @@ impl Authentication {
         version: i16,
         request: SaslHandshakeRequest,
     ) -> (SaslHandshakeResponse, Result<(), NotAuthenticated>) {
+        let enabled = &self.listener.config.mechanisms;
         let mut response = SaslHandshakeResponse {
-            mechanisms: self.enabled.iter().map(|mechanism| mechanism.name().to_owned()).collect(),
+            mechanisms: enabled.iter().map(|mechanism| mechanism.name().to_owned()).collect(),
             ..SaslHandshakeResponse::default()
         };
-        let asked = self.enabled.iter().find(|mechanism| mechanism.name() == request.mechanism);
+        let asked = enabled.iter().find(|mechanism| mechanism.name() == request.mechanism);
         let Some(&mechanism) = asked else {
             response.error_code = ErrorCode::UNSUPPORTED_SASL_MECHANISM;
             return (response, Err(NotAuthenticated::Mechanism(request.mechanism)));
@@ -111,18 +114,25 @@ impl Authentication {
         (response, Ok(()))
     }
 
-    /// Takes a message of the mechanism.
+    /// Takes a message of the mechanism from a host; an answer that is not there by `until` is
+    /// none.
     pub async fn step(
         &mut self,
         shared: &Shared,
         message: &[u8],
+        host: &str,
+        until: Instant,
     ) -> Result<Answer, NotAuthenticated> {
         let Some(exchange) = &mut self.exchange else {
             return Err(NotAuthenticated::OutOfOrder("a message without a handshake"));
         };
         let mechanism = exchange.mechanism();
         let now_ms = now_ms();
-        let step = exchange.step(message, &shared.authority, now_ms).await;
+        let step = exchange.step(message, &shared.authority, host, now_ms);
+        let step = timeout_at(until, step).await.unwrap_or_else(|_| {
+            let reason = "too many others are logging in: there was no turn in time".to_owned();
+            Err(Refused { user: None, reason })
+        });
         match step.map_err(|Refused { user, reason }| {
             let user = user.unwrap_or_default();
             NotAuthenticated::Refused { mechanism, user, reason }
@@ -137,7 +147,9 @@ impl Authentication {
                     return Err(NotAuthenticated::OtherPrincipal { before, after });
                 }
                 let until_expiry_ms = expires_ms.map(|expires_ms| (expires_ms - now_ms).max(0));
-                let max_ms = shared.config.sasl.session_max.map(|max| max.as_millis() as i64);
+                let max = self.listener.config.session_max(mechanism);
+                let max = max.unwrap_or(shared.config.sasl.session_max);
+                let max_ms = max.map(|max| max.as_millis() as i64);
                 let lifetime_ms = until_expiry_ms.into_iter().chain(max_ms).min();
                 let ends =
                     lifetime_ms.map(|ms| Instant::now() + Duration::from_millis(ms.unsigned_abs()));

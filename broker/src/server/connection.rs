@@ -182,7 +182,7 @@ impl Connection {
     async fn open(
         stream: TcpStream,
         peer: SocketAddr,
-        listener: &Listener,
+        listener: &Arc<Listener>,
         shared: &Arc<Shared>,
     ) -> Result<Connection, CloseReason> {
         stream.set_nodelay(true)?;
@@ -192,11 +192,8 @@ impl Connection {
         let opened = opened.map_err(|_| CloseReason::Stalled)?;
         let (input, output, principal) = opened.map_err(CloseReason::Handshake)?;
         let mut frames = FrameReader::new(input, &shared.config);
-        let authentication = listener
-            .config
-            .protocol
-            .has_sasl()
-            .then(|| Authentication::new(&listener.config.mechanisms));
+        let authentication =
+            listener.config.protocol.has_sasl().then(|| Authentication::new(listener.clone()));
         if authentication.is_some() {
             let bytes_max = shared.config.sasl.receive_bytes_max;
             frames.limit(Limits::Unknown { bytes_max });
@@ -221,6 +218,14 @@ impl Connection {
 
     fn is_unknown(&self) -> bool {
         self.authentication.as_ref().is_some_and(Authentication::is_unknown)
+    }
+
+    /// By when a message that leads to authentication must be answered.
+    fn known_until(&self) -> Instant {
+        match self.is_unknown() {
+            true => self.known_by,
+            false => Instant::now() + self.shared.config.stall_timeout,
+        }
     }
 
     async fn run(&mut self) -> Result<(), CloseReason> {
@@ -373,15 +378,16 @@ impl Connection {
     /// Takes what is about who the client is, on listeners where it has to say so; gives back all
     /// else. Nothing is in flight when such a request begins.
     async fn authenticate(&mut self, header: &RequestHeader, request: Request) -> Option<Request> {
+        let (shared, arrived, until) = (self.shared.clone(), Instant::now(), self.known_until());
         let Some(authentication) = &mut self.authentication else { return Some(request) };
-        let (shared, arrived) = (self.shared.clone(), Instant::now());
+        let host = &self.identity.host;
         let (response, known): (Response, _) = match request {
             Request::SaslHandshake(request) => {
                 let (response, begun) = authentication.handshake(header.version, request);
                 (response.into(), begun.map(|()| None))
             }
             Request::SaslAuthenticate(request) => {
-                match authentication.step(&shared, &request.auth_bytes).await {
+                match authentication.step(&shared, &request.auth_bytes, host, until).await {
                     Ok(answer) => (answer.response().into(), Ok(answer.known)),
                     Err(reason) => (reason.response().into(), Err(reason)),
                 }
@@ -401,9 +407,10 @@ impl Connection {
 
     /// A message of the mechanism without a request around it.
     async fn step_bare(&mut self, message: &[u8]) {
+        let (arrived, until) = (Instant::now(), self.known_until());
         let Some(authentication) = &mut self.authentication else { return };
-        let arrived = Instant::now();
-        match authentication.step(&self.shared, message).await {
+        let host = &self.identity.host;
+        match authentication.step(&self.shared, message, host, until).await {
             Ok(answer) => {
                 let reply = Reply::Send { frame: Frame::bare(answer.bytes), _held: Vec::new() };
                 self.answer_authentication(

@@ -9,14 +9,16 @@
 //!
 //! Invariants: what a reader was last told of a partition (high watermark, log start) is what is
 //! kept here, so leaving a partition out never hides a change. A session's epoch grows with each
-//! fetch, so of two requests with one epoch only one is served. Sessions and their partitions are
-//! bounded; a reader that gets no session fetches as if there were none.
+//! fetch, so of two requests with one epoch only one is served. To others than whom it belongs a
+//! session is not there. Sessions and their partitions are bounded; a reader that gets no session
+//! fetches as if there were none.
 
 use std::collections::{BTreeMap, HashMap};
 
 use uuid::Uuid;
 
 use crate::protocol::ErrorCode;
+use crate::security::Principal;
 
 /// `max.incremental.fetch.session.cache.slots`
 pub const SESSIONS_MAX: usize = 1_000;
@@ -63,6 +65,7 @@ pub struct Fetching {
     /// What to fetch, in this order.
     pub partitions: Vec<(Named, Position)>,
     kind: Kind,
+    owner: Principal,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -107,6 +110,7 @@ struct Known {
 
 #[derive(Debug)]
 struct Session {
+    owner: Principal,
     by_topic_id: bool,
     /// Of the next request.
     epoch: i32,
@@ -142,17 +146,26 @@ impl FetchSessions {
         FetchSessions { sessions: HashMap::new(), partitions: 0, sessions_max, partitions_max }
     }
 
-    /// What a request asks for.
-    pub fn begin(&mut self, request: Request, now_ms: u64) -> Result<Fetching, Refused> {
+    /// What a request of somebody asks for.
+    pub fn begin(
+        &mut self,
+        request: Request,
+        by: &Principal,
+        now_ms: u64,
+    ) -> Result<Fetching, Refused> {
         let Request { id, epoch, by_topic_id, partitions, forgotten } = request;
+        let owner = by.clone();
+        let own = self.sessions.get_mut(&id).filter(|session| session.owner == *by);
         if matches!(epoch, INITIAL_EPOCH | FINAL_EPOCH) {
-            self.remove(id);
+            if own.is_some() {
+                self.remove(id);
+            }
             let begins = epoch == INITIAL_EPOCH;
             let kind = if begins { Kind::Begins { by_topic_id } } else { Kind::Sessionless };
-            return Ok(Fetching { partitions, kind });
+            return Ok(Fetching { partitions, kind, owner });
         }
         let refused = |code| Err(Refused { code, id: NO_SESSION });
-        let Some(session) = self.sessions.get_mut(&id) else {
+        let Some(session) = own else {
             return refused(ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
         };
         if session.epoch != epoch {
@@ -178,13 +191,13 @@ impl FetchSessions {
         if all.is_empty() {
             // Nothing is left of it.
             self.remove(id);
-            return Ok(Fetching { partitions, kind: Kind::Sessionless });
+            return Ok(Fetching { partitions, kind: Kind::Sessionless, owner });
         }
         if now > before && self.partitions > self.partitions_max {
             self.remove(id);
             return refused(ErrorCode::FETCH_SESSION_ID_NOT_FOUND);
         }
-        Ok(Fetching { partitions: all, kind })
+        Ok(Fetching { partitions: all, kind, owner })
     }
 
     /// What to answer, now that all has been fetched: `fetched` goes with
@@ -200,7 +213,7 @@ impl FetchSessions {
         match fetching.kind {
             Kind::Sessionless => Ok(Answer { id: NO_SESSION, told }),
             Kind::Begins { by_topic_id } => {
-                let mut session = Session::new(by_topic_id, now_ms);
+                let mut session = Session::new(fetching.owner.clone(), by_topic_id, now_ms);
                 for ((named, position), fetched) in fetching.partitions.iter().zip(fetched) {
                     session.put(named, *position);
                     session.tell(named, fetched);
@@ -266,8 +279,9 @@ impl FetchSessions {
 }
 
 impl Session {
-    fn new(by_topic_id: bool, now_ms: u64) -> Session {
+    fn new(owner: Principal, by_topic_id: bool, now_ms: u64) -> Session {
         Session {
+            owner,
             by_topic_id,
             epoch: next_epoch(INITIAL_EPOCH),
             begun_ms: now_ms,

@@ -70,6 +70,12 @@ pub struct ListenerConfig {
     pub tls: Option<TlsConfig>,
     /// For those with SASL: `sasl.enabled.mechanisms`.
     pub mechanisms: Vec<Mechanism>,
+    /// `connections.max.reauth.ms` of single mechanisms; `None`: for ever.
+    pub session_max: Vec<(Mechanism, Option<Duration>)>,
+    /// `max.connections` of this listener alone.
+    pub connections_max: usize,
+    /// `max.connection.creation.rate` of this listener alone, by the second.
+    pub connection_rate_max: f64,
 }
 
 impl ListenerConfig {
@@ -83,7 +89,15 @@ impl ListenerConfig {
             advertised: None,
             tls: None,
             mechanisms: Vec::new(),
+            session_max: Vec::new(),
+            connections_max: usize::MAX,
+            connection_rate_max: f64::INFINITY,
         }
+    }
+
+    /// How long a client stays whom it has said to be, where the listener has its own rule.
+    pub(super) fn session_max(&self, mechanism: Mechanism) -> Option<Option<Duration>> {
+        self.session_max.iter().find(|(of, _)| *of == mechanism).map(|(_, max)| *max)
     }
 }
 

@@ -7,6 +7,7 @@
 //! ```
 //!
 //! - [`listener`]: where clients come, and by which protocol; [`stream`]: with TLS or without;
+//!   [`connection_limits`]: how many of them, and how often ([`rate`]);
 //! - [`connection`]: one client: its order of requests, its timeouts, its end;
 //! - [`authentication`]: who it is; [`authorization`]: what it may do, and who is told otherwise;
 //! - [`frames`]: bytes to frames within bounds; [`memory`]: the budgets;
@@ -29,11 +30,13 @@
 mod authentication;
 mod authorization;
 mod connection;
+mod connection_limits;
 mod fetch_sessions;
 mod frames;
 mod handlers;
 mod listener;
 mod memory;
+mod rate;
 mod stream;
 
 use std::net::SocketAddr;
@@ -49,6 +52,8 @@ use tokio_util::task::TaskTracker;
 
 pub use self::authorization::AuthorizerConfig;
 use self::authorization::{Audit, Authorizer};
+use self::connection_limits::ConnectionCounts;
+pub use self::connection_limits::{ConnectionLimits, Full};
 use self::listener::Listener;
 pub use self::listener::{BindError, HostPort, HostPortError, ListenerConfig};
 use crate::broker::Broker;
@@ -66,8 +71,7 @@ pub struct ServerConfig {
     pub sasl: SaslConfig,
     /// Without one, every client may do everything.
     pub authorizer: Option<AuthorizerConfig>,
-    /// `max.connections`; more are closed at once.
-    pub connections_max: usize,
+    pub connections: ConnectionLimits,
     /// `connections.max.idle.ms`: a connection on which nothing happens is closed.
     pub idle_timeout: Duration,
     /// A client that stops, or all but stops, in the middle of a request, or does not read its
@@ -94,7 +98,7 @@ impl ServerConfig {
             listeners: vec![ListenerConfig::plaintext(listen)],
             sasl: SaslConfig::default(),
             authorizer: None,
-            connections_max: 4096,
+            connections: ConnectionLimits::default(),
             idle_timeout: Duration::from_secs(600),
             stall_timeout: Duration::from_secs(60),
             produce_bytes_max: 100 << 20,
@@ -201,7 +205,7 @@ impl Server {
         let accepting = Accepting {
             connections: TaskTracker::new(),
             abort: CancellationToken::new(),
-            free: Arc::new(Semaphore::new(shared.config.connections_max)),
+            counts: Arc::new(ConnectionCounts::new(shared.config.connections.clone())),
             refused: Mutex::default(),
             shared: shared.clone(),
         };
@@ -237,7 +241,7 @@ fn tell_of_idle_rules(config: &ServerConfig, store: &SecurityStore) {
 struct Accepting {
     connections: TaskTracker,
     abort: CancellationToken,
-    free: Arc<Semaphore>,
+    counts: Arc<ConnectionCounts>,
     refused: Mutex<Refusals>,
     shared: Arc<Shared>,
 }
@@ -253,7 +257,13 @@ impl Accepting {
     async fn accept(&self, socket: TcpListener, listener: Arc<Listener>) {
         loop {
             match socket.accept().await {
-                Ok((stream, peer)) => self.take(stream, peer, &listener),
+                Ok((stream, peer)) => {
+                    self.take(stream, peer, &listener);
+                    let pause = self.counts.pause(&listener.config);
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -263,27 +273,26 @@ impl Accepting {
     }
 
     fn take(&self, stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>) {
-        let Ok(slot) = self.free.clone().try_acquire_owned() else {
-            return self.refuse(peer);
+        let place = match self.counts.take(&listener.config, peer.ip()) {
+            Ok(place) => place,
+            Err(full) => return self.refuse(peer, full),
         };
         let (listener, shared) = (listener.clone(), self.shared.clone());
         let abort = self.abort.clone();
         self.connections.spawn(async move {
             let served = connection::serve(stream, peer, listener, shared);
             _ = abort.run_until_cancelled(served).await;
-            drop(slot);
+            drop(place);
         });
     }
 
-    fn refuse(&self, peer: SocketAddr) {
+    fn refuse(&self, peer: SocketAddr, full: Full) {
         self.shared.broker.metrics().connections_refused.inc();
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.count += 1;
         // A flood of connections must not become one of log lines.
         if refused.told.is_none_or(|told| told.elapsed() >= TELL_INTERVAL) {
-            let max = self.shared.config.connections_max;
-            tracing::warn!(%peer, max, refused = refused.count,
-                "closed connections: as many as may be are open");
+            tracing::warn!(%peer, refused = refused.count, "closed connections: {full}");
             *refused = Refusals { count: 0, told: Some(Instant::now()) };
         }
     }

@@ -42,7 +42,7 @@ async fn ends(mut stream: TcpStream) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_connections_is_refused_and_those_within_are_served() {
     const FLOOD: usize = 3_000;
-    let broker = TestBroker::with(|_, server| server.connections_max = 20).await;
+    let broker = TestBroker::with(|_, server| server.connections.connections_max = 20).await;
     broker.topic("t", 1).await;
     let mut served = broker.connect().await;
     is_served(&mut served).await;

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use broker::protocol::ErrorCode;
-use broker::server::{BindError, Server, ServerConfig};
+use broker::protocol::messages::k03_metadata::MetadataRequest;
+use broker::server::{BindError, ListenerConfig, Server, ServerConfig};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -96,7 +97,7 @@ async fn idle_and_stalled_clients_are_cut_off_and_others_are_not() {
 
 #[tokio::test]
 async fn connections_are_counted() {
-    let broker = TestBroker::with(|_, server| server.connections_max = 2).await;
+    let broker = TestBroker::with(|_, server| server.connections.connections_max = 2).await;
     broker.topic("t", 1).await;
     let mut first = broker.connect().await;
     let mut second = broker.connect().await;
@@ -117,6 +118,52 @@ async fn connections_are_counted() {
         }
         assert!(begun.elapsed() < PATIENCE);
     }
+}
+
+/// Of one address there are so many, of one listener too; what comes too fast waits its turn.
+#[tokio::test]
+async fn connections_are_counted_by_address_and_listener() {
+    let broker = TestBroker::with(|_, server| {
+        server.connections.per_address_max = 3;
+        server.listeners.push(ListenerConfig {
+            connections_max: 1,
+            ..ListenerConfig::plaintext("127.0.0.1:0")
+        });
+    })
+    .await;
+    broker.topic("t", 1).await;
+    let mut first = broker.connect_at(1).await;
+    put(&mut first, "t", &["a"]).await;
+    assert!(broker.connect_at(1).await.is_closed().await, "the listener is full");
+    let mut others = [broker.connect().await, broker.connect().await];
+    for other in &mut others {
+        put(other, "t", &["b"]).await;
+    }
+    assert!(broker.connect().await.is_closed().await, "the address has three");
+    put(&mut first, "t", &["c"]).await;
+    let refused = broker.broker.metrics_text().await;
+    assert!(refused.contains("millstream_connections_refused_total 2\n"), "{refused}");
+}
+
+#[tokio::test]
+async fn connections_that_come_too_fast_wait() {
+    // Ten at once, as windows of ten seconds have room for, and then one by the second.
+    let broker = TestBroker::with(|_, server| server.connections.rate_max = 1.0).await;
+    let begun = Instant::now();
+    for _ in 0..10 {
+        let mut client = broker.connect().await;
+        ask!(client, Metadata v 9, MetadataRequest::default());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(broker.connect().await);
+    }
+    for client in &mut clients {
+        ask!(client, Metadata v 9, MetadataRequest::default());
+    }
+    // The eleventh is served, and makes those behind it wait.
+    assert!(begun.elapsed() >= Duration::from_millis(1500), "{:?}", begun.elapsed());
 }
 
 /// A client that asks for much and reads nothing costs its own connection.

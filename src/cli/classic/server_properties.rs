@@ -92,7 +92,6 @@ const READ: &[&str] = &[
     "log.dir",
     "log.dirs",
     "log.retention.check.interval.ms",
-    "max.connections",
     "node.id",
     "num.partitions",
     "socket.request.max.bytes",
@@ -115,7 +114,6 @@ const NEEDLESS: &[&str] = &[
     "kafka.metrics.",
     "leader.imbalance.",
     "log.",
-    "max.connection",
     "max.incremental.fetch.session.",
     "metadata.",
     "metric",
@@ -163,8 +161,6 @@ impl ServerProperties {
         coordinators(properties, &mut broker)?;
         let mut server = ServerConfig::new(String::new());
         server_security::apply(properties, &mut server, &mut notes)?;
-        let connections = number(properties, "max.connections")?;
-        server.connections_max = connections.unwrap_or(server.connections_max);
         if let Some(ms) = number(properties, "connections.max.idle.ms")? {
             server.idle_timeout = Duration::from_millis(ms);
         }

@@ -6,14 +6,19 @@
 //! sasl.enabled.mechanisms = SCRAM-SHA-512           authorizer.class.name, super.users
 //! ```
 
+use std::collections::HashMap;
+use std::net::ToSocketAddrs;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use broker::security::jwt::JwtConfig;
 use broker::security::sasl::{Mechanism, SaslConfig};
 use broker::security::tls::{ClientAuth, Pem, TlsConfig, TlsVersion};
 use broker::security::{Principal, SecurityProtocol};
-use broker::server::{AuthorizerConfig, HostPort, ListenerConfig, ServerConfig};
+use broker::server::{
+    AuthorizerConfig, ConnectionLimits, HostPort, ListenerConfig, ServerConfig,
+};
 
 use super::server_properties::{PropertyError, number, wrong};
 use crate::cli::properties::Properties;
@@ -28,6 +33,10 @@ pub const READ: &[&str] = &[
     "controller.listener.names",
     "listener.security.protocol.map",
     "listeners",
+    "max.connection.creation.rate",
+    "max.connections",
+    "max.connections.per.ip",
+    "max.connections.per.ip.overrides",
     "sasl.enabled.mechanisms",
     "sasl.oauthbearer.clock.skew.seconds",
     "sasl.oauthbearer.expected.audience",
@@ -65,35 +74,93 @@ pub fn apply(
     notes: &mut Vec<String>,
 ) -> Result<(), PropertyError> {
     server.listeners = listeners(properties, notes)?;
+    check_prefixed(properties, &server.listeners)?;
+    server.connections = connection_limits(properties)?;
     server.authorizer = authorizer(properties, notes)?;
     server.sasl = sasl(properties, notes)?;
     notes.extend(unfollowed(properties));
     Ok(())
 }
 
+/// What clients check, what brokers do among themselves, and how Java does what it does; passwords
+/// of files without any.
+const NEEDLESS: &[&str] = &[
+    "sasl.jaas.config",
+    "sasl.mechanism.controller.protocol",
+    "sasl.mechanism.inter.broker.protocol",
+    "ssl.endpoint.identification.algorithm",
+    "ssl.engine.factory.class",
+    "ssl.keymanager.algorithm",
+    "ssl.protocol",
+    "ssl.provider",
+    "ssl.secure.random.implementation",
+    "ssl.trustmanager.algorithm",
+];
+
 /// Settings of TLS and SASL that mean nothing here, although they might be meant to keep something
 /// out.
 fn unfollowed(properties: &Properties) -> Option<String> {
-    // What clients check, what brokers do among themselves, and how Java does what it does.
-    const NEEDLESS: [&str; 8] = [
-        "ssl.endpoint.identification.algorithm",
-        "ssl.provider",
-        "ssl.protocol",
-        "ssl.engine.factory.class",
-        "ssl.secure.random.implementation",
-        "sasl.mechanism.inter.broker.protocol",
-        "sasl.mechanism.controller.protocol",
-        "sasl.jaas.config",
-    ];
     let names = properties.keys().map(String::as_str).filter(|name| {
-        let own = name.strip_prefix("listener.name.");
-        let of_all = own.and_then(|own| own.split_once('.')).map_or(*name, |(_, name)| name);
-        (of_all.starts_with("ssl.") || of_all.starts_with("sasl."))
-            && !READ.contains(&of_all)
-            && !NEEDLESS.iter().any(|needless| of_all.ends_with(needless))
+        (name.starts_with("ssl.") || name.starts_with("sasl."))
+            && !READ.contains(name)
+            && !NEEDLESS.contains(name)
     });
     let names: Vec<&str> = names.collect();
     (!names.is_empty()).then(|| format!("not followed: {}", names.join(", ")))
+}
+
+/// Settings that a listener may have of its own; all of `ssl.` among them that are read.
+const OF_LISTENERS: &[&str] =
+    &["sasl.enabled.mechanisms", "max.connections", "max.connection.creation.rate"];
+const REAUTH: &str = "connections.max.reauth.ms";
+
+/// Refuses settings of single listeners that would not be followed: who writes one means that
+/// listener to be other than the rest.
+fn check_prefixed(
+    properties: &Properties,
+    listeners: &[ListenerConfig],
+) -> Result<(), PropertyError> {
+    let controllers = properties.get("controller.listener.names").map_or("", String::as_str);
+    for (key, value) in properties {
+        let Some(prefixed) = key.strip_prefix("listener.name.") else { continue };
+        // Values may be secrets.
+        let refused = |reason: String| Err(wrong(key, "…", reason));
+        let Some((listener, name)) = prefixed.split_once('.') else {
+            return refused("expected listener.name.NAME.SETTING".to_owned());
+        };
+        let is_named = |name: &str| name.trim().to_ascii_lowercase() == listener;
+        if controllers.split(',').any(is_named) {
+            continue;
+        }
+        let Some(listener) = listeners.iter().find(|one| is_named(&one.name)) else {
+            let names = listeners.iter().map(|one| one.name.to_ascii_lowercase());
+            let names = names.collect::<Vec<_>>().join(", ");
+            return refused(format!("there is no such listener; in small letters, there are {names}"));
+        };
+        let own = OF_LISTENERS.contains(&name) || name.starts_with("ssl.") && READ.contains(&name);
+        if own || NEEDLESS.iter().any(|needless| name.ends_with(needless)) {
+            continue;
+        }
+        // The mechanism stands before some.
+        let of_mechanism = name.split_once('.').filter(|(_, name)| *name == REAUTH);
+        if let Some((mechanism, _)) = of_mechanism {
+            let enabled = |one: &Mechanism| one.name().eq_ignore_ascii_case(mechanism);
+            match listener.mechanisms.iter().any(enabled) {
+                true => continue,
+                false => return refused(format!("{mechanism} is not enabled there")),
+            }
+        }
+        // The same as for all is what it has in any case.
+        let of_all = [name, name.split_once('.').map_or(name, |(_, name)| name)];
+        if of_all.iter().any(|name| READ.contains(name) && properties.get(*name) == Some(value)) {
+            continue;
+        }
+        return refused(match of_all.iter().find(|name| READ.contains(name)) {
+            Some(name) => format!("it cannot be set for one listener; set {name} for all"),
+            None => "it is not followed here; without it, the listener is as all others".to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// A setting of one listener, or of all.
@@ -105,6 +172,54 @@ fn of_listener<'a>(
     let own = format!("listener.name.{}.{name}", listener.to_ascii_lowercase());
     let value = properties.get(&own).or_else(|| properties.get(name))?;
     Some(value.trim()).filter(|value| !value.is_empty())
+}
+
+/// A number of one listener alone.
+fn own_number<T: FromStr>(
+    properties: &Properties,
+    listener: &str,
+    name: &str,
+) -> Result<Option<T>, PropertyError> {
+    number(properties, &format!("listener.name.{}.{name}", listener.to_ascii_lowercase()))
+}
+
+/// `listener.name.NAME.MECHANISM.connections.max.reauth.ms`
+fn session_max(
+    properties: &Properties,
+    listener: &ListenerConfig,
+) -> Result<Vec<(Mechanism, Option<Duration>)>, PropertyError> {
+    let mut all = Vec::new();
+    for mechanism in &listener.mechanisms {
+        let name = format!("{}.{REAUTH}", mechanism.name().to_ascii_lowercase());
+        if let Some(ms) = own_number::<u64>(properties, &listener.name, &name)? {
+            let max = Some(Duration::from_millis(ms)).filter(|max| !max.is_zero());
+            all.push((*mechanism, max));
+        }
+    }
+    Ok(all)
+}
+
+fn connection_limits(properties: &Properties) -> Result<ConnectionLimits, PropertyError> {
+    const OVERRIDES: &str = "max.connections.per.ip.overrides";
+    let default = ConnectionLimits::default();
+    let overrides = properties.get(OVERRIDES).map_or("", |value| value.trim());
+    let mut of_addresses = HashMap::new();
+    for text in overrides.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        let refused = |reason: &str| wrong(OVERRIDES, overrides, format!("'{text}': {reason}"));
+        let (host, max) = text.rsplit_once(':').ok_or_else(|| refused("expected HOST:NUMBER"))?;
+        let max = max.trim().parse().map_err(|_| refused("expected HOST:NUMBER"))?;
+        let host = host.trim_matches(['[', ']']);
+        let addresses = (host, 0).to_socket_addrs();
+        let addresses = addresses.map_err(|error| refused(&error.to_string()))?;
+        of_addresses.extend(addresses.map(|address| (address.ip().to_canonical(), max)));
+    }
+    let max = |name| number::<usize>(properties, name);
+    Ok(ConnectionLimits {
+        connections_max: max("max.connections")?.unwrap_or(default.connections_max),
+        per_address_max: max("max.connections.per.ip")?.unwrap_or(default.per_address_max),
+        of_addresses,
+        rate_max: number(properties, "max.connection.creation.rate")?.unwrap_or(default.rate_max),
+    })
 }
 
 fn listeners(
@@ -140,11 +255,17 @@ fn listeners(
                 true => Some(tls(properties, name)?),
                 false => None,
             },
+            session_max: Vec::new(),
+            connections_max: own_number(properties, name, "max.connections")?.unwrap_or(usize::MAX),
+            connection_rate_max: own_number(properties, name, "max.connection.creation.rate")?
+                .unwrap_or(f64::INFINITY),
             mechanisms: match protocol.has_sasl() {
                 true => mechanisms(properties, name)?,
                 false => Vec::new(),
             },
         });
+        let last = listeners.len() - 1;
+        listeners[last].session_max = session_max(properties, &listeners[last])?;
     }
     if listeners.is_empty() {
         return Err(wrong("listeners", all, "expected one that is not a controller's"));
@@ -433,8 +554,8 @@ mod tests {
         assert!(error("authorizer.class.name=a.B").contains("no Java classes"));
         let old = "ssl.keystore.type=PEM\nssl.keystore.location=a\nssl.enabled.protocols=TLSv1.1";
         assert!(error(&format!("{ssl}{old}")).contains("'TLSv1.1' is not spoken here"));
-        let (_, notes) = read("ssl.cipher.suites=X\nlistener.name.a.sasl.x=1").unwrap();
-        assert_eq!(notes, ["not followed: listener.name.a.sasl.x, ssl.cipher.suites"]);
+        let (_, notes) = read("ssl.cipher.suites=X\nsasl.x=1").unwrap();
+        assert_eq!(notes, ["not followed: sasl.x, ssl.cipher.suites"]);
         let url = "sasl.oauthbearer.jwks.endpoint.url=https://issuer/jwks";
         assert!(error(url).contains("from a file"));
         let jaas = "listeners=SASL_PLAINTEXT://:1\nsasl.enabled.mechanisms=PLAIN\n\
@@ -442,5 +563,65 @@ mod tests {
         let (_, notes) = read(jaas).unwrap();
         assert_eq!(notes.len(), 2, "{notes:?}");
         assert!(notes.iter().all(|note| !note.contains("\"y\"")));
+    }
+    /// What is written for one listener means it to be other than the rest.
+    #[test]
+    fn settings_of_one_listener_are_followed_or_refused() {
+        const FILE: &str = "listeners=SASL_PLAINTEXT://:1,CONTROLLER://:2\n\
+                            controller.listener.names=CONTROLLER\n\
+                            sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256\n";
+        let with = |line: &str| read(&format!("{FILE}listener.name.{line}"));
+        let listener = |line: &str| with(line).unwrap().0.listeners.remove(0);
+        let own = listener("sasl_plaintext.sasl.enabled.mechanisms=PLAIN");
+        assert_eq!(own.mechanisms, [Mechanism::Plain]);
+        assert_eq!(listener("sasl_plaintext.max.connections=7").connections_max, 7);
+        let own = listener("sasl_plaintext.max.connection.creation.rate=1.5");
+        assert_eq!(own.connection_rate_max, 1.5);
+        let own = listener("sasl_plaintext.plain.connections.max.reauth.ms=5000");
+        assert_eq!(own.session_max, [(Mechanism::Plain, Some(Duration::from_secs(5)))]);
+        let own = listener("sasl_plaintext.plain.connections.max.reauth.ms=0");
+        assert_eq!(own.session_max, [(Mechanism::Plain, None)]);
+        // Needless, or the same as for all.
+        for line in [
+            "controller.ssl.cipher.suites=X",
+            "sasl_plaintext.ssl.protocol=TLS",
+            "sasl_plaintext.scram-sha-256.sasl.jaas.config=x",
+        ] {
+            with(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        with("sasl_plaintext.connections.max.reauth.ms=5\nconnections.max.reauth.ms=5").unwrap();
+        for (line, told) in [
+            ("sasl_plaintext.ssl.cipher.suites=secret", "not followed here"),
+            ("sasl_plaintext.plain.sasl.server.callback.handler.class=secret", "not followed here"),
+            ("sasl_plaintext.principal.builder.class=secret", "not followed here"),
+            ("sasl_plaintext.connections.max.reauth.ms=5", "set connections.max.reauth.ms for all"),
+            ("sasl_plaintext.oauthbearer.connections.max.reauth.ms=5", "not enabled there"),
+            ("SASL_PLAINTEXT.sasl.enabled.mechanisms=PLAIN", "in small letters"),
+            ("clients.ssl.client.auth=required", "there are sasl_plaintext"),
+            ("x=1", "expected listener.name.NAME.SETTING"),
+        ] {
+            let error = with(line).unwrap_err();
+            let name = line.split('=').next().unwrap();
+            assert!(error.starts_with(&format!("listener.name.{name} = …")), "{error}");
+            assert!(error.contains(told) && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn connections_are_limited_as_kafka_limits_them() {
+        let limits = |text: &str| read(text).map(|(server, _)| server.connections);
+        let read = limits(
+            "max.connections=10\nmax.connections.per.ip=3\nmax.connection.creation.rate=2.5\n\
+             max.connections.per.ip.overrides=127.0.0.1:100, [::1]:7,10.0.0.1:0\n",
+        )
+        .unwrap();
+        assert_eq!((read.connections_max, read.per_address_max), (10, 3));
+        assert_eq!(read.rate_max, 2.5);
+        let of = |address: &str| read.of_addresses[&address.parse().unwrap()];
+        assert_eq!([of("127.0.0.1"), of("::1"), of("10.0.0.1")], [100, 7, 0]);
+        for bad in ["127.0.0.1", "127.0.0.1:x", "no.such.host.invalid:1"] {
+            let error = limits(&format!("max.connections.per.ip.overrides={bad}")).unwrap_err();
+            assert!(error.contains(bad), "{error}");
+        }
     }
 }

@@ -44,7 +44,7 @@ impl Server {
         request: Request,
         of: impl Fn(i32) -> Fetched,
     ) -> Result<(i32, Vec<i32>), Refused> {
-        let fetching = self.sessions.begin(request, self.now_ms)?;
+        let fetching = self.sessions.begin(request, &Principal::anonymous(), self.now_ms)?;
         self.finish(&fetching, of)
     }
 
@@ -107,14 +107,31 @@ fn a_request_must_know_its_session() {
     // Nothing of this has changed the session.
     assert_eq!(server.fetch(request(1, 1, &[], &[]), |_| QUIET), Ok((1, vec![])));
     // Of two at once the first is answered only if the second has not begun.
-    let first = server.sessions.begin(request(1, 2, &[], &[]), 0).unwrap();
-    let second = server.sessions.begin(request(1, 3, &[], &[]), 0).unwrap();
+    let first = server.sessions.begin(request(1, 2, &[], &[]), &Principal::anonymous(), 0).unwrap();
+    let second =
+        server.sessions.begin(request(1, 3, &[], &[]), &Principal::anonymous(), 0).unwrap();
     let overtaken = refused(ErrorCode::INVALID_FETCH_SESSION_EPOCH, 1);
     assert_eq!(server.finish(&first, |_| QUIET), overtaken);
     assert_eq!(server.finish(&second, |_| QUIET), Ok((1, vec![])));
     // A full fetch closes the session that it names.
     assert_eq!(server.fetch(request(1, -1, &[1], &[]), |_| QUIET), Ok((0, vec![1])));
     assert_eq!(server.fetch(request(1, 4, &[], &[]), |_| QUIET), missing);
+}
+
+/// Ids are told to nobody else, but they are only numbers.
+#[test]
+fn a_session_is_its_owners_alone() {
+    let mut server = Server::new(2);
+    assert_eq!(server.fetch(request(0, 0, &[1], &[]), |_| QUIET), Ok((1, vec![1])));
+    let stranger = Principal::user("stranger");
+    let missing = Refused { code: ErrorCode::FETCH_SESSION_ID_NOT_FOUND, id: 0 };
+    let begun = server.sessions.begin(request(1, 1, &[2], &[]), &stranger, 0);
+    assert_eq!(begun.unwrap_err(), missing);
+    // Nor does it close by whoever names it in a full fetch.
+    for epoch in [-1, 0] {
+        server.sessions.begin(request(1, epoch, &[2], &[]), &stranger, 0).unwrap();
+    }
+    assert_eq!(server.fetch(request(1, 1, &[], &[]), |_| QUIET), Ok((1, vec![])));
 }
 
 #[test]

@@ -48,7 +48,7 @@ pub async fn handle(call: &Call, request: FetchRequest) -> FetchResponse {
     let deadline = Instant::now() + wait;
     let begun = call.shared.with_fetch_sessions(|sessions, now_ms| {
         let asked = asked(&request, call.version >= TOPIC_IDS_FROM);
-        sessions.begin(asked, now_ms)
+        sessions.begin(asked, &call.identity.principal, now_ms)
     });
     let fetching = match begun {
         Ok(fetching) => fetching,

@@ -403,8 +403,14 @@ fn of_server(broker: &BrokerConfig, server: &ServerConfig) -> Vec<Setting> {
         (
             "max.connections",
             INT,
-            server.connections_max.to_string(),
+            server.connections.connections_max.to_string(),
             "the most connections at a time",
+        ),
+        (
+            "max.connections.per.ip",
+            INT,
+            i32::try_from(server.connections.per_address_max).unwrap_or(i32::MAX).to_string(),
+            "the most connections of one address at a time",
         ),
         (
             "num.partitions",

@@ -75,6 +75,20 @@ impl Certificates {
         stream: TcpStream,
         showing: &Showing<'_>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
+        self.connect_by(stream, &self.client(showing)).await
+    }
+
+    /// Resumes a session if the config has one.
+    pub async fn connect_by(
+        &self,
+        stream: TcpStream,
+        config: &Arc<ClientConfig>,
+    ) -> std::io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from("localhost").unwrap();
+        TlsConnector::from(config.clone()).connect(name, stream).await
+    }
+
+    pub fn client(&self, showing: &Showing<'_>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         let authority = CertificateDer::from_pem_file(self.path("ca.crt")).unwrap();
         roots.add(authority).unwrap();
@@ -83,7 +97,7 @@ impl Certificates {
                 .with_protocol_versions(showing.versions)
                 .unwrap()
                 .with_root_certificates(roots);
-        let config = match showing.certificate {
+        Arc::new(match showing.certificate {
             None => builder.with_no_client_auth(),
             Some(name) => {
                 let path = self.path(&format!("{name}.crt"));
@@ -92,9 +106,7 @@ impl Certificates {
                 let key = PrivateKeyDer::from_pem_file(self.path(&format!("{name}.key"))).unwrap();
                 builder.with_client_auth_cert(chain, key).unwrap()
             }
-        };
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config)).connect(name, stream).await
+        })
     }
 }
 

@@ -219,7 +219,7 @@ async fn half_a_handshake_of_tls_ends() {
         let encrypted = ListenerConfig { tls: Some(tls), ..listener(SecurityProtocol::Ssl) };
         server.listeners = vec![encrypted, ListenerConfig::plaintext("127.0.0.1:0")];
         server.stall_timeout = Duration::from_secs(5);
-        server.connections_max = 8;
+        server.connections.connections_max = 8;
     })
     .await;
     let beginnings: [&[u8]; 6] = [

@@ -12,7 +12,7 @@ use broker::security::{Principal, SecurityProtocol};
 use broker::server::{AuthorizerConfig, BindError, ListenerConfig, Server, ServerConfig};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
-use tokio_rustls::rustls::version;
+use tokio_rustls::rustls::{HandshakeKind, version};
 
 use super::certificates::{Certificates, Showing};
 use super::listener;
@@ -131,6 +131,38 @@ async fn certificates_are_changed_without_a_restart() {
     let fourth = connect(&broker, &certificates, &Showing::NOTHING).await.unwrap();
     assert_eq!(shown(&fourth), shown(&third));
     ask!(first, Metadata v 9, MetadataRequest::default());
+}
+
+/// A session that is resumed shows no certificate: one that has expired since, or whose authority
+/// is trusted no longer, would let its owner in for as long as sessions are kept.
+#[tokio::test]
+async fn sessions_with_certificates_of_clients_are_not_resumed() {
+    let certificates = Certificates::new();
+    certificates.certify("server", "/CN=localhost");
+    certificates.certify("alice", "/CN=alice");
+    for client_auth in [ClientAuth::None, ClientAuth::Requested, ClientAuth::Required] {
+        let authorities = Some(Pem::File(certificates.path("ca.crt")));
+        // Looked at once: a new config has no sessions in any case.
+        let look_interval = Duration::from_secs(3600);
+        let tls = tls(&certificates, "server");
+        let broker =
+            start(TlsConfig { authorities, client_auth, look_interval, ..tls }, |_| {}).await;
+        for version in [&version::TLS12, &version::TLS13] {
+            let showing = Showing { versions: &[version], ..Showing::certificate("alice") };
+            let config = certificates.client(&showing);
+            let mut kinds = Vec::new();
+            for _ in 0..3 {
+                let stream = TcpStream::connect(broker.address).await.unwrap();
+                let stream = certificates.connect_by(stream, &config).await.unwrap();
+                let mut client = Connection::over(stream);
+                // Tickets come behind the handshake.
+                ask!(client, Metadata v 9, MetadataRequest::default());
+                kinds.push(client.stream.get_ref().1.handshake_kind().unwrap());
+            }
+            let resumed = kinds.contains(&HandshakeKind::Resumed);
+            assert_eq!(resumed, client_auth == ClientAuth::None, "{version:?} {kinds:?}");
+        }
+    }
 }
 
 /// Who a client is by its certificate decides what it may do.
