@@ -12,6 +12,8 @@
 //! than being served empty.
 
 mod changes;
+pub(crate) mod client_metrics;
+pub(crate) mod client_quotas;
 pub(crate) mod coordinators;
 mod dynamic;
 pub(crate) mod group_configs;
@@ -47,6 +49,7 @@ use crate::log::disk::{Disk, OsDisk};
 pub use crate::log::{Cut, LogOpenError, RecoveryReport, StorageError};
 use crate::log::{OpenFiles, Partition, PartitionOptions};
 use crate::metrics::{self, Metrics};
+use crate::quotas::Quotas;
 use crate::security::store::{SecurityStore, StoreError};
 use crate::topics::{
     Catalog, CatalogError, ConfigError, DynamicConfigs, TopicConfig, TopicNameError, TopicRecord,
@@ -233,6 +236,9 @@ pub struct Broker {
     coordinators: OnceLock<Coordinators>,
     open_files: Arc<OpenFiles>,
     dynamic: RwLock<DynamicConfigs>,
+    /// Those of `dynamic`, for every request to look at.
+    quotas: RwLock<Arc<Quotas>>,
+    has_quotas: AtomicBool,
     security: Arc<SecurityStore>,
     /// How long fsyncs of records take.
     fsyncs: Histogram,
@@ -273,7 +279,7 @@ impl Broker {
         let catalog = Catalog::open(disk.clone(), &config.data_dir)?;
         let security = Arc::new(SecurityStore::open(disk.clone(), &config.data_dir)?);
         let records: Vec<TopicRecord> = catalog.topics().cloned().collect();
-        let dynamic = RwLock::new(catalog.dynamic().clone());
+        let dynamic = catalog.dynamic().clone();
         let mut broker = Broker {
             config,
             meta,
@@ -290,7 +296,9 @@ impl Broker {
             address: Mutex::default(),
             coordinators: OnceLock::new(),
             open_files: Arc::default(),
-            dynamic,
+            quotas: RwLock::new(Arc::new(dynamic.quotas.clone())),
+            has_quotas: AtomicBool::new(!dynamic.quotas.is_empty()),
+            dynamic: RwLock::new(dynamic),
             security,
             fsyncs: metrics::durations(),
             metrics: OnceLock::new(),

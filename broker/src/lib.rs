@@ -13,7 +13,7 @@
 //!   are, and who owns the directory; [`mod@broker`]: all of it together, with its jobs;
 //! - `coordinator`: consumer groups and transactions, pure machines with a rim;
 //! - [`protocol`]: every message declared once; [`server`]: sockets, and a handler for each API;
-//!   [`security`]: who a client is, and what it may do;
+//!   [`security`]: who a client is, and what it may do; [`quotas`]: and how much;
 //! - [`metrics`]: what it tells about itself;
 //! - [`client`]: the one door for all others; [`dump`]: for those who look into log files.
 //!
@@ -29,6 +29,7 @@ pub mod ids;
 mod log;
 pub mod metrics;
 pub mod protocol;
+pub mod quotas;
 pub mod record;
 pub mod security;
 pub mod server;

@@ -138,6 +138,69 @@ async fn consumer_groups_go_as_at_kafka() {
     }
 }
 
+fn quotas() -> Expect {
+    expect![[r#"
+        free: writes false, reads false
+        limited: writes true, reads true
+        another: writes false, reads false
+          {client-id=limited} {consumer_byte_rate=100000.0, producer_byte_rate=100000.0}
+          {user=ANONYMOUS} {controller_mutation_rate=1.0}
+        refused: ThrottlingQuotaExceededException
+        ConfigCommand --alter --add-config producer_byte_rate=1024 --entity-type users --entity-name alice
+          Completed updating config for user alice.
+        ConfigCommand --alter --add-config request_percentage=200 --entity-type clients --entity-name app
+          Completed updating config for client app.
+        ConfigCommand --alter --add-config connection_creation_rate=20 --entity-type ips --entity-name 10.1.2.3
+          Completed updating config for ip 10.1.2.3.
+        ConfigCommand --describe --entity-type users --entity-name alice
+          Quota configs for user-principal 'alice' are producer_byte_rate=1024.0
+        ConfigCommand --describe --entity-type users --entity-default
+          Quota configs for the default user-principal are consumer_byte_rate=2048.0
+        ConfigCommand --describe --entity-type clients
+          Quota configs for client-id 'app' are request_percentage=200.0
+          Quota configs for client-id 'limited' are consumer_byte_rate=100000.0, producer_byte_rate=100000.0
+        ConfigCommand --describe --entity-type ips
+          Quota configs for ip '10.1.2.3' are connection_creation_rate=20.0
+        ConfigCommand --alter --delete-config request_percentage --entity-type clients --entity-name app
+          Completed updating config for client app.
+        LeaderElectionCommand --election-type preferred --topic quotas --partition 0
+          Valid replica already elected for partitions quotas-0
+        ReassignPartitionsCommand --list
+          No partition reassignments found.
+        ClientMetricsCommand --alter --name ours --interval 1000 --metrics org.apache.
+          Altered client metrics config for ours.
+        ClientMetricsCommand --describe --name ours
+            interval.ms=1000
+            match=
+            metrics=org.apache.
+          Client metrics configs for ours are:
+        ClientMetricsCommand --list
+          ours
+        ClientMetricsCommand --delete --name ours
+          Deleted client metrics config for ours.
+    "#]]
+}
+
+/// Clients are slowed down, and Kafka's own commands set quotas and show them.
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_hold_as_at_kafka() {
+    let broker = TestBroker::start().await;
+    let address = broker.address.to_string();
+    let printed = spawn_blocking(move || java("Quotas.java", &address, ""));
+    if let Some(printed) = printed.await.unwrap() {
+        quotas().assert_eq(&printed);
+    }
+}
+
+#[test]
+#[ignore = "asks Apache Kafka whether what we expect is right"]
+fn quotas_at_kafka_itself() {
+    let Some(kafka) = kafka::kafka() else { return };
+    if let Some(printed) = java("Quotas.java", &kafka.address, "") {
+        quotas().assert_eq(&printed);
+    }
+}
+
 #[test]
 #[ignore = "asks Apache Kafka whether what we expect is right"]
 fn consumer_groups_at_kafka_itself() {

@@ -35,6 +35,12 @@ pub enum DynamicConfigError {
     /// Kafka's words.
     #[error("Unknown group config name: {0}")]
     UnknownOfGroup(String),
+    #[error("Unknown client metrics configuration: {0}")]
+    UnknownOfClientMetrics(String),
+    #[error("Invalid value {0} for interval.ms, interval must be between 100 and 3600000 (1 hour)")]
+    ClientMetricsInterval(i32),
+    #[error("there would be more than {0} subscriptions to client metrics")]
+    TooManySubscriptions(usize),
     #[error("Invalid value {value} for configuration {name}: {expected}")]
     Invalid { name: String, value: String, expected: String },
     #[error("topic '{topic}': {source}")]

@@ -43,6 +43,7 @@ pub struct Metrics {
     pub(crate) connections_cut_off: Counter,
     pub(crate) authentications_failed: Counter,
     pub(crate) denied: Counter,
+    pub(crate) throttled: Counter,
 }
 
 /// From 50 µs to 26 s, each twice the one before.
@@ -90,6 +91,12 @@ impl Metrics {
             "Operations that a client asked for and may not do",
             denied.clone(),
         );
+        let throttled = Counter::default();
+        registry.register(
+            "throttled",
+            "Requests, and connections, after which a client had to wait because of a quota",
+            throttled.clone(),
+        );
         registry.register("fsync_duration_seconds", "One fsync of a log segment", fsyncs);
         registry.register_collector(Box::new(Inventory::new(broker)));
         Metrics {
@@ -100,6 +107,7 @@ impl Metrics {
             connections_cut_off,
             authentications_failed,
             denied,
+            throttled,
         }
     }
 

@@ -7,33 +7,24 @@ pub const ABSENT_APIS: &[(i16, &str, &str)] = &[
     (5, "StopReplica", "for ZooKeeper controllers, gone in Kafka 4"),
     (6, "UpdateMetadata", "for ZooKeeper controllers, gone in Kafka 4"),
     (7, "ControlledShutdown", "for ZooKeeper controllers, gone in Kafka 4"),
-    (34, "AlterReplicaLogDirs", "there is one log directory"),
     (38, "CreateDelegationToken", NO_TOKENS),
     (39, "RenewDelegationToken", NO_TOKENS),
     (40, "ExpireDelegationToken", NO_TOKENS),
     (41, "DescribeDelegationToken", NO_TOKENS),
-    (43, "ElectLeaders", ONE_BROKER),
-    (45, "AlterPartitionReassignments", ONE_BROKER),
-    (46, "ListPartitionReassignments", ONE_BROKER),
-    (48, "DescribeClientQuotas", NO_QUOTAS),
-    (49, "AlterClientQuotas", NO_QUOTAS),
     (52, "Vote", BETWEEN_BROKERS),
     (53, "BeginQuorumEpoch", BETWEEN_BROKERS),
     (54, "EndQuorumEpoch", BETWEEN_BROKERS),
     (55, "DescribeQuorum", ONE_BROKER),
     (56, "AlterPartition", BETWEEN_BROKERS),
-    (57, "UpdateFeatures", ONE_BROKER),
     (58, "Envelope", BETWEEN_BROKERS),
     (59, "FetchSnapshot", BETWEEN_BROKERS),
     (62, "BrokerRegistration", BETWEEN_BROKERS),
     (63, "BrokerHeartbeat", BETWEEN_BROKERS),
-    (64, "UnregisterBroker", ONE_BROKER),
     (67, "AllocateProducerIds", BETWEEN_BROKERS),
     (70, "ControllerRegistration", BETWEEN_BROKERS),
     (71, "GetTelemetrySubscriptions", NO_TELEMETRY),
     (72, "PushTelemetry", NO_TELEMETRY),
     (73, "AssignReplicasToDirs", BETWEEN_BROKERS),
-    (74, "ListConfigResources", "there are no client metrics; settings are described by name"),
     (76, "ShareGroupHeartbeat", SHARE_GROUPS),
     (77, "ShareGroupDescribe", SHARE_GROUPS),
     (78, "ShareFetch", SHARE_GROUPS),
@@ -61,7 +52,6 @@ pub fn absent_for_clients() -> impl Iterator<Item = (i16, &'static str)> {
 }
 
 const BETWEEN_BROKERS: &str = "between brokers and controllers only";
-const NO_QUOTAS: &str = "there are no quotas";
 const NO_TELEMETRY: &str = "client metrics are not collected";
 const NO_TOKENS: &str =
     "delegation tokens are not given; SCRAM or OAUTHBEARER serve in their place";

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::error::{DecodeError, EncodeError};
-use super::message::Message;
+use super::message::{Message, Throttled};
 use super::messages::*;
 use super::wire::{Reader, Writer};
 
@@ -51,6 +51,8 @@ macro_rules! with_apis {
             32 DescribeConfigs k32_describe_configs
                 DescribeConfigsRequest DescribeConfigsResponse;
             33 AlterConfigs k33_alter_configs AlterConfigsRequest AlterConfigsResponse;
+            34 AlterReplicaLogDirs k34_alter_replica_log_dirs
+                AlterReplicaLogDirsRequest AlterReplicaLogDirsResponse;
             35 DescribeLogDirs k35_describe_log_dirs
                 DescribeLogDirsRequest DescribeLogDirsResponse;
             36 SaslAuthenticate k36_sasl_authenticate
@@ -58,17 +60,30 @@ macro_rules! with_apis {
             37 CreatePartitions k37_create_partitions
                 CreatePartitionsRequest CreatePartitionsResponse;
             42 DeleteGroups k42_delete_groups DeleteGroupsRequest DeleteGroupsResponse;
+            43 ElectLeaders k43_elect_leaders
+                ElectLeadersRequest ElectLeadersResponse;
             44 IncrementalAlterConfigs k44_incremental_alter_configs
                 IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse;
+            45 AlterPartitionReassignments k45_alter_partition_reassignments
+                AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse;
+            46 ListPartitionReassignments k46_list_partition_reassignments
+                ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse;
             47 OffsetDelete k47_offset_delete OffsetDeleteRequest OffsetDeleteResponse;
+            48 DescribeClientQuotas k48_describe_client_quotas
+                DescribeClientQuotasRequest DescribeClientQuotasResponse;
+            49 AlterClientQuotas k49_alter_client_quotas
+                AlterClientQuotasRequest AlterClientQuotasResponse;
             50 DescribeUserScramCredentials k50_describe_user_scram_credentials
                 DescribeUserScramCredentialsRequest DescribeUserScramCredentialsResponse;
             51 AlterUserScramCredentials k51_alter_user_scram_credentials
                 AlterUserScramCredentialsRequest AlterUserScramCredentialsResponse;
+            57 UpdateFeatures k57_update_features UpdateFeaturesRequest UpdateFeaturesResponse;
             60 DescribeCluster k60_describe_cluster
                 DescribeClusterRequest DescribeClusterResponse;
             61 DescribeProducers k61_describe_producers
                 DescribeProducersRequest DescribeProducersResponse;
+            64 UnregisterBroker k64_unregister_broker
+                UnregisterBrokerRequest UnregisterBrokerResponse;
             65 DescribeTransactions k65_describe_transactions
                 DescribeTransactionsRequest DescribeTransactionsResponse;
             66 ListTransactions k66_list_transactions
@@ -77,6 +92,8 @@ macro_rules! with_apis {
                 ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
             69 ConsumerGroupDescribe k69_consumer_group_describe
                 ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
+            74 ListConfigResources k74_list_config_resources
+                ListConfigResourcesRequest ListConfigResourcesResponse;
             75 DescribeTopicPartitions k75_describe_topic_partitions
                 DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
         }
@@ -200,6 +217,13 @@ macro_rules! define_apis {
         }
 
         impl Response {
+            /// Tells a client for how long to be quiet, where the message has room for that.
+            pub fn set_throttle_time_ms(&mut self, ms: i32) {
+                match self {
+                    $( Response::$api(response) => response.set_throttle_time_ms(ms), )+
+                }
+            }
+
             pub fn api(&self) -> ApiKey {
                 match self {
                     $( Response::$api(_) => ApiKey::$api, )+

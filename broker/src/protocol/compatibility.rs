@@ -47,11 +47,22 @@ fn note(api: ApiKey) -> &'static str {
              downgrade online"
         }
         ApiKey::DescribeConfigs => {
-            "of topics, groups and brokers; client metrics and loggers have none here"
+            "of topics, groups, brokers and client metrics; loggers have none here"
         }
         ApiKey::AlterConfigs | ApiKey::IncrementalAlterConfigs => {
-            "of topics, groups and brokers; a name that is not known is refused, while Kafka keeps it for \
+            "of topics, groups, brokers and client metrics; a name that is not known is refused, while Kafka keeps it for \
              plug-ins"
+        }
+        ApiKey::AlterReplicaLogDirs => "there is one log directory, where all is already",
+        ApiKey::ElectLeaders => "the one broker leads all that there is",
+        ApiKey::AlterPartitionReassignments | ApiKey::ListPartitionReassignments => {
+            "all is on the one broker, and nothing is ever under way"
+        }
+        ApiKey::UpdateFeatures => "features are at their latest levels, and stay there",
+        ApiKey::UnregisterBroker => "the broker that answers cannot be unregistered",
+        ApiKey::AlterClientQuotas => {
+            "every quota of Kafka's, with its order of precedence, kept to as it does (KIP-219, \
+             KIP-599, KIP-612)"
         }
         _ => "",
     }

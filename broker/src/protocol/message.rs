@@ -71,6 +71,12 @@ pub trait Message: Wire + Default {
     }
 }
 
+/// What may have a field `throttle_time_ms`.
+pub trait Throttled {
+    /// Sets it, if there is one.
+    fn set_throttle_time_ms(&mut self, ms: i32);
+}
+
 macro_rules! default_value {
     () => {
         Default::default()
@@ -192,6 +198,21 @@ macro_rules! messages {
                         <$type as Wire>::size_min(form)
                     } else {
                         0
+                    }
+                )*
+            }
+        }
+
+        impl $crate::protocol::message::Throttled for $name {
+            #[allow(unused_variables)]
+            fn set_throttle_time_ms(&mut self, ms: i32) {
+                // What a field's name is, a macro knows only as text.
+                $(
+                    let field = &mut self.$field as &mut dyn std::any::Any;
+                    if stringify!($field) == "throttle_time_ms"
+                        && let Some(field) = field.downcast_mut::<i32>()
+                    {
+                        *field = ms;
                     }
                 )*
             }

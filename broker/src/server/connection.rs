@@ -13,6 +13,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Buf;
@@ -43,6 +44,8 @@ use crate::security::Principal;
 const PIPELINE_MAX: usize = 64;
 /// Responses are gathered up to this size before they are written.
 const WRITE_BYTES: usize = 64 * 1024;
+/// Longer than any connection lasts.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// A frame from this size on is decoded off the async threads.
 const HEAVY_FRAME_BYTES: usize = 1 << 20;
 
@@ -147,13 +150,21 @@ impl Drop for Counted<'_> {
 struct Decoded {
     header: RequestHeader,
     request: Request,
+    /// Of its frame.
+    bytes: usize,
     lease: Lease,
 }
 
 /// What comes of a request.
-enum Reply {
-    Send { frame: Frame, _held: Vec<Lease> },
-    Nothing,
+struct Reply {
+    frame: Option<Frame>,
+    _held: Vec<Lease>,
+    /// For how long the client is not listened to afterwards.
+    throttled: Duration,
+}
+
+impl Reply {
+    const NOTHING: Reply = Reply { frame: None, _held: Vec::new(), throttled: Duration::ZERO };
 }
 
 struct Connection {
@@ -172,6 +183,8 @@ struct Connection {
     /// Begins once nothing is in flight.
     waiting: Option<Decoded>,
     last_activity: Instant,
+    /// While a client has to be quiet because of a quota.
+    muted_until: Option<Instant>,
     draining: bool,
     /// Why it ends once what is in flight has been sent.
     ending: Option<CloseReason>,
@@ -211,6 +224,7 @@ impl Connection {
             only_produces: true,
             waiting: None,
             last_activity: Instant::now(),
+            muted_until: None,
             draining: false,
             ending: None,
         })
@@ -249,9 +263,12 @@ impl Connection {
             let may_read = !self.draining
                 && self.ending.is_none()
                 && self.waiting.is_none()
+                && self.muted_until.is_none()
                 && self.in_flight.len() < in_flight_max;
             // A frame that begins while this waits has another deadline, so it looks again.
             let look_at = self.deadline().min(Instant::now() + shared.config.stall_timeout);
+            let idle_at = self.last_activity + shared.config.idle_timeout;
+            let muted_until = self.muted_until.map(|until| until.min(idle_at));
             tokio::select! {
                 biased;
                 () = shared.shutdown.cancelled(), if !self.draining => self.draining = true,
@@ -262,6 +279,9 @@ impl Connection {
                     Some(frame) => self.accept(frame).await?,
                     None => return Ok(()),
                 },
+                () = sleep_until(muted_until.unwrap_or(look_at)), if muted_until.is_some() => {
+                    self.unmute()?;
+                }
                 () = sleep_until(look_at), if may_read => {
                     if self.deadline() > Instant::now() {
                         continue;
@@ -282,6 +302,28 @@ impl Connection {
         }
     }
 
+    /// Does not listen to the client for a while, beginning now.
+    fn mute(&mut self, throttled: Duration) {
+        if !throttled.is_zero() {
+            // A number of ms that no clock can show is as good as for ever.
+            let until = Instant::now().checked_add(throttled);
+            let until = until.unwrap_or_else(|| Instant::now() + FOREVER);
+            self.muted_until = Some(self.muted_until.map_or(until, |before| before.max(until)));
+        }
+    }
+
+    /// Listens again once the time is over; a connection that is idle before then ends.
+    fn unmute(&mut self) -> Result<(), CloseReason> {
+        if self.muted_until.is_none_or(|until| until <= Instant::now()) {
+            (self.muted_until, self.last_activity) = (None, Instant::now());
+        } else if self.in_flight.is_empty() {
+            return Err(CloseReason::Idle(self.shared.config.idle_timeout));
+        } else {
+            self.last_activity = Instant::now();
+        }
+        Ok(())
+    }
+
     fn deadline(&self) -> Instant {
         let idle = self.last_activity + self.shared.config.idle_timeout;
         let deadline = self.frames.deadline().unwrap_or(idle);
@@ -291,6 +333,7 @@ impl Connection {
     async fn accept(&mut self, frame: RawFrame) -> Result<(), CloseReason> {
         self.last_activity = Instant::now();
         let RawFrame { bytes, lease } = frame;
+        let len = bytes.len();
         if self.authentication.as_ref().is_some_and(Authentication::expects_bare) {
             self.step_bare(&bytes).await;
             return Ok(());
@@ -303,7 +346,7 @@ impl Connection {
         };
         match decoded {
             Ok((header, request)) => {
-                let decoded = Decoded { header, request, lease };
+                let decoded = Decoded { header, request, bytes: len, lease };
                 if self.may_begin(&decoded.request) {
                     self.begin(decoded).await;
                 } else {
@@ -332,7 +375,7 @@ impl Connection {
     }
 
     async fn begin(&mut self, decoded: Decoded) {
-        let Decoded { header, request, lease } = decoded;
+        let Decoded { header, request, bytes, lease } = decoded;
         let Some(request) = self.authenticate(&header, request).await else { return };
         let (api, began) = (request.api(), Instant::now());
         let call = Call {
@@ -342,6 +385,7 @@ impl Connection {
             api,
             version: header.version,
             client_id: header.client_id,
+            throttle_ms: AtomicU64::new(0),
             held: Default::default(),
         };
         call.hold(lease);
@@ -349,7 +393,10 @@ impl Connection {
         match request {
             Request::Produce(request) => {
                 let acknowledged = request.acks != 0;
-                let appended = k00_produce::append(&call, request).await;
+                call.count_written(bytes);
+                let appended = call.count_time(k00_produce::append(&call, request)).await;
+                // Those that are in flight already are all that comes meanwhile.
+                self.mute(call.throttled());
                 let reply = async move {
                     let response = appended.acknowledged().await;
                     call.broker().metrics().answered(api, began.elapsed());
@@ -358,7 +405,7 @@ impl Connection {
                         false if k00_produce::is_refused(&response) => {
                             Err(CloseReason::Unacknowledged(correlation_id))
                         }
-                        false => Ok(Reply::Nothing),
+                        false => Ok(Reply::NOTHING),
                     }
                 };
                 self.in_flight.push_back(reply.boxed());
@@ -366,7 +413,7 @@ impl Connection {
             request => {
                 self.only_produces = false;
                 let reply = async move {
-                    let response = handlers::answer(&call, request).await;
+                    let response = call.count_time(handlers::answer(&call, request)).await;
                     call.broker().metrics().answered(api, began.elapsed());
                     call.reply(correlation_id, response)
                 };
@@ -412,7 +459,8 @@ impl Connection {
         let host = &self.identity.host;
         match authentication.step(&self.shared, message, host, until).await {
             Ok(answer) => {
-                let reply = Reply::Send { frame: Frame::bare(answer.bytes), _held: Vec::new() };
+                let frame = Some(Frame::bare(answer.bytes));
+                let reply = Reply { frame, ..Reply::NOTHING };
                 self.answer_authentication(
                     arrived,
                     Ok(reply),
@@ -420,7 +468,7 @@ impl Connection {
                 );
             }
             // There is no form in which to say so.
-            Err(reason) => self.answer_authentication(arrived, Ok(Reply::Nothing), Err(reason)),
+            Err(reason) => self.answer_authentication(arrived, Ok(Reply::NOTHING), Err(reason)),
         }
     }
 
@@ -465,10 +513,13 @@ impl Connection {
         let (mut frame, mut leases) = (Frame::default(), Vec::new());
         let mut next = Some(Ok(reply));
         while let Some(reply) = next {
-            if let Reply::Send { frame: another, _held } = reply? {
+            let Reply { frame: another, _held, throttled } = reply?;
+            if let Some(another) = another {
                 frame.append(another);
                 leases.push(_held);
             }
+            // KIP-219: from when it is told, and it is told at once.
+            self.mute(throttled);
             let room = frame.remaining() < WRITE_BYTES && !self.in_flight.is_empty();
             next = if room { self.in_flight.next().now_or_never().flatten() } else { None };
         }
@@ -496,12 +547,18 @@ fn encoded(
     held: Vec<Lease>,
 ) -> Result<Reply, CloseReason> {
     let frame = encode_response(correlation_id, version, response)?;
-    Ok(Reply::Send { frame, _held: held })
+    Ok(Reply { frame: Some(frame), _held: held, throttled: Duration::ZERO })
 }
 
 impl Call {
-    fn reply(self, correlation_id: i32, response: Response) -> Result<Reply, CloseReason> {
+    fn reply(self, correlation_id: i32, mut response: Response) -> Result<Reply, CloseReason> {
+        let throttled = self.throttled();
+        if !throttled.is_zero() {
+            let ms = i32::try_from(throttled.as_millis()).unwrap_or(i32::MAX);
+            response.set_throttle_time_ms(ms);
+        }
         let held = self.held.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
-        encoded(correlation_id, self.version, &response, held)
+        let reply = encoded(correlation_id, self.version, &response, held)?;
+        Ok(Reply { throttled, ..reply })
     }
 }

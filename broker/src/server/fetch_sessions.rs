@@ -233,6 +233,15 @@ impl FetchSessions {
         }
     }
 
+    /// The id to answer where nothing is sent of what was fetched.
+    pub fn throttled(&self, fetching: &Fetching) -> Result<i32, Refused> {
+        let Kind::Goes { id, next_epoch } = fetching.kind else { return Ok(NO_SESSION) };
+        match self.sessions.get(&id) {
+            Some(session) if session.epoch == next_epoch => Ok(id),
+            _ => Err(Refused { code: ErrorCode::INVALID_FETCH_SESSION_EPOCH, id }),
+        }
+    }
+
     /// Takes a session in, if there is room for it or others give way; its id.
     fn insert(&mut self, session: Session, mut fresh_id: impl FnMut() -> i32, now_ms: u64) -> i32 {
         let size = session.partitions.len();

@@ -12,6 +12,7 @@
 //! - [`authentication`]: who it is; [`authorization`]: what it may do, and who is told otherwise;
 //! - [`frames`]: bytes to frames within bounds; [`memory`]: the budgets;
 //! - [`fetch_sessions`]: what readers of many partitions have been told;
+//! - [`throttle`]: keeping clients to their quotas;
 //! - [`handlers`]: what each API does, one file for each, and the table of them.
 //!
 //! Invariants:
@@ -38,6 +39,7 @@ mod listener;
 mod memory;
 mod rate;
 mod stream;
+mod throttle;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,10 +54,13 @@ use tokio_util::task::TaskTracker;
 
 pub use self::authorization::AuthorizerConfig;
 use self::authorization::{Audit, Authorizer};
-use self::connection_limits::ConnectionCounts;
+use self::connection_limits::{ConnectionCounts, Place};
 pub use self::connection_limits::{ConnectionLimits, Full};
 use self::listener::Listener;
 pub use self::listener::{BindError, HostPort, HostPortError, ListenerConfig};
+pub use self::rate::Windows;
+pub use self::throttle::QuotaConfig;
+use self::throttle::Throttle;
 use crate::broker::Broker;
 use crate::security::sasl::{Authority, Mechanism, SaslConfig};
 use crate::security::store::SecurityStore;
@@ -87,6 +92,8 @@ pub struct ServerConfig {
     pub response_memory_bytes: usize,
     /// `fetch.max.bytes`: the most that one response brings, save for a larger single batch.
     pub fetch_bytes_max: usize,
+    /// Over what quotas are measured.
+    pub quotas: QuotaConfig,
     /// How long a shutdown waits for what has been begun.
     pub shutdown_grace: Duration,
 }
@@ -106,6 +113,7 @@ impl ServerConfig {
             request_memory_bytes: 512 << 20,
             response_memory_bytes: 512 << 20,
             fetch_bytes_max: 55 << 20,
+            quotas: QuotaConfig::default(),
             shutdown_grace: Duration::from_secs(5),
         }
     }
@@ -126,6 +134,7 @@ struct Shared {
     authority: Authority,
     authorizer: Option<Authorizer>,
     audit: Audit,
+    throttle: Throttle,
     request_memory: Budget,
     response_memory: Budget,
     /// How many appends may decompress at once.
@@ -175,6 +184,7 @@ impl Server {
             authority,
             authorizer,
             audit: Audit::default(),
+            throttle: Throttle::new(config.quotas),
             request_memory: Budget::new(config.request_memory_bytes),
             response_memory: Budget::new(config.response_memory_bytes),
             heavy_appends: Semaphore::new(2 * cores),
@@ -212,7 +222,10 @@ impl Server {
         let each = listeners.into_iter().map(|(socket, listener)| {
             shutdown.run_until_cancelled(accepting.accept(socket, listener))
         });
-        join_all(each).await;
+        tokio::select! {
+            _ = join_all(each) => {}
+            () = shared.audit.tell_left_out() => {}
+        }
         shared.shutdown.cancel();
         let Accepting { connections, abort, .. } = accepting;
         connections.close();
@@ -222,6 +235,20 @@ impl Server {
             connections.wait().await;
         }
     }
+}
+
+/// Closes a connection that is one too many of its address, but not at once.
+async fn send_away(
+    stream: TcpStream,
+    peer: SocketAddr,
+    delay: Duration,
+    place: Place,
+    shared: &Shared,
+) {
+    shared.broker.metrics().throttled.inc();
+    tracing::debug!(%peer, ?delay, "a connection too many by connection_creation_rate");
+    _ = timeout(delay, shared.shutdown.cancelled()).await;
+    drop((stream, place));
 }
 
 /// Whoever has made rules counts on them.
@@ -279,7 +306,16 @@ impl Accepting {
         };
         let (listener, shared) = (listener.clone(), self.shared.clone());
         let abort = self.abort.clone();
+        let broker = &shared.broker;
+        let delay = match broker.has_quotas() {
+            true => shared.throttle.connect(&broker.quotas(), peer.ip()),
+            false => None,
+        };
         self.connections.spawn(async move {
+            if let Some(delay) = delay {
+                // Whoever comes too often has to wait to be sent away, and keeps its place.
+                return send_away(stream, peer, delay, place, &shared).await;
+            }
             let served = connection::serve(stream, peer, listener, shared);
             _ = abort.run_until_cancelled(served).await;
             drop(place);

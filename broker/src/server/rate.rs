@@ -1,8 +1,8 @@
 //! How much there was by the second, lately: Kafka's `Rate` over a `SampledStat`. Pure.
 //!
 //! ```text
-//! │ sample │ sample │ … │ sample that is filled now │      a sample for each window, the last so many
-//!   └─────────── sum ÷ time since the first ───────┘      at least as long as all windows but one
+//! │ sample │ sample │ … │ sample that is filled now │   a sample for each window, the last so many
+//!   └─────────── sum ÷ time since the first ───────┘   at least as long as all windows but one
 //! ```
 
 use std::collections::VecDeque;
@@ -24,6 +24,11 @@ impl Windows {
     /// What is remembered at all, but for the window that is being filled.
     pub fn full_seconds(self) -> f64 {
         self.number.saturating_sub(1).max(1) as f64 * self.size_ms as f64 / 1_000.0
+    }
+
+    /// Of all windows.
+    pub fn all_seconds(self) -> f64 {
+        self.all_ms() as f64 / 1_000.0
     }
 
     fn all_ms(self) -> u64 {

@@ -7,7 +7,7 @@
 //!  "brokers":{"of_cluster":{"log.retention.ms":"1000"}}}
 //! ```
 //!
-//! Beside the topics, it has what was set for brokers while they ran.
+//! Beside the topics, it has what was set for brokers, groups and clients while they ran.
 //!
 //! A deletion first moves the topic to `deleting`, which is the moment at which it is gone; then
 //! its directories are renamed out of the way and removed, which a restart finishes if need be.
@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use crate::log::disk::Disk;
 use crate::log::{Doing, StorageError};
+use crate::quotas::Quotas;
 
 const FILE: &str = "topics.json";
 /// The form that is written. A change that older versions would misread needs a higher number.
@@ -65,6 +66,12 @@ pub struct DynamicConfigs {
     pub of_node: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub of_groups: BTreeMap<String, BTreeMap<String, String>>,
+    /// By the names of subscriptions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub of_client_metrics: BTreeMap<String, BTreeMap<String, String>>,
+    /// How much clients may have.
+    #[serde(default, skip_serializing_if = "Quotas::is_empty")]
+    pub quotas: Quotas,
 }
 
 /// Why the catalog cannot be read or written.

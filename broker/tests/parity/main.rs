@@ -12,6 +12,7 @@ mod consumer_groups;
 mod fetching;
 mod groups;
 mod script;
+mod single_node;
 mod topics;
 mod transactions;
 
@@ -53,6 +54,9 @@ parity! {
     static_members_live_alike = groups::static_membership;
     offsets_are_kept_alike = groups::offsets;
     groups_are_looked_at_alike = groups::looking;
+    quotas_are_set_and_described_alike = single_node::quotas;
+    replicas_of_one_node_are_where_they_are = single_node::replicas;
+    subscriptions_to_client_metrics_are_kept_alike = single_node::client_metrics;
     consumer_groups_are_refused_alike = consumer_groups::refusals;
     consumer_members_live_alike = consumer_groups::members;
     static_consumer_members_live_alike = consumer_groups::static_members;

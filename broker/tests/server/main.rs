@@ -13,5 +13,6 @@ mod lifecycle;
 mod offsets;
 mod oracle;
 mod producing;
+mod quotas;
 mod security;
 mod transactions;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use broker::broker::{Assignor, BrokerConfig, ConsumerConfig};
-use broker::server::ServerConfig;
+use broker::server::{QuotaConfig, ServerConfig, Windows};
 use thiserror::Error;
 
 use super::server_security;
@@ -168,6 +168,10 @@ impl ServerProperties {
         server.produce_bytes_max = request.unwrap_or(server.produce_bytes_max);
         let fetch = number(properties, "fetch.max.bytes")?;
         server.fetch_bytes_max = fetch.unwrap_or(server.fetch_bytes_max);
+        server.quotas = QuotaConfig {
+            windows: windows(properties, "quota.window")?,
+            mutation_windows: windows(properties, "controller.quota.window")?,
+        };
         let unknown = properties.keys().filter(|name| !is_known(name)).cloned().collect();
         let metrics_listen = properties.get(METRICS_LISTEN).map(|listen| listen.trim().to_owned());
         Ok(ServerProperties { broker, server, metrics_listen, unknown, notes })
@@ -215,6 +219,29 @@ pub fn number<T: FromStr>(properties: &Properties, name: &str) -> Result<Option<
     let Some(value) = properties.get(name) else { return Ok(None) };
     let parsed = value.trim().parse();
     parsed.map(Some).map_err(|_| wrong(name, value, "expected a number, and not so large a one"))
+}
+
+/// `….num` windows of `….size.seconds` each.
+fn windows(properties: &Properties, name: &str) -> Result<Windows, PropertyError> {
+    let mut windows = Windows::default();
+    let number = |end: &str, range: std::ops::RangeInclusive<u64>| {
+        let name = format!("{name}.{end}");
+        let found = number::<u64>(properties, &name)?;
+        match found.filter(|number| !range.contains(number)) {
+            None => Ok(found),
+            Some(number) => {
+                let reason = format!("expected {} to {}", range.start(), range.end());
+                Err(wrong(&name, &number.to_string(), reason))
+            }
+        }
+    };
+    if let Some(count) = number("num", 1..=1_000)? {
+        windows.number = count as usize;
+    }
+    if let Some(seconds) = number("size.seconds", 1..=86_400)? {
+        windows.size_ms = seconds * 1_000;
+    }
+    Ok(windows)
 }
 
 fn log_dir(properties: &Properties, notes: &mut Vec<String>) -> PathBuf {
@@ -412,6 +439,16 @@ mod tests {
         assert_eq!(config.assignors, [Assignor::Range, Assignor::Uniform]);
         assert!(read("group.consumer.assignors=best").is_err());
         assert!(read("group.consumer.migration.policy=maybe").is_err());
+    }
+
+    #[test]
+    fn quotas_are_measured_over_windows() {
+        let text = "quota.window.num=21\ncontroller.quota.window.size.seconds=3\n";
+        let quotas = read(text).unwrap().server.quotas;
+        assert_eq!(quotas.windows, Windows { number: 21, size_ms: 1_000 });
+        assert_eq!(quotas.mutation_windows, Windows { number: 11, size_ms: 3_000 });
+        let error = read("quota.window.num=0").unwrap_err();
+        assert_eq!(error, "quota.window.num = 0: expected 1 to 1000");
     }
 
     #[test]

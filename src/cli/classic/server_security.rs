@@ -16,9 +16,7 @@ use broker::security::jwt::JwtConfig;
 use broker::security::sasl::{Mechanism, SaslConfig};
 use broker::security::tls::{ClientAuth, Pem, TlsConfig, TlsVersion};
 use broker::security::{Principal, SecurityProtocol};
-use broker::server::{
-    AuthorizerConfig, ConnectionLimits, HostPort, ListenerConfig, ServerConfig,
-};
+use broker::server::{AuthorizerConfig, ConnectionLimits, HostPort, ListenerConfig, ServerConfig};
 
 use super::server_properties::{PropertyError, number, wrong};
 use crate::cli::properties::Properties;
@@ -111,7 +109,7 @@ fn unfollowed(properties: &Properties) -> Option<String> {
 
 /// Settings that a listener may have of its own; all of `ssl.` among them that are read.
 const OF_LISTENERS: &[&str] =
-    &["sasl.enabled.mechanisms", "max.connections", "max.connection.creation.rate"];
+    &["sasl.enabled.mechanisms", "max.connections", "max.connection.creation.rate", REAUTH];
 const REAUTH: &str = "connections.max.reauth.ms";
 
 /// Refuses settings of single listeners that would not be followed: who writes one means that
@@ -135,7 +133,9 @@ fn check_prefixed(
         let Some(listener) = listeners.iter().find(|one| is_named(&one.name)) else {
             let names = listeners.iter().map(|one| one.name.to_ascii_lowercase());
             let names = names.collect::<Vec<_>>().join(", ");
-            return refused(format!("there is no such listener; in small letters, there are {names}"));
+            return refused(format!(
+                "there is no such listener; in small letters, there are {names}"
+            ));
         };
         let own = OF_LISTENERS.contains(&name) || name.starts_with("ssl.") && READ.contains(&name);
         if own || NEEDLESS.iter().any(|needless| name.ends_with(needless)) {
@@ -183,15 +183,16 @@ fn own_number<T: FromStr>(
     number(properties, &format!("listener.name.{}.{name}", listener.to_ascii_lowercase()))
 }
 
-/// `listener.name.NAME.MECHANISM.connections.max.reauth.ms`
+/// `listener.name.NAME.MECHANISM.connections.max.reauth.ms`, or else without the mechanism.
 fn session_max(
     properties: &Properties,
     listener: &ListenerConfig,
 ) -> Result<Vec<(Mechanism, Option<Duration>)>, PropertyError> {
     let mut all = Vec::new();
+    let of_all = own_number::<u64>(properties, &listener.name, REAUTH)?;
     for mechanism in &listener.mechanisms {
         let name = format!("{}.{REAUTH}", mechanism.name().to_ascii_lowercase());
-        if let Some(ms) = own_number::<u64>(properties, &listener.name, &name)? {
+        if let Some(ms) = own_number::<u64>(properties, &listener.name, &name)?.or(of_all) {
             let max = Some(Duration::from_millis(ms)).filter(|max| !max.is_zero());
             all.push((*mechanism, max));
         }
@@ -589,12 +590,15 @@ mod tests {
         ] {
             with(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         }
-        with("sasl_plaintext.connections.max.reauth.ms=5\nconnections.max.reauth.ms=5").unwrap();
+        const DELAY: &str = "connection.failed.authentication.delay.ms=5";
+        with(&format!("sasl_plaintext.{DELAY}\n{DELAY}")).unwrap();
+        let own = listener("sasl_plaintext.connections.max.reauth.ms=5");
+        assert_eq!(own.session_max.len(), 2, "of both mechanisms");
         for (line, told) in [
             ("sasl_plaintext.ssl.cipher.suites=secret", "not followed here"),
             ("sasl_plaintext.plain.sasl.server.callback.handler.class=secret", "not followed here"),
             ("sasl_plaintext.principal.builder.class=secret", "not followed here"),
-            ("sasl_plaintext.connections.max.reauth.ms=5", "set connections.max.reauth.ms for all"),
+            ("sasl_plaintext.super.users=User:a", "set super.users for all"),
             ("sasl_plaintext.oauthbearer.connections.max.reauth.ms=5", "not enabled there"),
             ("SASL_PLAINTEXT.sasl.enabled.mechanisms=PLAIN", "in small letters"),
             ("clients.ssl.client.auth=required", "there are sasl_plaintext"),

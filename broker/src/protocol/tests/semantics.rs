@@ -6,8 +6,11 @@ use expect_test::expect;
 
 use super::arbitrary::{Arbitrary, Random};
 use super::oracle::ours_to_bytes;
+use crate::protocol::api::with_apis;
 use crate::protocol::message::{Message, messages};
+use crate::protocol::messages::*;
 use crate::protocol::wire::{Reader, Writer};
+use crate::protocol::{ApiKey, Response, encode_response};
 
 messages! {
     Sample: 1..=4, flexible 3.. {
@@ -136,4 +139,26 @@ fn errors_name_message_version_field_and_offset() {
     .assert_eq(&decode_error(&[0, 0, 0, 0, 0, 0, 0, 7, 0, 1, 2], 4));
     expect!["Sample v2: inner.name at byte 16: -3 is no length"]
         .assert_eq(&decode_error(&[0, 0, 0, 0, 0, 0, 0, 7, 0xff, 0xff, 0, 0, 1, 1, 0xff, 0xfd], 2));
+}
+
+/// Clients are told to wait in whatever they have asked, in every version; those that have no room
+/// for it in theirs are answered all the same.
+#[test]
+fn every_answer_tells_to_wait() {
+    macro_rules! all_responses {
+        ($($key:literal $api:ident $module:ident $request:ident $response:ident;)+) => {
+            [$( Response::from($module::$response::default()), )+]
+        };
+    }
+    for mut response in with_apis!(all_responses) {
+        let api = response.api();
+        response.set_throttle_time_ms(7);
+        let told = format!("{response:?}").contains("throttle_time_ms: 7");
+        // These come before anybody is known, or from brokers alone.
+        let without = [ApiKey::SaslHandshake, ApiKey::SaslAuthenticate, ApiKey::WriteTxnMarkers];
+        assert_eq!(told, !without.contains(&api), "{api}");
+        for version in api.versions() {
+            encode_response(1, version, &response).unwrap_or_else(|error| panic!("{error}"));
+        }
+    }
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::Call;
-use super::k32_describe_configs::{BROKER, GROUP, TOPIC, check_node, check_permitted};
+use super::k32_describe_configs::{
+    BROKER, CLIENT_METRICS, GROUP, TOPIC, check_node, check_permitted,
+};
 use crate::broker::{DynamicConfigError, Scope};
 use crate::protocol::ErrorCode;
 use crate::security::acl::Operation;
@@ -97,6 +99,7 @@ async fn alter(
         TOPIC => {}
         BROKER => return alter_broker(call, name, validate_only, change).await,
         GROUP if !name.is_empty() => return alter_group(call, name, validate_only, change).await,
+        CLIENT_METRICS => return alter_client_metrics(call, name, validate_only, change).await,
         other => {
             let why = format!("resources of type {other} have no configs here");
             return Err((ErrorCode::INVALID_REQUEST, why));
@@ -168,6 +171,39 @@ async fn alter_group(
     }
     broker.set_group_configs(name, configs).await.map_err(refused)?;
     tracing::info!(group = name, "changed the configs of a group");
+    Ok(())
+}
+
+/// Changes a subscription to metrics of clients, which need not be there yet.
+async fn alter_client_metrics(
+    call: &Call,
+    name: &str,
+    validate_only: bool,
+    change: impl FnOnce(&BTreeMap<String, String>) -> Result<BTreeMap<String, String>, Refused>,
+) -> Result<(), Refused> {
+    if name.is_empty() {
+        let why = "Subscription name can't be empty".to_owned();
+        return Err((ErrorCode::INVALID_REQUEST, why));
+    }
+    let _one_at_a_time = call.shared.config_changes.lock().await;
+    let broker = call.broker();
+    let configs = change(&broker.client_metrics_configs(name))?;
+    let refused = |error: DynamicConfigError| match error {
+        DynamicConfigError::Topics(error) => (ErrorCode(error.code()), error.to_string()),
+        error @ DynamicConfigError::TooManySubscriptions(_) => {
+            (ErrorCode::POLICY_VIOLATION, error.to_string())
+        }
+        error @ (DynamicConfigError::UnknownOfClientMetrics(_)
+        | DynamicConfigError::ClientMetricsInterval(_)) => {
+            (ErrorCode::INVALID_REQUEST, error.to_string())
+        }
+        error => (ErrorCode::INVALID_CONFIG, error.to_string()),
+    };
+    if validate_only {
+        return broker.check_client_metrics_configs(&configs).map_err(refused);
+    }
+    broker.set_client_metrics_configs(name, configs).await.map_err(refused)?;
+    tracing::info!(subscription = name, "changed a subscription to metrics of clients");
     Ok(())
 }
 

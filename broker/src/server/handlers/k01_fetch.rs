@@ -59,6 +59,15 @@ pub async fn handle(call: &Call, request: FetchRequest) -> FetchResponse {
     if !fetch.is_done() && !wait.is_zero() {
         fetch.wait(call, deadline).await;
     }
+    if !call.count_read(fetch.bytes) {
+        // The reader asks again once it may; what is not sent is not told of either.
+        let throttled =
+            call.shared.with_fetch_sessions(|sessions, _| sessions.throttled(&fetching));
+        return throttled.map_or_else(refused, |id| FetchResponse {
+            session_id: id,
+            ..FetchResponse::default()
+        });
+    }
     let fetched = fetch.fetched();
     let answer = call.shared.with_fetch_sessions(|sessions, now_ms| {
         sessions.finish(&fetching, &fetched, fresh_session_id, now_ms)
@@ -153,6 +162,7 @@ impl Fetch {
     fn new(call: &Call, request: &FetchRequest, fetching: &Fetching) -> Fetch {
         let bytes = |bytes: i32| usize::try_from(bytes).unwrap_or(0);
         let bytes_max = bytes(request.max_bytes).min(call.shared.config.fetch_bytes_max);
+        let bytes_max = bytes_max.min(call.read_max());
         let mut fetch = Fetch {
             isolation: isolation(request.isolation_level),
             bytes_min: bytes(request.min_bytes).min(bytes_max),

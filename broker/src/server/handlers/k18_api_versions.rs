@@ -20,7 +20,7 @@ pub async fn handle(call: &Call, request: ApiVersionsRequest) -> ApiVersionsResp
         return ApiVersionsResponse { error_code, ..ApiVersionsResponse::default() };
     }
     let mut response = ApiVersionsResponse::served(ErrorCode::NONE);
-    let features = [(GROUPS, GROUPS_LATEST), (TRANSACTIONS, Protocol::V2.version())];
+    let features = features();
     if call.version >= FEATURES_FROM_ZERO_SINCE {
         let supported = |(name, max_version): (&str, i16)| SupportedFeatureKey {
             name: name.to_owned(),
@@ -37,6 +37,11 @@ pub async fn handle(call: &Call, request: ApiVersionsRequest) -> ApiVersionsResp
     response.finalized_features = features.map(finalized).into();
     response.finalized_features_epoch = FEATURES_EPOCH;
     response
+}
+
+/// Features with their levels, which are the latest.
+pub fn features() -> [(&'static str, i16); 2] {
+    [(GROUPS, GROUPS_LATEST), (TRANSACTIONS, Protocol::V2.version())]
 }
 
 /// The answer to a version that is newer than ours, in the form of version 0 (KIP-511).

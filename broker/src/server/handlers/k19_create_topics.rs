@@ -13,6 +13,9 @@ use crate::topics::TopicConfig;
 /// A code and what to say with it.
 type Refused = (ErrorCode, String);
 
+/// The first version whose clients know of the quota on changes (KIP-599).
+const STRICT_QUOTAS_FROM: i16 = 6;
+
 pub async fn handle(call: &Call, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let mut named: HashMap<String, usize> = HashMap::new();
     for topic in &request.topics {
@@ -72,11 +75,12 @@ async fn create(
         name: topic.name,
     };
     let refused = |error: crate::broker::TopicError| (ErrorCode(error.code()), error.to_string());
+    broker.check_topic(&new).map_err(refused)?;
+    let partitions = new.partitions.unwrap_or(broker.config().partitions_default);
+    call.count_mutations(usize::try_from(partitions).unwrap_or(0), STRICT_QUOTAS_FROM)?;
     if validate_only {
-        broker.check_topic(&new).map_err(refused)?;
         let config = TopicConfig::new(new.configs, broker.topic_defaults())
             .map_err(|error| (ErrorCode::INVALID_CONFIG, error.to_string()))?;
-        let partitions = new.partitions.unwrap_or(broker.config().partitions_default);
         return Ok(result(new.name, partitions, &config));
     }
     let created = broker.create_topic(new).await.map_err(refused)?;

@@ -11,6 +11,9 @@ use crate::protocol::ErrorCode;
 use crate::protocol::messages::k20_delete_topics::*;
 use crate::security::acl::Operation;
 
+/// The first version whose clients know of the quota on changes (KIP-599).
+const STRICT_QUOTAS_FROM: i16 = 5;
+
 pub async fn handle(call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
     let named = request.topic_names.into_iter();
     let named =
@@ -95,6 +98,7 @@ async fn delete(call: &Call, topic: &Topic) -> Result<(), (ErrorCode, String)> {
         let why = "the broker keeps groups and transactions in this topic".to_owned();
         return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, why));
     }
+    call.count_mutations(topic.partitions().len(), STRICT_QUOTAS_FROM)?;
     let deleted = call.broker().delete_topic(&topic.name).await;
     deleted.map_err(|error| (ErrorCode(error.code()), error.to_string()))?;
     tracing::info!(topic = %topic.name, "deleted a topic");

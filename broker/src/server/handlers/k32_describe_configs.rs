@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Call;
+use crate::broker::client_metrics::CLIENT_METRICS_CONFIGS;
 use crate::broker::group_configs::GROUP_CONFIGS;
 use crate::broker::{BrokerConfig, ConsumerConfig, is_dynamic};
 use crate::protocol::ErrorCode;
@@ -26,6 +27,7 @@ mod source {
     pub const DYNAMIC_DEFAULT_BROKER: i8 = 3;
     pub const STATIC_BROKER: i8 = 4;
     pub const DEFAULT: i8 = 5;
+    pub const CLIENT_METRICS: i8 = 7;
     pub const GROUP: i8 = 8;
 }
 
@@ -47,9 +49,8 @@ pub async fn handle(call: &Call, request: DescribeConfigsRequest) -> DescribeCon
             TOPIC => topic(call, &wanted.resource_name, &request),
             BROKER => broker(call, &wanted.resource_name, &request),
             GROUP => group(call, &wanted.resource_name, &request),
-            other @ (BROKER_LOGGER | CLIENT_METRICS) => {
-                without_configs(call, other, &wanted.resource_name)
-            }
+            CLIENT_METRICS => client_metrics(call, &wanted.resource_name, &request),
+            BROKER_LOGGER => without_configs(call, &wanted.resource_name),
             other => {
                 let why = format!("resources of type {other} have no configs here");
                 Err((ErrorCode::INVALID_REQUEST, why))
@@ -68,6 +69,8 @@ pub async fn handle(call: &Call, request: DescribeConfigsRequest) -> DescribeCon
                     configs.retain(|config| keys.contains(&config.name));
                 }
                 result.configs = configs;
+                // Kafka's answer about these, unlike about others.
+                result.error_message = (wanted.resource_type == CLIENT_METRICS).then(String::new);
             }
             Err((error_code, message)) => {
                 (result.error_code, result.error_message) = (error_code, Some(message));
@@ -206,23 +209,51 @@ fn group(
     Ok(configs.collect())
 }
 
-/// What has configs at Kafka that mean something only with client telemetry or loggers by class:
-/// here they have none.
+/// A subscription to metrics of clients, whether there is one or not.
+fn client_metrics(
+    call: &Call,
+    name: &str,
+    request: &DescribeConfigsRequest,
+) -> Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)> {
+    if name.is_empty() {
+        let why = "the client metrics subscription name must not be empty".to_owned();
+        return Err((ErrorCode::INVALID_REQUEST, why));
+    }
+    let own = call.broker().client_metrics_configs(name);
+    let configs = CLIENT_METRICS_CONFIGS.iter().map(|known| {
+        let (value, config_source) = match own.get(known.name) {
+            Some(value) => (value.clone(), source::CLIENT_METRICS),
+            None => (known.default.to_owned(), source::DEFAULT),
+        };
+        // What was set, and not the default, as at Kafka.
+        let synonyms = own.get(known.name).map(|value| DescribeConfigsSynonym {
+            name: known.name.to_owned(),
+            value: Some(value.clone()),
+            source: source::CLIENT_METRICS,
+        });
+        DescribeConfigsResourceResult {
+            name: known.name.to_owned(),
+            value: Some(value),
+            read_only: false,
+            config_source,
+            is_sensitive: false,
+            synonyms: synonyms.into_iter().filter(|_| request.include_synonyms).collect(),
+            config_type: if known.is_list { config_type::LIST } else { config_type::INT },
+            documentation: request.include_documentation.then(|| known.doc.to_owned()),
+        }
+    });
+    Ok(configs.collect())
+}
+
+/// Loggers by class, of which there are none here.
 fn without_configs(
     call: &Call,
-    resource_type: i8,
     name: &str,
 ) -> Result<Vec<DescribeConfigsResourceResult>, (ErrorCode, String)> {
-    let what = match resource_type {
-        CLIENT_METRICS => "client metrics subscription name",
-        _ => "broker id",
-    };
     if name.is_empty() {
-        return Err((ErrorCode::INVALID_REQUEST, format!("the {what} must not be empty")));
+        return Err((ErrorCode::INVALID_REQUEST, "the broker id must not be empty".to_owned()));
     }
-    if resource_type == BROKER_LOGGER {
-        check_node(call, name)?;
-    }
+    check_node(call, name)?;
     Ok(Vec::new())
 }
 

@@ -9,6 +9,9 @@ use crate::protocol::ErrorCode;
 use crate::protocol::messages::k37_create_partitions::*;
 use crate::security::acl::Operation;
 
+/// The first version whose clients know of the quota on changes (KIP-599).
+const STRICT_QUOTAS_FROM: i16 = 3;
+
 pub async fn handle(call: &Call, request: CreatePartitionsRequest) -> CreatePartitionsResponse {
     let mut named: HashMap<String, usize> = HashMap::new();
     for topic in &request.topics {
@@ -65,6 +68,7 @@ async fn grow(
             return Err(wrong_replicas(node_id));
         }
     }
+    call.count_mutations((wanted.count - now) as usize, STRICT_QUOTAS_FROM)?;
     if validate_only {
         return Ok(());
     }

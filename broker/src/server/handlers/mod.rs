@@ -41,29 +41,39 @@ mod k30_create_acls;
 mod k31_delete_acls;
 mod k32_describe_configs;
 mod k33_alter_configs;
+mod k34_alter_replica_log_dirs;
 mod k35_describe_log_dirs;
 mod k36_sasl_authenticate;
 mod k37_create_partitions;
 mod k42_delete_groups;
+mod k43_elect_leaders;
 mod k44_incremental_alter_configs;
+mod k45_alter_partition_reassignments;
+mod k46_list_partition_reassignments;
 mod k47_offset_delete;
+mod k48_describe_client_quotas;
+mod k49_alter_client_quotas;
 mod k50_describe_user_scram_credentials;
 mod k51_alter_user_scram_credentials;
+mod k57_update_features;
 mod k60_describe_cluster;
 mod k61_describe_producers;
+mod k64_unregister_broker;
 mod k65_describe_transactions;
 mod k66_list_transactions;
 mod k68_consumer_group_heartbeat;
 mod k69_consumer_group_describe;
+mod k74_list_config_resources;
 mod k75_describe_topic_partitions;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use uuid::Uuid;
 
 use super::authorization::Identity;
 use super::memory::Lease;
-use super::{HostPort, Shared};
+use super::{HostPort, Shared, throttle};
 use crate::broker::{Broker, Topic};
 use crate::client::Isolation;
 use crate::log::{Partition, ReadError};
@@ -81,6 +91,8 @@ pub struct Call {
     pub api: ApiKey,
     pub version: i16,
     pub client_id: Option<String>,
+    /// For how long the client is to be quiet.
+    pub(super) throttle_ms: AtomicU64,
     /// Kept until the response is sent.
     pub(super) held: Mutex<Vec<Lease>>,
 }
@@ -148,20 +160,29 @@ handlers! {
     DeleteAcls k31_delete_acls;
     DescribeConfigs k32_describe_configs;
     AlterConfigs k33_alter_configs;
+    AlterReplicaLogDirs k34_alter_replica_log_dirs;
     DescribeLogDirs k35_describe_log_dirs;
     SaslAuthenticate k36_sasl_authenticate;
     CreatePartitions k37_create_partitions;
     DeleteGroups k42_delete_groups;
+    ElectLeaders k43_elect_leaders;
     IncrementalAlterConfigs k44_incremental_alter_configs;
+    AlterPartitionReassignments k45_alter_partition_reassignments;
+    ListPartitionReassignments k46_list_partition_reassignments;
     OffsetDelete k47_offset_delete;
+    DescribeClientQuotas k48_describe_client_quotas;
+    AlterClientQuotas k49_alter_client_quotas;
     DescribeUserScramCredentials k50_describe_user_scram_credentials;
     AlterUserScramCredentials k51_alter_user_scram_credentials;
+    UpdateFeatures k57_update_features;
     DescribeCluster k60_describe_cluster;
     DescribeProducers k61_describe_producers;
+    UnregisterBroker k64_unregister_broker;
     DescribeTransactions k65_describe_transactions;
     ListTransactions k66_list_transactions;
     ConsumerGroupHeartbeat k68_consumer_group_heartbeat;
     ConsumerGroupDescribe k69_consumer_group_describe;
+    ListConfigResources k74_list_config_resources;
     DescribeTopicPartitions k75_describe_topic_partitions;
 }
 
@@ -247,5 +268,6 @@ const OPERATIONS_NOT_ASKED: i32 = i32::MIN;
 
 /// Runs what may wait for a disk off the async threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let work = throttle::counted(work);
     tokio::task::spawn_blocking(work).await.expect("handlers do not panic")
 }

@@ -273,6 +273,40 @@ fn row(api: ApiKey) -> Row {
             Some(topic) if !response.error_code.is_error() => topic.partitions[0].error_code,
             _ => response.error_code,
         }, [on_group(Delete)]),
+        ApiKey::AlterReplicaLogDirs => row!(AlterReplicaLogDirs v 2,
+            k34_alter_replica_log_dirs::AlterReplicaLogDirsRequest {
+                dirs: vec![k34_alter_replica_log_dirs::AlterReplicaLogDir {
+                    path: "/".to_owned(),
+                    topics: vec![k34_alter_replica_log_dirs::AlterReplicaLogDirTopic {
+                        name: t(), partitions: vec![0],
+                    }],
+                }],
+            }, |response| response.results[0].partitions[0].error_code, [on_cluster(Alter)]),
+        ApiKey::ElectLeaders => row!(ElectLeaders v 2, k43_elect_leaders::ElectLeadersRequest {
+            topic_partitions: None, ..Default::default()
+        }, |response| response.error_code, [on_cluster(Alter)]),
+        ApiKey::AlterPartitionReassignments => row!(AlterPartitionReassignments v 1,
+            k45_alter_partition_reassignments::AlterPartitionReassignmentsRequest::default(),
+            |response| response.error_code, [on_cluster(Alter)]),
+        ApiKey::ListPartitionReassignments => row!(ListPartitionReassignments v 0,
+            k46_list_partition_reassignments::ListPartitionReassignmentsRequest::default(),
+            |response| response.error_code, [on_cluster(Describe)]),
+        ApiKey::UpdateFeatures => row!(UpdateFeatures v 2,
+            k57_update_features::UpdateFeaturesRequest::default(),
+            |response| response.error_code, [on_cluster(Alter)]),
+        ApiKey::UnregisterBroker => row!(UnregisterBroker v 0,
+            k64_unregister_broker::UnregisterBrokerRequest { broker_id: 99 },
+            |response| response.error_code, [on_cluster(Alter)]),
+        ApiKey::ListConfigResources => row!(ListConfigResources v 1,
+            k74_list_config_resources::ListConfigResourcesRequest::default(),
+            |response| response.error_code, [on_cluster(DescribeConfigs)]),
+        ApiKey::DescribeClientQuotas => row!(DescribeClientQuotas v 1,
+            k48_describe_client_quotas::DescribeClientQuotasRequest::default(),
+            |response| response.error_code, [on_cluster(DescribeConfigs)]),
+        ApiKey::AlterClientQuotas => row!(AlterClientQuotas v 1,
+            k49_alter_client_quotas::AlterClientQuotasRequest {
+                entries: vec![Default::default()], ..Default::default()
+            }, |response| response.entries[0].error_code, [on_cluster(AlterConfigs)]),
         ApiKey::DescribeUserScramCredentials => row!(DescribeUserScramCredentials v 0,
             k50_describe_user_scram_credentials::DescribeUserScramCredentialsRequest::default(),
             |response| response.error_code, [on_cluster(Describe)]),
