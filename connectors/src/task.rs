@@ -213,6 +213,14 @@ pub trait SinkTask: Send {
     /// those get committed to the group.
     async fn flush(&mut self) -> Result<Vec<(TopicPartition, Offset)>, TaskError>;
 
+    /// Up to where each partition is delivered for good although nothing more is flushed: that gets
+    /// committed when the task fails, so that it does not come again at each start. What the last
+    /// put has refused, and all after it, counts as not delivered, whatever is said here. A sink
+    /// that takes back what it did not flush has nothing to say.
+    fn delivered(&self) -> Vec<(TopicPartition, Offset)> {
+        Vec::new()
+    }
+
     /// When it wants to be flushed although nothing is put until then.
     fn flush_at(&self) -> Option<Instant> {
         None

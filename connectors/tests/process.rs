@@ -222,6 +222,34 @@ fn a_program_that_cannot_go_on_fails_the_task_with_its_reason() {
 }
 
 #[test]
+fn what_a_sinks_program_has_taken_before_a_record_it_refuses_does_not_come_again() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let command = script(
+            dir.path(),
+            r#"while read -r line; do
+              case $line in
+                '{"type":"flush"'*)
+                  echo "{\"type\":\"flushed\",\"id\":${line#*\"id\":}" ;;
+                '{"type":"record"'*) echo "$line" >> taken ;;
+              esac
+            done"#,
+        );
+        let values = ["1", "2", "no json", "3"].map(str::to_owned);
+        produce(&*client, "t", 0, &values).await;
+        for _ in 0..3 {
+            let config = sink(dir.path(), &command, "");
+            let worker = Worker::start(client.clone(), vec![config], options(false));
+            let error = worker.failed().await.to_string();
+            assert!(error.contains("at offset 2 of partition t-0"), "{error}");
+            worker.shutdown().await.unwrap_err();
+        }
+        let taken = fs::read_to_string(dir.path().join("taken")).unwrap();
+        assert_eq!(taken.lines().count(), 2, "{taken}");
+    });
+}
+
+#[test]
 fn a_sinks_program_that_hangs_or_ends_gets_its_records_again() {
     let dir = tempfile::tempdir().unwrap();
     process(dir.path(), async |client| {

@@ -199,9 +199,13 @@ impl SinkTask for HttpSink {
     }
 
     async fn flush(&mut self) -> Result<Vec<(TopicPartition, Offset)>, TaskError> {
-        let partitions = self.running().partitions.iter();
+        Ok(self.delivered())
+    }
+
+    fn delivered(&self) -> Vec<(TopicPartition, Offset)> {
+        let partitions = self.running.iter().flat_map(|running| &running.partitions);
         let done = partitions.filter_map(|(partition, one)| Some((partition.clone(), one.done?)));
-        Ok(done.collect())
+        done.collect()
     }
 
     async fn close(&mut self, partitions: &[TopicPartition]) -> Result<(), TaskError> {

@@ -34,6 +34,8 @@ struct Running {
     call: Call,
     line_bytes_max: usize,
     is_text: bool,
+    /// Whether the first record that has no message is the last one handed over.
+    ends_at_refusal: bool,
     flush_timeout: Duration,
     stop_timeout: Duration,
     restarts: Restarts,
@@ -64,6 +66,7 @@ impl SinkTask for ProcessSink {
             call: Call::new(&self.config)?,
             line_bytes_max: settings.integer("process.line.bytes.max") as usize,
             is_text: settings.text("process.values") == "text",
+            ends_at_refusal: settings.text("errors.tolerance") == "none",
             flush_timeout: ms("process.flush.timeout.ms"),
             stop_timeout: ms("process.stop.timeout.ms"),
             restarts: Restarts::new(settings),
@@ -91,8 +94,12 @@ impl SinkTask for ProcessSink {
     }
 
     async fn flush(&mut self) -> Result<Vec<(TopicPartition, Offset)>, TaskError> {
-        let done = &self.running().done;
-        Ok(done.iter().map(|(partition, offset)| (partition.clone(), *offset)).collect())
+        Ok(self.delivered())
+    }
+
+    fn delivered(&self) -> Vec<(TopicPartition, Offset)> {
+        let done = self.running.iter().flat_map(|running| &running.done);
+        done.map(|(partition, offset)| (partition.clone(), *offset)).collect()
     }
 
     async fn close(&mut self, partitions: &[TopicPartition]) -> Result<(), TaskError> {
@@ -133,7 +140,12 @@ impl Running {
                     put.records += 1;
                     text.extend_from_slice(line.as_bytes());
                 }
-                Err(reason) => put.refused.push(Refused { offset: offset(record), reason }),
+                Err(reason) => {
+                    put.refused.push(Refused { offset: offset(record), reason });
+                    if self.ends_at_refusal {
+                        break;
+                    }
+                }
             }
         }
         put.bytes = text.len() as u64;

@@ -19,7 +19,7 @@ use tracing::warn;
 use super::{Ended, TaskSetup};
 use crate::chain::{Chain, ChainError, FailedRecord};
 use crate::config::topics::TopicChoice;
-use crate::data::Text;
+use crate::data::{ConnectRecord, Text};
 use crate::errors::{DeadLetters, ErrorPolicy, Retriable};
 use crate::plugin::{METADATA_MAX_AGE, Plugin};
 use crate::status::ConnectorState;
@@ -54,16 +54,25 @@ pub(super) async fn run(
         partitions: BTreeMap::new(),
         assigned: false,
         commit_at: None,
+        putting: None,
     };
-    let ended = runner.run(finish).await?;
-    runner.task.stop().await;
-    Ok(ended)
+    match runner.run(finish).await {
+        Ok(ended) => {
+            runner.task.stop().await;
+            Ok(ended)
+        }
+        Err(error) => {
+            runner.commit_delivered().await;
+            Err(error)
+        }
+    }
 }
 
 /// One partition that the task has.
 #[derive(Clone, Copy, Debug)]
 struct Progress {
-    /// Records before this one are in the sink's output already.
+    /// Records before this one are in the sink's output already, or were committed: a batch that is
+    /// read may begin before that.
     from: Offset,
     /// The next record to read.
     position: Offset,
@@ -71,6 +80,15 @@ struct Progress {
     end: Offset,
     /// Where to finish, once that is asked for.
     goal: Option<Offset>,
+    /// Where it was when it was assigned.
+    began: Offset,
+}
+
+/// Records being put.
+struct Putting {
+    records: SinkRecords,
+    /// The first of them that was refused.
+    refused: Option<Offset>,
 }
 
 /// The topics that are read, and reading them.
@@ -154,6 +172,8 @@ struct Runner {
     assigned: bool,
     /// When to commit what was put since the last commit.
     commit_at: Option<Instant>,
+    /// What did not get through yet.
+    putting: Option<Putting>,
     chain: Chain,
     errors: ErrorPolicy,
     dead_letters: Option<DeadLetters>,
@@ -306,12 +326,45 @@ impl Runner {
 
     /// Records that the task refuses are disposed of before the others count.
     async fn try_put(&mut self, records: &SinkRecords) -> Result<Put, TaskError> {
+        self.putting = Some(Putting { records: records.clone(), refused: None });
         let mut put = self.task.put(records).await?;
         let refused = std::mem::take(&mut put.refused);
+        let first = refused.iter().map(|one| one.offset).min();
+        self.putting = Some(Putting { records: records.clone(), refused: first });
         let refused = self::refused(self.setup.config.plugin(), records, refused)?;
         put.skipped += self.dispose(refused).await?;
         self.task.disposed().await?;
+        self.putting = None;
         Ok(put)
+    }
+
+    /// After a failure: what is delivered need not come again at the next start.
+    async fn commit_delivered(&mut self) {
+        let mut done = self.task.delivered();
+        let mut records = 0;
+        if let Some(Putting { records: put, refused }) = &self.putting
+            && let Some((_, to)) =
+                done.iter_mut().find(|(partition, _)| partition == put.partition())
+        {
+            *to = refused.map_or(*to, |refused| refused.min(*to));
+            let is_done = |value: &&ConnectRecord| value.kafka_offset.is_some_and(|at| at < *to);
+            let values = put.given_values().unwrap_or_default();
+            records = values.iter().filter(is_done).count() as u64;
+        }
+        done.retain(|(partition, offset)| {
+            self.partitions.get(partition).is_some_and(|progress| progress.began < *offset)
+        });
+        if done.is_empty() {
+            return;
+        }
+        if let Err(error) = self.topics.commit(&done).await {
+            let name = self.setup.config.name();
+            warn!(
+                "connector '{name}': what was delivered before it failed will come again, since \
+                 its offsets are not committed: {error}"
+            );
+        }
+        self.report(records, 0, 0);
     }
 
     /// `None`: it was told to stop between two attempts.
@@ -362,7 +415,9 @@ impl Runner {
             // As the reader does: what is committed may be gone, or of a topic deleted since.
             let committed = committed.map(|committed| committed.offset);
             let position = committed.filter(|at| (start..=end).contains(at)).unwrap_or(start);
-            self.partitions.insert(partition, Progress { from, position, end, goal: None });
+            let from = from.max(position);
+            let progress = Progress { from, position, end, goal: None, began: position };
+            self.partitions.insert(partition, progress);
         }
         self.report(0, 0, 0);
         Ok(())

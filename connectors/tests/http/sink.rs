@@ -269,8 +269,38 @@ fn without_tolerance_the_first_record_refused_fails_the_task_and_none_after_it_i
         expect_test::expect!["connector 'calls', task 0: record at offset 2 of partition t-0: refused: POST http://HOST/x: 422 Unprocessable Entity; with errors.tolerance=all such records are skipped and counted"]
             .assert_eq(&error);
         assert_eq!(server.accepted(), ["0", "1"]);
-        assert_eq!(committed(&*client).await, None);
+        assert_eq!(committed(&*client).await, Some(2));
     });
+}
+
+/// One record that nobody took had all before it delivered again by each of the starts that follow
+/// a failure by themselves: six times in all.
+#[test]
+fn what_was_delivered_before_a_failure_does_not_come_again_at_the_next_start() {
+    // What a service refuses, what fails the task whatever the record, and what no call is for.
+    let mistakes = [("5", 422, ""), ("5", 401, ""), ("no json", 200, "http.body={{value.n}}")];
+    for (bad, status, more) in mistakes {
+        let dir = tempfile::tempdir().unwrap();
+        process(dir.path(), async |client| {
+            let server = TestServer::start(move |request, _| match request.body == bad {
+                true => Answer::Status(status),
+                false => Answer::Status(200),
+            })
+            .await;
+            let good: Vec<String> = (0..5).map(|n| format!("{{\"n\":{n}}}")).collect();
+            let values = good.iter().map(String::as_str).chain([bad, "{\"n\":6}"]);
+            produce(&*client, &values.map(|value| ("k", value)).collect::<Vec<_>>()).await;
+            for start in 0..3 {
+                let config = sink(dir.path(), &server.url("/x"), more);
+                let worker = Worker::start(client.clone(), vec![config], options(false));
+                let error = worker.failed().await.to_string();
+                assert_eq!(worker.statuses().borrow()[0].records, if start == 0 { 5 } else { 0 });
+                worker.shutdown().await.unwrap_err();
+                let accepted = server.accepted().len();
+                assert_eq!((accepted, committed(&*client).await), (5, Some(5)), "{error}");
+            }
+        });
+    }
 }
 
 #[test]
