@@ -21,6 +21,8 @@ pub struct ConnectorStatus {
     pub total_bytes: Option<u64>,
     /// Records or pieces of input that were left out, and counted instead.
     pub skipped: u64,
+    /// What keeps a task from its work, that tries again by itself.
+    pub trouble: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,7 @@ struct TaskStatus {
     bytes: u64,
     remaining_bytes: Option<u64>,
     skipped: u64,
+    trouble: Option<String>,
 }
 
 /// Gathers what tasks report.
@@ -83,6 +86,7 @@ impl StatusBoard {
             bytes: 0,
             total_bytes: None,
             skipped: 0,
+            trouble: None,
         });
         let connectors = watch::Sender::new(connectors.collect());
         Arc::new(StatusBoard { tasks: Mutex::default(), connectors })
@@ -103,6 +107,7 @@ impl StatusBoard {
             bytes: 0,
             remaining_bytes: None,
             skipped: 0,
+            trouble: None,
         });
         Reporter { board: self.clone(), task: tasks.len() - 1 }
     }
@@ -123,6 +128,11 @@ impl StatusBoard {
         failed.collect()
     }
 
+    fn is_in(&self, task: usize, trouble: Option<&str>) -> bool {
+        let tasks = self.tasks.lock().expect("no holder of this lock panics");
+        tasks[task].trouble.as_deref() == trouble
+    }
+
     fn update(&self, task: usize, change: impl FnOnce(&mut TaskStatus)) {
         let mut tasks = self.tasks.lock().expect("no holder of this lock panics");
         change(&mut tasks[task]);
@@ -135,6 +145,7 @@ impl StatusBoard {
             status.records = of_it().map(|task| task.records).sum();
             status.bytes = of_it().map(|task| task.bytes).sum();
             status.skipped = of_it().map(|task| task.skipped).sum();
+            status.trouble = of_it().find_map(|task| task.trouble.clone());
             let remaining: Option<u64> = of_it().map(|task| task.remaining_bytes).sum();
             status.total_bytes = remaining.map(|remaining| status.bytes + remaining);
         });
@@ -153,6 +164,14 @@ impl Reporter {
         self.board.update(self.task, |task| task.state = state);
     }
 
+    /// What keeps the task from its work, or that nothing does.
+    pub(crate) fn trouble(&self, trouble: Option<String>) {
+        // It is told after each turn: whoever looks is woken when there is something new.
+        if !self.board.is_in(self.task, trouble.as_deref()) {
+            self.board.update(self.task, |task| task.trouble = trouble);
+        }
+    }
+
     pub(crate) fn progress(
         &self,
         state: ConnectorState,
@@ -168,6 +187,26 @@ impl Reporter {
             task.skipped += skipped;
             task.remaining_bytes = remaining_bytes;
         });
+    }
+}
+
+/// A task's way to say, while it is busy, what keeps it from its work; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Trouble(Reporter);
+
+impl Trouble {
+    pub(crate) fn new(reporter: Reporter) -> Trouble {
+        Trouble(reporter)
+    }
+
+    /// An attempt has failed, for that reason; there will be another.
+    pub fn is(&self, reason: impl Into<String>) {
+        self.0.trouble(Some(reason.into()));
+    }
+
+    /// An attempt has succeeded.
+    pub fn is_over(&self) {
+        self.0.trouble(None);
     }
 }
 

@@ -56,6 +56,7 @@ use crate::convert::value_to_string;
 use crate::data::{ConnectRecord, Value};
 use crate::offsets::{SourceOffset, SourcePartition, StoredOffsets};
 use crate::records::SourceRecords;
+use crate::status::Trouble;
 use crate::topics;
 
 /// Why a task cannot go on: any error, whose text says on what and what to do.
@@ -98,6 +99,12 @@ pub trait SourceTask: Send {
     /// nothing to do for now, it is not well.
     fn out_of_reach(&self) -> bool {
         false
+    }
+
+    /// What keeps it from its work, as of its last attempt: it is DEGRADED meanwhile, and tries
+    /// again by itself.
+    fn trouble(&self) -> Option<String> {
+        None
     }
 
     /// Bytes of input known to be there and not yet read, for progress.
@@ -244,6 +251,7 @@ pub trait SinkTask: Send {
 #[derive(Clone, Debug)]
 pub struct SinkContext {
     pub(crate) stop: CancellationToken,
+    pub(crate) trouble: Trouble,
 }
 
 impl SinkContext {
@@ -251,6 +259,11 @@ impl SinkContext {
     /// to go on by [`Put::next`].
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
+    }
+
+    /// Where to say what keeps it from its work, in the midst of a put.
+    pub fn trouble(&self) -> &Trouble {
+        &self.trouble
     }
 }
 

@@ -551,6 +551,15 @@ impl Directory {
         self.current = self.current.min(self.texts.len());
     }
 
+    /// Why there are no files: the directory that they are looked for in is not there.
+    pub fn missing(&self) -> Option<String> {
+        let root = self.pattern.root();
+        (!root.is_dir()).then(|| {
+            let (pattern, root) = (self.pattern.text(), root.display());
+            format!("{pattern}: there is no directory {root}; it is waited for")
+        })
+    }
+
     /// Whether files were looked for the first time since the last call, where that matters.
     pub fn take_begun(&mut self) -> bool {
         std::mem::take(&mut self.just_begun)

@@ -167,6 +167,16 @@ impl Input {
         offsets
     }
 
+    /// Why nothing can be read: what is to be read is not there.
+    pub fn missing(&self) -> Option<String> {
+        match self {
+            Input::Tail { tail, .. } => tail.missing(),
+            Input::Directory { directory, .. } => directory.missing(),
+            Input::Whole { whole, .. } => whole.missing(),
+            Input::Stdin(_) => None,
+        }
+    }
+
     pub fn take_counts(&mut self) -> Counts {
         match self {
             Input::Tail { tail, .. } => tail.take_counts(),

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use broker::client::NewTopic;
 use bytes::Bytes;
 use tokio::sync::Notify;
+use tracing::warn;
 
 use super::blocking::Blocking;
 use super::delimiter;
@@ -43,6 +44,7 @@ enum Format {
 /// The settings of one task.
 #[derive(Clone, Debug)]
 struct SourceSettings {
+    connector: String,
     topic: NewTopic,
     /// As declared: the key that offsets are stored under must not change with the directory.
     filename: String,
@@ -74,6 +76,9 @@ struct Started {
     rows: Rows,
     /// It has waited: something may have happened.
     looks_again: bool,
+    connector: String,
+    /// What is not there, as of the last look.
+    missing: Option<String>,
 }
 
 /// What says that there may be more.
@@ -150,6 +155,7 @@ impl FileSource {
             topic = topic.with_config("max.message.bytes", message_bytes.min(i32::MAX as usize));
         }
         let settings = SourceSettings {
+            connector: config.name().to_owned(),
             topic,
             filename: config.text("file").to_owned(),
             path: config.path("file"),
@@ -237,7 +243,15 @@ impl SourceTask for FileSource {
             json: JsonConverter::new(json),
         };
         let input = Blocking::new(input);
-        self.started = Some(Started { topic, input, wake, rows, looks_again: false });
+        self.started = Some(Started {
+            topic,
+            input,
+            wake,
+            rows,
+            looks_again: false,
+            connector: self.settings.connector.clone(),
+            missing: None,
+        });
         Ok(())
     }
 
@@ -280,10 +294,17 @@ impl SourceTask for FileSource {
             for (partition, offset) in input.take_offsets() {
                 records.set_offset(partition, offset);
             }
-            (records, filled)
+            (records, filled, input.missing())
         };
-        let (records, filled) = started.input.run(work).await;
+        let (records, filled, missing) = started.input.run(work).await;
         *out = records;
+        if let Some(reason) = &missing
+            && started.missing.is_none()
+            && filled.is_ok()
+        {
+            warn!("connector '{}': {reason}", started.connector);
+        }
+        started.missing = missing;
         Ok(match filled? {
             Filled::More => Polled::More,
             Filled::Drained => Polled::Drained,
@@ -299,6 +320,10 @@ impl SourceTask for FileSource {
         }
         started.looks_again = true;
         Ok(())
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.started.as_ref()?.missing.clone()
     }
 
     fn remaining_bytes(&self) -> Option<u64> {

@@ -159,6 +159,19 @@ impl Tail {
         went(&self.path, &self.options, current, pieces)
     }
 
+    /// Why nothing can be read: the file is not there yet.
+    pub fn missing(&self) -> Option<String> {
+        let dir = directory(&self.path);
+        let path = self.path.display();
+        (self.current.is_none()).then(|| match dir.is_dir() {
+            true => format!("{path}: there is no such file; it is waited for"),
+            false => format!(
+                "{path}: there is no directory {}; it is waited for, with that file",
+                dir.display()
+            ),
+        })
+    }
+
     /// Where to go on after the pieces that were handed over. `None` before the file was found.
     pub fn position(&self) -> Option<Position> {
         match &self.current {

@@ -214,6 +214,20 @@ impl Whole {
         Ok(unchanged.then_some(content))
     }
 
+    /// Why nothing can be taken. One file that is gone after it was taken is nothing unusual.
+    pub fn missing(&self) -> Option<String> {
+        match &self.which {
+            Which::One(path) if self.taken.is_empty() && !path.exists() => {
+                Some(format!("{}: there is no such file; it is waited for", path.display()))
+            }
+            Which::Many(pattern) if !pattern.root().is_dir() => {
+                let (pattern, root) = (pattern.text(), pattern.root().display());
+                Some(format!("{pattern}: there is no directory {root}; it is waited for"))
+            }
+            _ => None,
+        }
+    }
+
     /// Whether files were looked for the first time since the last call.
     pub fn take_begun(&mut self) -> bool {
         std::mem::take(&mut self.just_begun)

@@ -3,7 +3,7 @@
 //! ```text
 //!              ┌───────────── order: resume ─────────────┐
 //!              ▼                                          │
-//! start ─► RUNNING ──── busy for too long ───► DEGRADED   │
+//! start ─► RUNNING ── out of reach, stuck ───► DEGRADED   │
 //!            │  ▲ ▲◄──────── it moves again ─────┘     PAUSED, STOPPED
 //!    it fails│  │after a pause                            ▲
 //!            ▼  │                                          │
@@ -61,7 +61,8 @@ pub enum TaskState {
     Unassigned,
     /// At work, or waiting for something to do.
     Running,
-    /// At one thing for longer than `task.liveness.timeout.ms`.
+    /// What it works on is out of reach, or it is at one thing for longer than
+    /// `task.liveness.timeout.ms`.
     Degraded,
     Paused,
     /// Failed, and to be started again after a pause.
@@ -102,7 +103,7 @@ pub struct TaskView {
     pub state: TaskState,
     /// Who runs it, or was given it; `None`: nobody.
     pub worker_id: Option<Arc<str>>,
-    /// Why it failed last, if it is not at work since.
+    /// Why it failed last, if it is not at work since; or why it is degraded.
     pub trace: Option<String>,
     pub records: u64,
     pub skipped: u64,
@@ -488,8 +489,11 @@ impl Connector {
             }
             ConnectorState::Starting => {}
             _ => {
-                slot.state = TaskState::Running;
-                slot.trace = None;
+                slot.state = match status.trouble {
+                    Some(_) => TaskState::Degraded,
+                    None => TaskState::Running,
+                };
+                slot.trace = status.trouble;
             }
         }
     }
@@ -521,10 +525,17 @@ impl Connector {
             let (records, skipped) = slot.status.as_ref().map_or((0, 0), counts);
             let stuck =
                 slot.worker.is_some() && past.activity.busy().is_some_and(|busy| busy >= liveness);
+            let stuck = stuck.then(|| {
+                let seconds = liveness.as_secs_f32();
+                format!(
+                    "it is at one thing for more than {seconds} s (task.liveness.timeout.ms); what \
+                     it waits for does not answer: the log may say more"
+                )
+            });
             TaskView {
                 worker_id: Some(self.setup.worker_id.clone()),
-                state: if stuck { TaskState::Degraded } else { slot.state },
-                trace: slot.trace.clone(),
+                state: if stuck.is_some() { TaskState::Degraded } else { slot.state },
+                trace: slot.trace.clone().or(stuck),
                 records: past.records + records,
                 skipped: past.skipped + skipped,
             }
@@ -575,20 +586,18 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test]
-    async fn a_task_at_one_thing_for_too_long_is_degraded_until_it_moves() {
-        let dir = tempfile::tempdir().unwrap();
-        let broker = Broker::open(BrokerConfig::new(dir.path().join("data"))).await.unwrap();
-        let properties = [
-            ("connector.class", "file-source"),
-            ("file", "f"),
-            ("topic", "t"),
-            ("poll.interval.ms", "3600000"),
-            ("task.liveness.timeout.ms", "100"),
-        ];
-        let properties: BTreeMap<String, String> =
-            properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
-        let config = crate::validate("c", &properties, Path::new("/nowhere")).unwrap();
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A connector of one task that reads the file `f` of a directory.
+    async fn connector(dir: &Path, more: &[(&str, &str)]) -> (Connector, watch::Receiver<View>) {
+        let broker = Broker::open(BrokerConfig::new(dir.join("data"))).await.unwrap();
+        let properties =
+            [("connector.class", "file-source"), ("file", "in/f"), ("topic", "t")].iter();
+        let properties: BTreeMap<String, String> = properties
+            .chain(more)
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect();
+        let config = crate::validate("c", &properties, dir).unwrap();
         let setup = Setup {
             client: Arc::new(EmbeddedClient::new(broker)),
             options: WorkerOptions::default(),
@@ -602,29 +611,72 @@ mod tests {
             share: None,
             gate: None,
         };
-        let (connector, mut seen) = Connector::new(setup, desired);
+        Connector::new(setup, desired)
+    }
+
+    /// Whether its task comes to stand so.
+    async fn is(
+        seen: &mut watch::Receiver<View>,
+        state: TaskState,
+        patience: Duration,
+    ) -> Option<TaskView> {
+        let there = seen.wait_for(|view| view.tasks[0].state == state);
+        let view = tokio::time::timeout(patience, there).await.ok()?.ok()?;
+        Some(view.tasks[0].clone())
+    }
+
+    #[tokio::test]
+    async fn a_task_at_one_thing_for_too_long_is_degraded_until_it_moves() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("in")).unwrap();
+        std::fs::write(dir.path().join("in/f"), "").unwrap();
+        let more = [("poll.interval.ms", "3600000"), ("task.liveness.timeout.ms", "100")];
+        let (connector, mut seen) = connector(dir.path(), &more).await;
         let activity = connector.past[0].activity.clone();
         let (orders, waiting) = mpsc::channel(1);
         let running = tokio::spawn(connector.run(waiting));
-        let mut is = async |state, patience| {
-            let there = seen.wait_for(|view| view.tasks[0].state == state);
-            tokio::time::timeout(patience, there).await.is_ok_and(|seen| seen.is_ok())
-        };
-        let patience = Duration::from_secs(60);
-        assert!(is(TaskState::Running, patience).await);
+        assert!(is(&mut seen, TaskState::Running, PATIENCE).await.is_some());
         let began = Instant::now();
-        loop {
+        let degraded = loop {
             // The task itself may still end its first look at the file after this.
             if activity.busy().is_none() {
                 activity.begin();
             }
-            if is(TaskState::Degraded, Duration::from_millis(500)).await {
-                break;
+            let patience = Duration::from_millis(500);
+            if let Some(view) = is(&mut seen, TaskState::Degraded, patience).await {
+                break view;
             }
-            assert!(began.elapsed() < patience);
-        }
+            assert!(began.elapsed() < PATIENCE);
+        };
+        assert!(degraded.trace.unwrap().contains("(task.liveness.timeout.ms)"));
         activity.end();
-        assert!(is(TaskState::Running, patience).await);
+        let running_again = is(&mut seen, TaskState::Running, PATIENCE).await.unwrap();
+        assert_eq!(running_again.trace, None);
+        drop(orders);
+        running.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_task_whose_input_is_not_there_is_degraded_and_says_so_until_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (connector, mut seen) = connector(dir.path(), &[("poll.interval.ms", "10")]).await;
+        let (orders, waiting) = mpsc::channel(1);
+        let running = tokio::spawn(connector.run(waiting));
+        let at = dir.path().join("in");
+        let wants = async |seen: &mut watch::Receiver<View>, reason: &str| {
+            let has = |view: &View| {
+                let task = &view.tasks[0];
+                task.state == TaskState::Degraded
+                    && task.trace.as_ref().is_some_and(|trace| trace.contains(reason))
+            };
+            tokio::time::timeout(PATIENCE, seen.wait_for(has)).await.unwrap().unwrap();
+        };
+        wants(&mut seen, &format!("there is no directory {}", at.display())).await;
+        std::fs::create_dir(&at).unwrap();
+        wants(&mut seen, "in/f: there is no such file").await;
+        std::fs::write(at.join("f"), "line\n").unwrap();
+        let there = is(&mut seen, TaskState::Running, PATIENCE).await.unwrap();
+        assert_eq!(there.trace, None);
         drop(orders);
         running.await.unwrap();
     }

@@ -28,6 +28,7 @@ use tracing::warn;
 use super::client::{Call, HttpClient, Reply, shown};
 use super::retry::{RetryPolicy, StatusCodes, random, retry_after};
 use super::service::{Batching, Target};
+use crate::status::Trouble;
 use crate::task::TaskError;
 
 /// How long calls under way may go on once the task is to stop.
@@ -69,6 +70,7 @@ pub struct Deliverer {
     pub ends_at_refusal: bool,
     pub stop: CancellationToken,
     pub warnings: Arc<Warnings>,
+    pub trouble: Trouble,
 }
 
 /// Says what has failed, but not for each of many calls that fail alike.
@@ -234,7 +236,10 @@ impl Deliverer {
                 () = stopped => return Answer::Left,
             };
             let (reason, asked) = match answer {
-                Ok(reply) if reply.status.is_success() => return Answer::Accepted,
+                Ok(reply) if reply.status.is_success() => {
+                    self.trouble.is_over();
+                    return Answer::Accepted;
+                }
                 Ok(reply) => {
                     let status = reply.status.as_u16();
                     let reason = format!("{what}: {}", in_words(&reply));
@@ -242,6 +247,7 @@ impl Deliverer {
                         return Answer::Failed(not_of_the_record(&reason));
                     }
                     if !self.retry_codes.contains(status) {
+                        self.trouble.is_over();
                         let may_be_one_record = STATUSES_OF_CONTENT.contains(&status);
                         return Answer::Refused { reason, may_be_one_record };
                     }
@@ -261,6 +267,7 @@ impl Deliverer {
                 "connector '{}': {reason}; next attempt in {pause:.1?}",
                 self.connector
             ));
+            self.trouble.is(reason.as_str());
             retrying.calls.fetch_add(1, Ordering::Relaxed);
             retrying.begun.notify_one();
             let stopped = tokio::select! {

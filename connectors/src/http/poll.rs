@@ -60,6 +60,8 @@ struct Running {
     position: Position,
     due: Instant,
     failures: u32,
+    /// Why the last attempt has failed.
+    trouble: Option<String>,
     until_end: bool,
 }
 
@@ -259,6 +261,7 @@ impl SourceTask for HttpPoll {
             position: stored.unwrap_or_else(|| Position::initial(settings)),
             due: Instant::now(),
             failures: 0,
+            trouble: None,
             until_end: context.until_end(),
         });
         Ok(())
@@ -274,7 +277,11 @@ impl SourceTask for HttpPoll {
     }
 
     fn out_of_reach(&self) -> bool {
-        self.running.as_ref().is_some_and(|running| running.failures > 0)
+        self.trouble().is_some()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.running.as_ref()?.trouble.clone()
     }
 }
 
@@ -310,7 +317,7 @@ impl Running {
         };
         match result {
             Ok(has_more) => {
-                self.failures = 0;
+                (self.failures, self.trouble) = (0, None);
                 if has_more {
                     return Ok(Polled::More);
                 }
@@ -324,6 +331,7 @@ impl Running {
                     return Err(format!("{what}: {reason}").into());
                 };
                 warn!("connector '{}': {what}: {reason}; next attempt in {pause:.1?}", self.name);
+                self.trouble = Some(format!("{what}: {reason}"));
                 self.due = Instant::now() + pause;
                 Ok(Polled::Drained)
             }

@@ -169,6 +169,7 @@ impl SinkTask for HttpSink {
             ends_at_refusal: settings.text("errors.tolerance") == "none",
             stop: context.stop().clone(),
             warnings: Default::default(),
+            trouble: context.trouble().clone(),
         };
         let on_null = match settings.text("behavior.on.null.values") {
             "delete" => OnNull::Delete,

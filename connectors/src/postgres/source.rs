@@ -68,6 +68,8 @@ struct Running {
     control: Option<Session>,
     phase: Phase,
     attempts: i64,
+    /// Why the last attempt has failed.
+    trouble: Option<String>,
     /// The end of the log at the start, where only that is wanted.
     until: Option<Lsn>,
     until_end: bool,
@@ -141,6 +143,7 @@ impl SourceTask for PostgresSource {
             control: None,
             phase: if done { Phase::Ended } else { Phase::Away { until: now } },
             attempts: 0,
+            trouble: None,
             until: None,
             until_end: context.until_end(),
             heartbeat_due: config.heartbeat.interval.map(|_| now),
@@ -209,6 +212,10 @@ impl SourceTask for PostgresSource {
         self.running.as_ref().is_some_and(|running| matches!(running.phase, Phase::Away { .. }))
     }
 
+    fn trouble(&self) -> Option<String> {
+        self.running.as_ref()?.trouble.clone()
+    }
+
     fn remaining_bytes(&self) -> Option<u64> {
         let running = self.running.as_ref()?;
         match &running.phase {
@@ -244,6 +251,7 @@ impl Running {
         self.slot_wanted = false;
         let Opened { phase, types, system, control } = opened;
         self.attempts = 0;
+        self.trouble = None;
         self.types = types;
         self.control = Some(control);
         if self.until_end {
@@ -550,6 +558,7 @@ impl Running {
         let doubled = retry.delay_min * 2_u32.saturating_pow(self.attempts.min(16) as u32 - 1);
         let delay = doubled.min(retry.delay_max);
         warn!("connector '{}': {error}; trying again in {delay:?}", self.config.prefix);
+        self.trouble = Some(error.to_string());
         self.control = None;
         self.records.clear();
         self.phase = Phase::Away { until: Instant::now() + delay };

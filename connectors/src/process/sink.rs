@@ -20,6 +20,7 @@ use crate::config::ConnectorConfig;
 use crate::data::ConnectRecord;
 use crate::http::record::{RecordView, quoted};
 use crate::json_text;
+use crate::status::Trouble;
 use crate::task::{Put, Refused, SinkContext, SinkPartition, SinkRecords, SinkTask, TaskError};
 
 pub struct ProcessSink {
@@ -43,6 +44,7 @@ struct Running {
     flushes: u64,
     done: BTreeMap<TopicPartition, Offset>,
     stop: CancellationToken,
+    trouble: Trouble,
 }
 
 impl ProcessSink {
@@ -74,6 +76,7 @@ impl SinkTask for ProcessSink {
             flushes: 0,
             done: BTreeMap::new(),
             stop: context.stop().clone(),
+            trouble: context.trouble().clone(),
         });
         Ok(())
     }
@@ -199,6 +202,7 @@ impl Running {
             match outcome {
                 Ok(refused) => {
                     self.restarts.progressed();
+                    self.trouble.is_over();
                     self.child = child.ok();
                     return Ok(Some(refused));
                 }
@@ -209,6 +213,7 @@ impl Running {
                     };
                     let name = &self.name;
                     warn!("connector '{name}': '{program}': {reason}; starts again in {pause:.1?}");
+                    self.trouble.is(format!("'{program}': {reason}"));
                     tokio::select! {
                         () = stop.cancelled() => return Ok(None),
                         () = tokio::time::sleep(pause) => {}

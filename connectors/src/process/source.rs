@@ -45,6 +45,8 @@ struct Running {
     topic: Topic,
     writer: JsonRecords,
     restarts: Restarts,
+    /// Why it failed last.
+    trouble: Option<String>,
     phase: Phase,
     /// Lines since the last commit.
     pending: Vec<Bytes>,
@@ -97,6 +99,7 @@ impl SourceTask for ProcessSource {
             topic: context.topic(&topic).await?,
             writer: JsonRecords::new(&self.config),
             restarts: Restarts::new(settings),
+            trouble: None,
             phase: Phase::Waiting { until: Instant::now() },
             pending: Vec::new(),
             pending_bytes: 0,
@@ -155,6 +158,11 @@ impl SourceTask for ProcessSource {
 
     fn out_of_reach(&self) -> bool {
         self.running.as_ref().is_some_and(|running| running.restarts.is_failing())
+    }
+
+    fn trouble(&self) -> Option<String> {
+        let running = self.running.as_ref().filter(|running| running.restarts.is_failing())?;
+        running.trouble.clone()
     }
 }
 
@@ -344,6 +352,7 @@ impl Running {
             Some(pause) => {
                 let name = &self.name;
                 warn!("connector '{name}': '{program}': {reason}; starts again in {pause:.1?}");
+                self.trouble = Some(format!("'{program}': {reason}"));
                 self.phase = Phase::Waiting { until: Instant::now() + pause };
                 Ok(())
             }

@@ -22,7 +22,7 @@ use crate::config::topics::TopicChoice;
 use crate::data::{ConnectRecord, Text};
 use crate::errors::{DeadLetters, ErrorPolicy, Retriable};
 use crate::plugin::{METADATA_MAX_AGE, Plugin};
-use crate::status::ConnectorState;
+use crate::status::{ConnectorState, Trouble};
 use crate::task::{
     Put, Refused, SinkContext, SinkPartition, SinkRecords, SinkTask, TaskError, UnreadableBatch,
 };
@@ -35,7 +35,8 @@ pub(super) async fn run(
 ) -> Result<Ended, TaskError> {
     let group = format!("connect-{}", setup.config.name());
     let start = async {
-        task.start(&SinkContext { stop: setup.stop.clone() }).await?;
+        let trouble = Trouble::new(setup.reporter.clone());
+        task.start(&SinkContext { stop: setup.stop.clone(), trouble }).await?;
         Ok::<_, TaskError>(Topics::open(&setup, &group).await?)
     };
     let topics = tokio::select! {
@@ -372,7 +373,10 @@ impl Runner {
         let mut attempts = self.errors.attempts();
         loop {
             let error = match self.try_put(records).await {
-                Ok(put) => return Ok(Some(put)),
+                Ok(put) => {
+                    self.setup.reporter.trouble(None);
+                    return Ok(Some(put));
+                }
                 Err(error) => error,
             };
             if self.setup.stop.is_cancelled() && error.is::<Retriable>() {
@@ -381,6 +385,7 @@ impl Runner {
             }
             let Some(delay) = attempts.next(&error, Instant::now()) else { return Err(error) };
             warn!("connector '{}': {error}; next attempt in {delay:?}", self.setup.config.name());
+            self.setup.reporter.trouble(Some(error.to_string()));
             tokio::select! {
                 // Its offsets are not committed, so it is put again after the next start.
                 () = self.setup.stop.cancelled() => return Ok(None),

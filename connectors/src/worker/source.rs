@@ -80,6 +80,7 @@ async fn turns(
             // What the task has to say comes first: a commit may have failed in its wake.
             Err(error) => match attempts.next(&error, Instant::now()) {
                 Some(delay) if moved.is_ok() => {
+                    setup.reporter.trouble(Some(error.to_string()));
                     warn!(
                         "connector '{}': {error}; next attempt in {delay:?}",
                         setup.config.name()
@@ -98,6 +99,7 @@ async fn turns(
             setup.activity.end();
         }
         let (state, left) = (commits.state(task, polled), task.remaining_bytes());
+        setup.reporter.trouble(task.trouble());
         setup.reporter.progress(state, moved, bytes, skipped, left);
         if polled == Polled::End {
             return Ok(Ended::Finished);

@@ -104,6 +104,31 @@ fn an_answer_that_has_not_changed_is_not_written_again() {
 }
 
 #[test]
+fn what_does_not_answer_is_told_until_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let is_well = Arc::new(AtomicUsize::new(0));
+        let told = is_well.clone();
+        let server = TestServer::start(move |_, _| match told.load(Ordering::Relaxed) {
+            0 => Answer::Status(500),
+            _ => Answer::With(200, vec![], "[]".to_owned()),
+        })
+        .await;
+        let more = "max.retries=-1\npoll.interval.ms=5";
+        let config = poll(dir.path(), &server.url("/x"), more);
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let mut statuses = worker.statuses();
+        let status = statuses.wait_for(|all| all[0].trouble.is_some()).await.unwrap();
+        let trouble = status[0].trouble.clone().unwrap();
+        drop(status);
+        let expected = format!("GET http://{}/x: 500 Internal Server Error", server.address);
+        assert_eq!(trouble, expected);
+        is_well.store(1, Ordering::Relaxed);
+        statuses.wait_for(|all| all[0].trouble.is_none()).await.unwrap();
+    });
+}
+
+#[test]
 fn a_cursor_of_the_answer_goes_into_the_next_body() {
     let dir = tempfile::tempdir().unwrap();
     process(dir.path(), async |client| {

@@ -304,6 +304,31 @@ fn what_was_delivered_before_a_failure_does_not_come_again_at_the_next_start() {
 }
 
 #[test]
+fn a_service_that_does_not_answer_is_told_until_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let is_well = Arc::new(AtomicBool::new(false));
+        let told = is_well.clone();
+        let server = TestServer::start(move |_, _| match told.load(Ordering::Relaxed) {
+            false => Answer::Status(503),
+            true => Answer::Status(200),
+        })
+        .await;
+        produce(&*client, &[("", "0")]).await;
+        let config = sink(dir.path(), &server.url("/x"), "max.retries=-1");
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let mut statuses = worker.statuses();
+        let status = statuses.wait_for(|all| all[0].trouble.is_some()).await.unwrap();
+        let trouble = status[0].trouble.clone().unwrap();
+        drop(status);
+        let expected = format!("POST http://{}/x: 503 Service Unavailable", server.address);
+        assert_eq!(trouble, expected);
+        is_well.store(true, Ordering::Relaxed);
+        statuses.wait_for(|all| all[0].trouble.is_none() && all[0].records == 1).await.unwrap();
+    });
+}
+
+#[test]
 fn a_wrong_password_fails_the_task_and_no_record() {
     let dir = tempfile::tempdir().unwrap();
     process(dir.path(), async |client| {
