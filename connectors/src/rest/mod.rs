@@ -18,10 +18,12 @@ mod target;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use crate::herder::offsets::{self, PartOffset};
 use crate::herder::{Herder, HerderError, Put, Target, signals};
+use crate::json_text;
 pub use target::{RequestTarget, encoded};
 
 /// The version of Kafka Connect whose API this is.
@@ -111,7 +113,7 @@ pub async fn answer(herder: &dyn Herder, cluster_id: &str, request: Request<'_>)
         (["connector-plugins"], "GET") => Ok(plugins::list(&request.target)),
         (["connector-plugins", class, "config"], "GET") => plugins::config(class),
         (["connector-plugins", class, "config", "validate"], "PUT") => {
-            match body::<BTreeMap<String, Option<String>>>(request.body) {
+            match properties(request.body) {
                 Ok(given) => plugins::validate(herder, class, present(given)),
                 Err(answer) => Err(answer),
             }
@@ -137,9 +139,9 @@ async fn connector(
         ([], "GET") => Ok(Answer::ok(shapes::info(name, &view()?))),
         ([], "DELETE") => Ok(herder.delete(name).await.map(done(204))?),
         (["config"], "GET") => Ok(Answer::ok(json!(view()?.properties))),
-        (["config"], "PUT") => put(herder, name, present(body(request.body)?)).await,
+        (["config"], "PUT") => put(herder, name, present(properties(request.body)?)).await,
         (["config"], "PATCH") => {
-            let changes: BTreeMap<String, Option<String>> = body(request.body)?;
+            let changes = properties(request.body)?;
             let mut properties = view()?.properties;
             for (key, value) in changes {
                 match value {
@@ -217,12 +219,15 @@ fn list(herder: &dyn Herder, target: &RequestTarget) -> Answered {
 #[derive(Deserialize)]
 struct CreateBody {
     name: Option<String>,
-    config: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default)]
+    config: Option<IgnoredAny>,
     initial_state: Option<String>,
 }
 
 async fn create(herder: &dyn Herder, bytes: &[u8]) -> Answered {
     let CreateBody { name, config, initial_state } = body(bytes)?;
+    let config = config.and_then(|_| json_text::member(std::str::from_utf8(bytes).ok()?, "config"));
+    let config = config.map(|config| properties(config.as_bytes())).transpose()?;
     let mut properties = present(config.unwrap_or_default());
     let named = name.or_else(|| properties.get("name").cloned()).map(|it| it.trim().to_owned());
     let Some(name) = named.filter(|name| !name.is_empty()) else {
@@ -331,6 +336,32 @@ fn body<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Answer> {
     let wrong =
         |error| Answer::error(400, format!("the request's body is not as it should: {error}"));
     serde_json::from_slice(bytes).map_err(wrong)
+}
+
+/// A connector's properties. Numbers and booleans are what they would be between quotes, as Kafka
+/// Connect has it.
+fn properties(bytes: &[u8]) -> Result<BTreeMap<String, Option<String>>, Answer> {
+    let _: BTreeMap<String, IgnoredAny> = body(bytes)?;
+    let text = std::str::from_utf8(bytes).unwrap_or_default().trim();
+    let (mut properties, mut nested) = (BTreeMap::new(), Vec::new());
+    for (name, value) in json_text::members(text) {
+        let name = json_text::string(name).into_owned();
+        match value.as_bytes().first() {
+            Some(b'{') => nested.push(format!("`{name}` is an object")),
+            Some(b'[') => nested.push(format!("`{name}` is an array")),
+            Some(b'n') => drop(properties.insert(name, None)),
+            _ => drop(properties.insert(name, Some(json_text::string(value).into_owned()))),
+        }
+    }
+    if nested.is_empty() {
+        return Ok(properties);
+    }
+    let message = format!(
+        "a property is a text, a number, true or false: {}; write a list as one text, such as \
+         \"a,b\", and what belongs to a thing as keys with dots",
+        nested.join(", ")
+    );
+    Err(Answer::error(400, message))
 }
 
 /// Without keys whose value is null.

@@ -170,6 +170,42 @@ async fn offsets_are_shown_altered_and_reset() {
     assert_eq!(written, "a\nb\nc\nb\nc\nb\nc\nb\nc\n");
 }
 
+/// Clients write `"tasks.max": 1`, and Kafka Connect takes it.
+#[tokio::test]
+async fn numbers_and_booleans_are_texts_and_nothing_else_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = Api::new(dir.path()).await;
+    let config = |more: &str| {
+        format!(r#"{{"connector.class": "FileStreamSource", "file": "f", "topic": "t", {more}}}"#)
+    };
+    let create = |more: &str| format!(r#"{{"name": "c", "config": {}}}"#, config(more));
+    let more = r#""tasks.max": 1, "decompress": false, "batch.size": null"#;
+    assert_eq!(api.ask("POST", "/connectors", &create(more)).await.status, 201);
+    let put = config(r#""tasks.max": 2, "batch.size": 12345678901234567890"#);
+    let answer = api.ask("PUT", "/connectors/c/config", &put).await;
+    assert!(answer.body.unwrap()["message"].as_str().unwrap().contains("12345678901234567890"));
+    let put = config(r#""tasks.max": 2, "batch.size": 20"#);
+    assert_eq!(api.ask("PUT", "/connectors/c/config", &put).await.status, 200);
+    let patch = r#"{"batch.size": 30, "decompress": true, "tasks.max": null}"#;
+    let target = "/connectors/c/config";
+    api.shows("PATCH", target, patch, expect![[r#"200 {"config":{"batch.size":"30","connector.class":"FileStreamSource","decompress":"true","file":"f","name":"c","topic":"t"},"name":"c","tasks":[{"connector":"c","task":0}],"type":"source"}"#]]).await;
+    let validate = "/connector-plugins/FileStreamSource/config/validate";
+    let body = config(r#""name": "d", "tasks.max": 3"#);
+    let answer = api.ask("PUT", validate, &body).await.body.unwrap();
+    assert_eq!(answer["error_count"], 0, "{answer}");
+    let nested = config(r#""transforms": ["a"], "x": {"type": "y"}"#);
+    let message = expect![[
+        r#"400 {"error_code":400,"message":"a property is a text, a number, true or false: `transforms` is an array, `x` is an object; write a list as one text, such as \"a,b\", and what belongs to a thing as keys with dots"}"#
+    ]];
+    for (method, target) in [("PUT", target), ("PATCH", target), ("PUT", validate)] {
+        api.shows(method, target, &nested, message.clone()).await;
+    }
+    let nested = format!(r#"{{"name": "d", "config": {nested}}}"#);
+    api.shows("POST", "/connectors", &nested, message).await;
+    let mistaken = r#"{"name": "d", "config": ["a"]}"#;
+    assert_eq!(api.ask("POST", "/connectors", mistaken).await.status, 400);
+}
+
 #[tokio::test]
 async fn mistakes_are_told_as_kafka_connect_does() {
     let dir = tempfile::tempdir().unwrap();
