@@ -9,7 +9,7 @@ use crate::config::{
 use crate::errors;
 use crate::file;
 use crate::generator;
-use crate::herder::offsets::AlterOffsets;
+use crate::herder::offsets::{AlterOffsets, CheckOffset};
 use crate::herder::restart;
 use crate::http;
 use crate::postgres;
@@ -39,6 +39,8 @@ pub struct Plugin {
     /// For a sink that keeps offsets together with its output: changes them while it is stopped.
     /// Without an offset, the partition is forgotten.
     pub alter_offsets: Option<AlterOffsets>,
+    /// For a source: whether it can go on from an offset that somebody wants to write.
+    pub check_offset: Option<CheckOffset>,
     /// The keys of its own; see [`Plugin::keys`].
     pub own_keys: &'static [ConfigKey],
     /// Keys of its own that stand once for each of several things, such as services to call.

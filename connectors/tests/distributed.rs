@@ -61,6 +61,7 @@ static COUNTING: Plugin = Plugin {
     defaults: plugin::no_defaults,
     check: plugin::no_check,
     alter_offsets: None,
+    check_offset: None,
     own_keys: &[ConfigKey {
         name: "count",
         key_type: KeyType::Integer { min: 1, max: 1_000_000 },

@@ -27,6 +27,7 @@ static RESTLESS: Plugin = Plugin {
     defaults: plugin::no_defaults,
     check: plugin::no_check,
     alter_offsets: None,
+    check_offset: None,
     own_keys: &[],
     family: None,
 };

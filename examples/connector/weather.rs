@@ -37,6 +37,7 @@ pub static SOURCE: Plugin = Plugin {
     defaults: plugin::no_defaults,
     check: plugin::no_check,
     alter_offsets: None,
+    check_offset: None,
     own_keys: &[
         ConfigKey {
             name: "topic",
@@ -73,6 +74,7 @@ pub static SINK: Plugin = Plugin {
     defaults: plugin::no_defaults,
     check: plugin::no_check,
     alter_offsets: None,
+    check_offset: None,
     own_keys: &[ConfigKey {
         name: "limit",
         key_type: KeyType::Integer { min: -50, max: 100 },

@@ -74,6 +74,8 @@ pub enum KeyType {
     Topics,
     /// A path; a relative one starts at the directory of the file that declares the connector.
     File,
+    /// The same, of a file that has to be there.
+    Input,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +132,7 @@ impl ConfigKey {
             KeyType::OneOf(words) => full.one_of(text, words),
             KeyType::Topic => full.topic(text).map(Value::Text),
             KeyType::Topics => full.topics(text),
-            KeyType::File => full.file(text),
+            KeyType::File | KeyType::Input => full.file(text),
         };
         checked.map_err(|(message, help)| ConfigProblem {
             key: full.0.to_owned(),
@@ -234,10 +236,7 @@ impl Full<'_> {
 type Checked = Result<Value, (String, Option<String>)>;
 
 /// The candidate that `text` was most likely meant to be, if one is near enough.
-pub(crate) fn nearest<'a>(
-    text: &str,
-    candidates: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(text: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let text = text.to_lowercase();
     let near_enough = text.chars().count().div_ceil(3).min(4);
     candidates

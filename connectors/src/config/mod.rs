@@ -121,6 +121,34 @@ pub fn validate_with(
     }
 }
 
+/// What is wrong with a worker's properties as far as connectors use them: where values stand that
+/// are elsewhere, and what converters there are.
+pub fn validate_worker(worker: &BTreeMap<String, String>, base_dir: &Path) -> Vec<ConfigProblem> {
+    let mut problems = Vec::new();
+    let providers = Providers::new(worker).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Providers::default()
+    });
+    let parts = Part::ALL.map(Part::key);
+    let of_converters = worker.iter().filter(|(key, _)| {
+        parts.iter().any(|part| key.strip_prefix(part).is_some_and(|rest| is_end(rest)))
+    });
+    let of_converters = of_converters.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let resolved = providers.resolve(&of_converters, base_dir, &mut problems);
+    for part in Part::ALL.into_iter().filter(|part| resolved.properties.contains_key(part.key())) {
+        let default = convert::settings::HEADER_DEFAULT;
+        let mut ignored = Vec::new();
+        convert::settings::choose(part, default, &resolved.properties, &mut ignored, &mut problems);
+    }
+    problems.iter_mut().for_each(|problem| resolved.hide(problem));
+    problems
+}
+
+/// Whether a key's name is over, or goes on after a dot.
+fn is_end(rest: &str) -> bool {
+    rest.is_empty() || rest.starts_with('.')
+}
+
 fn check_all(
     name: &str,
     properties: &BTreeMap<String, String>,
@@ -137,6 +165,7 @@ fn check_all(
     let is_sound = problems.len() == before;
     if is_sound {
         (plugin.check)(&settings, problems);
+        check_inputs(plugin, &settings, base_dir, problems);
     }
     let members = members(plugin, &settings, is_sound, properties, problems);
     let converters = check_converters(plugin, properties, &mut ignored, problems);
@@ -163,6 +192,27 @@ fn check_all(
         topics: topics?,
         common: Common::default(),
     })
+}
+
+/// Files that have to be there are looked for now: the task would fail later.
+fn check_inputs(
+    plugin: &'static Plugin,
+    settings: &Settings,
+    base_dir: &Path,
+    problems: &mut Vec<ConfigProblem>,
+) {
+    for key in plugin.keys().filter(|key| matches!(key.key_type, KeyType::Input)) {
+        let Some(text) = settings.optional_text(key.name) else { continue };
+        let path = base_dir.join(text);
+        if let Err(error) = std::fs::File::open(&path) {
+            problems.push(ConfigProblem {
+                key: key.name.to_owned(),
+                value: Some(text.to_owned()),
+                message: format!("`{}`: {}: {error}", key.name, path.display()),
+                help: Some("name a file that this worker can read".to_owned()),
+            });
+        }
+    }
 }
 
 /// See [`Plugin::defaults`].
@@ -392,7 +442,19 @@ fn find_plugin(
     let found = plugin::find(class);
     if found.is_none() {
         let all = plugin::plugins();
-        let near = keys::nearest(class, all.into_iter().flat_map(Plugin::spellings));
+        let near = keys::nearest(class, all.iter().flat_map(|plugin| plugin.spellings()));
+        // One of that name from elsewhere is about the same thing, by other keys.
+        let namesake = all.iter().find(|plugin| {
+            plugin.spellings().any(|spelling| class_name(spelling) == class_name(class))
+        });
+        let namesake = namesake.map(|plugin| {
+            let name = plugin.name;
+            format!(
+                "`{key} = {name}` may do what it does, by keys of its own: `millstream connect \
+                 plugins {name}` shows them"
+            )
+        });
+        let known = namesake.unwrap_or(known);
         problems.push(ConfigProblem {
             key: key.to_owned(),
             value: Some(class.to_owned()),

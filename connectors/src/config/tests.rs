@@ -24,6 +24,69 @@ fn problems(text: &str, expected: Expect) {
 }
 
 #[test]
+fn what_a_task_would_only_find_out_later_is_told_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("own.crt"), "").unwrap();
+    let text = "connector.class=postgres-source
+        database.hostname=h
+        database.user=u
+        database.password=p
+        database.dbname=d
+        topic.prefix=t
+        database.sslcert=own.crt
+        database.sslrootcert=none.crt
+        table.include.list=public.a
+        table.exclude.list=public.b";
+    let properties: BTreeMap<String, String> = text
+        .lines()
+        .filter_map(|line| line.trim().split_once('='))
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .collect();
+    let problems = validate("c", &properties, dir.path()).unwrap_err();
+    let told: Vec<String> = problems.iter().map(ConfigProblem::in_words).collect();
+    let told = told.join("\n").replace(dir.path().to_str().unwrap(), "DIR");
+    expect_test::expect![[r#"
+        `table.include.list` and `table.exclude.list` are both there; take one of them
+        `database.sslrootcert`: DIR/none.crt: No such file or directory (os error 2); name a file that this worker can read"#]]
+    .assert_eq(&told);
+}
+
+#[test]
+fn a_class_of_the_same_name_from_elsewhere_leads_to_ours() {
+    let text = "connector.class=io.confluent.connect.http.HttpSinkConnector\ntopics=t";
+    let told = check(text).unwrap_err()[0].in_words();
+    expect!["there is no connector class 'io.confluent.connect.http.HttpSinkConnector'; `connector.class = http-sink` may do what it does, by keys of its own: `millstream connect plugins http-sink` shows them"]
+        .assert_eq(&told);
+}
+
+/// `connect-console-source.properties` and `connect-console-sink.properties` as Kafka ships them.
+#[test]
+fn by_kafkas_names_no_file_is_standard_input_or_output() {
+    let properties = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let source = [
+        ("name", "local-console-source"),
+        ("connector.class", "org.apache.kafka.connect.file.FileStreamSourceConnector"),
+        ("tasks.max", "1"),
+        ("topic", "connect-test"),
+    ];
+    let sink = [
+        ("name", "local-console-sink"),
+        ("connector.class", "org.apache.kafka.connect.file.FileStreamSinkConnector"),
+        ("tasks.max", "1"),
+        ("topics", "connect-test"),
+    ];
+    for pairs in [source, sink] {
+        let config = validate(pairs[0].1, &properties(&pairs), Path::new("/")).unwrap();
+        assert_eq!(config.text("file"), "-");
+    }
+    let own = properties(&[("connector.class", "file-source"), ("topic", "t")]);
+    let problems = validate("c", &own, Path::new("/")).unwrap_err();
+    assert!(problems[0].message.starts_with("`file` is missing"), "{problems:?}");
+}
+
+#[test]
 fn connects_own_example_files_work_as_they_are() {
     let source = "
         name=flights-file

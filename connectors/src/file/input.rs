@@ -10,9 +10,10 @@ use super::open::{Counts, Piece, ReadOptions, Taken};
 use super::pattern::Pattern;
 use super::position::Position;
 use super::share::Share;
-use super::stdin::Stdin;
+use super::stdin::{self, Stdin};
 use super::tail::{Filled, Tail, TailError};
 use super::whole::{Content, Which, Whole, WholeOptions};
+use crate::config::ConnectorConfig;
 use crate::offsets::{SourceOffset, SourcePartition};
 
 /// One of the ways to read.
@@ -53,6 +54,55 @@ fn has_begun(
         by.get("begun").and_then(Value::as_str).is_some_and(|by| !by.ends_with(&others))
     });
     by_others || stored.contains_key(&begun((task, tasks)))
+}
+
+/// Whether the source can go on from that.
+pub fn check_offset(
+    config: &ConnectorConfig,
+    partition: &Value,
+    offset: &Value,
+) -> Result<(), String> {
+    let file = config.text("file");
+    if file == stdin::NAME {
+        return Err("the connector reads standard input, of which no offsets are kept".to_owned());
+    }
+    if partition.get("begun").is_some() {
+        return Ok(());
+    }
+    let Some(name) = partition.get("filename").and_then(Value::as_str) else {
+        return Err(format!(
+            "partition {partition} has no text `filename`; GET /connectors/{}/offsets shows those \
+             that there are",
+            config.name()
+        ));
+    };
+    let is_whole = config.text("format") == "whole";
+    let is_one = !is_whole && matches!(Pattern::new(&config.path("file")), Ok(None));
+    if is_one && name != file {
+        return Err(format!("partition {partition}: the connector reads `filename` '{file}'"));
+    }
+    if is_whole {
+        return match Content::from_json(offset) {
+            Some(_) => Ok(()),
+            None => Err(format!(
+                "offset {offset} of '{name}' needs `bytes`, `modified_ns` and `crc32c`, which say \
+                 what content was taken; null has it taken again"
+            )),
+        };
+    }
+    let at = || match offset.get("position") {
+        None => format!("offset {offset} of '{name}' has no `position`"),
+        Some(at) => format!("`position` of '{name}' is {at}"),
+    };
+    if Position::from_json(offset).is_none() {
+        return Err(format!("{}: it is a whole number of bytes, at least 0", at()));
+    }
+    if !is_one && offset.get("path").and_then(Value::as_str).is_none() {
+        return Err(format!(
+            "offset {offset} of '{name}' has no `path`, which says where the file was last"
+        ));
+    }
+    Ok(())
 }
 
 impl Input {

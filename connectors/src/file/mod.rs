@@ -43,9 +43,10 @@ mod whole;
 
 use std::collections::BTreeMap;
 
+use crate::config::keys::nearest;
 use crate::config::{ConfigKey, KeyType, Presence};
 use crate::convert;
-use crate::plugin::{Plugin, Tasks};
+use crate::plugin::{self, Plugin, Tasks};
 
 /// Records with fields are JSON without schemas, unless a converter is named.
 fn fields_as_json(
@@ -53,10 +54,26 @@ fn fields_as_json(
 ) -> &'static [(&'static str, &'static str)] {
     let format = properties.get("format").map(|format| format.trim().to_lowercase());
     let has_fields = matches!(format.as_deref(), Some("csv"));
-    match has_fields && !properties.contains_key("value.converter") {
-        true => JSON_WITHOUT_SCHEMAS,
-        false => &[],
+    let json = has_fields && !properties.contains_key("value.converter");
+    match (names_no_file(properties), json) {
+        (true, true) => PIPE_OF_JSON,
+        (true, false) => &PIPE_OF_JSON[..1],
+        (false, true) => JSON_WITHOUT_SCHEMAS,
+        (false, false) => &[],
     }
+}
+
+/// By Kafka's class names, and in its `connect-console-source.properties`, no file is standard
+/// input, or output.
+fn names_no_file(properties: &BTreeMap<String, String>) -> bool {
+    let class = properties.get(plugin::CLASS_KEY).map(|class| class.trim());
+    let is_kafkas = class.is_some_and(|class| {
+        [SOURCE_PLUGIN, SINK_PLUGIN].iter().any(|plugin| plugin.classes.contains(&class))
+    });
+    // One that is misspelt is meant.
+    let is_named =
+        |key: &String| key == "directory" || nearest(key, ["file"].into_iter()).is_some();
+    is_kafkas && !properties.keys().any(is_named)
 }
 
 /// What fields are asked of is JSON without schemas, unless a converter is named; columns are
@@ -69,7 +86,11 @@ fn values_of_json(
     let has_fields = columns
         || matches!(format.as_deref(), Some("json" | "csv"))
         || properties.get("partition.by").is_some_and(|fields| !fields.trim().is_empty());
-    match (columns, has_fields && !properties.contains_key("value.converter")) {
+    let json = has_fields && !properties.contains_key("value.converter");
+    if names_no_file(properties) && !columns {
+        return if json { PIPE_OF_JSON } else { &PIPE_OF_JSON[..1] };
+    }
+    match (columns, json) {
         (true, true) => COLUMNS_OF_JSON,
         (true, false) => &COLUMNS_OF_JSON[..1],
         (false, true) => JSON_WITHOUT_SCHEMAS,
@@ -79,6 +100,8 @@ fn values_of_json(
 
 const JSON_WITHOUT_SCHEMAS: &[(&str, &str)] =
     &[("value.converter", convert::settings::JSON), ("value.converter.schemas.enable", "false")];
+const PIPE_OF_JSON: &[(&str, &str)] =
+    &[("file", stdin::NAME), JSON_WITHOUT_SCHEMAS[0], JSON_WITHOUT_SCHEMAS[1]];
 const COLUMNS_OF_JSON: &[(&str, &str)] =
     &[("compression", "snappy"), JSON_WITHOUT_SCHEMAS[0], JSON_WITHOUT_SCHEMAS[1]];
 
@@ -96,6 +119,7 @@ pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
     defaults: fields_as_json,
     check: source::check,
     alter_offsets: None,
+    check_offset: Some(input::check_offset),
     own_keys: SOURCE_KEYS,
     family: None,
 };
@@ -125,6 +149,7 @@ pub(crate) const SINK_PLUGIN: Plugin = Plugin {
     defaults: values_of_json,
     check: sink::check,
     alter_offsets: Some(sink::alter_offsets),
+    check_offset: None,
     own_keys: SINK_KEYS,
     family: None,
 };

@@ -102,6 +102,8 @@ pub enum Holds {
 /// An open file and how far it was read.
 #[derive(Debug)]
 pub struct Open {
+    /// For messages: its path.
+    pub name: String,
     pub id: FileId,
     pub head: Head,
     /// Its length on disk at the last look.
@@ -158,6 +160,7 @@ impl Open {
             false => Some(Compression::None),
         };
         Ok(Open {
+            name: String::new(),
             id: FileId::of(&metadata),
             head: Head::default(),
             len: metadata.len(),
@@ -188,7 +191,8 @@ impl Open {
         // What asks for bytes by their place finds none.
         let nothing = File::open("/dev/null")?;
         let options = ReadOptions { unpack: false, ..*options };
-        Ok(Open { stream: Some(chunks), ..Open::new(nothing, &options)? })
+        let name = "standard input".to_owned();
+        Ok(Open { name, stream: Some(chunks), ..Open::new(nothing, &options)? })
     }
 
     /// Whether it is compressed; a file that is too short to tell is not.
@@ -496,7 +500,8 @@ impl Open {
             Ok(Taken::More) => Pieces::All,
             Ok(Taken::Enough) => Pieces::Enough,
             Ok(Taken::Refused(reason)) if options.skip_bad => {
-                warn!(position = self.position, "a malformed record is skipped: {reason}");
+                let (name, position) = (&self.name, self.position);
+                warn!("{name}: a malformed record at byte {position} is skipped: {reason}");
                 counts.skipped += 1;
                 Pieces::All
             }
@@ -553,7 +558,11 @@ impl Open {
         let end = end + 1;
         let next = self.read_position - (self.filled - end) as u64;
         let length = next - self.position;
-        warn!(position = self.position, length, "a line longer than line.bytes.max is skipped");
+        let (name, position) = (&self.name, self.position);
+        warn!(
+            "{name}: a line of {length} bytes at byte {position} is skipped, since it is longer \
+             than line.bytes.max"
+        );
         if self.skipping {
             let rest = &self.buffer[self.start..end];
             self.sum.crc = crc32c::crc32c_append(self.sum.thrown, rest);

@@ -341,7 +341,9 @@ pub fn open(path: &Path, options: &ReadOptions) -> Result<Option<Open>, TailErro
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(io_error(path, "open it")(error)),
     };
-    Open::new(file, options).map(Some).map_err(io_error(path, "look at it"))
+    let mut opened = Open::new(file, options).map_err(io_error(path, "look at it"))?;
+    opened.name = path.display().to_string();
+    Ok(Some(opened))
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
     defaults: plugin::no_defaults,
     check: source::check,
     alter_offsets: None,
+    check_offset: None,
     own_keys: KEYS,
     family: None,
 };

@@ -154,6 +154,7 @@ async fn change_source(
     parts: Option<&[PartOffset]>,
 ) -> Result<bool, HerderError> {
     let (topic, stored) = stored(herder, name).await?;
+    check_offsets(&held.config, parts.unwrap_or_default())?;
     let parts: Vec<_> = match parts {
         None => stored.iter().map(|(part, _)| (part.clone(), SourceOffset(Value::Null))).collect(),
         Some(parts) => {
@@ -166,6 +167,24 @@ async fn change_source(
         }
     };
     held.write(topic.batches(&parts, clock::now_ms()), None).await
+}
+
+/// An offset that the source cannot go on from would be passed over, and all of its input come
+/// again. To forget is allowed for anything: so what is wrong already can be taken away.
+fn check_offsets(config: &ConnectorConfig, parts: &[PartOffset]) -> Result<(), HerderError> {
+    let Some(check) = config.plugin().check_offset else { return Ok(()) };
+    let mut wrong = Vec::new();
+    for PartOffset { partition, offset } in parts {
+        if let Some(offset) = offset.as_ref().filter(|offset| !offset.is_null())
+            && let Err(reason) = check(config, partition, offset)
+        {
+            wrong.push(reason);
+        }
+    }
+    match wrong.is_empty() {
+        true => Ok(()),
+        false => Err(HerderError::Refused(wrong.join("; "))),
+    }
 }
 
 /// Commits as the sink's group, which has no member while the sink is stopped.
@@ -263,6 +282,10 @@ fn sink_part(
 /// [`Plugin::alter_offsets`](crate::plugin::Plugin::alter_offsets).
 pub type AlterOffsets =
     fn(&ConnectorConfig, &[(TopicPartition, Option<Offset>)]) -> Result<(), crate::task::TaskError>;
+
+/// Whether a source can go on from that, by partition and offset; else why it cannot. See
+/// [`Plugin::check_offset`](crate::plugin::Plugin::check_offset).
+pub type CheckOffset = fn(&ConnectorConfig, &Value, &Value) -> Result<(), String>;
 
 #[cfg(test)]
 mod tests {

@@ -2,7 +2,7 @@
 
 use crate::config::{ConfigKey, KeyFamily, KeyType, Presence, key};
 
-use KeyType::{AnyList, AnyText, Boolean, File, Integer, List, OneOf, Text, Topic};
+use KeyType::{AnyList, AnyText, Boolean, Input, Integer, List, OneOf, Text, Topic};
 use Presence::{Default, Optional, Required};
 
 const MILLIS: KeyType = Integer { min: 1, max: 86_400_000 };
@@ -110,7 +110,7 @@ const REDIRECTS: ConfigKey = key(
 );
 const TRUSTSTORE: ConfigKey = key(
     "http.ssl.truststore.location",
-    File,
+    Input,
     Optional,
     "The authorities to trust, as PEM, instead of the system's",
     "ca.pem",

@@ -55,6 +55,7 @@ pub(crate) const SINK_PLUGIN: Plugin = Plugin {
     defaults: plugin::no_defaults,
     check: sink::check,
     alter_offsets: None,
+    check_offset: None,
     own_keys: keys::SINK_KEYS,
     family: Some(&keys::SERVICES),
 };
@@ -68,6 +69,7 @@ pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
     defaults: plugin::no_defaults,
     check: source::check,
     alter_offsets: None,
+    check_offset: None,
     own_keys: keys::LISTENER_KEYS,
     family: None,
 };
@@ -81,6 +83,7 @@ pub(crate) const POLL_PLUGIN: Plugin = Plugin {
     defaults: plugin::no_defaults,
     check: poll::check,
     alter_offsets: None,
+    check_offset: None,
     own_keys: keys::POLL_KEYS,
     family: None,
 };

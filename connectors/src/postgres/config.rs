@@ -450,8 +450,25 @@ fn masks(settings: &Settings) -> Result<Vec<(Vec<Regex>, Mask)>, ConfigError> {
     Ok(masks)
 }
 
+/// Finds lists of what is wanted beside lists of what is not, as Debezium does.
+fn check_lists(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
+    for what in ["schema", "table", "column"] {
+        let [include, exclude] = ["include", "exclude"].map(|word| format!("{what}.{word}.list"));
+        let excluded = settings.optional_text(&exclude);
+        if let (Some(_), Some(excluded)) = (settings.optional_text(&include), excluded) {
+            problems.push(ConfigProblem {
+                value: Some(excluded.to_owned()),
+                message: format!("`{include}` and `{exclude}` are both there"),
+                help: Some("take one of them".to_owned()),
+                key: exclude,
+            });
+        }
+    }
+}
+
 /// Finds mistakes that no key has by itself.
 pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
+    check_lists(settings, problems);
     let filters = |of: &str| match of {
         "schema" => filter(settings, "schema.include.list", "schema.exclude.list"),
         "table" => filter(settings, "table.include.list", "table.exclude.list"),

@@ -9,7 +9,7 @@ pub(super) const TRUNCATE: &str = "column.truncate.to.*.chars";
 
 const FLAG: KeyType = KeyType::OneOf(&["true", "false"]);
 const MILLIS: KeyType = KeyType::Integer { min: 0, max: 86_400_000 };
-use KeyType::{File, Integer, OneOf, Text};
+use KeyType::{Input, Integer, OneOf, Text};
 use Presence::{Default, Optional, Required};
 
 #[rustfmt::skip]
@@ -21,9 +21,9 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("database.user", Text, Required, "A role that may log in and has REPLICATION", "replicator"),
     key("database.password", Text, Optional, "Its password; better by a config provider than here", "${env:PGPASSWORD}"),
     key("database.sslmode", OneOf(super::wire::SslMode::WORDS), Default("prefer"), "Whether TLS is used, and what of the server's certificate is checked", "verify-full"),
-    key("database.sslrootcert", File, Optional, "The authorities to trust, as PEM, instead of the system's", "root.crt"),
-    key("database.sslcert", File, Optional, "Our own certificate, as PEM", "client.crt"),
-    key("database.sslkey", File, Optional, "The key of our certificate, as PEM or PKCS 8", "client.key"),
+    key("database.sslrootcert", Input, Optional, "The authorities to trust, as PEM, instead of the system's", "root.crt"),
+    key("database.sslcert", Input, Optional, "Our own certificate, as PEM", "client.crt"),
+    key("database.sslkey", Input, Optional, "The key of our certificate, as PEM or PKCS 8", "client.key"),
     key("connection.timeout.ms", Integer { min: 1, max: 3_600_000 }, Default("30000"), "How long connecting may take", "30000"),
     key("profile", OneOf(&["millstream", "debezium"]), Optional, "Whose defaults count; Debezium's with Debezium's class", "debezium"),
     key("plugin.name", OneOf(&["pgoutput"]), Default("pgoutput"), "How changes are decoded by the server", "pgoutput"),

@@ -67,6 +67,7 @@ pub const SOURCE_PLUGIN: Plugin = Plugin {
     defaults: config::defaults,
     check: config::check,
     alter_offsets: None,
+    check_offset: Some(offset::check),
     own_keys: keys::KEYS,
     family: None,
 };

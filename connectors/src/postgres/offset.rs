@@ -22,6 +22,7 @@ use super::changes::Position;
 use super::incremental::progress::Progress;
 use super::incremental::signal::{Request, Signal};
 use super::lsn::Lsn;
+use crate::config::ConnectorConfig;
 use crate::offsets::{SourceOffset, SourcePartition};
 
 /// Which log positions belong to.
@@ -113,6 +114,26 @@ pub struct StoredPosition {
 
 pub fn partition(prefix: &str) -> SourcePartition {
     SourcePartition::new(&[("server", prefix)])
+}
+
+/// Whether the source can go on from that.
+pub fn check(config: &ConnectorConfig, at: &Value, offset: &Value) -> Result<(), String> {
+    let own = partition(config.text("topic.prefix")).to_json();
+    if *at != own {
+        return Err(format!("partition {at} is none of this connector's, which is {own}"));
+    }
+    let keys = ["lsn", "lsn_proc", "lsn_commit"];
+    let said: Vec<&str> = keys.into_iter().filter(|key| offset.get(key).is_some()).collect();
+    if said.is_empty() && snapshot(offset).is_none() {
+        return Err(format!(
+            "offset {offset} says neither by `lsn_commit`, `lsn_proc` or `lsn` where in the log to \
+             go on, nor by `snapshot` that tables are still to be read"
+        ));
+    }
+    match said.into_iter().find(|key| offset[*key].as_u64().is_none()) {
+        Some(key) => Err(format!("`{key}` is {}: it is a whole number, at least 0", offset[key])),
+        None => Ok(()),
+    }
 }
 
 impl StoredPosition {

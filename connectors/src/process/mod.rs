@@ -67,6 +67,7 @@ pub(crate) const SOURCE_PLUGIN: Plugin = Plugin {
     defaults: plugin::no_defaults,
     check: command::check,
     alter_offsets: None,
+    check_offset: None,
     own_keys: keys::SOURCE_KEYS,
     family: None,
 };
@@ -83,6 +84,7 @@ pub(crate) const SINK_PLUGIN: Plugin = Plugin {
     defaults: plugin::no_defaults,
     check: command::check,
     alter_offsets: None,
+    check_offset: None,
     own_keys: keys::SINK_KEYS,
     family: None,
 };

@@ -140,6 +140,34 @@ async fn offsets_are_shown_altered_and_reset() {
         ]],
     )
     .await;
+    // What the source could not go on from: it would begin anew, and all come again.
+    let nonsense = [
+        (r#"{"filenam":"in.txt"}"#, r#"{"position":2}"#),
+        (r#"{"filename":"other.txt"}"#, r#"{"position":2}"#),
+        (r#"{"filename":"in.txt"}"#, r#"{"position":"x"}"#),
+        (r#"{"filename":"in.txt"}"#, r#"{"position":-5}"#),
+        (r#"{"filename":"in.txt"}"#, r#"{"pos":5}"#),
+        (r#""in.txt""#, r#"{"position":5}"#),
+    ];
+    let mut told = String::new();
+    for (partition, offset) in nonsense {
+        let body = format!(r#"{{"offsets":[{{"partition":{partition},"offset":{offset}}}]}}"#);
+        let Answer { status, body, .. } =
+            api.ask("PATCH", "/connectors/lines/offsets", &body).await;
+        told.push_str(&format!("{status} {}\n", body.unwrap()["message"].as_str().unwrap()));
+    }
+    expect![[r#"
+        400 partition {"filenam":"in.txt"} has no text `filename`; GET /connectors/lines/offsets shows those that there are
+        400 partition {"filename":"other.txt"}: the connector reads `filename` 'in.txt'
+        400 `position` of 'in.txt' is "x": it is a whole number of bytes, at least 0
+        400 `position` of 'in.txt' is -5: it is a whole number of bytes, at least 0
+        400 offset {"pos":5} of 'in.txt' has no `position`: it is a whole number of bytes, at least 0
+        400 partition "in.txt" has no text `filename`; GET /connectors/lines/offsets shows those that there are
+    "#]]
+    .assert_eq(&told);
+    // What is wrong already may be forgotten.
+    let forget = r#"{"offsets":[{"partition":{"filenam":"in.txt"},"offset":null}]}"#;
+    assert_eq!(api.ask("PATCH", "/connectors/lines/offsets", forget).await.status, 200);
     api.ask("PUT", "/connectors/lines/resume", "").await;
     // The three from before, and two of them again.
     api.until("lines", |view| view.tasks.iter().any(|task| task.records == 5)).await;
@@ -194,14 +222,16 @@ async fn numbers_and_booleans_are_texts_and_nothing_else_is() {
     let answer = api.ask("PUT", validate, &body).await.body.unwrap();
     assert_eq!(answer["error_count"], 0, "{answer}");
     let nested = config(r#""transforms": ["a"], "x": {"type": "y"}"#);
-    let message = expect![[
-        r#"400 {"error_code":400,"message":"a property is a text, a number, true or false: `transforms` is an array, `x` is an object; write a list as one text, such as \"a,b\", and what belongs to a thing as keys with dots"}"#
-    ]];
+    let message = || {
+        expect![[
+            r#"400 {"error_code":400,"message":"a property is a text, a number, true or false: `transforms` is an array, `x` is an object; write a list as one text, such as \"a,b\", and what belongs to a thing as keys with dots"}"#
+        ]]
+    };
     for (method, target) in [("PUT", target), ("PATCH", target), ("PUT", validate)] {
-        api.shows(method, target, &nested, message.clone()).await;
+        api.shows(method, target, &nested, message()).await;
     }
     let nested = format!(r#"{{"name": "d", "config": {nested}}}"#);
-    api.shows("POST", "/connectors", &nested, message).await;
+    api.shows("POST", "/connectors", &nested, message()).await;
     let mistaken = r#"{"name": "d", "config": ["a"]}"#;
     assert_eq!(api.ask("POST", "/connectors", mistaken).await.status, 400);
 }

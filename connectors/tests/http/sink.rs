@@ -561,6 +561,7 @@ fn mistakes_are_told_before_anything_starts() {
     )));
     expect_test::expect![[r#"
         `retry.on.status.codes`: '6xx' is no status code from 100 to 599, no range such as 500-599, nor 5xx
+        `http.ssl.truststore.location`: /nowhere/ca.pem: No such file or directory (os error 2); name a file that this worker can read
         `service.a.http.authorization.token` is missing: `http.authorization.type` is bearer
         `service.a.http.url`: a record has no 'vlaue.id'; there are key, value, topic, partition, offset, timestamp, header.NAME, and fields such as value.customer.name
         `service.b.http.authorization.token` is missing: `http.authorization.type` is bearer

@@ -123,6 +123,7 @@ fn in_words(key_type: KeyType) -> String {
         KeyType::Topic => "topic".to_owned(),
         KeyType::Topics => "topics".to_owned(),
         KeyType::File => "path of a file".to_owned(),
+        KeyType::Input => "path of a file that is there".to_owned(),
     }
 }
 

@@ -50,6 +50,7 @@ pub const PLUGIN: Plugin = Plugin {
     defaults: |_| &[("errors.retry.timeout", "-1")],
     check: config::check,
     alter_offsets: Some(task::alter_offsets),
+    check_offset: None,
     own_keys: keys::KEYS,
     family: None,
 };
