@@ -164,6 +164,10 @@ pub fn main() -> ExitCode {
     user_functions::fetch_by(Arc::new(FunctionRequests::default()));
     let words: Vec<String> =
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    if let Some(usage) = connect::usage(&words) {
+        eprintln!("{usage}");
+        return ExitCode::from(1);
+    }
     let words = connect::words(words);
     if let Some((command, given)) = classic_command(&words) {
         start_logs();

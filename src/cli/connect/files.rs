@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use connectors::config::validate_with;
+use connectors::config::{validate_with, validate_worker};
 use connectors::{ConfigProblem, ConnectorConfig};
 use engine::pipeline::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
 
+use super::worker::{self, WorkerSettings};
 use crate::cli::Failure;
 use crate::cli::properties::{self, Properties};
 use crate::render::diagnostics;
@@ -85,6 +86,20 @@ fn of_properties(file: &Arc<SourceFile>, files: &mut Files) -> Result<(), Failur
     if properties.contains_key("connector.class") || properties.contains_key("name") {
         files.connectors.push(declared(file, None, properties)?);
         return Ok(());
+    }
+    if !properties.keys().any(|key| worker::is_workers(key)) {
+        let what = match properties.is_empty() {
+            true => "there is nothing in it",
+            false => {
+                "no line of it sets a connector's `name` and `connector.class`, or a key of a \
+                      worker such as `bootstrap.servers`"
+            }
+        };
+        let message = format!("{}: {what}", file.path.display());
+        return Err(Failure::usage(message).with_help(
+            "files are properties (`key=value` by lines), or end with .json or .toml; a pipeline's \
+             file is run by `millstream run`",
+        ));
     }
     if let Some(other) = &files.worker_file {
         let (path, other) = (file.path.display(), other.path.display());
@@ -194,29 +209,54 @@ fn flatten(prefix: &str, table: &toml::Table, out: &mut Properties) -> Result<()
 }
 
 impl Files {
-    /// Checks all connectors; every mistake of all files otherwise.
-    pub fn check(self) -> Result<Vec<Checked>, Failure> {
+    /// Checks the worker and all connectors; every mistake of all files otherwise.
+    pub fn check(self) -> Result<(WorkerSettings, Vec<Checked>), Failure> {
         let (mut checked, mut mistakes) = (Vec::new(), Vec::new());
+        let (settings, of_worker) = self.check_worker();
+        if let Some(file) = &self.worker_file {
+            let told = of_worker.iter().cloned();
+            mistakes.extend(told.map(|problem| mistake("worker", "worker", file, problem)));
+        }
         for Declared { name, properties, file } in self.connectors {
             let base_dir = file.path.parent().unwrap_or(Path::new(".")).to_owned();
             match validate_with(&name, &properties, &base_dir, &self.worker) {
                 Ok(config) => checked.push(Checked { config, properties, base_dir }),
-                Err(problems) => mistakes
-                    .extend(problems.into_iter().map(|problem| mistake(&name, &file, problem))),
+                Err(problems) => {
+                    // What the worker's file says is told there.
+                    let own = problems
+                        .into_iter()
+                        .filter(|one| !of_worker.iter().any(|told| told.message == one.message));
+                    let who = format!("connector '{name}'");
+                    mistakes.extend(own.map(|problem| mistake(&who, &name, &file, problem)));
+                }
             }
         }
-        match mistakes.is_empty() {
-            true => Ok(checked),
-            false => Err(Failure::Pipeline(Diagnostics(mistakes))),
+        match settings {
+            Some(settings) if mistakes.is_empty() => Ok((settings, checked)),
+            _ => Err(Failure::Pipeline(Diagnostics(mistakes))),
+        }
+    }
+
+    /// What the worker's file says, and all that is wrong with it.
+    fn check_worker(&self) -> (Option<WorkerSettings>, Vec<ConfigProblem>) {
+        let path = self.worker_file.as_ref().map(|file| file.path.clone());
+        let base_dir = path.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
+        let mut problems = validate_worker(&self.worker, base_dir);
+        match WorkerSettings::new(&self.worker) {
+            Ok(settings) => (Some(WorkerSettings { path, ..settings }), problems),
+            Err(wrong) => {
+                problems.extend(wrong);
+                (None, problems)
+            }
         }
     }
 }
 
-fn mistake(name: &str, file: &Arc<SourceFile>, problem: ConfigProblem) -> Diagnostic {
+fn mistake(who: &str, name: &str, file: &Arc<SourceFile>, problem: ConfigProblem) -> Diagnostic {
     Diagnostic {
         severity: Severity::Error,
         span: Some(span(name, file, &problem.key)),
-        message: format!("connector '{name}': {}", problem.message),
+        message: format!("{who}: {}", problem.message),
         label: None,
         help: problem.help,
     }
@@ -248,10 +288,9 @@ fn span(name: &str, file: &Arc<SourceFile>, key: &str) -> Span {
 
 /// `millstream connect lint`.
 pub fn lint(paths: &[PathBuf]) -> Result<(), Failure> {
-    let files = read(paths)?;
-    let warnings = super::worker::WorkerSettings::new(&files.worker)?.warning;
-    let checked = files.check()?;
-    let all = warnings.into_iter().chain(checked.iter().filter_map(|one| one.config.warning()));
+    let (settings, checked) = read(paths)?.check()?;
+    let all =
+        settings.warning.into_iter().chain(checked.iter().filter_map(|one| one.config.warning()));
     for warning in all {
         let diagnostic =
             Diagnostic { severity: Severity::Warning, ..Diagnostic::error_without_place(warning) };
@@ -300,6 +339,50 @@ mod tests {
                 r#"c {"connector.class": "C", "n": "7", "topics": "x,y"}"#,
             ]
         );
+    }
+
+    fn refused(paths: &[PathBuf], dir: &Path) -> String {
+        let Err(Failure::Usage { message, .. }) = read(paths) else { panic!("they were read") };
+        message.replace(dir.to_str().unwrap(), "DIR")
+    }
+
+    /// Anything was taken for a worker's file, and an empty worker started.
+    #[test]
+    fn what_is_no_file_of_properties_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let yaml = "input:\n  generate:\n    mapping: root = {}\noutput:\n  stdout: {}\n";
+        for (name, text) in [("rp.yaml", yaml), ("hello.txt", "hello\n")] {
+            let told = refused(&[file(dir.path(), name, text)], dir.path());
+            let expected = format!("DIR/{name}: no line of it sets a connector's `name` and");
+            assert!(told.contains(&expected), "{told}");
+        }
+        let told = refused(&[file(dir.path(), "empty.properties", "# none\n")], dir.path());
+        assert!(told.contains("DIR/empty.properties: there is nothing in it"), "{told}");
+    }
+
+    #[test]
+    fn mistakes_of_the_workers_file_are_shown_there_with_all_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "bootstrap.servers=h:1\ngrup.id=g\nvalue.converter=org.x.JsonConvertr\n";
+        let worker = file(dir.path(), "w.properties", text);
+        let text = "name=a\nconnector.class=FileStreamSource\nfile=f\ntopc=t\n";
+        let one = file(dir.path(), "a.properties", text);
+        let Err(Failure::Pipeline(all)) = read(&[worker, one]).unwrap().check() else { panic!() };
+        let shown: Vec<String> = all
+            .0
+            .iter()
+            .map(|one| {
+                let span = one.span.as_ref().unwrap();
+                let name = span.file.path.file_name().unwrap().to_str().unwrap().to_owned();
+                format!("{name}:{} {}", span.line_column().0, one.message)
+            })
+            .collect();
+        expect_test::expect![[r#"
+            w.properties:3 worker: there is no converter class 'org.x.JsonConvertr'
+            w.properties:2 worker: a worker has no key `grup.id`
+            a.properties:1 connector 'a': `topic` is missing: the topic to write to, created if it does not exist
+            a.properties:4 connector 'a': `file-source` has no key `topc`"#]]
+        .assert_eq(&shown.join("\n"));
     }
 
     #[test]

@@ -241,6 +241,22 @@ pub fn words(words: Vec<String>) -> Vec<String> {
     here.chain(behind.iter().filter(|word| *word != "-daemon").cloned()).collect()
 }
 
+/// What Kafka's own scripts say where no file is named.
+pub fn usage(words: &[String]) -> Option<&'static str> {
+    let [word] = &words[words.len().min(2).saturating_sub(1)..] else { return None };
+    let name = std::path::Path::new(word).file_name().and_then(|name| name.to_str())?;
+    match name.strip_suffix(".sh").unwrap_or(name) {
+        "connect-standalone" => Some(
+            "USAGE: connect-standalone [-daemon] connect-standalone.properties \
+             [connector1.properties connector2.json ...]",
+        ),
+        "connect-distributed" => {
+            Some("USAGE: connect-distributed [-daemon] connect-distributed.properties")
+        }
+        _ => None,
+    }
+}
+
 pub async fn connect(args: ConnectArgs, stop: CancellationToken) -> Result<(), Failure> {
     let Some(command) = args.command else {
         let asked = serve::Asked {
@@ -295,6 +311,14 @@ mod tests {
             "millstream connect a"
         );
         assert_eq!(words("connect-distributed w").join(" "), "millstream connect w");
+        let usage = |text: &str| {
+            let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            super::usage(&words).map(|usage| usage.split(' ').nth(1).unwrap())
+        };
+        assert_eq!(usage("/bin/connect-standalone.sh"), Some("connect-standalone"));
+        assert_eq!(usage("millstream connect-distributed"), Some("connect-distributed"));
+        assert_eq!(usage("millstream connect-standalone a"), None);
+        assert_eq!(usage("millstream connect"), None);
         assert_eq!(words("millstream run connect-standalone").len(), 3);
     }
 }

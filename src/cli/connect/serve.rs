@@ -40,9 +40,8 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let files = files::read(paths)?;
-    let settings = WorkerSettings::new(&files.worker)?;
     let properties = files.worker.clone();
-    let connectors = files.check()?;
+    let (settings, connectors) = files.check()?;
     if let Some(warning) = &settings.warning {
         tracing::warn!("{warning}");
     }
@@ -66,11 +65,15 @@ async fn broker(
 ) -> Result<(BrokerChoice, ServerConfig), Failure> {
     let mut choice = asked.broker.clone();
     let mut server = asked.listen.server()?;
+    if settings.is_secured && choice.command_config.is_none() {
+        // What it says of reaching the broker stands as in the files of Kafka's own clients.
+        choice.command_config.clone_from(&settings.path);
+    }
     if choice.bootstrap_server.is_none()
         && let Some(address) = &settings.bootstrap_server
     {
         match local(address) {
-            Some(listen) if !is_served(&listen).await => {
+            Some(listen) if !settings.is_secured && !is_served(&listen).await => {
                 // With what else was said of the one listener, such as what clients are told.
                 server.listeners[0].listen = listen;
             }

@@ -1,13 +1,15 @@
 //! What a worker's own properties say: Kafka Connect's `connect-standalone.properties` and
 //! `connect-distributed.properties`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use connectors::ConfigProblem;
+use connectors::config::keys::nearest;
 use connectors::herder::distributed::settings::{GroupSettings, KEYS};
 
-use crate::cli::Failure;
 use crate::cli::properties::Properties;
+use crate::cli::secured::Security;
 
 /// Where the REST API is served if nobody says anything. Kafka Connect listens on all addresses.
 pub const REST_LISTEN: &str = "127.0.0.1:8083";
@@ -26,17 +28,136 @@ pub struct WorkerSettings {
     /// Of a worker that is one of several.
     pub group: Option<GroupSettings>,
     pub graceful: Duration,
+    /// Whether it says how the broker is reached.
+    pub is_secured: bool,
+    /// The file that says all that.
+    pub path: Option<PathBuf>,
     /// One warning that names what has no meaning here.
     pub warning: Option<String>,
 }
 
-/// Properties that are understood elsewhere, those of converters and config providers.
+/// Properties that are understood elsewhere, those of converters and config providers. What begins
+/// so, and goes on after a dot, is one of them too.
 const ELSEWHERE: &[&str] =
     &["key.converter", "value.converter", "header.converter", "config.providers"];
 
+/// Where the broker is and how it is reached; the last two with what goes on after a dot.
+const BROKER: &[&str] = &["bootstrap.servers", "security.protocol", "sasl", "ssl"];
+
+const OWN: &[&str] = &[
+    "listeners",
+    "rest.advertised.host.name",
+    "rest.advertised.port",
+    "task.shutdown.graceful.timeout.ms",
+];
+
+/// What Kafka Connect's workers have and this one needs nothing of.
+const WITHOUT_MEANING: &[&str] = &[
+    "plugin.path",
+    "plugin.discovery",
+    "offset.storage.file.filename",
+    "offset.storage.replication.factor",
+    "config.storage.replication.factor",
+    "status.storage.replication.factor",
+    "offset.flush.interval.ms",
+    "offset.flush.timeout.ms",
+    "exactly.once.source.support",
+    "transaction.boundary",
+    "topic.creation.enable",
+    "topic.tracking.enable",
+    "topic.tracking.allow.reset",
+    "connector.client.config.override.policy",
+    "connect.protocol",
+    "client.id",
+    "client.dns.lookup",
+    "heartbeat.interval.ms",
+    "worker.sync.timeout.ms",
+    "worker.unsync.backoff.ms",
+    "scheduled.rebalance.max.delay.ms",
+    "inter.worker.key.generation.algorithm",
+    "inter.worker.key.size",
+    "inter.worker.key.ttl.ms",
+    "inter.worker.signature.algorithm",
+    "inter.worker.verification.algorithms",
+    "admin.listeners",
+    "response.http.headers.config",
+    "access.control.allow.origin",
+    "access.control.allow.methods",
+    "header.version",
+    "rest.advertised.listener",
+    "rest.host.name",
+    "rest.port",
+    "metadata.max.age.ms",
+    "metadata.recovery.strategy",
+    "metadata.recovery.rebootstrap.trigger.ms",
+    "metric.reporters",
+    "metrics.num.samples",
+    "metrics.recording.level",
+    "metrics.sample.window.ms",
+    "metrics.context",
+    "auto.include.jmx.reporter",
+    "connections.max.idle.ms",
+    "reconnect.backoff.ms",
+    "reconnect.backoff.max.ms",
+    "retry.backoff.ms",
+    "retry.backoff.max.ms",
+    "request.timeout.ms",
+    "receive.buffer.bytes",
+    "send.buffer.bytes",
+    "socket.connection.setup.timeout.ms",
+    "socket.connection.setup.timeout.max.ms",
+    "internal.key.converter",
+    "internal.value.converter",
+    "config.storage",
+    "offset.storage",
+    "status.storage",
+    "task.shutdown",
+    "producer",
+    "consumer",
+    "admin",
+];
+
+/// What would be passed over, and must not be: what it protects would be open.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "rest.extension.classes",
+        "classes of Java cannot be loaded here; put a proxy before the REST API that does what they \
+         do, and take the key out",
+    ),
+    (
+        "listeners.https",
+        "the REST API speaks http; put a proxy before it that speaks https, and take the key out",
+    ),
+];
+
+fn is_of(key: &str, known: &str) -> bool {
+    key.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// All names that a worker's keys begin with.
+fn known() -> impl Iterator<Item = &'static str> {
+    let group = KEYS.iter().map(|key| key.name);
+    let refused = REFUSED.iter().map(|(key, _)| *key);
+    [ELSEWHERE, BROKER, OWN, WITHOUT_MEANING]
+        .into_iter()
+        .flatten()
+        .copied()
+        .chain(group)
+        .chain(refused)
+}
+
+/// Whether a key is a worker's, or a misspelling of one.
+pub fn is_workers(key: &str) -> bool {
+    known().any(|known| is_of(key, known)) || nearest(key, known()).is_some()
+}
+
 impl WorkerSettings {
-    pub fn new(properties: &Properties) -> Result<WorkerSettings, Failure> {
-        let group = GroupSettings::of(properties).map_err(|problems| wrong(&problems))?;
+    pub fn new(properties: &Properties) -> Result<WorkerSettings, Vec<ConfigProblem>> {
+        let mut problems = Vec::new();
+        let group = GroupSettings::of(properties).unwrap_or_else(|wrong| {
+            problems.extend(wrong);
+            None
+        });
         let mut settings = WorkerSettings {
             bootstrap_server: None,
             rest_listen: None,
@@ -44,59 +165,92 @@ impl WorkerSettings {
             advertised_port: None,
             group,
             graceful: GRACEFUL_DEFAULT,
+            is_secured: properties.keys().any(|key| is_security(key)),
+            path: None,
             warning: None,
         };
+        if let Err(reason) = Security::new(properties) {
+            let key = properties.keys().find(|key| is_security(key));
+            let key = key.map_or("security.protocol", String::as_str);
+            let help = "how the broker is reached is said as for Kafka's own clients";
+            problems.push(problem(key, properties, reason, help));
+        }
         let mut ignored = Vec::new();
         for (key, value) in properties {
-            let value = value.trim();
-            match key.as_str() {
-                "bootstrap.servers" => {
-                    let first = value.split(',').map(str::trim).find(|one| !one.is_empty());
-                    settings.bootstrap_server = first.map(str::to_owned);
-                }
-                "listeners" => settings.rest_listen = Some(listener(value)?),
-                "rest.advertised.host.name" => settings.advertised_host = Some(value.to_owned()),
-                "rest.advertised.port" => settings.advertised_port = Some(number(key, value)?),
-                "task.shutdown.graceful.timeout.ms" => {
-                    settings.graceful = Duration::from_millis(number(key, value)?);
-                }
-                key if settings.group.is_some() && KEYS.iter().any(|known| known.name == key) => {}
-                key => {
-                    let of = |known: &&str| {
-                        key == *known
-                            || key.strip_prefix(known).is_some_and(|it| it.starts_with('.'))
-                    };
-                    if !ELSEWHERE.iter().any(|known| of(&known)) {
-                        ignored.push(key);
-                    }
-                }
+            match settings.take(key, value.trim()) {
+                Ok(true) => {}
+                Ok(false) => ignored.push(key.as_str()),
+                Err((message, help)) => problems.push(problem(key, properties, message, &help)),
             }
         }
         if !ignored.is_empty() {
             let list = ignored.join("', '");
             settings.warning = Some(format!("worker: '{list}' have no meaning here"));
         }
-        Ok(settings)
+        if problems.is_empty() { Ok(settings) } else { Err(problems) }
+    }
+
+    /// Takes in one property. `false`: it has no meaning here; an error says what is wrong and
+    /// what to do.
+    fn take(&mut self, key: &str, value: &str) -> Result<bool, (String, String)> {
+        match key {
+            "bootstrap.servers" => {
+                let first = value.split(',').map(str::trim).find(|one| !one.is_empty());
+                self.bootstrap_server = first.map(str::to_owned);
+            }
+            "listeners" => self.rest_listen = Some(listener(value)?),
+            "rest.advertised.host.name" => self.advertised_host = Some(value.to_owned()),
+            "rest.advertised.port" => self.advertised_port = Some(number(key, value)?),
+            "task.shutdown.graceful.timeout.ms" => {
+                self.graceful = Duration::from_millis(number(key, value)?);
+            }
+            key if KEYS.iter().any(|known| known.name == key) => return Ok(self.group.is_some()),
+            key if ELSEWHERE.iter().any(|known| is_of(key, known)) || is_security(key) => {}
+            key => {
+                if let Some((_, help)) = REFUSED.iter().find(|(known, _)| is_of(key, known)) {
+                    return Err((format!("`{key}` would do nothing here"), (*help).to_owned()));
+                }
+                let of_client = ["producer.", "consumer.", "admin."]
+                    .iter()
+                    .find_map(|client| key.strip_prefix(client));
+                if of_client.is_some_and(is_security) {
+                    let help = "take `producer.`, `consumer.` or `admin.` away: the worker reaches \
+                                its broker in one way";
+                    return Err((format!("`{key}` would do nothing here"), help.to_owned()));
+                }
+                let is_known = WITHOUT_MEANING.iter().any(|known| is_of(key, known));
+                if !is_known && let Some(near) = nearest(key, known()) {
+                    let message = format!("a worker has no key `{key}`");
+                    return Err((message, format!("did you mean `{near}`?")));
+                }
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
-fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, Failure> {
-    let wrong = |_| Failure::usage(format!("{key} must be a whole number, not '{value}'"));
-    value.parse().map_err(wrong)
+/// Whether a key says how the broker is reached.
+fn is_security(key: &str) -> bool {
+    key == "security.protocol" || key.starts_with("sasl.") || key.starts_with("ssl.")
 }
 
-/// All that is wrong with what is said of the group.
-fn wrong(problems: &[ConfigProblem]) -> Failure {
-    let words: Vec<String> = problems.iter().map(ConfigProblem::in_words).collect();
-    Failure::usage(format!("worker: {}", words.join("\nworker: ")))
+fn problem(key: &str, properties: &Properties, message: String, help: &str) -> ConfigProblem {
+    // Passwords stand among them.
+    let value = properties.get(key).filter(|_| !is_security(key)).cloned();
+    ConfigProblem { key: key.to_owned(), value, message, help: Some(help.to_owned()) }
+}
+
+fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, (String, String)> {
+    let message = || format!("`{key}` must be a whole number, not '{value}'");
+    value.parse().map_err(|_| (message(), format!("for example `{key} = 8083`")))
 }
 
 /// `http://host:port`, of several the first; without a host, all addresses.
-fn listener(text: &str) -> Result<String, Failure> {
+fn listener(text: &str) -> Result<String, (String, String)> {
     let first = text.split(',').next().unwrap_or_default().trim();
-    let wrong = |help: &str| {
-        Err(Failure::usage(format!("listeners: '{first}' cannot be served")).with_help(help))
-    };
+    let wrong =
+        |help: &str| Err((format!("listeners: '{first}' cannot be served"), help.to_owned()));
     let (scheme, address) = first.split_once("://").unwrap_or(("http", first));
     if !scheme.eq_ignore_ascii_case("http") {
         return wrong("the REST API speaks http; put a proxy before it that speaks https");
@@ -163,6 +317,30 @@ mod tests {
              here"
         );
         assert!(settings.group.is_none());
+    }
+
+    #[test]
+    fn what_would_be_passed_over_and_must_not_be_is_a_mistake() {
+        let text = "bootstrap.servers=h:9092
+            grup.id=g
+            offset.flush.intervall.ms=1
+            listeners=https://:8443
+            rest.extension.classes=org.Guard
+            sasl.mechanism=SCRAM-SHA-512
+            producer.security.protocol=SASL_SSL
+            rest.advertised.port=x
+            my.own.thing=1";
+        let problems = WorkerSettings::new(&properties::parse(text)).unwrap_err();
+        let told: Vec<String> = problems.iter().map(ConfigProblem::in_words).collect();
+        expect_test::expect![[r#"
+            sasl.mechanism means nothing with security.protocol=PLAINTEXT; give the protocol, such as SASL_SSL, or leave it out; how the broker is reached is said as for Kafka's own clients
+            a worker has no key `grup.id`; did you mean `group.id`?
+            listeners: 'https://:8443' cannot be served; the REST API speaks http; put a proxy before it that speaks https
+            a worker has no key `offset.flush.intervall.ms`; did you mean `offset.flush.interval.ms`?
+            `producer.security.protocol` would do nothing here; take `producer.`, `consumer.` or `admin.` away: the worker reaches its broker in one way
+            `rest.advertised.port` must be a whole number, not 'x'; for example `rest.advertised.port = 8083`
+            `rest.extension.classes` would do nothing here; classes of Java cannot be loaded here; put a proxy before the REST API that does what they do, and take the key out"#]]
+        .assert_eq(&told.join("\n"));
         for wrong in ["listeners=https://:8443", "listeners=8083", "group.id="] {
             assert!(WorkerSettings::new(&properties::parse(wrong)).is_err(), "{wrong}");
         }
