@@ -213,6 +213,26 @@ fn every_record_is_one_row_whatever_is_killed_when() {
     });
 }
 
+#[test]
+fn rows_that_are_not_there_stay_so_where_only_updates_are_wanted() {
+    let (server, dir) = (Postgres::start(), tempfile::tempdir().unwrap());
+    process(dir.path(), async |client| {
+        server.sql("create table t (id int primary key, n int, s text)").await;
+        server.sql("insert into t values (1, 1, 'kept'), (2, 2, 'kept')").await;
+        let records = [
+            (Some(r#"{"id":1}"#), Some(r#"{"id":1,"n":5}"#)),
+            (Some(r#"{"id":3}"#), Some(r#"{"id":3,"n":3}"#)),
+            (Some(r#"{"id":1}"#), Some(r#"{"id":1,"n":6}"#)),
+            (Some(r#"{"id":2}"#), Some(r#"{"id":2,"n":7,"s":"it's"}"#)),
+        ];
+        produce(&*client, "t", &records).await;
+        let update = "topics=t\ninsert.mode=update\npk.mode=record_key";
+        to_the_end(client, sink(dir.path(), &server, update)).await;
+        let rows = server.sql("select string_agg(t::text, ' ' order by id) from t").await;
+        assert_eq!(rows.single(), Some("(1,6,kept) (2,7,it's)"));
+    });
+}
+
 /// From a table to a topic as Debezium tells it, and into another table, with types and schemas.
 #[test]
 fn a_table_is_copied_by_its_changes() {

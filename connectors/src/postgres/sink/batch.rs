@@ -20,12 +20,15 @@ pub struct Batch {
     of_shape: HashMap<Shape, usize>,
     of_row: HashMap<(String, String), usize>,
     upsert: bool,
+    /// Rows that are not there stay so.
+    update: bool,
 }
 
 /// What becomes of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Act {
     Put,
+    Update,
     Delete,
     Truncate,
 }
@@ -51,9 +54,52 @@ impl Batch {
         Batch { upsert, ..Batch::default() }
     }
 
+    /// The same, for rows that are there alone.
+    pub fn updating(mut self, update: bool) -> Batch {
+        self.update = update;
+        self
+    }
+
     /// Adds a row that is to be there. An error says why it cannot be written.
     pub fn put(&mut self, table: &Table, cells: &[Cell]) -> Result<(), String> {
-        self.add(table, cells, Act::Put)
+        match self.update {
+            true => self.update(table, cells),
+            false => self.add(table, cells, Act::Put),
+        }
+    }
+
+    /// Adds what a row is to have if it is there.
+    fn update(&mut self, table: &Table, cells: &[Cell]) -> Result<(), String> {
+        let known = cells.iter().filter(|cell| table.types.contains_key(&cell.column));
+        let (key, others): (Vec<&Cell>, Vec<&Cell>) = known.partition(|cell| cell.in_key);
+        if key.is_empty() {
+            return Err(format!("no field of the key is a column of table {}", table.name));
+        }
+        let names = |cells: &[&Cell]| cells.iter().map(|cell| cell.column.clone()).collect();
+        let shape = Shape {
+            table: table.name.clone(),
+            act: Act::Update,
+            columns: names(&others),
+            key: names(&key),
+        };
+        if others.is_empty() {
+            return Ok(());
+        }
+        let equal = |cells: &[&Cell]| {
+            let pairs = cells.iter().map(|cell| {
+                let mut pair = format!("{} = ", literal::quoted_name(&cell.column));
+                literal::append(cell, &table.types[&cell.column], &mut pair).map(|()| pair)
+            });
+            pairs.collect::<Result<Vec<_>, _>>()
+        };
+        let row = format!("{} WHERE {}", equal(&others)?.join(", "), equal(&key)?.join(" AND "));
+        let mut id = String::new();
+        for cell in key {
+            literal::append(cell, &table.types[&cell.column], &mut id)?;
+            id.push(',');
+        }
+        self.insert(shape, id, row);
+        Ok(())
     }
 
     /// Adds a row that is to be gone.
@@ -104,8 +150,8 @@ impl Batch {
 
     fn insert(&mut self, shape: Shape, key: String, row: String) {
         // Where rows are only added, none takes another's place.
-        let counts =
-            !key.is_empty() && (self.upsert || shape.act == Act::Delete || self.has_deletes());
+        let in_place = self.upsert || matches!(shape.act, Act::Delete | Act::Update);
+        let counts = !key.is_empty() && (in_place || self.has_deletes());
         let id = (shape.table.clone(), key.clone());
         let latest = self.of_row.get(&id).copied().filter(|_| counts);
         let at = match self.of_shape.get(&shape) {
@@ -140,7 +186,12 @@ impl Batch {
             let (begin, end) = match shape.act {
                 Act::Delete => delete(shape),
                 Act::Put => insert(shape, self.upsert),
+                Act::Update => (format!("UPDATE {} SET ", shape.table), String::new()),
                 Act::Truncate => (format!("TRUNCATE TABLE {}", shape.table), String::new()),
+            };
+            let between = match shape.act {
+                Act::Update => format!("; {begin}"),
+                _ => ",".to_owned(),
             };
             let mut statement = begin.clone();
             for row in rows.values() {
@@ -149,7 +200,7 @@ impl Batch {
                         statement.push_str(&end);
                         statements.push(std::mem::replace(&mut statement, begin.clone()));
                     } else {
-                        statement.push(',');
+                        statement.push_str(&between);
                     }
                 }
                 statement.push_str(row);
@@ -241,6 +292,29 @@ mod tests {
             INSERT INTO "t" ("id", "a") VALUES ('1','2'),('2','2') ON CONFLICT ("id") DO UPDATE SET "a" = EXCLUDED."a"
         "#]]
         .assert_eq(&(batch.statements().join("\n") + "\n"));
+    }
+
+    #[test]
+    fn rows_that_are_only_updated_keep_their_order() {
+        let mut batch = Batch::new(false).updating(true);
+        let table = table();
+        batch.put(&table, &cells(&[("id", 1), ("a", 1), ("b", 2)])).unwrap();
+        batch.put(&table, &cells(&[("id", 2), ("a", 3), ("b", 4)])).unwrap();
+        batch.put(&table, &cells(&[("id", 1), ("b", 5)])).unwrap();
+        batch.put(&table, &cells(&[("id", 1), ("a", 6), ("b", 7)])).unwrap();
+        batch.put(&table, &cells(&[("id", 3)])).unwrap();
+        batch.delete(&table, &cells(&[("id", 2)])).unwrap();
+        batch.put(&table, &cells(&[("id", 2), ("b", 8)])).unwrap();
+        expect![[r#"
+            UPDATE "t" SET "a" = '1', "b" = '2' WHERE "id" = '1'; UPDATE "t" SET "a" = '3', "b" = '4' WHERE "id" = '2'
+            UPDATE "t" SET "b" = '5' WHERE "id" = '1'
+            UPDATE "t" SET "a" = '6', "b" = '7' WHERE "id" = '1'
+            DELETE FROM "t" WHERE ("id") IN (('2'))
+            UPDATE "t" SET "b" = '8' WHERE "id" = '2'
+        "#]]
+        .assert_eq(&(batch.statements().join("\n") + "\n"));
+        let error = batch.put(&table, &cells(&[("x", 1), ("a", 1)])).unwrap_err();
+        assert_eq!(error, "no field of the key is a column of table \"t\"");
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct SinkConfig {
     pub connector: String,
     pub target: Target,
     pub upsert: bool,
+    /// Whether only rows that are there are changed.
+    pub update: bool,
     pub key_mode: KeyMode,
     pub key_fields: Vec<String>,
     pub delete: bool,
@@ -93,10 +95,11 @@ pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
         }
     }
     let mode = key_mode(settings);
-    let upsert = settings.text("insert.mode") == "upsert";
-    if upsert && mode == KeyMode::None {
-        let message = "`insert.mode = upsert` needs to know what makes a row the same one";
-        problem("pk.mode", message.to_owned(), "set `pk.mode`, for example to `record_key`");
+    let insert_mode = settings.text("insert.mode");
+    if insert_mode != "insert" && mode == KeyMode::None {
+        let message =
+            format!("`insert.mode = {insert_mode}` needs to know what makes a row the same one");
+        problem("pk.mode", message, "set `pk.mode`, for example to `record_key`");
     }
     if settings.flag("delete.enabled") && mode != KeyMode::RecordKey {
         let message = "`delete.enabled` needs the key of the row that is to go";
@@ -130,6 +133,7 @@ impl SinkConfig {
             connector: config.name().to_owned(),
             target,
             upsert: settings.text("insert.mode") == "upsert",
+            update: settings.text("insert.mode") == "update",
             key_mode: key_mode(settings),
             key_fields: key_fields(settings).to_vec(),
             delete: settings.flag("delete.enabled"),

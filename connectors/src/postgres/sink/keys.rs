@@ -12,7 +12,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("connection.username", Text, Optional, "Debezium's name for connection.user", "writer"),
     key("connection.password", Text, Optional, "Its password; better by a config provider than here", "${env:PGPASSWORD}"),
     key("connection.timeout.ms", Integer { min: 1, max: 3_600_000 }, Default("30000"), "How long connecting may take", "10000"),
-    key("insert.mode", OneOf(&["insert", "upsert"]), Default("insert"), "Whether a row whose key is there already is an error or takes its place", "upsert"),
+    key("insert.mode", OneOf(&["insert", "upsert", "update"]), Default("insert"), "Whether a row whose key is there already is an error or takes its place; with `update`, rows that are not there stay so", "upsert"),
     key("pk.mode", OneOf(&["none", "kafka", "record_key", "record_value"]), Default("none"), "Where the primary key comes from; `kafka` is topic, partition and offset", "record_key"),
     key("primary.key.mode", OneOf(&["none", "kafka", "record_key", "record_value"]), Optional, "Debezium's name for pk.mode", "record_key"),
     key("pk.fields", AnyList, Default(""), "The fields of the primary key; all of the record's key where none are named", "id"),

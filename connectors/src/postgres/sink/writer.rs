@@ -178,7 +178,7 @@ impl Writer {
         mut to: Offset,
         put: &mut Put,
     ) -> Result<(), WriteError> {
-        let mut batch = Batch::new(self.config.upsert);
+        let mut batch = Batch::new(self.config.upsert).updating(self.config.update);
         let (mut skipped, mut refused) = (0, Vec::new());
         for record in records {
             match self.add(record, &mut batch).await? {
@@ -217,7 +217,7 @@ impl Writer {
         // As far as it goes, before the transaction begins: tables may be made for it.
         let mut rows = Vec::new();
         for record in records {
-            let mut batch = Batch::new(self.config.upsert);
+            let mut batch = Batch::new(self.config.upsert).updating(self.config.update);
             let added = self.add(record, &mut batch).await?;
             rows.push((offset(record), added.map(|_| batch.statements())));
         }
