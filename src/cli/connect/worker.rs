@@ -177,7 +177,7 @@ impl WorkerSettings {
         }
         let mut ignored = Vec::new();
         for (key, value) in properties {
-            match settings.take(key, value.trim()) {
+            match settings.take(key, value.trim(), properties) {
                 Ok(true) => {}
                 Ok(false) => ignored.push(key.as_str()),
                 Err((message, help)) => problems.push(problem(key, properties, message, &help)),
@@ -192,7 +192,7 @@ impl WorkerSettings {
 
     /// Takes in one property. `false`: it has no meaning here; an error says what is wrong and
     /// what to do.
-    fn take(&mut self, key: &str, value: &str) -> Result<bool, (String, String)> {
+    fn take(&mut self, key: &str, value: &str, all: &Properties) -> Result<bool, (String, String)> {
         match key {
             "bootstrap.servers" => {
                 let first = value.split(',').map(str::trim).find(|one| !one.is_empty());
@@ -213,10 +213,8 @@ impl WorkerSettings {
                 let of_client = ["producer.", "consumer.", "admin."]
                     .iter()
                     .find_map(|client| key.strip_prefix(client));
-                if of_client.is_some_and(is_security) {
-                    let help = "take `producer.`, `consumer.` or `admin.` away: the worker reaches \
-                                its broker in one way";
-                    return Err((format!("`{key}` would do nothing here"), help.to_owned()));
+                if let Some(own) = of_client.filter(|own| is_security(own)) {
+                    return of_one_client(key, own, value, all).map(|()| true);
                 }
                 let is_known = WITHOUT_MEANING.iter().any(|known| is_of(key, known));
                 if !is_known && let Some(near) = nearest(key, known()) {
@@ -227,6 +225,23 @@ impl WorkerSettings {
             }
         }
         Ok(true)
+    }
+}
+
+/// What Kafka Connect's producers, consumers and admin clients have of their own stands in most
+/// files of secured clusters: it may say again what the worker's own keys say.
+fn of_one_client(
+    key: &str,
+    own: &str,
+    value: &str,
+    all: &Properties,
+) -> Result<(), (String, String)> {
+    match all.get(own).is_some_and(|said| said.trim() == value) {
+        true => Ok(()),
+        false => Err((
+            format!("`{key}` says what `{own}` does not: the worker reaches its broker in one way"),
+            format!("set `{own}` to the same, or take the key out"),
+        )),
     }
 }
 
@@ -337,10 +352,16 @@ mod tests {
             a worker has no key `grup.id`; did you mean `group.id`?
             listeners: 'https://:8443' cannot be served; the REST API speaks http; put a proxy before it that speaks https
             a worker has no key `offset.flush.intervall.ms`; did you mean `offset.flush.interval.ms`?
-            `producer.security.protocol` would do nothing here; take `producer.`, `consumer.` or `admin.` away: the worker reaches its broker in one way
+            `producer.security.protocol` says what `security.protocol` does not: the worker reaches its broker in one way; set `security.protocol` to the same, or take the key out
             `rest.advertised.port` must be a whole number, not 'x'; for example `rest.advertised.port = 8083`
             `rest.extension.classes` would do nothing here; classes of Java cannot be loaded here; put a proxy before the REST API that does what they do, and take the key out"#]]
         .assert_eq(&told.join("\n"));
+        let twice = "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN
+            sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
+            username=\"u\" password=\"p\";
+            producer.security.protocol=SASL_PLAINTEXT\nconsumer.sasl.mechanism=PLAIN";
+        let settings = WorkerSettings::new(&properties::parse(twice)).unwrap();
+        assert!(settings.is_secured && settings.warning.is_none());
         for wrong in ["listeners=https://:8443", "listeners=8083", "group.id="] {
             assert!(WorkerSettings::new(&properties::parse(wrong)).is_err(), "{wrong}");
         }
