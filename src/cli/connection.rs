@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use broker::broker::{Broker, BrokerConfig, OpenError};
 use broker::client::Client;
-use broker::client::admin::Admin;
+use broker::client::admin::{Admin, AdminError};
 use broker::client::embedded::EmbeddedClient;
 use broker::data_dir::DataDirError;
 use broker::security::{Principal, SecurityProtocol};
@@ -31,6 +31,9 @@ use crate::http::{self, HttpServer, QueryStatus};
 
 /// How long the advertised address may take to answer.
 const ADVERTISED_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a cluster may take to tell its id.
+const CLUSTER_ID_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A broker to talk to.
 pub struct Connection {
@@ -284,10 +287,27 @@ impl Connection {
         Ok(address)
     }
 
-    /// The id of the cluster, if it is the broker in this process; else nothing.
-    pub fn cluster_id(&self) -> String {
-        let broker = self.embedded.as_ref().map(|embedded| &embedded.broker);
-        broker.map_or_else(String::new, |broker| broker.cluster_id().to_owned())
+    /// The id of the cluster; nothing where it does not tell.
+    pub async fn cluster_id(&self, choice: &BrokerChoice) -> String {
+        if let Some(embedded) = &self.embedded {
+            return embedded.broker.cluster_id().to_owned();
+        }
+        let (How::Remote(address) | How::Joined(address)) = &self.how else {
+            return String::new();
+        };
+        // What is wrong with it was said when the connection was made.
+        let Ok(security) = choice.security() else { return String::new() };
+        let asked = async {
+            let admin = Admin::connect_secured(address, security.secured()).await?;
+            Ok::<_, AdminError>(admin.cluster().await?.id)
+        };
+        let reason = match timeout(CLUSTER_ID_TIMEOUT, asked).await {
+            Ok(Ok(id)) => return id,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {CLUSTER_ID_TIMEOUT:?}"),
+        };
+        tracing::warn!("{address} does not tell the id of its cluster: {reason}");
+        String::new()
     }
 
     /// Stops serving and makes everything durable. Nothing else may use the client any more.

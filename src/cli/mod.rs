@@ -16,6 +16,7 @@ mod graph;
 mod groups;
 mod infer;
 mod links;
+mod logs;
 mod password;
 mod patterns;
 mod produce;
@@ -38,7 +39,6 @@ mod udf;
 mod users;
 mod watched_functions;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -170,7 +170,7 @@ pub fn main() -> ExitCode {
     }
     let words = connect::words(words);
     if let Some((command, given)) = classic_command(&words) {
-        start_logs();
+        logs::start();
         return classic::main(command, given);
     }
     if let Some(failure) = words.get(1).and_then(|word| classic::misspelled(word)) {
@@ -178,7 +178,7 @@ pub fn main() -> ExitCode {
         return ExitCode::from(failure.exit_status());
     }
     let cli = Cli::parse_from(&words);
-    start_logs();
+    logs::start();
     let done = match cli.command {
         Command::Explain(args) => explain::explain(&args),
         Command::Graph(args) => graph::graph(&args),
@@ -326,16 +326,5 @@ impl Signals {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending().await
         }
-    }
-}
-
-fn start_logs() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MILLSTREAM_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::env::var_os("MILLSTREAM_LOG_FORMAT").is_some_and(|format| format == "json") {
-        logs.json().flatten_event(true).init();
-    } else {
-        logs.with_ansi(std::io::stderr().is_terminal()).init();
     }
 }

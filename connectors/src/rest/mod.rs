@@ -6,11 +6,12 @@
 //!
 //! Nothing here knows of sockets: whoever listens hands requests over and sends the answers.
 //! - [`shapes`]: what is told of connectors; [`plugins`]: of kinds of connectors, and validation;
-//!   [`target`]: a request's path and query.
+//!   [`loggers`]: levels of logs; [`target`]: a request's path and query.
 //!
 //! What differs from Kafka Connect: tasks may also be DEGRADED, `/health` is always there, a
 //! signal may be sent to `/connectors/NAME/signals`, and messages about mistakes say what to do.
 
+pub mod loggers;
 mod plugins;
 mod shapes;
 mod target;
@@ -24,6 +25,7 @@ use serde_json::{Map, Value, json};
 use crate::herder::offsets::{self, PartOffset};
 use crate::herder::{Herder, HerderError, Put, Target, signals};
 use crate::json_text;
+use loggers::Loggers;
 pub use target::{RequestTarget, encoded};
 
 /// The version of Kafka Connect whose API this is.
@@ -93,15 +95,25 @@ impl From<HerderError> for Answer {
 
 type Answered = Result<Answer, Answer>;
 
-/// Does what is asked. `cluster_id` is the broker's, for `/`.
-pub async fn answer(herder: &dyn Herder, cluster_id: &str, request: Request<'_>) -> Answer {
+/// What is to be told of the process that the herder is in.
+#[derive(Debug)]
+pub struct About {
+    /// Of the broker.
+    pub cluster_id: String,
+    pub loggers: Loggers,
+    /// Whether the worker is none of several.
+    pub is_alone: bool,
+}
+
+/// Does what is asked.
+pub async fn answer(herder: &dyn Herder, about: &About, request: Request<'_>) -> Answer {
     let segments: Vec<&str> = request.target.segments.iter().map(String::as_str).collect();
     let method = request.method;
     let answered = match (&segments[..], method) {
         ([], "GET") => Ok(Answer::ok(json!({
             "version": format!("{CONNECT_VERSION}-millstream-{}", env!("CARGO_PKG_VERSION")),
             "commit": "unknown",
-            "kafka_cluster_id": cluster_id,
+            "kafka_cluster_id": about.cluster_id,
         }))),
         (["health"], "GET") => Ok(Answer::ok(json!({
             "status": "healthy",
@@ -118,9 +130,21 @@ pub async fn answer(herder: &dyn Herder, cluster_id: &str, request: Request<'_>)
                 Err(answer) => Err(answer),
             }
         }
-        ([] | ["health"] | ["connectors"] | ["connector-plugins", ..], _) => {
-            Err(Answer::no_such_method())
+        (["admin", "loggers"], "GET") => loggers::list(&about.loggers),
+        (["admin", "loggers", name], "GET") => loggers::get(&about.loggers, name),
+        (["admin", "loggers", name], "PUT") => {
+            let (target, is_alone) = (&request.target, about.is_alone);
+            loggers::put(&about.loggers, name, target, request.body, is_alone)
         }
+        (
+            []
+            | ["health"]
+            | ["connectors"]
+            | ["connector-plugins", ..]
+            | ["admin", "loggers"]
+            | ["admin", "loggers", _],
+            _,
+        ) => Err(Answer::no_such_method()),
         _ => Err(Answer::no_such_path()),
     };
     answered.unwrap_or_else(|answer| answer)

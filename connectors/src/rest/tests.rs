@@ -1,7 +1,7 @@
 //! The shapes of answers, by a herder on a broker of this process.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use broker::broker::{Broker, BrokerConfig};
@@ -12,7 +12,8 @@ use super::*;
 use crate::herder::{HerderOptions, Standalone, TaskState};
 use crate::worker::WorkerOptions;
 
-struct Api(Standalone);
+/// A herder, what is around it, and the directives that its logs follow.
+struct Api(Standalone, About, Arc<Mutex<String>>);
 
 impl Api {
     async fn new(dir: &Path) -> Api {
@@ -27,14 +28,25 @@ impl Api {
             },
             graceful: Duration::from_secs(5),
         };
-        Api(Standalone::new(Arc::new(EmbeddedClient::new(broker)), options))
+        let followed = Arc::new(Mutex::new(String::new()));
+        let following = followed.clone();
+        let follow = move |directives: &str| {
+            *following.lock().unwrap() = directives.to_owned();
+            match directives.contains("engine=trace") {
+                true => Err("engine: not that much".to_owned()),
+                false => Ok(()),
+            }
+        };
+        let loggers = Loggers::new("warn,broker=info", follow);
+        let about = About { cluster_id: "cluster".to_owned(), loggers, is_alone: true };
+        Api(Standalone::new(Arc::new(EmbeddedClient::new(broker)), options), about, followed)
     }
 
     async fn ask(&self, method: &str, target: &str, body: &str) -> Answer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let target = RequestTarget::new(path, query);
         let request = Request { method, target, body: body.as_bytes() };
-        answer(&self.0, "cluster", request).await
+        answer(&self.0, &self.1, request).await
     }
 
     async fn shows(&self, method: &str, target: &str, body: &str, expected: Expect) {
@@ -273,6 +285,58 @@ async fn mistakes_are_told_as_kafka_connect_does() {
     assert!(all.as_array().unwrap().len() > plugins.as_array().unwrap().len() + 20);
     let keys = "/connector-plugins/org.apache.kafka.connect.transforms.HoistField$Value/config";
     api.shows("GET", keys, "", expect![[r#"200 [{"default_value":null,"dependents":[],"display_name":"field","documentation":"The name of the field","group":"Connector","importance":"HIGH","name":"field","order":1,"required":true,"type":"STRING","width":"NONE"}]"#]]).await;
+}
+
+#[tokio::test]
+async fn levels_of_logs_are_shown_and_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = Api::new(dir.path()).await;
+    api.shows(
+        "GET",
+        "/admin/loggers",
+        "",
+        expect![[
+            r#"200 {"broker":{"last_modified":null,"level":"INFO"},"connectors":{"last_modified":null,"level":"WARN"},"engine":{"last_modified":null,"level":"WARN"},"millstream":{"last_modified":null,"level":"WARN"},"root":{"last_modified":null,"level":"WARN"},"udfs":{"last_modified":null,"level":"WARN"}}"#
+        ]],
+    )
+    .await;
+    let debug = r#"{"level":"debug"}"#;
+    let path = "/admin/loggers/org.apache.kafka.connect.runtime.WorkerSinkTask";
+    api.shows("PUT", path, debug, expect![[r#"200 ["connectors"]"#]]).await;
+    let root = "/admin/loggers/root";
+    api.shows("PUT", &format!("{root}?scope=cluster"), debug, expect!["204 nothing"]).await;
+    assert_eq!(*api.2.lock().unwrap(), "debug,broker=info,connectors=debug");
+    for name in ["root", "connectors::file", "udfs"] {
+        let answer = api.ask("GET", &format!("/admin/loggers/{name}"), "").await;
+        let body = answer.body.unwrap();
+        assert_eq!((answer.status, &body["level"]), (200, &json!("DEBUG")));
+        assert_eq!(body["last_modified"].is_i64(), true);
+    }
+    let mut told = String::new();
+    for (method, name, body) in [
+        ("GET", "org.eclipse.jetty", ""),
+        ("PUT", "org.eclipse.jetty", debug),
+        ("PUT", "root", "{}"),
+        ("PUT", "root", r#"{"level":"loud"}"#),
+        ("PUT", "engine", r#"{"level":"TRACE"}"#),
+        ("DELETE", "root", ""),
+    ] {
+        let answer = api.ask(method, &format!("/admin/loggers/{name}"), body).await;
+        let message = answer.body.unwrap()["message"].as_str().unwrap().to_owned();
+        told.push_str(&format!("{} {message}\n", answer.status));
+    }
+    expect![[r#"
+        404 Logger org.eclipse.jetty not found.
+        404 Logger org.eclipse.jetty not found.
+        400 Desired 'level' parameter was not specified in request.
+        404 invalid log level 'loud'; it is one of OFF, ERROR, WARN, INFO, DEBUG, TRACE
+        400 engine: not that much
+        405 HTTP 405 Method Not Allowed
+    "#]]
+    .assert_eq(&told);
+    // What could not be followed is not said to be so.
+    let engine = api.ask("GET", "/admin/loggers/engine", "").await;
+    assert_eq!(engine.body.unwrap()["level"], "DEBUG");
 }
 
 #[tokio::test]

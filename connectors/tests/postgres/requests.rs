@@ -7,7 +7,8 @@ use std::time::Duration;
 use broker::client::{Client, Isolation, OffsetSpec};
 use broker::ids::{Offset, TopicPartition};
 use connectors::postgres::wire::Session;
-use connectors::rest::{Request, RequestTarget, answer};
+use connectors::rest::loggers::Loggers;
+use connectors::rest::{About, Request, RequestTarget, answer};
 use connectors::{ConnectorConfig, Herder, HerderOptions, Standalone, Worker};
 use serde_json::{Value, json};
 
@@ -330,10 +331,12 @@ fn a_signal_for_a_connector_that_never_ran_waits_for_it() {
             graceful: Duration::from_secs(5),
         };
         let herder = Standalone::new(client.clone(), options);
+        let loggers = Loggers::new("warn", |_| Ok(()));
+        let about = About { cluster_id: "cluster".to_owned(), loggers, is_alone: true };
         let order = async |method: &str, path: &str, body: Value| {
             let (target, body) = (RequestTarget::new(path, ""), body.to_string());
             let request = Request { method, target, body: body.as_bytes() };
-            answer(&herder, "cluster", request).await.status
+            answer(&herder, &about, request).await.status
         };
         let lines = server.properties(&format!("{PLAIN}\nsnapshot.mode=no_data"));
         let lines = lines.lines().filter_map(|line| line.split_once('='));

@@ -8,17 +8,17 @@ use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::Response;
 use connectors::Herder;
-use connectors::rest::{self, Answer, BODY_BYTES_MAX, RequestTarget};
+use connectors::rest::{self, About, Answer, BODY_BYTES_MAX, RequestTarget};
 
 #[derive(Clone)]
 struct Api {
     herder: Arc<dyn Herder>,
-    cluster_id: Arc<str>,
+    about: Arc<About>,
 }
 
 /// Hands every request over.
-pub fn router(herder: Arc<dyn Herder>, cluster_id: &str) -> Router {
-    Router::new().fallback(handle).with_state(Api { herder, cluster_id: cluster_id.into() })
+pub fn router(herder: Arc<dyn Herder>, about: About) -> Router {
+    Router::new().fallback(handle).with_state(Api { herder, about: Arc::new(about) })
 }
 
 async fn handle(State(api): State<Api>, request: Request) -> Response {
@@ -27,7 +27,7 @@ async fn handle(State(api): State<Api>, request: Request) -> Response {
     let answer = match to_bytes(body, BODY_BYTES_MAX).await {
         Ok(body) => {
             let request = rest::Request { method: head.method.as_str(), target, body: &body };
-            rest::answer(&*api.herder, &api.cluster_id, request).await
+            rest::answer(&*api.herder, &api.about, request).await
         }
         Err(_) => {
             Answer::error(413, format!("a request's body has at most {BODY_BYTES_MAX} bytes"))

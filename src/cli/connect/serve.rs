@@ -10,6 +10,7 @@ use broker::client::Client;
 use broker::server::ServerConfig;
 use connectors::herder::Target;
 use connectors::herder::distributed::settings::GroupSettings;
+use connectors::rest::About;
 use connectors::{Distributed, Herder, HerderOptions, Standalone, WorkerOptions};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +21,7 @@ use super::worker::{REST_LISTEN, WorkerSettings};
 use crate::cli::broker::Listen;
 use crate::cli::connection::{self, Connection, How};
 use crate::cli::run::connector_in_words;
-use crate::cli::{BrokerChoice, Failure};
+use crate::cli::{BrokerChoice, Failure, logs};
 use crate::http::{HttpServer, QueryStatus};
 use crate::render::status;
 
@@ -120,13 +121,18 @@ async fn run(
     };
     announce(connection, &asked.broker, &http, metrics.as_deref());
     let client = connection.client.clone();
+    let about = About {
+        cluster_id: connection.cluster_id(&asked.broker).await,
+        loggers: logs::loggers(),
+        is_alone: settings.group.is_none(),
+    };
     let herder: Arc<dyn Herder> = match settings.group {
         None => Arc::new(alone(client, options, connectors).await?),
         Some(group) => Arc::new(together(client, options, group, connectors).await?),
     };
     status::pointer("look", "millstream connect status   (Ctrl-C stops)");
     let serving = CancellationToken::new();
-    let router = rest::router(herder.clone(), &connection.cluster_id());
+    let router = rest::router(herder.clone(), about);
     let served = tokio::spawn(http.run(router, serving.clone()));
     stop.cancelled().await;
     serving.cancel();
