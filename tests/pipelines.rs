@@ -371,6 +371,18 @@ from = "items"
     assert!(said.contains("1 thing has to be changed"), "{said}");
     assert!(!said.contains("not told"), "{said}");
     succeed(place.path(), &["check", "--offline", "shop.toml"]);
+    let properties = "name=shop\nconnector.class=io.debezium.connector.postgresql.PostgresConnector
+        database.hostname=127.0.0.1\ndatabase.port=1\ndatabase.user=replicator
+        database.password=not told\ndatabase.dbname=shop\ntopic.prefix=shop\n";
+    fs::write(place.path().join("shop.properties"), properties).unwrap();
+    let said = fail(place.path(), &["check", "shop.properties"], 1);
+    assert!(said.contains("connector 'shop': no mistakes"), "{said}");
+    assert!(said.contains("✗") && said.contains("127.0.0.1:1"), "{said}");
+    assert!(!said.contains("not told"), "{said}");
+    succeed(place.path(), &["check", "--offline", "shop.properties", "shop.toml"]);
+    fs::write(place.path().join("shop.properties"), properties.replace("port=1", "port=x"))
+        .unwrap();
+    fail(place.path(), &["check", "--offline", "shop.properties"], 2);
 }
 
 /// A pipeline over a CSV file of two columns.

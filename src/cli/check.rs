@@ -8,6 +8,7 @@ use connectors::postgres::preflight::{self, Finding, Level};
 use engine::pipeline::Pipeline;
 use engine::runtime::state_changes;
 
+use super::connect::files;
 use super::connection::{self, Connection};
 use super::run::load_each;
 use super::{BrokerChoice, Failure};
@@ -18,6 +19,7 @@ use super::{BrokerChoice, Failure};
   millstream check pipelines/*.toml
   millstream check --offline pipelines/inventory.toml
   millstream check --state orders.sql
+  millstream check worker.properties inventory.properties
 
 Databases that connectors read are asked whether they can be: settings, privileges, keys of tables.
 With --state, what an earlier run has kept is looked at: what of it would go on, begin anew or be
@@ -26,7 +28,7 @@ lost if the file ran as it is now.
 Exit status: 0 no mistakes; 1 a database that cannot be read as it is, or state that would be lost;
 2 mistakes in the files, each shown with file, line and help.")]
 pub struct CheckArgs {
-    /// Pipeline files, TOML or SQL
+    /// Pipeline files, TOML or SQL; and those of connectors that end with .properties or .json
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Ask no database
@@ -41,11 +43,28 @@ pub struct CheckArgs {
 
 pub async fn check(args: &CheckArgs) -> Result<(), Failure> {
     let mut failed = 0;
+    let all = args.files.iter().cloned();
+    let (of_connectors, pipelines): (Vec<_>, Vec<_>) =
+        all.partition(|path| files::is_connectors(path));
+    let pipelines = match pipelines.is_empty() {
+        true => Vec::new(),
+        false => load_each(&pipelines)?,
+    };
+    let connectors = match of_connectors.is_empty() {
+        true => Vec::new(),
+        false => files::right(&of_connectors)?,
+    };
     let kept = match args.state {
         true => Some(connection::open(&args.broker).await?),
         false => None,
     };
-    for (pipeline, connectors) in load_each(&args.files)? {
+    for connector in &connectors {
+        eprintln!("connector '{}': no mistakes", connector.name());
+        if !args.offline {
+            failed += ask(connector).await;
+        }
+    }
+    for (pipeline, connectors) in pipelines {
         let queries = pipeline.queries.len();
         eprintln!(
             "{}: no mistakes; {} connector{}, {} quer{}",

@@ -286,8 +286,13 @@ fn span(name: &str, file: &Arc<SourceFile>, key: &str) -> Span {
     Span { file: file.clone(), start, end }
 }
 
-/// `millstream connect lint`.
-pub fn lint(paths: &[PathBuf]) -> Result<(), Failure> {
+/// Whether that is a file of connectors by its name; one that ends with .toml may be a pipeline's.
+pub fn is_connectors(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "properties" || ending == "json")
+}
+
+/// The connectors of files in which there is nothing wrong; what has no meaning is told.
+pub fn right(paths: &[PathBuf]) -> Result<Vec<ConnectorConfig>, Failure> {
     let (settings, checked) = read(paths)?.check()?;
     let all =
         settings.warning.into_iter().chain(checked.iter().filter_map(|one| one.config.warning()));
@@ -296,7 +301,13 @@ pub fn lint(paths: &[PathBuf]) -> Result<(), Failure> {
             Diagnostic { severity: Severity::Warning, ..Diagnostic::error_without_place(warning) };
         diagnostics::print_warnings(vec![diagnostic]);
     }
-    let names: Vec<_> = checked.iter().map(|one| one.config.name()).collect();
+    Ok(checked.into_iter().map(|one| one.config).collect())
+}
+
+/// `millstream connect lint`.
+pub fn lint(paths: &[PathBuf]) -> Result<(), Failure> {
+    let connectors = right(paths)?;
+    let names: Vec<_> = connectors.iter().map(ConnectorConfig::name).collect();
     match &names[..] {
         [] => println!("no connector in these files; the worker's properties are right"),
         [one] => println!("connector '{one}' is right"),

@@ -11,7 +11,7 @@
 //! - [`client`]: orders to a worker that runs; [`kinds`]: the keys of each kind of connector.
 
 mod client;
-mod files;
+pub mod files;
 mod kinds;
 mod rest;
 mod serve;
