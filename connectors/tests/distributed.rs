@@ -201,6 +201,67 @@ fn tasks_are_shared_by_those_who_are_there_and_any_of_them_takes_orders() {
     });
 }
 
+/// Which task reads a file hung on its name: one that was renamed was read again by another.
+#[test]
+fn files_that_are_renamed_while_tasks_in_a_group_read_them_come_once() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let at = |name: &str| dir.path().join("in").join(name);
+        std::fs::create_dir(at("")).unwrap();
+        let names = ["a", "b", "c", "d", "e", "f"];
+        let source = properties(
+            "connector.class=FileStreamSource
+            file=in/*.log
+            topic=t
+            tasks.max=2
+            poll.interval.ms=10",
+        );
+        let one = worker(&client, dir.path(), "one").await;
+        let two = worker(&client, dir.path(), "two").await;
+        one.create("files", source, Target::Running).await.unwrap();
+        let mut expected: Vec<String> = Vec::new();
+        for round in 0..4 {
+            for name in names {
+                let line = format!("{name}{round}");
+                let path = match round {
+                    0 => at(&format!("{name}.log")),
+                    _ => at(&format!("{}-{name}.log", 2025 + round)),
+                };
+                support::append(&path, std::slice::from_ref(&line));
+                expected.push(line);
+            }
+            expected.sort();
+            let began = Instant::now();
+            loop {
+                let mut there = match client.topic("t").await.unwrap() {
+                    Some(_) => support::values(&*client, "t").await,
+                    None => Vec::new(),
+                };
+                there.sort();
+                if there.len() >= expected.len() {
+                    assert_eq!(there, expected);
+                    break;
+                }
+                assert!(began.elapsed() < PATIENCE, "{there:?}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            for name in names {
+                let to = at(&format!("{}-{name}.log", 2026 + round));
+                let from = match round {
+                    0 => at(&format!("{name}.log")),
+                    _ => at(&format!("{}-{name}.log", 2025 + round)),
+                };
+                std::fs::rename(from, to).unwrap();
+            }
+        }
+        one.shutdown().await;
+        two.shutdown().await;
+        let mut there = support::values(&*client, "t").await;
+        there.sort();
+        assert_eq!(there, expected);
+    });
+}
+
 #[test]
 fn records_come_once_whoever_comes_goes_or_dies() {
     let dir = tempfile::tempdir().unwrap();

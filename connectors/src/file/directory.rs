@@ -17,7 +17,8 @@
 //!   the pattern or was deleted, as long as this process runs.
 //! - A new file whose name says that it was rotated (see [`rotation`]) and that holds all that was
 //!   read of a text of its family is a copy of it: copied before it was emptied, or compressed.
-//!   Where the text is no longer to be had otherwise, reading goes on in the copy.
+//!   Where the text is no longer to be had otherwise, reading goes on in the copy. A text is of
+//!   the families of all names that its file was seen by, which are stored with it.
 //! - A copy that is still being written is waited for.
 //! - A last line without a newline is held back until the file is over: rotated away, with
 //!   content at the place where it was; or deleted; or compressed.
@@ -33,7 +34,7 @@ use super::open::{Counts, Holds, Open, Piece, Read, ReadOptions, Taken};
 use super::pattern::{Found, Pattern};
 use super::position::Position;
 use super::rotation;
-use super::share::Share;
+use super::share::{Part, Share};
 use super::tail::{Filled, TailError, Went, io_error, open, went};
 use crate::offsets::SourcePartition;
 
@@ -45,6 +46,8 @@ const GONE_MAX: usize = 1_000;
 const READS_IN_A_ROW: usize = 512;
 /// Reads after which [`Directory::fill`] returns even if there was nothing to hand over.
 const READS_PER_FILL: usize = 16;
+/// Families of names that a file had before it was renamed.
+const FORMER_MAX: usize = 8;
 /// A file that was not written for so long is not being copied.
 const COPYING: Duration = Duration::from_secs(2);
 
@@ -54,15 +57,20 @@ pub struct Directory {
     options: ReadOptions,
     /// There may be others that share the work.
     share: Share,
+    /// How the files begin, as of that length and time.
+    keys: HashMap<FileId, (Seen, u64)>,
+    /// Files of which too little is there to say whose they are. They are kept open, since one
+    /// that is deleted is somebody's to the end.
+    short: HashMap<FileId, Short>,
     texts: Vec<Text>,
     /// The text that is being read.
     current: usize,
     reads: usize,
     /// Files that need no second look while they are as they were.
-    settled: HashMap<FileId, (u64, Option<SystemTime>)>,
-    /// Whether there was a scan, in this process or before.
+    settled: HashMap<FileId, Seen>,
     /// How long after its last write a file may still be a copy being made.
     copying: Duration,
+    /// Whether there was a scan, in this process or before.
     begun: bool,
     just_begun: bool,
     scan_due: bool,
@@ -71,15 +79,39 @@ pub struct Directory {
     forgotten: Vec<SourcePartition>,
 }
 
+/// What is stored of a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Where it was last.
+    pub path: PathBuf,
+    /// The families of names that its file had before.
+    pub former: Vec<PathBuf>,
+    pub at: Position,
+}
+
+/// A file as it was at the last look.
+struct Short {
+    file: Found,
+    opened: Open,
+    /// All that was in it.
+    content: Vec<u8>,
+}
+
+/// A file's length and time of its last change.
+type Seen = (u64, Option<SystemTime>);
+
 /// What a file holds, or held.
 #[derive(Debug)]
 struct Text {
     partition: SourcePartition,
+    /// Whether this task has read of it; others' are known as they were at the start.
+    own: bool,
     family: PathBuf,
+    former: Vec<PathBuf>,
     path: PathBuf,
     /// As of when it was open last.
     at: Position,
-    stored: Option<Position>,
+    stored: Option<Known>,
     open: Option<Open>,
     /// All that is there was read.
     drained: bool,
@@ -94,11 +126,56 @@ struct Text {
     /// There is a file of it, or a copy.
     present: bool,
     /// The file's length and time at the last look.
-    seen: (u64, Option<SystemTime>),
+    seen: Seen,
     aliases: Vec<FileId>,
 }
 
 impl Text {
+    fn is_of(&self, family: &Path) -> bool {
+        self.family == family || self.former.iter().any(|former| former == family)
+    }
+
+    /// Its file is called that now.
+    fn is_called(&mut self, path: &Path) {
+        let family = rotation::family(path);
+        if family != self.family {
+            let before = std::mem::replace(&mut self.family, family);
+            self.was_of(before);
+            self.former.retain(|former| *former != self.family);
+        }
+        path.clone_into(&mut self.path);
+    }
+
+    fn was_of(&mut self, family: PathBuf) {
+        self.former.retain(|former| *former != family);
+        self.former.push(family);
+        if self.former.len() > FORMER_MAX {
+            self.former.remove(0);
+        }
+    }
+
+    /// A file of that number has that name: if it is its own, it was renamed.
+    fn is_seen(&mut self, id: FileId, path: &Path) {
+        if self.is_at(id) {
+            if self.path != path {
+                info!("{}: renamed to {}", self.path.display(), path.display());
+                self.is_called(path);
+            }
+            return;
+        }
+        let inode = self.at.identity.map(|(id, _)| id.inode);
+        if self.open.is_none() && !self.ended && inode == Some(id.inode) {
+            let family = rotation::family(path);
+            if !self.is_of(&family) {
+                self.was_of(family);
+            }
+        }
+    }
+
+    fn known(&self) -> Known {
+        Known { path: self.path.clone(), former: self.former.clone(), at: self.place() }
+    }
+
     fn place(&self) -> Position {
         self.open.as_ref().map_or_else(|| self.at.clone(), Open::place)
     }
@@ -129,16 +206,18 @@ impl Directory {
     pub fn new(
         pattern: Pattern,
         options: ReadOptions,
-        stored: BTreeMap<SourcePartition, (PathBuf, Position)>,
+        stored: BTreeMap<SourcePartition, Known>,
         begun: bool,
         share: Share,
     ) -> Directory {
-        let texts = stored.into_iter().map(|(partition, (path, at))| Text {
+        let texts = stored.into_iter().map(|(partition, known)| Text {
             partition,
-            family: rotation::family(&path),
-            path,
-            stored: Some(at.clone()),
-            at,
+            own: false,
+            family: rotation::family(&known.path),
+            former: known.former.clone(),
+            path: known.path.clone(),
+            at: known.at.clone(),
+            stored: Some(known),
             open: None,
             drained: true,
             compared: true,
@@ -153,6 +232,8 @@ impl Directory {
             pattern,
             options,
             share,
+            keys: HashMap::new(),
+            short: HashMap::new(),
             texts: texts.collect(),
             current: 0,
             reads: 0,
@@ -253,6 +334,8 @@ impl Directory {
             Read::Some => Ok(Went::On),
             Read::Emptied => {
                 info!("{}: emptied or rewritten", text.path.display());
+                // It may be another task's now.
+                self.keys.remove(&open.id);
                 text.close();
                 (text.ended, text.drained, text.compared) = (true, true, true);
                 self.settled.retain(|id, _| !text.aliases.contains(id));
@@ -282,7 +365,6 @@ impl Directory {
         self.scan_due = false;
         let root = self.pattern.root();
         let mut found = self.pattern.list().map_err(io_error(root, "list its files"))?;
-        self.share.retain(&mut found);
         found.sort_by_key(|file| file.metadata.modified().ok());
         let ids: HashSet<FileId> = found.iter().map(|file| FileId::of(&file.metadata)).collect();
         let inodes: HashSet<u64> = ids.iter().map(|id| id.inode).collect();
@@ -304,7 +386,15 @@ impl Directory {
             .filter(|file| file.metadata.len() > 0)
             .map(|file| (file.path.clone(), FileId::of(&file.metadata)))
             .collect();
+        // All renames come before any file is compared with what is known by its names.
+        for file in &found {
+            let id = FileId::of(&file.metadata);
+            self.texts.iter_mut().for_each(|text| text.is_seen(id, &file.path));
+        }
         let mut waiting = HashSet::new();
+        if !self.share.is_all() {
+            found = self.leave_own(found, &ids, &with_content, &mut waiting)?;
+        }
         for file in found {
             self.look_at(file, &mut waiting)?;
         }
@@ -322,17 +412,117 @@ impl Directory {
         Ok(())
     }
 
+    /// Leaves those files that are this task's.
+    fn leave_own(
+        &mut self,
+        found: Vec<Found>,
+        ids: &HashSet<FileId>,
+        with_content: &HashMap<PathBuf, FileId>,
+        waiting: &mut HashSet<PathBuf>,
+    ) -> Result<Vec<Found>, TailError> {
+        self.keys.retain(|id, _| ids.contains(id));
+        let begun = self.texts.iter().filter_map(|text| text.open.as_ref()).map(|open| open.id);
+        let begun: HashSet<FileId> = begun.collect();
+        let (mut own, mut files, mut parts) = (Vec::new(), Vec::new(), Vec::new());
+        for file in found {
+            let (id, family) = (FileId::of(&file.metadata), rotation::family(&file.path));
+            let successor = with_content.get(&family).is_some_and(|one| *one != id);
+            let over = rotation::is_rotated(&file.path) && successor;
+            match self.key(&file, begun.contains(&id), over) {
+                Some(key) => {
+                    parts.push(Part { key, family, bytes: file.metadata.len() });
+                    files.push(file);
+                }
+                // What was begun is gone on with until it is seen to be another.
+                None if begun.contains(&id) => own.push(file),
+                None => {}
+            }
+        }
+        let deleted = self.short.extract_if(|id, _| !ids.contains(id)).map(|(_, one)| one);
+        // What holds another text by now was emptied, perhaps after it was renamed: that text is
+        // not known, and may have been copied.
+        let same = |one: &Short| {
+            opened_begins(&one.opened, &one.content).map_err(io_error(&one.file.path, "read it"))
+        };
+        let mut gone = Vec::new();
+        for one in deleted.collect::<Vec<Short>>() {
+            if same(&one)? {
+                gone.push(one);
+            }
+        }
+        for Short { file, opened, .. } in &gone {
+            let beginning = opened.beginning(&self.options);
+            let key = beginning.map_err(io_error(&file.path, "read it"))?.hash;
+            let family = rotation::family(&file.path);
+            parts.push(Part { key, family, bytes: file.metadata.len() });
+        }
+        let mut owned = self.share.owned(&parts).into_iter();
+        for (file, owned) in files.into_iter().zip(&mut owned) {
+            if owned || begun.contains(&FileId::of(&file.metadata)) {
+                own.push(file);
+            }
+        }
+        for (one, _) in gone.into_iter().zip(owned).filter(|(_, owned)| *owned) {
+            self.look_at_deleted(one.file, one.opened, waiting)?;
+        }
+        Ok(own)
+    }
+
+    /// By what a file is shared out. `None`: that cannot be told yet, or there is nothing in it.
+    fn key(&mut self, file: &Found, begun: bool, over: bool) -> Option<u64> {
+        let id = FileId::of(&file.metadata);
+        let seen = (file.metadata.len(), file.metadata.modified().ok());
+        if let Some((at, key)) = self.keys.get(&id)
+            && (*at == seen || begun)
+        {
+            return Some(*key);
+        }
+        self.keys.remove(&id);
+        if seen.0 == 0 {
+            return None;
+        }
+        let opened = match open(&file.path, &self.options) {
+            Ok(Some(opened)) if opened.id == id => opened,
+            // Another one by now, or gone: at the next look.
+            Ok(_) => return None,
+            // One task is to say so.
+            Err(_) => return Some(0),
+        };
+        let Ok(beginning) = opened.beginning(&self.options) else { return Some(0) };
+        if !beginning.is_complete && !over && !self.options.until_end {
+            if self.short.contains_key(&id) || self.short.len() < IDLE_OPEN_MAX {
+                let content = opened.first_bytes(HEAD_BYTES).unwrap_or_default();
+                self.short.insert(id, Short { file: file.clone(), opened, content });
+            }
+            return None;
+        }
+        self.short.remove(&id);
+        self.keys.insert(id, (seen, beginning.hash));
+        Some(beginning.hash)
+    }
+
+    /// Reads what is gone before it was known whose it is.
+    fn look_at_deleted(
+        &mut self,
+        file: Found,
+        opened: Open,
+        waiting: &mut HashSet<PathBuf>,
+    ) -> Result<(), TailError> {
+        let id = opened.id;
+        if self.identify(&file, opened, waiting)? {
+            for text in self.texts.iter_mut().filter(|text| text.is_at(id)) {
+                (text.over, text.linked, text.present) = (true, false, false);
+            }
+        }
+        Ok(())
+    }
+
     fn look_at(&mut self, file: Found, waiting: &mut HashSet<PathBuf>) -> Result<(), TailError> {
         let id = FileId::of(&file.metadata);
         let (len, modified) = (file.metadata.len(), file.metadata.modified().ok());
         if let Some(text) = self.texts.iter_mut().find(|text| text.is_at(id)) {
             if text.seen != (len, modified) {
                 (text.seen, text.drained) = ((len, modified), false);
-            }
-            if text.path != file.path {
-                info!("{}: renamed to {}", text.path.display(), file.path.display());
-                text.path = file.path;
-                text.family = rotation::family(&text.path);
             }
             return Ok(());
         }
@@ -444,7 +634,9 @@ impl Directory {
         let partition = self.partition(name, opened.id, &head);
         self.texts.push(Text {
             partition,
+            own: true,
             family,
+            former: Vec::new(),
             path: file.path.clone(),
             at: opened.place(),
             stored: None,
@@ -488,8 +680,8 @@ impl Directory {
 
     fn attach(&mut self, index: usize, opened: Open, file: &Found) {
         let text = &mut self.texts[index];
-        text.path = file.path.clone();
-        text.family = rotation::family(&text.path);
+        text.is_called(&file.path);
+        text.own = true;
         (text.open, text.linked, text.present) = (Some(opened), true, true);
         (text.drained, text.over) = (false, false);
         text.seen = (file.metadata.len(), file.metadata.modified().ok());
@@ -498,7 +690,7 @@ impl Directory {
     /// Which text of the family a file is a copy of.
     fn find_copied(&self, family: &Path, opened: &Open) -> std::io::Result<Copied> {
         let mut result = Copied::No;
-        let of_family = |text: &Text| text.family == family && text.place().bytes > 0;
+        let of_family = |text: &Text| text.is_of(family) && text.place().bytes > 0;
         // What is no longer to be had in a file of its own comes first.
         let mut indexes: Vec<usize> =
             (0..self.texts.len()).filter(|at| of_family(&self.texts[*at])).collect();
@@ -514,7 +706,7 @@ impl Directory {
         }
         // A text of which more is about to be read may be the one as well.
         let unread =
-            |text: &Text| text.family == family && (!text.compared || text.over && !text.drained);
+            |text: &Text| text.is_of(family) && (!text.compared || text.over && !text.drained);
         if self.texts.iter().any(unread) {
             result = Copied::LookAgain;
         }
@@ -565,15 +757,15 @@ impl Directory {
         std::mem::take(&mut self.just_begun)
     }
 
-    /// The positions that have changed since the last call; without one, it is forgotten.
-    pub fn take_positions(&mut self) -> Vec<(SourcePartition, Option<(PathBuf, Position)>)> {
+    /// What has changed since the last call; without anything, it is forgotten.
+    pub fn take_changed(&mut self) -> Vec<(SourcePartition, Option<Known>)> {
         let mut changed: Vec<_> =
             std::mem::take(&mut self.forgotten).into_iter().map(|one| (one, None)).collect();
-        for text in &mut self.texts {
-            let place = text.place();
-            if place.bytes > 0 && text.stored.as_ref() != Some(&place) {
-                text.stored = Some(place.clone());
-                changed.push((text.partition.clone(), Some((text.path.clone(), place))));
+        for text in self.texts.iter_mut().filter(|text| text.own) {
+            let known = text.known();
+            if known.at.bytes > 0 && text.stored.as_ref() != Some(&known) {
+                text.stored = Some(known.clone());
+                changed.push((text.partition.clone(), Some(known)));
             }
         }
         changed
@@ -598,6 +790,11 @@ enum Copied {
     /// It may be, once more of it is there.
     NotYet,
     No,
+}
+
+/// Whether a file that is open still begins so.
+fn opened_begins(opened: &Open, content: &[u8]) -> std::io::Result<bool> {
+    Ok(opened.first_bytes(content.len())? == content)
 }
 
 fn is_younger(file: &Found, limit: Duration) -> bool {

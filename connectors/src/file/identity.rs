@@ -96,7 +96,7 @@ fn read_at_most(file: &File, into: &mut [u8]) -> io::Result<usize> {
 }
 
 /// FNV-1a, 64 bits: its values are stored, so it must never change.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
     })

@@ -1,11 +1,11 @@
 //! What the file source reads, in any of its ways, and how far that is.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::directory::Directory;
+use super::directory::{Directory, Known};
 use super::open::{Counts, Piece, ReadOptions, Taken};
 use super::pattern::Pattern;
 use super::position::Position;
@@ -105,6 +105,17 @@ pub fn check_offset(
     Ok(())
 }
 
+/// Names are those below the directory, which may be elsewhere at the next start.
+fn to_json(known: &Known, base: &Path) -> Value {
+    let below = |path: &PathBuf| path.strip_prefix(base).unwrap_or(path).to_string_lossy().into();
+    let mut json = known.at.to_json();
+    json["path"] = below(&known.path);
+    if !known.former.is_empty() {
+        json["former"] = known.former.iter().map(below).collect();
+    }
+    json
+}
+
 impl Input {
     pub fn tail(
         path: PathBuf,
@@ -126,13 +137,13 @@ impl Input {
         share: Share,
     ) -> Input {
         let base = pattern.root().to_owned();
-        // What there is comes first; what cannot be listed will be said when it is looked for.
-        share.retain(&mut pattern.list().unwrap_or_default());
+        // Also what other tasks have read: which of it comes to be this one's is not known yet.
         let known = stored.iter().filter_map(|(partition, offset)| {
             let path = base.join(offset.0.get("path")?.as_str()?);
-            let position = Position::from_json(&offset.0)?;
-            let inode = position.identity.map(|(id, _)| id.inode);
-            share.has(&path, inode).then(|| (partition.clone(), (path, position)))
+            let former = offset.0.get("former").and_then(Value::as_array).into_iter().flatten();
+            let former = former.filter_map(Value::as_str).map(|name| base.join(name)).collect();
+            let at = Position::from_json(&offset.0)?;
+            Some((partition.clone(), Known { path, former, at }))
         });
         let (known, begun) = (known.collect(), has_begun(stored, part));
         let directory = Box::new(Directory::new(pattern, options, known, begun, share));
@@ -192,13 +203,8 @@ impl Input {
                 if directory.take_begun() {
                     offsets.push((begun(*part), SourceOffset(json!({ "begun": true }))));
                 }
-                for (partition, position) in directory.take_positions() {
-                    let offset = position.map_or(Value::Null, |(path, position)| {
-                        let mut json = position.to_json();
-                        let path = path.strip_prefix(&*base).unwrap_or(&path);
-                        json["path"] = path.to_string_lossy().into();
-                        json
-                    });
+                for (partition, known) in directory.take_changed() {
+                    let offset = known.map_or(Value::Null, |known| to_json(&known, base));
                     offsets.push((partition, SourceOffset(offset)));
                 }
             }

@@ -15,7 +15,7 @@ use tracing::warn;
 
 use super::compression::{Compression, Unpacked, Unpacker};
 use super::csv::{Columns, Scanner};
-use super::identity::{FileId, Fingerprint, HEAD_BYTES, Head};
+use super::identity::{FileId, Fingerprint, HEAD_BYTES, Head, fnv1a};
 use super::position::Position;
 
 /// Bytes asked for in one read.
@@ -97,6 +97,14 @@ pub enum Holds {
     No,
     /// It is too short to tell.
     NotYet,
+}
+
+/// How a text begins: its first record, or as much of it as counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beginning {
+    pub hash: u64,
+    /// Whether nothing that comes later changes it.
+    pub is_complete: bool,
 }
 
 /// An open file and how far it was read.
@@ -408,6 +416,28 @@ impl Open {
                 Ok(head)
             }
         }
+    }
+
+    /// How the text begins: what stays as it is, whatever is added to it.
+    pub fn beginning(&self, options: &ReadOptions) -> io::Result<Beginning> {
+        let (bytes, ended) = match self.unpacker()? {
+            None => (self.first_bytes(HEAD_BYTES)?, false),
+            Some(mut unpacker) => {
+                let mut bytes = vec![0; HEAD_BYTES];
+                let filled = unpacker.fill(&mut bytes)?;
+                bytes.truncate(filled);
+                let ended = filled < HEAD_BYTES && unpacker.read(&mut [0])? == Unpacked::End;
+                (bytes, ended)
+            }
+        };
+        // Many files have the same header.
+        let lines =
+            if matches!(options.framing, Framing::Csv { header: true, .. }) { 2 } else { 1 };
+        let end = memchr::memchr_iter(b'\n', &bytes).nth(lines - 1);
+        Ok(Beginning {
+            hash: fnv1a(&bytes[..end.unwrap_or(bytes.len())]),
+            is_complete: end.is_some() || bytes.len() == HEAD_BYTES || ended,
+        })
     }
 
     fn unpacker(&self) -> io::Result<Option<Unpacker>> {

@@ -1,37 +1,41 @@
 //! Which files a task has, of several that read what one pattern names.
 //!
-//! All names that rotation gives a file are one family, and a family is read by one task. Tasks of
-//! one process agree: a family that is new goes to the task with the least to read, and stays
-//! there, under another name too. Tasks that run in several processes cannot ask each other: there
-//! a family's name decides, so that some may have more than others.
+//! A text is shared out by how it begins, which stays as it is when its file is renamed, copied or
+//! compressed: so no name that a file gets moves it to a task that does not know how far it was
+//! read. How it begins is known once its first record is complete; until then it is nobody's,
+//! and there is nothing to be read of it. A whole file is shared out by its name, which is what it
+//! is known by.
+//!
+//! Tasks of one process agree: what is new goes to the task that reads others of its family (the
+//! names that rotation gives a file), else to the one with the least to read. Tasks that run in
+//! several processes cannot ask each other: there a hash decides, so that some may have more than
+//! others, and a log's rotated file and its successor may be read side by side. Texts that begin
+//! alike are one task's in any case.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-
-use super::identity::FileId;
-use super::pattern::Found;
-use super::rotation;
 
 /// What a file counts beside its bytes, so that many small ones are shared evenly too.
 const FILE_WEIGHT: u64 = 64 << 10;
-/// Families that are remembered although no file of theirs is there.
+/// Texts and families that are remembered although no file of theirs is there.
 const GONE_MAX: usize = 10_000;
 
 /// What one task has.
 #[derive(Clone, Debug)]
 pub enum Share {
     All,
-    /// By the names of families.
-    Named {
-        task: usize,
-        tasks: usize,
-    },
-    Agreed {
-        task: usize,
-        agreement: Arc<Agreement>,
-    },
+    Hashed { task: usize, tasks: usize },
+    Agreed { task: usize, agreement: Arc<Agreement> },
+}
+
+/// What is shared out.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// A hash of what stays: how a text begins, or a name.
+    pub key: u64,
+    pub family: PathBuf,
+    pub bytes: u64,
 }
 
 /// What the tasks of one connector in one process have agreed on.
@@ -43,40 +47,28 @@ pub struct Agreement {
 
 #[derive(Debug, Default)]
 struct Owners {
+    keys: HashMap<u64, usize>,
+    /// Where new texts of a family go.
     families: HashMap<PathBuf, usize>,
-    /// Of files, whatever they are called by now.
-    inodes: HashMap<u64, usize>,
 }
 
 impl Share {
-    /// Leaves those files that are this task's.
-    pub fn retain(&self, found: &mut Vec<Found>) {
-        match self {
-            Share::All => {}
-            Share::Named { task, tasks } => {
-                found.retain(|file| named(&rotation::family(&file.path), *tasks) == *task);
-            }
-            Share::Agreed { task, agreement } => {
-                let mut owners = agreement.owners.lock().unwrap_or_else(PoisonError::into_inner);
-                owners.share_out(found, agreement.tasks);
-                let owner = |file: &Found| owners.families.get(&rotation::family(&file.path));
-                found.retain(|file| owner(file) == Some(task));
-            }
-        }
+    /// Whether all there is is this task's.
+    pub fn is_all(&self) -> bool {
+        matches!(self, Share::All)
     }
 
-    /// Whether a file that was read before is this task's. What there is must be shared out
-    /// already.
-    pub fn has(&self, path: &Path, inode: Option<u64>) -> bool {
-        let family = rotation::family(path);
+    /// Which of these are this task's. They are all that there is.
+    pub fn owned(&self, parts: &[Part]) -> Vec<bool> {
         match self {
-            Share::All => true,
-            Share::Named { task, tasks } => named(&family, *tasks) == *task,
+            Share::All => vec![true; parts.len()],
+            Share::Hashed { task, tasks } => {
+                parts.iter().map(|part| part.key % *tasks as u64 == *task as u64).collect()
+            }
             Share::Agreed { task, agreement } => {
                 let mut owners = agreement.owners.lock().unwrap_or_else(PoisonError::into_inner);
-                let by_inode = inode.and_then(|inode| owners.inodes.get(&inode)).copied();
-                let gone = || by_inode.unwrap_or_else(|| named(&family, agreement.tasks));
-                *owners.families.entry(family.clone()).or_insert_with(gone) == *task
+                owners.share_out(parts, agreement.tasks);
+                parts.iter().map(|part| owners.keys.get(&part.key) == Some(task)).collect()
             }
         }
     }
@@ -89,61 +81,47 @@ impl Agreement {
 }
 
 impl Owners {
-    /// Gives families that are new to the tasks with the least to read, the largest first.
-    fn share_out(&mut self, found: &[Found], tasks: usize) {
-        let mut new: HashMap<PathBuf, u64> = HashMap::new();
+    /// Gives what is new to the tasks with the least to read, the largest first.
+    fn share_out(&mut self, parts: &[Part], tasks: usize) {
+        let mut new: HashMap<&PathBuf, u64> = HashMap::new();
         let mut loads = vec![0; tasks];
-        for file in found {
-            let (family, inode) = (rotation::family(&file.path), FileId::of(&file.metadata).inode);
-            let weight = file.metadata.len().saturating_add(FILE_WEIGHT);
-            let renamed = || self.inodes.get(&inode).copied();
-            match self.families.get(&family).copied().or_else(renamed) {
+        for part in parts {
+            let weight = part.bytes.saturating_add(FILE_WEIGHT);
+            match self.keys.get(&part.key).or_else(|| self.families.get(&part.family)).copied() {
                 Some(owner) => {
                     loads[owner] += weight;
-                    self.families.insert(family, owner);
+                    self.families.entry(part.family.clone()).or_insert(owner);
                 }
-                None => *new.entry(family).or_default() += weight,
+                None => *new.entry(&part.family).or_default() += weight,
             }
         }
-        let mut new: Vec<_> = new.into_iter().filter(|(family, _)| !self.has(family)).collect();
+        let mut new: Vec<_> = new.into_iter().collect();
         new.sort_by(|(a, weight_a), (b, weight_b)| weight_b.cmp(weight_a).then(a.cmp(b)));
         for (family, weight) in new {
-            let least = (0..tasks).min_by_key(|task| loads[*task]).unwrap_or(0);
-            loads[least] += weight;
-            self.families.insert(family, least);
+            // Another text of it may be known.
+            if !self.families.contains_key(family) {
+                let least = (0..tasks).min_by_key(|task| loads[*task]).unwrap_or(0);
+                loads[least] += weight;
+                self.families.insert(family.clone(), least);
+            }
         }
-        let there = found.iter().map(|file| (FileId::of(&file.metadata).inode, &file.path));
-        let there = there.map(|(inode, path)| (inode, rotation::family(path)));
-        let there: HashMap<u64, PathBuf> = there.collect();
-        if self.families.len() + self.inodes.len() > 2 * (there.len() + GONE_MAX) {
-            let families: std::collections::HashSet<&PathBuf> = there.values().collect();
+        for part in parts {
+            self.keys.entry(part.key).or_insert(self.families[&part.family]);
+        }
+        if self.families.len() + self.keys.len() > 2 * (parts.len() + GONE_MAX) {
+            let keys: HashSet<u64> = parts.iter().map(|part| part.key).collect();
+            let families: HashSet<&PathBuf> = parts.iter().map(|part| &part.family).collect();
+            self.keys.retain(|key, _| keys.contains(key));
             self.families.retain(|family, _| families.contains(family));
-            self.inodes.clear();
         }
-        let owners = there.into_iter().map(|(inode, family)| (inode, self.families[&family]));
-        self.inodes.extend(owners.collect::<Vec<_>>());
     }
-
-    fn has(&self, family: &Path) -> bool {
-        self.families.contains_key(family)
-    }
-}
-
-/// By a family's name, without the directory that it may be moved to.
-fn named(family: &Path, tasks: usize) -> usize {
-    let mut hasher = DefaultHasher::new();
-    family.file_name().hash(&mut hasher);
-    (hasher.finish() % tasks as u64) as usize
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use proptest::prelude::*;
 
     use super::*;
-    use crate::file::pattern::Pattern;
 
     fn shares(tasks: usize) -> Vec<Share> {
         let agreement = Arc::new(Agreement::new(tasks));
@@ -151,96 +129,68 @@ mod tests {
         (0..tasks).map(share).collect()
     }
 
-    /// What each task has of a directory.
-    fn divided(dir: &Path, shares: &[Share]) -> Vec<Vec<String>> {
-        let pattern = Pattern::new(&dir.join("**")).unwrap().unwrap();
-        let name = |file: Found| file.path.strip_prefix(dir).unwrap().display().to_string();
+    fn part(key: u64, family: &str, bytes: u64) -> Part {
+        Part { key, family: family.into(), bytes }
+    }
+
+    /// The keys that each task has.
+    fn divided(shares: &[Share], parts: &[Part]) -> Vec<Vec<u64>> {
         let of = |share: &Share| {
-            let mut found = pattern.list().unwrap();
-            share.retain(&mut found);
-            found.into_iter().map(name).collect()
+            let owned = share.owned(parts).into_iter();
+            parts.iter().zip(owned).filter(|(_, owned)| *owned).map(|(part, _)| part.key).collect()
         };
         shares.iter().map(of).collect()
     }
 
     #[test]
     fn files_are_shared_evenly_by_size_and_stay_where_they_are() {
-        let dir = tempfile::tempdir().unwrap();
-        let at = |name: &str| dir.path().join(name);
-        for host in ["a", "b", "c", "d"] {
-            fs::create_dir(at(host)).unwrap();
-            fs::write(at(host).join("app.log"), "line\n").unwrap();
-        }
-        fs::write(at("a/app.log"), vec![b'x'; 1 << 20]).unwrap();
         let three = shares(3);
-        let expected = [vec!["a/app.log"], vec!["b/app.log", "d/app.log"], vec!["c/app.log"]];
-        assert_eq!(divided(dir.path(), &three), expected);
-        // Rotated, grown, and new ones there.
-        fs::rename(at("b/app.log"), at("b/app.log.1")).unwrap();
-        fs::write(at("b/app.log"), vec![b'x'; 4 << 20]).unwrap();
-        fs::write(at("d/app.log"), vec![b'x'; 1 << 20]).unwrap();
-        fs::write(at("c/new.log"), "line\n").unwrap();
-        fs::rename(at("a/app.log"), at("a/other.log")).unwrap();
-        let expected = [
-            vec!["a/other.log"],
-            vec!["b/app.log", "b/app.log.1", "d/app.log"],
-            vec!["c/app.log", "c/new.log"],
+        let four = [
+            part(1, "a/app.log", 1 << 20),
+            part(2, "b/app.log", 5),
+            part(3, "c/app.log", 5),
+            part(4, "d/app.log", 5),
         ];
-        assert_eq!(divided(dir.path(), &three), expected);
-        // A task that begins anew finds its own, and what is gone is one's as well.
-        assert!(three[0].has(&at("a/app.log"), None) && !three[1].has(&at("a/app.log"), None));
-        let gone = three.iter().filter(|share| share.has(&at("gone.log"), Some(0)));
-        assert_eq!(gone.count(), 1);
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Write { name: usize, bytes: usize },
-        Rotate { name: usize },
-        Rename { from: usize, to: usize },
-        Remove { name: usize },
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let name = 0..8usize;
-        prop_oneof![
-            4 => (name.clone(), 0..200_000usize)
-                .prop_map(|(name, bytes)| Step::Write { name, bytes }),
-            2 => name.clone().prop_map(|name| Step::Rotate { name }),
-            1 => (name.clone(), 8..20usize).prop_map(|(from, to)| Step::Rename { from, to }),
-            1 => name.prop_map(|name| Step::Remove { name }),
-        ]
+        assert_eq!(divided(&three, &four), [vec![1], vec![2, 4], vec![3]]);
+        // b is rotated, has grown and has a successor; d has grown; a is renamed; one is new.
+        let later = [
+            part(1, "a/other.log", 1 << 20),
+            part(2, "b/app.log", 1 << 20),
+            part(5, "b/app.log", 4 << 20),
+            part(3, "c/app.log", 5),
+            part(6, "c/new.log", 5),
+            part(4, "d/app.log", 1 << 20),
+        ];
+        assert_eq!(divided(&three, &later), [vec![1], vec![2, 5, 4], vec![3, 6]]);
+        // Over another's name: the file stays whose it is, and so does what was there.
+        let renamed = [part(1, "b/app.log", 1 << 20), part(2, "z", 5), part(7, "b/app.log", 5)];
+        assert_eq!(divided(&three, &renamed), [vec![1], vec![2, 7], vec![]]);
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
-
-        /// Each file is one task's, and a family's files are the same one's for good.
+        /// Each is one task's, and the same one's for good, whatever it is called.
         #[test]
-        fn no_family_is_read_by_two_tasks(
-            steps in prop::collection::vec(step(), 1..30),
+        fn nothing_moves_to_another_task(
+            looks in prop::collection::vec(
+                prop::collection::vec((0..12u64, 0..6usize, 0..200_000u64), 0..10),
+                1..12,
+            ),
             tasks in 1..5usize,
+            agreed in any::<bool>(),
         ) {
-            let dir = tempfile::tempdir().unwrap();
-            let at = |name: &usize| dir.path().join(format!("{name}.log"));
-            let shares = shares(tasks);
-            let mut of_family: HashMap<PathBuf, usize> = HashMap::new();
-            for step in steps {
-                let _ = match &step {
-                    Step::Write { name, bytes } => fs::write(at(name), vec![b'x'; *bytes]),
-                    Step::Rotate { name } => {
-                        fs::rename(at(name), dir.path().join(format!("{name}.log.1")))
-                    }
-                    Step::Rename { from, to } => fs::rename(at(from), at(to)),
-                    Step::Remove { name } => fs::remove_file(at(name)),
-                };
-                let divided = divided(dir.path(), &shares);
-                let there = Pattern::new(dir.path()).unwrap().unwrap().list().unwrap().len();
-                prop_assert_eq!(divided.iter().map(Vec::len).sum::<usize>(), there);
-                for (task, names) in divided.iter().enumerate() {
-                    for name in names {
-                        let family = rotation::family(Path::new(name));
-                        prop_assert_eq!(*of_family.entry(family).or_insert(task), task);
+            let hashed = |task| Share::Hashed { task, tasks };
+            let shares =
+                if agreed { shares(tasks) } else { (0..tasks).map(hashed).collect::<Vec<_>>() };
+            let mut owners: HashMap<u64, usize> = HashMap::new();
+            for look in looks {
+                let parts: Vec<Part> =
+                    look.iter().map(|(key, family, bytes)| part(*key, &family.to_string(), *bytes))
+                        .collect();
+                let divided = divided(&shares, &parts);
+                prop_assert_eq!(divided.iter().map(Vec::len).sum::<usize>(), parts.len());
+                for (task, keys) in divided.iter().enumerate() {
+                    for key in keys {
+                        prop_assert_eq!(*owners.entry(*key).or_insert(task), task);
                     }
                 }
             }

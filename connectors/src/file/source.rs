@@ -209,7 +209,7 @@ impl SourceSettings {
         let share = match (tasks, context.is_alone()) {
             (1, _) => Share::All,
             (_, true) => Share::Agreed { task, agreement: self.agreement.clone() },
-            (_, false) => Share::Named { task, tasks },
+            (_, false) => Share::Hashed { task, tasks },
         };
         let input = match (self.format, pattern) {
             (Format::Whole, pattern) => {

@@ -14,9 +14,10 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use super::compression::{Compression, Unpacker};
+use super::identity::fnv1a;
 use super::open::Counts;
 use super::pattern::{Found, Pattern};
-use super::share::Share;
+use super::share::{Part, Share};
 use super::tail::{Filled, TailError, io_error};
 
 /// A file that was not written for so long is complete.
@@ -95,7 +96,7 @@ impl Whole {
     /// are no more.
     pub fn fill(&mut self, mut take: impl FnMut(&str, &[u8]) -> bool) -> Result<Filled, TailError> {
         let (mut found, root) = self.list()?;
-        self.share.retain(&mut found);
+        self.leave_own(&mut found, &root);
         if found.is_empty() && self.options.until_end && self.taken.is_empty() {
             let path = match &self.which {
                 Which::One(path) => path.clone(),
@@ -139,6 +140,17 @@ impl Whole {
             }
         }
         Ok(if self.options.until_end { Filled::End } else { Filled::Drained })
+    }
+
+    /// Leaves those files that are this task's.
+    fn leave_own(&self, found: &mut Vec<Found>, root: &Path) {
+        let part = |file: &Found| Part {
+            key: fnv1a(name(file, root).as_bytes()),
+            family: file.path.clone(),
+            bytes: file.metadata.len(),
+        };
+        let mut owned = self.share.owned(&found.iter().map(part).collect::<Vec<_>>()).into_iter();
+        found.retain(|_| owned.next().unwrap_or(false));
     }
 
     fn list(&self) -> Result<(Vec<Found>, PathBuf), TailError> {

@@ -15,7 +15,7 @@ const FOLLOW: ReadOptions = ReadOptions {
     framing: Framing::Lines,
 };
 
-type Stored = BTreeMap<SourcePartition, (PathBuf, Position)>;
+type Stored = BTreeMap<SourcePartition, Known>;
 
 fn append(path: &Path, text: &str) {
     let mut file = fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
@@ -56,8 +56,18 @@ impl Fixture {
     }
 
     fn open_with(&self, options: ReadOptions, stored: &Stored, begun: bool) -> Directory {
+        self.open_share(options, stored, begun, Share::All)
+    }
+
+    fn open_share(
+        &self,
+        options: ReadOptions,
+        stored: &Stored,
+        begun: bool,
+        share: Share,
+    ) -> Directory {
         let pattern = Pattern::new(&self.path("*")).unwrap().unwrap();
-        let mut directory = Directory::new(pattern, options, stored.clone(), begun, Share::All);
+        let mut directory = Directory::new(pattern, options, stored.clone(), begun, share);
         directory.copying = Duration::ZERO;
         directory
     }
@@ -83,9 +93,9 @@ fn drain(directory: &mut Directory) -> Vec<String> {
 }
 
 fn store(directory: &mut Directory, stored: &mut Stored) {
-    for (partition, position) in directory.take_positions() {
-        match position {
-            Some(position) => drop(stored.insert(partition, position)),
+    for (partition, known) in directory.take_changed() {
+        match known {
+            Some(known) => drop(stored.insert(partition, known)),
             None => drop(stored.remove(&partition)),
         }
     }

@@ -4,46 +4,92 @@
 //! each line names its own. What must hold, whatever happens in whatever order:
 //!
 //! - lines of a life are delivered in order, each once, without a gap, from its first;
+//! - that is so by however many tasks, which look, commit, stop and crash at moments of their own,
+//!   also when there are fewer or more of them later;
 //! - a life is delivered whole in the end, however it was renamed, copied before it was emptied,
 //!   and compressed, unless it was emptied without a copy, or deleted.
+
+use std::sync::Arc;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::file::share::Agreement;
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    Append { log: usize, lines: usize, terminated: bool },
-    Rename { log: usize },
-    CopyTruncate { log: usize },
-    Compress { which: usize, with_zstd: bool },
-    Empty { log: usize },
-    Delete { which: usize },
-    Drain,
-    Fill { lines: usize },
-    Commit,
-    Stop { crash: bool },
+    Append {
+        log: usize,
+        lines: usize,
+        terminated: bool,
+    },
+    Rename {
+        log: usize,
+    },
+    /// To a name of another family, or over a file that is there.
+    Move {
+        log: usize,
+        to: usize,
+    },
+    CopyTruncate {
+        log: usize,
+    },
+    Compress {
+        which: usize,
+        with_zstd: bool,
+    },
+    Empty {
+        log: usize,
+    },
+    Delete {
+        which: usize,
+    },
+    Drain {
+        task: usize,
+    },
+    Fill {
+        task: usize,
+        lines: usize,
+    },
+    Commit {
+        task: usize,
+    },
+    Stop {
+        task: usize,
+        crash: bool,
+    },
+    /// All stop, and as many begin.
+    Rebalance {
+        tasks: usize,
+        crash: bool,
+    },
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let log = 0..2usize;
+    let task = 0..3usize;
     prop_oneof![
         6 => (log.clone(), 0..4usize, any::<bool>())
             .prop_map(|(log, lines, terminated)| Op::Append { log, lines, terminated }),
         3 => log.clone().prop_map(|log| Op::Rename { log }),
+        1 => (log.clone(), 0..3usize).prop_map(|(log, to)| Op::Move { log, to }),
         3 => log.clone().prop_map(|log| Op::CopyTruncate { log }),
         3 => (0..4usize, any::<bool>())
             .prop_map(|(which, with_zstd)| Op::Compress { which, with_zstd }),
         1 => log.prop_map(|log| Op::Empty { log }),
         1 => (0..4usize).prop_map(|which| Op::Delete { which }),
-        4 => Just(Op::Drain),
-        4 => (1..4usize).prop_map(|lines| Op::Fill { lines }),
-        3 => Just(Op::Commit),
-        3 => any::<bool>().prop_map(|crash| Op::Stop { crash }),
+        4 => task.clone().prop_map(|task| Op::Drain { task }),
+        4 => (task.clone(), 1..4usize).prop_map(|(task, lines)| Op::Fill { task, lines }),
+        3 => task.clone().prop_map(|task| Op::Commit { task }),
+        3 => (task, any::<bool>()).prop_map(|(task, crash)| Op::Stop { task, crash }),
+        1 => (1..4usize, any::<bool>())
+            .prop_map(|(tasks, crash)| Op::Rebalance { tasks, crash }),
     ]
 }
 
 const LOGS: [&str; 2] = ["a.log", "b.log"];
+/// Names that files are moved to: of other families, and of one that is there.
+const OTHERS: [&str; 3] = ["2026-a.log", "c.log", "b.log"];
 
 #[derive(Debug, Default)]
 struct Life {
@@ -53,16 +99,33 @@ struct Life {
     path: Option<PathBuf>,
     /// What was not read of it may be gone.
     lossy: bool,
+    /// Its file was moved.
+    moved: bool,
+    /// A copy has a name that its file had for a while, before that and after that another: no
+    /// name leads from the one to the other if nobody looked meanwhile.
+    untraceable: bool,
 }
 
 struct World {
     fixture: Fixture,
     lives: Vec<Life>,
     rotations: usize,
-    directory: Option<Directory>,
-    delivered: Vec<String>,
+    /// Lives that were copied, of files that were moved, since then; by where these are.
+    copied: HashMap<PathBuf, Vec<usize>>,
+    tasks: Vec<Task>,
+    /// Whether they run in one process.
+    alone: bool,
+    agreement: Arc<Agreement>,
+    /// In the order of commits.
+    committed: Vec<String>,
     stored: Stored,
-    committed: usize,
+}
+
+#[derive(Default)]
+struct Task {
+    directory: Option<Directory>,
+    /// Since the last commit.
+    delivered: Vec<String>,
 }
 
 impl World {
@@ -120,6 +183,9 @@ impl World {
                 let Some(life) = self.life_at(&self.fixture.path(LOGS[log])) else { return };
                 let to = self.rotated(log);
                 fs::rename(self.fixture.path(LOGS[log]), &to).unwrap();
+                if let Some(copied) = self.copied.remove(&self.fixture.path(LOGS[log])) {
+                    self.copied.insert(to.clone(), copied);
+                }
                 self.lives[life].path = Some(to);
             }
             Op::CopyTruncate { log } => {
@@ -128,12 +194,17 @@ impl World {
                 let to = self.rotated(log);
                 fs::copy(&path, &to).unwrap();
                 fs::File::create(&path).unwrap();
+                if let Some(copied) = self.copied.get_mut(&path) {
+                    copied.push(life);
+                }
                 self.lives[life].path = Some(to);
             }
             Op::Compress { which, with_zstd } => {
                 let Some(life) = self.some_rotated(which) else { return };
                 let path = self.lives[life].path.clone().unwrap();
                 if path.extension().is_some_and(|end| end != "gz" && end != "zst") {
+                    self.lives[life].untraceable |= self.lives[life].moved;
+                    self.lose_name(&path);
                     self.lives[life].path = Some(compress(&path, with_zstd));
                 }
             }
@@ -145,34 +216,71 @@ impl World {
             }
             Op::Delete { which } => {
                 let Some(life) = self.some_rotated(which) else { return };
-                fs::remove_file(self.lives[life].path.take().unwrap()).unwrap();
+                let path = self.lives[life].path.take().unwrap();
+                self.lose_name(&path);
+                fs::remove_file(path).unwrap();
                 self.lives[life].lossy = true;
             }
-            Op::Drain => {
-                let lines = drain(self.directory());
-                self.delivered.extend(lines);
-            }
-            Op::Fill { lines } => self.fill(lines),
-            Op::Commit => self.commit(),
-            Op::Stop { crash } => {
-                if !crash {
-                    self.commit();
+            Op::Move { log, to } => {
+                let (from, to) = (self.fixture.path(LOGS[log]), self.fixture.path(OTHERS[to]));
+                if from == to || !from.exists() {
+                    return;
                 }
-                self.directory = None;
-                self.delivered.truncate(self.committed);
+                self.lose_name(&from);
+                self.lose_name(&to);
+                self.copied.insert(to.clone(), Vec::new());
+                let life = self.log(log);
+                if let Some(replaced) = self.life_at(&to).filter(|one| *one != life) {
+                    (self.lives[replaced].path, self.lives[replaced].lossy) = (None, true);
+                }
+                fs::rename(from, &to).unwrap();
+                (self.lives[life].path, self.lives[life].moved) = (Some(to), true);
+            }
+            Op::Drain { task } => {
+                let task = task % self.tasks.len();
+                let lines = drain(self.directory(task));
+                self.tasks[task].delivered.extend(lines);
+            }
+            Op::Fill { task, lines } => self.fill(task % self.tasks.len(), lines),
+            Op::Commit { task } => self.commit(task % self.tasks.len()),
+            Op::Stop { task, crash } => self.stop(task % self.tasks.len(), crash),
+            Op::Rebalance { tasks, crash } => {
+                for task in 0..self.tasks.len() {
+                    self.stop(task, crash);
+                }
+                self.begin(tasks);
             }
         }
         self.check();
     }
 
-    fn directory(&mut self) -> &mut Directory {
-        let (fixture, stored) = (&self.fixture, &self.stored);
-        self.directory.get_or_insert_with(|| fixture.open_with(FOLLOW, stored, true))
+    /// A file is no longer called that: what it had under that name alone is a copy of nothing
+    /// that is known.
+    fn lose_name(&mut self, path: &Path) {
+        for life in self.copied.remove(path).into_iter().flatten() {
+            self.lives[life].untraceable = true;
+        }
     }
 
-    fn fill(&mut self, mut lines: usize) {
+    fn begin(&mut self, tasks: usize) {
+        self.tasks = (0..tasks).map(|_| Task::default()).collect();
+        self.agreement = Arc::new(Agreement::new(tasks));
+    }
+
+    fn directory(&mut self, task: usize) -> &mut Directory {
+        let (fixture, stored, tasks) = (&self.fixture, &self.stored, self.tasks.len());
+        let share = match (tasks, self.alone) {
+            (1, _) => Share::All,
+            (_, true) => Share::Agreed { task, agreement: self.agreement.clone() },
+            (_, false) => Share::Hashed { task, tasks },
+        };
+        let open = || fixture.open_share(FOLLOW, stored, true, share);
+        self.tasks[task].directory.get_or_insert_with(open)
+    }
+
+    fn fill(&mut self, task: usize, mut lines: usize) {
         let mut got = Vec::new();
-        let directory = self.directory();
+        let directory = self.directory(task);
         directory.look_again();
         let take = |line: Piece<'_>| {
             got.push(String::from_utf8(line.bytes.to_vec()).unwrap());
@@ -180,23 +288,51 @@ impl World {
             if lines > 0 { Taken::More } else { Taken::Enough }
         };
         directory.fill(take).unwrap();
-        self.delivered.extend(got);
+        self.tasks[task].delivered.extend(got);
     }
 
-    fn commit(&mut self) {
-        if let Some(directory) = &mut self.directory {
+    fn commit(&mut self, task: usize) {
+        let task = &mut self.tasks[task];
+        if let Some(directory) = &mut task.directory {
             store(directory, &mut self.stored);
-            self.committed = self.delivered.len();
+            self.committed.append(&mut task.delivered);
         }
     }
 
+    fn stop(&mut self, task: usize, crash: bool) {
+        if !crash {
+            self.commit(task);
+        }
+        self.tasks[task] = Task::default();
+    }
+
+    /// Ends the last lines of files that nothing will follow.
+    fn end_moved(&mut self) {
+        for life in self.lives.iter_mut().filter(|life| !life.partial.is_empty()) {
+            let Some(path) = life.path.as_deref().filter(|path| !rotation::is_rotated(path)) else {
+                continue;
+            };
+            append(path, "\n");
+            life.lines.push(std::mem::take(&mut life.partial));
+        }
+    }
+
+    fn drain_all(&mut self) {
+        for task in 0..self.tasks.len() {
+            self.run(Op::Drain { task });
+        }
+    }
+
+    /// All lines of a life; one task has it.
     fn of_life(&self, life: usize) -> Vec<&String> {
         let begin = format!("{life}:");
-        self.delivered.iter().filter(|line| line.starts_with(&begin)).collect()
+        let delivered = self.tasks.iter().flat_map(|task| &task.delivered);
+        self.committed.iter().chain(delivered).filter(|line| line.starts_with(&begin)).collect()
     }
 
     fn check(&self) {
-        for (index, life) in self.lives.iter().enumerate() {
+        let traceable = |(_, life): &(usize, &Life)| !life.untraceable;
+        for (index, life) in self.lives.iter().enumerate().filter(traceable) {
             let partial = (!life.partial.is_empty()).then_some(&life.partial);
             let whole: Vec<_> = life.lines.iter().chain(partial).collect();
             let got = self.of_life(index);
@@ -209,24 +345,33 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_line_is_delivered_once_and_in_order(ops in prop::collection::vec(op(), 1..50)) {
+    fn every_line_is_delivered_once_and_in_order(
+        ops in prop::collection::vec(op(), 1..50),
+        tasks in 1..4usize,
+        alone in any::<bool>(),
+    ) {
         let mut world = World {
             fixture: Fixture::new(),
             lives: Vec::new(),
             rotations: 0,
-            directory: None,
-            delivered: Vec::new(),
+            copied: HashMap::new(),
+            tasks: Vec::new(),
+            alone,
+            agreement: Arc::new(Agreement::new(tasks)),
+            committed: Vec::new(),
             stored: Stored::new(),
-            committed: 0,
         };
+        world.begin(tasks);
         for op in ops {
             world.run(op);
         }
         for log in 0..LOGS.len() {
             world.run(Op::Append { log, lines: 2, terminated: true });
         }
-        world.run(Op::Drain);
-        for (index, life) in world.lives.iter().enumerate().filter(|(_, life)| !life.lossy) {
+        world.end_moved();
+        world.drain_all();
+        let whole = |(_, life): &(usize, &Life)| !life.lossy && !life.untraceable;
+        for (index, life) in world.lives.iter().enumerate().filter(whole) {
             let partial = (!life.partial.is_empty()).then_some(&life.partial);
             let whole: Vec<_> = life.lines.iter().chain(partial).collect();
             prop_assert_eq!(world.of_life(index), whole, "life {} of {:?}", index, world.lives);
