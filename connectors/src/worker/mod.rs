@@ -33,6 +33,9 @@ use crate::plugin::{ConnectorKind, Tasks};
 use crate::status::{ConnectorState, ConnectorStatus, Reporter, StatusBoard};
 use crate::task::TaskError;
 
+/// Kafka's own default, of all consumers.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(45);
+
 /// How to run connectors.
 #[derive(Clone, Debug)]
 pub struct WorkerOptions {
@@ -45,6 +48,8 @@ pub struct WorkerOptions {
     pub offsets_topic: NewTopic,
     /// What the transactional ids of tasks begin with.
     pub transactional_prefix: String,
+    /// Silence after which a sink's task is taken for dead, and others take over its partitions.
+    pub session_timeout: Duration,
 }
 
 impl Default for WorkerOptions {
@@ -54,6 +59,7 @@ impl Default for WorkerOptions {
             commit_interval: Duration::from_millis(200),
             offsets_topic: offsets::default_topic(),
             transactional_prefix: "connect".to_owned(),
+            session_timeout: SESSION_TIMEOUT,
         }
     }
 }

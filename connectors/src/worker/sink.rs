@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker::client::{
-    Client, ClientError, FetchedBatches, Isolation, OffsetSpec, Reader, ReaderEvent, ReaderOptions,
+    Client, ClientError, FetchedBatches, Isolation, OffsetSpec, ReadFrom, Reader, ReaderEvent,
+    ReaderOptions,
 };
 use broker::ids::{Offset, TopicPartition};
 use tokio::time::Instant;
@@ -136,7 +137,10 @@ impl Topics {
     ) -> Result<(), ClientError> {
         self.reader = None;
         if !names.is_empty() {
-            let options = ReaderOptions::group(group, names.clone());
+            let mut options = ReaderOptions::group(group, names.clone());
+            if let ReadFrom::Group(group) = &mut options.from {
+                group.session_timeout = setup.options.session_timeout;
+            }
             self.reader = Some(setup.client.reader(options).await?);
         }
         self.names = names;

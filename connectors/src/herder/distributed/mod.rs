@@ -241,6 +241,8 @@ impl Distributed {
     ) -> Result<Distributed, HerderError> {
         options.options.offsets_topic = settings.offsets_topic.clone();
         options.options.transactional_prefix.clone_from(&settings.group);
+        // Who takes over a dead worker's tasks takes over what its sinks had to write, too.
+        options.options.session_timeout = settings.session_timeout;
         let configs = ConfigTopic::open(client.clone(), &settings.config_topic, &settings.group);
         let configs = Arc::new(configs.await?);
         let statuses = StatusTopic::open(client.clone(), &settings.status_topic).await?;

@@ -59,7 +59,8 @@ pub const KEYS: &[ConfigKey] = &[
         name: "session.timeout.ms",
         key_type: TIMEOUT,
         presence: Presence::Default("10000"),
-        doc: "Silence after which a worker is taken for dead, and others take over its tasks",
+        doc: "Silence after which a worker is taken for dead, and others take over its tasks, and \
+              what its sinks had to write",
         example: "30000",
     },
     ConfigKey {
