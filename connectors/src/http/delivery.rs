@@ -116,10 +116,12 @@ enum Answer {
     Failed(TaskError),
 }
 
-/// Calls that wait to be tried again.
+/// Calls that are not done at the first attempt; `calls` wait to be tried again.
 #[derive(Debug, Default)]
 struct Retrying {
     calls: AtomicUsize,
+    /// Calls that have failed so far, those that are under way again included.
+    failing: AtomicUsize,
     /// There is one more: others need not wait for it.
     begun: Notify,
 }
@@ -220,6 +222,17 @@ impl Deliverer {
         }
     }
 
+    /// A call is over that has failed so often before. Others may fail meanwhile, of another
+    /// service perhaps: what they said stands.
+    fn answered(&self, retrying: &Retrying, failures: u32) {
+        if failures > 0 {
+            retrying.failing.fetch_sub(1, Ordering::Relaxed);
+        }
+        if retrying.failing.load(Ordering::Relaxed) == 0 {
+            self.trouble.is_over();
+        }
+    }
+
     /// Calls, and tries again what may succeed later.
     async fn call(&self, target: &Target, body: Bytes, retrying: &Retrying) -> Answer {
         let Target { method, url, headers } = target.clone();
@@ -237,7 +250,7 @@ impl Deliverer {
             };
             let (reason, asked) = match answer {
                 Ok(reply) if reply.status.is_success() => {
-                    self.trouble.is_over();
+                    self.answered(retrying, failures);
                     return Answer::Accepted;
                 }
                 Ok(reply) => {
@@ -247,7 +260,7 @@ impl Deliverer {
                         return Answer::Failed(not_of_the_record(&reason));
                     }
                     if !self.retry_codes.contains(status) {
-                        self.trouble.is_over();
+                        self.answered(retrying, failures);
                         let may_be_one_record = STATUSES_OF_CONTENT.contains(&status);
                         return Answer::Refused { reason, may_be_one_record };
                     }
@@ -257,10 +270,14 @@ impl Deliverer {
                 Err(error) if error.is_transient() => (format!("{what}: {error}"), None),
                 Err(error) => return Answer::Failed(format!("{what}: {error}").into()),
             };
+            if failures == 0 {
+                retrying.failing.fetch_add(1, Ordering::Relaxed);
+            }
             failures += 1;
             let Some(pause) = self.retry.pause(failures, asked, random()) else {
                 let times = if failures == 1 { "once" } else { &format!("{failures} times") };
                 let reason = format!("{reason}; tried {times}");
+                retrying.failing.fetch_sub(1, Ordering::Relaxed);
                 return Answer::Refused { reason, may_be_one_record: false };
             };
             self.warnings.say(&format!(
