@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use broker::client::NewTopic;
 use bytes::Bytes;
 use tokio::sync::Notify;
-use tracing::{error_span, warn};
+use tracing::{Span, warn};
 
 use super::blocking::Blocking;
 use super::delimiter;
@@ -264,10 +264,10 @@ impl SourceTask for FileSource {
         records.set_batch_records_max(batch_records_max);
         let looks_again = std::mem::take(&mut started.looks_again);
         let now_ms = now_ms();
-        let connector = started.connector.clone();
+        let span = Span::current();
         let work = move |input: &mut Input| {
-            // What is said of a file says whose it is too.
-            let _span = error_span!("connector", name = connector).entered();
+            // On a thread of its own, where the task's would not be.
+            let _entered = span.enter();
             if looks_again {
                 input.look_again();
             }

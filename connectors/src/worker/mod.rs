@@ -22,7 +22,7 @@ use thiserror::Error;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{Instrument, error, error_span, warn};
 
 use activity::Activity;
 
@@ -204,16 +204,20 @@ impl Worker {
             activity,
             gate,
         };
+        // Whatever a task says in the logs says whose it is.
+        let span = error_span!("connector", name = config.name(), task = number);
         match config.plugin().tasks {
             Tasks::Source(make) => {
                 if let Some(task) = make(config).into_iter().nth(number) {
-                    self.tasks.spawn(supervise(setup, move |it| source::run(it, task)));
+                    let running = supervise(setup, move |it| source::run(it, task));
+                    self.tasks.spawn(running.instrument(span));
                 }
             }
             Tasks::Sink(make) => {
                 if let Some(task) = make(config).into_iter().nth(number) {
                     let finish = self.finish_sinks.clone();
-                    self.tasks.spawn(supervise(setup, move |it| sink::run(it, task, finish)));
+                    let running = supervise(setup, move |it| sink::run(it, task, finish));
+                    self.tasks.spawn(running.instrument(span));
                 }
             }
         }
