@@ -497,7 +497,7 @@ fn configs_are_described_and_altered() {
             The topic 'nope' doesn't exist and doesn't have dynamic config.
             $ kafka-configs --describe --entity-type clients
             error: entity type 'clients' is not served here
-              help: topics, brokers, groups and users are
+              help: Kafka's own kafka-configs.sh sets quotas, which the broker keeps to
             => 1
             $ kafka-configs --alter --entity-type users --entity-name alice --add-config SCRAM-SHA-256=[iterations=8192,password=secret]
             Completed updating config for user alice.

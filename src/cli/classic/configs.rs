@@ -118,7 +118,12 @@ fn entity(given: &Given) -> Result<Entity, Error> {
              Credentials using --bootstrap-server.",
         )),
         ("users", name) => Ok(Entity::Users(name.map(str::to_owned))),
-        ("clients" | "ips" | "client-metrics" | "broker-loggers", _) => {
+        ("clients" | "ips", _) => {
+            Err(Failure::usage(format!("entity type '{kind}' is not served here"))
+                .with_help("Kafka's own kafka-configs.sh sets quotas, which the broker keeps to")
+                .into())
+        }
+        ("client-metrics" | "broker-loggers", _) => {
             Err(Failure::usage(format!("entity type '{kind}' is not served here"))
                 .with_help("topics, brokers, groups and users are")
                 .into())
