@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use super::catalog;
+use super::catalog::{self, TableInfo};
 use super::changes::{Changes, Step};
 use super::config::{PostgresConfig, SnapshotMode};
 use super::error::SourceError;
@@ -414,13 +414,19 @@ impl Running {
         let known = |types: &TypeCatalog| {
             types.knows_all(relation.columns.iter().map(|column| column.type_id))
         };
+        let whole = |table: &TableInfo| {
+            relation
+                .columns
+                .iter()
+                .all(|column| table.columns.iter().any(|it| it.name == column.name))
+        };
         // A transaction may be in the stream a moment before others see it; what is gone since
         // will not be seen either.
         for _ in 0..VISIBLE_TRIES {
             if !known(&self.types) {
                 self.types = TypeCatalog::load(control).await?;
             }
-            if known(&self.types) && info.is_some() {
+            if known(&self.types) && info.as_ref().is_some_and(whole) {
                 break;
             }
             tokio::time::sleep(VISIBLE_PAUSE).await;

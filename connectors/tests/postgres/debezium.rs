@@ -13,7 +13,7 @@ use connectors::Worker;
 use serde_json::Value;
 
 use crate::server::Postgres;
-use crate::support::{connector, options, process, read};
+use crate::support::{connector, options, process_within, read};
 use crate::{Record, failure};
 
 const TABLES: &str = include_str!("types.sql");
@@ -37,6 +37,12 @@ const UNLIKE: &[&str] = &[
     "c_date",
     "c_name",
 ];
+
+/// Java compiles its program and starts, on whatever else the machine does.
+const DEBEZIUM_PATIENCE: Duration = Duration::from_secs(300);
+
+/// By Debezium's class we have Debezium's slot, which is its own here.
+const OURS: &str = "slot.name=millstream\npublication.name=millstream";
 
 /// What is done to both.
 const CHANGES: &[&str] = &[
@@ -178,7 +184,7 @@ fn debezium_and_we_tell_the_same() {
     let server = Postgres::start();
     let directory = tempfile::tempdir().unwrap();
     let mut debezium = None;
-    process(directory.path(), async |client| {
+    process_within(DEBEZIUM_PATIENCE * 2, directory.path(), async |client| {
         server.sql(TABLES).await;
         server
             .sql(
@@ -193,7 +199,7 @@ fn debezium_and_we_tell_the_same() {
         let json = "org.apache.kafka.connect.json.JsonConverter";
         let ours = server.properties(&format!(
             "key.converter={json}\nvalue.converter={json}\ninclude.unknown.datatypes=false
-             skipped.operations=none"
+             skipped.operations=none\n{OURS}"
         ));
         let config = connector(directory.path(), "ours", &ours);
         let worker = Worker::start(client.clone(), vec![config], options(false));
@@ -201,7 +207,7 @@ fn debezium_and_we_tell_the_same() {
         crate::at_least(&*client, &worker, "pg.public.types", 5).await;
         let since = Instant::now();
         let wait_for = async |debezium: &mut Debezium, count: usize| {
-            while debezium.records().len() < count && since.elapsed() < Duration::from_secs(50) {
+            while debezium.records().len() < count && since.elapsed() < DEBEZIUM_PATIENCE {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
@@ -282,7 +288,7 @@ fn debezium_and_we_read_a_table_again_alike() {
     let server = Postgres::start();
     let directory = tempfile::tempdir().unwrap();
     let mut debezium = None;
-    process(directory.path(), async |client| {
+    process_within(DEBEZIUM_PATIENCE * 2, directory.path(), async |client| {
         server
             .sql(
                 "create table signals (id varchar(64) primary key, type varchar(32) not null, \
@@ -293,7 +299,7 @@ fn debezium_and_we_read_a_table_again_alike() {
         let json = "org.apache.kafka.connect.json.JsonConverter";
         let asked = "snapshot.mode=no_data\nsignal.data.collection=public.signals
              incremental.snapshot.chunk.size=10";
-        let ours = format!("key.converter={json}\nvalue.converter={json}\n{asked}");
+        let ours = format!("key.converter={json}\nvalue.converter={json}\n{asked}\n{OURS}");
         let config = connector(directory.path(), "ours", &server.properties(&ours));
         let worker = Worker::start(client.clone(), vec![config], options(false));
         let debezium = debezium.insert(Debezium::start(&server, directory.path(), asked));
@@ -320,7 +326,7 @@ fn debezium_and_we_read_a_table_again_alike() {
         let ours = of_table(ours.into_iter().map(|record| (name(), record)).collect());
         let theirs = loop {
             let theirs = of_table(debezium.records());
-            if theirs.len() >= 30 || since.elapsed() > Duration::from_secs(40) {
+            if theirs.len() >= 30 || since.elapsed() > DEBEZIUM_PATIENCE {
                 break theirs;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -22,12 +22,21 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Runs `life` as a process that opens the broker of `dir` and is killed at its end: whatever it
 /// left running stops where it is, and nothing is closed in order.
 pub fn process<R>(dir: &Path, life: impl AsyncFnOnce(Arc<dyn Client>) -> R) -> R {
+    process_within(PATIENCE, dir, life)
+}
+
+/// The same, where it may take longer.
+pub fn process_within<R>(
+    patience: Duration,
+    dir: &Path,
+    life: impl AsyncFnOnce(Arc<dyn Client>) -> R,
+) -> R {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let result = runtime.block_on(async {
         let broker = Broker::open(BrokerConfig::new(dir.join("data"))).await.unwrap();
         let client: Arc<dyn Client> = Arc::new(EmbeddedClient::new(broker));
-        tokio::time::timeout(PATIENCE, life(client)).await.expect("done in time")
+        tokio::time::timeout(patience, life(client)).await.expect("done in time")
     });
     runtime.shutdown_timeout(PATIENCE);
     result
