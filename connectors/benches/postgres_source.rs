@@ -82,7 +82,11 @@ fn source(dir: &Path, server: &Postgres, more: &str) -> ConnectorConfig {
         "key.converter={json}\nkey.converter.schemas.enable=false\nvalue.converter={json}\n\
          value.converter.schemas.enable=false\n{more}"
     );
-    let snapshot = if name == "stream" { "snapshot.mode=no_data" } else { "slot.name=unused" };
+    // Debezium's own, which its class stands for, are Debezium's here.
+    let snapshot = match name {
+        "stream" => "snapshot.mode=no_data\nslot.name=millstream\npublication.name=millstream",
+        _ => "slot.name=unused",
+    };
     let properties = server.properties(&format!("{more}\n{snapshot}"));
     let properties = properties.replace("topic.prefix=pg", &format!("topic.prefix={name}"));
     let lines = properties.lines().filter_map(|line| line.split_once('='));
