@@ -168,18 +168,23 @@ export class Row {
   }
 
   get<T>(column: i32): T {
-    const values = this.columns[column].values.data;
-    if (isBoolean<T>()) return <T>(((load<u8>(values + (this.at >> 3)) >> <u8>(this.at & 7)) & 1) == 1);
-    return load<T>(values + this.at * sizeof<T>());
+    const it = this.columns[column];
+    if (isBoolean<T>()) {
+      const bits = load<u8>(it.read(Width.Bits) + (this.at >> 3));
+      return <T>(((bits >> <u8>(this.at & 7)) & 1) == 1);
+    }
+    return load<T>(it.read(<i32>sizeof<T>()) + this.at * sizeof<T>());
   }
 
   text(column: i32): string {
     const it = this.columns[column];
+    it.read(Width.Text);
     return String.UTF8.decodeUnsafe(it.bytes.data + it.begin(this.at), it.length(this.at));
   }
 
   bytes(column: i32): Uint8Array {
     const it = this.columns[column];
+    it.read(Width.Text);
     const length = it.length(this.at);
     const bytes = new Uint8Array(length);
     memory.copy(bytes.dataStart, it.bytes.data + it.begin(this.at), length);
@@ -216,8 +221,10 @@ class Values {
   values: Span = new Span(0, 0);
   bytes: Span = new Span(0, 0);
   within: Values[] = [];
+  private width: i32;
 
   constructor(shape: Shape, input: Input) {
+    this.width = shape.width;
     input.nodes += 8;
     this.validity = input.buffer();
     if (shape.width != Width.Row) this.values = input.buffer();
@@ -228,6 +235,12 @@ class Values {
   isNull(at: u32): bool {
     const bits = this.validity;
     return bits.length > 0 && ((load<u8>(bits.data + (at >> 3)) >> <u8>(at & 7)) & 1) == 0;
+  }
+
+  /** The values, which are this wide. */
+  read(width: i32): usize {
+    if (this.width != width) throw new Error("a column is read as one of another type");
+    return this.values.data;
   }
 
   begin(at: u32): u32 {

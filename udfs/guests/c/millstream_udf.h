@@ -17,7 +17,10 @@
  *        .evaluate = email_domain},
  *     )
  *
- *     clang --target=wasm32-wasi -O2 -mexec-model=reactor -s email.c -o email.wasm
+ *     clang --target=wasm32-wasi -O2 -mexec-model=reactor -Wl,--stack-first -s email.c -o email.wasm
+ *
+ * With the stack first in memory, calls that are nested too deeply fail; behind the data, as older
+ * linkers put it, they would overwrite that.
  *
  * What a function is follows from what it has:
  *
@@ -75,6 +78,8 @@ typedef struct ms_batch {
 
 typedef struct ms_values {
   const ms_buffer *buffers;
+  /* Of a value, in bytes; or what its type is. */
+  uint32_t width;
   ms_batch within;
 } ms_values;
 
@@ -146,6 +151,12 @@ void ms_log(enum ms_level level, const char *message);
 /* A value that the pipeline file has for this module; data is NULL where it has none. */
 ms_text ms_config(const char *name);
 
+/* Widths of columns whose values have none in bytes. */
+#define MS_WIDTH_BITS 0
+#define MS_WIDTH_TEXT 255
+#define MS_WIDTH_ARRAY 254
+#define MS_WIDTH_ROW 253
+
 /* --- requests to servers --- */
 
 static inline ms_text ms_text_of(const char *text) {
@@ -211,34 +222,44 @@ static inline bool ms_is_null(const ms_batch *in, uint32_t column, uint32_t row)
   return validity.length > 0 && !ms_bit(validity.data, row);
 }
 
+/* The values of a column, which are this wide. */
+static inline const uint8_t *ms_read(const ms_batch *in, uint32_t column, uint32_t width) {
+  if (in->columns[column].width != width) ms_stop("a column is read as one of another type");
+  return in->columns[column].buffers[1].data;
+}
+
 /* A value; all values of a column, of which those that are NULL mean nothing. */
 #define MS_GET(name, type)                                                                     \
   static inline type ms_get_##name(const ms_batch *in, uint32_t column, uint32_t row) {        \
     type value;                                                                                \
-    memcpy(&value, in->columns[column].buffers[1].data + (size_t)row * sizeof value, sizeof value); \
+    memcpy(&value, ms_read(in, column, sizeof value) + (size_t)row * sizeof value, sizeof value); \
     return value;                                                                              \
   }                                                                                            \
   static inline const type *ms_all_##name(const ms_batch *in, uint32_t column) {               \
-    return (const type *)in->columns[column].buffers[1].data;                                  \
+    return (const type *)ms_read(in, column, sizeof(type));                                    \
   }
 MS_GET(i8, int8_t) MS_GET(i16, int16_t) MS_GET(i32, int32_t) MS_GET(i64, int64_t)
 MS_GET(u8, uint8_t) MS_GET(u16, uint16_t) MS_GET(u32, uint32_t) MS_GET(u64, uint64_t)
 MS_GET(f32, float) MS_GET(f64, double) MS_GET(i128, ms_int128)
 
 static inline bool ms_get_bool(const ms_batch *in, uint32_t column, uint32_t row) {
-  return ms_bit(in->columns[column].buffers[1].data, row);
+  return ms_bit(ms_read(in, column, MS_WIDTH_BITS), row);
 }
 
-/* The items of an array, as places in column 0 of ms_within(in, column). */
-static inline ms_span ms_get_array(const ms_batch *in, uint32_t column, uint32_t row) {
+static inline ms_span ms_span_at(const uint8_t *all, uint32_t row) {
   uint32_t ends[2];
-  memcpy(ends, in->columns[column].buffers[1].data + (size_t)row * 4, sizeof ends);
+  memcpy(ends, all + (size_t)row * 4, sizeof ends);
   ms_span span = {ends[0], ends[1] - ends[0]};
   return span;
 }
 
+/* The items of an array, as places in column 0 of ms_within(in, column). */
+static inline ms_span ms_get_array(const ms_batch *in, uint32_t column, uint32_t row) {
+  return ms_span_at(ms_read(in, column, MS_WIDTH_ARRAY), row);
+}
+
 static inline ms_text ms_get_text(const ms_batch *in, uint32_t column, uint32_t row) {
-  ms_span span = ms_get_array(in, column, row);
+  ms_span span = ms_span_at(ms_read(in, column, MS_WIDTH_TEXT), row);
   ms_text text = {(const char *)in->columns[column].buffers[2].data + span.first, span.length};
   return text;
 }
@@ -249,12 +270,6 @@ static inline const ms_batch *ms_within(const ms_batch *in, uint32_t column) {
 }
 
 /* --- writing --- */
-
-/* Widths of columns whose values have none in bytes. */
-#define MS_WIDTH_BITS 0
-#define MS_WIDTH_TEXT 255
-#define MS_WIDTH_ARRAY 254
-#define MS_WIDTH_ROW 253
 
 void ms_grow(ms_column *out);
 
@@ -529,6 +544,7 @@ static void ms_take(const ms_shape *shape, const ms_node **nodes, const ms_buffe
                     ms_values *values) {
   memset(values, 0, sizeof *values);
   values->buffers = *buffers;
+  values->width = shape->width;
   uint32_t length = ((*nodes)++)->length;
   *buffers += shape->width == MS_WIDTH_TEXT ? 3 : shape->width == MS_WIDTH_ROW ? 1 : 2;
   if (shape->count == 0) return;

@@ -3,4 +3,4 @@
 set -eu
 cd "$(dirname "$0")"
 
-"${CC:-clang}" --target="${TARGET:-wasm32-wasi}" -O2 -Wall -mexec-model=reactor -s udf.c -o email_domain.wasm
+"${CC:-clang}" --target="${TARGET:-wasm32-wasi}" -O2 -Wall -mexec-model=reactor -Wl,--stack-first -s udf.c -o email_domain.wasm

@@ -3,5 +3,5 @@
 set -eu
 cd "$(dirname "$0")"
 
-"${CXX:-clang++}" --target="${TARGET:-wasm32-wasi}" -std=c++20 -O2 -Wall -fno-exceptions -mexec-model=reactor -s \
-    udf.cpp -o email_domain.wasm
+"${CXX:-clang++}" --target="${TARGET:-wasm32-wasi}" -std=c++20 -O2 -Wall -fno-exceptions -mexec-model=reactor \
+    -Wl,--stack-first -s udf.cpp -o email_domain.wasm
