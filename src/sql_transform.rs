@@ -42,7 +42,7 @@ pub static PLUGIN: TransformPlugin = TransformPlugin {
         example: "SELECT *, price * quantity AS total FROM record WHERE country = 'CH'",
     }],
     make: |side, settings| {
-        let query = RowQuery::read(settings.text(SQL));
+        let query = RowQuery::read_in(settings.base_dir(), settings.text(SQL));
         let query = query.map_err(|mistakes| Mistake::new(SQL, words(&mistakes)))?;
         Ok(Box::new(Sql::new(side, Arc::new(query))))
     },

@@ -6,8 +6,6 @@
 //!                                            └──► the new value, read back alike
 //! ```
 
-use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, StringArray};
@@ -17,10 +15,8 @@ use connectors::config::{self, ConfigKey, KeyType, Presence};
 use connectors::convert::json::{DecimalFormat, JsonConverter, JsonOptions};
 use connectors::data::{ConnectRecord, DataError, SchemaAndValue, Value};
 use connectors::transforms::{Mistake, Outcome, Side, Transform, TransformPlugin};
-use engine::pipeline::duration::parse_duration;
-use engine::pipeline::size::parse_size;
 use engine::plan::user_functions;
-use udfs::{Kind, Limits, Module, Options, Signature};
+use udfs::{Kind, Module, Signature};
 
 pub static PLUGIN: TransformPlugin = TransformPlugin {
     package: "millstream.transforms",
@@ -37,7 +33,13 @@ const FUNCTION: &str = "function";
 const WIT: &str = "wit";
 const MEMORY: &str = "memory";
 const TIME: &str = "time";
+const STACK: &str = "stack";
 const CONFIG: &str = "config.*";
+const CLOCK: &str = "grants.clock";
+const RANDOM: &str = "grants.random";
+const HTTP: &str = "grants.http";
+const ENVIRONMENT: &str = "grants.environment.*";
+const DIRECTORIES: &str = "grants.directories.*";
 
 const KEYS: &[ConfigKey] = &[
     ConfigKey {
@@ -65,7 +67,7 @@ const KEYS: &[ConfigKey] = &[
     ConfigKey {
         name: MEMORY,
         key_type: KeyType::Text,
-        presence: Presence::Default("256MB"),
+        presence: Presence::Default("256MiB"),
         doc: "Memory that the module may use",
         example: "64MB",
     },
@@ -77,41 +79,75 @@ const KEYS: &[ConfigKey] = &[
         example: "100ms",
     },
     ConfigKey {
+        name: STACK,
+        key_type: KeyType::Text,
+        presence: Presence::Optional,
+        doc: "Stack that its calls may use, from 64KiB to 64MiB",
+        example: "512KiB",
+    },
+    ConfigKey {
         name: CONFIG,
         key_type: KeyType::AnyText,
         presence: Presence::Optional,
         doc: "Values that the module reads by the host's config",
         example: "strict",
     },
+    ConfigKey {
+        name: CLOCK,
+        key_type: KeyType::OneOf(&["true", "false"]),
+        presence: Presence::Optional,
+        doc: "Whether it may know the time, which stands still otherwise",
+        example: "true",
+    },
+    ConfigKey {
+        name: RANDOM,
+        key_type: KeyType::OneOf(&["true", "false"]),
+        presence: Presence::Optional,
+        doc: "Whether it gets random numbers, and not zeros",
+        example: "true",
+    },
+    ConfigKey {
+        name: HTTP,
+        key_type: KeyType::Text,
+        presence: Presence::Optional,
+        doc: "The servers that it may ask, separated by commas",
+        example: "api.example.com",
+    },
+    ConfigKey {
+        name: ENVIRONMENT,
+        key_type: KeyType::AnyText,
+        presence: Presence::Optional,
+        doc: "Environment variables that it sees",
+        example: "C.UTF-8",
+    },
+    ConfigKey {
+        name: DIRECTORIES,
+        key_type: KeyType::Text,
+        presence: Presence::Optional,
+        doc: "Directories that it sees under that name, to read; with `:rw` to write, too",
+        example: "data/lists",
+    },
 ];
 
 fn make(side: Side, settings: &config::Settings) -> Result<Box<dyn Transform>, Mistake> {
-    let memory = parse_size(settings.text(MEMORY))
-        .map_err(|error| Mistake::new(MEMORY, error.to_string()))?;
-    let time = parse_duration(settings.text(TIME))
-        .map_err(|error| Mistake::new(TIME, error.to_string()))?;
-    let wit = match settings.optional_text(WIT) {
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .map_err(|error| Mistake::new(WIT, format!("cannot read {path}: {error}")))?,
-        ),
-        None => None,
-    };
-    let values = settings.each(CONFIG).filter_map(|(name, value)| match value {
-        config::Value::Text(text) => Some((name.to_owned(), text.clone())),
-        _ => None,
-    });
-    let file = settings.text(FILE);
-    let options = Options {
-        name: file.to_owned(),
-        limits: Limits { memory_bytes: memory, time, ..Limits::default() },
-        config: Arc::new(values.collect::<BTreeMap<_, _>>()),
-        wit,
-        ..Options::default()
-    };
-    let loaded =
-        user_functions::host().and_then(|host| Module::load(&host, Path::new(file), options));
-    let module = loaded.map_err(|error| Mistake::new(FILE, format!("{file}: {error}")))?;
+    let mut properties = Vec::new();
+    for ConfigKey { name, .. } in KEYS.iter().filter(|key| key.name != FUNCTION) {
+        match name.strip_suffix('*') {
+            None => {
+                let value = settings.optional_text(name);
+                properties.extend(value.map(|value| ((*name).to_owned(), value.to_owned())));
+            }
+            Some(before) => {
+                let values = settings.each(name).filter_map(|(part, value)| match value {
+                    config::Value::Text(text) => Some((format!("{before}{part}"), text.clone())),
+                    _ => None,
+                });
+                properties.extend(values);
+            }
+        }
+    }
+    let module = user_functions::open_by(&properties, settings.base_dir());
+    let module = module.map_err(|(key, message)| Mistake::new(key, message))?;
     let (function, takes) = function(&module, settings.optional_text(FUNCTION))?;
     Ok(Box::new(Wasm { side, module: Arc::new(module), function, takes, json: json() }))
 }
@@ -237,7 +273,10 @@ impl Transform for Wasm {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use connectors::data::{Schema, Text};
+    use udfs::Options;
 
     use super::*;
 

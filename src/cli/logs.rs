@@ -7,7 +7,8 @@ use connectors::rest::loggers::Loggers;
 use tracing_subscriber::EnvFilter;
 
 const VARIABLE: &str = "MILLSTREAM_LOG";
-const DEFAULT: &str = "warn";
+/// Modules of functions that take long to compile are told of: nothing else happens meanwhile.
+const DEFAULT: &str = "warn,udfs::host=info";
 
 /// Puts another filter in the place of the one that there is.
 type Change = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;

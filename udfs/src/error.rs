@@ -27,6 +27,11 @@ pub enum LoadError {
         if *.is_wasi { ": this version of WASI is not known" } else { "" }
     )]
     Import { import: String, is_wasi: bool },
+    #[error(
+        "its functions take text or lists by the canonical ABI (it exports '{0}'), and it does not \
+         say of which types: `wit` names a file that does"
+    )]
+    NoTypes(String),
     #[error("it exports no function that can be called{}", left_out(.0))]
     NoFunctions(Vec<String>),
     #[error("function '{function}': {reason}")]

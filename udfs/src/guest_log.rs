@@ -66,14 +66,15 @@ struct Said {
     rate: SharedRate,
     /// Lines of this call, those that were dropped too.
     lines: usize,
-    /// The last lines that tell of something wrong.
+    /// The first line that tells of something wrong, and the last ones.
+    first: Option<String>,
     last: Vec<String>,
 }
 
 impl GuestLog {
     pub fn new(module: &str, rate: &SharedRate) -> GuestLog {
         let (module, rate) = (module.to_owned(), rate.clone());
-        let said = Said { module, rate, lines: 0, last: Vec::new() };
+        let said = Said { module, rate, lines: 0, first: None, last: Vec::new() };
         GuestLog(Arc::new(Mutex::new(said)))
     }
 
@@ -81,13 +82,19 @@ impl GuestLog {
     pub fn begin(&self) {
         let mut said = self.lock();
         said.lines = 0;
+        said.first = None;
         said.last.clear();
     }
 
-    /// What a guest said last that tells of something wrong.
+    /// What a guest said last that tells of something wrong: some begin with what it is, and end
+    /// with where it was.
     pub fn last_words(&self) -> String {
+        let mut said = self.lock();
         let mut text = String::new();
-        for line in std::mem::take(&mut self.lock().last) {
+        if let Some(first) = said.first.take().filter(|first| !said.last.contains(first)) {
+            text = format!("{first}; …");
+        }
+        for line in std::mem::take(&mut said.last) {
             let _ = write!(text, "{}{line}", if text.is_empty() { "" } else { "; " });
         }
         text
@@ -119,6 +126,7 @@ impl GuestLog {
             if said.last.len() == LAST_WORDS {
                 said.last.remove(0);
             }
+            said.first.get_or_insert_with(|| line.to_owned());
             said.last.push(line.to_owned());
         }
     }
@@ -224,7 +232,7 @@ mod tests {
         stream.take(b"one\ntw");
         stream.take(b"o\nthree\nfour\nfive\nrest");
         log.say(Level::INFO, "not this");
-        assert_eq!(log.last_words(), "two; three; four; five");
+        assert_eq!(log.last_words(), "one; …; two; three; four; five");
         stream.flush().unwrap();
         assert_eq!(log.last_words(), "rest");
         log.begin();

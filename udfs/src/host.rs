@@ -25,6 +25,8 @@ use crate::limits::Limits;
 pub(crate) const TICK: Duration = Duration::from_millis(10);
 /// What engines have unless something else is said, in bytes.
 const ASYNC_STACK_BYTES: usize = 2 << 20;
+/// Modules from this size on take seconds to compile: those of Python and JavaScript.
+const LONG_BYTES: usize = 4 << 20;
 /// What the file of a compiled module begins with.
 const MAGIC: &[u8; 8] = b"msudf\0\0\x01";
 
@@ -147,6 +149,7 @@ impl Host {
                 return Ok(module);
             }
         }
+        self.tell_of_long(wasm);
         let module = Module::from_binary(&self.engine, wasm)?;
         if let Ok(compiled) = module.serialize() {
             self.keep(wasm, &compiled);
@@ -162,11 +165,21 @@ impl Host {
                 return Ok(component);
             }
         }
+        self.tell_of_long(wasm);
         let component = Component::from_binary(&self.engine, wasm)?;
         if let Ok(compiled) = component.serialize() {
             self.keep(wasm, &compiled);
         }
         Ok(component)
+    }
+
+    /// Whoever waits for a module of a whole language is told what for.
+    fn tell_of_long(&self, wasm: &[u8]) {
+        if wasm.len() >= LONG_BYTES {
+            let megabytes = wasm.len() >> 20;
+            let kept = if self.cache.is_some() { "; it is kept for the next time" } else { "" };
+            tracing::info!("compiles a module of {megabytes} MiB, which takes a while{kept}");
+        }
     }
 
     /// What was compiled from these bytes by an engine like this one: a file of ours alone, that is

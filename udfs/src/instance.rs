@@ -138,6 +138,10 @@ pub(crate) fn reason(error: &wasmtime::Error, state: &State, limits: &Limits) ->
         match trap {
             Trap::Interrupt => format!("it takes longer than {:?} (its `time` limit)", limits.time),
             Trap::StackOverflow => "its calls are nested too deeply (stack overflow)".to_owned(),
+            Trap::MemoryOutOfBounds => {
+                "it reads or writes beyond its memory, as when its calls are nested too deeply"
+                    .to_owned()
+            }
             Trap::UnreachableCodeReached => "it gave up (unreachable)".to_owned(),
             trap => trap.to_string(),
         }

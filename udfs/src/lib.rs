@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - [`module`]: a file, what it has, and calls of it; [`signature`], [`types`]: of its functions.
-//! - [`host`]: the engine; [`limits`], [`instance`], `guest_log`: what a guest may do.
+//! - [`host`]: the engine; [`limits`], [`instance`], `guest_log`: what a guest may do;
+//!   [`interruptible`]: work with calls that nobody waits for any more.
 //! - `program`: the three ways to call a function: `columns_abi`, `typed_abi` (which has loops over
 //!   rows added to a component, so that they too are one call for a batch), `core_abi`;
 //!   `columns`, `values`: arrays on their way in and out; `plain_names`: of languages that have
@@ -27,6 +28,7 @@ mod guest_log;
 pub mod host;
 pub mod http;
 pub mod instance;
+mod interrupt;
 pub mod limits;
 pub mod module;
 mod plain_names;
@@ -39,6 +41,7 @@ mod values;
 pub use error::{CallError, LoadError};
 pub use host::{Host, content_hash};
 pub use instance::Options;
+pub use interrupt::interruptible;
 pub use limits::{Directory, Grants, Limits};
 pub use module::{Abi, Info, Module, WIT};
 pub use signature::{Argument, Kind, Signature};

@@ -25,7 +25,9 @@ use crate::limits::Limits;
 use crate::program::{Fault, Invocation, Operation, Program, Running};
 use crate::signature::{Kind, Signature};
 use crate::typed_abi::exports::Exports;
-use crate::{CallError, LoadError, columns_abi, core_abi, go_wasi, http, plain_names, typed_abi};
+use crate::{
+    CallError, LoadError, columns_abi, core_abi, go_wasi, http, interrupt, plain_names, typed_abi,
+};
 
 /// Our WIT, for those who write functions.
 pub const WIT: &str = include_str!("../wit/udf.wit");
@@ -35,6 +37,8 @@ const WORLD: &str = "udf-http";
 pub(crate) const FUNCTIONS_INTERFACE: &str = "millstream:udf/functions@0.1.0";
 /// The same, of any version.
 const FUNCTIONS_PREFIX: &str = "millstream:udf/functions@";
+/// What exports begin with that the canonical ABI calls beside the functions.
+const CANONICAL_PREFIX: &str = "cabi_";
 /// What a component may import from us.
 pub(crate) const HOST_INTERFACE: &str = "millstream:udf/host@0.1.0";
 /// The longest file, in bytes: Python's are 18 MB.
@@ -419,6 +423,9 @@ impl Module {
         rows: usize,
         results: &[&DataType],
     ) -> Result<Vec<ArrayRef>, CallError> {
+        if interrupt::gives_up() {
+            return Err(self.wrong(function, "nobody waits for it any more".to_owned()));
+        }
         let invocation = Invocation { function, operation, arguments, rows, results };
         let no_thread = |reason| self.wrong(function, reason);
         self.apart(no_thread, || {
@@ -552,6 +559,9 @@ fn program(
 ) -> Result<(Program, Vec<String>), LoadError> {
     let is_core = wasm[MAGIC.len()..].starts_with(CORE);
     let made = if is_core { made(&wasm)? } else { Made::Typed };
+    if let (Made::Canonical(export), None) = (&made, wit) {
+        return Err(LoadError::NoTypes(export.clone()));
+    }
     if made == Made::AsItIs && wit.is_none() {
         let module = host.module(&wasm).map_err(LoadError::invalid)?;
         let imports =
@@ -563,7 +573,7 @@ fn program(
         (false, _) => wasm,
         (true, Made::Typed) => component_of(wasm, None)?,
         (true, Made::Ours) => component_of(wasm, Some(wit.unwrap_or(WIT)))?,
-        (true, Made::AsItIs) => component_of(wasm, wit)?,
+        (true, Made::AsItIs | Made::Canonical(_)) => component_of(wasm, wit)?,
     };
     let exports = Exports::read(&wasm).map_err(|error| LoadError::Invalid(error.to_string()))?;
     let mut names = exports.names.iter();
@@ -610,10 +620,13 @@ fn linked(
 }
 
 /// What a core module was made to become.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 enum Made {
     /// A module whose functions take numbers.
     AsItIs,
+    /// One whose functions take more, by the canonical ABI, of which it has this export, and which
+    /// does not say what.
+    Canonical(String),
     /// A component, and it carries its types.
     Typed,
     /// A component of our WIT, by the names of its exports.
@@ -630,10 +643,14 @@ fn made(wasm: &[u8]) -> Result<Made, LoadError> {
             }
             Payload::ExportSection(exports) => {
                 let names = exports.into_iter().filter_map(|export| Some(export.ok()?.name));
-                for name in names.filter(|name| name.starts_with(FUNCTIONS_PREFIX)) {
-                    let interface = name.split('#').next().unwrap_or(name);
-                    is_of_this_version(interface)?;
-                    made = Made::Ours;
+                for name in names {
+                    if name.starts_with(FUNCTIONS_PREFIX) {
+                        let interface = name.split('#').next().unwrap_or(name);
+                        is_of_this_version(interface)?;
+                        made = Made::Ours;
+                    } else if made == Made::AsItIs && name.starts_with(CANONICAL_PREFIX) {
+                        made = Made::Canonical(name.to_owned());
+                    }
                 }
             }
             _ => {}

@@ -161,6 +161,7 @@ fn check_all(
     let mut ignored = Vec::new();
     let before = problems.len();
     let settings = Settings::check("", plugin.keys(), properties, problems);
+    let settings = settings.based_on(base_dir);
     // Keys that are wrong by themselves have no value that could be looked at.
     let is_sound = problems.len() == before;
     if is_sound {

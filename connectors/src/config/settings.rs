@@ -1,12 +1,13 @@
 //! Checked values by key, whoever declared the keys: a connector, a converter, a transform.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use super::{ConfigKey, ConfigProblem, Presence, Value};
 
-/// Values of declared keys.
+/// Values of declared keys, and the directory that relative paths among them start at.
 #[derive(Clone, Debug, Default)]
-pub struct Settings(BTreeMap<&'static str, Value>, Vec<Starred>);
+pub struct Settings(BTreeMap<&'static str, Value>, Vec<Starred>, PathBuf);
 
 /// A value of a key with a star in its name: the key, what stands for the star, and the value.
 type Starred = (&'static str, String, Value);
@@ -49,7 +50,16 @@ impl Settings {
                 (None, Presence::Optional) => {}
             }
         }
-        Settings(values, starred)
+        Settings(values, starred, PathBuf::new())
+    }
+
+    pub(crate) fn based_on(self, directory: &Path) -> Settings {
+        Settings(self.0, self.1, directory.to_owned())
+    }
+
+    /// Where relative paths start: at the directory of the file that declares the connector.
+    pub fn base_dir(&self) -> &Path {
+        &self.2
     }
 
     /// What `properties` say of `keys` alone, with the prefix, and of all else what stands here.

@@ -92,13 +92,13 @@ impl TransformPlugin {
 /// A setting that is wrong by itself or beside others.
 #[derive(Clone, Debug)]
 pub struct Mistake {
-    key: &'static str,
+    key: String,
     message: String,
 }
 
 impl Mistake {
-    pub fn new(key: &'static str, message: impl Into<String>) -> Mistake {
-        Mistake { key, message: message.into() }
+    pub fn new(key: impl Into<String>, message: impl Into<String>) -> Mistake {
+        Mistake { key: key.into(), message: message.into() }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Transforms and predicates as properties declare them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::predicates::{self, Predicate, PredicatePlugin, predicates};
 use super::{Outcome, Side, Transform, TransformPlugin, transforms};
@@ -100,7 +101,10 @@ pub(crate) fn steps(
     let aliases = unique("transforms", settings, problems);
     let steps: Vec<Step> = aliases
         .iter()
-        .filter_map(|alias| step(alias, &names, &known, properties, problems))
+        .filter_map(|alias| {
+            let base_dir = settings.base_dir();
+            step(alias, base_dir, &names, &known, properties, problems)
+        })
         .collect();
     for list in ["transforms", "predicates"] {
         strangers(list, settings.list(list), properties, problems);
@@ -204,6 +208,7 @@ fn class<'a>(
 
 fn step(
     alias: &str,
+    base_dir: &Path,
     predicate_names: &BTreeSet<&str>,
     known: &BTreeMap<&str, Predicate>,
     properties: &BTreeMap<String, String>,
@@ -219,7 +224,7 @@ fn step(
     let plugin = *transforms.iter().find(|plugin| plugin.name == name)?;
     let side = side(plugin, side_text, &type_key, properties, problems);
     let before = problems.len();
-    let own = Settings::check(&prefix, plugin.keys, properties, problems);
+    let own = Settings::check(&prefix, plugin.keys, properties, problems).based_on(base_dir);
     let of_step = Settings::check(&prefix, STEP_KEYS, properties, problems);
     let all = || plugin.keys.iter().chain(STEP_KEYS);
     unknown_keys(&prefix, plugin.name, all, properties, problems);
@@ -320,7 +325,8 @@ fn unknown_keys<I: Iterator<Item = &'static ConfigKey>>(
 ) {
     for (key, value) in properties.range(prefix.to_owned()..) {
         let Some(own) = key.strip_prefix(prefix) else { break };
-        if own == "type" || known().any(|known| known.name == own) {
+        let is_own = |known: &ConfigKey| known.name == own || known.part(own).is_some();
+        if own == "type" || known().any(is_own) {
             continue;
         }
         let former = FORMER.iter().find(|(former, _)| *former == own).map(|(_, now)| *now);

@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,7 +70,12 @@ impl RowQuery {
     /// Reads the text; what is wrong with it whatever the columns are, is said here. Files are
     /// relative to the working directory.
     pub fn read(text: &str) -> Result<RowQuery, Diagnostics> {
-        let script = Script::read(PathBuf::from("sql"), text.to_owned())?;
+        RowQuery::read_in(Path::new(""), text)
+    }
+
+    /// The same, with files relative to `base`.
+    pub fn read_in(base: &Path, text: &str) -> Result<RowQuery, Diagnostics> {
+        let script = Script::read(base.join("sql"), text.to_owned())?;
         let (select, functions) = script.into_only_select()?;
         let mut declared = Declared::nothing();
         let read = on_deep_stack(|| {
@@ -406,6 +411,8 @@ fn hide(query: &mut ast::Query, hidden: &[&str]) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use arrow::array::{ArrayRef, Int64Array, StringArray};
     use arrow::util::pretty::pretty_format_batches;
     use expect_test::{Expect, expect};

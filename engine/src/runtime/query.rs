@@ -6,12 +6,13 @@ mod commit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use broker::client::{Client, ClientError, Reader, ReaderEvent, ReaderOptions};
 use broker::ids::{Offset, TopicPartition};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::ends::ends;
@@ -37,6 +38,8 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 /// A place that is not committed again is forgotten in time, and so is a transactional id
 /// (`offsets.retention.minutes`, `transactional.id.expiration.ms`: 7 days).
 const REFRESH_INTERVAL: Duration = Duration::from_secs(24 * 3600);
+/// How long work may go on that was begun before it was to stop.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 /// Output that waits for a commit is committed early beyond this.
 const PENDING_BYTES_MAX: usize = 8 << 20;
 /// A task of a query, about to run.
@@ -55,6 +58,8 @@ pub struct QueryRun {
     reports: Arc<Reports>,
     printing: mpsc::Sender<PrintedRows>,
     stop: CancellationToken,
+    /// Set when it is to stop and has not for a while.
+    unwanted: Arc<AtomicBool>,
     /// A copy of the task's state that was kept while it ran elsewhere.
     copy: Option<Following>,
 }
@@ -116,6 +121,7 @@ impl QueryRun {
             reports: shared.reports.clone(),
             printing: shared.printing.clone(),
             stop,
+            unwanted: Arc::default(),
             copy: None,
         }
     }
@@ -138,7 +144,14 @@ impl QueryRun {
             self.set_phase(Phase::Finished);
             return Ok(false);
         };
+        let (stop, unwanted) = (self.stop.clone(), self.unwanted.clone());
+        let giving_up = tokio::spawn(async move {
+            stop.cancelled().await;
+            sleep(STOP_GRACE).await;
+            unwanted.store(true, Ordering::Relaxed);
+        });
         let result = self.work(&mut running).await;
+        giving_up.abort();
         if let Some(writer) = running.writer.take() {
             // What is open is thrown away with whatever made it fail; if even that fails, the next
             // producer of this id aborts it.
@@ -358,8 +371,9 @@ impl QueryRun {
                 Wake::Committed => self.settle(running).await?,
                 Wake::Complete => running.ends = Some(self.ends(&running.task).await?),
                 Wake::Event(ReaderEvent::Batches(fetched)) => {
-                    let processed = running.task.process(&fetched, now());
-                    processed.map_err(|error| self.task_error(error))?;
+                    if !self.compute(|| running.task.process(&fetched, now()))? {
+                        return Ok(false);
+                    }
                     self.send(running).await?;
                 }
                 Wake::TableEvent(event) => {
@@ -374,7 +388,9 @@ impl QueryRun {
                     if running.refresh_at <= Instant::now() {
                         running.task.touch();
                     }
-                    running.task.tick(now()).map_err(|error| self.task_error(error))?;
+                    if !self.compute(|| running.task.tick(now()))? {
+                        return Ok(false);
+                    }
                     self.send(running).await?;
                 }
             }
@@ -393,6 +409,16 @@ impl QueryRun {
                 running.within = None;
             }
         }
+    }
+
+    /// Computes what may take long; false if it was given up, since it is to stop: what there is
+    /// since the last commit is worth nothing then, and is computed again by whoever goes on.
+    fn compute(&self, work: impl FnOnce() -> Result<(), TaskError>) -> Result<bool, RunError> {
+        let (done, gave_up) = udfs::interruptible(&self.unwanted, work);
+        if gave_up {
+            return Ok(false);
+        }
+        done.map_err(|error| self.task_error(error)).map(|()| true)
     }
 
     /// What is computed from now on is by the modules that are there now, up to the next commit.

@@ -306,3 +306,35 @@ async fn modules_are_replaced_while_queries_run() {
     runtime.stop();
     runtime.finished().await.unwrap();
 }
+
+/// A batch in which each row takes too long was searched to its end, for hours, whatever was asked
+/// for meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_for_endless_rows_is_given_up_when_it_is_to_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("spin.wat");
+    let spin = r#"(module (func (export "spin") (param i64) (result i64)
+        (loop (br 0)) (i64.const 0)))"#;
+    std::fs::write(&file, spin).unwrap();
+    let world = World::new().await;
+    world.create("numbers", 1).await;
+    let values: Vec<String> = (0..1000).map(|n| format!(r#"{{"n":{n}}}"#)).collect();
+    world.produce("numbers", 0, &values).await;
+    let pipeline = pipeline(format!(
+        "CREATE FUNCTION spin LANGUAGE wasm AS '{}' WITH ('time' = '1s');
+         CREATE TABLE numbers (n BIGINT) WITH ('on_error' = 'skip');
+         CREATE TABLE spun; INSERT INTO spun SELECT spin(n) AS n FROM numbers;",
+        file.display()
+    ));
+    let runtime = world.start(&[&pipeline]);
+    let mut progress = runtime.progress();
+    progress.wait_for(|queries| queries[0].phase == Phase::Running).await.unwrap();
+    runtime.stop();
+    let finished = tokio::time::timeout(Duration::from_secs(60), runtime.finished()).await;
+    let summaries = finished.expect("it stops soon").unwrap();
+    assert!(!summaries[0].complete);
+    // Rows that were not tried are not taken for rows that failed.
+    let numbers = TopicPartition::new("numbers", 0);
+    let committed = world.client.committed_offsets("test-spun", &[numbers]).await.unwrap();
+    assert!(committed[0].is_none(), "{committed:?}");
+}

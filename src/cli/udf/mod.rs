@@ -52,7 +52,7 @@ pub struct ModuleArgs {
     #[arg(long, value_name = "FILE")]
     wit: Option<PathBuf>,
     /// Memory that it may use
-    #[arg(long, value_name = "SIZE", default_value = "256MB", value_parser = memory)]
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = memory)]
     memory: usize,
     /// Time that a call may take
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = time)]

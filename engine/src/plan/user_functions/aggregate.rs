@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, UInt32Array};
 use arrow::compute::{filter, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion_common::{DataFusionError, Result, ScalarValue, exec_datafusion_err, plan_err};
+use datafusion_common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, EmitTo, GroupsAccumulator, Signature,
@@ -26,13 +26,6 @@ pub(super) struct Aggregate(pub Overloads);
 
 impl Aggregate {
     fn states(&self, args: &AccumulatorArgs<'_>) -> Result<States> {
-        if args.is_distinct {
-            return plan_err!(
-                "{}(DISTINCT …) is not there for aggregates of modules; \
-                 take a SELECT DISTINCT before it",
-                self.0.name()
-            );
-        }
         let types = args.expr_fields.iter().map(|field| field.data_type().clone());
         self.states_of(&types.collect::<Vec<_>>())
     }

@@ -16,8 +16,8 @@ use std::ops::ControlFlow;
 
 use datafusion_common::Result;
 use datafusion_sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator, FunctionArguments, Ident,
-    ObjectName, Query, TableAlias, TableFactor, VisitMut, VisitorMut,
+    DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgOperator,
+    FunctionArguments, Ident, ObjectName, Query, TableAlias, TableFactor, VisitMut, VisitorMut,
 };
 use datafusion_sql::unparser::expr_to_sql;
 
@@ -126,6 +126,11 @@ impl Calls<'_> {
         };
         let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
         let Some(overloads) = self.catalog.overloads(&name.value) else { return Ok(()) };
+        if list.duplicate_treatment == Some(DuplicateTreatment::Distinct) {
+            let message = format!("{}(DISTINCT …) is not there for functions of modules", name);
+            let mistake = Diagnostic::error(message, self.place.at(name.span));
+            return Err(mistake.help("take a SELECT DISTINCT before it"));
+        }
         let Some(first) = list.args.iter().position(|arg| named(arg).is_some()) else {
             return Ok(());
         };

@@ -9,7 +9,7 @@ mod scalar;
 mod slot;
 
 use std::hash::{Hash, Hasher};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use arrow::array::ArrayRef;
@@ -22,10 +22,10 @@ use udfs::http::Fetch;
 use udfs::{Host, Kind, LoadError, Module};
 
 use super::context::is_function;
-use crate::pipeline::Diagnostic;
 use crate::pipeline::draft::Named;
-use crate::pipeline::functions::DraftFunction;
+use crate::pipeline::functions::{self, DraftFunction};
 use crate::pipeline::tokens::DIALECT;
+use crate::pipeline::{Diagnostic, SourceFile, Span};
 pub use slot::Functions;
 use slot::Slot;
 
@@ -151,6 +151,45 @@ fn open(draft: &DraftFunction) -> Result<Module, Diagnostic> {
         };
         let help = "`millstream udf inspect FILE` shows what a file has";
         Diagnostic::error(message, draft.file.span.clone()).help(help)
+    })
+}
+
+/// A module that is declared elsewhere than in a pipeline, by the same properties; relative paths
+/// start at `base`.
+///
+/// # Errors
+///
+/// The property at fault, and what is wrong with it.
+pub fn open_by(properties: &[(String, String)], base: &Path) -> Result<Module, (String, String)> {
+    // A file of the keys tells which one a mistake is of.
+    let text = properties.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join("\n");
+    let file = Arc::new(SourceFile { path: base.join("properties"), text });
+    let mut start = 0;
+    let given = properties.iter().map(|(key, value)| {
+        let span = Span { file: file.clone(), start, end: start + key.len() };
+        start += key.len() + 1;
+        let named = |text: &String| Named { text: text.clone(), span: span.clone() };
+        (named(key), named(value))
+    });
+    let given: Vec<(Named, Named)> = given.collect();
+    let module = properties.iter().find(|(key, _)| key == "file");
+    let name = module.map_or("the function", |(_, file)| file.as_str());
+    let span = Span { file: file.clone(), start: 0, end: 0 };
+    let name = Named { text: name.to_owned(), span };
+    let mut mistakes = Vec::new();
+    let draft = functions::read(name, given, &file.path, &mut mistakes);
+    let opened = match mistakes.is_empty() {
+        true => open(&draft),
+        false => Err(mistakes.swap_remove(0)),
+    };
+    opened.map_err(|mistake| {
+        let key = mistake.span.map(|span| file.text[span.start..span.end].to_owned());
+        let key = key.filter(|key| !key.is_empty()).unwrap_or_else(|| "file".to_owned());
+        let message = match mistake.help {
+            Some(help) => format!("{}: {help}", mistake.message),
+            None => mistake.message,
+        };
+        (key, message)
     })
 }
 
@@ -368,7 +407,9 @@ fn cost(from: &DataType, to: &DataType) -> Option<u32> {
         (Float32, Float64) => 1,
         (Float64, Float32) => 5,
         (Decimal128(..), Float64 | Float32) => 6,
-        (Decimal128(..), Decimal128(..)) => 2,
+        // Digits are not rounded away unless somebody says so; a number that does not fit fails
+        // its row.
+        (Decimal128(_, from), Decimal128(_, to)) if from <= to => 2,
         (Timestamp(..), Timestamp(..)) | (Time64(_), Time64(_)) => 2,
         (Date32, Timestamp(..)) => 4,
         (List(from), List(to)) => 1 + cost(from.data_type(), to.data_type())?,
