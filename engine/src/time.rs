@@ -16,9 +16,10 @@
 //!    inputs, each with the delay of its own source. It never moves back: a partition that wakes
 //!    with old rows finds them late.
 //! 5. When every partition is idle there is nothing left to wait for: [`Progress::AllIdle`] closes
-//!    the windows that are open, and the watermark moves to the end of the latest of them. Rows
-//!    that come for these windows later are late. Windows that start beyond `future_bound` stay
-//!    open until the wall clock comes near them.
+//!    the windows that are open, and the watermark moves to the end of the latest of them, but not
+//!    beyond the wall clock less `idle_timeout` and `delay`: a source that is quiet for a while is
+//!    to go on within the hour that has not ended yet. Rows that come later for windows that were
+//!    closed are late.
 //! 6. The end of a bounded input closes all windows the same way, those beyond `future_bound`
 //!    too: these are remembered one by one as closed and do not move the watermark.
 //!
@@ -152,6 +153,12 @@ impl SourceClock {
         }
     }
 
+    /// Rows of now that are still to come are not from before this.
+    pub fn settled(&self, now: WallTime) -> i64 {
+        let quiet_ms = duration_ms(self.idle_timeout).saturating_add(self.delay_ms);
+        now.0.saturating_sub(quiet_ms)
+    }
+
     fn is_idle(&self, clock: &PartitionClock, now: WallTime) -> bool {
         clock.caught_up && now >= clock.active_at.plus(self.idle_timeout)
     }
@@ -209,11 +216,18 @@ pub struct PartitionTime {
 pub struct ExchangeClock {
     writers: Vec<Option<Watermark>>,
     future_bound: Duration,
+    patience: Duration,
 }
 
 impl ExchangeClock {
-    pub fn new(writers: usize, future_bound: Duration) -> ExchangeClock {
-        ExchangeClock { writers: vec![Some(Watermark::MIN); writers], future_bound }
+    /// `patience`: the longest idle timeout and delay of the sources behind it, together.
+    pub fn new(writers: usize, future_bound: Duration, patience: Duration) -> ExchangeClock {
+        ExchangeClock { writers: vec![Some(Watermark::MIN); writers], future_bound, patience }
+    }
+
+    /// See [`SourceClock::settled`].
+    pub fn settled(&self, now: WallTime) -> i64 {
+        now.0.saturating_sub(duration_ms(self.patience))
     }
 
     /// What a writer says: `None` if nothing is there that it could wait for.

@@ -5,7 +5,7 @@ use engine::describe::{
     Combining, Flow, OutputMode, PlanNode, QueryDescription, SourceDescription, StateDescription,
     Step, StepKind, Until,
 };
-use engine::pipeline::{LateRows, OnError};
+use engine::pipeline::{LateRows, OnError, Watermark};
 use serde_json::{Value, json};
 
 use super::table::plural;
@@ -147,7 +147,10 @@ fn source_words(source: &SourceDescription) -> Vec<String> {
     let time = source.event_time.as_deref().unwrap_or("the record's timestamp");
     words.push(format!("event time {time}"));
     words.push(format!("watermark {} behind it", duration_text(source.delay_ms)));
-    words.push(format!("a partition is idle after {}", duration_text(source.idle_timeout_ms)));
+    words.push(match u128::try_from(source.idle_timeout_ms) {
+        Ok(ms) if ms >= Watermark::NEVER_IDLE.as_millis() => "no partition is idle".to_owned(),
+        _ => format!("a partition is idle after {}", duration_text(source.idle_timeout_ms)),
+    });
     words.push(late_words(&source.late));
     words.push(on_error);
     words

@@ -205,11 +205,17 @@ pub struct Watermark {
     /// more than this are never late.
     pub delay: Duration,
     /// A partition without records for this long, all of it read, holds no window open any more.
+    /// [`Watermark::NEVER_IDLE`]: each holds them open for ever.
     pub idle_timeout: Duration,
     /// An event time further ahead of the wall clock than this does not move the watermark.
     pub future_bound: Duration,
     /// What happens to rows behind the watermark whose window has closed.
     pub late: LateRows,
+}
+
+impl Watermark {
+    /// Written as 0.
+    pub const NEVER_IDLE: Duration = Duration::from_secs(10_000 * 366 * 86_400);
 }
 
 impl Default for Watermark {

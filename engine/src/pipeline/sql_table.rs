@@ -497,6 +497,9 @@ impl Options<'_> {
         ] {
             *place = self.duration(key, mistakes).unwrap_or(*place);
         }
+        if watermark.idle_timeout.is_zero() {
+            watermark.idle_timeout = Watermark::NEVER_IDLE;
+        }
         watermark.late = self.late(mistakes);
         watermark
     }

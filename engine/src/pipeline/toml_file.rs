@@ -528,6 +528,9 @@ fn read_watermark(value: Option<Value<'_>>, mistakes: &mut Mistakes) -> Watermar
             *place = duration;
         }
     }
+    if watermark.idle_timeout.is_zero() {
+        watermark.idle_timeout = Watermark::NEVER_IDLE;
+    }
     let lateness = table.get("lateness").map(|value| (value.duration(mistakes), value));
     if let Some(late) = table.get("late") {
         watermark.late = read_late(&late, lateness.as_ref().map(|(read, _)| *read), mistakes);

@@ -296,7 +296,8 @@ pub enum Sent {
 
 impl ExchangeReader {
     pub fn new(exchange: Arc<Exchange>, to: Port) -> (ExchangeReader, ExchangeClock) {
-        let clock = ExchangeClock::new(exchange.writers * exchange.tasks, exchange.future_bound);
+        let writers = exchange.writers * exchange.tasks;
+        let clock = ExchangeClock::new(writers, exchange.future_bound, exchange.patience);
         let combined = exchange.partial.clone().map(|of| (of.clone(), with_marks(&of.schema)));
         (ExchangeReader { schema: with_marks(&exchange.schema), combined, exchange, to }, clock)
     }

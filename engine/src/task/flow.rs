@@ -279,7 +279,7 @@ impl Task {
         self.progress = progress(&self.clocks, &self.exchange_clocks, now);
         match self.progress {
             Progress::At(watermark) => self.advance(watermark, now),
-            Progress::AllIdle => self.release(self.future_bound_ms(now), now),
+            Progress::AllIdle => self.release(self.future_bound_ms(now), self.settled_ms(now), now),
         }
     }
 
@@ -297,15 +297,21 @@ impl Task {
     }
 
     /// Nothing more is waited for: the watermark moves until no operator holds anything from before
-    /// `bound_ms`. What one of them lets go may be held by the next, which comes after it.
-    fn release(&mut self, bound_ms: i64, now: WallTime) -> Result<(), TaskError> {
+    /// `bound_ms`, and no further than `most_ms`. What one of them lets go may be held by the next,
+    /// which comes after it.
+    fn release(&mut self, bound_ms: i64, most_ms: i64, now: WallTime) -> Result<(), TaskError> {
         for node in 0..self.operators.len() {
-            if let Some(at) = self.operators[node].releases_at(bound_ms) {
-                let at = Watermark(at.0.saturating_add(self.topology.nodes[node].lag_ms));
-                self.advance(at, now)?;
+            if let Some(at) = self.released_at(node, bound_ms) {
+                self.advance(at.min(Watermark(most_ms)), now)?;
             }
         }
         Ok(())
+    }
+
+    /// The watermark at which an operator holds nothing more from before `bound_ms`.
+    pub(super) fn released_at(&self, node: usize, bound_ms: i64) -> Option<Watermark> {
+        let at = self.operators[node].releases_at(bound_ms)?;
+        Some(Watermark(at.0.saturating_add(self.topology.nodes[node].lag_ms)))
     }
 
     /// The input has ended.
@@ -313,7 +319,7 @@ impl Task {
         // The total of no rows at all is an answer too.
         self.dirty |= self.is_stateful();
         let bound_ms = self.future_bound_ms(now);
-        self.release(bound_ms, now)?;
+        self.release(bound_ms, i64::MAX, now)?;
         (0..self.operators.len()).try_for_each(|node| {
             self.drive(node, now, |operator, out| operator.finish(bound_ms, out))
         })
@@ -323,6 +329,13 @@ impl Task {
     pub(super) fn flush(&mut self, now: WallTime) -> Result<(), TaskError> {
         (0..self.operators.len())
             .try_for_each(|node| self.drive(node, now, |operator, out| operator.flush(out)))
+    }
+
+    /// Rows of now that are still to come are not from before this.
+    pub(super) fn settled_ms(&self, now: WallTime) -> i64 {
+        let of_sources = self.clocks.iter().map(|clock| clock.settled(now));
+        let of_exchanges = self.exchange_clocks.iter().map(|clock| clock.settled(now));
+        of_sources.chain(of_exchanges).min().unwrap_or(now.0)
     }
 
     /// Windows that start later are of clocks that are wrong.

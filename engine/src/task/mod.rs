@@ -143,6 +143,9 @@ pub struct Counts {
     pub dead_lettered: u64,
 }
 
+/// How often a quiet task looks whether more of what is open has ended meanwhile.
+const QUIET_TICK_MS: i64 = 1_000;
+
 /// All that one transaction is to hold.
 #[derive(Debug, Default)]
 pub struct Commit {
@@ -432,11 +435,24 @@ impl Task {
         }
         let last = self.ticked_at;
         idle_at(&self.clocks, last).or_else(|| {
+            if self.progress == Progress::AllIdle
+                && let Some(waits_ms) = self.waits_ms(last)
+            {
+                return Some(WallTime(last.0.saturating_add(waits_ms.clamp(1, QUIET_TICK_MS))));
+            }
             let ahead_ms = self.future_bound_ms(last).saturating_sub(last.0);
             let start_ms = self.operators.iter().filter_map(|held| held.earliest_ms()).min()?;
             let reached = WallTime(start_ms.saturating_sub(ahead_ms));
             (self.progress == Progress::AllIdle && reached > last).then_some(reached)
         })
+    }
+
+    /// How long it takes until the last of what is open has ended by the wall clock, if it has not.
+    fn waits_ms(&self, last: WallTime) -> Option<i64> {
+        let bound_ms = self.future_bound_ms(last);
+        let all = (0..self.operators.len()).filter_map(|node| self.released_at(node, bound_ms));
+        let at = all.max().filter(|at| *at > self.watermark)?;
+        Some(at.0.saturating_sub(self.settled_ms(last)))
     }
 
     /// Takes what was fetched of one partition.

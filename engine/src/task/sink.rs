@@ -23,6 +23,8 @@ pub struct SinkWriter {
     /// The key of a row whose key is NULL, if rows are replaced by key: no text is likely to be
     /// that, and a record without a key could not be replaced.
     null_key: Box<[u8]>,
+    /// Rows are replaced by key.
+    replaces: bool,
     /// Rows that are there or gone by their key, if rows may be taken back.
     upserts: Option<Upserts>,
     /// Where rows without a key go until the next commit.
@@ -145,6 +147,7 @@ impl SinkWriter {
             upserts: (updating && !encoder.is_changelog()).then(Upserts::default),
             encoder,
             keyed: !sink.key.is_empty(),
+            replaces: updating,
             timestamp: sink.timestamp,
             null_key: null_key(sink, schema),
             keyless_partition: 0,
@@ -172,7 +175,8 @@ impl SinkWriter {
                 batches.ready_bytes += upserts.add(key, value, time_ms, rows.is_retraction(row));
                 continue;
             }
-            let partition = if self.keyed {
+            let key = key.or(self.replaces.then_some(&*self.null_key));
+            let partition = if self.keyed || self.replaces {
                 // Rows whose key is NULL have one key, too.
                 partition_for_key(key.unwrap_or_default(), partitions as i32) as usize
             } else {

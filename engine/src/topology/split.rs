@@ -46,6 +46,8 @@ pub struct Exchange {
     pub tasks: usize,
     /// The least of the sources behind it.
     pub future_bound: Duration,
+    /// The longest idle timeout and delay of the sources behind it, together.
+    pub patience: Duration,
     /// `Fail` if that is what any of the sources behind it says.
     pub on_error: OnError,
 }
@@ -100,6 +102,9 @@ pub fn split(whole: Topology, id: &str, tasks: usize) -> Vec<Topology> {
 fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
     let bounds = whole.inputs.iter().map(|input| input.source.watermark.future_bound);
     let future_bound = bounds.min().unwrap_or_default();
+    let patiences = whole.inputs.iter().map(|input| &input.source.watermark);
+    let patiences = patiences.map(|rules| rules.idle_timeout.saturating_add(rules.delay));
+    let patience = patiences.max().unwrap_or_default();
     let fails = whole.inputs.iter().any(|input| input.source.on_error == OnError::Fail);
     let on_error = if fails { OnError::Fail } else { OnError::Skip };
     let sides = |node: usize| (0..whole.sides(node)).map(move |side| Port::Node { node, side });
@@ -135,6 +140,7 @@ fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
             writers,
             tasks,
             future_bound,
+            patience,
             on_error: on_error.clone(),
         });
         Some(ExchangeInput { exchange, to })

@@ -590,6 +590,44 @@ async fn a_window_closes_once_and_late_rows_are_counted() {
     );
 }
 
+/// A source with a row each ten seconds: five quiet ones closed the hour, and each later row of it
+/// was late.
+#[tokio::test]
+async fn a_window_that_has_not_ended_by_the_wall_clock_stays_open() {
+    let source = events("a");
+    let sql = format!("SELECT {WINDOW} AS w, count(*) AS n FROM a GROUP BY 1");
+    let mut world = World::new(topology(&sql, &[&source]).await.unwrap());
+    // The window goes on until 10 s from now.
+    let event = |after_ms| Event { time: NOW.0 + after_ms, key: None, n: Some(1) }.json();
+    world.produce("a", 0, &[event(1), event(2)]);
+    let mut task = world.start();
+    let partition = TopicPartition::new("a", 0);
+    let fetched = world.fetch(&task, &partition, 1).unwrap();
+    task.process(&fetched, NOW).unwrap();
+    // Quiet for longer than the idle timeout, more than once.
+    let mut now = NOW;
+    while now < WallTime(NOW.0 + 9_000) {
+        now = task.next_tick().expect("it waits for the window to end").max(now);
+        task.tick(now).unwrap();
+        world.write(task.commit(now).unwrap());
+        assert!(world.out().is_empty() || now.0 >= NOW.0 + 10_000, "{now:?}");
+    }
+    world.produce("a", 0, &[event(9_000)]);
+    let fetched = world.fetch(&task, &partition, 1).unwrap();
+    task.process(&fetched, WallTime(NOW.0 + 9_001)).unwrap();
+    assert_eq!(task.counts().late, 0);
+    // It has ended, and nothing has come for as long as is waited: the clocks tell.
+    let ended = WallTime(NOW.0 + 10_000 + 5_000);
+    while now < ended {
+        now = task.next_tick().expect("it waits for the window to end").max(now);
+        task.tick(now).unwrap();
+    }
+    world.write(task.commit(now).unwrap());
+    assert_eq!(world.out().len(), 1);
+    assert_eq!(world.out()[0]["n"], 3);
+    assert_eq!(task.next_tick(), None);
+}
+
 #[tokio::test]
 async fn idle_partitions_let_windows_close() {
     let source = events("a");
