@@ -21,8 +21,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::kernels::zip::zip;
+use arrow::compute::take;
 use arrow::datatypes::SchemaRef;
 use arrow_row::RowConverter;
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err};
@@ -241,36 +242,50 @@ impl RetractingAggregate {
         }
         let codec = &self.argument_codecs[number];
         let parser = codec.parser();
+        // Some accumulators divide by how many rows a group has: those without any are left out.
+        let mut filled = 0;
         let mut update = |rows: &mut Vec<Box<[u8]>>, of_group: &mut Vec<usize>| -> Result<()> {
+            let groups = of_group.last().map_or(0, |last| last + 1);
             let columns = codec.convert_rows(rows.iter().map(|row| parser.parse(row)))?;
             for (_, accumulator) in &mut accumulators {
-                accumulator.update_batch(&columns, of_group, None, keys.len())?;
+                accumulator.update_batch(&columns, of_group, None, groups)?;
             }
             rows.clear();
             of_group.clear();
             Ok(())
         };
         let (mut rows, mut of_group) = (Vec::new(), Vec::new());
-        let mut has_any = vec![false; keys.len()];
-        for (group, key) in keys.iter().enumerate() {
+        let mut places: Vec<Option<u32>> = vec![None; keys.len()];
+        for (place, key) in places.iter_mut().zip(keys) {
             for arguments in self.kept.arguments(key, number) {
                 let (arguments, count) = arguments?;
                 for _ in 0..count {
-                    has_any[group] = true;
+                    let at = *place.get_or_insert_with(|| {
+                        filled += 1;
+                        filled - 1
+                    });
                     rows.push(arguments.clone());
-                    of_group.push(group);
+                    of_group.push(at as usize);
                     if rows.len() == ARGUMENTS_MAX {
                         update(&mut rows, &mut of_group)?;
                     }
                 }
             }
         }
-        update(&mut rows, &mut of_group)?;
-        let has_any = BooleanArray::from(has_any);
+        if !rows.is_empty() {
+            update(&mut rows, &mut of_group)?;
+        }
+        let has_any: BooleanArray = places.iter().map(|place| Some(place.is_some())).collect();
+        let places = UInt32Array::from(places);
         for (call, mut accumulator) in accumulators {
-            let answer = accumulator.evaluate(EmitTo::All)?;
-            let nothing = calls[call].of_nothing()?.to_scalar()?;
-            answers[call] = Some(zip(&has_any, &answer, &nothing)?);
+            let nothing = calls[call].of_nothing()?;
+            answers[call] = Some(match has_any.true_count() > 0 {
+                true => {
+                    let answer = take(&accumulator.evaluate(EmitTo::All)?, &places, None)?;
+                    zip(&has_any, &answer, &nothing.to_scalar()?)?
+                }
+                false => nothing.to_array_of_size(keys.len())?,
+            });
         }
         Ok(())
     }
