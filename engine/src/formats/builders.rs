@@ -30,15 +30,15 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::compute::cast;
-use arrow::compute::kernels::cast_utils::{Parser, parse_decimal};
+use arrow::compute::kernels::cast_utils::Parser;
 use arrow::datatypes::{
-    DataType, Date32Type, Date64Type, Decimal128Type, Field, FieldRef, Fields,
-    IntervalMonthDayNano, IntervalUnit, Time32MillisecondType, Time32SecondType,
-    Time64MicrosecondType, Time64NanosecondType, TimeUnit,
+    DataType, Date32Type, Date64Type, Field, FieldRef, Fields, IntervalMonthDayNano, IntervalUnit,
+    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
 };
 
 use super::FormatError;
 use super::columns::timestamp;
+use super::decimal::decimal_of_text;
 
 /// A value that the column cannot take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -388,8 +388,8 @@ impl ColumnBuilder {
             Values::F32(_) => return self.float(text.parse().map_err(|_| Refused::Type)?),
             Values::F64(values) => values.push(text.parse().map_err(|_| Refused::Type)?),
             Values::Decimal { values, precision, scale } => {
-                let value = parse_decimal::<Decimal128Type>(text, *precision, *scale);
-                values.push(value.map_err(|_| Refused::Type)?);
+                let value = decimal_of_text(text, *precision, *scale);
+                values.push(value.ok_or(Refused::Type)?);
             }
             _ => return Err(Refused::Type),
         }

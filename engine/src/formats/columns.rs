@@ -13,16 +13,18 @@ use arrow::array::{
     Decimal128Builder, LargeBinaryBuilder, LargeStringBuilder, PrimitiveBuilder, StringBuilder,
     StringViewBuilder,
 };
-use arrow::compute::kernels::cast_utils::{Parser, parse_decimal, string_to_datetime};
+use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    ArrowTimestampType, DataType, Date32Type, Date64Type, Decimal128Type, Float32Type, Float64Type,
-    Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType,
+    ArrowTimestampType, DataType, Date32Type, Date64Type, Float32Type, Float64Type, Int8Type,
+    Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType,
     Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType,
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
 };
 use arrow::error::ArrowError;
+
+use super::decimal::decimal_of_text;
 
 /// Digits from which on a number in a time column is a count of units, not a date such as
 /// `20130101`.
@@ -200,12 +202,12 @@ struct Decimals {
 
 impl TextColumn for Decimals {
     fn append(&mut self, text: &str) -> bool {
-        match parse_decimal::<Decimal128Type>(text.trim_ascii(), self.precision, self.scale) {
-            Ok(value) => {
+        match decimal_of_text(text.trim_ascii(), self.precision, self.scale) {
+            Some(value) => {
                 self.builder.append_value(value);
                 true
             }
-            Err(_) => false,
+            None => false,
         }
     }
 

@@ -22,6 +22,7 @@ pub mod builders;
 pub mod columns;
 pub mod csv;
 pub mod debezium;
+mod decimal;
 pub mod decode;
 pub mod encode;
 pub mod fault;

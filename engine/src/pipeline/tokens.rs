@@ -12,7 +12,7 @@ use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{
-    Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer,
+    Location, Span as SqlSpan, Token, TokenWithSpan, Tokenizer, Whitespace,
 };
 
 use super::diagnostic::{Diagnostic, SourceFile, Span};
@@ -99,6 +99,12 @@ pub(crate) fn lex(text: Text<'_>) -> (Vec<TokenWithSpan>, Option<Diagnostic>) {
         let start = places.start(token.span.start);
         token.span = sql_span(start, places.end(token.span.end).max(start));
     }
+    let hint = tokens.iter().find_map(|token| match &token.token {
+        Token::Whitespace(Whitespace::MultiLineComment(said)) if said.starts_with('+') => {
+            file_span(text.file, token.span)
+        }
+        _ => None,
+    });
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
     drop_local(&mut tokens);
     let mistake = outcome.err().map(|error| {
@@ -107,7 +113,12 @@ pub(crate) fn lex(text: Text<'_>) -> (Vec<TokenWithSpan>, Option<Diagnostic>) {
         let span = Span { file: Arc::clone(text.file), start, end: (start + 1).min(end) };
         Diagnostic::error(lower_first(&error.message), span)
     });
-    (tokens, mistake)
+    let of_hint = hint.map(|span| {
+        let help = "a table's options stand in its WITH (…), such as 'start' = 'latest'; or make a \
+                    comment of it: /* … */";
+        Diagnostic::error("hints are not followed", span).help(help)
+    });
+    (tokens, mistake.or(of_hint))
 }
 
 /// Line and column of a text to its place in the file, forwards only.

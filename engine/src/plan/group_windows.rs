@@ -110,6 +110,10 @@ fn rewrite_select(select: &mut Select, catalog: &Catalog) -> Option<()> {
         let others = grouped.iter().enumerate().filter(|(other, _)| *other != at);
         keys.extend(others.map(|(_, expr)| selected(expr, &select.projection)));
     }
+    // Within the window function the table has no other name.
+    let mut unaliased = Unaliased(alias_of(&from.relation));
+    let _ = arguments.visit(&mut unaliased);
+    let _ = keys.visit(&mut unaliased);
     let named = Window { kind: spelling.kind, arguments, keys, span };
     from.relation = named.over(&from.relation)?;
     let bounds = [WINDOW_START, WINDOW_END];
@@ -244,6 +248,36 @@ impl Window {
             *of_call_alias = alias;
         }
         call
+    }
+}
+
+/// The name that a relation has been given.
+fn alias_of(relation: &TableFactor) -> Option<String> {
+    match relation {
+        TableFactor::Table { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::NestedJoin { alias, .. } => Some(alias.as_ref()?.name.value.clone()),
+        _ => None,
+    }
+}
+
+/// `b.x` to `x`, where b is that name.
+struct Unaliased(Option<String>);
+
+impl VisitorMut for Unaliased {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::CompoundIdentifier(names) = expr
+            && names.len() > 1
+            && Some(&names[0].value) == self.0.as_ref()
+        {
+            names.remove(0);
+            if let [only] = &names[..] {
+                *expr = Expr::Identifier(only.clone());
+            }
+        }
+        ControlFlow::Continue(())
     }
 }
 

@@ -516,6 +516,10 @@ fn conversion(given: &DataType, declared: &DataType) -> Conversion {
             Conversion::Cast
         }
         _ if widens => Conversion::Cast,
+        // Counts and ranks, which Flink has as BIGINT; a number that does not fit fails its row.
+        (DataType::UInt64, DataType::Int64) => Conversion::Cast,
+        // SQL's decimals are rounded where they are put.
+        (given, DataType::Decimal128(..)) if given.is_numeric() => Conversion::Cast,
         _ => Conversion::Lossy,
     }
 }

@@ -341,6 +341,13 @@ impl<'a> Probe<'a> {
         ) {
             return Ok(DataType::Null);
         }
+        // No part of a query yet that types could be made to agree in.
+        if let ast::Expr::Function(call) = expr
+            && call.name.to_string().eq_ignore_ascii_case("unnest")
+        {
+            let context = &mut PlannerContext::new();
+            return self.planner.sql_to_expr(expr.clone(), schema, context)?.get_type(schema);
+        }
         self.plan(expr, schema)?.get_type(schema)
     }
 }

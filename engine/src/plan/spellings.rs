@@ -9,6 +9,9 @@
 //! | `timestampdiff(HOUR, a, b)`; of SECOND, MINUTE, DAY too | whole units from `a` to `b` |
 //! | `unix_timestamp(t)` | seconds since 1970 |
 //! | `regexp(s, p)` | `regexp_like(s, p)` |
+//! | `mod(a, b)`, `locate(x, s)`, `to_base64(s)` | `a % b`, `strpos(s, x)`, `encode(s, 'base64')` |
+//! | `split_index(s, ',', 0)` | `nullif(split_part(s, ',', 1), '')` |
+//! | `timestampadd(HOUR, 2, t)` | `t + INTERVAL '2 hour'` |
 //! | `regexp_extract(s, p, 1)` | `(regexp_match(s, p))[1]` |
 //! | `listagg(x, '; ')`, `listagg(x)` by commas | `string_agg(x, '; ')` |
 //! | `date_format(t, 'yyyy-MM-dd')`, `to_timestamp`, `to_date` | the same by `'%Y-%m-%d'` |
@@ -177,6 +180,37 @@ impl Spellings<'_> {
                 let between = Expr::Nested(Box::new(binary(to, BinaryOperator::Minus, from)));
                 let units = binary(between, BinaryOperator::Divide, number(seconds));
                 Some(whole(call("trunc", vec![units])))
+            }
+            ("mod", 2) => {
+                let (of, by) = (taken(list, 0)?, taken(list, 1)?);
+                Some(Expr::Nested(Box::new(binary(
+                    Expr::Nested(Box::new(of)),
+                    BinaryOperator::Modulo,
+                    Expr::Nested(Box::new(by)),
+                ))))
+            }
+            // Flink counts from 0, and a place that is not there is NULL.
+            ("split_index", 3) => {
+                let at = binary(taken(list, 2)?, BinaryOperator::Plus, number(1));
+                let part = call("split_part", vec![taken(list, 0)?, taken(list, 1)?, at]);
+                Some(call("nullif", vec![part, text("", span)]))
+            }
+            ("locate", 2) => Some(call("strpos", vec![taken(list, 1)?, taken(list, 0)?])),
+            ("to_base64", 1) => Some(call("encode", vec![taken(list, 0)?, text("base64", span)])),
+            ("timestampadd", 3) => {
+                let unit = list.args[0].to_string().to_lowercase();
+                let units = ["second", "minute", "hour", "day", "week", "month", "year"];
+                units.contains(&&*unit).then_some(())?;
+                // Intervals that differ from row to row are none of the planner's.
+                let count: i64 = list.args[1].to_string().replace(' ', "").parse().ok()?;
+                let length = Expr::Cast {
+                    kind: CastKind::Cast,
+                    expr: Box::new(text(&format!("{count} {unit}"), span)),
+                    data_type: DataType::Interval { fields: None, precision: None },
+                    array: false,
+                    format: None,
+                };
+                Some(binary(taken(list, 2)?, BinaryOperator::Plus, length))
             }
             ("regexp", 2) => Some(call("regexp_like", vec![taken(list, 0)?, taken(list, 1)?])),
             ("regexp_extract", 3) => {
