@@ -247,19 +247,19 @@ fn typed_guests_are_not_believed_either() {
         assert_eq!(&all.unwrap(), &texts);
     }
     expect_test::expect![[r#"
-        text 1: wasm trap: out of bounds memory access None
-        text 2: wasm trap: out of bounds memory access None
-        text 3: wasm trap: out of bounds memory access None
+        text 1: it reads or writes beyond its memory, as when its calls are nested too deeply None
+        text 2: it reads or writes beyond its memory, as when its calls are nested too deeply None
+        text 3: it reads or writes beyond its memory, as when its calls are nested too deeply None
         text 4: what it gave is wrong: column 0 (varchar): Invalid argument error: Invalid UTF8 sequence a None
         text 5: what it gave is wrong: column 0 (varchar): Invalid argument error: Invalid UTF8 sequence a None
         text 6: no Some(0)
         text 7: invalid utf-8 sequence of 1 bytes from index 1024 None
-        text 8: wasm trap: out of bounds memory access None
+        text 8: it reads or writes beyond its memory, as when its calls are nested too deeply None
         text 9: invalid utf-8 sequence of 1 bytes from index 0 None
         text 11: it gave up (unreachable) None
         text 12: it takes longer than 100ms (its `time` limit) None
         text 13: it wants more than 16777216 bytes of memory (its `memory` limit) None
-        after 1001: wasm trap: out of bounds memory access None
+        after 1001: it reads or writes beyond its memory, as when its calls are nested too deeply None
         after 1003: it is no harm
         after 1004: it takes longer than 100ms (its `time` limit) None
         after 1007: it gave up (unreachable) None
@@ -269,10 +269,10 @@ fn typed_guests_are_not_believed_either() {
         after 1011: it takes longer than 100ms (its `time` limit) None
         all 1: all: what it gave is wrong: it gave 2 values for 3 rows
         all 2: all: what it gave is wrong: it gave 4 values for 3 rows
-        all 3: all: wasm trap: out of bounds memory access
-        all 4: all: wasm trap: out of bounds memory access
-        all 5: all: wasm trap: out of bounds memory access
-        all 6: all: wasm trap: out of bounds memory access
+        all 3: all: it reads or writes beyond its memory, as when its calls are nested too deeply
+        all 4: all: it reads or writes beyond its memory, as when its calls are nested too deeply
+        all 5: all: it reads or writes beyond its memory, as when its calls are nested too deeply
+        all 6: all: it reads or writes beyond its memory, as when its calls are nested too deeply
         all 7: all: what it gave is wrong: column 0 (varchar): Invalid argument error: Invalid UTF8 sequence at string index 
         all 9: all: what it gave is wrong: it gave 98304 values for 3 rows"#]].assert_eq(&told.join("\n"));
 }

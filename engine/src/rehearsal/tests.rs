@@ -256,6 +256,8 @@ fn an_average_of_decimals_of_which_all_are_taken_back_is_null() {
 
         [[tests]]
         name = "one goes"
+
+        [[tests.steps]]
         input.w = [
             '{"before":null,"after":{"k":"a","w":"1.50"},"op":"c"}',
             '{"before":null,"after":{"k":"b","w":"2.50"},"op":"c"}',
