@@ -167,20 +167,6 @@ impl Spellings<'_> {
                     else_result: Some(Box::new(taken(list, 2)?)),
                 })
             }
-            ("unix_timestamp", 1) => Some(whole(epoch(taken(list, 0)?))),
-            ("timestampdiff", 3) => {
-                let seconds = match list.args[0].to_string().to_lowercase().as_str() {
-                    "second" => 1,
-                    "minute" => 60,
-                    "hour" => 3_600,
-                    "day" => 86_400,
-                    _ => return None,
-                };
-                let (from, to) = (epoch(taken(list, 1)?), epoch(taken(list, 2)?));
-                let between = Expr::Nested(Box::new(binary(to, BinaryOperator::Minus, from)));
-                let units = binary(between, BinaryOperator::Divide, number(seconds));
-                Some(whole(call("trunc", vec![units])))
-            }
             ("mod", 2) => {
                 let (of, by) = (taken(list, 0)?, taken(list, 1)?);
                 Some(Expr::Nested(Box::new(binary(
@@ -197,28 +183,13 @@ impl Spellings<'_> {
             }
             ("locate", 2) => Some(call("strpos", vec![taken(list, 1)?, taken(list, 0)?])),
             ("to_base64", 1) => Some(call("encode", vec![taken(list, 0)?, text("base64", span)])),
-            ("timestampadd", 3) => {
-                let unit = list.args[0].to_string().to_lowercase();
-                let units = ["second", "minute", "hour", "day", "week", "month", "year"];
-                units.contains(&&*unit).then_some(())?;
-                // Intervals that differ from row to row are none of the planner's.
-                let count: i64 = list.args[1].to_string().replace(' ', "").parse().ok()?;
-                let length = Expr::Cast {
-                    kind: CastKind::Cast,
-                    expr: Box::new(text(&format!("{count} {unit}"), span)),
-                    data_type: DataType::Interval { fields: None, precision: None },
-                    array: false,
-                    format: None,
-                };
-                Some(binary(taken(list, 2)?, BinaryOperator::Plus, length))
-            }
             ("regexp", 2) => Some(call("regexp_like", vec![taken(list, 0)?, taken(list, 1)?])),
             ("regexp_extract", 3) => {
                 let group = list.args[2].to_string().parse().ok().filter(|group| *group > 0)?;
                 let groups = call("regexp_match", vec![taken(list, 0)?, taken(list, 1)?]);
                 Some(call("array_element", vec![groups, number(group)]))
             }
-            _ => None,
+            _ => of_times(&name, list, span),
         }
     }
 
@@ -253,6 +224,42 @@ fn is_at_zone(expr: &Expr) -> bool {
         Expr::Nested(expr) => is_at_zone(expr),
         Expr::AtTimeZone { .. } => true,
         _ => false,
+    }
+}
+
+/// Functions of times that take a unit, or give a number of them.
+fn of_times(name: &str, list: &mut FunctionArgumentList, span: Span) -> Option<Expr> {
+    match (name, list.args.len()) {
+        ("unix_timestamp", 1) => Some(whole(epoch(taken(list, 0)?))),
+        ("timestampdiff", 3) => {
+            let seconds = match list.args[0].to_string().to_lowercase().as_str() {
+                "second" => 1,
+                "minute" => 60,
+                "hour" => 3_600,
+                "day" => 86_400,
+                _ => return None,
+            };
+            let (from, to) = (epoch(taken(list, 1)?), epoch(taken(list, 2)?));
+            let between = Expr::Nested(Box::new(binary(to, BinaryOperator::Minus, from)));
+            let units = binary(between, BinaryOperator::Divide, number(seconds));
+            Some(whole(call("trunc", vec![units])))
+        }
+        ("timestampadd", 3) => {
+            let unit = list.args[0].to_string().to_lowercase();
+            let units = ["second", "minute", "hour", "day", "week", "month", "year"];
+            units.contains(&&*unit).then_some(())?;
+            // Intervals that differ from row to row are none of the planner's.
+            let count: i64 = list.args[1].to_string().replace(' ', "").parse().ok()?;
+            let length = Expr::Cast {
+                kind: CastKind::Cast,
+                expr: Box::new(text(&format!("{count} {unit}"), span)),
+                data_type: DataType::Interval { fields: None, precision: None },
+                array: false,
+                format: None,
+            };
+            Some(binary(taken(list, 2)?, BinaryOperator::Plus, length))
+        }
+        _ => None,
     }
 }
 

@@ -394,21 +394,26 @@ impl QueryRun {
                     self.send(running).await?;
                 }
             }
-            let is_too_much = |running: &mut Running| {
-                running.task.pending_bytes() >= PENDING_BYTES_MAX
-                    || running.snapshots.wants_commit(&mut running.task)
-            };
-            if is_too_much(running) {
-                self.settle(running).await?;
-            }
-            let is_due = running.task.is_dirty() && self.commit_at(running) <= Instant::now();
-            if running.under_way.is_none() && (is_due || is_too_much(running)) {
-                self.commit(running).await?;
-            }
+            self.commit_if_due(running).await?;
             if !running.task.is_dirty() {
                 running.within = None;
             }
         }
+    }
+
+    async fn commit_if_due(&self, running: &mut Running) -> Result<(), RunError> {
+        let is_too_much = |running: &mut Running| {
+            running.task.pending_bytes() >= PENDING_BYTES_MAX
+                || running.snapshots.wants_commit(&mut running.task)
+        };
+        if is_too_much(running) {
+            self.settle(running).await?;
+        }
+        let is_due = running.task.is_dirty() && self.commit_at(running) <= Instant::now();
+        if running.under_way.is_none() && (is_due || is_too_much(running)) {
+            self.commit(running).await?;
+        }
+        Ok(())
     }
 
     /// Computes what may take long; false if it was given up, since it is to stop: what there is
