@@ -325,7 +325,7 @@ fn functions_are_called_on_topics() {
         it says
           × email_domain(bigint) does not fit email_domain(text varchar) → varchar
            ╭─[query:2:20]
-         1 │ CREATE FUNCTION email_domain LANGUAGE wasm AS 'text.wasm' WITH ('memory' = '256000000B', 'time' = '1000ms', 'stack' = '524288B');
+         1 │ CREATE FUNCTION email_domain LANGUAGE wasm AS 'text.wasm' WITH ('memory' = '268435456B', 'time' = '1000ms', 'stack' = '524288B');
          2 │ SELECT id AS "id", email_domain(id) AS email_domain FROM "people";
            ·                    ────────┬───────
            ·                            ╰── here
