@@ -50,6 +50,22 @@ fn log(batches: &[Vec<Rate>]) -> Vec<LogBatch> {
     log
 }
 
+/// A query over both, with all that they are to bring.
+async fn world(
+    sql: &str,
+    sources: [&Source; 2],
+    events_log: &[Vec<Event>],
+    rates_log: &[Vec<Rate>],
+) -> World {
+    let mut world = World::new(topology(sql, &sources).await.unwrap());
+    for batch in events_log {
+        let values: Vec<String> = batch.iter().map(Event::json).collect();
+        world.produce("a", 0, &values);
+    }
+    world.inputs.insert(TopicPartition::new("rates", 0), log(rates_log));
+    world
+}
+
 /// What the rule says, row by row.
 fn expected(events: &[Event], rates: &[Rate], outer: bool) -> Vec<Value> {
     let mut rows = Vec::new();
@@ -84,12 +100,7 @@ proptest! {
         );
         let (left, right) = (events("a"), rates());
         block_on(async {
-            let mut world = World::new(topology(&sql, &[&left, &right]).await.unwrap());
-            for batch in &events_log {
-                let values: Vec<String> = batch.iter().map(Event::json).collect();
-                world.produce("a", 0, &values);
-            }
-            world.inputs.insert(TopicPartition::new("rates", 0), log(&rates_log));
+            let mut world = world(&sql, [&left, &right], &events_log, &rates_log).await;
             walk(&mut world, &steps);
             let task = world.run_to_end();
             assert_eq!(task.counts().late, 0);
@@ -117,12 +128,7 @@ fn windows_meet_the_table_as_it_was_at_their_end() {
         );
         let (left, right) = (patient(events("a")), rates());
         block_on(async {
-            let mut world = World::new(topology(&sql, &[&left, &right]).await.unwrap());
-            for batch in &events_log {
-                let values: Vec<String> = batch.iter().map(Event::json).collect();
-                world.produce("a", 0, &values);
-            }
-            world.inputs.insert(TopicPartition::new("rates", 0), log(&rates_log));
+            let mut world = world(&sql, [&left, &right], &events_log, &rates_log).await;
             walk(&mut world, &steps);
             world.run_to_end();
             let mut counts: BTreeMap<(i64, String), u64> = BTreeMap::new();
