@@ -5,12 +5,16 @@
 //! └────────── looked at before anything more is read ┘
 //! ```
 
+use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 use tokio::time::Instant;
 
 use super::ServerConfig;
@@ -18,7 +22,7 @@ use super::memory::{Budget, Lease};
 use crate::protocol::ApiKey;
 
 /// Small requests, several of them if they are pipelined, come by one read of this size.
-const INPUT_BUFFER_BYTES: usize = 4096;
+const AHEAD_BYTES: usize = 4096;
 const LENGTH_BYTES: usize = 4;
 /// Length, api key and version.
 const HEAD_BYTES: usize = 8;
@@ -26,6 +30,10 @@ const HEAD_BYTES: usize = 8;
 const FRAME_BYTES_MIN: usize = 8;
 /// What a frame takes before anything of it has arrived, and in which the budget has no part.
 const FREE_BYTES: usize = 16 * 1024;
+/// Up to here a frame's buffer grows by `FAST_GROWTH`, beyond it by 2: each time all that has come
+/// is copied, and most produce requests, which are not larger, should be copied once or twice.
+const FAST_GROWTH_BYTES: usize = 1 << 20;
+const FAST_GROWTH: usize = 8;
 /// How much a decoded request can take for each byte of its frame. Produce is mostly records,
 /// which stay as they are.
 const DECODED_FACTOR: usize = 38;
@@ -65,7 +73,9 @@ pub enum FrameError {
 /// Reads frames, one after the other.
 #[derive(Debug)]
 pub struct FrameReader<R> {
-    input: BufReader<R>,
+    input: R,
+    /// What came with what was asked for. A connection on which nothing comes has no buffer.
+    ahead: Bytes,
     produce_bytes_max: usize,
     request_bytes_max: usize,
     stall_timeout: Duration,
@@ -120,7 +130,8 @@ impl Pace {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub fn new(input: R, config: &ServerConfig) -> FrameReader<R> {
         FrameReader {
-            input: BufReader::with_capacity(INPUT_BUFFER_BYTES, input),
+            input,
+            ahead: Bytes::new(),
             produce_bytes_max: config.produce_bytes_max,
             request_bytes_max: config.request_bytes_max,
             stall_timeout: config.stall_timeout,
@@ -155,20 +166,26 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 self.frame = Some(self.check_head()?);
                 break;
             }
-            let read = self.input.read(&mut self.head[self.head_len..need]).await?;
+            if self.ahead.is_empty() {
+                self.ahead = read_ahead(&mut self.input).await?;
+            }
+            let read = self.ahead.len().min(need - self.head_len);
             match (read, self.head_len) {
                 (0, 0) => return Ok(None),
                 (0, have) => return Err(FrameError::CutOff { have, need }),
-                _ => self.head_len += read,
+                (_, have) => {
+                    self.head[have..][..read].copy_from_slice(&take(&mut self.ahead, read))
+                }
             }
+            self.head_len += read;
             self.pace.get_or_insert_with(|| Pace { since: Instant::now(), have: 0 });
         }
         let frame = self.frame.as_mut().expect("set above");
         while frame.bytes.len() < frame.len {
             let (have, missing) = (frame.bytes.len(), frame.len - frame.bytes.len());
             if frame.bytes.capacity() == have {
-                // At most as much again as has arrived.
-                let more = missing.min(have.max(FREE_BYTES));
+                let factor = if have < FAST_GROWTH_BYTES { FAST_GROWTH } else { 2 };
+                let more = missing.min((have * (factor - 1)).max(FREE_BYTES));
                 if have + more > FREE_BYTES {
                     self.waits_for_memory = true;
                     let since = Instant::now();
@@ -180,7 +197,16 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 }
                 frame.bytes.reserve(more);
             }
-            let read = self.input.read_buf(&mut (&mut frame.bytes).limit(missing)).await?;
+            let read = if self.ahead.is_empty() && missing >= AHEAD_BYTES {
+                self.input.read_buf(&mut (&mut frame.bytes).limit(missing)).await?
+            } else {
+                if self.ahead.is_empty() {
+                    self.ahead = read_ahead(&mut self.input).await?;
+                }
+                let read = self.ahead.len().min(missing).min(frame.bytes.capacity() - have);
+                frame.bytes.put(take(&mut self.ahead, read));
+                read
+            };
             if read == 0 {
                 return Err(FrameError::CutOff { have, need: frame.len });
             }
@@ -230,6 +256,23 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
+/// What has arrived, up to `AHEAD_BYTES`; nothing if the connection has ended. Safe to cancel, and
+/// nothing is allocated while this waits.
+async fn read_ahead(input: &mut (impl AsyncRead + Unpin)) -> io::Result<Bytes> {
+    poll_fn(|cx| {
+        let mut bytes = [MaybeUninit::uninit(); AHEAD_BYTES];
+        let mut buffer = ReadBuf::uninit(&mut bytes);
+        ready!(Pin::new(&mut *input).poll_read(cx, &mut buffer))?;
+        Poll::Ready(Ok(Bytes::copy_from_slice(buffer.filled())))
+    })
+    .await
+}
+
+/// The first `len` of `ahead`, whose memory is free once all is taken.
+fn take(ahead: &mut Bytes, len: usize) -> Bytes {
+    if len == ahead.len() { std::mem::take(ahead) } else { ahead.split_to(len) }
+}
+
 /// What is served to whoever is not known yet.
 fn leads_to_authentication(api: ApiKey) -> bool {
     matches!(api, ApiKey::ApiVersions | ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)
@@ -251,5 +294,99 @@ fn foreign(head: &[u8; HEAD_BYTES]) -> Option<&'static str> {
         [0x16, 0x03, ..] => Some("it begins a TLS session, and this listener speaks plain text"),
         [b'G', b'E', b'T', b' ', ..] | [b'P', b'O', b'S', b'T', ..] => Some("it is HTTP"),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// A produce request of `len` bytes, each of which tells its place.
+    fn frame(len: usize, number: usize) -> Vec<u8> {
+        let mut frame = (len as u32).to_be_bytes().to_vec();
+        frame.extend_from_slice(&[0, 0, 0, 9]);
+        frame.extend((4..len).map(|at| (at * 7 + number) as u8));
+        frame
+    }
+
+    /// How much is kept while nothing more comes.
+    async fn ahead(reader: &mut FrameReader<impl AsyncRead + Unpin>, budget: &Budget) -> usize {
+        let waited = tokio::time::timeout(Duration::from_millis(1), reader.next(budget)).await;
+        assert!(waited.is_err(), "it waits for more");
+        reader.ahead.len()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn frames_are_the_same_however_they_arrive(
+            lens in prop::collection::vec(
+                prop_oneof![8..100_usize, 4_000..5_000_usize, 10_000..300_000_usize], 1..6),
+            chunks in prop::collection::vec(
+                prop_oneof![1..20_usize, 4_090..4_110_usize, 1_000..200_000_usize], 1..20),
+        ) {
+            let sent: Vec<Vec<u8>> =
+                lens.iter().enumerate().map(|(number, len)| frame(*len, number)).collect();
+            let bytes = sent.concat();
+            // Not so small that a large frame comes in thousands of them.
+            let least = bytes.len() / 200;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let read = runtime.expect("a runtime").block_on(async {
+                let (mut client, server) = tokio::io::duplex(1 << 20);
+                let config = ServerConfig::new("127.0.0.1:0");
+                let budget = Budget::new(1 << 20);
+                let mut reader = FrameReader::new(server, &config);
+                let send = async {
+                    let mut rest = bytes.as_slice();
+                    for chunk in chunks.iter().cycle() {
+                        let (now, later) = rest.split_at(rest.len().min(*chunk.max(&least)));
+                        client.write_all(now).await.expect("it reads");
+                        tokio::task::yield_now().await;
+                        rest = later;
+                        if rest.is_empty() {
+                            break;
+                        }
+                    }
+                    drop(client);
+                };
+                let receive = async {
+                    let mut read = Vec::new();
+                    while let Some(frame) = reader.next(&budget).await.expect("good frames") {
+                        read.push(frame.bytes);
+                    }
+                    read
+                };
+                tokio::join!(send, receive).1
+            });
+            prop_assert_eq!(read.len(), sent.len());
+            for (read, sent) in read.iter().zip(&sent) {
+                prop_assert!(read[..] == sent[LENGTH_BYTES..]);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_what_has_been_taken() {
+        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let budget = Budget::new(1 << 20);
+        let mut reader = FrameReader::new(server, &ServerConfig::new("127.0.0.1:0"));
+        assert_eq!(ahead(&mut reader, &budget).await, 0);
+        // Two requests by one read; the second stays until it is asked for.
+        client.write_all(&[frame(100, 0), frame(60, 1)].concat()).await.unwrap();
+        assert_eq!(reader.next(&budget).await.unwrap().unwrap().bytes.len(), 100);
+        assert_eq!(reader.ahead.len(), 64);
+        assert_eq!(reader.next(&budget).await.unwrap().unwrap().bytes.len(), 60);
+        assert_eq!(ahead(&mut reader, &budget).await, 0);
+        client.write_all(&frame(100, 0)[..50]).await.unwrap();
+        drop(client);
+        let cut_off = reader.next(&budget).await.unwrap_err();
+        assert_eq!(
+            cut_off.to_string(),
+            "the connection ended after 46 of the 100 bytes of a request"
+        );
     }
 }
