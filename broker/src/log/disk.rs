@@ -21,7 +21,8 @@ pub trait Disk: Send + Sync + Debug {
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
     /// Names in a directory, in no order.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    /// Says whether it was not there before.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<bool>;
     /// Replaces `to` if it exists.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove_file(&self, path: &Path) -> io::Result<()>;
@@ -114,8 +115,14 @@ impl Disk for OsDisk {
             .collect()
     }
 
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
-        fs::create_dir_all(dir)
+    fn create_dir_all(&self, dir: &Path) -> io::Result<bool> {
+        match fs::create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(dir).map(|()| true)
+            }
+            Err(_) if dir.is_dir() => Ok(false),
+            created => created.map(|()| true),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

@@ -59,7 +59,12 @@ pub(super) fn load(
     epoch: LeaderEpoch,
     now_ms: i64,
 ) -> Result<Loaded, LogOpenError> {
-    disk.create_dir_all(dir).doing(dir, "create directory")?;
+    if disk.create_dir_all(dir).doing(dir, "create directory")? {
+        // There is nothing to look for: of a thousand new partitions, that is most of the work.
+        let mut loaded = empty(disk, dir, Offset::ZERO, now_ms)?;
+        loaded.epochs.begin(epoch.max(LeaderEpoch::default()), loaded.end);
+        return Ok(loaded);
+    }
     compaction::recover(disk, dir)?;
     let checkpoint = LogCheckpoint::load(&**disk, dir)?.unwrap_or_default();
     let mut epochs = Epochs::load(&**disk, dir)?;
@@ -73,7 +78,7 @@ pub(super) fn load(
     let epoch = epochs.latest().unwrap_or_default().max(epoch);
     let loader = Loader { disk, dir, config, checkpoint, epoch, files };
     let mut loaded = if segments.is_empty() {
-        loader.empty(now_ms)?
+        empty(disk, dir, loader.checkpoint.start, now_ms)?
     } else if let Some(loaded) = loader.clean(&segments)? {
         loaded
     } else {
@@ -180,6 +185,29 @@ fn load_snapshot(
     }
 }
 
+/// A log without segments begins where the checkpoint says, or at 0.
+fn empty(
+    disk: &Arc<dyn Disk>,
+    dir: &Arc<Path>,
+    start: Offset,
+    now_ms: i64,
+) -> Result<Loaded, StorageError> {
+    let segment = Arc::new(Segment::create(disk.clone(), dir.clone(), start, now_ms)?);
+    Ok(Loaded {
+        segments: vec![segment],
+        sealed: Vec::new(),
+        start,
+        end: start,
+        synced: start,
+        recovery_point: start,
+        cleaned: start,
+        epochs: Epochs::default(),
+        scanned_epochs: Vec::new(),
+        producers: Producers::default(),
+        report: None,
+    })
+}
+
 struct Loader<'a> {
     disk: &'a Arc<dyn Disk>,
     dir: &'a Arc<Path>,
@@ -190,26 +218,6 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// A log without segments begins where the checkpoint says, or at 0.
-    fn empty(&self, now_ms: i64) -> Result<Loaded, StorageError> {
-        let start = self.checkpoint.start;
-        let (disk, dir) = (self.disk.clone(), self.dir.clone());
-        let segment = Arc::new(Segment::create(disk, dir, start, now_ms)?);
-        Ok(Loaded {
-            segments: vec![segment],
-            sealed: Vec::new(),
-            start,
-            end: start,
-            synced: start,
-            recovery_point: start,
-            cleaned: start,
-            epochs: Epochs::default(),
-            scanned_epochs: Vec::new(),
-            producers: Producers::default(),
-            report: None,
-        })
-    }
-
     /// The log as it was closed; `None` if it was written to since, or lacks an index.
     fn clean(&self, segments: &[Arc<Segment>]) -> Result<Option<Loaded>, StorageError> {
         let Some(clean) = self.checkpoint.clean else { return Ok(None) };
@@ -311,7 +319,8 @@ impl Loader<'_> {
         for segment in &recovered.segments {
             segment.delete()?;
         }
-        Ok(Loaded { report: recovered.report, ..self.empty(now_ms)? })
+        let empty = empty(self.disk, self.dir, self.checkpoint.start, now_ms)?;
+        Ok(Loaded { report: recovered.report, ..empty })
     }
 
     /// The segment that holds the recovery point, or an earlier one that lacks an index.

@@ -286,10 +286,11 @@ impl Disk for SimulatedDisk {
         Ok(inside.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned()).collect())
     }
 
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<bool> {
         let mut state = self.state();
+        let is_new = !state.dirs.contains(dir);
         state.dirs.extend(dir.ancestors().map(Path::to_owned));
-        Ok(())
+        Ok(is_new)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
