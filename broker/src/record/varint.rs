@@ -22,7 +22,17 @@ pub fn len(value: i64) -> usize {
 }
 
 /// Takes a 64-bit varint off the front of `input`; `None` if it is cut short or overlong.
+#[inline]
 pub fn take(input: &mut &[u8]) -> Option<i64> {
+    // As most of a record's are: it has seven or more, and each produced record is looked into.
+    if let [byte @ ..0x80, rest @ ..] = *input {
+        *input = rest;
+        return Some(signed(u64::from(*byte)));
+    }
+    take_long(input)
+}
+
+fn take_long(input: &mut &[u8]) -> Option<i64> {
     let mut zigzag = 0u64;
     for (index, &byte) in input.iter().take(VARLONG_LEN_MAX).enumerate() {
         if index == VARLONG_LEN_MAX - 1 && byte > 1 {
@@ -31,13 +41,18 @@ pub fn take(input: &mut &[u8]) -> Option<i64> {
         zigzag |= u64::from(byte & 0x7f) << (7 * index);
         if byte < 0x80 {
             *input = &input[index + 1..];
-            return Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64));
+            return Some(signed(zigzag));
         }
     }
     None
 }
 
+fn signed(zigzag: u64) -> i64 {
+    (zigzag >> 1) as i64 ^ -((zigzag & 1) as i64)
+}
+
 /// Takes a 32-bit varint off the front of `input`; `None` if it is cut short or out of range.
+#[inline]
 pub fn take_i32(input: &mut &[u8]) -> Option<i32> {
     take(input).and_then(|value| i32::try_from(value).ok())
 }
