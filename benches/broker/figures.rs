@@ -5,6 +5,7 @@ use crate::served::Served;
 #[derive(Default)]
 pub struct Figures {
     brokers: usize,
+    rounds: usize,
 }
 
 /// What one broker was measured at.
@@ -41,18 +42,23 @@ impl Figures {
         println!("|---|{}", "---|".repeat(self.brokers + usize::from(self.brokers > 1)));
     }
 
-    /// Measures one broker after the other, and prints a row for each figure.
+    /// Measures one broker after the other, and prints a row for each figure. Whoever was last
+    /// begins the next time: what one has left of the machine, the other finds.
     pub fn of_each(
-        &self,
+        &mut self,
         brokers: &mut [Served],
         mut measure: impl FnMut(&mut Served, &mut Measured),
     ) {
-        let mut columns = Vec::new();
-        for broker in brokers {
-            let mut measured = Measured::default();
-            measure(broker, &mut measured);
-            columns.push(measured.figures);
+        let mut all: Vec<Measured> = brokers.iter().map(|_| Measured::default()).collect();
+        let mut turns: Vec<_> = brokers.iter_mut().zip(&mut all).collect();
+        if self.rounds % 2 == 1 {
+            turns.reverse();
         }
+        self.rounds += 1;
+        for (broker, measured) in turns {
+            measure(broker, measured);
+        }
+        let columns: Vec<Vec<Figure>> = all.into_iter().map(|one| one.figures).collect();
         for (at, figure) in columns[0].iter().enumerate() {
             let cells: Vec<String> = columns.iter().map(|column| column[at].in_words()).collect();
             let ratio = columns.get(1).map(|other| match figure.is_more_better {

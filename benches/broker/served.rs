@@ -21,6 +21,7 @@ const KAFKAS_JVM: &[&str] = &[
     "-Djava.awt.headless=true",
 ];
 const START_PATIENCE: Duration = Duration::from_secs(300);
+const DELETE_PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct Served {
     pub name: &'static str,
@@ -102,8 +103,20 @@ impl Served {
         succeed(self.dir(), &[args.as_slice(), &to].concat());
     }
 
+    /// With its files and their page cache. Were they left, the next to write would take memory
+    /// that nobody has used for long, which a virtual machine has to get from its host, page by
+    /// page, and that takes several times as long as writing to it.
     pub fn delete_topic(&self, name: &str) {
         succeed(self.dir(), &["topics", "delete", name, "--bootstrap-server", &self.address]);
+        let is_left = || {
+            let mut dirs = fs::read_dir(self.dir().join("data")).expect("it has its data there");
+            dirs.any(|dir| dir.is_ok_and(|dir| dir.file_name().to_string_lossy().starts_with(name)))
+        };
+        let began = Instant::now();
+        while is_left() {
+            assert!(began.elapsed() < DELETE_PATIENCE, "{name} is still there");
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// The time from exec until it serves again.
@@ -160,7 +173,8 @@ impl Drop for Served {
     }
 }
 
-/// As Kafka's own `config/server.properties`, on one node.
+/// As Kafka's own `config/server.properties`, on one node. But what was deleted goes soon, and not
+/// after a minute: see [`Served::delete_topic`].
 fn properties(dir: &Path, port: u16, controller: u16) -> String {
     format!(
         "process.roles=broker,controller
@@ -174,6 +188,8 @@ num.network.threads=3
 num.io.threads=8
 socket.send.buffer.bytes=102400
 socket.receive.buffer.bytes=102400
+log.segment.delete.delay.ms=500
+log.initial.task.delay.ms=500
 offsets.topic.replication.factor=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
