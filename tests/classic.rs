@@ -616,7 +616,7 @@ fn security_that_cannot_be_had_is_refused() {
         &["kafka-topics --list --command-config client.properties"],
         expect![[r#"
         $ kafka-topics --list --command-config client.properties
-        error: client.properties: ssl.truststore.type=JKS: only PEM is read here
+        error: client.properties: ssl.truststore.type=JKS: only PEM is read here; turn it into that by `keytool -importkeystore -srckeystore IN -destkeystore OUT.p12 -deststoretype PKCS12`, then `openssl pkcs12 -in OUT.p12 -out OUT.pem -nodes`
         => 1
     "#]],
     );

@@ -3,10 +3,14 @@
 mod fixture;
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use fixture::{ROOT, Running, both, fail, finish, run_with, stdout, succeed, succeed_with, tools};
+use fixture::{
+    ROOT, Running, both, fail, finish, millstream, run_with, stdout, succeed, succeed_with, tools,
+};
 use tempfile::{TempDir, tempdir};
 
 /// A broker with a listener of each kind.
@@ -34,9 +38,13 @@ super.users=User:admin
 
 impl Guarded {
     fn start() -> Guarded {
+        Guarded::start_with(PROPERTIES)
+    }
+
+    fn start_with(properties: &str) -> Guarded {
         let dir = tempdir().unwrap();
         certify(dir.path());
-        fs::write(dir.path().join("server.properties"), PROPERTIES).unwrap();
+        fs::write(dir.path().join("server.properties"), properties).unwrap();
         let create = ["users", "create", "admin", "--data-dir", "data"];
         succeed_with(dir.path(), &create, "admin's own\n");
         let mut running = Running::start(dir.path(), &["kafka-server-start", "server.properties"]);
@@ -201,8 +209,81 @@ fn what_is_denied_is_told() {
     assert!(!both(&succeed(&dir, &words)).contains("secret"));
     let records = guarded.as_user("bob", &["consume", "secret"]);
     let records: Vec<&str> = records.iter().map(String::as_str).collect();
-    let refused = fail(&dir, &records, 2);
-    assert!(refused.contains("records cannot be read or written over SASL_SSL"), "{refused}");
+    let refused = fail(&dir, &records, 1);
+    assert!(refused.contains("'secret'") && !refused.contains("own"), "{refused}");
+    // With a wrong password, and without trust, records are as far away as all else.
+    guarded.properties("bob", "SCRAM-SHA-512", "not b0b's own");
+    let refused = fail(&dir, &records, 1);
+    assert!(refused.contains("does not let us in: Authentication failed"), "{refused}");
+    assert!(!refused.contains("own"), "{refused}");
+    let trust = fs::read_to_string(dir.join("bob.properties")).unwrap();
+    fs::write(dir.join("bob.properties"), trust.replace("ca.crt", "carol.crt")).unwrap();
+    let refused = fail(&dir, &records, 1);
+    assert!(refused.contains("certificate") && refused.contains("truststore"), "{refused}");
+}
+
+/// Our own commands and pipelines write and read by TLS and SCRAM, with logins that end every two
+/// seconds and a password that stands in no file; and by certificates on both sides.
+#[test]
+fn records_and_pipelines_come_by_every_listener() {
+    let more = "connections.max.reauth.ms=2000\n";
+    let guarded = Guarded::start_with(&format!("{PROPERTIES}{more}"));
+    let dir = guarded.dir.path().to_owned();
+    guarded.admin(&["topics", "create", "orders", "--partitions", "2"], "");
+    fs::write(dir.join("secrets.properties"), "admin=admin's own\n").unwrap();
+    guarded.properties("admin", "SCRAM-SHA-512", "${file:secrets.properties:admin}");
+    const RECORDS: usize = 600;
+    let pipeline = "SET 'pipeline.name' = 'totals';
+CREATE TABLE orders (\"user\" TEXT, n BIGINT) WITH (format = 'json');
+CREATE TABLE doubled WITH (format = 'json');
+INSERT INTO doubled SELECT \"user\", n * 2 AS twice FROM orders;
+";
+    fs::write(dir.join("totals.sql"), pipeline).unwrap();
+    let run = guarded.as_user("admin", &["run", "totals.sql"]);
+    let run: Vec<&str> = run.iter().map(String::as_str).collect();
+    let running = Running::start(&dir, &run);
+    // Slowly, so that several logins end meanwhile.
+    let words = guarded.as_user("admin", &["produce", "orders"]);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let mut producing = millstream(&dir, &words).stdin(Stdio::piped()).spawn().unwrap();
+    let mut lines = producing.stdin.take().unwrap();
+    let began = Instant::now();
+    for n in 0..RECORDS {
+        writeln!(lines, "{{\"user\":\"u{}\",\"n\":{n}}}", n % 7).unwrap();
+        let due = began + Duration::from_millis(10) * n as u32;
+        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    }
+    drop(lines);
+    assert!(producing.wait().unwrap().success());
+    let count = RECORDS.to_string();
+    let consume = ["consume", "doubled", "--group", "g", "--max-messages", &count];
+    let read = guarded.admin(&consume, "");
+    let mut twice: Vec<u64> = read
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()?["twice"].as_u64())
+        .collect();
+    twice.sort_unstable();
+    assert_eq!(twice, (0..RECORDS as u64).map(|n| n * 2).collect::<Vec<_>>());
+    let (status, _, told) = running.interrupt();
+    assert_eq!(status, Some(0), "{told:#?}");
+    assert!(!told.iter().any(|line| line.contains("WARN") || line.contains("own")), "{told:#?}");
+    // Nothing came twice.
+    let read = guarded.admin(&["consume", "doubled", "--until-end"], "");
+    assert_eq!(read.lines().filter(|line| line.starts_with('{')).count(), RECORDS);
+
+    let grant = ["acls", "add", "--principal", "User:carol", "--topic", "orders"];
+    guarded.admin(&[&grant[..], &["--operation", "read", "--operation", "write"]].concat(), "");
+    let mutual = "security.protocol=SSL\nssl.truststore.location=ca.crt\n\
+                  ssl.keystore.type=PEM\nssl.keystore.location=carol.pem\n";
+    fs::write(dir.join("carol.properties"), mutual).unwrap();
+    let at = ["--topic", "orders", "--bootstrap-server", guarded.address("SSL")];
+    let config = ["--producer.config", "carol.properties"];
+    succeed_with(&dir, &[&["kafka-console-producer"], &at[..], &config].concat(), "by carol\n");
+    let config = ["--consumer.config", "carol.properties", "--from-beginning"];
+    let until = ["--max-messages", "601", "--partition", "0", "--timeout-ms", "5000"];
+    let read =
+        run_with(&dir, &[&["kafka-console-consumer"], &at[..], &config, &until].concat(), "");
+    assert!(both(&read).contains("Processed a total of"), "{}", both(&read));
 }
 
 /// Our own commands for users and rules, and Kafka's.

@@ -94,7 +94,7 @@ pub async fn open_admin(choice: &BrokerChoice) -> Result<AdminConnection, Failur
 /// The same for who may do what, which is settled before a broker first listens: it creates the
 /// data directory.
 pub async fn open_office(choice: &BrokerChoice) -> Result<AdminConnection, Failure> {
-    let secured = choice.security()?.secured();
+    let secured = choice.secured()?;
     let connect = async |address: &str| {
         let admin = Admin::connect_secured(address, secured).await?;
         Ok(AdminConnection { admin, embedded: None })
@@ -253,10 +253,10 @@ async fn open_broker(data_dir: &Path) -> Result<Opened, Failure> {
 #[cfg(feature = "kafka")]
 async fn remote(address: &str, how: How, choice: &BrokerChoice) -> Result<Connection, Failure> {
     use broker::client::{RemoteClient, RemoteOptions};
-    let security = choice.security()?;
-    let options = RemoteOptions { properties: security.for_records()?, ..RemoteOptions::default() };
+    let secured = choice.secured()?;
+    let options = RemoteOptions { secured: secured.clone(), ..RemoteOptions::default() };
     // At once if nobody is there; librdkafka would go on trying, and tell it in its own words.
-    Admin::connect_secured(address, security.secured()).await?;
+    Admin::connect_secured(address, secured).await?;
     let client = RemoteClient::connect(address, options).await?;
     Ok(Connection { client: Arc::new(client), how, embedded: None })
 }
@@ -296,9 +296,9 @@ impl Connection {
             return String::new();
         };
         // What is wrong with it was said when the connection was made.
-        let Ok(security) = choice.security() else { return String::new() };
+        let Ok(secured) = choice.secured() else { return String::new() };
         let asked = async {
-            let admin = Admin::connect_secured(address, security.secured()).await?;
+            let admin = Admin::connect_secured(address, secured).await?;
             Ok::<_, AdminError>(admin.cluster().await?.id)
         };
         let reason = match timeout(CLUSTER_ID_TIMEOUT, asked).await {

@@ -39,16 +39,17 @@ mod udf;
 mod users;
 mod watched_functions;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use ::broker::client::secured::Secured;
 use clap::{Args, Parser, Subcommand};
 use engine::plan::user_functions;
 use tokio_util::sync::CancellationToken;
 
-use self::secured::Security;
+use self::properties::Properties;
 use crate::function_requests::FunctionRequests;
 
 pub use failure::Failure;
@@ -140,12 +141,18 @@ pub struct BrokerChoice {
     /// A file of properties for the connection: security.protocol and what goes with it
     #[arg(long, value_name = "FILE", env = "MILLSTREAM_COMMAND_CONFIG")]
     command_config: Option<PathBuf>,
+    /// The same, where a command has it from elsewhere
+    #[arg(skip)]
+    client_config: Properties,
 }
 
 impl BrokerChoice {
     /// How the broker is reached.
-    fn security(&self) -> Result<Security, Failure> {
-        self.command_config.as_deref().map_or_else(|| Ok(Security::default()), Security::read)
+    fn secured(&self) -> Result<Secured, Failure> {
+        match &self.command_config {
+            Some(path) if self.client_config.is_empty() => secured::read(path),
+            _ => secured::of(&self.client_config, Path::new(".")).map_err(Failure::usage),
+        }
     }
 }
 

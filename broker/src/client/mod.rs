@@ -14,6 +14,7 @@
 //!   being committed.
 //! - [`member`] is in a group whose members share something else than partitions; [`shares`] is the
 //!   rule by which they share tasks.
+//! - [`secured`]: TLS, and who one is, for whatever leaves this process.
 //! - [`admin`] asks and orders what only people who look after a cluster need, of any broker.
 //!
 //! Invariants: a reader delivers each partition's batches in offset order, and under
@@ -28,6 +29,7 @@ mod partitioner;
 mod pipelined;
 #[cfg(feature = "kafka")]
 pub mod remote;
+pub mod secured;
 pub mod shares;
 
 use std::collections::BTreeMap;
@@ -384,6 +386,8 @@ pub enum ClientError {
     Storage { what: String, reason: String },
     #[error("{address}: no answer from the broker: {reason}")]
     Unreachable { address: String, reason: String },
+    #[error("{address}: the broker does not let us in: {reason}")]
+    NotLetIn { address: String, reason: String },
     #[error("the broker is shutting down")]
     ShuttingDown,
 }

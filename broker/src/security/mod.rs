@@ -25,7 +25,7 @@ pub mod name;
 pub mod oauth;
 mod plain;
 pub mod principal;
-mod reloaded;
+pub(crate) mod reloaded;
 pub mod sasl;
 pub mod scram;
 pub mod scram_client;

@@ -47,7 +47,7 @@ impl fmt::Debug for Pem {
 }
 
 impl Pem {
-    fn file(&self) -> Option<PathBuf> {
+    pub(crate) fn file(&self) -> Option<PathBuf> {
         match self {
             Pem::File(path) => Some(path.clone()),
             Pem::Text(_) => None,

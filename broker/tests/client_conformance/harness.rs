@@ -2,6 +2,8 @@
 
 use std::any::Any;
 #[cfg(feature = "kafka")]
+use std::net::SocketAddr;
+#[cfg(feature = "kafka")]
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;
@@ -32,6 +34,13 @@ pub struct Target {
     _kept: Vec<Box<dyn Any + Send>>,
 }
 
+impl Target {
+    #[cfg(feature = "kafka")]
+    pub fn keeping(client: Subject, kept: Box<dyn Any + Send>) -> Target {
+        Target { client, _kept: vec![kept] }
+    }
+}
+
 /// The client of a broker in this process.
 pub async fn embedded() -> Option<Target> {
     let (dir, broker) = new_broker().await;
@@ -45,6 +54,13 @@ pub async fn served() -> Option<Target> {
     let (mut target, client) = inside_and_outside().await;
     target.client = client;
     Some(target)
+}
+
+/// The same by TLS and SCRAM, with logins that do not hold for long.
+#[cfg(feature = "kafka")]
+pub async fn tunnelled() -> Option<Target> {
+    let session_max = Some(Duration::from_millis(2000));
+    Some(crate::secured::Guarded::start(session_max).await.target().await)
 }
 
 /// Both clients of one broker.
@@ -61,7 +77,8 @@ pub async fn inside_and_outside() -> (Target, Subject) {
 #[cfg(feature = "kafka")]
 pub struct Serving {
     pub address: String,
-    broker: Arc<Broker>,
+    pub addresses: Vec<SocketAddr>,
+    pub broker: Arc<Broker>,
     stop: DropGuard,
     task: JoinHandle<()>,
 }
@@ -73,11 +90,16 @@ impl Serving {
     }
 
     async fn start(broker: Arc<Broker>, listen: &str) -> Serving {
-        let server = Server::bind(broker.clone(), ServerConfig::new(listen)).await.unwrap();
+        Serving::with(broker, ServerConfig::new(listen)).await
+    }
+
+    pub async fn with(broker: Arc<Broker>, config: ServerConfig) -> Serving {
+        let server = Server::bind(broker.clone(), config).await.unwrap();
         let address = server.local_addr().to_string();
+        let addresses = server.local_addrs().into_iter().map(|(_, address)| address).collect();
         let stop = CancellationToken::new();
         let task = tokio::spawn(server.run(stop.clone()));
-        Serving { address, broker, stop: stop.drop_guard(), task }
+        Serving { address, addresses, broker, stop: stop.drop_guard(), task }
     }
 
     /// Ends in order.
@@ -88,7 +110,7 @@ impl Serving {
     }
 }
 
-async fn new_broker() -> (TempDir, Arc<Broker>) {
+pub async fn new_broker() -> (TempDir, Arc<Broker>) {
     let dir = tempfile::tempdir().unwrap();
     let broker = Broker::open(BrokerConfig::new(dir.path())).await.unwrap();
     (dir, broker)

@@ -1,15 +1,21 @@
 //! What every [`Client`] must do, whatever broker it leads to.
 //!
 //! The cases know the seam alone. They run on the client of a broker in this process, on the
-//! remote client against such a broker over TCP, and on the remote client against Apache Kafka,
-//! which is the measure of both.
+//! remote client against such a broker over TCP, by TLS and SASL as well, and on the remote client
+//! against Apache Kafka, which is the measure of all.
 
+#[cfg(feature = "kafka")]
+#[allow(dead_code, reason = "other tests make other clients of it")]
+#[path = "../server/security/certificates.rs"]
+mod certificates;
 #[cfg(feature = "kafka")]
 #[path = "../../../tests/kafka/fixture.rs"]
 mod fixture;
 mod groups;
 mod harness;
 mod records;
+#[cfg(feature = "kafka")]
+mod secured;
 mod topics;
 mod transactions;
 
@@ -79,6 +85,8 @@ macro_rules! all_cases_on {
 all_cases_on!(embedded);
 #[cfg(feature = "kafka")]
 all_cases_on!(served);
+#[cfg(feature = "kafka")]
+all_cases_on!(tunnelled);
 #[cfg(feature = "kafka")]
 all_cases_on!(kafka);
 

@@ -43,6 +43,20 @@ impl Default for Providers {
     }
 }
 
+/// Properties with all values in place, by the providers that are always there and those that they
+/// name. The first mistake is the error; it shows no value.
+pub fn in_place(
+    properties: &BTreeMap<String, String>,
+    base_dir: &Path,
+) -> Result<BTreeMap<String, String>, ConfigProblem> {
+    let mut problems = Vec::new();
+    let resolved = Providers::new(properties)?.resolve(properties, base_dir, &mut problems);
+    match problems.into_iter().next() {
+        Some(problem) => Err(problem),
+        None => Ok(resolved.properties),
+    }
+}
+
 /// Properties with all values in place.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolved {

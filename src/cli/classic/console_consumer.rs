@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::options::{Given, Tool, flag, value};
-use super::{Error, check_security, properties};
+use super::{Error, properties};
 use crate::cli::connection;
 use crate::cli::consume::print::{BytesAs, Format, Printer};
 use crate::cli::consume::{Ended, Origin, Reading, Start, matching, read};
@@ -61,7 +61,6 @@ const TOPIC_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 pub async fn run(given: &Given, stop: CancellationToken) -> Result<(), Error> {
     let pairs = ["consumer-property", "command-property"];
     let consumer = properties(given, "consumer.config", &pairs)?;
-    check_security(&consumer)?;
     let pairs = ["property", "formatter-property"];
     let printer = printer(given, &properties(given, "formatter-config", &pairs)?)?;
     let pattern = given.value("include").or_else(|| given.value("whitelist"));
@@ -78,7 +77,7 @@ pub async fn run(given: &Given, stop: CancellationToken) -> Result<(), Error> {
         idle_timeout: given.parsed("timeout-ms")?.map(Duration::from_millis),
         until_end: false,
     };
-    let broker = super::broker(given)?;
+    let broker = super::broker_of_client(given, &consumer)?;
     let connection = unless_stopped(&stop, connection::open(&broker)).await?;
     let client = connection.client.as_ref();
     let done = async {

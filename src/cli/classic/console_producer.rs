@@ -5,7 +5,7 @@ use broker::record::Compression;
 use tokio_util::sync::CancellationToken;
 
 use super::options::{Given, Tool, flag, maybe, value};
-use super::{Error, check_security, properties};
+use super::{Error, properties};
 use crate::cli::connection;
 use crate::cli::produce::line::{LineError, LineForm};
 use crate::cli::produce::{BATCH_BYTES, Lines, ProduceError, write};
@@ -52,7 +52,6 @@ pub async fn run(given: &Given, stop: CancellationToken) -> Result<(), Error> {
     let topic = given.required("topic")?.to_owned();
     let pairs = ["producer-property", "command-property"];
     let producer = properties(given, "producer.config", &pairs)?;
-    check_security(&producer)?;
     let reader = properties(given, "reader-config", &["property", "reader-property"])?;
     let reader_class = given.value("line-reader").unwrap_or("LineMessageReader");
     if !reader_class.ends_with("LineMessageReader") {
@@ -68,7 +67,7 @@ pub async fn run(given: &Given, stop: CancellationToken) -> Result<(), Error> {
         acks: acks(given, &producer)?,
         batch_bytes: batch_bytes(given, &producer)?,
     };
-    let broker = super::broker(given)?;
+    let broker = super::broker_of_client(given, &producer)?;
     let connection = unless_stopped(&stop, connection::open(&broker)).await?;
     let done = write(connection.client.as_ref(), &lines, stop).await;
     connection.close().await;

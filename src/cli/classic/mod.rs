@@ -44,6 +44,7 @@ use std::process::ExitCode;
 
 use broker::client::ClientError;
 use broker::client::admin::AdminError;
+use broker::client::secured::Secured;
 use tokio_util::sync::CancellationToken;
 
 use self::options::{Given, Tool};
@@ -271,26 +272,24 @@ fn broker(given: &Given) -> Result<BrokerChoice, Error> {
         eprintln!("note: using {place}; --bootstrap-server names another");
     }
     let command_config = given.value("command-config").map(PathBuf::from);
-    Ok(BrokerChoice { data_dir, bootstrap_server, command_config })
+    Ok(BrokerChoice {
+        data_dir,
+        bootstrap_server,
+        command_config,
+        client_config: Properties::new(),
+    })
+}
+
+/// The same, by what a client's properties say of reaching it.
+fn broker_of_client(given: &Given, client: &Properties) -> Result<BrokerChoice, Error> {
+    let own = client.iter().filter(|(key, _)| Secured::is_property(key));
+    let client_config = own.map(|(key, value)| (key.clone(), value.clone())).collect();
+    Ok(BrokerChoice { client_config, ..broker(given)? })
 }
 
 /// A cluster to look after, as `--command-config` asks.
 async fn connect(given: &Given) -> Result<AdminConnection, Error> {
     Ok(connection::open_admin(&broker(given)?).await?)
-}
-
-/// Refuses what would pretend to be secure.
-fn check_security(properties: &Properties) -> Result<(), Error> {
-    let protocol = properties.get("security.protocol").map_or("PLAINTEXT", String::as_str);
-    let secure = properties.keys().find(|key| key.starts_with("sasl.") || key.starts_with("ssl."));
-    match (protocol, secure) {
-        ("PLAINTEXT", None) => Ok(()),
-        ("PLAINTEXT", Some(key)) => Err(Failure::usage(format!("{key}: not supported")).into()),
-        (protocol, _) => Err(Error::Failure(
-            Failure::usage(format!("security.protocol={protocol}: not supported"))
-                .with_help("only PLAINTEXT is: leave the settings of TLS and SASL out"),
-        )),
-    }
 }
 
 /// Properties from files and from the command line, what comes later in the list winning.

@@ -242,7 +242,7 @@ impl Files {
         let path = self.worker_file.as_ref().map(|file| file.path.clone());
         let base_dir = path.as_deref().and_then(Path::parent).unwrap_or(Path::new("."));
         let mut problems = validate_worker(&self.worker, base_dir);
-        match WorkerSettings::new(&self.worker) {
+        match WorkerSettings::new(&self.worker, base_dir) {
             Ok(settings) => (Some(WorkerSettings { path, ..settings }), problems),
             Err(wrong) => {
                 problems.extend(wrong);

@@ -1,7 +1,7 @@
 //! What a worker's own properties say: Kafka Connect's `connect-standalone.properties` and
 //! `connect-distributed.properties`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connectors::ConfigProblem;
@@ -9,7 +9,7 @@ use connectors::config::keys::nearest;
 use connectors::herder::distributed::settings::{GroupSettings, KEYS};
 
 use crate::cli::properties::Properties;
-use crate::cli::secured::Security;
+use crate::cli::secured;
 
 /// Where the REST API is served if nobody says anything. Kafka Connect listens on all addresses.
 pub const REST_LISTEN: &str = "127.0.0.1:8083";
@@ -152,7 +152,11 @@ pub fn is_workers(key: &str) -> bool {
 }
 
 impl WorkerSettings {
-    pub fn new(properties: &Properties) -> Result<WorkerSettings, Vec<ConfigProblem>> {
+    /// Relative paths of values that stand elsewhere start at `base_dir`.
+    pub fn new(
+        properties: &Properties,
+        base_dir: &Path,
+    ) -> Result<WorkerSettings, Vec<ConfigProblem>> {
         let mut problems = Vec::new();
         let group = GroupSettings::of(properties).unwrap_or_else(|wrong| {
             problems.extend(wrong);
@@ -169,7 +173,7 @@ impl WorkerSettings {
             path: None,
             warning: None,
         };
-        if let Err(reason) = Security::new(properties) {
+        if let Err(reason) = secured::of(properties, base_dir) {
             let key = properties.keys().find(|key| is_security(key));
             let key = key.map_or("security.protocol", String::as_str);
             let help = "how the broker is reached is said as for Kafka's own clients";
@@ -299,7 +303,7 @@ mod tests {
             offset.flush.interval.ms=10000
             rest.advertised.host.name=here
             rest.advertised.port=9000";
-        let settings = WorkerSettings::new(&properties::parse(text)).unwrap();
+        let settings = WorkerSettings::new(&properties::parse(text), Path::new(".")).unwrap();
         assert_eq!(settings.group.unwrap().group, "connect-cluster");
         assert_eq!(settings.advertised_host.as_deref(), Some("here"));
         assert_eq!(settings.advertised_port, Some(9000));
@@ -322,7 +326,7 @@ mod tests {
             offset.flush.interval.ms=10000
             listeners=HTTP://:8083
             task.shutdown.graceful.timeout.ms=100";
-        let settings = WorkerSettings::new(&properties::parse(text)).unwrap();
+        let settings = WorkerSettings::new(&properties::parse(text), Path::new(".")).unwrap();
         assert_eq!(settings.bootstrap_server.as_deref(), Some("localhost:9092"));
         assert_eq!(settings.rest_listen.as_deref(), Some("0.0.0.0:8083"));
         assert_eq!(settings.graceful, Duration::from_millis(100));
@@ -345,7 +349,7 @@ mod tests {
             producer.security.protocol=SASL_SSL
             rest.advertised.port=x
             my.own.thing=1";
-        let problems = WorkerSettings::new(&properties::parse(text)).unwrap_err();
+        let problems = WorkerSettings::new(&properties::parse(text), Path::new(".")).unwrap_err();
         let told: Vec<String> = problems.iter().map(ConfigProblem::in_words).collect();
         expect_test::expect![[r#"
             sasl.mechanism means nothing with security.protocol=PLAINTEXT; give the protocol, such as SASL_SSL, or leave it out; how the broker is reached is said as for Kafka's own clients
@@ -360,10 +364,13 @@ mod tests {
             sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \
             username=\"u\" password=\"p\";
             producer.security.protocol=SASL_PLAINTEXT\nconsumer.sasl.mechanism=PLAIN";
-        let settings = WorkerSettings::new(&properties::parse(twice)).unwrap();
+        let settings = WorkerSettings::new(&properties::parse(twice), Path::new(".")).unwrap();
         assert!(settings.is_secured && settings.warning.is_none());
         for wrong in ["listeners=https://:8443", "listeners=8083", "group.id="] {
-            assert!(WorkerSettings::new(&properties::parse(wrong)).is_err(), "{wrong}");
+            assert!(
+                WorkerSettings::new(&properties::parse(wrong), Path::new(".")).is_err(),
+                "{wrong}"
+            );
         }
     }
 }

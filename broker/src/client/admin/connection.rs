@@ -1,6 +1,8 @@
 //! One socket to one broker: requests and responses in turn, in versions that both sides speak.
 
 use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -10,13 +12,17 @@ use tokio::time::timeout;
 
 use super::AdminError;
 use super::question::Question;
-use super::secured::{Login, Secured, Stream};
+use crate::client::secured::{Login, Secured, Stream, tls_refusal};
 use crate::protocol::ErrorCode;
-use crate::protocol::messages::k17_sasl_handshake::SaslHandshakeRequest;
+use crate::protocol::messages::k17_sasl_handshake::{SaslHandshakeRequest, SaslHandshakeResponse};
 use crate::protocol::messages::k18_api_versions::{ApiVersionsRequest, ApiVersionsResponse};
-use crate::protocol::messages::k36_sasl_authenticate::SaslAuthenticateRequest;
-use crate::security::scram_client::ScramClient;
+use crate::protocol::messages::k36_sasl_authenticate::{
+    SaslAuthenticateRequest, SaslAuthenticateResponse,
+};
 use crate::server::HostPort;
+
+/// The first version of it whose exchange is one of requests (KIP-152).
+pub const HANDSHAKE_FROM: i16 = 1;
 
 /// How long a broker may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,10 +44,68 @@ pub struct Connection {
     /// By key; what the broker has said.
     pub versions: ApiVersionsResponse,
     spans: HashMap<i16, (i16, i16)>,
+    has_tls: bool,
+    /// How long the login holds, if not for ever (KIP-368).
+    pub session: Option<Duration>,
+}
+
+/// Whether a broker takes the mechanism.
+pub fn check_mechanism(answer: &SaslHandshakeResponse) -> Result<(), String> {
+    if !answer.error_code.is_error() {
+        return Ok(());
+    }
+    let offered = answer.mechanisms.join(", ");
+    Err(format!("{}; it takes {offered}: see sasl.mechanism", answer.error_code.message()))
+}
+
+/// Whether a broker goes on with a login.
+pub fn check_login(
+    answer: SaslAuthenticateResponse,
+    login: &Login,
+) -> Result<SaslAuthenticateResponse, String> {
+    if !answer.error_code.is_error() {
+        return Ok(answer);
+    }
+    let told = answer.error_message.filter(|told| !told.is_empty());
+    let reason = told.unwrap_or_else(|| answer.error_code.message().to_owned());
+    Err(format!("{}; {}", reason.trim_end_matches('.'), login.advice()))
+}
+
+/// How long a login holds, by the answer that ends it.
+pub fn session_of(answer: &SaslAuthenticateResponse) -> Option<Duration> {
+    let lifetime = u64::try_from(answer.session_lifetime_ms).ok().filter(|ms| *ms > 0)?;
+    Some(Duration::from_millis(lifetime))
+}
+
+fn told(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the broker closed it".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 impl Connection {
     pub async fn open(
+        address: &HostPort,
+        client_id: &str,
+        secured: &Secured,
+    ) -> Result<Connection, AdminError> {
+        let connect = TcpStream::connect((address.host.as_str(), address.port));
+        Connection::over(connect, address, client_id, secured).await
+    }
+
+    /// The same, where `address` has been looked up before.
+    pub async fn open_at(
+        at: SocketAddr,
+        address: &HostPort,
+        client_id: &str,
+        secured: &Secured,
+    ) -> Result<Connection, AdminError> {
+        Connection::over(TcpStream::connect(at), address, client_id, secured).await
+    }
+
+    async fn over(
+        connect: impl Future<Output = io::Result<TcpStream>>,
         address: &HostPort,
         client_id: &str,
         secured: &Secured,
@@ -51,7 +115,6 @@ impl Connection {
             let address = name.clone();
             AdminError::Unreachable { address, reason }
         };
-        let connect = TcpStream::connect((address.host.as_str(), address.port));
         let stream = match timeout(CONNECT_TIMEOUT, connect).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(unreachable(error.to_string())),
@@ -62,7 +125,14 @@ impl Connection {
         let stream = match timeout(CONNECT_TIMEOUT, secured.wrap(stream, &address.host)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
-                let reason = format!("the TLS handshake failed: {error}");
+                let Some(reason) = tls_refusal(&error) else {
+                    return Err(unreachable(format!(
+                        "the TLS handshake broke off: {}; perhaps this port does not speak TLS: \
+                         see security.protocol",
+                        told(&error)
+                    )));
+                };
+                let reason = format!("the TLS handshake failed: {reason}");
                 return Err(AdminError::NotLetIn { address: name, reason });
             }
             Err(_) => return Err(unreachable("the TLS handshake came to no end".to_owned())),
@@ -74,6 +144,8 @@ impl Connection {
             correlation_id: 0,
             versions: ApiVersionsResponse::default(),
             spans: HashMap::new(),
+            has_tls: secured.has_tls(),
+            session: None,
         };
         let prepared = async {
             connection.negotiate().await?;
@@ -120,42 +192,17 @@ impl Connection {
 
     async fn log_in(&mut self, login: &Login) -> Result<(), AdminError> {
         let mechanism = login.mechanism().to_owned();
-        // From v1 on, so that refusals come with a reason.
-        let answer = self.ask(1, SaslHandshakeRequest { mechanism }).await?;
-        if answer.error_code.is_error() {
-            let offered = answer.mechanisms.join(", ");
-            let reason = format!("{}; it takes {offered}", answer.error_code.message());
-            return Err(self.not_let_in(reason));
+        let answer = self.ask(HANDSHAKE_FROM, SaslHandshakeRequest { mechanism }).await?;
+        check_mechanism(&answer).map_err(|reason| self.not_let_in(reason))?;
+        let (mut exchange, first) = login.begin().map_err(|reason| self.not_let_in(reason))?;
+        let mut next = Some(first);
+        while let Some(auth_bytes) = next {
+            let answer = self.ask(0, SaslAuthenticateRequest { auth_bytes }).await?;
+            let answer = check_login(answer, login).map_err(|reason| self.not_let_in(reason))?;
+            self.session = session_of(&answer);
+            next = exchange.next(&answer.auth_bytes).map_err(|reason| self.not_let_in(reason))?;
         }
-        match login {
-            Login::Plain { user, password } => {
-                self.say(format!("\0{user}\0{password}").into()).await.map(drop)
-            }
-            Login::Scram { mechanism, user, password } => {
-                let (mut client, first) = ScramClient::begin(*mechanism, user, password);
-                let challenge = self.say(first.into()).await?;
-                let proof = client.prove(&challenge);
-                let proof = proof.map_err(|reason| self.not_let_in(reason.to_owned()))?;
-                let last = self.say(proof.into()).await?;
-                match client.is_proof(&last) {
-                    true => Ok(()),
-                    false => {
-                        let reason = "it does not know the password itself, and may be another";
-                        Err(self.not_let_in(reason.to_owned()))
-                    }
-                }
-            }
-        }
-    }
-
-    async fn say(&mut self, auth_bytes: Bytes) -> Result<Bytes, AdminError> {
-        let answer = self.ask(0, SaslAuthenticateRequest { auth_bytes }).await?;
-        if answer.error_code.is_error() {
-            let told = answer.error_message;
-            let reason = told.unwrap_or_else(|| answer.error_code.message().to_owned());
-            return Err(self.not_let_in(reason));
-        }
-        Ok(answer.auth_bytes)
+        Ok(())
     }
 
     fn not_let_in(&self, reason: String) -> AdminError {
@@ -170,7 +217,8 @@ impl Connection {
         self.decode::<Q>(version, frame)
     }
 
-    fn version<Q: Question>(&self, from: i16) -> Result<i16, AdminError> {
+    /// The newest version that both sides have, which is `from` or later.
+    pub fn version<Q: Question>(&self, from: i16) -> Result<i16, AdminError> {
         let (ours_min, ours_max) = Q::versions().into_inner();
         let newest = self.spans.get(&Q::KEY).and_then(|(min, max)| {
             let newest = ours_max.min(*max);
@@ -208,7 +256,13 @@ impl Connection {
         let claimed = i32::from_be_bytes(length);
         let length = usize::try_from(claimed).ok().filter(|length| *length <= RESPONSE_BYTES_MAX);
         let Some(length) = length else {
-            let reason = format!("it claims a length of {claimed} bytes");
+            // A record of TLS that begins so says that ours was none.
+            let reason = match claimed.to_be_bytes() {
+                [0x15, 3, ..] if !self.has_tls => {
+                    "this port speaks TLS: say so by security.protocol=SSL or SASL_SSL".to_owned()
+                }
+                _ => format!("it claims a length of {claimed} bytes"),
+            };
             return Err(AdminError::Malformed { address: self.address.clone(), reason });
         };
         let mut frame = BytesMut::with_capacity(length.min(READ_BYTES));
@@ -216,7 +270,7 @@ impl Connection {
             let missing = (length - frame.len()) as u64;
             let read = (&mut self.stream).take(missing).read_buf(&mut frame).await;
             if read.map_err(|error| self.broken::<Q>(error))? == 0 {
-                let error = std::io::ErrorKind::UnexpectedEof;
+                let error = io::ErrorKind::UnexpectedEof;
                 return Err(self.broken::<Q>(error.into()));
             }
         }
@@ -237,11 +291,17 @@ impl Connection {
         answer.ok_or_else(|| malformed(format!("it does not answer {}", Q::NAME)))
     }
 
-    fn broken<Q: Question>(&self, error: std::io::Error) -> AdminError {
-        let reason = match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => "the broker closed it".to_owned(),
-            _ => error.to_string(),
-        };
-        AdminError::Broken { address: self.address.clone(), api: Q::NAME, reason }
+    fn broken<Q: Question>(&self, error: io::Error) -> AdminError {
+        let address = self.address.clone();
+        match tls_refusal(&error) {
+            // By TLS 1.3 a client hears only here what the server thinks of its certificate.
+            Some(reason) => AdminError::NotLetIn { address, reason },
+            None => AdminError::Broken { address, api: Q::NAME, reason: told(&error) },
+        }
+    }
+
+    /// What is below, for whoever goes on by it.
+    pub fn into_stream(self) -> Box<dyn Stream> {
+        self.stream
     }
 }

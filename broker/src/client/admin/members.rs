@@ -8,9 +8,9 @@ use tokio::sync::Mutex;
 use super::AdminError;
 use super::connection::Connection;
 use super::question::Question;
-use super::secured::Secured;
 use crate::client::ClientError;
 use crate::client::member::{Claim, GroupCoordinator};
+use crate::client::secured::Secured;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k10_find_coordinator::FindCoordinatorRequest;
 use crate::protocol::messages::k11_join_group::{JoinGroupRequest, JoinGroupResponse};
@@ -34,6 +34,7 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 pub struct RemoteCoordinator {
     bootstrap: Vec<HostPort>,
     client_id: String,
+    secured: Secured,
     /// For what waits for other members.
     waiting: Mutex<Option<Connection>>,
     /// Heartbeats do not wait behind that.
@@ -42,13 +43,18 @@ pub struct RemoteCoordinator {
 
 impl RemoteCoordinator {
     /// `bootstrap`: some of the cluster's brokers, `HOST:PORT` with commas between.
-    pub fn new(bootstrap: &str, client_id: &str) -> Result<RemoteCoordinator, AdminError> {
+    pub fn new(
+        bootstrap: &str,
+        client_id: &str,
+        secured: Secured,
+    ) -> Result<RemoteCoordinator, AdminError> {
         let address = |text: &str| {
             text.trim().parse().map_err(|_| AdminError::Address(text.trim().to_owned()))
         };
         Ok(RemoteCoordinator {
             bootstrap: bootstrap.split(',').map(address).collect::<Result<_, _>>()?,
             client_id: client_id.to_owned(),
+            secured,
             waiting: Mutex::default(),
             beating: Mutex::default(),
         })
@@ -67,8 +73,7 @@ impl RemoteCoordinator {
     }
 
     async fn open_by(&self, address: &HostPort, group: &str) -> Result<Connection, AdminError> {
-        let mut connection =
-            Connection::open(address, &self.client_id, &Secured::default()).await?;
+        let mut connection = Connection::open(address, &self.client_id, &self.secured).await?;
         let request = FindCoordinatorRequest {
             coordinator_keys: vec![group.to_owned()],
             ..FindCoordinatorRequest::default()
@@ -84,7 +89,7 @@ impl RemoteCoordinator {
             port: found.port,
             rack: None,
         };
-        Connection::open(&node.address(), &self.client_id, &Secured::default()).await
+        Connection::open(&node.address(), &self.client_id, &self.secured).await
     }
 
     async fn ask<Q: Question>(
@@ -149,6 +154,9 @@ impl RemoteCoordinator {
             AdminError::Unreachable { .. } | AdminError::Broken { .. } => true,
             _ => false,
         };
+        if let AdminError::NotLetIn { address, reason } = error {
+            return ClientError::NotLetIn { address, reason };
+        }
         let reason = error.to_string();
         match is_passing {
             true => ClientError::Unreachable { address, reason },

@@ -9,7 +9,6 @@
 //! - [`connection`]: a socket, the versions that both sides speak; [`question`]: what can be asked,
 //!   of this broker and of others alone; [`routing`]: nodes, retries;
 //! - [`members`]: being in a group;
-//! - [`secured`]: with TLS, and as somebody;
 //! - [`acls`], [`topics`], [`configs`], [`groups`], [`offsets`], [`transactions`], [`cluster`]:
 //!   what can be asked and ordered.
 //!
@@ -22,13 +21,12 @@
 pub mod acls;
 pub mod cluster;
 pub mod configs;
-mod connection;
+pub(super) mod connection;
 pub mod groups;
 pub mod members;
 pub mod offsets;
-mod question;
+pub(super) mod question;
 mod routing;
-pub mod secured;
 pub mod topics;
 pub mod transactions;
 

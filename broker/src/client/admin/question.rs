@@ -9,7 +9,7 @@ use crate::protocol::{
 };
 
 /// A request and what answers it.
-pub(super) trait Question: Clone {
+pub(in crate::client) trait Question: Clone {
     const KEY: i16;
     /// Kafka's name.
     const NAME: &'static str;

@@ -12,7 +12,7 @@ use super::AdminError;
 use super::cluster::Node;
 use super::connection::Connection;
 use super::question::Question;
-use super::secured::Secured;
+use crate::client::secured::Secured;
 use crate::ids::TopicPartition;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k03_metadata::{

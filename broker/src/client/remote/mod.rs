@@ -5,6 +5,7 @@
 //! own threads; here its messages become record batches and the other way round.
 //!
 //! - [`settings`]: how librdkafka is set up; [`native`]: librdkafka behind safe types;
+//! - [`tunnel`]: its connections to brokers that want TLS or SASL;
 //! - [`reader`]: messages to [`ReaderEvent`](super::ReaderEvent)s; [`places`]: where it is;
 //! - [`producer`]: batches to messages, and transactions.
 //!
@@ -18,11 +19,11 @@ mod places;
 mod producer;
 mod reader;
 mod settings;
+mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 
 use super::admin::members::RemoteCoordinator;
 use super::member::GroupCoordinator;
+use super::secured::Secured;
 use super::{
     Client, ClientError, CommittedOffset, Isolation, NewTopic, OffsetSpec, Producer,
     ProducerOptions, Reader, ReaderOptions, TopicInfo,
@@ -41,6 +43,7 @@ use native::handle::{Closing, Handle, Kind};
 use native::partitions::PartitionList;
 use producer::RemoteProducer;
 use reader::RemoteReader;
+use tunnel::Refusal;
 
 /// How long a question to the cluster may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
@@ -57,7 +60,9 @@ pub struct RemoteOptions {
     pub client_id: String,
     /// How long [`RemoteClient::connect`] waits for a broker to answer.
     pub connect_timeout: Duration,
-    /// librdkafka's own settings, such as `sasl.username`. They may hold secrets.
+    /// TLS, and who we are.
+    pub secured: Secured,
+    /// librdkafka's own settings, but those of TLS and SASL. They may hold secrets.
     pub properties: BTreeMap<String, String>,
 }
 
@@ -66,6 +71,7 @@ impl Default for RemoteOptions {
         RemoteOptions {
             client_id: "millstream".into(),
             connect_timeout: Duration::from_secs(5),
+            secured: Secured::default(),
             properties: BTreeMap::new(),
         }
     }
@@ -77,6 +83,7 @@ impl fmt::Debug for RemoteOptions {
         f.debug_struct("RemoteOptions")
             .field("client_id", &self.client_id)
             .field("connect_timeout", &self.connect_timeout)
+            .field("secured", &self.secured)
             .field("properties", &self.properties.keys())
             .finish()
     }
@@ -129,16 +136,17 @@ impl RemoteClient {
         let closing = Arc::new(Closing::default());
         let conf = settings::admin(&address, &options).map_err(refused)?;
         let handle = Arc::new(Handle::new(Kind::Producer, conf, &closing).map_err(refused)?);
-        handle.callbacks().quiet.store(true, Ordering::Relaxed);
+        handle.callbacks().set_quiet(true);
         let ping = Admin::new(Arc::clone(&handle), options.connect_timeout);
-        blocking(move || ping.ping()).await?.map_err(|error| ClientError::Unreachable {
+        let pinged = unless_refused(&handle, blocking(move || ping.ping())).await??;
+        pinged.map_err(|error| ClientError::Unreachable {
             address: address.clone(),
             reason: format!(
                 "{}; start one with `millstream broker`, or check the address",
                 handle.callbacks().last_failure().unwrap_or(error.reason)
             ),
         })?;
-        handle.callbacks().quiet.store(false, Ordering::Relaxed);
+        handle.callbacks().set_quiet(false);
         let admin = Admin::new(handle, REQUEST_TIMEOUT);
         let cluster = Cluster { address, options, admin, closing: Farewell(closing) };
         Ok(RemoteClient { cluster: Arc::new(cluster) })
@@ -173,7 +181,9 @@ impl Client for RemoteClient {
         let cluster = &self.cluster;
         let admin = cluster.admin.clone();
         let refused = |error| cluster.refused("list of topics".into(), error);
-        let mut names = blocking(move || admin.topic_names()).await?.map_err(refused)?;
+        let asked = blocking(move || admin.topic_names());
+        let asked = unless_refused(cluster.admin.handle(), asked).await??;
+        let mut names = asked.map_err(refused)?;
         names.sort_unstable();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let found = cluster.admin.describe(&names).await.map_err(refused)?;
@@ -241,7 +251,8 @@ impl Client for RemoteClient {
     /// By a connection of our own: librdkafka has its own idea of what groups share.
     async fn coordinator(&self) -> Result<Arc<dyn GroupCoordinator>, ClientError> {
         let Cluster { address, options, .. } = &*self.cluster;
-        let coordinator = RemoteCoordinator::new(address, &options.client_id);
+        let secured = options.secured.clone();
+        let coordinator = RemoteCoordinator::new(address, &options.client_id, secured);
         let unreachable = |reason| ClientError::Unreachable { address: address.clone(), reason };
         Ok(Arc::new(coordinator.map_err(|error| unreachable(error.to_string()))?))
     }
@@ -395,11 +406,8 @@ impl Cluster {
     }
 
     fn refused(&self, what: String, error: NativeError) -> ClientError {
-        if error.is_unreachable() {
-            return ClientError::Unreachable {
-                address: self.address.clone(),
-                reason: error.reason,
-            };
+        if let Some(error) = self.no_way(&error) {
+            return error;
         }
         match error.code {
             code::STORAGE_ERROR => ClientError::Storage { what, reason: error.reason },
@@ -422,12 +430,26 @@ impl Cluster {
         }
     }
 
-    fn of_group(&self, group: &str, error: NativeError) -> ClientError {
-        if error.is_unreachable() {
-            return ClientError::Unreachable {
-                address: self.address.clone(),
-                reason: error.reason,
+    /// That there is no way to the broker, if that is so.
+    fn no_way(&self, error: &NativeError) -> Option<ClientError> {
+        if let Some(address) = &error.refused_by {
+            let (address, reason) = (address.clone(), error.reason.clone());
+            return Some(ClientError::NotLetIn { address, reason });
+        }
+        error.is_unreachable().then(|| {
+            let trouble = self.admin.handle().callbacks().tunnels.as_ref();
+            let trouble = trouble.and_then(|tunnels| tunnels.last_trouble());
+            let reason = match trouble {
+                Some(trouble) => format!("{}: {trouble}", error.reason),
+                None => error.reason.clone(),
             };
+            ClientError::Unreachable { address: self.address.clone(), reason }
+        })
+    }
+
+    fn of_group(&self, group: &str, error: NativeError) -> ClientError {
+        if let Some(error) = self.no_way(&error) {
+            return error;
         }
         ClientError::Group { group: group.to_owned(), reason: error.reason }
     }
@@ -480,6 +502,21 @@ impl Patience {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(PAUSE_MAX);
         true
+    }
+}
+
+/// Waits for what waits for the network, but no longer once a broker does not let us in. What was
+/// waited for goes on for its time, and nobody hears of it.
+async fn unless_refused<T>(
+    handle: &Handle,
+    asked: impl Future<Output = T>,
+) -> Result<T, ClientError> {
+    tokio::select! {
+        biased;
+        done = asked => Ok(done),
+        Refusal { address, reason } = handle.callbacks().refused() => {
+            Err(ClientError::NotLetIn { address, reason })
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use super::native::handle::FailedDelivery;
 use super::native::partitions::PartitionList;
 use super::native::producer::{self as native, WhenFull};
 use super::native::queue::Queue;
-use super::{Cluster, blocking, settings};
+use super::tunnel::Refusal;
+use super::{Cluster, blocking, settings, unless_refused};
 use crate::client::{ClientError, Flushing, Producer, ProducerOptions, TransactionOffsets};
 use crate::ids::TopicPartition;
 use crate::record::{BatchBuilder, Compression, ProducerStamp, Records};
@@ -67,7 +68,16 @@ impl Line {
         call: impl FnOnce(&native::Producer) -> T + Send + 'static,
     ) -> Result<T, ClientError> {
         let producer = self.producer.clone();
-        blocking(move || call(&producer)).await
+        let handle = self.producer.handle();
+        if let Some(Refusal { address, reason }) = handle.callbacks().refusal() {
+            return Err(ClientError::NotLetIn { address, reason });
+        }
+        let done = unless_refused(handle, blocking(move || call(&producer))).await;
+        if done.is_err() {
+            // Else the thread would wait for records that will never be delivered.
+            self.producer.give_up();
+        }
+        done?
     }
 
     /// The failed delivery of an earlier record, if there is one.

@@ -13,6 +13,7 @@ use super::native::error::{NativeError, code};
 use super::native::handle::Rebalance;
 use super::native::partitions::PartitionList;
 use super::places::{Place, Places};
+use super::tunnel::Refusal;
 use super::{Cluster, settings};
 use crate::client::{
     ClientError, FetchedBatches, GroupMembership, ReadFrom, Reader, ReaderEvent, ReaderOptions,
@@ -219,6 +220,10 @@ impl RemoteReader {
         Err(self.cluster.of_partition(&partition, error))
     }
 
+    fn not_let_in(&self, refusal: Refusal) -> ClientError {
+        self.cluster.refused("reader".into(), NativeError::not_let_in(refusal))
+    }
+
     /// An error of no partition: of the group, or of the instance as a whole.
     fn check_consumer_error(&self, error: NativeError) -> Result<(), ClientError> {
         if error.code == code::FATAL {
@@ -259,6 +264,9 @@ impl Reader for RemoteReader {
             // The queue is empty, but taking its last messages off may have served a rebalance.
             let served = self.consumer.handle().callbacks().has_rebalance();
             if !served && self.out_of_range.is_none() {
+                if let Some(refusal) = self.consumer.handle().callbacks().refusal() {
+                    return Err(self.not_let_in(refusal));
+                }
                 // The time is no pause between polls: it only shows librdkafka that we live.
                 let _ = tokio::time::timeout(settings::POLL_INTERVAL, self.consumer.ready()).await;
             }

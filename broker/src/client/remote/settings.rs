@@ -1,10 +1,12 @@
 //! librdkafka's settings, as this client needs them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::RemoteOptions;
 use super::native::error::NativeError;
 use super::native::handle::Conf;
+use super::tunnel::Tunnels;
 use crate::client::{Acks, Isolation, ProducerOptions, ReadFrom, ReaderOptions, WithoutOffset};
 
 /// Messages fetched ahead by one reader, and again as many while they are handed on.
@@ -41,10 +43,16 @@ struct Settings(Result<Conf, NativeError>);
 impl Settings {
     /// What all instances have in common; the user's own settings included.
     fn of(address: &str, options: &RemoteOptions) -> Settings {
-        let mut settings = Settings(Ok(Conf::new()))
+        let mut conf = Conf::new();
+        let is_tunnelled = !options.secured.is_plain();
+        if is_tunnelled {
+            let tunnels = Tunnels::new(&options.client_id, options.secured.clone());
+            conf.lead_through(Arc::new(tunnels));
+        }
+        let mut settings = Settings(Ok(conf))
             .set("client.id", &options.client_id)
-            // Small requests go out at once.
-            .set("socket.nagle.disable", true)
+            // Small requests go out at once; a tunnel's ends know no other way.
+            .set("socket.nagle.disable", !is_tunnelled)
             // Doubles each time, up to 10 s. The default of 100 ms also slows the first connection.
             .ms("reconnect.backoff.ms", RECONNECT_PAUSE_MIN)
             // Brokers close idle connections; that is nothing to log.

@@ -3,28 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use broker::client::secured::verifier::{SYSTEM_ROOTS, ServerVerifier};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::{
-    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
-};
-use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
-use tokio_rustls::rustls::crypto::{self, CryptoProvider};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use tokio_rustls::rustls::server::ParsedCertificate;
-use tokio_rustls::rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-};
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::target::{Ssl, SslMode};
-
-/// Where systems keep the authorities that they trust.
-const SYSTEM_ROOTS: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// Makes what does the handshake; the error is a reason to be read by people.
 pub fn connector(ssl: &Ssl) -> Result<TlsConnector, String> {
@@ -38,16 +23,9 @@ pub fn connector(ssl: &Ssl) -> Result<TlsConnector, String> {
         SslMode::Require => ssl.root_cert.is_some(),
         SslMode::Disable | SslMode::Allow | SslMode::Prefer => false,
     };
-    let chain = match verified {
-        true => {
-            let roots = Arc::new(roots(ssl.root_cert.as_deref())?);
-            let chain = WebPkiServerVerifier::builder_with_provider(roots, provider.clone());
-            Some(chain.build().map_err(|error| error.to_string())?)
-        }
-        false => None,
-    };
-    let verify_name = ssl.mode == SslMode::VerifyFull;
-    let verifier = Arc::new(Verifier { provider, chain, verify_name });
+    let roots = verified.then(|| roots(ssl.root_cert.as_deref())).transpose()?;
+    let verifier = ServerVerifier::new(provider, roots, ssl.mode == SslMode::VerifyFull)?;
+    let verifier = Arc::new(verifier);
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let config = match (&ssl.cert, &ssl.key) {
         (Some(cert), Some(key)) => builder
@@ -91,62 +69,4 @@ fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
         return PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| unreadable(&error));
     }
     PrivateKeyDer::try_from(bytes).map_err(|error| unreadable(&error))
-}
-
-/// Checks the chain, and the name where that is asked for.
-#[derive(Debug)]
-struct Verifier {
-    provider: Arc<CryptoProvider>,
-    chain: Option<Arc<WebPkiServerVerifier>>,
-    verify_name: bool,
-}
-
-impl ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        name: &ServerName<'_>,
-        ocsp: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        let Some(chain) = &self.chain else { return Ok(ServerCertVerified::assertion()) };
-        match chain.verify_server_cert(end_entity, intermediates, name, ocsp, now) {
-            // The chain is checked first: all that is wrong is the name.
-            Err(Error::InvalidCertificate(
-                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !self.verify_name => {}
-            other => {
-                other?;
-            }
-        }
-        if self.verify_name {
-            verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)?;
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        crypto::verify_tls12_signature(message, cert, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        crypto::verify_tls13_signature(message, cert, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
 }

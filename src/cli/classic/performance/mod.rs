@@ -23,8 +23,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 use tokio_util::sync::CancellationToken;
 
+use super::Error;
 use super::options::Given;
-use super::{Error, check_security};
 use crate::cli::connection::{self, AdminConnection};
 use crate::cli::properties::Properties;
 use crate::cli::{BrokerChoice, Failure, stopped, unless_stopped};
@@ -72,6 +72,7 @@ async fn connect(given: &Given, properties: &Properties) -> Result<AdminConnecti
             data_dir: Default::default(),
             bootstrap_server: Some(address),
             command_config: None,
+            client_config: Properties::new(),
         },
     };
     Ok(connection::open_admin(&choice).await?)
@@ -116,6 +117,20 @@ fn settings(
     }
     config.set("bootstrap.servers", address);
     Ok(config)
+}
+
+/// Refuses what would pretend to be secure: what is measured here is librdkafka as it is.
+fn check_security(properties: &Properties) -> Result<(), Error> {
+    let protocol = properties.get("security.protocol").map_or("PLAINTEXT", String::as_str);
+    let secure = properties.keys().find(|key| key.starts_with("sasl.") || key.starts_with("ssl."));
+    match (protocol, secure) {
+        ("PLAINTEXT", None) => Ok(()),
+        ("PLAINTEXT", Some(key)) => Err(Failure::usage(format!("{key}: not supported")).into()),
+        (protocol, _) => Err(Error::Failure(
+            Failure::usage(format!("security.protocol={protocol}: not supported"))
+                .with_help("only PLAINTEXT is measured: leave the settings of TLS and SASL out"),
+        )),
+    }
 }
 
 fn invalid(name: &str, value: &str, error: &KafkaError) -> Error {

@@ -30,6 +30,11 @@ impl Admin {
         Admin { handle, timeout }
     }
 
+    /// What this asks with.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// Blocks until a broker has answered.
     pub fn ping(&self) -> Result<(), NativeError> {
         self.metadata(Topics::Known).map(drop)

@@ -55,9 +55,14 @@ impl Consumer {
         self.front = None;
     }
 
-    /// Waits until something came after [`Consumer::front`] found nothing.
+    /// Waits until something came after [`Consumer::front`] found nothing, or a broker does not let
+    /// us in.
     pub async fn ready(&mut self) {
-        self.queue.ready().await;
+        let (queue, handle) = (&self.queue, &self.handle);
+        tokio::select! {
+            () = queue.ready() => {}
+            _ = handle.callbacks().refused() => {}
+        }
     }
 
     /// Joins the group of the settings.

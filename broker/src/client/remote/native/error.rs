@@ -5,6 +5,7 @@ use std::fmt;
 use rdkafka_sys::bindings::{rd_kafka_error_destroy, rd_kafka_error_t, rd_kafka_t};
 
 use super::{REASON_LEN_MAX, text};
+use crate::client::remote::tunnel::Refusal;
 
 /// An error number: negative ones are librdkafka's own, positive ones the broker's.
 pub type Code = i32;
@@ -26,6 +27,7 @@ pub mod code {
     pub const QUEUE_FULL: Code = -184;
     pub const WAIT_COORDINATOR: Code = -180;
     pub const ASSIGN_PARTITIONS: Code = -175;
+    pub const AUTHENTICATION: Code = -169;
     pub const TIMED_OUT_QUEUE: Code = -166;
     pub const PURGE_QUEUE: Code = -152;
     pub const PURGE_INFLIGHT: Code = -151;
@@ -124,17 +126,26 @@ pub struct NativeError {
     pub retriable: bool,
     /// The transaction can only be aborted.
     pub abortable: bool,
+    /// The broker that does not let us in.
+    pub refused_by: Option<String>,
 }
 
 impl NativeError {
     pub fn new(code: Code, reason: String) -> NativeError {
-        NativeError { code, reason, fatal: false, retriable: false, abortable: false }
+        let (fatal, retriable, abortable) = (false, false, false);
+        NativeError { code, reason, fatal, retriable, abortable, refused_by: None }
     }
 
     /// The error of this number, in librdkafka's own words.
     pub fn of(code: Code) -> NativeError {
         // SAFETY: any number is allowed; the answer is static, or thread-local for unknown ones.
         NativeError::new(code, unsafe { text(ffi::rd_kafka_err2str(code)) })
+    }
+
+    /// That a broker does not let us in.
+    pub fn not_let_in(refusal: Refusal) -> NativeError {
+        let Refusal { address, reason } = refusal;
+        NativeError { refused_by: Some(address), ..NativeError::new(code::AUTHENTICATION, reason) }
     }
 
     /// `Ok` for 0, else the error of this number.
@@ -168,6 +179,7 @@ impl NativeError {
                 fatal: ffi::rd_kafka_error_is_fatal(error) != 0,
                 retriable: ffi::rd_kafka_error_is_retriable(error) != 0,
                 abortable: ffi::rd_kafka_error_txn_requires_abort(error) != 0,
+                refused_by: None,
             }
         };
         (failed.code != code::NONE).then_some(failed)

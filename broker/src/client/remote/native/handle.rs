@@ -12,16 +12,31 @@ use rdkafka_sys::bindings::*;
 
 use super::error::{Code, NativeError, code, ffi};
 use super::partitions::PartitionList;
-use super::{REASON_LEN_MAX, c_string, text};
+use super::{REASON_LEN_MAX, c_string, socket, text};
+use crate::client::remote::tunnel::{Refusal, Tunnels};
 
 /// Settings of an instance to be made.
-pub struct Conf(NonNull<rd_kafka_conf_t>);
+pub struct Conf {
+    conf: NonNull<rd_kafka_conf_t>,
+    /// By which its connections go, if not by sockets of librdkafka's own.
+    tunnels: Option<Arc<Tunnels>>,
+}
 
 impl Conf {
     pub fn new() -> Conf {
         // SAFETY: librdkafka aborts rather than return null.
         let conf = unsafe { rd_kafka_conf_new() };
-        Conf(NonNull::new(conf).expect("librdkafka aborts when memory is exhausted"))
+        let conf = NonNull::new(conf).expect("librdkafka aborts when memory is exhausted");
+        Conf { conf, tunnels: None }
+    }
+
+    /// Lets all connections go through tunnels.
+    pub fn lead_through(&mut self, tunnels: Arc<Tunnels>) {
+        self.tunnels = Some(tunnels);
+    }
+
+    pub(super) fn as_ptr(&self) -> *mut rd_kafka_conf_t {
+        self.conf.as_ptr()
     }
 
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), NativeError> {
@@ -35,7 +50,7 @@ impl Conf {
         // SAFETY: all pointers are valid for the call.
         let outcome = unsafe {
             rd_kafka_conf_set(
-                self.0.as_ptr(),
+                self.as_ptr(),
                 name.as_ptr(),
                 value.as_ptr(),
                 reason.as_mut_ptr(),
@@ -53,7 +68,7 @@ impl Conf {
 impl Drop for Conf {
     fn drop(&mut self) {
         // SAFETY: the settings are ours until an instance takes them over, which forgets them.
-        unsafe { rd_kafka_conf_destroy(self.0.as_ptr()) }
+        unsafe { rd_kafka_conf_destroy(self.as_ptr()) }
     }
 }
 
@@ -72,19 +87,21 @@ pub struct Handle {
 }
 
 impl Handle {
-    pub fn new(kind: Kind, conf: Conf, closing: &Arc<Closing>) -> Result<Handle, NativeError> {
-        let callbacks = Box::new(Callbacks::default());
+    pub fn new(kind: Kind, mut conf: Conf, closing: &Arc<Closing>) -> Result<Handle, NativeError> {
+        let tunnels = conf.tunnels.take();
+        if tunnels.is_some() {
+            socket::lead_through_tunnels(&conf);
+        }
+        let callbacks = Box::new(Callbacks { tunnels, ..Callbacks::default() });
         // SAFETY: the callbacks outlive the instance, and their signatures are the ones asked for.
         unsafe {
             let opaque = (&raw const *callbacks).cast_mut().cast::<c_void>();
-            rd_kafka_conf_set_opaque(conf.0.as_ptr(), opaque);
-            rd_kafka_conf_set_log_cb(conf.0.as_ptr(), Some(on_log));
+            rd_kafka_conf_set_opaque(conf.as_ptr(), opaque);
+            rd_kafka_conf_set_log_cb(conf.as_ptr(), Some(on_log));
             match kind {
                 // As events, not by a callback: only then flush waits without looking every 10 ms.
-                Kind::Producer => rd_kafka_conf_set_events(conf.0.as_ptr(), RD_KAFKA_EVENT_DR),
-                Kind::Consumer => {
-                    rd_kafka_conf_set_rebalance_cb(conf.0.as_ptr(), Some(on_rebalance))
-                }
+                Kind::Producer => rd_kafka_conf_set_events(conf.as_ptr(), RD_KAFKA_EVENT_DR),
+                Kind::Consumer => rd_kafka_conf_set_rebalance_cb(conf.as_ptr(), Some(on_rebalance)),
             }
         }
         let native_kind = match kind {
@@ -93,9 +110,8 @@ impl Handle {
         };
         let mut reason = [0; REASON_LEN_MAX];
         // SAFETY: the settings pass to the instance if there is one, else they stay ours.
-        let rk = unsafe {
-            rd_kafka_new(native_kind, conf.0.as_ptr(), reason.as_mut_ptr(), reason.len())
-        };
+        let rk =
+            unsafe { rd_kafka_new(native_kind, conf.as_ptr(), reason.as_mut_ptr(), reason.len()) };
         let Some(rk) = NonNull::new(rk) else {
             return Err(NativeError::new(code::INVALID_ARG, unsafe { text(reason.as_ptr()) }));
         };
@@ -248,8 +264,9 @@ impl Rebalance {
 /// What the callbacks of an instance leave for its owner.
 #[derive(Default)]
 pub struct Callbacks {
+    pub tunnels: Option<Arc<Tunnels>>,
     /// Set while connecting fails quietly, because the caller will say so.
-    pub quiet: AtomicBool,
+    quiet: AtomicBool,
     last_failure: Mutex<Option<String>>,
     failed_delivery: Mutex<Option<FailedDelivery>>,
     rebalances: Mutex<Rebalances>,
@@ -263,9 +280,37 @@ struct Rebalances {
 }
 
 impl Callbacks {
+    pub fn set_quiet(&self, quiet: bool) {
+        self.quiet.store(quiet, Ordering::Relaxed);
+        if let Some(tunnels) = &self.tunnels {
+            tunnels.set_quiet(quiet);
+        }
+    }
+
     /// What went wrong last with a connection.
     pub fn last_failure(&self) -> Option<String> {
-        lock(&self.last_failure).clone()
+        let trouble = self.tunnels.as_ref().and_then(|tunnels| tunnels.last_trouble());
+        trouble.or_else(|| lock(&self.last_failure).clone())
+    }
+
+    /// Waits until a broker does not let us in; for ever where none is asked to.
+    pub async fn refused(&self) -> Refusal {
+        let Some(tunnels) = &self.tunnels else { return std::future::pending().await };
+        let mut refusals = tunnels.refusals();
+        loop {
+            // Its sender is in the tunnels.
+            if refusals.changed().await.is_err() {
+                return std::future::pending().await;
+            }
+            if let Some(refusal) = refusals.borrow_and_update().clone() {
+                return refusal;
+            }
+        }
+    }
+
+    /// The refusal by which this instance will do no more, if there was one.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.tunnels.as_ref().and_then(|tunnels| tunnels.refusals().borrow().clone())
     }
 
     /// The first message since the last call that could not be delivered.
@@ -334,6 +379,9 @@ unsafe fn callbacks<'a>(rk: *const rd_kafka_t) -> Option<&'a Callbacks> {
     unsafe { rd_kafka_opaque(rk).cast::<Callbacks>().as_ref() }
 }
 
+/// How librdkafka tells that a tunnel did not come about.
+const TUNNEL_CLOSED: &str = "failed: Connection reset by peer";
+
 /// librdkafka's levels are syslog's. What it takes for an error is mostly a connection that it
 /// will try again, so nothing here is more than a warning.
 unsafe extern "C" fn on_log(
@@ -347,6 +395,10 @@ unsafe extern "C" fn on_log(
     let mut quiet = false;
     if let Some(callbacks) = callbacks {
         quiet = callbacks.quiet.load(Ordering::Relaxed);
+        // The tunnel has told why.
+        if callbacks.tunnels.is_some() && line.contains(TUNNEL_CLOSED) {
+            return tracing::debug!(target: "librdkafka", "{facility} {line}");
+        }
         // Not "ERROR", which sums up that all brokers are down but not why.
         if facility == "FAIL" {
             *lock(&callbacks.last_failure) = Some(bare(&line).to_owned());

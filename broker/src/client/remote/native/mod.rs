@@ -3,6 +3,7 @@
 //! - [`error`]: its error codes and what they mean for going on;
 //! - [`handle`]: one instance with its settings, its callbacks and its log; [`queue`]: the queues
 //!   that it answers on; [`partitions`]: lists of partitions with offsets;
+//! - [`socket`]: its connections, where they go through tunnels;
 //! - [`admin`]: questions and orders to the cluster; [`consumer`] and [`producer`]: records.
 //!
 //! Invariants: an instance is destroyed after everything that was taken from it, because what was
@@ -17,6 +18,7 @@ pub mod handle;
 pub mod partitions;
 pub mod producer;
 pub mod queue;
+mod socket;
 
 use std::borrow::Cow;
 use std::ffi::{CStr, CString, c_char};

@@ -79,6 +79,19 @@ impl Producer {
         admin.ping()
     }
 
+    /// What this produces with.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Gives up all records under way, so that nobody waits for them any more.
+    pub fn give_up(&self) {
+        let what = RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT;
+        let what = what | RD_KAFKA_PURGE_F_NON_BLOCKING;
+        // SAFETY: the instance lives. Of producers it is refused for no reason.
+        unsafe { rd_kafka_purge(self.handle.rk(), what) };
+    }
+
     /// The first message since the last call that could not be delivered.
     pub fn take_failed_delivery(&self) -> Option<FailedDelivery> {
         self.handle.callbacks().take_failed_delivery()

@@ -70,8 +70,17 @@ impl Queue {
         self.ready.notified().await;
     }
 
-    /// Waits for the answer to the one question that this queue was made for.
+    /// Waits for the answer to the one question that this queue was made for, but no longer once a
+    /// broker does not let us in.
     pub async fn answer(&self) -> Result<Event, NativeError> {
+        tokio::select! {
+            biased;
+            answer = self.event() => answer,
+            refusal = self.handle.callbacks().refused() => Err(NativeError::not_let_in(refusal)),
+        }
+    }
+
+    async fn event(&self) -> Result<Event, NativeError> {
         loop {
             // SAFETY: the queue lives; a timeout of 0 does not block.
             let event = unsafe { rd_kafka_queue_poll(self.queue.as_ptr(), 0) };
