@@ -14,7 +14,7 @@
 //!   changes; [`operators`]: what happens to it;
 //! - [`query`]: what topics hold now, by batch SQL, and what passes through them;
 //! - [`state`]: what is remembered, and its changelog; [`time`]: watermarks; [`tally`]: what went
-//!   through each step.
+//!   through each step; `type_names`: types in messages.
 //!
 //! Invariants: the engine meets the rest of the house in topics and in [`pipeline::Pipeline`]
 //! alone. Everything between the runtime's edges is deterministic: the same batches, times and
@@ -37,3 +37,4 @@ pub mod task;
 mod testing;
 pub mod time;
 pub mod topology;
+mod type_names;

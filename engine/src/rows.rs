@@ -80,15 +80,7 @@ impl Rows {
 
     /// The rows at these places, in this order, perhaps several times.
     pub fn take(&self, places: &UInt64Array) -> Result<Rows> {
-        // Arrow does not take rows without columns.
-        let batch = match self.batch.num_columns() {
-            0 => {
-                let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
-                RecordBatch::try_new_with_options(self.batch.schema(), Vec::new(), &options)?
-            }
-            _ => take_record_batch(&self.batch, places)?,
-        };
-        self.with_batch_of(batch, places)
+        self.with_batch_of(take_rows(&self.batch, places)?, places)
     }
 
     /// Other columns for the rows at these places.
@@ -135,5 +127,16 @@ impl Rows {
             all.collect::<BooleanArray>()
         });
         Ok(Rows { batch, event_times_ms, retracts })
+    }
+}
+
+/// The rows at these places, those without columns too, which Arrow does not take.
+pub fn take_rows(batch: &RecordBatch, places: &UInt64Array) -> Result<RecordBatch> {
+    match batch.num_columns() {
+        0 => {
+            let options = RecordBatchOptions::new().with_row_count(Some(places.len()));
+            Ok(RecordBatch::try_new_with_options(batch.schema(), Vec::new(), &options)?)
+        }
+        _ => Ok(take_record_batch(batch, places)?),
     }
 }

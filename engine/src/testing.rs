@@ -130,6 +130,7 @@ pub fn sink(topic: &str) -> Sink {
         key: Vec::new(),
         key_format: Format::Raw,
         value_without_key: false,
+        value_without_timestamp: false,
         headers: Vec::new(),
         timestamp: None,
         print: true,
@@ -144,7 +145,16 @@ pub async fn query(sql: &str, sources: &[&Source]) -> Query {
 }
 
 pub async fn topology(sql: &str, sources: &[&Source]) -> Result<Topology, TopologyError> {
-    let query = query(sql, sources).await;
+    topology_that_forgets(sql, sources, None).await
+}
+
+/// The same of a query whose state has a time to live.
+pub async fn topology_that_forgets(
+    sql: &str,
+    sources: &[&Source],
+    state_ttl: Option<Duration>,
+) -> Result<Topology, TopologyError> {
+    let query = Query { state_ttl, ..query(sql, sources).await };
     let sources: Vec<Arc<Source>> =
         sources.iter().map(|&source| Arc::new(source.clone())).collect();
     Topology::new(&query, &sources)

@@ -20,6 +20,7 @@ pub mod words;
 
 use crate::pipeline::{LateRows, OnError, Pipeline, Query, SourceKind, Span};
 use crate::topology::{Topology, TopologyError};
+use crate::type_names::type_text;
 pub use words::{Words, with_intervals};
 
 /// A query, described.
@@ -252,7 +253,7 @@ fn of_query(pipeline: &Pipeline, query: &Query) -> Result<QueryDescription, Topo
         format: query.sink.format.name().to_owned(),
         columns: fields
             .iter()
-            .map(|field| (field.name().clone(), words::type_text(field.data_type())))
+            .map(|field| (field.name().clone(), type_text(field.data_type())))
             .collect(),
         key: query.sink.key.iter().map(field).collect(),
         mode: if topology.updating { OutputMode::Upsert } else { OutputMode::Append },

@@ -18,7 +18,7 @@ use crate::pipeline::Predicate;
 use crate::plan::predicates;
 use crate::plan::windows::is_list_of_windows;
 use crate::state::changelog;
-use crate::topology::{Port, TableInput, Topology, split};
+use crate::topology::{Port, TableInput, Topology, for_tasks, split};
 
 /// All of a query's steps, and the topics between them.
 pub struct LaidOut {
@@ -44,6 +44,7 @@ pub(super) fn lay_out(
     id: &str,
     tasks: usize,
 ) -> LaidOut {
+    let topology = &for_tasks(topology.clone(), tasks);
     let parts = split(topology.clone(), id, tasks);
     let out = LaidOut { steps: Vec::new(), exchanges: Vec::new() };
     let mut laying = Laying { topology, words, predicates, id, tasks, parts, out };

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, IntervalMonthDayNano};
+use arrow::datatypes::IntervalMonthDayNano;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, ScalarValue};
 use datafusion_expr::expr::{Alias, InList, ScalarFunction};
@@ -258,27 +258,6 @@ pub fn duration_text(ms: i64) -> String {
     let (unit, size) = found.unwrap_or(("second", 1_000));
     let count = ms / size;
     format!("{count} {unit}{}", if count == 1 || unit == "ms" { "" } else { "s" })
-}
-
-/// A type as files name it.
-pub fn type_text(data_type: &DataType) -> String {
-    match data_type {
-        DataType::Boolean => "boolean".to_owned(),
-        DataType::Int8 => "tinyint".to_owned(),
-        DataType::Int16 => "smallint".to_owned(),
-        DataType::Int32 => "int".to_owned(),
-        DataType::Int64 => "bigint".to_owned(),
-        DataType::Float32 => "real".to_owned(),
-        DataType::Float64 => "double".to_owned(),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "text".to_owned(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "bytea".to_owned(),
-        DataType::Date32 => "date".to_owned(),
-        DataType::Timestamp(_, None) => "timestamp".to_owned(),
-        DataType::Timestamp(_, Some(_)) => "timestamptz".to_owned(),
-        DataType::Decimal128(precision, scale) => format!("decimal({precision}, {scale})"),
-        DataType::List(of) | DataType::LargeList(of) => format!("{}[]", type_text(of.data_type())),
-        other => other.to_string(),
-    }
 }
 
 /// A physical expression as SQL knows it; what has no such form stands as its own text.

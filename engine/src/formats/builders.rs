@@ -37,8 +37,9 @@ use arrow::datatypes::{
 };
 
 use super::FormatError;
-use super::columns::timestamp;
+use super::columns::{least_count, timestamp};
 use super::decimal::decimal_of_text;
+use crate::type_names::type_text;
 
 /// A value that the column cannot take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub enum Refused {
     Type,
     /// More bytes or items than one column can hold.
     Room,
+    /// A count of units that is hardly one of the column's (see [`least_count`]).
+    Unit,
 }
 
 pub type Put = Result<(), Refused>;
@@ -73,6 +76,7 @@ pub struct ColumnBuilder {
     values: Values,
     /// Set from outside; NULL for what a type says itself.
     pub meaning: Option<Meaning>,
+    least_count: u64,
 }
 
 enum Values {
@@ -178,7 +182,11 @@ impl ColumnBuilder {
             other => scalar_values(other).ok_or_else(|| unsupported(field, format))?,
         };
         let nulls = NullBufferBuilder::new(0);
-        Ok(ColumnBuilder { field: Arc::clone(field), nulls, values, meaning: None })
+        let least_count = match field.data_type() {
+            DataType::Timestamp(unit, _) => least_count(*unit),
+            _ => 0,
+        };
+        Ok(ColumnBuilder { field: Arc::clone(field), nulls, values, meaning: None, least_count })
     }
 
     /// A column that holds a row's fields.
@@ -314,6 +322,15 @@ impl ColumnBuilder {
         }
         self.nulls.append_non_null();
         Ok(())
+    }
+
+    /// A whole number that, in a column of times, is a count of its units since 1970.
+    #[inline]
+    pub fn count(&mut self, value: i64) -> Put {
+        if value.unsigned_abs() < self.least_count && value != 0 {
+            return Err(Refused::Unit);
+        }
+        self.integer(value)
     }
 
     pub fn unsigned(&mut self, value: u64) -> Put {
@@ -647,7 +664,7 @@ fn unsupported(field: &Field, format: &'static str) -> FormatError {
     FormatError::Type {
         column: field.name().clone(),
         format,
-        data_type: field.data_type().to_string(),
+        data_type: type_text(field.data_type()),
     }
 }
 

@@ -16,8 +16,8 @@ use arrow::array::{
 use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
-    ArrowTimestampType, DataType, Date32Type, Date64Type, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType,
+    ArrowTimestampType, DataType, Date32Type, Date64Type, Field, Float32Type, Float64Type,
+    Int8Type, Int16Type, Int32Type, Int64Type, Time32MillisecondType, Time32SecondType,
     Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType,
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
     UInt32Type, UInt64Type,
@@ -29,6 +29,16 @@ use super::decimal::decimal_of_text;
 /// Digits from which on a number in a time column is a count of units, not a date such as
 /// `20130101`.
 const EPOCH_DIGITS_MIN: usize = 9;
+
+/// What a count of units since 1970 must be at least, whatever its sign, unless it is 0: in fine
+/// units a smaller one is a time before 1973, and rather a count of milliseconds or seconds.
+pub fn least_count(unit: TimeUnit) -> u64 {
+    match unit {
+        TimeUnit::Second | TimeUnit::Millisecond => 0,
+        TimeUnit::Microsecond => 100_000_000_000_000,
+        TimeUnit::Nanosecond => 100_000_000_000_000_000,
+    }
+}
 
 /// Collects fields of one column.
 pub trait TextColumn: Send {
@@ -249,7 +259,8 @@ impl<T: ArrowTimestampType> TextColumn for Timestamps<T> {
 pub(super) fn timestamp(text: &str, unit: TimeUnit, zone: &Tz) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if digits.len() >= EPOCH_DIGITS_MIN && digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text.parse().ok();
+        let is_likely = |count: &i64| *count == 0 || count.unsigned_abs() >= least_count(unit);
+        return text.parse().ok().filter(is_likely);
     }
     let time = string_to_datetime(zone, text).ok()?;
     match unit {
@@ -394,4 +405,10 @@ mod tests {
         );
         assert_eq!(parse(DataType::Date32, "2013-01-31").as_deref(), Some("2013-01-31"));
     }
+}
+
+/// A map as functions of maps take and give it.
+pub fn map_type(key: DataType, value: DataType) -> DataType {
+    let fields = vec![Field::new("key", key, false), Field::new("value", value, true)];
+    DataType::Map(Arc::new(Field::new("entries", DataType::Struct(fields.into()), false)), false)
 }

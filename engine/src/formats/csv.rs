@@ -16,6 +16,7 @@ use super::columns::{TextColumn, expectation, text_column};
 use super::json::Indexed;
 use super::{DecodeError, FormatError, excerpt};
 use crate::pipeline::CsvOptions;
+use crate::type_names::type_text;
 
 /// Decodes the wanted ones of a record's fields.
 pub struct CsvDecoder {
@@ -82,7 +83,7 @@ impl CsvDecoder {
                 let column = text_column(field.data_type()).ok_or_else(|| FormatError::Type {
                     column: field.name().clone(),
                     format: "CSV",
-                    data_type: field.data_type().to_string(),
+                    data_type: type_text(field.data_type()),
                 })?;
                 Ok(Wanted { position, field, column })
             })

@@ -22,6 +22,7 @@ use super::avro::AvroEncoder;
 use super::json::encode::json_objects;
 use super::protobuf::ProtobufEncoder;
 use crate::pipeline::{CsvOptions, Format, Sink};
+use crate::type_names::type_text;
 
 /// Writes rows of one schema.
 #[derive(Clone, Debug)]
@@ -147,13 +148,13 @@ impl EncodedRows {
 impl RowEncoder {
     /// An encoder of rows of `schema` whose columns `key` become the record's raw key.
     pub fn new(format: &Format, schema: &Schema, key: &[usize]) -> Result<RowEncoder, FormatError> {
-        RowEncoder::build(format, schema, (&Format::Raw, key), &[], false)
+        RowEncoder::build(format, schema, (&Format::Raw, key), &[], &[])
     }
 
     /// An encoder of what a sink's topic holds.
     pub fn for_sink(sink: &Sink, schema: &Schema) -> Result<RowEncoder, FormatError> {
         let key = (&sink.key_format, &sink.key[..]);
-        RowEncoder::build(&sink.format, schema, key, &sink.headers, sink.value_without_key)
+        RowEncoder::build(&sink.format, schema, key, &sink.headers, &sink.left_out())
     }
 
     fn build(
@@ -161,17 +162,13 @@ impl RowEncoder {
         schema: &Schema,
         (key_format, key): (&Format, &[usize]),
         headers: &[(String, usize)],
-        without_key: bool,
+        left_out: &[usize],
     ) -> Result<RowEncoder, FormatError> {
         let columns = schema.fields().len();
         if let Some(column) = key.iter().find(|&&column| column >= columns) {
             return Err(FormatError::Shape(format!("there is no column {column} for the key")));
         }
-        let is_value = |column: &usize| {
-            let is_header = headers.iter().any(|(_, header)| header == column);
-            !is_header && !(without_key && key.contains(column))
-        };
-        let value: Vec<usize> = (0..columns).filter(is_value).collect();
+        let value: Vec<usize> = (0..columns).filter(|column| !left_out.contains(column)).collect();
         let fields = |columns: &[usize]| -> Fields {
             columns.iter().map(|&column| schema.fields()[column].clone()).collect()
         };
@@ -254,7 +251,7 @@ impl PartEncoder {
                     return Err(FormatError::Type {
                         column: field.name().clone(),
                         format: "CSV",
-                        data_type: field.data_type().to_string(),
+                        data_type: type_text(field.data_type()),
                     });
                 }
                 PartEncoder::Csv(options.clone())

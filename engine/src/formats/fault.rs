@@ -32,6 +32,11 @@ impl Fault {
         let expected = match refused {
             Refused::Type => expectation(column.data_type()),
             Refused::Null => format!("{}, never null", expectation(column.data_type())),
+            Refused::Unit => format!(
+                "{}, or a count of its own units since 1970: as one, that would be before 1973 \
+                 (declare timestamp(3) for milliseconds, timestamp(0) for seconds)",
+                expectation(column.data_type())
+            ),
             Refused::Room => "less: a column of one batch holds 2 GiB".to_owned(),
         };
         Fault::new(found, expected)

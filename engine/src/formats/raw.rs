@@ -10,6 +10,7 @@ use arrow::datatypes::FieldRef;
 use super::builders::ColumnBuilder;
 use super::columns::expectation;
 use super::{DecodeError, FormatError, excerpt};
+use crate::type_names::type_text;
 
 /// Each column takes the whole of every value.
 pub struct RawDecoder {
@@ -23,7 +24,7 @@ impl RawDecoder {
                 return Err(FormatError::Type {
                     column: field.name().clone(),
                     format: "raw",
-                    data_type: field.data_type().to_string(),
+                    data_type: type_text(field.data_type()),
                 });
             }
             ColumnBuilder::new(field, "raw")

@@ -82,8 +82,8 @@ fn data_type(random: &mut Random, types: &Types, depth: u64) -> DataType {
     match random.below(10) {
         7 if depth < 2 => DataType::List(item(random, "item")),
         8 if depth < 2 => {
-            let key = Arc::new(Field::new("keys", DataType::Utf8, false));
-            let entries = Fields::from(vec![key, item(random, "values")]);
+            let key = Arc::new(Field::new("key", DataType::Utf8, false));
+            let entries = Fields::from(vec![key, item(random, "value")]);
             DataType::Map(Arc::new(Field::new("entries", DataType::Struct(entries), false)), false)
         }
         9 if depth < 2 => DataType::Struct(fields(random, types, depth + 1)),

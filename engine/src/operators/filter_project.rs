@@ -16,6 +16,7 @@ use datafusion_common::{Result, exec_datafusion_err};
 use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr::{PhysicalExpr, split_conjunction};
 
+use super::guarded::guarded;
 use super::lookup_join::{LookupJoin, Table};
 use super::unnest::Unnest;
 use crate::formats::Rows;
@@ -78,6 +79,22 @@ impl Stage {
     /// Of the rows that come out.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// Where these columns of rows that come in are in those that come out; `None` if one is not.
+    pub fn places_of(&self, columns: Vec<usize>) -> Option<Vec<usize>> {
+        self.steps.iter().try_fold(columns, |columns, step| match step {
+            Step::Filter(_) => Some(columns),
+            Step::Project { exprs, .. } => {
+                let is_it = |expr: &Arc<dyn PhysicalExpr>, column: usize| {
+                    expr.downcast_ref::<Column>().is_some_and(|of| of.index() == column)
+                };
+                let place = |column| exprs.iter().position(|expr| is_it(expr, column));
+                columns.into_iter().map(place).collect()
+            }
+            Step::Join(join) if !join.table_first => Some(columns),
+            Step::Join(_) | Step::Unnest(_) => None,
+        })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -170,7 +187,7 @@ fn without_nulls(mask: &BooleanArray) -> BooleanArray {
 
 /// One value per row.
 pub fn evaluate(batch: &RecordBatch, expr: &dyn PhysicalExpr) -> Result<ArrayRef> {
-    expr.evaluate(batch)?.into_array(batch.num_rows())
+    guarded(|| expr.evaluate(batch)?.into_array(batch.num_rows()))
 }
 
 fn project(

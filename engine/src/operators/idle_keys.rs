@@ -103,6 +103,10 @@ impl OperatorSpec for IdleKeysSpec {
         self.operator.distribution(side)
     }
 
+    fn comes_by(&self) -> Vec<Vec<usize>> {
+        self.operator.comes_by()
+    }
+
     fn before_meeting(&self, side: usize) -> BeforeMeeting {
         self.operator.before_meeting(side)
     }

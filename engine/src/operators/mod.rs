@@ -8,12 +8,15 @@
 //!   pairs together;
 //! - [`temporal_join`]: rows of a stream in, with rows of a table as they were at that time out;
 //! - [`normalize`]: records of a table in, changes of its rows out;
+//! - [`one_of_key`]: changes of rows that several tasks bring in, changes of what stands under
+//!   each key out;
 //! - [`unnest`]: lists in, a row per element out;
 //! - [`aggregate`]: rows in, groups out: when their window closes, or whenever they change.
 //!   [`groups`] beneath it finds the group of each row; what groups hold lives in [`crate::state`];
 //! - [`top_n`]: rows in, the first ones of each partition out; [`ordered_rows`] beneath it keeps
 //!   rows sorted;
 //! - [`idle_keys`]: around others, keys that were left alone for too long are forgotten;
+//! - [`guarded`]: panics of expressions as errors of their rows;
 //! - [`tables`]: what all of them keep, for people to look at.
 //!
 //! What remembers something is an [`Operator`], made by its [`OperatorSpec`]; a task drives it:
@@ -43,16 +46,19 @@ use crate::state::changelog::{Change, StateError, StateId};
 use crate::state::layouts::{Layouts, Part};
 use crate::state::map::StateMap;
 use crate::time::Watermark;
+use crate::type_names::with_types_of_files;
 use aggregate::partial::{BeforeMeeting, CombinedRows, Merged};
 use tables::{Entries, KeptTable};
 
 pub mod aggregate;
 pub mod filter_project;
 pub mod groups;
+mod guarded;
 pub mod idle_keys;
 pub mod interval_join;
 pub mod lookup_join;
 pub mod normalize;
+pub mod one_of_key;
 pub mod ordered_rows;
 pub mod over;
 pub mod sides;
@@ -71,6 +77,12 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
     /// Which rows of that side have to meet in one task.
     fn distribution(&self, _side: usize) -> Distribution {
         Distribution::Together
+    }
+
+    /// The columns of rows that come out whose values say in which task they do: each of these
+    /// sets by itself. None if other things say so.
+    fn comes_by(&self) -> Vec<Vec<usize>> {
+        Vec::new()
     }
 
     /// Of that side, the rows that every task gets, whatever their key; those for which it holds.
@@ -280,11 +292,11 @@ impl std::ops::AddAssign for Kept {
 
 /// What DataFusion says of a failure, without its name for the kind of error.
 pub fn reason(error: DataFusionError) -> String {
-    match error {
+    with_types_of_files(&match error {
         DataFusionError::Plan(reason)
         | DataFusionError::Execution(reason)
         | DataFusionError::NotImplemented(reason) => reason,
         DataFusionError::ArrowError(error, _) => error.to_string(),
         other => other.strip_backtrace(),
-    }
+    })
 }

@@ -97,6 +97,11 @@ impl OperatorSpec for NormalizeSpec {
         }
     }
 
+    fn comes_by(&self) -> Vec<Vec<usize>> {
+        let place = |name: &String| self.schema.index_of(name).ok();
+        self.key.iter().map(place).collect::<Option<_>>().into_iter().collect()
+    }
+
     fn to_all(&self, _side: usize) -> Option<Arc<dyn PhysicalExpr>> {
         let at = self.schema.fields().len() + self.key.len();
         self.is_by_record_key.then(|| deletes_by_record_key(at))
@@ -146,17 +151,25 @@ pub struct Normalize {
 
 /// A row as the changelog has it.
 #[derive(Clone, Debug)]
-struct Latest(Bytes);
+pub(super) struct Latest(Bytes);
 
 impl Latest {
-    fn new(row: &[u8], event_time_ms: Option<i64>) -> Latest {
+    pub fn new(row: &[u8], event_time_ms: Option<i64>) -> Latest {
         let mut value = Vec::with_capacity(HEADER_LEN + row.len());
         encode_time(event_time_ms, &mut value);
         value.extend_from_slice(row);
         Latest(value.into())
     }
 
-    fn row(&self) -> &[u8] {
+    pub fn decode(bytes: &[u8]) -> Option<Latest> {
+        decode_time(bytes).map(|_| Latest(bytes.into()))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    pub fn row(&self) -> &[u8] {
         self.0.get(HEADER_LEN..).unwrap_or_default()
     }
 
@@ -167,15 +180,28 @@ impl Latest {
 
 /// Rows to come out.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     rows: Vec<Latest>,
     retracts: Vec<bool>,
 }
 
 impl Told {
-    fn push(&mut self, row: Latest, retracts: bool) {
+    pub fn push(&mut self, row: Latest, retracts: bool) {
         self.rows.push(row);
         self.retracts.push(retracts);
+    }
+
+    /// As columns of `schema`, if there are any.
+    pub fn rows(self, codec: &RowCodec, schema: &SchemaRef) -> Result<Option<Rows>> {
+        if self.rows.is_empty() {
+            return Ok(None);
+        }
+        let bytes: Vec<Option<&[u8]>> = self.rows.iter().map(|row| Some(row.row())).collect();
+        let columns = codec.decode(&bytes, schema)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(bytes.len()));
+        let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
+        let times = self.rows.iter().map(Latest::event_time_ms).collect();
+        Ok(Some(Rows::changes(batch, times, BooleanArray::from(self.retracts))))
     }
 }
 
@@ -235,16 +261,6 @@ impl Normalize {
         }
         Ok(())
     }
-
-    fn rows(&self, told: Told) -> Result<Rows> {
-        let bytes: Vec<Option<&[u8]>> = told.rows.iter().map(|row| Some(row.row())).collect();
-        let schema = &self.spec.schema;
-        let columns = self.rows.decode(&bytes, schema)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(bytes.len()));
-        let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
-        let times = told.rows.iter().map(Latest::event_time_ms).collect();
-        Ok(Rows::changes(batch, times, BooleanArray::from(told.retracts)))
-    }
 }
 
 impl Operator for Normalize {
@@ -285,9 +301,7 @@ impl Operator for Normalize {
             let latest = Latest::new(wanted.row(row), event_time_ms);
             self.upsert(keys.row(row), record_key, latest, &mut told)?;
         }
-        if !told.rows.is_empty() {
-            out.push(self.rows(told)?);
-        }
+        out.extend(told.rows(&self.rows, &self.spec.schema)?);
         Ok(())
     }
 

@@ -127,6 +127,27 @@ impl Sides {
         }
     }
 
+    /// The columns of rows that come out which hold the values by which they have met: those of a
+    /// side that is never left out.
+    pub fn comes_by(&self) -> Vec<Vec<usize>> {
+        let columns = |side: usize, before: usize| -> Option<Vec<usize>> {
+            let keys = self.of[side].keys.iter();
+            keys.map(|key| Some(before + key.downcast_ref::<Column>()?.index())).collect()
+        };
+        let (left, right) = (columns(0, 0), columns(1, self.of[0].schema.fields().len()));
+        let found = match self.roles {
+            [Role::Paired, Role::Paired] => vec![left, right],
+            [Role::Outer, Role::Outer] => {
+                vec![left.zip(right).map(|(left, right)| [left, right].concat())]
+            }
+            [Role::Outer | Role::Semi | Role::Anti, _] => vec![left],
+            [Role::Paired, Role::Outer] => vec![right],
+            [_, Role::Semi | Role::Anti] => vec![columns(1, 0)],
+            _ => Vec::new(),
+        };
+        found.into_iter().flatten().collect()
+    }
+
     /// What must be equal, and what else must hold.
     pub fn details(&self, words: &Words) -> Vec<String> {
         let [left, right] = &self.of;
@@ -174,6 +195,7 @@ impl fmt::Display for Sides {
 }
 
 /// Columns as one string of bytes per row, and back.
+#[derive(Debug)]
 pub struct RowCodec {
     /// `None` if there are no columns.
     converter: Option<RowConverter>,

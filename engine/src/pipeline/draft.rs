@@ -17,6 +17,7 @@ use super::model::{
 use crate::formats::{FormatError, RowDecoder};
 use crate::plan::computed::{self, Is, Known};
 use crate::plan::streamable::Place;
+use crate::type_names::type_text;
 
 /// Something named in the file.
 #[derive(Clone, Debug)]
@@ -106,6 +107,7 @@ pub(crate) struct DraftSink {
     /// The name of each header and the column that becomes it.
     pub headers: Vec<(String, Named)>,
     pub timestamp: Option<Named>,
+    pub value_without_timestamp: bool,
     pub print: bool,
     /// How long keys are kept that are left alone, of the query that writes here.
     pub state_ttl: Option<(Duration, Span)>,
@@ -406,7 +408,7 @@ fn check_metadata_type(column: &DraftColumn, mistakes: &mut Vec<Diagnostic>) {
             "column '{}' holds the record's {}, whose type is {expected}, not {}",
             column.name.text,
             metadata_name(&column.from),
-            column.data_type
+            type_text(&column.data_type)
         );
         mistakes.push(Diagnostic::error(message, column.name.span.clone()));
     }

@@ -316,8 +316,20 @@ pub struct Sink {
     /// The column whose time becomes the record's timestamp. `None`: the end of the row's window
     /// less 1 ms if it has one, else the event time of the row it was made from.
     pub timestamp: Option<usize>,
+    /// That column is left out of the value.
+    pub value_without_timestamp: bool,
     /// Also show the rows to the person who runs the pipeline.
     pub print: bool,
+}
+
+impl Sink {
+    /// Columns that are no part of the value.
+    pub fn left_out(&self) -> Vec<usize> {
+        let key = self.key.iter().filter(|_| self.value_without_key);
+        let timestamp = self.timestamp.iter().filter(|_| self.value_without_timestamp);
+        let headers = self.headers.iter().map(|(_, column)| column);
+        headers.chain(key).chain(timestamp).copied().collect()
+    }
 }
 
 /// What a crash may do to the output.

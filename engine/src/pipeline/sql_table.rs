@@ -328,6 +328,7 @@ fn take_written_columns(sink: &mut DraftSink, columns: &[DraftColumn]) {
             ColumnFrom::Key => {}
             ColumnFrom::Timestamp if sink.timestamp.is_none() => {
                 sink.timestamp = Some(column.name.clone());
+                sink.value_without_timestamp = true;
             }
             ColumnFrom::Headers => {
                 sink.headers.push((column.name.text.clone(), column.name.clone()));
@@ -468,6 +469,7 @@ impl Options<'_> {
             value_without_key: without_key.unwrap_or(false),
             headers,
             timestamp: self.get("timestamp"),
+            value_without_timestamp: false,
             print: self.boolean("print", mistakes).unwrap_or(false),
             state_ttl: self.state_ttl(mistakes),
             columns: Vec::new(),

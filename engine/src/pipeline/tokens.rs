@@ -107,6 +107,8 @@ pub(crate) fn lex(text: Text<'_>) -> (Vec<TokenWithSpan>, Option<Diagnostic>) {
     });
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
     drop_local(&mut tokens);
+    drop_json_keys(&mut tokens);
+    write_maps(&mut tokens);
     let mistake = outcome.err().map(|error| {
         let start = places.start(error.location);
         let end = text.offsets.at(text.sql.len()).max(start);
@@ -406,6 +408,64 @@ fn drop_local(tokens: &mut Vec<TokenWithSpan>) {
             tokens.remove(at + 1);
         }
         at += 1;
+    }
+}
+
+/// `JSON_OBJECT(KEY 'a' VALUE x)` without the word that says nothing.
+fn drop_json_keys(tokens: &mut Vec<TokenWithSpan>) {
+    let mut depths: Vec<bool> = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        match &tokens[at].token {
+            Token::LParen => {
+                let named = at > 0 && is_word(&tokens[at - 1], "JSON_OBJECT");
+                depths.push(named);
+            }
+            Token::RParen => {
+                depths.pop();
+            }
+            _ => {}
+        }
+        let begins = matches!(tokens[at].token, Token::LParen | Token::Comma);
+        let key = tokens.get(at + 1).is_some_and(|token| is_word(token, "KEY"));
+        let more = tokens.get(at + 2).is_some_and(|token| {
+            !matches!(token.token, Token::Comma | Token::RParen | Token::Colon | Token::Period)
+        });
+        if begins && key && more && depths.last() == Some(&true) {
+            tokens.remove(at + 1);
+        }
+        at += 1;
+    }
+}
+
+/// Flink's `MAP['a', 1, 'b', 2]` as `MAP {'a': 1, 'b': 2}`.
+fn write_maps(tokens: &mut [TokenWithSpan]) {
+    // What is open: a map with the number of its commas so far, or anything else.
+    let mut open: Vec<Option<usize>> = Vec::new();
+    for at in 0..tokens.len() {
+        let is_map = at > 0 && is_word(&tokens[at - 1], "MAP");
+        let token = &mut tokens[at].token;
+        match token {
+            Token::LBracket if is_map => {
+                *token = Token::LBrace;
+                open.push(Some(0));
+            }
+            Token::LBracket | Token::LParen | Token::LBrace => open.push(None),
+            Token::RBracket | Token::RParen | Token::RBrace => {
+                if let Some(Some(_)) = open.pop() {
+                    *token = Token::RBrace;
+                }
+            }
+            Token::Comma => {
+                if let Some(Some(commas)) = open.last_mut() {
+                    if *commas % 2 == 0 {
+                        *token = Token::Colon;
+                    }
+                    *commas += 1;
+                }
+            }
+            _ => {}
+        }
     }
 }
 

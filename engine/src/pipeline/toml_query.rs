@@ -157,6 +157,7 @@ fn default_sink(topic: Named) -> DraftSink {
         key: Vec::new(),
         key_format: Format::Raw,
         value_without_key: false,
+        value_without_timestamp: false,
         headers: Vec::new(),
         timestamp: None,
         print: false,

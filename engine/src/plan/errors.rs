@@ -9,6 +9,7 @@ use super::context::Catalog;
 use super::streamable::Place;
 use crate::pipeline::tokens::file_span;
 use crate::pipeline::{Diagnostic, Severity, SourceFile, Span};
+use crate::type_names::with_types_of_files;
 
 /// One error of the planner. `around` is the smallest piece of the file known to be wrong, for
 /// when the planner names no place.
@@ -53,14 +54,15 @@ pub(crate) fn diagnostic(
         diagnostic.help = Some("give one of them another name with AS".to_owned());
         return diagnostic;
     }
-    diagnostic.message = plain(&message);
+    diagnostic.message = with_types_of_files(&plain(&message));
     let types: Vec<&str> = placed
         .iter()
         .flat_map(|placed| &placed.notes)
         .filter_map(|note| note.message.strip_prefix("has type "))
         .collect();
     if let [left, right] = types.as_slice() {
-        diagnostic.message = format!("{left} and {right} do not fit together");
+        let types = with_types_of_files(&format!("{left} and {right}"));
+        diagnostic.message = format!("{types} do not fit together");
         diagnostic.help = Some("CAST one of them".to_owned());
     }
     diagnostic

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion_common::ScalarValue;
+use datafusion_common::tree_node::TreeNode;
 use datafusion_expr::expr::{Between, BinaryExpr, Cast};
 use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{Expr, ExprSchemable, Join, LogicalPlan, Operator, TableScan};
@@ -15,7 +16,7 @@ use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 use super::streamable::Place;
 use super::unnest_tables::is_lists;
 use super::windows::{Bound, Shape, Traced, fixed_length_ns, trace, window_bound};
-use crate::pipeline::{Source, Span};
+use crate::pipeline::{Diagnostic, Severity, Source, Span};
 
 const NS_PER_MS: i128 = 1_000_000;
 
@@ -256,10 +257,42 @@ pub(crate) fn join_span(query: &Query, place: &Place<'_>) -> Span {
     }
 }
 
+/// What is to be said of a query that lists what it reads and compares nothing of it: few mean
+/// every row with every other who do not write `CROSS JOIN`.
+pub(crate) fn forgotten_condition(
+    plan: &LogicalPlan,
+    query: &Query,
+    place: &Place<'_>,
+) -> Option<Diagnostic> {
+    let meets_all = |plan: &LogicalPlan| match plan {
+        LogicalPlan::Join(join) => {
+            let of_one_row = |side: &LogicalPlan| side.max_rows() == Some(1);
+            let is_bare = join.on.is_empty() && join.filter.is_none();
+            is_bare && !of_one_row(&join.left) && !of_one_row(&join.right)
+        }
+        _ => false,
+    };
+    let mut relations = Relations::default();
+    let _ = query.visit(&mut relations);
+    let listed = relations.listed.first()?;
+    if !plan.exists(|plan| Ok(meets_all(plan))).unwrap_or(false) {
+        return None;
+    }
+    Some(Diagnostic {
+        severity: Severity::Warning,
+        message: "every row meets every row of this: nothing is compared".to_owned(),
+        span: Some(place.at(*listed)),
+        label: None,
+        help: Some("say in WHERE what must be equal; or write CROSS JOIN if it is meant".into()),
+    })
+}
+
 /// What is joined to something before it.
 #[derive(Default)]
 struct Relations {
     joined: Vec<SqlSpan>,
+    /// Those of them that stand behind a comma.
+    listed: Vec<SqlSpan>,
     /// Within expressions: these are joins, too.
     subqueries: Vec<SqlSpan>,
 }
@@ -271,7 +304,9 @@ impl Visitor for Relations {
         let joins = select.from.iter().flat_map(|from| &from.joins).map(|join| &join.relation);
         let listed = select.from.iter().skip(1).map(|from| &from.relation);
         // Lists are of the row beside them.
-        let joined = joins.chain(listed).filter(|relation| !is_lists(relation));
+        let listed: Vec<_> = listed.filter(|relation| !is_lists(relation)).collect();
+        self.listed.extend(listed.iter().map(|relation| relation.span()));
+        let joined = joins.filter(|relation| !is_lists(relation)).chain(listed);
         self.joined.extend(joined.map(Spanned::span));
         ControlFlow::Continue(())
     }

@@ -7,6 +7,7 @@
 //! | `json_exists(j, '$.a')` | whether something is there, `null` included |
 //! | `json_length(j [, path])` | elements of the array or fields of the object there |
 //! | `json_get_str(j, 'a', 0)`, `…_int`, `…_float`, `…_bool`, `…_json` | that, if it is such |
+//! | `json_string(x)` | any value as JSON text, as it is written in records; NULL of NULL |
 //! | `j -> 'a'`, `j -> 0` | as `json_get_json` |
 //! | `j ->> 'a'` | its text: a string without quotes, all else as JSON text; NULL for `null` |
 //!
@@ -15,8 +16,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, StringArray};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
+};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion_common::{DFSchema, Result, exec_err, plan_err};
 use datafusion_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
 use datafusion_expr::{
@@ -25,9 +28,12 @@ use datafusion_expr::{
 use datafusion_sql::sqlparser::ast::BinaryOperator;
 use serde_json::Value;
 
+use crate::formats::json::encode::json_objects;
+
 /// For any registry that plans or runs our queries.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {
-    KINDS.into_iter().map(|kind| Arc::new(ScalarUDF::from(Json::new(kind)))).collect()
+    let found = KINDS.into_iter().map(|kind| Arc::new(ScalarUDF::from(Json::new(kind))));
+    found.chain([Arc::new(ScalarUDF::from(JsonString::new()))]).collect()
 }
 
 const KINDS: [Kind; 10] = [
@@ -214,6 +220,49 @@ impl Json {
             (Kind::Value, Value::Array(_) | Value::Object(_)) => None,
             (_, value) => Some(value.to_string()),
         }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct JsonString {
+    signature: Signature,
+}
+
+impl JsonString {
+    fn new() -> JsonString {
+        JsonString { signature: Signature::any(1, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for JsonString {
+    fn name(&self) -> &str {
+        "json_string"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        /// A record of one column, whose name is empty, is this around its value.
+        const AROUND: (&str, &str) = ("{\"\":", "}");
+        let values = args.args[0].to_array(args.number_rows)?;
+        let field = Field::new("", values.data_type().clone(), true);
+        let rows = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![values.clone()])?;
+        let written = json_objects(&rows)?;
+        let nulls = values.logical_nulls();
+        let texts = (0..values.len()).map(|row| {
+            if nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                return None;
+            }
+            let record = std::str::from_utf8(written.get(row)?).ok()?;
+            record.strip_prefix(AROUND.0)?.strip_suffix(AROUND.1)
+        });
+        Ok(ColumnarValue::Array(Arc::new(StringArray::from_iter(texts))))
     }
 }
 

@@ -27,6 +27,7 @@ use crate::pipeline::draft::{Draft, DraftEmit, DraftQuery, DraftSink, Named};
 use crate::pipeline::functions::DraftFunction;
 use crate::pipeline::{Diagnostic, Emit, Format, Pipeline, Query, Severity, Sink, Source};
 use crate::topology::{Topology, TopologyError};
+use crate::type_names::type_text;
 
 /// Lowers all views and queries, and says what their names mean; `None` if one of them has a
 /// mistake. What is only worth a warning is said where there are no mistakes.
@@ -259,6 +260,7 @@ fn finish(
     let state_ttl = draft.sink.state_ttl.as_ref().map(|(ttl, _)| *ttl).or(state_ttl);
     let mut query = Query { name, plan, emit, state_ttl, sink: sink?, span: draft.span };
     let topology = topology(&query, &draft.query, draft.emit, place, sources, mistakes)?;
+    said.warnings.extend(joins::forgotten_condition(&query.plan, &draft.query, place));
     if let Some((_, span)) = &draft.sink.state_ttl
         && !topology.nodes.iter().any(|node| node.operator.forgets())
     {
@@ -343,6 +345,7 @@ pub(crate) fn shown_sink() -> Sink {
         key: Vec::new(),
         key_format: Format::Raw,
         value_without_key: false,
+        value_without_timestamp: false,
         headers: Vec::new(),
         timestamp: None,
         print: true,
@@ -468,10 +471,11 @@ fn as_declared(
             Conversion::Cast => datafusion_expr::cast(expr, data_type.clone()),
             Conversion::Lossy => {
                 let message = format!(
-                    "column '{}' of '{}' is {data_type}, and the query gives {}",
+                    "column '{}' of '{}' is {}, and the query gives {}",
                     name.text,
                     draft.name.text,
-                    field.data_type()
+                    type_text(data_type),
+                    type_text(field.data_type())
                 );
                 let help = "CAST it in the query, or declare that type";
                 mistakes.push(Diagnostic::error(message, name.span.clone()).help(help));
@@ -585,8 +589,11 @@ fn sink(draft: &DraftSink, plan: &LogicalPlan, mistakes: &mut Vec<Diagnostic>) -
         let index = output_column(name, plan, mistakes)?;
         let data_type = plan.schema().field(index).data_type();
         if !matches!(data_type, DataType::Timestamp(..)) {
-            let message =
-                format!("the record's timestamp cannot be '{}', which is {data_type}", name.text);
+            let message = format!(
+                "the record's timestamp cannot be '{}', which is {}",
+                name.text,
+                type_text(data_type)
+            );
             mistakes.push(Diagnostic::error(message, name.span.clone()));
         }
         Some(index)
@@ -603,6 +610,7 @@ fn sink(draft: &DraftSink, plan: &LogicalPlan, mistakes: &mut Vec<Diagnostic>) -
         value_without_key: draft.value_without_key,
         headers,
         timestamp,
+        value_without_timestamp: draft.value_without_timestamp,
         print: draft.print,
     };
     if let Err(error) = RowEncoder::for_sink(&sink, plan.schema().inner()) {

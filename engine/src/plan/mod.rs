@@ -40,6 +40,7 @@ pub(crate) mod context;
 mod errors;
 mod event_time;
 pub mod first_within;
+mod greatest;
 pub(crate) mod group_windows;
 mod grouping_sets;
 mod inserted;

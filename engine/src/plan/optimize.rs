@@ -25,6 +25,7 @@ use datafusion_optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion_optimizer::{Analyzer, Optimizer, OptimizerContext};
 
 use super::context::options;
+use super::greatest::by_rank;
 use super::grouping_sets::ExpandGroupingSets;
 use super::push_down_filter::PushDownFilterToTotals;
 
@@ -60,5 +61,5 @@ pub(crate) fn optimize(plan: LogicalPlan) -> Result<LogicalPlan> {
         Arc::new(OptimizeProjections::new()),
     ]);
     let context = OptimizerContext::new_with_config_options(options);
-    optimizer.optimize(plan, &context, |_, _| {})
+    by_rank(optimizer.optimize(plan, &context, |_, _| {})?)
 }

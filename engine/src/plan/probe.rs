@@ -27,6 +27,7 @@ use super::streamable::Place;
 use super::unnest_tables::UnnestCall;
 use super::window_tables::{WINDOW_END, WINDOW_START, WindowCall};
 use crate::pipeline::Diagnostic;
+use crate::type_names::type_text;
 
 /// Columns as a query or a relation gives them.
 type Columns = Vec<(Option<TableReference>, FieldRef)>;
@@ -309,7 +310,8 @@ impl<'a> Probe<'a> {
     fn condition(&mut self, condition: &ast::Expr, schema: &DFSchema) {
         let data_type = self.expr(condition, schema);
         if !matches!(data_type, DataType::Boolean | DataType::Null) {
-            let message = format!("a condition is true or false, and this is {data_type}");
+            let message =
+                format!("a condition is true or false, and this is {}", type_text(&data_type));
             let span = self.place.at(condition.span());
             self.mistakes.push(Diagnostic::error(message, span).label("not a condition"));
         }

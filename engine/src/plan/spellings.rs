@@ -5,14 +5,24 @@
 //! | `if(c, a, b)` | `CASE WHEN c THEN a ELSE b END` |
 //! | `year(t)`, `quarter`, `month`, `week`, `hour`, `minute`, `second` | `date_part('year', t)` |
 //! | `dayofyear(t)`, `dayofmonth`, `dayofweek` (1 is Sunday) | `date_part('doy', t)` and so on |
-//! | `floor(t TO HOUR)` | `date_trunc('hour', t)` |
+//! | `floor(t TO HOUR)`, `ceil(t TO HOUR)` | `date_trunc('hour', t)`, and up from there |
+//! | `INTERVAL '1-2' YEAR TO MONTH`, `'1 02:03' DAY TO MINUTE` | `INTERVAL '1 years 2 months'` |
+//! | `convert_tz(s, 'UTC', z)` | the text of that time on the clock of `z` |
+//! | `json_object('a' VALUE x)`, `json_array(x, y)` | JSON text of what `json_string` writes |
+//! | `json_value(j, p RETURNING INT)` | `TRY_CAST(json_value(j, p) AS INT)` |
+//! | `x LIKE p ESCAPE '!'` | the pattern with backslashes |
 //! | `timestampdiff(HOUR, a, b)`; of SECOND, MINUTE, DAY too | whole units from `a` to `b` |
 //! | `unix_timestamp(t)` | seconds since 1970 |
 //! | `regexp(s, p)` | `regexp_like(s, p)` |
 //! | `mod(a, b)`, `locate(x, s)`, `to_base64(s)` | `a % b`, `strpos(s, x)`, `encode(s, 'base64')` |
+//! | `from_base64(s)`, `e()`, `rand_integer(n)` | as text; `exp(1)`; whole numbers below `n` |
+//! | `hex(s)`, `unhex(s)`, `sha2(s, 256)` | `upper(encode(s, 'hex'))`, … |
+//! | `elt(n, a, b)` | `make_array(a, b)[n]` |
+//! | `is_digit(s)`, `is_alpha(s)`, `is_decimal(s)` | false of NULL |
+//! | `truncate`, `sign`, `ceiling`, `startswith`, `endswith`, `split` | [`NAMES`] |
 //! | `split_index(s, ',', 0)` | `nullif(split_part(s, ',', 1), '')` |
 //! | `timestampadd(HOUR, 2, t)` | `t + INTERVAL '2 hour'` |
-//! | `regexp_extract(s, p, 1)` | `(regexp_match(s, p))[1]` |
+//! | `regexp_extract(s, p, 1)`, `regexp_substr(s, p)` | `(regexp_match(s, p))[1]` |
 //! | `listagg(x, '; ')`, `listagg(x)` by commas | `string_agg(x, '; ')` |
 //! | `date_format(t, 'yyyy-MM-dd')`, `to_timestamp`, `to_date` | the same by `'%Y-%m-%d'` |
 //! | `l[1].name` | `l[1]['name']` |
@@ -22,6 +32,10 @@
 //!
 //! Patterns are Java's (`DateTimeFormatter`) where there is no `%` in them. A function of the
 //! user's own that has one of these names is that.
+
+mod json;
+mod texts;
+mod times;
 
 use std::mem;
 use std::ops::ControlFlow;
@@ -39,6 +53,17 @@ use super::context::Catalog;
 use super::streamable::Place;
 use super::types;
 use crate::pipeline::Diagnostic;
+
+/// Functions that only have another name.
+const NAMES: [(&str, &str); 7] = [
+    ("ceiling", "ceil"),
+    ("truncate", "trunc"),
+    ("sign", "signum"),
+    ("startswith", "starts_with"),
+    ("endswith", "ends_with"),
+    ("split", "string_to_array"),
+    ("map_from_arrays", "map"),
+];
 
 /// Rewrites a query, or an expression by itself.
 pub(crate) fn rewrite(
@@ -82,6 +107,12 @@ impl VisitorMut for Spellings<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && self.catalog.function(&function.name.to_string()).is_none()
+            && let Some(made) = json::made(function)
+        {
+            *expr = made;
+        }
         // Before its parts are looked at: the name of a field is no column.
         if let Expr::CompoundFieldAccess { root, access_chain } = expr {
             // A table, a column and its fields are one name.
@@ -107,12 +138,23 @@ impl VisitorMut for Spellings<'_> {
                 }
                 *data_type = types::known(mem::replace(data_type, DataType::Unspecified));
             }
-            Expr::Floor { expr: of, field: CeilFloorKind::DateTimeField(field) }
-                if *field != DateTimeField::NoDateTime =>
+            Expr::Floor { expr: of, field: CeilFloorKind::DateTimeField(unit) }
+                if *unit != DateTimeField::NoDateTime =>
             {
-                let unit = text(&field.to_string().to_lowercase(), of.span());
-                let of = mem::replace(of.as_mut(), nothing());
-                *expr = call("date_trunc", vec![unit, of]);
+                let (span, of) = (of.span(), mem::replace(of.as_mut(), nothing()));
+                *expr = times::floor(of, unit, span);
+            }
+            Expr::Ceil { expr: of, field: CeilFloorKind::DateTimeField(unit) }
+                if *unit != DateTimeField::NoDateTime =>
+            {
+                let (span, of) = (of.span(), mem::replace(of.as_mut(), nothing()));
+                *expr = Expr::Nested(Box::new(times::ceil(of, unit, span)));
+            }
+            Expr::Interval(interval) => {
+                times::interval(interval);
+            }
+            Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
+                texts::escape_by_backslash(pattern, escape_char);
             }
             Expr::Function(function) => {
                 if let Some(instead) = self.instead(function) {
@@ -132,6 +174,13 @@ impl Spellings<'_> {
             return None;
         }
         let span = function.name.span();
+        if name == "json_value" {
+            return json::returning(function);
+        }
+        if let Some((_, ours)) = NAMES.iter().find(|(theirs, _)| *theirs == name) {
+            function.name = ObjectName::from(vec![Ident::with_span(span, *ours)]);
+            return None;
+        }
         let is_aggregate = name == "listagg";
         if function.filter.is_some() && !is_aggregate {
             return None;
@@ -149,7 +198,7 @@ impl Spellings<'_> {
             function.name = ObjectName::from(vec![Ident::with_span(span, "string_agg")]);
             return None;
         }
-        if let Some(unit) = unit_of(&name).filter(|_| count == 1) {
+        if let Some(unit) = times::unit_of(&name).filter(|_| count == 1) {
             let part = call("date_part", vec![text(unit, span), taken(list, 0)?]);
             return Some(match unit {
                 "dow" => binary(part, BinaryOperator::Plus, number(1)),
@@ -175,21 +224,13 @@ impl Spellings<'_> {
                     Expr::Nested(Box::new(by)),
                 ))))
             }
-            // Flink counts from 0, and a place that is not there is NULL.
-            ("split_index", 3) => {
-                let at = binary(taken(list, 2)?, BinaryOperator::Plus, number(1));
-                let part = call("split_part", vec![taken(list, 0)?, taken(list, 1)?, at]);
-                Some(call("nullif", vec![part, text("", span)]))
+            ("e", 0) => Some(call("exp", vec![number(1)])),
+            ("rand_integer", 1) => {
+                let below =
+                    binary(call("random", vec![]), BinaryOperator::Multiply, taken(list, 0)?);
+                Some(whole(call("floor", vec![below])))
             }
-            ("locate", 2) => Some(call("strpos", vec![taken(list, 1)?, taken(list, 0)?])),
-            ("to_base64", 1) => Some(call("encode", vec![taken(list, 0)?, text("base64", span)])),
-            ("regexp", 2) => Some(call("regexp_like", vec![taken(list, 0)?, taken(list, 1)?])),
-            ("regexp_extract", 3) => {
-                let group = list.args[2].to_string().parse().ok().filter(|group| *group > 0)?;
-                let groups = call("regexp_match", vec![taken(list, 0)?, taken(list, 1)?]);
-                Some(call("array_element", vec![groups, number(group)]))
-            }
-            _ => of_times(&name, list, span),
+            _ => texts::of_texts(&name, list, span).or_else(|| times::of_times(&name, list, span)),
         }
     }
 
@@ -202,7 +243,7 @@ impl Spellings<'_> {
         if pattern.contains('%') || !pattern.contains(|sign: char| sign.is_ascii_alphabetic()) {
             return;
         }
-        match strftime(pattern) {
+        match times::strftime(pattern) {
             Ok(signs) => *pattern = signs,
             Err(letters) => {
                 let message = format!("'{pattern}' is no pattern of a time: '{letters}' in it");
@@ -225,101 +266,6 @@ fn is_at_zone(expr: &Expr) -> bool {
         Expr::AtTimeZone { .. } => true,
         _ => false,
     }
-}
-
-/// Functions of times that take a unit, or give a number of them.
-fn of_times(name: &str, list: &mut FunctionArgumentList, span: Span) -> Option<Expr> {
-    match (name, list.args.len()) {
-        ("unix_timestamp", 1) => Some(whole(epoch(taken(list, 0)?))),
-        ("timestampdiff", 3) => {
-            let seconds = match list.args[0].to_string().to_lowercase().as_str() {
-                "second" => 1,
-                "minute" => 60,
-                "hour" => 3_600,
-                "day" => 86_400,
-                _ => return None,
-            };
-            let (from, to) = (epoch(taken(list, 1)?), epoch(taken(list, 2)?));
-            let between = Expr::Nested(Box::new(binary(to, BinaryOperator::Minus, from)));
-            let units = binary(between, BinaryOperator::Divide, number(seconds));
-            Some(whole(call("trunc", vec![units])))
-        }
-        ("timestampadd", 3) => {
-            let unit = list.args[0].to_string().to_lowercase();
-            let units = ["second", "minute", "hour", "day", "week", "month", "year"];
-            units.contains(&&*unit).then_some(())?;
-            // Intervals that differ from row to row are none of the planner's.
-            let count: i64 = list.args[1].to_string().replace(' ', "").parse().ok()?;
-            let length = Expr::Cast {
-                kind: CastKind::Cast,
-                expr: Box::new(text(&format!("{count} {unit}"), span)),
-                data_type: DataType::Interval { fields: None, precision: None },
-                array: false,
-                format: None,
-            };
-            Some(binary(taken(list, 2)?, BinaryOperator::Plus, length))
-        }
-        _ => None,
-    }
-}
-
-/// What `date_part` calls the part of a time that such a function gives.
-fn unit_of(function: &str) -> Option<&str> {
-    match function {
-        "year" | "quarter" | "month" | "week" | "hour" | "minute" | "second" => Some(function),
-        "dayofyear" => Some("doy"),
-        "dayofmonth" => Some("day"),
-        "dayofweek" => Some("dow"),
-        _ => None,
-    }
-}
-
-/// `yyyy-MM-dd'T'HH:mm` to `%Y-%m-%dT%H:%M`; what cannot be said so.
-fn strftime(pattern: &str) -> Result<String, String> {
-    let mut signs = String::new();
-    let mut rest = pattern;
-    while let Some(first) = rest.chars().next() {
-        let after = rest.trim_start_matches(first);
-        let run = &rest[..rest.len() - after.len()];
-        rest = after;
-        let sign = match run {
-            "yyyy" | "uuuu" => "%Y",
-            "yy" | "uu" => "%y",
-            "M" => "%-m",
-            "MM" => "%m",
-            "MMM" => "%b",
-            "MMMM" => "%B",
-            "d" => "%-d",
-            "dd" => "%d",
-            "DDD" => "%j",
-            "H" => "%-H",
-            "HH" => "%H",
-            "h" => "%-I",
-            "hh" => "%I",
-            "m" => "%-M",
-            "mm" => "%M",
-            "s" => "%-S",
-            "ss" => "%S",
-            "SSS" => "%3f",
-            "SSSSSS" => "%6f",
-            "SSSSSSSSS" => "%9f",
-            "a" => "%p",
-            "E" | "EE" | "EEE" => "%a",
-            "EEEE" => "%A",
-            "X" | "XX" | "Z" => "%z",
-            "XXX" => "%:z",
-            "''" => "'",
-            "'" => {
-                let (quoted, after) = rest.split_once('\'').ok_or_else(|| run.to_owned())?;
-                rest = after;
-                quoted
-            }
-            _ if first.is_ascii_alphabetic() => return Err(run.to_owned()),
-            _ => run,
-        };
-        signs.push_str(sign);
-    }
-    Ok(signs)
 }
 
 /// Fields that are selected without a name have their own: not that of the way to them.
@@ -415,18 +361,21 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
-fn epoch(time: Expr) -> Expr {
-    call("date_part", vec![text("epoch", Span::empty()), time])
+fn whole(expr: Expr) -> Expr {
+    cast(expr, DataType::BigInt(None))
 }
 
-fn whole(expr: Expr) -> Expr {
-    Expr::Cast {
-        kind: CastKind::Cast,
-        expr: Box::new(expr),
-        data_type: DataType::BigInt(None),
-        array: false,
-        format: None,
-    }
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    cast_by(CastKind::Cast, expr, data_type)
+}
+
+/// NULL where it cannot be.
+fn try_cast(expr: Expr, data_type: DataType) -> Expr {
+    cast_by(CastKind::TryCast, expr, data_type)
+}
+
+fn cast_by(kind: CastKind, expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
 pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
@@ -444,23 +393,4 @@ pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
         over: None,
         within_group: Vec::new(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::strftime;
-
-    #[test]
-    fn patterns_of_java_are_said_in_signs() {
-        for (pattern, signs) in [
-            ("yyyy-MM-dd HH:mm:ss", "%Y-%m-%d %H:%M:%S"),
-            ("yyyy-MM-dd'T'HH:mm:ss.SSSXXX", "%Y-%m-%dT%H:%M:%S.%3f%:z"),
-            ("d. MMMM yy, h 'o''clock' a", "%-d. %B %y, %-I oclock %p"),
-            ("EEEE", "%A"),
-        ] {
-            assert_eq!(strftime(pattern).as_deref(), Ok(signs), "{pattern}");
-        }
-        assert_eq!(strftime("yyyy-QQ"), Err("QQ".to_owned()));
-        assert_eq!(strftime("yyyy'"), Err("'".to_owned()));
-    }
 }

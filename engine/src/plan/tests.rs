@@ -209,7 +209,7 @@ fn windows_go_by_the_event_time() {
     );
     check(
         "SELECT window_start, count(*) FROM TUMBLE(trips, km, INTERVAL '1' HOUR) GROUP BY window_start",
-        expect!["[km] the time of a window must be a timestamp, and this is Float64"],
+        expect!["[km] the time of a window must be a timestamp, and this is double"],
     );
     check(
         "SELECT w.window_start, count(*) FROM TUMBLE(
@@ -445,7 +445,6 @@ fn joins_that_would_keep_rows_for_ever_are_refused() {
         "SELECT number FROM flights WHERE carrier IN (SELECT carrier FROM flights WHERE number = '1')",
         "SELECT number FROM flights WHERE carrier NOT IN (SELECT carrier FROM airlines WHERE name = number)",
         "SELECT number, (SELECT max(number) FROM flights) AS most FROM flights",
-        "SELECT a.name FROM airlines AS a CROSS JOIN airlines AS b",
         "SELECT number FROM flights FOR SYSTEM_TIME AS OF at",
         "SELECT f.number FROM flights AS f JOIN airlines FOR SYSTEM_TIME AS OF f.at USING (carrier)",
         "SELECT f.number FROM flights AS f JOIN airlines FOR SYSTEM_TIME AS OF f.at AS a \
@@ -454,8 +453,6 @@ fn joins_that_would_keep_rows_for_ever_are_refused() {
          ON f.carrier = a.carrier",
         "SELECT f.number FROM flights AS f RIGHT JOIN airlines FOR SYSTEM_TIME AS OF f.at AS a \
          ON f.carrier = a.carrier",
-        "SELECT number FROM flights JOIN airlines ON number > 3",
-        "SELECT number FROM flights CROSS JOIN airlines",
         "SELECT number FROM flights RIGHT JOIN airlines USING (carrier)",
         "SELECT number FROM flights FULL JOIN airlines USING (carrier)",
         "SELECT number FROM flights JOIN airline ON airline.carrier = number",
@@ -480,8 +477,6 @@ fn joins_that_would_keep_rows_for_ever_are_refused() {
           NOT IN (SELECT …) cannot depend on the row it is asked for where columns may be NULL: one NULL among the others would make it unknown [SELECT carrier FROM airlines WHERE name = number]
         SELECT number, (SELECT max(number) FROM flights) AS most FROM flights
           a stream cannot be joined with an answer that keeps changing: its rows would have to be kept for ever [SELECT max(number) FROM flights]
-        SELECT a.name FROM airlines AS a CROSS JOIN airlines AS b
-          a join needs columns that are equal: else every row meets every other [airlines AS b]
         SELECT number FROM flights FOR SYSTEM_TIME AS OF at
           FOR SYSTEM_TIME AS OF goes with the join of a stream with a table [at]
         SELECT f.number FROM flights AS f JOIN airlines FOR SYSTEM_TIME AS OF f.at USING (carrier)
@@ -492,10 +487,6 @@ fn joins_that_would_keep_rows_for_ever_are_refused() {
           expected the end, found '(' [(]
         SELECT f.number FROM flights AS f RIGHT JOIN airlines FOR SYSTEM_TIME AS OF f.at AS a ON f.carrier = a.carrier
           a join with a table as it was keeps rows of the stream only [airlines FOR SYSTEM_TIME AS OF f.at AS a]
-        SELECT number FROM flights JOIN airlines ON number > 3
-          a join needs columns that are equal: else every row meets every other [airlines]
-        SELECT number FROM flights CROSS JOIN airlines
-          a join needs columns that are equal: else every row meets every other [airlines]
         SELECT number FROM flights RIGHT JOIN airlines USING (carrier)
           rows of a table that nothing meets can never come out: there is no end at which that is known [airlines]
         SELECT number FROM flights FULL JOIN airlines USING (carrier)

@@ -4,15 +4,14 @@
 //! `ARRAY<item>` and `ROW<name type, …>` (or `STRUCT<…>`), to any depth, `TIMESTAMP_LTZ`, `BYTES`,
 //! `VARBINARY`, `DEC` and `TIME(p)`.
 
-use std::sync::Arc;
-
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field};
 use datafusion_sql::sqlparser::ast;
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::context::Catalog;
+use crate::formats::columns::map_type;
 use crate::pipeline::tokens::{Text, parse_text};
 use crate::pipeline::{Diagnostic, Span};
 
@@ -141,11 +140,7 @@ pub(crate) fn sql_type(syntax: TypeSyntax, span: Span) -> Result<DataType, Diagn
     Ok(match syntax {
         TypeSyntax::Plain(data_type) => plain_type(data_type, span)?,
         TypeSyntax::Array(item) => DataType::new_list(below(*item)?, true),
-        TypeSyntax::Map(key, value) => {
-            let key = Field::new("keys", below(*key)?, false);
-            let fields = Fields::from(vec![key, Field::new("values", below(*value)?, true)]);
-            DataType::Map(Arc::new(Field::new("entries", DataType::Struct(fields), false)), false)
-        }
+        TypeSyntax::Map(key, value) => map_type(below(*key)?, below(*value)?),
         TypeSyntax::Row(fields) => {
             let fields = fields.into_iter();
             let fields = fields.map(|(name, of)| Ok(Field::new(name, below(of)?, true)));

@@ -118,7 +118,7 @@ fn only_key(plan: &LogicalPlan) -> Option<Vec<usize>> {
     }
 }
 
-fn without_alias(expr: &Expr) -> &Expr {
+pub(super) fn without_alias(expr: &Expr) -> &Expr {
     match expr {
         Expr::Alias(alias) => without_alias(&alias.expr),
         other => other,

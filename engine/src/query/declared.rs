@@ -96,8 +96,9 @@ fn output(query: &Query, sources: &[Arc<Source>]) -> Option<Source> {
         let header = sink.headers.iter().find(|(_, column)| *column == index);
         let from = match header {
             Some((name, _)) => ColumnFrom::Header(name.as_str().into()),
-            None if sink.value_without_key && sink.key.contains(&index) => ColumnFrom::Key,
-            None => ColumnFrom::Value,
+            None if !sink.left_out().contains(&index) => ColumnFrom::Value,
+            None if sink.key.contains(&index) => ColumnFrom::Key,
+            None => ColumnFrom::Timestamp,
         };
         columns.push(Column { name: field.name().clone(), from });
         fields.push(Field::new(field.name(), field.data_type().clone(), true));

@@ -260,6 +260,11 @@ pub enum RunError {
         end: Offset,
     },
     #[error(
+        "pipeline '{pipeline}', query '{query}': topic '{topic}' is not the one that was read: it \
+         has been deleted and made again; start from its beginning with --reset-state"
+    )]
+    OtherTopic { pipeline: Arc<str>, query: Arc<str>, topic: String },
+    #[error(
         "query '{query}' of pipeline '{pipeline}' and another one would both keep their state as \
          '{id}'; rename one of them"
     )]
@@ -441,6 +446,7 @@ fn reported(planned: &[Planned]) -> Vec<Vec<TaskProgress>> {
 struct Prepared(Vec<StateChange>);
 
 /// Everything that the queries of a run share.
+#[derive(Clone)]
 struct Started {
     client: Arc<dyn Client>,
     options: RuntimeOptions,
@@ -463,7 +469,38 @@ impl Started {
         let (_, kept) = self.reset_and_kept(&planned);
         let changes = evolution::changes(self.client.as_ref(), &kept).await?;
         self.prepared.send_replace(Some(Prepared(changes)));
-        self.run_in(planned, partitions).await
+        if self.options.until_end {
+            return self.run_in(planned, partitions).await;
+        }
+        self.run_while_topics_grow(planned, partitions).await
+    }
+
+    /// Tasks share out the partitions that there are when they start: when there are more, they
+    /// stop with a commit and start again.
+    async fn run_while_topics_grow(
+        mut self,
+        planned: Vec<Planned>,
+        mut partitions: topics::Partitions,
+    ) -> Result<Vec<QuerySummary>, RunError> {
+        loop {
+            let stop = self.stop.child_token();
+            let run = Started { stop: stop.clone(), ..self.clone() };
+            let mut running = std::pin::pin!(run.run_in(planned.clone(), partitions.clone()));
+            let topic = tokio::select! {
+                ended = &mut running => return ended,
+                topic = topics::grown(self.client.as_ref(), &planned, &partitions) => topic,
+            };
+            tracing::info!(topic, "has more partitions now; queries stop and start to share them");
+            stop.cancel();
+            let ended = running.await;
+            if self.stop.is_cancelled() {
+                return ended;
+            }
+            // A pipeline that has failed alone is told of, and fails once more.
+            self.options.reset_state = Reset::Nothing;
+            let found = topics::prepare(self.client.as_ref(), &planned, &self.options.inputs);
+            partitions = found.await?;
+        }
     }
 
     async fn run_in(

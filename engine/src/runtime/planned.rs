@@ -56,9 +56,9 @@ pub fn plan(pipelines: &[Pipeline]) -> Result<Vec<Planned>, RunError> {
         let tasks = pipeline.settings.tasks;
         let id = format!("{name}-{}", query.name);
         let first_input = topology.inputs.first().map(|input| input.source.topic.clone());
-        let is_stateful = !topology.nodes.is_empty();
-        let parts = split(topology, &id, tasks).into_iter().enumerate();
-        let all = parts.flat_map(|(part, topology)| {
+        let parts = split(topology, &id, tasks);
+        let is_stateful = parts.iter().any(|part| !part.nodes.is_empty());
+        let all = parts.into_iter().enumerate().flat_map(|(part, topology)| {
             (0..tasks).map(move |task| (part, task, topology.clone()))
         });
         for (task_index, (part, task, topology)) in all.enumerate() {
@@ -179,6 +179,9 @@ impl Planned {
         let task = Task::new(self.setup_in(partitions), now());
         let mut task = task.map_err(|error| self.task_error(error))?;
         task.begin_state(uuid::Uuid::new_v4().to_string());
+        let inputs = self.topology.inputs.iter().map(|input| &input.source.topic);
+        let ids = inputs.filter_map(|topic| partitions.ids.get_key_value(topic));
+        task.reads_topics(ids.map(|(topic, id)| (topic.clone(), id.clone())).collect());
         Ok(task)
     }
 
@@ -256,7 +259,7 @@ impl Planned {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::path::PathBuf;
 
     use super::*;
@@ -278,8 +281,8 @@ mod tests {
             let planned = plan(&found).unwrap();
             let partitions = |task: &Planned| {
                 let topics = task.topology.inputs.iter().map(|input| &input.source.topic);
-                let counts = topics.map(|topic| (topic.clone(), 7)).collect();
-                task.reads_of(&counts)
+                let counts: BTreeMap<_, _> = topics.map(|topic| (topic.clone(), 7)).collect();
+                task.reads_of(&topics::Partitions::from(counts))
             };
             let places = |task: &Planned| {
                 let group = task.group();

@@ -301,6 +301,13 @@ impl QueryRun {
     async fn places(&self, meta: Option<&Meta>) -> Result<Vec<Place>, RunError> {
         let partitions = self.planned.reads_of(&self.partitions);
         let client = self.client.as_ref();
+        let is_other = |(topic, id): &(&String, &String)| {
+            self.partitions.ids.get(*topic).is_some_and(|now| now != *id)
+        };
+        if let Some((topic, _)) = meta.and_then(|meta| meta.topics.iter().find(is_other)) {
+            let (pipeline, query) = (self.planned.pipeline.clone(), self.planned.query.clone());
+            return Err(RunError::OtherTopic { pipeline, query, topic: topic.clone() });
+        }
         let places = places(client, &self.planned.group(), partitions, meta, false)
             .await
             .map_err(self.client_error("its place in its inputs cannot be found"))?;

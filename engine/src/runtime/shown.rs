@@ -111,7 +111,7 @@ async fn partitions(
 ) -> Result<Partitions, RunError> {
     let inputs = topology.inputs.iter().map(|input| &input.source.topic);
     let topics = inputs.chain(topology.tables.iter().map(|table| &table.source.topic));
-    let mut partitions = Partitions::new();
+    let mut partitions = Partitions::default();
     for topic in topics {
         let failed = |error| {
             let (pipeline, topic) = (name.clone(), topic.clone());
@@ -119,7 +119,7 @@ async fn partitions(
         };
         let found = client.topic(topic).await.map_err(failed)?;
         let found = found.ok_or_else(|| failed(ClientError::UnknownTopic(topic.clone())))?;
-        partitions.insert(topic.clone(), found.partitions);
+        partitions.insert(&found);
     }
     Ok(partitions)
 }

@@ -1,17 +1,72 @@
 //! Topics that must be there before anything is read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use broker::client::{Client, ClientError, NewTopic, TopicInfo};
+
+use tokio::time::MissedTickBehavior;
 
 use super::RunError;
 use super::planned::Planned;
 use super::snapshots::DELETIONS_KEPT_MS;
 use crate::pipeline::{LateRows, OnError};
 
+/// How often it is looked whether topics that are read are still as they were.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+
 /// Partitions of every topic that the queries use.
-pub type Partitions = BTreeMap<String, i32>;
+#[derive(Clone, Debug, Default)]
+pub struct Partitions {
+    counts: BTreeMap<String, i32>,
+    /// Who a topic is, however often one of its name was deleted and made again (KIP-516); none of
+    /// clusters that do not tell.
+    pub ids: BTreeMap<String, String>,
+}
+
+#[cfg(test)]
+impl From<BTreeMap<String, i32>> for Partitions {
+    fn from(counts: BTreeMap<String, i32>) -> Partitions {
+        Partitions { counts, ids: BTreeMap::new() }
+    }
+}
+
+impl Deref for Partitions {
+    type Target = BTreeMap<String, i32>;
+
+    fn deref(&self) -> &BTreeMap<String, i32> {
+        &self.counts
+    }
+}
+
+impl Partitions {
+    pub fn insert(&mut self, topic: &TopicInfo) {
+        self.counts.insert(topic.name.clone(), topic.partitions);
+        if let Some(id) = topic.id {
+            self.ids.insert(topic.name.clone(), id.to_string());
+        }
+    }
+}
+
+/// Waits until a topic that is read has more partitions than were known. What cannot be asked is
+/// asked again: whoever reads finds out if there is no answer at all.
+pub async fn grown(client: &dyn Client, planned: &[Planned], known: &Partitions) -> String {
+    let inputs = planned.iter().flat_map(|task| &task.topology.inputs);
+    let inputs: BTreeSet<&str> = inputs.map(|input| input.source.topic.as_str()).collect();
+    let mut ticks = tokio::time::interval(LOOK_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        for &topic in &inputs {
+            let Ok(Some(info)) = client.topic(topic).await else { continue };
+            if known.get(topic).is_some_and(|known| *known < info.partitions) {
+                return topic.to_owned();
+            }
+        }
+    }
+}
 
 /// A changelog's segments roll early, so that compaction reaches what closed windows left.
 const CHANGELOG_SEGMENT_BYTES: usize = 16 << 20;
@@ -33,7 +88,7 @@ pub async fn prepare(
         let unsaid = || NewTopic { partitions: None, ..NewTopic::new(topic, 1) };
         inputs.get(topic).cloned().unwrap_or_else(unsaid)
     };
-    let mut known = Partitions::new();
+    let mut known = Partitions::default();
     // Queries come after those whose output they read, so a sink is made before it is a source.
     for query in planned {
         let mut ensure = Ensure { client, pipeline: &query.pipeline, known: &mut known };
@@ -124,7 +179,7 @@ impl Ensure<'_> {
         let Some(info) = info else {
             return Err(failed(ClientError::UnknownTopic(topic.name.clone())));
         };
-        self.known.insert(topic.name, info.partitions);
+        self.known.insert(&info);
         Ok(())
     }
 

@@ -145,6 +145,9 @@ pub struct Meta {
     /// The SHA-256 of the module of each function of users that it was made with, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub functions: BTreeMap<String, String>,
+    /// The ids of the topics that were read, where the cluster tells them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub topics: BTreeMap<String, String>,
     /// No row before this was waited for any more.
     pub watermark_ms: i64,
     /// The latest event time read, by source and partition.
@@ -166,6 +169,7 @@ impl Meta {
             operators,
             layouts: BTreeMap::new(),
             functions: BTreeMap::new(),
+            topics: BTreeMap::new(),
             watermark_ms: watermark.0,
             latest_ms: BTreeMap::new(),
             told_ms: BTreeMap::new(),

@@ -110,6 +110,8 @@ pub struct Task {
     dirty: bool,
     /// Names the state, see [`Meta::state`].
     state: String,
+    /// See [`Meta::topics`].
+    topics: BTreeMap<String, String>,
     /// By the operator's id: what its values are made of, if that may change.
     layouts: BTreeMap<String, Layouts>,
 }
@@ -265,6 +267,7 @@ impl Task {
             counts: Counts::default(),
             dirty: false,
             state: String::new(),
+            topics: BTreeMap::new(),
         })
     }
 
@@ -285,6 +288,11 @@ impl Task {
     /// What a state that begins now is called.
     pub fn begin_state(&mut self, name: String) {
         self.state = name;
+    }
+
+    /// By name: the ids of the topics that it reads.
+    pub fn reads_topics(&mut self, ids: BTreeMap<String, String>) {
+        self.topics = ids;
     }
 
     /// What its state is called.
@@ -659,6 +667,7 @@ impl Task {
             let mut meta = Meta::new(&self.state, texts.collect(), self.watermark);
             meta.layouts.clone_from(&self.layouts);
             meta.functions = self.topology.functions.content_hashes();
+            meta.topics.clone_from(&self.topics);
             changes.push(self.with_places(meta).change());
         }
         let offsets = self.positions.iter().map(|(partition, at)| (partition.clone(), at.next));

@@ -112,7 +112,7 @@ impl TableReader {
             .map(|failure| (failure.index, failure.reason.to_string()))
             .collect();
         let (wanted, keys) = rows.batch.columns().split_at(self.input.columns_wanted);
-        let keys = table.keys(keys)?;
+        let keys = table.keys(keys, rows.len())?;
         let mut bad = Vec::new();
         let kept = self.keep(&rows.batch, wanted.len(), &mut bad)?;
         let changes = changes(records, &keys, record_of, &kept.places, &bad);

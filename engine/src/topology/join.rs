@@ -28,6 +28,7 @@ use crate::pipeline::{ColumnFrom, Format, Source, SourceKind};
 use crate::plan::as_of;
 use crate::plan::joins::{event_after_ms, time_bounds};
 use crate::plan::windows::trace;
+use crate::type_names::type_text;
 
 impl Lowering<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<Flow, TopologyError> {
@@ -280,10 +281,6 @@ impl Lowering<'_> {
         left: Flow,
         right: Flow,
     ) -> Result<Flow, TopologyError> {
-        let of_one_row = |plan: &LogicalPlan| plan.max_rows() == Some(1);
-        if !of_one_row(&join.left) && !of_one_row(&join.right) {
-            self.check_keyed(join)?;
-        }
         let spec = Arc::new(UpdatingJoinSpec { sides: Arc::new(self.sides(join)?) });
         let is_by_window =
             |plan: &LogicalPlan, keys: Vec<Expr>| partition_window(plan, &keys).is_some();
@@ -323,7 +320,6 @@ impl Lowering<'_> {
             let help = "keep the rows of the stream: stream LEFT JOIN table, or an inner join";
             self.no_join(message.to_owned(), help)
         })?;
-        self.check_keyed(join)?;
         let mut stream_keys = Vec::new();
         let mut table_keys = Vec::new();
         for (left, right) in &join.on {
@@ -351,24 +347,35 @@ impl Lowering<'_> {
     ) -> Result<Flow, TopologyError> {
         let sources = self.sources;
         let source_of = |scan: &TableScan| source_of(sources, scan);
-        let Some(bounds) = time_bounds(join, &source_of) else {
-            let message = "rows of two streams that may meet at any time would have to be kept \
-                           for ever";
-            let help = "say how near in time they are, such as AND b.ts BETWEEN a.ts AND a.ts + \
-                        INTERVAL '1 hour', by the event time of both; or join windows, by equal \
-                        window_start and window_end; or declare one of them as a table";
-            return Err(self.no_join(message.to_owned(), help));
+        let spec = match (time_bounds(join, &source_of), self.state_ttl) {
+            (Some(bounds), _) => {
+                let time = |side: usize, of: &LogicalPlan, flow: &Flow| {
+                    let (least, most) = bounds.event_after_ms[side];
+                    // What comes from another join may hold times older than its own.
+                    let event_after_ms = (least.saturating_sub(flow.lag_ms), most);
+                    let time = Some(self.expr(&bounds.times[side], of.schema())?);
+                    Ok::<_, TopologyError>(SideTime { time, event_after_ms })
+                };
+                let times = [time(0, &join.left, &left)?, time(1, &join.right, &right)?];
+                let sides = Arc::new(self.sides(join)?);
+                IntervalSpec { sides, times, within_ms: bounds.within_ms }
+            }
+            (None, Some(ttl)) => {
+                let ttl_ms = i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX);
+                let times = [(); 2].map(|()| SideTime { time: None, event_after_ms: (0, 0) });
+                let sides = Arc::new(self.sides(join)?);
+                IntervalSpec { sides, times, within_ms: (ttl_ms.saturating_neg(), ttl_ms) }
+            }
+            (None, None) => {
+                let message = "rows of two streams that may meet at any time would have to be \
+                               kept for ever";
+                let help = "say how near in time they are, such as AND b.ts BETWEEN a.ts AND \
+                            a.ts + INTERVAL '1 hour', by the event time of both; or how long \
+                            they are kept, by the state.ttl of the query; or join windows, by \
+                            equal window_start and window_end; or declare one of them as a table";
+                return Err(self.no_join(message.to_owned(), help));
+            }
         };
-        let sides = Arc::new(self.sides(join)?);
-        let time = |side: usize, of: &LogicalPlan, flow: &Flow| {
-            let (least, most) = bounds.event_after_ms[side];
-            // What comes from another join may hold times older than its own.
-            let event_after_ms = (least.saturating_sub(flow.lag_ms), most);
-            let time = self.expr(&bounds.times[side], of.schema())?;
-            Ok::<_, TopologyError>(SideTime { time, event_after_ms })
-        };
-        let times = [time(0, &join.left, &left)?, time(1, &join.right, &right)?];
-        let spec = IntervalSpec { sides, times, within_ms: bounds.within_ms };
         let lag_ms = spec.lag_ms();
         let mut flow = self.built.node(vec![left, right], Arc::new(spec), Changes::Final);
         flow.lag_ms = flow.lag_ms.saturating_add(lag_ms);
@@ -399,15 +406,6 @@ impl Lowering<'_> {
             filter: self.pair_filter(join)?,
             schema: join.schema.inner().clone(),
         })
-    }
-
-    fn check_keyed(&self, join: &Join) -> Result<(), TopologyError> {
-        if !join.on.is_empty() {
-            return Ok(());
-        }
-        let message = "a join needs columns that are equal: else every row meets every other";
-        let help = "such as JOIN airports ON flights.dest = airports.faa";
-        Err(self.no_join(message.to_owned(), help))
     }
 
     fn no_join(&self, message: String, help: &'static str) -> TopologyError {
@@ -465,6 +463,7 @@ impl Lowering<'_> {
         if left == right {
             return Ok(());
         }
+        let (left, right) = (type_text(&left), type_text(&right));
         Err(self.wrong(format!("a join of {left} with {right}: CAST one of them")))
     }
 

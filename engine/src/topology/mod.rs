@@ -62,7 +62,7 @@ pub(crate) mod ranking;
 mod split;
 
 use flow::{Builder, Changes, Flow};
-pub use split::{Exchange, Writes, split};
+pub use split::{Exchange, Writes, for_tasks, split};
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,8 @@
 //! Rows of one key go to one partition of a topic (an exchange), and so to one task of the part
 //! that follows. An operator says by which columns its rows have to meet ([`Distribution`]); one
 //! that does not say so gets all rows in one task. Rows of one group may be combined before they
-//! are written ([`partial`](crate::operators::aggregate::partial)).
+//! are written ([`partial`](crate::operators::aggregate::partial)). An answer that is updated is
+//! cut once more where the rows of one key of its topic may come from several tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,8 @@ use datafusion_physical_expr::PhysicalExpr;
 use super::{ExchangeInput, Input, Node, Port, Topology};
 use crate::operators::Distribution;
 use crate::operators::aggregate::partial::{AsTheyAre, BeforeMeeting, Partial};
+use crate::operators::filter_project::Stage;
+use crate::operators::one_of_key::OneOfKeySpec;
 use crate::pipeline::OnError;
 
 /// A topic between two parts of a topology. Its partitions are the tasks of the part that reads it.
@@ -66,6 +69,7 @@ pub fn split(whole: Topology, id: &str, tasks: usize) -> Vec<Topology> {
     if tasks <= 1 {
         return vec![whole];
     }
+    let whole = for_tasks(whole, tasks);
     let exchanges = exchanges(&whole, id, tasks);
     let mut next_writer = vec![0; exchanges.len()];
     let mut writes = |port: Port| {
@@ -96,6 +100,43 @@ pub fn split(whole: Topology, id: &str, tasks: usize) -> Vec<Topology> {
     }
     parts.extend(source_part(&whole, Port::Sink, &mut writes));
     parts
+}
+
+/// What is cut: with the changes of each key of the sink in one task, which orders them. Where they
+/// come from one task anyway, nothing is to be done.
+pub fn for_tasks(mut whole: Topology, tasks: usize) -> Topology {
+    let is_keyed = whole.updating && !whole.sink.key.is_empty();
+    if tasks <= 1 || !is_keyed || comes_by_sink_key(&whole) {
+        return whole;
+    }
+    let spec = OneOfKeySpec { schema: whole.schema.clone(), key: whole.sink.key.clone() };
+    let to = Port::Node { node: whole.nodes.len(), side: 0 };
+    let lag_ms = whole.nodes.iter().map(|node| node.lag_ms).max().unwrap_or(0);
+    whole.inputs.iter_mut().filter(|input| input.to == Port::Sink).for_each(|of| of.to = to);
+    whole.nodes.iter_mut().filter(|node| node.to == Port::Sink).for_each(|of| of.to = to);
+    whole.nodes.push(Node {
+        stage: Stage::new(whole.schema.clone()),
+        to: Port::Sink,
+        lag_ms,
+        fingerprint: spec.to_string(),
+        parts: Vec::new(),
+        operator: Arc::new(spec),
+    });
+    whole
+}
+
+/// Whether rows of one key of the sink come from one task.
+fn comes_by_sink_key(whole: &Topology) -> bool {
+    let reads = whole.inputs.iter().any(|input| input.to == Port::Sink);
+    let mut last = whole.nodes.iter().enumerate().filter(|(_, node)| node.to == Port::Sink);
+    let (Some((at, node)), None, false) = (last.next(), last.next(), reads) else { return false };
+    let is_together = |side| matches!(node.operator.distribution(side), Distribution::Together);
+    if (0..whole.sides(at)).all(is_together) {
+        return true;
+    }
+    let by = node.operator.comes_by().into_iter();
+    let mut by = by.filter_map(|by| node.stage.places_of(by));
+    by.any(|by| by.iter().all(|column| whole.sink.key.contains(column)))
 }
 
 /// What each side of each node reads.

@@ -153,7 +153,7 @@ async fn what_never_ends_is_refused() {
         LIMIT cannot run as a stream: a stream has no end at which its first rows are all there are; leave it out
         DISTINCT ON without an order cannot run as a stream: which row of each key is the first is not said; add ORDER BY with the key, and then what decides, such as the event time
         a rank without an order cannot run as a stream: which rows are the first is not said; add ORDER BY to OVER (…)
-        rows of two streams that may meet at any time would have to be kept for ever; say how near in time they are, such as AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1 hour', by the event time of both; or join windows, by equal window_start and window_end; or declare one of them as a table
+        rows of two streams that may meet at any time would have to be kept for ever; say how near in time they are, such as AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1 hour', by the event time of both; or how long they are kept, by the state.ttl of the query; or join windows, by equal window_start and window_end; or declare one of them as a table
         OVER (… ORDER BY …) cannot run as a stream: rows can only be put beside those before them in the order in which they become known, which is that of the event time; write ORDER BY with the event-time column first, ascending; to keep the first rows by anything else, number them with ROW_NUMBER() and filter: WHERE rn <= 10
     "#]].assert_eq(&refusals);
 }

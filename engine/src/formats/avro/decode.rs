@@ -16,6 +16,7 @@ use crate::formats::fault::{Fault, Step};
 use crate::formats::framing::{self, Framing};
 use crate::formats::json::{Indexed, put_json, twos_complement};
 use crate::formats::{DecodeError, FormatError, excerpt};
+use crate::type_names::type_text;
 
 /// Types within types that are passed over; those that are wanted are as deep as their column.
 const SKIP_DEPTH_MAX: usize = 256;
@@ -214,7 +215,10 @@ fn plan(pair: Pair<'_>, field: &Field) -> Result<Plan, String> {
     let misfit = || {
         let what = node.name.as_deref().unwrap_or(node.kind.name());
         let (name, data_type) = (field.name(), field.data_type());
-        Err(format!("column '{name}' is {data_type}, and the Avro schema has '{what}' there"))
+        Err(format!(
+            "column '{name}' is {}, and the Avro schema has '{what}' there",
+            type_text(data_type)
+        ))
     };
     let below = |writer: NodeId, reader: Option<NodeId>, field: &Field| {
         let reader = pair.reader.zip(reader).map(|((schema, _), id)| (schema, id));

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 use thiserror::Error;
 
 use crate::formats::FormatError;
+use crate::formats::columns::map_type;
+use crate::type_names::type_text;
 
 /// Schemas within schemas: what is deeper is no schema of anybody's records.
 const DEPTH_MAX: usize = 64;
@@ -175,10 +177,7 @@ impl Schema {
             Kind::Fixed(size) => DataType::FixedSizeBinary(*size as i32),
             Kind::Array(item) => DataType::List(below("item", *item)?),
             Kind::Map(value) => {
-                let key = Arc::new(Field::new("keys", DataType::Utf8, false));
-                let fields = Fields::from(vec![key, below("values", *value)?]);
-                let entries = Field::new("entries", DataType::Struct(fields), false);
-                DataType::Map(Arc::new(entries), false)
+                map_type(DataType::Utf8, below("value", *value)?.data_type().clone())
             }
             Kind::Record(fields) => {
                 let fields = fields.iter().map(|field| below(&field.name, field.node));
@@ -584,6 +583,6 @@ fn unsupported(field: &Field) -> FormatError {
     FormatError::Type {
         column: field.name().clone(),
         format: "Avro",
-        data_type: field.data_type().to_string(),
+        data_type: type_text(field.data_type()),
     }
 }

@@ -240,7 +240,7 @@ fn a_plain_key_may_be_a_number() {
 #[test]
 fn headers_are_columns() {
     let names = DataType::Struct(
-        vec![Field::new("keys", DataType::Utf8, false), Field::new("values", DataType::Utf8, true)]
+        vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Utf8, true)]
             .into(),
     );
     let entries = Field::new("entries", names, false);
@@ -340,18 +340,18 @@ fn columns_are_computed_and_a_row_that_cannot_be_costs_itself_alone() {
     check(
         &decode(&source, &[5, 0, 4], &parts),
         expect![[r#"
-        +-------+-----+-----+
-        | place | sum | key |
-        +-------+-----+-----+
-        | 103   | 6   | k   |
-        | 103   |     |     |
-        +-------+-----+-----+
-        times [Some(5), None]
-        kept Some([0, 3]) tombstones [4]
-        1: column 'sum' cannot be computed: Cast error: Cannot cast string 'x' to value of Int64 type
-        2: the key: column 'key': invalid UTF-8 at byte 0 of the record, which begins "�"
-        5: column 'sum' cannot be computed: Cast error: Cannot cast string 'y' to value of Int64 type
-    "#]],
+            +-------+-----+-----+
+            | place | sum | key |
+            +-------+-----+-----+
+            | 103   | 6   | k   |
+            | 103   |     |     |
+            +-------+-----+-----+
+            times [Some(5), None]
+            kept Some([0, 3]) tombstones [4]
+            1: column 'sum' cannot be computed: Cast error: Cannot cast string 'x' to value of bigint type
+            2: the key: column 'key': invalid UTF-8 at byte 0 of the record, which begins "�"
+            5: column 'sum' cannot be computed: Cast error: Cannot cast string 'y' to value of bigint type
+        "#]],
     );
     // Of a column that nobody wants nothing fails, and its inputs are not decoded.
     check(
@@ -384,16 +384,16 @@ fn a_change_that_cannot_be_computed_leaves_the_rest_of_its_record() {
     check(
         &decoded,
         expect![[r#"
-        +-----+---+
-        | sum | a |
-        +-----+---+
-        | 2   | 1 |
-        | 4   | 2 |
-        +-----+---+
-        times [Some(1), Some(2)]
-        kept Some([0, 1]) tombstones []
-        0: column 'sum' cannot be computed: Cast error: Cannot cast string 'z' to value of Int64 type
-    "#]],
+            +-----+---+
+            | sum | a |
+            +-----+---+
+            | 2   | 1 |
+            | 4   | 2 |
+            +-----+---+
+            times [Some(1), Some(2)]
+            kept Some([0, 1]) tombstones []
+            0: column 'sum' cannot be computed: Cast error: Cannot cast string 'z' to value of bigint type
+        "#]],
     );
 }
 

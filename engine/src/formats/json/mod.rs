@@ -172,7 +172,7 @@ fn take(
         Kind::Number => {
             let number = reader.number()?;
             let put = match (number.integer, column.meaning) {
-                (Some(integer), None) => column.integer(integer),
+                (Some(integer), None) => column.count(integer),
                 (Some(integer), Some(meaning)) => put_meant(column, integer, meaning),
                 (None, _) => column.number(number.text),
             };

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int32Builder, MapBuilder, RecordBatch, StringBuilder};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimeUnit};
 use expect_test::expect;
 use proptest::prelude::*;
@@ -110,7 +110,7 @@ fn nested() -> Vec<Field> {
         vec![of("city", DataType::Utf8), Field::new("zip", DataType::Int32, false)].into(),
     );
     let entries = DataType::Struct(
-        vec![Field::new("keys", DataType::Utf8, false), of("values", DataType::Float64)].into(),
+        vec![Field::new("key", DataType::Utf8, false), of("value", DataType::Float64)].into(),
     );
     vec![
         of("address", address.clone()),
@@ -211,6 +211,26 @@ fn numbers_that_are_written_otherwise() {
         {"i":1000,"u":18446744073709551615,"d":12345678901234567.89,"t":"1.50","f":1.0e30}
         {"i":-9223372036854775808,"u":7,"d":1.00,"t":"false","f":-0.5}"#]]
     .assert_eq(&shown.join("\n"));
+}
+
+#[test]
+fn keys_of_maps_that_are_no_text_are_written_as_their_text() {
+    let mut maps = MapBuilder::new(None, Int32Builder::new(), StringBuilder::new());
+    maps.keys().append_slice(&[7, -1]);
+    maps.values().append_value("x");
+    maps.values().append_null();
+    maps.append(true).unwrap();
+    maps.append(false).unwrap();
+    maps.append(true).unwrap();
+    let maps: ArrayRef = Arc::new(maps.finish());
+    let fields = vec![Field::new("m", maps.data_type().clone(), true)];
+    let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![maps]).unwrap();
+    let parts = json_objects(&batch).unwrap();
+    let shown = (0..3).map(|row| str::from_utf8(parts.get(row).unwrap()).unwrap());
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [r#"{"m":{"7":"x","-1":null}}"#, r#"{"m":null}"#, r#"{"m":{}}"#]
+    );
 }
 
 /// A hostile record is deep, or full of what nobody asked for.

@@ -15,6 +15,7 @@ use crate::formats::fault::{Fault, Step};
 use crate::formats::framing::{self, Framing};
 use crate::formats::json::Indexed;
 use crate::formats::{DecodeError, FormatError, excerpt};
+use crate::type_names::type_text;
 
 /// Values within values of google.protobuf.Value.
 const JSON_DEPTH_MAX: usize = 100;
@@ -225,7 +226,10 @@ fn misfit(own: &MessageField, field: &Field) -> FormatError {
         _ => "a single value",
     };
     let (name, data_type) = (field.name(), field.data_type());
-    FormatError::Shape(format!("column '{name}' is {data_type}, and the message has {what} there"))
+    FormatError::Shape(format!(
+        "column '{name}' is {}, and the message has {what} there",
+        type_text(data_type)
+    ))
 }
 
 fn take_message(plan: &MessagePlan, bytes: &[u8], column: &mut ColumnBuilder) -> Taken {

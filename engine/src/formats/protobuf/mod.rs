@@ -34,8 +34,6 @@ pub mod descriptor;
 pub mod encode;
 pub mod wire;
 
-use std::sync::Arc;
-
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use thiserror::Error;
 
@@ -44,6 +42,7 @@ use self::descriptor::{FieldKind, Message, MessageField, Pool};
 pub use self::encode::ProtobufEncoder;
 use super::FormatError;
 use super::framing::Framing;
+use crate::formats::columns::map_type;
 
 /// Fields of all columns, those of messages within messages counted wherever they stand.
 const FIELDS_MAX: usize = 20_000;
@@ -160,13 +159,12 @@ impl ProtobufFormat {
             return Err(FormatError::Shape(reason));
         }
         if let Some(entry) = self.map_entry(field) {
-            let mut of = Vec::with_capacity(2);
-            for (field, name) in entry.fields.iter().zip(["keys", "values"]) {
-                let data_type = self.kind_type(&field.kind, walk)?;
-                of.push(Arc::new(Field::new(name, data_type, false)));
-            }
-            let entries = Field::new("entries", DataType::Struct(of.into()), false);
-            return Ok(Field::new(&field.name, DataType::Map(Arc::new(entries), false), false));
+            let [key, value] = &entry.fields[..] else {
+                unreachable!("an entry of a map has two fields")
+            };
+            let (key, value) =
+                (self.kind_type(&key.kind, walk)?, self.kind_type(&value.kind, walk)?);
+            return Ok(Field::new(&field.name, map_type(key, value), false));
         }
         let data_type = self.kind_type(&field.kind, walk)?;
         if field.repeated {

@@ -225,6 +225,10 @@ impl OperatorSpec for SessionSpec {
         Distribution::by(self.aggregate.keys.iter().map(|&key| group[key].clone()))
     }
 
+    fn comes_by(&self) -> Vec<Vec<usize>> {
+        vec![self.aggregate.keys.clone()]
+    }
+
     fn before_meeting(&self, _side: usize) -> BeforeMeeting {
         BeforeMeeting::AsTheyAre(AsTheyAre::Sessions)
     }

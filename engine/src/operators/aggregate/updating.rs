@@ -85,6 +85,10 @@ impl OperatorSpec for UpdatingSpec {
         Distribution::by(self.aggregate.group.iter().cloned())
     }
 
+    fn comes_by(&self) -> Vec<Vec<usize>> {
+        vec![(0..self.aggregate.group.len()).collect()]
+    }
+
     fn before_meeting(&self, _side: usize) -> BeforeMeeting {
         BeforeMeeting::of(&self.aggregate, None)
     }

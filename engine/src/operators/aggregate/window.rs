@@ -223,6 +223,13 @@ impl OperatorSpec for WindowSpec {
         }
     }
 
+    fn comes_by(&self) -> Vec<Vec<usize>> {
+        match self.aggregate.keys.is_empty() {
+            true => vec![vec![self.bound]],
+            false => vec![self.aggregate.keys.clone()],
+        }
+    }
+
     fn before_meeting(&self, _side: usize) -> BeforeMeeting {
         BeforeMeeting::of(&self.aggregate, Some(self.bound))
     }

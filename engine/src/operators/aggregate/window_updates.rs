@@ -90,6 +90,10 @@ impl OperatorSpec for WindowUpdatesSpec {
         self.window.distribution(side)
     }
 
+    fn comes_by(&self) -> Vec<Vec<usize>> {
+        self.window.comes_by()
+    }
+
     fn before_meeting(&self, side: usize) -> BeforeMeeting {
         self.window.before_meeting(side)
     }

@@ -12,13 +12,16 @@
 //! row is joined whole or not at all, and the answer is that of batch SQL over the rows that were
 //! not late.
 //!
+//! Where the condition says nothing of times, the query's time to live does: rows meet that
+//! happened no further apart than that.
+//!
 //! ```text
 //! kept until   left   L + the most that R may be later       + how long R's rows may still come
 //!              right  R - the least (L earlier by the most)  + how long L's rows may still come
 //! ```
 //!
-//! What comes out may be older than the watermark by as much as a row is kept: operators behind
-//! are told of a watermark that lags by that (see [`IntervalSpec::lag_ms`]).
+//! What comes out may hold times that are older than the watermark by as much as a row is kept:
+//! operators behind are told of a watermark that lags by that (see [`IntervalSpec::lag_ms`]).
 //!
 //! The changelog has an entry per row that is kept:
 //!
@@ -64,13 +67,39 @@ pub struct IntervalSpec {
 /// The time of a side's rows that is compared.
 #[derive(Debug)]
 pub struct SideTime {
-    pub time: Arc<dyn PhysicalExpr>,
+    /// `None`: the event time that a row comes with, whether or not a column has it.
+    pub time: Option<Arc<dyn PhysicalExpr>>,
     /// The least and the most that the event time of a row is after that time: the most is how
     /// long rows of this time may still come.
     pub event_after_ms: (i64, i64),
 }
 
+impl SideTime {
+    /// Of each row, in ms since 1970.
+    fn of(&self, rows: &Rows) -> Result<Int64Array> {
+        let Some(time) = &self.time else { return Ok(rows.event_times_ms.clone()) };
+        let times = evaluate(&rows.batch, time.as_ref())?;
+        times_ms(&times).ok_or_else(|| {
+            exec_datafusion_err!("'{time}' is {}, not a timestamp", times.data_type())
+        })
+    }
+}
+
+impl fmt::Display for SideTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.time {
+            Some(time) => write!(f, "{time}"),
+            None => f.write_str("event time"),
+        }
+    }
+}
+
 impl IntervalSpec {
+    /// Whether it is its query's time to live that says how long rows are kept.
+    fn is_by_ttl(&self) -> bool {
+        self.times.iter().any(|side| side.time.is_none())
+    }
+
     /// How long after its time a row of a side is kept.
     fn reach_ms(&self, side: usize) -> i64 {
         let (least, most) = self.within_ms;
@@ -97,7 +126,7 @@ impl fmt::Display for IntervalSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [left, right] = &self.times;
         let (least, most) = self.within_ms;
-        write!(f, "{}\n  {} - {} from {least} to {most} ms", self.sides, right.time, left.time)?;
+        write!(f, "{}\n  {right} - {left} from {least} to {most} ms", self.sides)?;
         write!(f, ", rows kept for {} and {} ms", self.reach_ms(0), self.reach_ms(1))?;
         f.write_str(if self.layout() == Layout::TimeFirst { ", by time" } else { "" })
     }
@@ -132,6 +161,10 @@ impl OperatorSpec for IntervalSpec {
             details: self.sides.details(words),
             keeps: Keeps::new("the rows of both sides", keys, Until::Watermark(until)),
         }
+    }
+
+    fn forgets(&self) -> bool {
+        self.is_by_ttl()
     }
 
     fn tables(&self, entries: &Entries<'_>) -> Result<Vec<KeptTable>> {
@@ -400,21 +433,16 @@ impl IntervalJoin {
 
 impl Operator for IntervalJoin {
     fn prepare(&self, side: usize, rows: Rows) -> Result<Prepared> {
-        let SideTime { time, event_after_ms } = &self.spec.times[side];
-        let times_of = |rows: &Rows| {
-            let times = evaluate(&rows.batch, time.as_ref())?;
-            times_ms(&times).ok_or_else(|| {
-                exec_datafusion_err!("'{time}' is {}, not a timestamp", times.data_type())
-            })
-        };
-        let mut times_ms = times_of(&rows)?;
-        let is_late = |time_ms: i64| time_ms.saturating_add(event_after_ms.1) < self.watermark.0;
+        let time = &self.spec.times[side];
+        let mut times_ms = time.of(&rows)?;
+        let is_late =
+            |time_ms: i64| time_ms.saturating_add(time.event_after_ms.1) < self.watermark.0;
         let late = times_ms.iter().flatten().filter(|time_ms| is_late(*time_ms)).count();
         let mut rows = rows;
         if late > 0 {
             let on_time = times_ms.iter().map(|time_ms| Some(!time_ms.is_some_and(is_late)));
             rows = rows.filter(&on_time.collect())?;
-            times_ms = times_of(&rows)?;
+            times_ms = time.of(&rows)?;
         }
         let mut columns: Vec<ArrayRef> = vec![Arc::new(times_ms)];
         columns.extend(self.codecs.key_columns(side, &rows.batch)?);

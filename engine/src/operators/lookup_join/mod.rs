@@ -14,20 +14,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array};
-use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::{Result, exec_err};
 use datafusion_physical_expr::PhysicalExpr;
 
 use super::filter_project::{evaluate, mask};
-use crate::formats::Rows;
+use super::sides::PAIRS_MAX;
+use crate::rows::{Rows, take_rows};
 
 pub use table::{Change, RowId, Table};
 
 #[cfg(test)]
 mod tests;
 
-/// What one batch may become; beyond it the rows that meet so many are found one by one.
+/// What one batch may become; beyond it its rows are taken one by one, to find the one that meets
+/// so many.
 const JOINED_ROWS_MAX: usize = 1 << 20;
 
 /// Which rows of the stream come out.
@@ -110,7 +111,7 @@ impl LookupJoin {
             }
         }
         let places = UInt64Array::from(pairs.stream);
-        let stream = take_record_batch(&rows.batch, &places)?;
+        let stream = take_rows(&rows.batch, &places)?;
         let found = match self.kind {
             LookupKind::Inner | LookupKind::Outer => table.gather(&pairs.table)?,
             LookupKind::Semi | LookupKind::Anti | LookupKind::NotIn => Vec::new(),
@@ -140,31 +141,52 @@ impl LookupJoin {
     /// All pairs that meet, in the order of the stream.
     fn met(&self, stream: &RecordBatch, table: &Table) -> Result<Pairs> {
         let keys = self.keys.iter().map(|key| evaluate(stream, key.as_ref()));
-        let found = table.find(&keys.collect::<Result<Vec<_>>>()?)?;
-        let count: usize = found.iter().map(|rows| rows.len()).sum();
-        if count > JOINED_ROWS_MAX {
+        let found = table.find(&keys.collect::<Result<Vec<_>>>()?, stream.num_rows())?;
+        let (mut met, mut candidates) = (Pairs::default(), Pairs::default());
+        for (row, rows) in found.into_iter().enumerate() {
+            // Without an equality a row has the whole table for candidates.
+            for some in rows.chunks(PAIRS_MAX) {
+                if candidates.stream.len() + some.len() > PAIRS_MAX {
+                    self.sift(std::mem::take(&mut candidates), stream, table, &mut met)?;
+                }
+                some.iter().for_each(|id| candidates.push(row, Some(*id)));
+            }
+        }
+        self.sift(candidates, stream, table, &mut met)?;
+        Ok(met)
+    }
+
+    /// Adds those of the candidates to `met` that pass the filter.
+    fn sift(
+        &self,
+        mut candidates: Pairs,
+        stream: &RecordBatch,
+        table: &Table,
+        met: &mut Pairs,
+    ) -> Result<()> {
+        match &self.filter {
+            None => {
+                met.stream.append(&mut candidates.stream);
+                met.table.append(&mut candidates.table);
+            }
+            Some(filter) => {
+                let places = UInt64Array::from(candidates.stream.clone());
+                let stream = take_rows(stream, &places)?;
+                let found = table.gather(&candidates.table)?;
+                let both = self.together(&stream, found, &filter.schema)?;
+                for at in mask(&both, filter.predicate.as_ref())?.values().set_indices() {
+                    met.stream.push(candidates.stream[at]);
+                    met.table.push(candidates.table[at]);
+                }
+            }
+        }
+        if met.stream.len() > JOINED_ROWS_MAX {
             return exec_err!(
-                "it meets {count} rows of table '{}', more than {JOINED_ROWS_MAX}",
+                "it meets more than {JOINED_ROWS_MAX} rows of table '{}'",
                 self.table_name
             );
         }
-        let mut pairs = Pairs::default();
-        for (row, rows) in found.into_iter().enumerate() {
-            for id in rows {
-                pairs.push(row, Some(*id));
-            }
-        }
-        let Some(filter) = &self.filter else { return Ok(pairs) };
-        let places = UInt64Array::from(pairs.stream.clone());
-        let stream = take_record_batch(stream, &places)?;
-        let both = self.together(&stream, table.gather(&pairs.table)?, &filter.schema)?;
-        let holds = mask(&both, filter.predicate.as_ref())?;
-        let mut kept = Pairs::default();
-        for at in holds.values().set_indices() {
-            kept.stream.push(pairs.stream[at]);
-            kept.table.push(pairs.table[at]);
-        }
-        Ok(kept)
+        Ok(())
     }
 
     fn together(
@@ -193,7 +215,10 @@ impl fmt::Display for LookupJoin {
             LookupKind::NotIn => "null-aware anti join",
         };
         let keys: Vec<String> = self.keys.iter().map(|key| key.to_string()).collect();
-        write!(f, "{kind} table {} by {}", self.table_name, keys.join(", "))?;
+        write!(f, "{kind} table {}", self.table_name)?;
+        if !keys.is_empty() {
+            write!(f, " by {}", keys.join(", "))?;
+        }
         match &self.filter {
             Some(filter) => write!(f, " where {}", filter.predicate),
             None => Ok(()),

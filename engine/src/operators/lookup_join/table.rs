@@ -14,9 +14,10 @@ use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array
 use arrow::buffer::NullBuffer;
 use arrow::compute::{concat_batches, interleave, take};
 use arrow::datatypes::{DataType, SchemaRef};
-use arrow_row::{RowConverter, SortField};
 use datafusion_common::Result;
 use hashbrown::HashMap;
+
+use crate::operators::sides::RowCodec;
 
 /// Rows that are gone are swept when they are more than this and more than those that are left.
 const GONE_ROWS_MIN: u64 = 1024;
@@ -115,9 +116,9 @@ impl Table {
         self.chunks.iter().map(Chunk::len).sum()
     }
 
-    /// The keys of rows, one for each.
-    pub fn keys(&self, columns: &[ArrayRef]) -> Result<Vec<Bytes>> {
-        Ok(self.keys.encode(columns)?.into_iter().flatten().collect())
+    /// The keys of so many rows, one for each.
+    pub fn keys(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Bytes>> {
+        Ok(self.keys.encode(columns, rows)?.into_iter().flatten().collect())
     }
 
     /// Makes changes in order. `join_keys` has a column per part of the join key, with a value for
@@ -128,7 +129,7 @@ impl Table {
         rows: &RecordBatch,
         join_keys: &[ArrayRef],
     ) -> Result<()> {
-        let join_keys = self.join_keys.encode(join_keys)?;
+        let join_keys = self.join_keys.encode(join_keys, rows.num_rows())?;
         let first = self.next;
         for change in changes {
             let before = match change {
@@ -230,14 +231,14 @@ impl Table {
         Ok(())
     }
 
-    /// For each row of `join_keys` the rows that it meets, oldest first.
-    pub fn find(&self, join_keys: &[ArrayRef]) -> Result<Vec<&[RowId]>> {
-        let keys = self.join_keys.converter.convert_columns(join_keys)?;
+    /// For each of so many rows, whose `join_keys` these are, the rows that it meets, oldest first.
+    pub fn find(&self, join_keys: &[ArrayRef], rows: usize) -> Result<Vec<&[RowId]>> {
+        let keys = self.join_keys.codec.encode(join_keys)?;
         let nulls = self.join_keys.nulls(join_keys);
-        let found = keys.iter().enumerate().map(|(row, key)| {
+        let found = (0..rows).map(|row| {
             let rows = match &nulls {
                 Some(nulls) if nulls.is_null(row) => None,
-                _ => self.by_join.get(key.as_ref()),
+                _ => self.by_join.get(keys.row(row)),
             };
             rows.map_or(&[] as &[RowId], Vec::as_slice)
         });
@@ -280,17 +281,17 @@ impl Table {
     }
 }
 
-/// Values of several columns as one string of bytes that is equal where they are.
+/// Values of several columns as one string of bytes that is equal where they are; of no columns,
+/// all are.
 #[derive(Debug)]
 struct Keys {
-    converter: RowConverter,
+    codec: RowCodec,
     nulls_equal: bool,
 }
 
 impl Keys {
     fn new(types: &[DataType], nulls_equal: bool) -> Result<Keys> {
-        let fields = types.iter().cloned().map(SortField::new).collect();
-        Ok(Keys { converter: RowConverter::new(fields)?, nulls_equal })
+        Ok(Keys { codec: RowCodec::new(types.iter())?, nulls_equal })
     }
 
     /// Rows of which a part is NULL, where that is equal to nothing.
@@ -302,11 +303,10 @@ impl Keys {
         nulls.fold(None, |all, nulls| NullBuffer::union(all.as_ref(), nulls.as_ref()))
     }
 
-    fn encode(&self, columns: &[ArrayRef]) -> Result<Vec<Option<Bytes>>> {
-        let rows = self.converter.convert_columns(columns)?;
+    fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<Vec<Option<Bytes>>> {
+        let encoded = self.codec.encode(columns)?;
         let nulls = self.nulls(columns);
         let is_null = |row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
-        let encoded = rows.iter().enumerate();
-        Ok(encoded.map(|(at, row)| (!is_null(at)).then(|| row.as_ref().into())).collect())
+        Ok((0..rows).map(|row| (!is_null(row)).then(|| encoded.row(row).into())).collect())
     }
 }

@@ -80,7 +80,7 @@ fn apply(table: &mut Table, steps: &[Step]) {
                     joins.push(row.join);
                     values.push(Some(row.value));
                 }
-                let key = table.keys(&[keys]).unwrap().remove(0);
+                let key = table.keys(&[keys], 1).unwrap().remove(0);
                 Change::Upsert { record_key: Some(record_key), key, row: place }
             }
             Step::Delete { .. } => Change::Delete { record_key },
@@ -98,7 +98,7 @@ fn values(column: &ArrayRef) -> Vec<Option<i64>> {
 fn found(table: &Table, join: Option<i64>) -> Vec<i64> {
     let keys: ArrayRef = Arc::new(Int64Array::from(vec![join]));
     let rows: Vec<Option<RowId>> =
-        table.find(&[keys]).unwrap().remove(0).iter().copied().map(Some).collect();
+        table.find(&[keys], 1).unwrap().remove(0).iter().copied().map(Some).collect();
     values(&table.gather(&rows).unwrap()[1]).into_iter().flatten().collect()
 }
 

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow::array::Array;
 use arrow::datatypes::SchemaRef;
 use datafusion_common::Result;
+use datafusion_physical_expr::expressions::Column;
 
 use super::bounded::BoundedTopN;
 use super::ranked::{Ranked, Top};
@@ -55,6 +56,12 @@ impl OperatorSpec for TopNSpec {
 
     fn distribution(&self, _side: usize) -> Distribution {
         self.0.ordering.distribution()
+    }
+
+    fn comes_by(&self) -> Vec<Vec<usize>> {
+        let partition = self.0.ordering.partition.iter();
+        let columns = partition.map(|key| Some(key.downcast_ref::<Column>()?.index()));
+        columns.collect::<Option<_>>().into_iter().collect()
     }
 
     fn describe(&self, words: &Words) -> Described {

@@ -58,6 +58,10 @@ impl OperatorSpec for UpdatingJoinSpec {
         Distribution::by(self.sides.of[side].keys.iter().cloned())
     }
 
+    fn comes_by(&self) -> Vec<Vec<usize>> {
+        self.sides.comes_by()
+    }
+
     fn describe(&self, words: &Words) -> Described {
         Described {
             title: self.sides.title("updating"),

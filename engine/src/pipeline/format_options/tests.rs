@@ -73,8 +73,8 @@ fn sql_declares_keys_values_and_metadata() {
         users.schema.fields().iter().map(|field| field.data_type().to_string()).collect();
     expect![[r#"
         Utf8
-        Map("entries": non-null Struct("keys": non-null Utf8, "values": Binary), unsorted)
-        List(Struct("name": Utf8, "sizes": Map("entries": non-null Struct("keys": non-null Utf8, "values": List(Int32)), unsorted)))"#]].assert_eq(&types.join("\n"));
+        Map("entries": non-null Struct("key": non-null Utf8, "value": Binary), unsorted)
+        List(Struct("name": Utf8, "sizes": Map("entries": non-null Struct("key": non-null Utf8, "value": List(Int32)), unsorted)))"#]].assert_eq(&types.join("\n"));
     let sink = &pipeline.queries[0].sink;
     assert_eq!((&sink.key[..], &sink.headers[..]), (&[0][..], &[("trace-id".to_owned(), 2)][..]));
     assert_eq!(sink.key_format, Format::Json);
@@ -153,7 +153,7 @@ columns = { id = "array<int>" }
             22:10 unknown format 'delimited' | help: it is called 'csv' here
             23:10 source 'k': a key is raw, json, avro or protobuf
             27:38 the delimiter must be one ASCII character
-            28:13 source 'l': column 'id': CSV cannot carry values of type List(Int32)"#]],
+            28:13 source 'l': column 'id': CSV cannot carry values of type int[]"#]],
     );
     check_mistakes(
         "p.sql",

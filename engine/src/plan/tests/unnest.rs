@@ -181,7 +181,7 @@ fn what_is_no_list_of_the_row_is_refused() {
     for (query, expected) in [
         (
             "SELECT x FROM orders CROSS JOIN UNNEST(id) AS u(x)",
-            expect!["[id] UNNEST takes a list or a map, and this is Int64 | -"],
+            expect!["[id] UNNEST takes a list or a map, and this is bigint | -"],
         ),
         (
             "SELECT x FROM orders CROSS JOIN UNNEST(tagz) AS u(x)",

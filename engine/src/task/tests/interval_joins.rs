@@ -33,9 +33,21 @@ fn all(logs: &Logs) -> Vec<Event> {
 
 /// Runs `sql` over `a` and `b` and compares it with batch.
 fn check(sql: &str, a: &Logs, b: &Logs, steps: &[(usize, usize, Fate)]) {
+    check_beside((sql, None), sql, a, b, steps);
+}
+
+/// Runs `sql`, with a time to live, and compares it with what batch says of `asked`.
+fn check_beside(
+    (sql, state_ttl): (&str, Option<Duration>),
+    asked: &str,
+    a: &Logs,
+    b: &Logs,
+    steps: &[(usize, usize, Fate)],
+) {
     let (left, right) = (events("a"), events("b"));
     block_on(async {
-        let mut world = World::new(topology(sql, &[&left, &right]).await.unwrap());
+        let topology = topology_that_forgets(sql, &[&left, &right], state_ttl).await.unwrap();
+        let mut world = World::new(topology);
         fill(&mut world, "a", a);
         fill(&mut world, "b", b);
         walk(&mut world, steps);
@@ -46,7 +58,7 @@ fn check(sql: &str, a: &Logs, b: &Logs, steps: &[(usize, usize, Fate)]) {
             (&right, vec![table(&right, &all(b))]),
         ]);
         println!("{sql}");
-        let expected = answer(&engine, sql).await;
+        let expected = answer(&engine, asked).await;
         match world.topology.updating {
             true => assert_same(&world.answer(), &expected),
             false => assert_same(world.out(), &expected),
@@ -90,6 +102,37 @@ proptest! {
         ][kind];
         let condition = CONDITIONS[condition];
         check(&format!("SELECT {columns} FROM a {kind} b ON {condition}"), &a, &b, &steps);
+    }
+
+    /// The time to live of the query is how far apart rows may be that meet.
+    #[test]
+    fn joins_within_the_time_to_live_equal_batch_sql_with_that_bound(
+        a in sorted_logs(),
+        b in sorted_logs(),
+        steps in prop::collection::vec((0..6usize, 1..3usize, fate()), 0..40),
+        kind in 0..8usize,
+        seconds in 1..40u64,
+        grouped in any::<bool>(),
+        on in 0..3usize,
+    ) {
+        let on = ["a.key = b.key", "a.key = b.key AND a.n < b.n", "a.n = b.n"][on];
+        let kinds = ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "LEFT SEMI JOIN",
+            "LEFT ANTI JOIN", "RIGHT SEMI JOIN", "RIGHT ANTI JOIN"];
+        let of = if kind >= 6 { "b" } else { "a" };
+        let window = format!("tumble_start({of}.ts, INTERVAL '10 seconds') AS w");
+        let (columns, by) = match (kind < 4, grouped && (kind == 0 || kind >= 4)) {
+            (_, true) => (format!("{window}, count(*) AS c"), " GROUP BY 1"),
+            (true, false) => ("a.n AS an, b.key AS bkey, b.n AS bn".to_owned(), ""),
+            (false, false) => (format!("{of}.key, {of}.n"), ""),
+        };
+        let kind = kinds[kind];
+        let near = format!(
+            "a.ts BETWEEN b.ts - INTERVAL '{seconds} seconds' AND b.ts + INTERVAL '{seconds} seconds'"
+        );
+        let sql = format!("SELECT {columns} FROM a {kind} b ON {on}{by}");
+        let asked = format!("SELECT {columns} FROM a {kind} b ON {on} AND {near}{by}");
+        let state_ttl = Some(Duration::from_secs(seconds));
+        check_beside((&sql, state_ttl), &asked, &a, &b, &steps);
     }
 
     /// What one side has ever had, each of them once.

@@ -77,7 +77,7 @@ proptest! {
         ),
         changes in prop::collection::vec(change(), 0..30),
         steps in prop::collection::vec((0..4usize, 1..3usize, fate()), 0..20),
-        form in 0..5usize,
+        form in 0..9usize,
     ) {
         let (events, names) = (patient(events("a")), names());
         let sql = [
@@ -92,6 +92,10 @@ proptest! {
                            LEFT ANTI JOIN names ON a.n = names.rank GROUP BY {WINDOW}, key) AS g
                      LEFT JOIN names AS one ON g.c = one.rank
                      JOIN names AS two ON g.key = two.id"),
+            "SELECT n, label FROM a CROSS JOIN names".to_owned(),
+            "SELECT n, label FROM a LEFT JOIN names ON n BETWEEN rank - 1 AND rank + 1".to_owned(),
+            "SELECT label FROM names JOIN a ON label < key".to_owned(),
+            "SELECT n FROM a WHERE NOT EXISTS (SELECT 1 FROM names WHERE rank > a.n)".to_owned(),
         ];
         let sql = &sql[form];
         block_on(async {
@@ -109,6 +113,23 @@ proptest! {
             assert_same(world.out(), &answer(&engine, sql).await);
         });
     }
+}
+
+/// Rows have the whole table for partners where nothing is compared for equality: they are looked
+/// at a few at a time.
+#[tokio::test]
+async fn many_candidates_are_sifted_in_pieces() {
+    let (events, names) = (events("a"), names());
+    let sql = "SELECT n, rank FROM a JOIN names ON rank % 1000 = n";
+    let mut world = World::new(topology(sql, &[&events, &names]).await.unwrap());
+    let ranks = (0..20_000).map(|rank| Change::Put { id: rank.to_string(), label: None, rank });
+    world.tables.insert(TopicPartition::new("names", 0), log(&ranks.collect::<Vec<_>>()));
+    let rows = (0..100).map(|n| Event { time: n, key: None, n: Some(n) }.json());
+    world.produce("a", 0, &rows.collect::<Vec<_>>());
+    world.run_to_end();
+    let met = world.out().iter().map(|row| (row["n"].as_i64(), row["rank"].as_i64()));
+    let expected = (0..100).flat_map(|n| (0..20).map(move |at| (Some(n), Some(n + 1000 * at))));
+    assert_eq!(met.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }
 
 #[tokio::test]

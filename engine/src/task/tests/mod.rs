@@ -1,6 +1,7 @@
 //! The task beside batch DataFusion: the same rows, any order of partitions, any crash.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use arrow::array::{Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use broker::ids::LeaderEpoch;
@@ -13,7 +14,7 @@ use super::*;
 use crate::formats::RowEncoder;
 use crate::pipeline::{Format, OnError, Source};
 use crate::state::changelog::Restored as Changelog;
-use crate::testing::{batch_engine, events, planned, topology};
+use crate::testing::{batch_engine, events, planned, topology, topology_that_forgets};
 use disk::Disk;
 
 mod aggregates;
@@ -332,7 +333,7 @@ fn comparable(values: &[Value]) -> Vec<String> {
 
 /// Every row is on time.
 fn patient(mut source: Source) -> Source {
-    source.watermark.delay = std::time::Duration::from_secs(1000);
+    source.watermark.delay = Duration::from_secs(1000);
     source
 }
 

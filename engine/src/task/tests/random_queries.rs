@@ -12,6 +12,7 @@ use arrow::util::pretty::pretty_format_batches;
 use super::split::Cluster;
 use super::table_joins::{Edit, final_rows, log, people};
 use super::*;
+use crate::topology::split;
 
 /// How many run where nobody says otherwise; and as many from [`WIDE_FROM`] on.
 const QUERIES: u64 = 100;
@@ -19,7 +20,9 @@ const QUERIES: u64 = 100;
 const WIDE_FROM: u64 = 1_000_000;
 /// Cases that batch answers wrongly (worked out by hand): it takes a column for a constant, and never
 /// NULL, although an outer join leaves it out. So it drops `WHERE x.v IS NULL` or `ORDER BY x.v`.
-const WRONG_IN_BATCH: [u64; 2] = [1_000_431, 1_000_660];
+const WRONG_IN_BATCH: [u64; 1] = [1_000_055];
+/// Longer than all that is made up takes.
+const TTL: Duration = Duration::from_secs(600);
 /// Of those that are made, this part at least must be such as can run.
 const RUNNING_PERCENT_MIN: u64 = 70;
 
@@ -297,11 +300,13 @@ impl Maker {
 
     fn joined(&mut self, one: &Relation, other: &Relation) -> Relation {
         let (left, right) = (self.pair(one), self.pair(other));
-        let on = match self.dice.roll(4) {
+        let on = match self.dice.roll(if self.is_wide { 6 } else { 4 }) {
             0 => "x.k = y.k".to_owned(),
             1 => "x.v = y.v".to_owned(),
             2 => "x.k = y.k AND x.v < y.v".to_owned(),
-            _ => "x.v = y.v AND x.k IS NOT NULL".to_owned(),
+            3 => "x.v = y.v AND x.k IS NOT NULL".to_owned(),
+            4 => "x.v < y.v".to_owned(),
+            _ => "x.k > y.k AND x.v + y.v > 0".to_owned(),
         };
         let kind = *self.dice.pick(&["JOIN", "JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
         let name = |name: &str, of| (name.to_owned(), of);
@@ -614,7 +619,10 @@ async fn run(seed: u64) -> (String, Outcome) {
     if let Err(error) = plan.collect().await {
         return (sql, Outcome::Refused(format!("batch: {error}")));
     }
-    let mut topology = match topology(&sql, &[&a, &b, &l, &r]).await {
+    // All happens within less: a time to live changes nothing, whatever it keeps account of.
+    let state_ttl = (maker.is_wide && maker.dice.chance(50)).then_some(TTL);
+    let topology = topology_that_forgets(&sql, &[&a, &b, &l, &r], state_ttl).await;
+    let mut topology = match topology {
         Ok(topology) => topology,
         Err(error) => return (sql, Outcome::Refused(error.to_string())),
     };
@@ -625,7 +633,8 @@ async fn run(seed: u64) -> (String, Outcome) {
     let tasks = if maker.is_wide { 1 + maker.dice.roll(3) } else { 1 };
     let mut combined = false;
     let world = if tasks > 1 && topology.tables.is_empty() {
-        let mut cluster = Cluster::of(topology, tasks, world.inputs);
+        let mut cluster = Cluster::of(topology.clone(), tasks, world.inputs);
+        cluster.parts = as_multiset(topology, tasks);
         cluster.sink.by_key = false;
         cluster.walk(&steps);
         cluster.run_to_end();
@@ -651,6 +660,15 @@ async fn run(seed: u64) -> (String, Outcome) {
         }
     }
     (sql, Outcome::Equal { combined })
+}
+
+/// The parts of a query whose rows are all written, none in the place of an equal one: their key,
+/// all columns, is for the test to tell them apart.
+fn as_multiset(mut whole: Topology, tasks: usize) -> Vec<Topology> {
+    let key = std::mem::take(&mut whole.sink.key);
+    let mut parts = split(whole, "p-q", tasks);
+    parts.iter_mut().for_each(|part| part.sink.key.clone_from(&key));
+    parts
 }
 
 /// Puts rows into the topics that are read.

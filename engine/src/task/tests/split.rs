@@ -207,12 +207,18 @@ fn partitioned(topic: &str, edits: &[Vec<Edit>]) -> BTreeMap<TopicPartition, Vec
 }
 
 /// Queries over tables, and the columns of the sink's key.
-const OF_TABLES: [(&str, &[usize]); 5] = [
+const OF_TABLES: [(&str, &[usize]); 9] = [
     ("SELECT id, key, n FROM l WHERE n > 0", &[0]),
     ("SELECT key, count(*) AS c, sum(n) AS s FROM l GROUP BY key", &[0]),
     ("SELECT l.id AS lid, r.id AS rid, r.n FROM l JOIN r ON l.n = r.id", &[0, 1]),
     ("SELECT l.id AS lid, r.id AS rid, r.n FROM l FULL JOIN r ON l.id = r.id", &[0, 1]),
     ("SELECT id, key FROM l WHERE id IN (SELECT n FROM r)", &[0]),
+    // A row that moves from one task to another keeps its key.
+    ("SELECT l.id, l.n, r.key FROM l JOIN r ON l.n = r.id", &[0]),
+    ("SELECT l.id, r.key FROM l LEFT JOIN r ON l.n = r.id", &[0]),
+    ("SELECT n, id, key FROM (SELECT *, row_number() OVER (PARTITION BY n ORDER BY key, id) AS rn
+      FROM l) WHERE rn <= 100", &[1]),
+    ("SELECT id, key, n FROM l WHERE n IN (SELECT id FROM r)", &[0]),
 ];
 
 proptest! {

@@ -110,6 +110,10 @@ impl OperatorSpec for RetractingSpec {
         Distribution::by(self.aggregate.group.iter().cloned())
     }
 
+    fn comes_by(&self) -> Vec<Vec<usize>> {
+        vec![(0..self.aggregate.group.len()).collect()]
+    }
+
     fn before_meeting(&self, _side: usize) -> BeforeMeeting {
         BeforeMeeting::AsTheyAre(AsTheyAre::TakenBack)
     }

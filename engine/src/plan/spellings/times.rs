@@ -1,0 +1,202 @@
+//! Times and lengths of them, as Flink spells them.
+
+use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use datafusion_sql::sqlparser::ast::{
+    BinaryOperator, CaseWhen, DataType, DateTimeField, Expr, FunctionArgumentList, Interval,
+    TimezoneInfo, Value,
+};
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use super::{binary, call, cast, number, taken, text, whole};
+
+/// Functions of times that take a unit, or give a number of them.
+pub fn of_times(name: &str, list: &mut FunctionArgumentList, span: Span) -> Option<Expr> {
+    match (name, list.args.len()) {
+        ("convert_tz", 3) => {
+            let (clock, from, to) = (taken(list, 0)?, taken(list, 1)?, taken(list, 2)?);
+            Some(convert_tz(clock, from, to, span))
+        }
+        ("unix_timestamp", 1) => Some(whole(epoch(taken(list, 0)?))),
+        ("timestampdiff", 3) => {
+            let seconds = match list.args[0].to_string().to_lowercase().as_str() {
+                "second" => 1,
+                "minute" => 60,
+                "hour" => 3_600,
+                "day" => 86_400,
+                _ => return None,
+            };
+            let (from, to) = (epoch(taken(list, 1)?), epoch(taken(list, 2)?));
+            let between = Expr::Nested(Box::new(binary(to, BinaryOperator::Minus, from)));
+            let units = binary(between, BinaryOperator::Divide, number(seconds));
+            Some(whole(call("trunc", vec![units])))
+        }
+        ("timestampadd", 3) => {
+            let unit = list.args[0].to_string().to_lowercase();
+            let units = ["second", "minute", "hour", "day", "week", "month", "year"];
+            units.contains(&&*unit).then_some(())?;
+            // Intervals that differ from row to row are none of the planner's.
+            let count: i64 = list.args[1].to_string().replace(' ', "").parse().ok()?;
+            let length = length(&format!("{count} {unit}"), span);
+            Some(binary(taken(list, 2)?, BinaryOperator::Plus, length))
+        }
+        _ => None,
+    }
+}
+
+/// `floor(t TO HOUR)`.
+pub fn floor(time: Expr, unit: &DateTimeField, span: Span) -> Expr {
+    call("date_trunc", vec![text(&unit.to_string().to_lowercase(), span), time])
+}
+
+/// `ceil(t TO HOUR)`: the time itself where it is a whole one.
+pub fn ceil(time: Expr, unit: &DateTimeField, span: Span) -> Expr {
+    let whole = floor(time.clone(), unit, span);
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen {
+            condition: binary(whole.clone(), BinaryOperator::Eq, time),
+            result: whole.clone(),
+        }],
+        else_result: Some(Box::new(binary(
+            whole,
+            BinaryOperator::Plus,
+            length(&format!("1 {unit}").to_lowercase(), span),
+        ))),
+    }
+}
+
+/// `INTERVAL '1-2' YEAR TO MONTH` and `'1 02:03:04' DAY TO SECOND`, by units that are named.
+pub fn interval(interval: &mut Interval) -> Option<()> {
+    const CLOCK: [&str; 3] = ["hours", "minutes", "seconds"];
+    let place = |field: &DateTimeField| match field {
+        DateTimeField::Hour | DateTimeField::Hours => Some(0),
+        DateTimeField::Minute | DateTimeField::Minutes => Some(1),
+        DateTimeField::Second | DateTimeField::Seconds => Some(2),
+        _ => None,
+    };
+    let (first, last) = (interval.leading_field.as_ref()?, interval.last_field.as_ref()?);
+    let Expr::Value(value) = interval.value.as_mut() else { return None };
+    let Value::SingleQuotedString(text) = &mut value.value else { return None };
+    let (sign, length) = match text.trim().strip_prefix('-') {
+        Some(length) => ("-", length),
+        None => ("", text.trim()),
+    };
+    let mut parts: Vec<(&str, &str)> = Vec::new();
+    match first {
+        DateTimeField::Year | DateTimeField::Years => {
+            let (years, months) = length.split_once('-')?;
+            parts.extend([(years, "years"), (months, "months")]);
+        }
+        DateTimeField::Day | DateTimeField::Days => {
+            let (days, clock) = length.split_once(' ')?;
+            parts.push((days, "days"));
+            parts.extend(clock.split(':').zip(&CLOCK[..=place(last)?]).map(|(n, unit)| (n, *unit)));
+        }
+        first => {
+            let units = CLOCK.get(place(first)?..=place(last)?)?;
+            parts.extend(length.split(':').zip(units).map(|(n, unit)| (n, *unit)));
+        }
+    }
+    let named = parts.into_iter().map(|(count, unit)| format!("{sign}{} {unit}", count.trim()));
+    *text = named.collect::<Vec<_>>().join(" ");
+    (interval.leading_field, interval.last_field) = (None, None);
+    Some(())
+}
+
+/// `convert_tz('2020-01-01 00:00:00', 'UTC', 'Europe/Berlin')`: the clock of another zone.
+fn convert_tz(clock: Expr, from: Expr, to: Expr, span: Span) -> Expr {
+    let at = |time: Expr, zone: Expr| Expr::AtTimeZone {
+        timestamp: Box::new(time),
+        time_zone: Box::new(zone),
+    };
+    let there = at(at(cast(clock, DataType::Timestamp(None, TimezoneInfo::None)), from), to);
+    call("to_char", vec![call("to_local_time", vec![there]), text("%Y-%m-%d %H:%M:%S", span)])
+}
+
+fn length(text_of: &str, span: Span) -> Expr {
+    cast(text(text_of, span), DataType::Interval { fields: None, precision: None })
+}
+
+fn epoch(time: Expr) -> Expr {
+    call("date_part", vec![text("epoch", Span::empty()), time])
+}
+
+/// What `date_part` calls the part of a time that such a function gives.
+pub fn unit_of(function: &str) -> Option<&str> {
+    match function {
+        "year" | "quarter" | "month" | "week" | "hour" | "minute" | "second" => Some(function),
+        "dayofyear" => Some("doy"),
+        "dayofmonth" => Some("day"),
+        "dayofweek" => Some("dow"),
+        _ => None,
+    }
+}
+
+/// `yyyy-MM-dd'T'HH:mm` to `%Y-%m-%dT%H:%M`; what cannot be said so.
+pub fn strftime(pattern: &str) -> Result<String, String> {
+    let mut signs = String::new();
+    let mut rest = pattern;
+    while let Some(first) = rest.chars().next() {
+        let after = rest.trim_start_matches(first);
+        let run = &rest[..rest.len() - after.len()];
+        rest = after;
+        let sign = match run {
+            "yyyy" | "uuuu" => "%Y",
+            "yy" | "uu" => "%y",
+            "M" => "%-m",
+            "MM" => "%m",
+            "MMM" => "%b",
+            "MMMM" => "%B",
+            "d" => "%-d",
+            "dd" => "%d",
+            "DDD" => "%j",
+            "H" => "%-H",
+            "HH" => "%H",
+            "h" => "%-I",
+            "hh" => "%I",
+            "m" => "%-M",
+            "mm" => "%M",
+            "s" => "%-S",
+            "ss" => "%S",
+            "SSS" => "%3f",
+            "SSSSSS" => "%6f",
+            "SSSSSSSSS" => "%9f",
+            "a" => "%p",
+            "E" | "EE" | "EEE" => "%a",
+            "EEEE" => "%A",
+            "X" | "XX" | "Z" => "%z",
+            "XXX" => "%:z",
+            "''" => "'",
+            "'" => {
+                let (quoted, after) = rest.split_once('\'').ok_or_else(|| run.to_owned())?;
+                rest = after;
+                quoted
+            }
+            _ if first.is_ascii_alphabetic() => return Err(run.to_owned()),
+            _ => run,
+        };
+        signs.push_str(sign);
+    }
+    Ok(signs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::strftime;
+
+    #[test]
+    fn patterns_of_java_are_said_in_signs() {
+        for (pattern, signs) in [
+            ("yyyy-MM-dd HH:mm:ss", "%Y-%m-%d %H:%M:%S"),
+            ("yyyy-MM-dd'T'HH:mm:ss.SSSXXX", "%Y-%m-%dT%H:%M:%S.%3f%:z"),
+            ("d. MMMM yy, h 'o''clock' a", "%-d. %B %y, %-I oclock %p"),
+            ("EEEE", "%A"),
+        ] {
+            assert_eq!(strftime(pattern).as_deref(), Ok(signs), "{pattern}");
+        }
+        assert_eq!(strftime("yyyy-QQ"), Err("QQ".to_owned()));
+        assert_eq!(strftime("yyyy'"), Err("'".to_owned()));
+    }
+}
