@@ -1,4 +1,5 @@
-//! Files that are changed while what they keep is kept: the real binary, stopped and started.
+//! Files and topics that are changed while what queries keep is kept: the real binary, stopped and
+//! started.
 
 mod fixture;
 
@@ -253,4 +254,46 @@ fn who_has_only_said_that_it_is_idle_is_not_forgotten() {
     stop(broker);
     run(dir, &text, &[], "by_customer", &[("ada", 10, 1)], 1);
     assert_eq!(latest(dir, "by_customer", "customer")["ada"]["n"], 1);
+}
+
+/// What was added was never read, and every figure said that all was.
+#[test]
+fn partitions_that_a_topic_gets_while_it_is_read_are_read_too() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let sql = "SELECT customer, count(*) AS n FROM orders GROUP BY customer";
+    let (mut running, address) = start(dir, &file("", &[("by_customer", sql)]), &[]);
+    let there = ["--bootstrap-server", address.as_str()];
+    let mut reader = Running::start(dir, &[&["consume", "by_customer"][..], &there].concat());
+    produce(dir, &address, &[("ada", 10, 1)]);
+    reader.wait_stdout(r#""ada""#);
+    succeed(dir, &[&["topics", "alter", "orders", "--partitions", "3"][..], &there].concat());
+    let row = r#"{"id":2,"customer":"bob","amount":2,"at":"2024-05-01T12:00:02Z"}"#;
+    let to_third = ["produce", "orders", "--partition", "2"];
+    succeed_with(dir, &[&to_third[..], &there].concat(), &format!("{row}\n"));
+    running.wait_stderr("it has more partitions now");
+    reader.wait_stdout(r#""bob""#);
+    produce(dir, &address, &[("ada", 20, 3)]);
+    reader.wait_stdout(r#""n":2"#);
+    drop(reader);
+    stop(running);
+}
+
+/// Offsets alone do not tell: the first records of the new topic were taken for read.
+#[test]
+fn a_topic_that_was_deleted_and_made_again_is_another_one() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let sql = "SELECT customer, count(*) AS n FROM orders GROUP BY customer";
+    let text = file("", &[("by_customer", sql)]);
+    run(dir, &text, &[], "by_customer", &[("ada", 10, 1)], 1);
+    let (broker, address) = Running::broker(dir);
+    succeed(dir, &["topics", "delete", "orders", "--bootstrap-server", &address]);
+    succeed(dir, &["topics", "create", "orders", "--bootstrap-server", &address]);
+    produce(dir, &address, &[("ada", 20, 2), ("bob", 30, 3)]);
+    stop(broker);
+    let run = ["run", "shop.sql", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+    let said = fail(dir, &run, 1);
+    assert!(said.contains("topic 'orders' is not the one that was read"), "{said}");
+    assert!(said.contains("--reset-state"), "{said}");
 }

@@ -7,7 +7,7 @@
 //!
 //! Both answer alike (Zuzarte et al., "WinMagic: Subquery Elimination Using Window Aggregation",
 //! SIGMOD 2003). The second reads the source once, and of each group keeps its first rows alone,
-//! not all that ever came. The same goes for `min`, and for `(k, x) IN (SELECT k, max(x) …)`.
+//! not all that ever came. The same goes for `min`.
 
 use std::sync::Arc;
 

@@ -490,7 +490,10 @@ impl Started {
                 ended = &mut running => return ended,
                 topic = topics::grown(self.client.as_ref(), &planned, &partitions) => topic,
             };
-            tracing::info!(topic, "has more partitions now; queries stop and start to share them");
+            tracing::warn!(
+                topic,
+                "it has more partitions now: queries stop and start to share them"
+            );
             stop.cancel();
             let ended = running.await;
             if self.stop.is_cancelled() {

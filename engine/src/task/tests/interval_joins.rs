@@ -204,6 +204,48 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// A stream that is joined with its own maxima is read once and ranked.
+    #[test]
+    fn rows_with_the_most_of_their_group_equal_batch_sql(
+        a in sorted_logs(),
+        steps in prop::collection::vec((0..6usize, 1..3usize, fate()), 0..40),
+        form in 0..4usize,
+    ) {
+        let w = "tumble_start(ts, INTERVAL '10 seconds') AS w";
+        let sql = [
+            format!("SELECT x.key, x.n, x.w, y.m FROM (SELECT key, n, {w} FROM a) AS x JOIN
+                     (SELECT {w}, max(n) AS m FROM a GROUP BY 1) AS y ON x.w = y.w AND x.n = y.m"),
+            format!("SELECT x.n, x.w, y.key FROM (SELECT {w}, key, min(n) AS m FROM a WHERE n > 0
+                     GROUP BY 1, 2) AS y JOIN (SELECT key, n, {w} FROM a WHERE n > 0) AS x
+                     ON x.w = y.w AND x.key = y.key AND x.n = y.m"),
+            "SELECT x.key, x.n, m FROM a AS x JOIN (SELECT key, max(n) AS m FROM a GROUP BY key)
+             AS g ON x.key = g.key AND x.n = g.m".to_owned(),
+            "SELECT x.key, x.n FROM a AS x, (SELECT max(n) AS m FROM a) AS g WHERE x.n = g.m"
+                .to_owned(),
+        ];
+        let (sql, left) = (&sql[form], events("a"));
+        block_on(async {
+            let mut topology = topology(sql, &[&left]).await.unwrap();
+            assert_eq!(topology.inputs.len(), 1, "{topology}");
+            topology.sink.key = (0..topology.schema().fields().len()).collect();
+            let mut world = World::new(topology);
+            world.by_key = false;
+            fill(&mut world, "a", &a);
+            walk(&mut world, &steps);
+            world.run_to_end();
+            let engine = batch_engine(&[(&left, vec![table(&left, &all(&a))])]);
+            let rows = match world.topology.updating {
+                true => world.rows(),
+                false => world.out().to_vec(),
+            };
+            assert_same(&rows, &answer(&engine, sql).await);
+        });
+    }
+}
+
 fn of(time: i64, key: &str, n: i64) -> String {
     Event { time, key: Some(key.to_owned()), n: Some(n) }.json()
 }
