@@ -103,6 +103,14 @@ impl VisitorMut for Spellings<'_> {
             self.mistakes
                 .push(mistake.help("filter by something of the rows, such as id % 10 = 0"));
         }
+        if let TableFactor::MatchRecognize { table, .. } = relation {
+            let message =
+                format!("MATCH_RECOGNIZE over {table}: patterns of rows are not searched");
+            let mistake = Diagnostic::error(message, self.place.at(table.span()));
+            let help = "compare a row with those before it, by LAG (…) OVER (PARTITION BY … ORDER \
+                        BY the event time), or group rows by SESSION windows";
+            self.mistakes.push(mistake.help(help));
+        }
         ControlFlow::Continue(())
     }
 

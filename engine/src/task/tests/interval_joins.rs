@@ -212,7 +212,7 @@ proptest! {
     fn rows_with_the_most_of_their_group_equal_batch_sql(
         a in sorted_logs(),
         steps in prop::collection::vec((0..6usize, 1..3usize, fate()), 0..40),
-        form in 0..4usize,
+        form in 0..5usize,
     ) {
         let w = "tumble_start(ts, INTERVAL '10 seconds') AS w";
         let sql = [
@@ -224,6 +224,8 @@ proptest! {
             "SELECT x.key, x.n, m FROM a AS x JOIN (SELECT key, max(n) AS m FROM a GROUP BY key)
              AS g ON x.key = g.key AND x.n = g.m".to_owned(),
             "SELECT x.key, x.n FROM a AS x, (SELECT max(n) AS m FROM a) AS g WHERE x.n = g.m"
+                .to_owned(),
+            "SELECT key, n, ts FROM a WHERE (key, n) IN (SELECT key, min(n) FROM a GROUP BY key)"
                 .to_owned(),
         ];
         let (sql, left) = (&sql[form], events("a"));
