@@ -2,23 +2,31 @@
 //! running; and for whoever else has something to serve, such as the REST API of connectors.
 //!
 //! A client that sends its request slowly, or none, is cut off; more clients than a few wait. None
-//! of them touches what serves Kafka clients.
+//! of them touches what serves Kafka clients. Who may ask, a [`Guard`] decides, before anything.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::http::{Request, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use broker::broker::Broker;
 use broker::metrics;
+use broker::security::tls::{Tls, TlsConfig};
 use connectors::http::closing::linger;
+use connectors::http::connection::Connection;
+use connectors::http::guard::{Asked, Guard, Instead};
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -47,34 +55,54 @@ struct Watched {
 pub struct HttpServer {
     listener: TcpListener,
     pub address: SocketAddr,
+    tls: Option<Arc<Tls>>,
 }
 
 impl HttpServer {
-    /// Fails with a message for people, which names the flag that chooses the address.
-    pub async fn bind(listen: &str, flag: &str) -> Result<HttpServer, String> {
+    /// Fails with a message for people, which names what chooses the address.
+    pub async fn bind(
+        listen: &str,
+        flag: &str,
+        tls: Option<&TlsConfig>,
+    ) -> Result<HttpServer, String> {
         let failed = |error: std::io::Error| {
             format!("cannot listen on {listen} for HTTP: {error}; choose another {flag}")
         };
+        let tls = tls.cloned().map(Tls::new).transpose()?.map(Arc::new);
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
-        Ok(HttpServer { listener, address })
+        Ok(HttpServer { listener, address, tls })
     }
 
-    /// Serves until `stop`.
-    pub async fn run(self, router: Router, stop: CancellationToken) {
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The address as those give it who come.
+    pub fn url(&self) -> String {
+        let scheme = if self.has_tls() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Serves those whom the guard lets in, until `stop`.
+    pub async fn run(self, router: Router, guard: Guard, stop: CancellationToken) {
+        let guard = Arc::new(guard);
+        let accepting = self.accept(router, guard.clone(), stop.clone());
+        let both = async { tokio::join!(accepting, guard.tell_left_out()) };
+        stop.run_until_cancelled(both).await;
+    }
+
+    async fn accept(&self, router: Router, guard: Arc<Guard>, stop: CancellationToken) {
         let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
-            let accept = async {
-                let slot = free.clone().acquire_owned().await;
-                (slot.expect("never closed"), self.listener.accept().await)
-            };
-            let Some((slot, accepted)) = stop.run_until_cancelled(accept).await else { return };
-            match accepted {
-                Ok((stream, _)) => {
-                    let (router, stop) = (router.clone(), stop.clone());
+            let slot = free.clone().acquire_owned().await.expect("never closed");
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    let (router, guard) = (router.clone(), guard.clone());
+                    let (tls, stop) = (self.tls.clone(), stop.clone());
                     tokio::spawn(async move {
-                        let served =
-                            tokio::time::timeout(CONNECTION_TIMEOUT, serve(stream, router));
+                        let served = serve(stream, tls, Routed { router, guard, peer });
+                        let served = tokio::time::timeout(CONNECTION_TIMEOUT, served);
                         let _ = stop.run_until_cancelled(served).await;
                         drop(slot);
                     });
@@ -97,12 +125,48 @@ pub fn watched(broker: Arc<Broker>, queries: QueryStatus) -> Router {
         .with_state(Watched { broker, queries })
 }
 
-async fn serve(mut stream: TcpStream, router: Router) {
+/// What answers the requests of one connection.
+#[derive(Clone)]
+struct Routed {
+    router: Router,
+    guard: Arc<Guard>,
+    peer: SocketAddr,
+}
+
+impl Routed {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let judged = self.guard.judge(Asked { method, uri, headers, peer: self.peer.ip() }).await;
+        let mut response = match &judged.instead {
+            None => TowerToHyperService::new(self.router).call(request).await?,
+            Some(Instead { status, reason }) => refusal(*status, reason.as_deref()),
+        };
+        judged.finish(&self.guard, response.headers_mut());
+        Ok(response)
+    }
+}
+
+/// In the form of Kafka Connect's REST API, wherever it is said.
+fn refusal(status: StatusCode, reason: Option<&str>) -> Response<Body> {
+    let Some(reason) = reason else {
+        return (status, Body::empty()).into_response();
+    };
+    let body = json!({ "error_code": status.as_u16(), "message": reason });
+    (status, [(CONTENT_TYPE, "application/json")], body.to_string()).into_response()
+}
+
+async fn serve(stream: TcpStream, tls: Option<Arc<Tls>>, routed: Routed) {
+    let opened = Connection::open(stream, tls.as_deref());
+    let mut connection = match tokio::time::timeout(HEAD_TIMEOUT, opened).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return tracing::debug!(%error, "no TLS"),
+        Err(_) => return tracing::debug!("no TLS in time"),
+    };
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let service = TowerToHyperService::new(router);
-    match http.serve_connection(TokioIo::new(&mut stream), service).await {
-        Ok(()) => linger(&mut stream).await,
+    let service = service_fn(move |request| routed.clone().answer(request));
+    match http.serve_connection(TokioIo::new(&mut connection), service).await {
+        Ok(()) => linger(connection.tcp()).await,
         Err(error) => tracing::debug!(%error, "HTTP connection ended"),
     }
 }
@@ -122,7 +186,6 @@ async fn metrics_text(State(watched): State<Watched>) -> impl IntoResponse {
 
 /// Ready, or about to stop.
 async fn health(State(watched): State<Watched>) -> impl IntoResponse {
-    use axum::http::StatusCode;
     match watched.broker.is_shutting_down() {
         false => (StatusCode::OK, "ok\n"),
         true => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),

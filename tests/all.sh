@@ -18,6 +18,7 @@ need mvn maven
 need pgrep procps
 need setpriv util-linux
 need openssl openssl
+need curl curl
 [ -n "$(ls -d /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || packages+=(postgresql)
 python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
 # Whatever C++ for WebAssembly needs, C needs none else.

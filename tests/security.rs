@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fixture::{
-    ROOT, Running, both, fail, finish, millstream, run_with, stdout, succeed, succeed_with, tools,
+    ROOT, Running, both, certificates, fail, finish, millstream, run_with, stdout, succeed,
+    succeed_with, tools,
 };
 use tempfile::{TempDir, tempdir};
 
@@ -43,7 +44,7 @@ impl Guarded {
 
     fn start_with(properties: &str) -> Guarded {
         let dir = tempdir().unwrap();
-        certify(dir.path());
+        certificates(dir.path());
         fs::write(dir.path().join("server.properties"), properties).unwrap();
         let create = ["users", "create", "admin", "--data-dir", "data"];
         succeed_with(dir.path(), &create, "admin's own\n");
@@ -100,31 +101,6 @@ impl Guarded {
             format!("security.protocol={listener}"),
         ];
         first.into_iter().chain(ca).chain(more.iter().map(|one| (*one).to_owned())).collect()
-    }
-}
-
-/// An authority, and a certificate each for the server and for a client.
-fn certify(dir: &Path) {
-    let openssl = |arguments: &[&str]| {
-        let done = Command::new("openssl").args(arguments).current_dir(dir).output();
-        let done = done.expect("tests/all.sh installs openssl");
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    };
-    let request = ["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    let authority =
-        ["-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.crt"];
-    openssl(&[&request[..], &authority].concat());
-    for name in ["server", "carol"] {
-        let [key, csr, crt] = ["key", "csr", "crt"].map(|end| format!("{name}.{end}"));
-        let subject = format!("/O=acme/CN={name}");
-        let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
-        let own = ["-subj", &subject, "-addext", names, "-keyout", &key, "-out", &csr];
-        openssl(&[&request[..], &own].concat());
-        let made = ["x509", "-req", "-in", &csr, "-out", &crt, "-days", "2", "-CA", "ca.crt"];
-        let by = ["-CAkey", "ca.key", "-CAcreateserial", "-copy_extensions", "copy"];
-        openssl(&[&made[..], &by].concat());
-        let both = [fs::read(dir.join(&key)).unwrap(), fs::read(dir.join(&crt)).unwrap()];
-        fs::write(dir.join(format!("{name}.pem")), both.concat()).unwrap();
     }
 }
 

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::classic::ServerProperties;
 use super::connection::{self, Connection};
+use super::metrics::Metrics;
 use super::{Failure, properties};
 use crate::http::QueryStatus;
 use crate::render::status;
@@ -40,9 +41,8 @@ pub struct Listen {
     /// Listeners with TLS and SASL, and the authorizer, as a server.properties has them
     #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "advertise"])]
     pub broker_config: Option<PathBuf>,
-    /// Serve metrics for Prometheus at http://HOST:PORT/metrics
-    #[arg(long, value_name = "HOST:PORT")]
-    pub metrics_listen: Option<String>,
+    #[command(flatten)]
+    pub metrics: Metrics,
 }
 
 impl Listen {
@@ -68,37 +68,27 @@ impl Listen {
         connection: &Connection,
         queries: QueryStatus,
     ) -> Result<Option<String>, Failure> {
-        serve_metrics(self.metrics_listen.as_deref(), connection, queries).await
+        connection.serve_metrics(&self.metrics, queries).await
     }
-}
-
-async fn serve_metrics(
-    listen: Option<&str>,
-    connection: &Connection,
-    queries: QueryStatus,
-) -> Result<Option<String>, Failure> {
-    let Some(listen) = listen else { return Ok(None) };
-    let address = connection.serve_metrics(listen, queries).await?;
-    Ok(Some(format!("http://{address}/metrics")))
 }
 
 pub async fn broker(args: BrokerArgs, stop: CancellationToken) -> Result<(), Failure> {
     let server = args.listen.server()?;
-    let metrics_listen = args.listen.metrics_listen.as_deref();
-    serve(BrokerConfig::new(&args.data_dir), server, metrics_listen, || {}, stop).await
+    let metrics = &args.listen.metrics;
+    serve(BrokerConfig::new(&args.data_dir), server, metrics, || {}, stop).await
 }
 
 /// Runs a broker until it is told to stop; `started` is called when clients may come.
 pub async fn serve(
     broker: BrokerConfig,
     server: ServerConfig,
-    metrics_listen: Option<&str>,
+    metrics: &Metrics,
     started: impl FnOnce(),
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let dir = broker.data_dir.clone();
     let (connection, address, listeners) = connection::serve_alone(broker, server).await?;
-    let metrics = match serve_metrics(metrics_listen, &connection, QueryStatus::default()).await {
+    let metrics = match connection.serve_metrics(metrics, QueryStatus::default()).await {
         Ok(metrics) => metrics,
         Err(failure) => {
             connection.close().await;

@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::metrics::{Metrics, MetricsSettings};
 use super::{BrokerChoice, Failure};
 use crate::http::{self, HttpServer, QueryStatus};
 
@@ -268,23 +269,28 @@ async fn remote(address: &str, _: How, _: &BrokerChoice) -> Result<Connection, F
 }
 
 impl Connection {
-    /// Serves the metrics of the broker in this process, and of queries, over HTTP; where.
+    /// Serves the metrics of the broker in this process, and of queries, over HTTP, if that is
+    /// asked for; where.
     pub async fn serve_metrics(
         &self,
-        listen: &str,
+        metrics: &Metrics,
         queries: QueryStatus,
-    ) -> Result<SocketAddr, Failure> {
+    ) -> Result<Option<String>, Failure> {
+        let Some(listen) = &metrics.listen else { return Ok(None) };
         let Some(embedded) = &self.embedded else {
             let reason = "--metrics-listen: the broker is another process, which has the metrics";
             return Err(Failure::usage(reason.to_owned())
                 .with_help("give the flag to the process that is the broker"));
         };
-        let server =
-            HttpServer::bind(listen, "--metrics-listen").await.map_err(Failure::running)?;
-        let address = server.address;
+        let MetricsSettings { guard, tls } = metrics.settings()?;
+        let server = HttpServer::bind(listen, "--metrics-listen", tls.as_ref()).await;
+        let server = server.map_err(Failure::running)?;
+        let url = format!("{}/metrics", server.url());
+        let guard = guard.guard("metrics", server.address, server.has_tls(), &[]);
+        let help = "ask by localhost, or let it ask for credentials by --metrics-config";
         let router = http::watched(embedded.broker.clone(), queries);
-        tokio::spawn(server.run(router, embedded.stop.clone()));
-        Ok(address)
+        tokio::spawn(server.run(router, guard.with_host_help(help), embedded.stop.clone()));
+        Ok(Some(url))
     }
 
     /// The id of the cluster; nothing where it does not tell.

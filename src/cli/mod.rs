@@ -17,6 +17,7 @@ mod groups;
 mod infer;
 mod links;
 mod logs;
+mod metrics;
 mod password;
 mod patterns;
 mod produce;

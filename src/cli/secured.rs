@@ -10,9 +10,11 @@
 use std::path::Path;
 
 use broker::client::secured::Secured;
+use broker::security::SecurityProtocol;
 use connectors::config::providers::in_place;
 
 use super::Failure;
+use super::connect::rest_settings;
 use super::properties::{self, Properties};
 
 /// What a file says of coming to a broker.
@@ -22,9 +24,31 @@ pub fn read(path: &Path) -> Result<Secured, Failure> {
     of(&properties, path.parent().unwrap_or(Path::new("."))).map_err(failed)
 }
 
+/// Whether a key is one of those that say how a broker is reached.
+pub fn is_security(key: &str) -> bool {
+    Secured::is_property(key)
+}
+
+/// Whether properties say how a broker is reached.
+pub fn is_said(properties: &Properties) -> bool {
+    let is_rests = is_rests(properties);
+    properties.keys().any(|key| is_security(key) && !(is_rests && key.starts_with("ssl.")))
+}
+
+/// Whether plain `ssl.` keys are about a worker's REST API alone.
+fn is_rests(properties: &Properties) -> bool {
+    let protocol = properties.get("security.protocol").map_or("", |protocol| protocol.trim());
+    let uses_tls = protocol.parse().is_ok_and(SecurityProtocol::has_tls);
+    !uses_tls && rest_settings::serves_tls(properties)
+}
+
 /// What properties say of it. The error is a reason to be read by people.
 pub fn of(properties: &Properties, base_dir: &Path) -> Result<Secured, String> {
-    let is_needed = |key: &str| Secured::is_property(key) || key.starts_with("config.providers");
+    let is_rests = is_rests(properties);
+    let is_needed = |key: &str| {
+        let is_about_rest = is_rests && key.starts_with("ssl.");
+        is_security(key) && !is_about_rest || key.starts_with("config.providers")
+    };
     let needed = properties.iter().filter(|(key, _)| is_needed(key));
     let needed = needed.map(|(key, value)| (key.clone(), value.clone())).collect();
     let properties = in_place(&needed, base_dir).map_err(|problem| problem.in_words())?;

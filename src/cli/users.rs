@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use broker::client::admin::Admin;
-use broker::security::scram::{ITERATIONS_MAX, ITERATIONS_MIN, ScramMechanism};
+use broker::security::scram::{ITERATIONS_MAX, ITERATIONS_MIN, ScramMechanism, Verifier};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -17,6 +17,7 @@ use crate::render::table::Table;
   MILLSTREAM_USER_PASSWORD=… millstream users create alice --mechanism SCRAM-SHA-256
   millstream users list
   millstream users delete alice
+  millstream users hash alice < password.txt >> passwords.properties
 
 Before a broker is started for the first time they work on its --data-dir.")]
 pub struct UsersArgs {
@@ -51,6 +52,22 @@ and replaces those that the user has for other mechanisms.")]
         #[arg(long, value_name = "NUMBER", default_value_t = ITERATIONS_MIN, value_parser = iterations)]
         iterations: u32,
     },
+    /// Print a line for a file of passwords of HTTP servers (rest.basic.auth.file), hashed
+    #[command(after_help = "Example:
+  millstream users hash alice < password.txt >> passwords.properties
+
+The password is the first line of stdin, or MILLSTREAM_USER_PASSWORD. What is printed lets nobody
+log in. No broker is asked.")]
+    Hash {
+        #[arg(value_name = "NAME")]
+        name: String,
+        /// SCRAM-SHA-256 or SCRAM-SHA-512
+        #[arg(long, value_name = "NAME", default_value = "SCRAM-SHA-256")]
+        mechanism: ScramMechanism,
+        /// How often it is hashed: more is harder to guess, and slower to log in by
+        #[arg(long, value_name = "NUMBER", default_value_t = ITERATIONS_MAX, value_parser = iterations)]
+        iterations: u32,
+    },
     /// Remove a user's passwords, or that for one mechanism
     #[command(after_help = "Example:\n  millstream users delete alice")]
     Delete {
@@ -64,9 +81,14 @@ and replaces those that the user has for other mechanisms.")]
 }
 
 pub async fn users(args: UsersArgs) -> Result<(), Failure> {
-    let (UsersCommand::List { broker, .. }
-    | UsersCommand::Create { broker, .. }
-    | UsersCommand::Delete { broker, .. }) = &args.command;
+    let broker = match &args.command {
+        UsersCommand::List { broker, .. }
+        | UsersCommand::Create { broker, .. }
+        | UsersCommand::Delete { broker, .. } => broker,
+        UsersCommand::Hash { name, mechanism, iterations } => {
+            return hash(name, *mechanism, *iterations);
+        }
+    };
     let connection = connection::open_office(broker).await?;
     let done = act(&connection.admin, args.command).await;
     connection.close().await;
@@ -85,6 +107,7 @@ async fn act(admin: &Admin, command: UsersCommand) -> Result<(), Failure> {
             }
             Ok(())
         }
+        UsersCommand::Hash { name, mechanism, iterations } => hash(&name, mechanism, iterations),
         UsersCommand::Delete { name, mechanism, .. } => {
             let users = admin.users(Some(&name)).await?;
             let all = users.into_iter().flat_map(|user| user.mechanisms);
@@ -101,6 +124,17 @@ async fn act(admin: &Admin, command: UsersCommand) -> Result<(), Failure> {
             Ok(())
         }
     }
+}
+
+fn hash(name: &str, mechanism: ScramMechanism, iterations: u32) -> Result<(), Failure> {
+    // It would be read as another name.
+    if name.is_empty() || name.contains([':', '=', '\\']) || name.contains(char::is_whitespace) {
+        let reason =
+            format!("{name:?} is no name here: it is empty, or has a blank, ':', '=' or '\\'");
+        return Err(Failure::usage(reason));
+    }
+    let verifier = Verifier::of_password(mechanism, new_password()?.as_bytes(), iterations);
+    print(&format!("{name}={}\n", verifier.to_text(mechanism)))
 }
 
 /// The mechanisms to set a password for, each with its iterations: those that are asked for, and

@@ -8,29 +8,34 @@
 //! ```
 //!
 //! - [`tls`]: certificates and keys of a listener, read again when their files change;
+//!   [`tls_settings`]: the same in Kafka's words;
 //!   [`name`]: the subject of a certificate as text; [`principal`]: who that is;
+//!   [`reloaded`]: what is made of files, and made anew;
 //! - [`sasl`]: one exchange of any mechanism; [`scram`]: RFC 5802, and what is kept of a password;
 //!   [`scram_client`]: its other side; `plain` checks against the same;
-//!   [`oauth`]: OAUTHBEARER, by [`jwt`]; `gate`: how much of it at a time;
-//! - [`acl`]: rules, filters, and the decision; [`store`]: where both rules and verifiers are kept.
+//!   [`oauth`]: OAUTHBEARER, by [`jwt`]; [`gate`]: how much of it at a time;
+//! - [`acl`]: rules, filters, and the decision; [`store`]: where both rules and verifiers are kept;
+//!   [`audit`]: how much is told of what was denied.
 //!
 //! Invariants: no password is kept, logged or told of. Whoever fails to authenticate is not told
 //! which part was wrong, and learns nothing from the time that it takes. What no rule permits is
 //! denied, and a rule that denies wins.
 
 pub mod acl;
-mod gate;
+pub mod audit;
+pub mod gate;
 pub mod jwt;
 pub mod name;
 pub mod oauth;
 mod plain;
 pub mod principal;
-pub(crate) mod reloaded;
+pub mod reloaded;
 pub mod sasl;
 pub mod scram;
 pub mod scram_client;
 pub mod store;
 pub mod tls;
+pub mod tls_settings;
 
 #[cfg(test)]
 mod tests;

@@ -10,6 +10,8 @@
 //! Of a password only its verifier is kept: salt, iterations, StoredKey and ServerKey. A user that
 //! there is not gets a salt too, always the same, and fails where a wrong password does.
 
+mod text;
+
 use std::fmt;
 use std::num::NonZeroU32;
 use std::str::FromStr;

@@ -61,7 +61,7 @@ impl Pem {
         }
     }
 
-    pub(crate) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
         let bytes = self.bytes()?;
         let read = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
         match read {
@@ -71,7 +71,7 @@ impl Pem {
         }
     }
 
-    pub(crate) fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
+    pub fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
         let bytes = self.bytes()?;
         if String::from_utf8_lossy(&bytes).contains("BEGIN ENCRYPTED PRIVATE KEY") {
             return Err(format!(

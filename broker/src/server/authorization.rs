@@ -1,14 +1,12 @@
 //! What a client may do, and a line for each thing that it may not (`millstream::audit`).
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-use tokio::sync::Notify;
+use std::sync::Arc;
 
 use super::handlers::Call;
 use crate::protocol::ApiKey;
 use crate::security::Principal;
 use crate::security::acl::{Asker, CLUSTER_NAME, Operation, ResourceType, Verdict};
+use crate::security::audit::{self, AuditLines};
 use crate::security::store::SecurityStore;
 
 /// Who decides what clients may do.
@@ -81,70 +79,14 @@ impl Identity {
     }
 }
 
-/// Lines of the audit in a second; of more only their number is told, so that nobody can fill a
-/// disk by being denied.
-const LINES_PER_SECOND_MAX: u32 = 100;
-/// Of names that clients choose, so much is told.
-const NAME_CHARACTERS_MAX: usize = 256;
-
 /// Tells of what was denied.
 #[derive(Debug, Default)]
-pub struct Audit {
-    state: Mutex<AuditState>,
-    /// The first line of a second has been left out.
-    left_out: Notify,
-}
-
-#[derive(Debug)]
-struct AuditState {
-    since: Instant,
-    lines: u32,
-    left_out: u64,
-}
-
-impl Default for AuditState {
-    fn default() -> AuditState {
-        AuditState { since: Instant::now(), lines: 0, left_out: 0 }
-    }
-}
-
-impl AuditState {
-    fn begin_anew(&mut self) {
-        let left_out = std::mem::take(self).left_out;
-        if left_out > 0 {
-            tracing::warn!(target: "millstream::audit", left_out, "left out lines: too many");
-        }
-    }
-}
-
-const SECOND: Duration = Duration::from_secs(1);
+pub struct Audit(AuditLines);
 
 impl Audit {
-    /// Whether there is room for a line.
-    fn may_tell(&self) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.since.elapsed() >= SECOND {
-            state.begin_anew();
-        }
-        let may = state.lines < LINES_PER_SECOND_MAX;
-        if may {
-            state.lines += 1;
-        } else {
-            state.left_out += 1;
-            if state.left_out == 1 {
-                self.left_out.notify_one();
-            }
-        }
-        may
-    }
-
     /// Tells how many lines were left out also when none comes after them.
     pub async fn tell_left_out(&self) {
-        loop {
-            self.left_out.notified().await;
-            tokio::time::sleep(SECOND).await;
-            self.state.lock().unwrap_or_else(PoisonError::into_inner).begin_anew();
-        }
+        self.0.tell_left_out().await;
     }
 
     fn denied(
@@ -155,12 +97,10 @@ impl Audit {
         resource_type: ResourceType,
         name: &str,
     ) {
-        if !self.may_tell() {
+        if !self.0.may_tell() {
             return;
         }
-        let name: String = name.chars().take(NAME_CHARACTERS_MAX).collect();
-        let principal: String =
-            identity.principal.as_str().chars().take(NAME_CHARACTERS_MAX).collect();
+        let (name, principal) = (audit::shown(name), audit::shown(identity.principal.as_str()));
         // Quoted: a name may have line ends, which are no ends of lines here.
         tracing::warn!(target: "millstream::audit", ?principal, host = identity.host, %api,
             %operation, %resource_type, ?name, "denied");
@@ -168,8 +108,8 @@ impl Audit {
 
     /// Tells of a client that did not become known.
     pub fn not_authenticated(&self, host: &str, listener: &str, reason: &str) {
-        if self.may_tell() {
-            let reason: String = reason.chars().take(2 * NAME_CHARACTERS_MAX).collect();
+        if self.0.may_tell() {
+            let reason: String = reason.chars().take(2 * audit::NAME_CHARACTERS_MAX).collect();
             tracing::warn!(target: "millstream::audit", host, listener, reason,
                 "refused a client");
         }
@@ -266,34 +206,5 @@ impl Call {
             true => self.operations(ResourceType::Cluster, CLUSTER_NAME),
             false => 0,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use futures::FutureExt;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn lines_that_were_left_out_are_told_of_when_the_flood_is_over() {
-        let audit = Audit::default();
-        // All of it within one second, however slow the machine is.
-        audit.state.lock().unwrap().since = Instant::now() + Duration::from_secs(3600);
-        let told = (0..LINES_PER_SECOND_MAX + 7).filter(|_| audit.may_tell()).count();
-        assert_eq!(told as u32, LINES_PER_SECOND_MAX);
-        assert_eq!(audit.state.lock().unwrap().left_out, 7);
-        let left_out = || audit.state.lock().unwrap().left_out;
-        let until_told = async {
-            while left_out() > 0 {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::select! {
-            () = audit.tell_left_out() => unreachable!("it goes on"),
-            () = until_told => {}
-        }
-        assert!(audit.may_tell(), "another second has begun");
-        assert!(audit.tell_left_out().now_or_never().is_none(), "and there is nothing to tell");
     }
 }

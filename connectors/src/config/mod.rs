@@ -31,6 +31,7 @@ use crate::transforms::{self, Step};
 use creation::TopicCreation;
 use elsewhere::Elsewhere;
 use providers::Providers;
+pub(crate) use providers::parse_properties;
 use topics::TopicChoice;
 
 /// One mistake in a connector's properties.

@@ -208,7 +208,7 @@ fn read(path: &Path) -> Result<String, (String, String)> {
 
 /// A Java `.properties` file as far as secrets need it: `key=value` or `key: value`, a backslash
 /// before what is to be taken as it is.
-fn parse_properties(text: &str) -> BTreeMap<String, String> {
+pub(crate) fn parse_properties(text: &str) -> BTreeMap<String, String> {
     let lines = text.lines().map(str::trim_start);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with(['#', '!']));
     lines

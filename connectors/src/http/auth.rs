@@ -14,11 +14,16 @@ pub fn header(settings: &Settings) -> Option<String> {
         "basic" => {
             let user = text("http.authorization.user");
             let password = text("http.authorization.password");
-            Some(format!("Basic {}", STANDARD.encode(format!("{user}:{password}"))))
+            Some(basic(user, password))
         }
         "bearer" => Some(format!("Bearer {}", text("http.authorization.token"))),
         _ => None,
     }
+}
+
+/// A name and a password as the header has them.
+pub fn basic(user: &str, password: &str) -> String {
+    format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))
 }
 
 /// The same as a header that is not shown; [`check`] has seen that it is one.

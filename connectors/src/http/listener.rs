@@ -1,21 +1,22 @@
 //! The server that takes records by POST.
 //!
 //! ```text
-//! request ─► path, method ─► who ─► room ─► body ─► records ─► queue ─► durable ─► 200
-//!              404, 405      401    503   408, 413    400        └─ not durable: 503
+//! request ─► guard ─► path, method ─► room ─► body ─► records ─► queue ─► durable ─► 200
+//!         401, 403, 421  404, 405      503   408, 413    400        └─ not durable: 503
 //! ```
 //!
 //! Room is taken for a body before it is read, and given back when its request is answered. A
 //! sender that is slow is cut off; more senders than may be connected wait.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use broker::security::tls::Tls;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -25,8 +26,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::auth;
 use super::closing::linger;
+use super::connection::Connection;
+use super::guard::{Asked, Guard, Instead};
 use super::intake::{Intake, Mistake, Received};
 
 /// How long the head of a request may take, or a connection do nothing,
@@ -43,8 +45,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct ListenerOptions {
     pub path: String,
     pub intake: Intake,
-    /// The Authorization header that senders must have.
-    pub authorization: Option<String>,
+    pub guard: Arc<Guard>,
+    pub tls: Option<Arc<Tls>>,
     pub body_bytes_max: usize,
     pub requests_max: usize,
     pub bytes_max: usize,
@@ -105,8 +107,10 @@ impl Listener {
             stop: stop.clone(),
         });
         tokio::spawn(async move {
+            let guard = server.options.guard.clone();
             let accepting = accept(self.socket, connections, server);
-            stop.run_until_cancelled(accepting).await;
+            let both = async { tokio::join!(accepting, guard.tell_left_out()) };
+            stop.run_until_cancelled(both).await;
         });
         accepted
     }
@@ -116,10 +120,10 @@ async fn accept(socket: TcpListener, connections: Arc<Semaphore>, server: Arc<Se
     loop {
         let slot = connections.clone().acquire_owned().await.expect("it is never closed");
         match socket.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let server = server.clone();
                 tokio::spawn(async move {
-                    serve(stream, server).await;
+                    serve(stream, peer.ip(), server).await;
                     drop(slot);
                 });
             }
@@ -131,35 +135,58 @@ async fn accept(socket: TcpListener, connections: Arc<Semaphore>, server: Arc<Se
     }
 }
 
-async fn serve(mut stream: TcpStream, server: Arc<Server>) {
-    // An answer is one small segment: waiting to fill it would only delay it.
-    let _ = stream.set_nodelay(true);
+async fn serve(stream: TcpStream, peer: IpAddr, server: Arc<Server>) {
+    let opened = Connection::open(stream, server.options.tls.as_deref());
+    let mut connection = match tokio::time::timeout(HEAD_TIMEOUT, opened).await {
+        Ok(Ok(connection)) => connection,
+        Ok(Err(error)) => return debug!(%error, "no TLS"),
+        Err(_) => return debug!("no TLS in time"),
+    };
     let stop = server.stop.clone();
     let mut http = hyper::server::conn::http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     let service = service_fn(move |request| {
         let server = server.clone();
-        async move { Ok::<_, std::convert::Infallible>(server.handle(request).await) }
+        async move { Ok::<_, std::convert::Infallible>(server.handle(request, peer).await) }
     });
     let ended = {
-        let connection = http.serve_connection(TokioIo::new(&mut stream), service);
-        let mut connection = std::pin::pin!(connection);
+        let served = http.serve_connection(TokioIo::new(&mut connection), service);
+        let mut served = std::pin::pin!(served);
         tokio::select! {
-            ended = connection.as_mut() => ended,
+            ended = served.as_mut() => ended,
             () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                tokio::time::timeout(END_TIMEOUT, connection).await.unwrap_or(Ok(()))
+                served.as_mut().graceful_shutdown();
+                tokio::time::timeout(END_TIMEOUT, served).await.unwrap_or(Ok(()))
             }
         }
     };
     match ended {
-        Ok(()) => drop(stop.run_until_cancelled(linger(&mut stream)).await),
+        Ok(()) => drop(stop.run_until_cancelled(linger(connection.tcp())).await),
         Err(error) => debug!(%error, "HTTP connection ended"),
     }
 }
 
 impl Server {
-    async fn handle(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    async fn handle(&self, request: Request<Incoming>, peer: IpAddr) -> Response<Full<Bytes>> {
+        let guard = &self.options.guard;
+        let (method, uri, headers) = (request.method(), request.uri(), request.headers());
+        let judged = guard.judge(Asked { method, uri, headers, peer }).await;
+        let mut response = match &judged.instead {
+            None => self.answer(request).await,
+            Some(Instead { status, reason: None }) => answer(*status, &json!({})),
+            Some(Instead { status, reason: Some(reason) }) => {
+                let reason = match *status {
+                    StatusCode::UNAUTHORIZED => "who sends this is not known: see Authorization",
+                    _ => reason.as_str(),
+                };
+                answer(*status, &json!({ "status": status.as_u16(), "error": reason }))
+            }
+        };
+        judged.finish(guard, response.headers_mut());
+        response
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         match self.take(request).await {
             Ok((records, 0)) => answer(StatusCode::OK, &json!({ "records": records })),
             Ok((records, skipped)) => {
@@ -172,7 +199,6 @@ impl Server {
                 let said = match status {
                     StatusCode::SERVICE_UNAVAILABLE => Some((RETRY_AFTER, "1")),
                     StatusCode::METHOD_NOT_ALLOWED => Some((ALLOW, "POST")),
-                    StatusCode::UNAUTHORIZED => Some((WWW_AUTHENTICATE, self.scheme())),
                     _ => None,
                 };
                 if let Some((name, value)) = said {
@@ -185,11 +211,6 @@ impl Server {
         }
     }
 
-    fn scheme(&self) -> &'static str {
-        let wanted = self.options.authorization.as_deref().unwrap_or_default();
-        if wanted.starts_with("Basic ") { "Basic realm=\"records\"" } else { "Bearer" }
-    }
-
     /// How many records were written, durably, and how many were not.
     async fn take(&self, request: Request<Incoming>) -> Result<(usize, Skipped), Mistake> {
         let options = &self.options;
@@ -198,12 +219,6 @@ impl Server {
         }
         if request.method() != Method::POST {
             return Err(Mistake::new(405, "records are taken by POST"));
-        }
-        if let Some(wanted) = &options.authorization {
-            let given = request.headers().get(AUTHORIZATION).map(|given| given.as_bytes());
-            if !given.is_some_and(|given| auth::is_same(given, wanted.as_bytes())) {
-                return Err(Mistake::new(401, "who sends this is not known: see Authorization"));
-            }
         }
         let too_long = || {
             let max = options.body_bytes_max;

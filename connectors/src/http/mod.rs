@@ -10,9 +10,10 @@
 //! - [`sink`]: the task; [`service`]: what a record is to a service; [`delivery`]: the calls;
 //!   [`retry`]: which are made again.
 //! - [`record`]: what can be asked of a record; [`template`], [`condition`]: who asks.
-//! - [`source`]: the task that takes records by POST; [`listener`]: its server; [`intake`]: what
-//!   bodies are. [`poll`]: the task that asks an address again and again.
-//! - [`closing`]: how a server lets its last answer arrive.
+//! - [`source`]: the task that takes records by POST; [`listener`]: its server, `surface`: who may
+//!   ask it; [`intake`]: what bodies are. [`poll`]: the task that asks an address again and again.
+//! - [`guard`]: who may ask servers of ours; [`connection`]: with TLS or without; [`closing`]: how
+//!   a server lets its last answer arrive.
 //! - [`client`]: calls themselves; [`tls`], [`auth`]: whom they trust, and who makes them.
 //! - `keys`: the properties, declared.
 //!
@@ -27,7 +28,9 @@ pub mod auth;
 pub mod client;
 pub mod closing;
 pub mod condition;
+pub mod connection;
 pub mod delivery;
+pub mod guard;
 pub mod intake;
 mod keys;
 pub mod listener;
@@ -37,6 +40,7 @@ pub mod retry;
 pub mod service;
 pub mod sink;
 pub mod source;
+mod surface;
 pub mod template;
 pub mod tls;
 

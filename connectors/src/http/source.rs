@@ -1,5 +1,7 @@
 //! The HTTP source: records that others send by POST, answered once they are durable.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,9 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::info;
 
-use super::auth;
 use super::intake::{self, Intake};
 use super::listener::{Accepted, Listener, ListenerOptions, Skipped};
+use super::surface;
 use crate::clock;
 use crate::config::{ConfigProblem, ConnectorConfig, Settings};
 use crate::json_records::JsonRecords;
@@ -44,8 +46,7 @@ struct Running {
 }
 
 pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
-    let mut of_auth = auth::check(settings, "");
-    problems.append(&mut of_auth);
+    surface::check(settings, problems);
     intake::check(settings, problems);
     let path = settings.text("http.path");
     if !path.starts_with('/') || path.contains(['?', '#', ' ']) {
@@ -67,13 +68,15 @@ impl HttpSource {
         self.running.as_mut().expect("the worker starts a task before all else")
     }
 
-    fn options(&self) -> Result<ListenerOptions, TaskError> {
+    fn options(&self, address: SocketAddr) -> Result<ListenerOptions, TaskError> {
         let settings = self.config.settings();
         let number = |key| settings.integer(key) as usize;
+        let tls = surface::tls(&self.config)?;
         Ok(ListenerOptions {
             path: settings.text("http.path").to_owned(),
             intake: Intake::new(&self.config)?,
-            authorization: auth::header(settings),
+            guard: Arc::new(surface::guard(&self.config, address, tls.is_some())?),
+            tls: tls.map(Arc::new),
             body_bytes_max: number("body.bytes.max"),
             requests_max: number("http.max.pending"),
             // A semaphore counts no further.
@@ -92,7 +95,8 @@ fn partition() -> SourcePartition {
 #[async_trait]
 impl SourceTask for HttpSource {
     async fn start(&mut self, context: &SourceContext) -> Result<(), TaskError> {
-        let options = self.options()?;
+        let listener = Listener::bind(self.config.text("http.listen")).await?;
+        let options = self.options(listener.address)?;
         let partitions = self.config.integer("topic.creation.default.partitions") as i32;
         let mut topic = NewTopic::new(self.config.text("topic"), partitions);
         if options.body_bytes_max + BATCH_OVERHEAD > MESSAGE_BYTES_MAX_DEFAULT {
@@ -100,9 +104,9 @@ impl SourceTask for HttpSource {
             topic = topic.with_config("max.message.bytes", bytes);
         }
         let topic = context.topic(&topic).await?;
-        let listener = Listener::bind(self.config.text("http.listen")).await?;
         let (name, at, path) = (self.config.name(), listener.address, &options.path);
-        info!("connector '{name}': takes records at http://{at}{path}");
+        let scheme = if options.tls.is_some() { "https" } else { "http" };
+        info!("connector '{name}': takes records at {scheme}://{at}{path}");
         let stop = CancellationToken::new();
         let stored = context.offset(&partition()).and_then(|at| at.0["records"].as_u64());
         self.running = Some(Running {

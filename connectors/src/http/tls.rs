@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use broker::security::tls::Pem;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
@@ -15,14 +16,31 @@ const SYSTEM_ROOTS: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// How a client speaks TLS.
+pub type TlsClient = ClientConfig;
+
 /// The error is a reason to be read by people. A system without authorities is no error: there
 /// is HTTP without TLS.
-pub fn client(authorities: Option<&Path>) -> Result<ClientConfig, String> {
+pub fn client(authorities: Option<&Path>) -> Result<TlsClient, String> {
+    client_as(authorities, None)
+}
+
+/// The same with a certificate of one's own, its chain and its key.
+pub fn client_as(
+    authorities: Option<&Path>,
+    own: Option<&(Pem, Pem)>,
+) -> Result<TlsClient, String> {
     let provider = Arc::new(crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?;
-    Ok(builder.with_root_certificates(roots(authorities)?).with_no_client_auth())
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots(authorities)?);
+    match own {
+        None => Ok(builder.with_no_client_auth()),
+        Some((chain, key)) => builder
+            .with_client_auth_cert(chain.certificates()?, key.private_key()?)
+            .map_err(|error| format!("certificate {chain:?}, key {key:?}: {error}")),
+    }
 }
 
 fn roots(authorities: Option<&Path>) -> Result<RootCertStore, String> {

@@ -39,7 +39,45 @@ pub const BODY_BYTES_MAX: usize = 4 << 20;
 pub struct Request<'a> {
     pub method: &'a str,
     pub target: RequestTarget,
+    /// What the body is said to be.
+    pub content_type: Option<&'a str>,
     pub body: &'a [u8],
+    /// Where it came in.
+    pub served: Served,
+}
+
+impl Request<'_> {
+    /// Whether the body is JSON, or there is none: forms of web pages, which may be sent to any
+    /// server, cannot be that.
+    fn is_json(&self) -> bool {
+        match self.content_type {
+            None => self.body.is_empty(),
+            Some(kind) => {
+                let kind = kind.split(';').next().unwrap_or_default().trim();
+                kind.eq_ignore_ascii_case("application/json")
+            }
+        }
+    }
+}
+
+/// What is served where: as Kafka Connect has it, `admin.listeners` may take a part away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// All but the next.
+    pub connectors: bool,
+    /// `/admin`
+    pub admin: bool,
+}
+
+impl Served {
+    pub const ALL: Served = Served { connectors: true, admin: true };
+
+    fn has(self, segments: &[&str]) -> bool {
+        match segments.first() {
+            Some(&"admin") => self.admin,
+            _ => self.connectors,
+        }
+    }
 }
 
 /// What comes back.
@@ -67,6 +105,15 @@ impl Answer {
 
     fn no_such_path() -> Answer {
         Answer::error(404, "HTTP 404 Not Found")
+    }
+
+    fn not_json(content_type: Option<&str>) -> Answer {
+        let given = content_type.map_or("no Content-Type".to_owned(), |kind| {
+            let shown: String = kind.chars().take(100).collect();
+            format!("Content-Type: {shown}")
+        });
+        let message = "HTTP 415 Unsupported Media Type";
+        Answer::error(415, format!("{message}: {given}; send Content-Type: application/json"))
     }
 
     fn no_such_method() -> Answer {
@@ -109,6 +156,12 @@ pub struct About {
 pub async fn answer(herder: &dyn Herder, about: &About, request: Request<'_>) -> Answer {
     let segments: Vec<&str> = request.target.segments.iter().map(String::as_str).collect();
     let method = request.method;
+    if !request.served.has(&segments) {
+        return Answer::no_such_path();
+    }
+    if !request.is_json() {
+        return Answer::not_json(request.content_type);
+    }
     let answered = match (&segments[..], method) {
         ([], "GET") => Ok(Answer::ok(json!({
             "version": format!("{CONNECT_VERSION}-millstream-{}", env!("CARGO_PKG_VERSION")),

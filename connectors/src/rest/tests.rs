@@ -45,7 +45,8 @@ impl Api {
     async fn ask(&self, method: &str, target: &str, body: &str) -> Answer {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let target = RequestTarget::new(path, query);
-        let request = Request { method, target, body: body.as_bytes() };
+        let (content_type, body) = (Some("application/json"), body.as_bytes());
+        let request = Request { method, target, content_type, body, served: Served::ALL };
         answer(&self.0, &self.1, request).await
     }
 
@@ -377,4 +378,48 @@ async fn signals_go_to_the_topic_of_those_who_take_them() {
     api.shows("POST", "/connectors/pg/signals", wanted, expect!["202 nothing"]).await;
     api.shows("POST", "/connectors/pg/signals", r#"{"type": "dance"}"#, expect![[r#"400 {"error_code":400,"message":"connector 'pg': signal '': nothing is known of the type 'dance'"}"#]]).await;
     assert_eq!(api.ask("GET", "/connectors/pg/signals", "").await.status, 405);
+}
+
+/// The regression was that any page in a browser could create a connector here, and with it run a
+/// program: a form is sent to whatever server it names, without asking.
+#[tokio::test]
+async fn only_json_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = Api::new(dir.path()).await;
+    let ask = async |method, path, content_type, body: &str| {
+        let (target, body) = (RequestTarget::new(path, ""), body.as_bytes());
+        let request = Request { method, target, content_type, body, served: Served::ALL };
+        answer(&api.0, &api.1, request).await
+    };
+    let body = source(dir.path(), "in.txt", &["a"]);
+    for kind in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("")] {
+        let answer = ask("POST", "/connectors", kind, &body).await;
+        let told = answer.body.unwrap();
+        assert_eq!((answer.status, told["error_code"].as_u64()), (415, Some(415)), "{told}");
+        let message = told["message"].as_str().unwrap();
+        assert!(message.starts_with("HTTP 415 Unsupported Media Type: "), "{message}");
+        assert!(message.ends_with("; send Content-Type: application/json"), "{message}");
+    }
+    api.shows("GET", "/connectors", "", expect!["200 []"]).await;
+    let kind = Some("Application/JSON; charset=utf-8");
+    assert_eq!(ask("POST", "/connectors", kind, &body).await.status, 201);
+    assert_eq!(ask("PUT", "/connectors/lines/pause", None, "").await.status, 202);
+    api.0.shutdown().await;
+}
+
+#[tokio::test]
+async fn admin_may_be_served_elsewhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let api = Api::new(dir.path()).await;
+    let status = async |path, connectors, admin| {
+        let (target, served) = (RequestTarget::new(path, ""), Served { connectors, admin });
+        let request = Request { method: "GET", target, content_type: None, body: b"", served };
+        answer(&api.0, &api.1, request).await.status
+    };
+    for (path, of_connectors, of_admin) in
+        [("/", 200, 404), ("/connectors", 200, 404), ("/admin/loggers", 404, 200)]
+    {
+        assert_eq!(status(path, true, false).await, of_connectors, "{path}");
+        assert_eq!(status(path, false, true).await, of_admin, "{path}");
+    }
 }

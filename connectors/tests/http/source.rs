@@ -254,3 +254,69 @@ fn an_address_that_is_taken_is_an_error_that_says_what_to_do() {
         assert!(error.contains("choose another http.listen"), "{error}");
     });
 }
+
+/// By TLS, to those whom a file names, and to pages of sites that are named.
+#[test]
+fn senders_are_known_by_a_file_and_come_by_https() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let made = std::process::Command::new("openssl")
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
+        .args(["-nodes", "-days", "2", "-subj", "/CN=hooks"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", &path("key.pem")])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE", "-out", &path("ca.pem")])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let both = ["key.pem", "ca.pem"].map(|name| std::fs::read(path(name)).unwrap()).concat();
+    std::fs::write(path("server.pem"), both).unwrap();
+    std::fs::write(path("senders"), "shop=t0ken\n").unwrap();
+    process(dir.path(), async |client| {
+        let at = free_address();
+        let more = "http.ssl.keystore.location=server.pem\nhttp.authorization.type=bearer\n\
+                    http.authorization.file=senders\n\
+                    access.control.allow.origin=http://shop.example";
+        let worker = start(&client, source(dir.path(), at, more)).await;
+        let trusting = tls::client(Some(&dir.path().join("ca.pem"))).unwrap();
+        let options = ClientOptions {
+            connect_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(30),
+            redirects_max: 0,
+            reply_bytes_max: 10_000,
+        };
+        let (trusting, url) = (HttpClient::new(trusting, options), format!("https://{at}/in"));
+        let post = async |headers: &[(&'static str, &str)]| {
+            send(&trusting, Method::POST, &url, headers, "{}").await.0
+        };
+        let known = ("authorization", "Bearer t0ken");
+        assert_eq!(post(&[known]).await, 200);
+        assert_eq!(post(&[("authorization", "Bearer other")]).await, 401);
+        assert_eq!(post(&[]).await, 401);
+        assert_eq!(post(&[known, ("origin", "http://shop.example")]).await, 200);
+        assert_eq!(post(&[known, ("origin", "http://evil.example")]).await, 403);
+        let (status, _) = send(&sender(), Method::POST, &url, &[known], "{}").await;
+        assert_eq!(status, 0, "whoever does not trust the certificate sends nothing");
+        assert_eq!(values(&*client, "t").await.len(), 2);
+        worker.shutdown().await.unwrap();
+    });
+}
+
+/// What asks nobody who he is takes nothing by a name that is not this machine's: it would be a
+/// page that has made its own name mean this machine.
+#[test]
+fn a_name_that_is_not_ours_is_refused_unless_it_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let at = free_address();
+        let worker = start(&client, source(dir.path(), at, "http.hosts=hooks.example")).await;
+        let (sender, url) = (sender(), format!("http://{at}/in"));
+        let post =
+            async |host: &str| send(&sender, Method::POST, &url, &[("host", host)], "{}").await;
+        assert_eq!(post("hooks.example").await.0, 200);
+        assert_eq!(post("localhost:1").await.0, 200);
+        let (status, told) = post("evil.example").await;
+        assert_eq!(status, 421);
+        assert!(told.contains("http.hosts says which names are"), "{told}");
+        worker.shutdown().await.unwrap();
+    });
+}

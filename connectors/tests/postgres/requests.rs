@@ -8,7 +8,7 @@ use broker::client::{Client, Isolation, OffsetSpec};
 use broker::ids::{Offset, TopicPartition};
 use connectors::postgres::wire::Session;
 use connectors::rest::loggers::Loggers;
-use connectors::rest::{About, Request, RequestTarget, answer};
+use connectors::rest::{About, Request, RequestTarget, Served, answer};
 use connectors::{ConnectorConfig, Herder, HerderOptions, Standalone, Worker};
 use serde_json::{Value, json};
 
@@ -335,7 +335,8 @@ fn a_signal_for_a_connector_that_never_ran_waits_for_it() {
         let about = About { cluster_id: "cluster".to_owned(), loggers, is_alone: true };
         let order = async |method: &str, path: &str, body: Value| {
             let (target, body) = (RequestTarget::new(path, ""), body.to_string());
-            let request = Request { method, target, body: body.as_bytes() };
+            let (content_type, body) = (Some("application/json"), body.as_bytes());
+            let request = Request { method, target, content_type, body, served: Served::ALL };
             answer(&herder, &about, request).await.status
         };
         let lines = server.properties(&format!("{PLAIN}\nsnapshot.mode=no_data"));

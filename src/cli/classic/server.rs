@@ -74,8 +74,7 @@ pub async fn start(given: &Given, stop: CancellationToken) -> Result<(), Error> 
     }
     // Those who wait for a broker of Kafka's look for these words.
     let started = || println!("Kafka Server started (Millstream {})", env!("CARGO_PKG_VERSION"));
-    let metrics = server.metrics_listen.as_deref();
-    Ok(serve(server.broker, server.server, metrics, started, stop).await?)
+    Ok(serve(server.broker, server.server, &server.metrics, started, stop).await?)
 }
 
 /// The file that was named, if one was, and its properties with those that override them.

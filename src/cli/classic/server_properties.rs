@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::server_security;
 use crate::cli::Failure;
+use crate::cli::metrics::Metrics;
 use crate::cli::properties::Properties;
 
 /// A broker as its properties describe it.
@@ -17,8 +18,9 @@ use crate::cli::properties::Properties;
 pub struct ServerProperties {
     pub broker: BrokerConfig,
     pub server: ServerConfig,
-    /// `millstream.metrics.listen`, which Kafka has not: where metrics are served over HTTP.
-    pub metrics_listen: Option<String>,
+    /// `millstream.metrics.listen` and `.config`, which Kafka has not: where metrics are served
+    /// over HTTP, and to whom.
+    pub metrics: Metrics,
     /// Names that no broker of Kafka's knows either.
     unknown: Vec<String>,
     /// What else is to be said.
@@ -82,6 +84,7 @@ const TOPIC_TIMES: &[(&str, &[(&str, i64)])] = &[
 ];
 
 const METRICS_LISTEN: &str = "millstream.metrics.listen";
+const METRICS_CONFIG: &str = "millstream.metrics.config";
 
 /// Read below, each where it is needed.
 const READ: &[&str] = &[
@@ -173,8 +176,10 @@ impl ServerProperties {
             mutation_windows: windows(properties, "controller.quota.window")?,
         };
         let unknown = properties.keys().filter(|name| !is_known(name)).cloned().collect();
-        let metrics_listen = properties.get(METRICS_LISTEN).map(|listen| listen.trim().to_owned());
-        Ok(ServerProperties { broker, server, metrics_listen, unknown, notes })
+        let text = |name| properties.get(name).map(|value| value.trim().to_owned());
+        let config = text(METRICS_CONFIG).map(PathBuf::from);
+        let metrics = Metrics { listen: text(METRICS_LISTEN), config };
+        Ok(ServerProperties { broker, server, metrics, unknown, notes })
     }
 
     /// Where Kafka would listen on all addresses because nothing is said of listeners, listens at
@@ -200,7 +205,7 @@ impl ServerProperties {
 }
 
 fn is_known(name: &str) -> bool {
-    name == METRICS_LISTEN
+    [METRICS_LISTEN, METRICS_CONFIG].contains(&name)
         || READ.contains(&name)
         || server_security::READ.contains(&name)
         || TOPIC_DEFAULTS.iter().any(|(default, _)| *default == name)
@@ -417,7 +422,7 @@ mod tests {
         assert_eq!(server.broker.cleaner_bytes_per_second_max, 1_500_000.0);
         assert_eq!(server.broker.producer_id_expiration_ms, 11);
         assert_eq!(server.broker.groups.members_max, 3);
-        assert_eq!(server.metrics_listen.as_deref(), Some("127.0.0.1:9644"));
+        assert_eq!(server.metrics.listen.as_deref(), Some("127.0.0.1:9644"));
         assert_eq!(server.broker.groups.session_timeout_ms_min, 7);
         assert_eq!(server.broker.groups.offsets_retention_ms, 120_000);
         assert_eq!(server.broker.transactions.timeout_ms_max, 9);

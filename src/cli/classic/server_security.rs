@@ -8,14 +8,13 @@
 
 use std::collections::HashMap;
 use std::net::ToSocketAddrs;
-use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use broker::security::jwt::JwtConfig;
 use broker::security::sasl::{Mechanism, SaslConfig};
-use broker::security::tls::{ClientAuth, Pem, TlsConfig, TlsVersion};
-use broker::security::{Principal, SecurityProtocol};
+use broker::security::tls::TlsConfig;
+use broker::security::{Principal, SecurityProtocol, tls_settings};
 use broker::server::{AuthorizerConfig, ConnectionLimits, HostPort, ListenerConfig, ServerConfig};
 
 use super::server_properties::{PropertyError, number, wrong};
@@ -302,69 +301,15 @@ fn advertised(properties: &Properties, name: &str) -> Result<Option<HostPort>, P
 
 fn tls(properties: &Properties, listener: &str) -> Result<TlsConfig, PropertyError> {
     let get = |name| of_listener(properties, listener, name);
-    for (name, location) in [
-        ("ssl.keystore.type", "ssl.keystore.location"),
-        ("ssl.truststore.type", "ssl.truststore.location"),
-    ] {
-        let kind = get(name).unwrap_or(if get(location).is_some() { "JKS" } else { "PEM" });
-        if !kind.eq_ignore_ascii_case("PEM") {
-            let reason = "only PEM is read here; `keytool -importkeystore … -deststoretype PKCS12` \
-                          and `openssl pkcs12 -nodes` make PEM of others";
-            return Err(wrong(name, kind, reason));
-        }
-    }
-    if get("ssl.key.password").is_some() {
-        let reason = "keys that are encrypted are not read here; decrypt it by `openssl pkey`, and \
-                      let nobody else read the file";
-        return Err(wrong("ssl.key.password", "…", reason));
-    }
-    let store = get("ssl.keystore.location").map(|path| Pem::File(PathBuf::from(path)));
-    let pem = |name| get(name).map(pem).or_else(|| store.clone());
-    let (chain, key) = (pem("ssl.keystore.certificate.chain"), pem("ssl.keystore.key"));
-    let (Some(chain), Some(key)) = (chain, key) else {
-        let reason = format!(
-            "listener {listener} needs it: a file with a key and certificates as PEM; or \
-             ssl.keystore.key and ssl.keystore.certificate.chain"
-        );
-        return Err(wrong("ssl.keystore.location", "", reason));
+    let whose = format!("listener {listener}");
+    let in_a_file = |name| match name {
+        // What Kafka takes a file for whose type nobody says.
+        "ssl.keystore.type" => get("ssl.keystore.location").map(|_| "JKS"),
+        "ssl.truststore.type" => get("ssl.truststore.location").map(|_| "JKS"),
+        _ => None,
     };
-    let authorities = get("ssl.truststore.certificates")
-        .map(self::pem)
-        .or_else(|| get("ssl.truststore.location").map(|path| Pem::File(PathBuf::from(path))));
-    let parsed = |name, default| {
-        let value = get(name).unwrap_or(default);
-        move |error: String| wrong(name, value, error)
-    };
-    let auth = get("ssl.client.auth").unwrap_or("none");
-    let client_auth: ClientAuth = auth.parse().map_err(parsed("ssl.client.auth", "none"))?;
-    let rules = get("ssl.principal.mapping.rules").unwrap_or("DEFAULT");
-    let mapping =
-        rules.parse().map_err(|error| wrong("ssl.principal.mapping.rules", rules, error))?;
-    let mut tls = TlsConfig { authorities, client_auth, mapping, ..TlsConfig::new(chain, key) };
-    if let Some(versions) = get("ssl.enabled.protocols") {
-        let parsed = versions.split(',').map(str::parse::<TlsVersion>);
-        let parsed: Result<_, String> = parsed.collect();
-        tls.versions = parsed.map_err(|error| wrong("ssl.enabled.protocols", versions, error))?;
-    }
-    Ok(tls)
-}
-
-/// PEM itself, in lines or all in one as it comes out of a file of properties; else its file.
-fn pem(value: &str) -> Pem {
-    const BEGIN: &str = "-----BEGIN ";
-    const END: &str = "-----END ";
-    const DASHES: &str = "-----";
-    if !value.contains(BEGIN) {
-        return Pem::File(PathBuf::from(value));
-    }
-    let mut text = String::new();
-    for block in value.split(BEGIN).skip(1) {
-        let Some((label, rest)) = block.split_once(DASHES) else { continue };
-        let body = rest.split(END).next().unwrap_or(rest);
-        let body: String = body.split_whitespace().collect();
-        text += &format!("{BEGIN}{label}{DASHES}\n{body}\n{END}{label}{DASHES}\n");
-    }
-    Pem::Text(text)
+    tls_settings::tls(&whose, |name| get(name).or_else(|| in_a_file(name)))
+        .map_err(|error| wrong(error.name, &error.value, error.reason))
 }
 
 fn authorizer(
@@ -453,6 +398,10 @@ fn tokens(properties: &Properties) -> Result<Option<JwtConfig>, PropertyError> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use broker::security::tls::{ClientAuth, Pem, TlsVersion};
+
     use super::*;
     use crate::cli::properties::parse;
 
@@ -494,16 +443,6 @@ mod tests {
         assert_eq!(names, ["SCRAM-SHA-256", "SCRAM-SHA-512"]);
         assert_eq!(server.sasl.session_max, Some(Duration::from_secs(3600)));
         assert!(server.authorizer.is_none() && notes.is_empty(), "{notes:?}");
-    }
-
-    #[test]
-    fn pem_may_stand_in_one_line() {
-        let text = "-----BEGIN CERTIFICATE----- AA BB -----END CERTIFICATE----- \
-                    -----BEGIN CERTIFICATE-----\nCC\n-----END CERTIFICATE-----";
-        let expected = "-----BEGIN CERTIFICATE-----\nAABB\n-----END CERTIFICATE-----\n\
-                        -----BEGIN CERTIFICATE-----\nCC\n-----END CERTIFICATE-----\n";
-        assert_eq!(pem(text), Pem::Text(expected.to_owned()));
-        assert_eq!(pem("a/b.pem"), Pem::File("a/b.pem".into()));
     }
 
     #[test]

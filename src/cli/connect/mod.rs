@@ -7,13 +7,19 @@
 //! ```
 //!
 //! - [`files`]: reading them, every mistake at once; [`worker`]: what the worker's own say;
-//!   [`serve`]: running it; [`rest`]: its HTTP.
-//! - [`client`]: orders to a worker that runs; [`kinds`]: the keys of each kind of connector.
+//!   [`rest_settings`]: of its REST API, [`jaas`]: as Java has it; [`serve`]: running it;
+//!   [`rest_servers`], [`rest`]: its HTTP.
+//! - [`client`]: orders to a worker that runs, [`rest_client`]: how they reach it; [`kinds`]: the
+//!   keys of each kind of connector.
 
 mod client;
 pub mod files;
+mod jaas;
 mod kinds;
 mod rest;
+mod rest_client;
+mod rest_servers;
+pub mod rest_settings;
 mod serve;
 mod worker;
 
@@ -23,6 +29,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use self::rest_client::At;
 use super::broker::Listen;
 use super::{BrokerChoice, Failure};
 
@@ -58,17 +65,9 @@ pub struct ConnectArgs {
     broker: BrokerChoice,
     #[command(flatten)]
     listen: Listen,
-    /// Where the REST API is served; the worker's `listeners` otherwise
+    /// Where the REST API is served, after https:// by TLS; the worker's `listeners` otherwise
     #[arg(long, value_name = "HOST:PORT")]
     rest_listen: Option<String>,
-}
-
-/// The worker that is asked.
-#[derive(Args, Clone, Debug)]
-struct Url {
-    /// The REST API of the worker
-    #[arg(long, default_value = "http://127.0.0.1:8083", env = "MILLSTREAM_CONNECT_URL")]
-    url: String,
 }
 
 #[derive(Debug, Subcommand)]
@@ -104,7 +103,7 @@ enum ConnectCommand {
 #[derive(Debug, Args)]
 struct ListArgs {
     #[command(flatten)]
-    at: Url,
+    at: At,
     /// Print what the REST API says
     #[arg(long)]
     json: bool,
@@ -116,7 +115,7 @@ struct NamesArgs {
     #[arg(value_name = "NAME")]
     names: Vec<String>,
     #[command(flatten)]
-    at: Url,
+    at: At,
     /// Print what the REST API says
     #[arg(long)]
     json: bool,
@@ -137,7 +136,7 @@ struct FilesArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    at: Url,
+    at: At,
 }
 
 #[derive(Debug, Args)]
@@ -151,7 +150,7 @@ struct ConfigArgs {
     #[arg(long, value_name = "KEY")]
     unset: Vec<String>,
     #[command(flatten)]
-    at: Url,
+    at: At,
 }
 
 #[derive(Debug, Args)]
@@ -162,7 +161,7 @@ struct OffsetsArgs {
     #[arg(long)]
     reset: bool,
     #[command(flatten)]
-    at: Url,
+    at: At,
 }
 
 #[derive(Debug, Args)]
@@ -188,7 +187,7 @@ struct SnapshotArgs {
     #[arg(long, conflicts_with_all = ["filter", "key"])]
     stop: bool,
     #[command(flatten)]
-    at: Url,
+    at: At,
 }
 
 #[derive(Debug, Args)]
@@ -275,25 +274,29 @@ pub async fn connect(args: ConnectArgs, stop: CancellationToken) -> Result<(), F
 
 fn order(command: ConnectCommand) -> Result<(), Failure> {
     match command {
-        ConnectCommand::List(args) => client::list(&args.at.url, args.json),
-        ConnectCommand::Status(args) => client::status(&args.at.url, &args.names, args.json),
-        ConnectCommand::Create(args) => client::create(&args.at.url, &args.files),
-        ConnectCommand::Pause(args) => client::each(&args.at.url, &args.names, "pause", "paused"),
+        ConnectCommand::List(args) => client::list(&args.at.rest()?, args.json),
+        ConnectCommand::Status(args) => client::status(&args.at.rest()?, &args.names, args.json),
+        ConnectCommand::Create(args) => client::create(&args.at.rest()?, &args.files),
+        ConnectCommand::Pause(args) => {
+            client::each(&args.at.rest()?, &args.names, "pause", "paused")
+        }
         ConnectCommand::Resume(args) => {
-            client::each(&args.at.url, &args.names, "resume", "resumed")
+            client::each(&args.at.rest()?, &args.names, "resume", "resumed")
         }
-        ConnectCommand::Stop(args) => client::each(&args.at.url, &args.names, "stop", "stopped"),
+        ConnectCommand::Stop(args) => {
+            client::each(&args.at.rest()?, &args.names, "stop", "stopped")
+        }
         ConnectCommand::Restart(args) => {
-            client::restart(&args.of.at.url, &args.of.names, args.only_failed)
+            client::restart(&args.of.at.rest()?, &args.of.names, args.only_failed)
         }
-        ConnectCommand::Delete(args) => client::delete(&args.at.url, &args.names),
+        ConnectCommand::Delete(args) => client::delete(&args.at.rest()?, &args.names),
         ConnectCommand::Config(args) => {
-            client::config(&args.at.url, &args.name, &args.set, &args.unset)
+            client::config(&args.at.rest()?, &args.name, &args.set, &args.unset)
         }
-        ConnectCommand::Offsets(args) => client::offsets(&args.at.url, &args.name, args.reset),
+        ConnectCommand::Offsets(args) => client::offsets(&args.at.rest()?, &args.name, args.reset),
         ConnectCommand::Snapshot(args) => {
             let (kind, data) = args.signal();
-            client::signal(&args.at.url, &args.name, kind, &data)
+            client::signal(&args.at.rest()?, &args.name, kind, &data)
         }
         ConnectCommand::Lint(args) => files::lint(&args.files),
         ConnectCommand::Plugins(args) => kinds::print(args.name.as_deref()),

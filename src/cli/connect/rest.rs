@@ -8,17 +8,18 @@ use axum::extract::{Request, State};
 use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::Response;
 use connectors::Herder;
-use connectors::rest::{self, About, Answer, BODY_BYTES_MAX, RequestTarget};
+use connectors::rest::{self, About, Answer, BODY_BYTES_MAX, RequestTarget, Served};
 
 #[derive(Clone)]
 struct Api {
     herder: Arc<dyn Herder>,
     about: Arc<About>,
+    served: Served,
 }
 
 /// Hands every request over.
-pub fn router(herder: Arc<dyn Herder>, about: About) -> Router {
-    Router::new().fallback(handle).with_state(Api { herder, about: Arc::new(about) })
+pub fn router(herder: Arc<dyn Herder>, about: Arc<About>, served: Served) -> Router {
+    Router::new().fallback(handle).with_state(Api { herder, about, served })
 }
 
 async fn handle(State(api): State<Api>, request: Request) -> Response {
@@ -26,7 +27,10 @@ async fn handle(State(api): State<Api>, request: Request) -> Response {
     let target = RequestTarget::new(head.uri.path(), head.uri.query().unwrap_or_default());
     let answer = match to_bytes(body, BODY_BYTES_MAX).await {
         Ok(body) => {
-            let request = rest::Request { method: head.method.as_str(), target, body: &body };
+            let content_type = head.headers.get(CONTENT_TYPE);
+            let content_type = content_type.map(|kind| kind.to_str().unwrap_or_default());
+            let (method, served) = (head.method.as_str(), api.served);
+            let request = rest::Request { method, target, content_type, body: &body, served };
             rest::answer(&*api.herder, &api.about, request).await
         }
         Err(_) => {

@@ -16,8 +16,8 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 use super::files::{self, Checked};
-use super::rest;
-use super::worker::{REST_LISTEN, WorkerSettings};
+use super::rest_servers::Http;
+use super::worker::WorkerSettings;
 use crate::cli::broker::Listen;
 use crate::cli::connection::{self, Connection, How};
 use crate::cli::run::connector_in_words;
@@ -42,14 +42,16 @@ pub async fn serve(
 ) -> Result<(), Failure> {
     let files = files::read(paths)?;
     let properties = files.worker.clone();
-    let (settings, connectors) = files.check()?;
+    let (mut settings, connectors) = files.check()?;
+    if let Some(listen) = &asked.rest_listen {
+        let failed = |reason| Failure::usage(format!("--rest-listen: {reason}"));
+        settings.rest.listen_at(listen).map_err(failed)?;
+    }
     if let Some(warning) = &settings.warning {
         tracing::warn!("{warning}");
     }
     let (choice, server) = broker(&asked, &settings).await?;
-    let named = asked.rest_listen.as_deref().or(settings.rest_listen.as_deref());
-    let http = HttpServer::bind(named.unwrap_or(REST_LISTEN), "--rest-listen").await;
-    let http = http.map_err(Failure::running)?;
+    let http = Http::bind(&settings.rest).await.map_err(Failure::running)?;
     let connection = connection::serve(&choice, server).await?;
     let worker = Worker { settings, properties, connectors };
     let done = run(worker, &asked, &connection, http, stop).await;
@@ -107,7 +109,7 @@ async fn run(
     worker: Worker,
     asked: &Asked,
     connection: &Connection,
-    http: HttpServer,
+    http: Http,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let metrics = asked.listen.serve_metrics(connection, QueryStatus::default()).await?;
@@ -115,28 +117,29 @@ async fn run(
     let options = HerderOptions {
         worker: properties,
         base_dir: PathBuf::from("."),
-        worker_id: worker_id(&settings, http.address),
+        worker_id: worker_id(&settings, http.advertised(settings.rest.advertises_tls)),
         options: WorkerOptions::default(),
         graceful: settings.graceful,
     };
     announce(connection, &asked.broker, &http, metrics.as_deref());
+    http.warn(&settings.rest);
     let client = connection.client.clone();
     let about = About {
         cluster_id: connection.cluster_id(&asked.broker).await,
         loggers: logs::loggers(),
         is_alone: settings.group.is_none(),
     };
-    let herder: Arc<dyn Herder> = match settings.group {
+    let herder: Arc<dyn Herder> = match settings.group.clone() {
         None => Arc::new(alone(client, options, connectors).await?),
         Some(group) => Arc::new(together(client, options, group, connectors).await?),
     };
     status::pointer("look", "millstream connect status   (Ctrl-C stops)");
     let serving = CancellationToken::new();
-    let router = rest::router(herder.clone(), about);
-    let served = tokio::spawn(http.run(router, serving.clone()));
+    let names: Vec<String> = settings.advertised_host.iter().cloned().collect();
+    let served = http.run(&settings.rest, &names, &herder, about, &serving);
     stop.cancelled().await;
     serving.cancel();
-    let _ = served.await;
+    served.join_all().await;
     herder.shutdown().await;
     Ok(())
 }
@@ -176,7 +179,7 @@ async fn together(
     Ok(herder)
 }
 
-/// How the worker is called, which is how others reach it.
+/// How the worker is called, by which people may reach it.
 fn worker_id(settings: &WorkerSettings, listens: SocketAddr) -> String {
     let host = settings.advertised_host.clone().unwrap_or_else(|| match listens.ip() {
         ip if ip.is_unspecified() => host_name().unwrap_or_else(|| ip.to_string()),
@@ -192,12 +195,7 @@ fn host_name() -> Option<String> {
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
-fn announce(
-    connection: &Connection,
-    choice: &BrokerChoice,
-    http: &HttpServer,
-    metrics: Option<&str>,
-) {
+fn announce(connection: &Connection, choice: &BrokerChoice, http: &Http, metrics: Option<&str>) {
     eprintln!("millstream {} · connect", env!("CARGO_PKG_VERSION"));
     let dir = choice.data_dir.display();
     let how = match &connection.how {
@@ -210,5 +208,10 @@ fn announce(
     if let Some(metrics) = metrics {
         status::checked("metrics", metrics);
     }
-    status::checked("rest", &format!("http://{}", http.address));
+    let urls =
+        |servers: &[HttpServer]| servers.iter().map(HttpServer::url).collect::<Vec<_>>().join(", ");
+    status::checked("rest", &urls(&http.servers));
+    if !http.admin.is_empty() {
+        status::checked("rest admin", &urls(&http.admin));
+    }
 }

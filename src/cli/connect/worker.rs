@@ -8,8 +8,9 @@ use connectors::ConfigProblem;
 use connectors::config::keys::nearest;
 use connectors::herder::distributed::settings::{GroupSettings, KEYS};
 
+use super::rest_settings::{self, RestSettings};
 use crate::cli::properties::Properties;
-use crate::cli::secured;
+use crate::cli::secured::{self, is_security};
 
 /// Where the REST API is served if nobody says anything. Kafka Connect listens on all addresses.
 pub const REST_LISTEN: &str = "127.0.0.1:8083";
@@ -21,7 +22,8 @@ const GRACEFUL_DEFAULT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
     pub bootstrap_server: Option<String>,
-    pub rest_listen: Option<String>,
+    /// Where the REST API is served, and to whom.
+    pub rest: RestSettings,
     /// How other workers and people reach the REST API, where that is not where it listens.
     pub advertised_host: Option<String>,
     pub advertised_port: Option<u16>,
@@ -44,12 +46,8 @@ const ELSEWHERE: &[&str] =
 /// Where the broker is and how it is reached; the last two with what goes on after a dot.
 const BROKER: &[&str] = &["bootstrap.servers", "security.protocol", "sasl", "ssl"];
 
-const OWN: &[&str] = &[
-    "listeners",
-    "rest.advertised.host.name",
-    "rest.advertised.port",
-    "task.shutdown.graceful.timeout.ms",
-];
+const OWN: &[&str] =
+    &["rest.advertised.host.name", "rest.advertised.port", "task.shutdown.graceful.timeout.ms"];
 
 /// What Kafka Connect's workers have and this one needs nothing of.
 const WITHOUT_MEANING: &[&str] = &[
@@ -79,12 +77,7 @@ const WITHOUT_MEANING: &[&str] = &[
     "inter.worker.key.ttl.ms",
     "inter.worker.signature.algorithm",
     "inter.worker.verification.algorithms",
-    "admin.listeners",
-    "response.http.headers.config",
-    "access.control.allow.origin",
-    "access.control.allow.methods",
     "header.version",
-    "rest.advertised.listener",
     "rest.host.name",
     "rest.port",
     "metadata.max.age.ms",
@@ -117,19 +110,6 @@ const WITHOUT_MEANING: &[&str] = &[
     "admin",
 ];
 
-/// What would be passed over, and must not be: what it protects would be open.
-const REFUSED: &[(&str, &str)] = &[
-    (
-        "rest.extension.classes",
-        "classes of Java cannot be loaded here; put a proxy before the REST API that does what they \
-         do, and take the key out",
-    ),
-    (
-        "listeners.https",
-        "the REST API speaks http; put a proxy before it that speaks https, and take the key out",
-    ),
-];
-
 fn is_of(key: &str, known: &str) -> bool {
     key.strip_prefix(known).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
@@ -137,13 +117,8 @@ fn is_of(key: &str, known: &str) -> bool {
 /// All names that a worker's keys begin with.
 fn known() -> impl Iterator<Item = &'static str> {
     let group = KEYS.iter().map(|key| key.name);
-    let refused = REFUSED.iter().map(|(key, _)| *key);
-    [ELSEWHERE, BROKER, OWN, WITHOUT_MEANING]
-        .into_iter()
-        .flatten()
-        .copied()
-        .chain(group)
-        .chain(refused)
+    let all = [ELSEWHERE, BROKER, OWN, rest_settings::KEYS, WITHOUT_MEANING];
+    all.into_iter().flatten().copied().chain(group)
 }
 
 /// Whether a key is a worker's, or a misspelling of one.
@@ -162,14 +137,20 @@ impl WorkerSettings {
             problems.extend(wrong);
             None
         });
+        let java_options = std::env::var("KAFKA_OPTS").ok();
+        let rest = RestSettings::new(properties, java_options.as_deref());
+        let rest = rest.unwrap_or_else(|wrong| {
+            problems.extend(wrong);
+            RestSettings::default()
+        });
         let mut settings = WorkerSettings {
             bootstrap_server: None,
-            rest_listen: None,
+            rest,
             advertised_host: None,
             advertised_port: None,
             group,
             graceful: GRACEFUL_DEFAULT,
-            is_secured: properties.keys().any(|key| is_security(key)),
+            is_secured: secured::is_said(properties),
             path: None,
             warning: None,
         };
@@ -202,7 +183,6 @@ impl WorkerSettings {
                 let first = value.split(',').map(str::trim).find(|one| !one.is_empty());
                 self.bootstrap_server = first.map(str::to_owned);
             }
-            "listeners" => self.rest_listen = Some(listener(value)?),
             "rest.advertised.host.name" => self.advertised_host = Some(value.to_owned()),
             "rest.advertised.port" => self.advertised_port = Some(number(key, value)?),
             "task.shutdown.graceful.timeout.ms" => {
@@ -210,10 +190,8 @@ impl WorkerSettings {
             }
             key if KEYS.iter().any(|known| known.name == key) => return Ok(self.group.is_some()),
             key if ELSEWHERE.iter().any(|known| is_of(key, known)) || is_security(key) => {}
+            key if rest_settings::KEYS.iter().any(|known| is_of(key, known)) => {}
             key => {
-                if let Some((_, help)) = REFUSED.iter().find(|(known, _)| is_of(key, known)) {
-                    return Err((format!("`{key}` would do nothing here"), (*help).to_owned()));
-                }
                 let of_client = ["producer.", "consumer.", "admin."]
                     .iter()
                     .find_map(|client| key.strip_prefix(client));
@@ -249,11 +227,6 @@ fn of_one_client(
     }
 }
 
-/// Whether a key says how the broker is reached.
-fn is_security(key: &str) -> bool {
-    key == "security.protocol" || key.starts_with("sasl.") || key.starts_with("ssl.")
-}
-
 fn problem(key: &str, properties: &Properties, message: String, help: &str) -> ConfigProblem {
     // Passwords stand among them.
     let value = properties.get(key).filter(|_| !is_security(key)).cloned();
@@ -263,22 +236,6 @@ fn problem(key: &str, properties: &Properties, message: String, help: &str) -> C
 fn number<T: std::str::FromStr>(key: &str, value: &str) -> Result<T, (String, String)> {
     let message = || format!("`{key}` must be a whole number, not '{value}'");
     value.parse().map_err(|_| (message(), format!("for example `{key} = 8083`")))
-}
-
-/// `http://host:port`, of several the first; without a host, all addresses.
-fn listener(text: &str) -> Result<String, (String, String)> {
-    let first = text.split(',').next().unwrap_or_default().trim();
-    let wrong =
-        |help: &str| Err((format!("listeners: '{first}' cannot be served"), help.to_owned()));
-    let (scheme, address) = first.split_once("://").unwrap_or(("http", first));
-    if !scheme.eq_ignore_ascii_case("http") {
-        return wrong("the REST API speaks http; put a proxy before it that speaks https");
-    }
-    match address.trim_end_matches('/').rsplit_once(':') {
-        Some(("", port)) => Ok(format!("0.0.0.0:{port}")),
-        Some((host, port)) => Ok(format!("{host}:{port}")),
-        None => wrong("write it as http://127.0.0.1:8083"),
-    }
 }
 
 #[cfg(test)]
@@ -328,7 +285,7 @@ mod tests {
             task.shutdown.graceful.timeout.ms=100";
         let settings = WorkerSettings::new(&properties::parse(text), Path::new(".")).unwrap();
         assert_eq!(settings.bootstrap_server.as_deref(), Some("localhost:9092"));
-        assert_eq!(settings.rest_listen.as_deref(), Some("0.0.0.0:8083"));
+        assert_eq!(settings.rest.listeners[0].address, "0.0.0.0:8083");
         assert_eq!(settings.graceful, Duration::from_millis(100));
         assert_eq!(
             settings.warning.unwrap(),
@@ -352,13 +309,13 @@ mod tests {
         let problems = WorkerSettings::new(&properties::parse(text), Path::new(".")).unwrap_err();
         let told: Vec<String> = problems.iter().map(ConfigProblem::in_words).collect();
         expect_test::expect![[r#"
+            `ssl.keystore.location`: https of the REST API needs it: a file with a key and certificates as PEM; or ssl.keystore.key and ssl.keystore.certificate.chain; a file of PEM has the private key and behind it the certificates
+            `rest.extension.classes` would do nothing here; classes of Java cannot be loaded here; put a proxy before the REST API that does what they do, and take the key out
             sasl.mechanism means nothing with security.protocol=PLAINTEXT; give the protocol, such as SASL_SSL, or leave it out; how the broker is reached is said as for Kafka's own clients
             a worker has no key `grup.id`; did you mean `group.id`?
-            listeners: 'https://:8443' cannot be served; the REST API speaks http; put a proxy before it that speaks https
             a worker has no key `offset.flush.intervall.ms`; did you mean `offset.flush.interval.ms`?
             `producer.security.protocol` says what `security.protocol` does not: the worker reaches its broker in one way; set `security.protocol` to the same, or take the key out
-            `rest.advertised.port` must be a whole number, not 'x'; for example `rest.advertised.port = 8083`
-            `rest.extension.classes` would do nothing here; classes of Java cannot be loaded here; put a proxy before the REST API that does what they do, and take the key out"#]]
+            `rest.advertised.port` must be a whole number, not 'x'; for example `rest.advertised.port = 8083`"#]]
         .assert_eq(&told.join("\n"));
         let twice = "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=PLAIN
             sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required \

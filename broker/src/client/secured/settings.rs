@@ -49,13 +49,6 @@ impl Secured {
     }
 }
 
-fn pem(value: &str) -> Pem {
-    match value.contains("-----BEGIN") {
-        true => Pem::Text(value.to_owned()),
-        false => Pem::File(PathBuf::from(value)),
-    }
-}
-
 /// The first of these that says anything.
 fn first<'p>(properties: &'p Properties, names: &[&str]) -> Option<&'p str> {
     let mut values = names.iter().filter_map(|name| properties.get(*name));
@@ -108,7 +101,7 @@ fn trust(properties: &Properties) -> Result<TlsTrust, String> {
     ];
     let key = ["ssl.keystore.key", "ssl.key.pem", "ssl.key.location", store];
     let own = match (first(properties, &chain), first(properties, &key)) {
-        (Some(chain), Some(key)) => Some((pem(chain), pem(key))),
+        (Some(chain), Some(key)) => Some((Pem::of(chain), Pem::of(key))),
         (None, None) => None,
         (found, _) => {
             let missing = if found.is_some() { "ssl.keystore.key" } else { chain[0] };
@@ -117,7 +110,7 @@ fn trust(properties: &Properties) -> Result<TlsTrust, String> {
             ));
         }
     };
-    Ok(TlsTrust { authorities: first(properties, &authorities).map(pem), own, check_name })
+    Ok(TlsTrust { authorities: first(properties, &authorities).map(Pem::of), own, check_name })
 }
 
 fn login(properties: &Properties) -> Result<Login, String> {
