@@ -225,7 +225,8 @@ proptest! {
              AS g ON x.key = g.key AND x.n = g.m".to_owned(),
             "SELECT x.key, x.n FROM a AS x, (SELECT max(n) AS m FROM a) AS g WHERE x.n = g.m"
                 .to_owned(),
-            "SELECT key, n, ts FROM a WHERE (key, n) IN (SELECT key, min(n) FROM a GROUP BY key)"
+            "SELECT key, n FROM a WHERE EXISTS (SELECT 1 FROM (SELECT key AS k, min(n) AS m FROM a
+             GROUP BY key) AS g WHERE g.k = a.key AND g.m = a.n)"
                 .to_owned(),
         ];
         let (sql, left) = (&sql[form], events("a"));
