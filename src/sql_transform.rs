@@ -433,8 +433,8 @@ mod tests {
                 dropped
                 {"id":"three","customer":{},"odd":[1,"a",{"b":null}],"n":123456789012345678901234567890,"total":null,"origin":"orders"}
                 {"id":4,"price":3,"quantity":4,"customer":null,"total":12,"origin":"orders"}
-                Utf8 and Int64 do not fit together: CAST one of them
-                Utf8 and Int64 do not fit together: CAST one of them
+                text and bigint do not fit together: CAST one of them
+                text and bigint do not fit together: CAST one of them
                 null
             "#]],
         );

@@ -298,7 +298,11 @@ fn what_grows_is_warned_of() {
                    by city
                  ▤ keeps the rows of both sides by city, until they are deleted or taken back
                    shop-places-4of2-changelog
-              6  write places  ← 5
+              6  bring rows of each key together  ← 5 through shop-places-4of2-repartition (by id)
+                   by id, which several tasks bring
+                 ▤ keeps the last row by id, until they are deleted or taken back
+                   shop-places-5of2-changelog
+              7  write places  ← 6
                    upserts by id
 
             Answer
