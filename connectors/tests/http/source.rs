@@ -170,7 +170,7 @@ fn who_comes_too_many_is_told_to_come_later() {
         let worker = start(&client, source(dir.path(), at, "http.max.pending=1")).await;
         let (sender, url) = (sender(), format!("http://{at}/in"));
         let mut slow = TcpStream::connect(at).await.unwrap();
-        slow.write_all(b"POST /in HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n1")
+        slow.write_all(b"POST /in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n1")
             .await
             .unwrap();
         let post = async || send(&sender, Method::POST, &url, &[], "2").await;

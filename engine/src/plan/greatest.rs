@@ -84,7 +84,8 @@ impl<'p> Greatest<'p> {
         let own = || rows.schema().columns().into_iter().map(Expr::Column);
         let of_maxima = maxima.schema().columns().into_iter();
         let of_maxima = of_maxima.map(|column| {
-            place_in(aggregate, maxima, &Expr::Column(column)).map(|place| met[place].clone())
+            let place = place_in(aggregate, maxima, &Expr::Column(column.clone()))?;
+            Some(met[place].clone().alias_qualified(column.relation, column.name))
         });
         let columns = match (join.join_type, swapped) {
             (JoinType::LeftSemi, _) => own().collect(),

@@ -156,9 +156,14 @@ impl OperatorSpec for IntervalSpec {
             }
         };
         let keys = self.sides.keys(words);
+        let mut details = self.sides.details(words);
+        if self.is_by_ttl() {
+            let apart = duration_text(self.within_ms.1);
+            details.push(format!("of rows that happened no more than {apart} apart"));
+        }
         Described {
             title: self.sides.title("interval"),
-            details: self.sides.details(words),
+            details,
             keeps: Keeps::new("the rows of both sides", keys, Until::Watermark(until)),
         }
     }
