@@ -201,17 +201,17 @@ fn a_window_waits_for_a_partition() {
     let args = [&["run", "minutes.sql", "--explain-empty"][..], &data].concat();
     let mut running = Running::start(dir.path(), &args);
     running.wait_stderr("query 'minutes' has written nothing");
-    running.wait_stderr("partition 1: watermark");
+    running.wait_stderr("partition 1 of 'orders': watermark");
     let (status, _, stderr) = running.interrupt();
     assert_eq!(status, Some(0));
     expect![[r#"
-        query 'minutes' has written nothing: its rows wait for the watermark, which orders partition 0 holds back
+        query 'minutes' has written nothing: its rows wait for the watermark, which partition 0 of 'orders' holds back
             read orders: 1 record, 1 row
           ✗ aggregate by window: 1 row
                 1 window kept, the earliest of 2024-01-01T00:00:00, until the watermark passes the end of their window
             the watermark is nowhere yet
-                orders partition 0: no row with a time has come; it is idle 1 hour after the last one
-                orders partition 1: watermark 2023-12-31T23:59:57, 10 seconds before its latest row
+                partition 0 of 'orders': no row with a time has come; it is idle 1 hour after the last one
+                partition 1 of 'orders': watermark 2023-12-31T23:59:57, 10 seconds before its latest row
     "#]].assert_eq(&why(&stderr.join("\n")));
 }
 

@@ -347,7 +347,7 @@ fn is_idle(source: &SourceDescription, time: &PartitionTime, now: WallTime) -> b
 
 /// A partition that is waited for, by its watermark.
 fn partition_words(source: &SourceDescription, time: &PartitionTime) -> (Option<i64>, String) {
-    let at = format!("{} partition {}", source.topic, time.partition);
+    let at = format!("partition {} of '{}'", time.partition, source.topic);
     let Some(latest_ms) = time.latest_ms else {
         let words = match time.caught_up {
             true => {

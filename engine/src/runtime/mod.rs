@@ -281,7 +281,7 @@ pub enum RunError {
          to read them again would count them twice; start from their beginning with --reset-state"
     )]
     Forgotten { pipeline: Arc<str>, query: Arc<str> },
-    #[error("query '{query}' panicked; this is a bug in Millstream")]
+    #[error("a query panicked ({query}); this is a bug in Millstream")]
     Panicked { query: String },
 }
 
