@@ -34,7 +34,7 @@ mod performance;
 mod scram;
 mod server;
 mod server_properties;
-mod server_security;
+pub mod server_security;
 mod storage;
 mod topics;
 mod transactions;

@@ -207,7 +207,7 @@ impl ServerProperties {
 fn is_known(name: &str) -> bool {
     [METRICS_LISTEN, METRICS_CONFIG].contains(&name)
         || READ.contains(&name)
-        || server_security::READ.contains(&name)
+        || server_security::is_read(name)
         || TOPIC_DEFAULTS.iter().any(|(default, _)| *default == name)
         || NEEDLESS.iter().any(|beginning| name.starts_with(beginning))
         // Settings of one listener, and of connections between brokers.

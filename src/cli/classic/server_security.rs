@@ -20,8 +20,9 @@ use broker::server::{AuthorizerConfig, ConnectionLimits, HostPort, ListenerConfi
 use super::server_properties::{PropertyError, number, wrong};
 use crate::cli::properties::Properties;
 
-/// Read here, each where it is needed; names of listeners may stand before those of `ssl.`.
-pub const READ: &[&str] = &[
+/// Read here, each where it is needed, beside those of TLS, before which names of listeners may
+/// stand.
+const READ: &[&str] = &[
     "advertised.listeners",
     "allow.everyone.if.no.acl.found",
     "authorizer.class.name",
@@ -42,21 +43,13 @@ pub const READ: &[&str] = &[
     "sasl.oauthbearer.scope.claim.name",
     "sasl.oauthbearer.sub.claim.name",
     "sasl.server.max.receive.size",
-    "ssl.client.auth",
-    "ssl.enabled.protocols",
-    "ssl.key.password",
-    "ssl.keystore.certificate.chain",
-    "ssl.keystore.key",
-    "ssl.keystore.location",
-    "ssl.keystore.password",
-    "ssl.keystore.type",
-    "ssl.principal.mapping.rules",
-    "ssl.truststore.certificates",
-    "ssl.truststore.location",
-    "ssl.truststore.password",
-    "ssl.truststore.type",
     "super.users",
 ];
+
+/// Whether a setting is read here.
+pub fn is_read(name: &str) -> bool {
+    READ.contains(&name) || tls_settings::READ.contains(&name)
+}
 
 /// The authorizers of Kafka's own, which decide as ours does.
 const AUTHORIZERS: [&str; 2] = [
@@ -85,6 +78,10 @@ const NEEDLESS: &[&str] = &[
     "sasl.jaas.config",
     "sasl.mechanism.controller.protocol",
     "sasl.mechanism.inter.broker.protocol",
+];
+
+/// The same of TLS, wherever it is served.
+pub const NEEDLESS_OF_TLS: &[&str] = &[
     "ssl.endpoint.identification.algorithm",
     "ssl.engine.factory.class",
     "ssl.keymanager.algorithm",
@@ -99,8 +96,9 @@ const NEEDLESS: &[&str] = &[
 fn unfollowed(properties: &Properties) -> Option<String> {
     let names = properties.keys().map(String::as_str).filter(|name| {
         (name.starts_with("ssl.") || name.starts_with("sasl."))
-            && !READ.contains(name)
+            && !is_read(name)
             && !NEEDLESS.contains(name)
+            && !NEEDLESS_OF_TLS.contains(name)
     });
     let names: Vec<&str> = names.collect();
     (!names.is_empty()).then(|| format!("not followed: {}", names.join(", ")))
@@ -136,8 +134,9 @@ fn check_prefixed(
                 "there is no such listener; in small letters, there are {names}"
             ));
         };
-        let own = OF_LISTENERS.contains(&name) || name.starts_with("ssl.") && READ.contains(&name);
-        if own || NEEDLESS.iter().any(|needless| name.ends_with(needless)) {
+        let own = OF_LISTENERS.contains(&name) || tls_settings::READ.contains(&name);
+        let mut needless = NEEDLESS.iter().chain(NEEDLESS_OF_TLS);
+        if own || needless.any(|needless| name.ends_with(needless)) {
             continue;
         }
         // The mechanism stands before some.
@@ -151,10 +150,10 @@ fn check_prefixed(
         }
         // The same as for all is what it has in any case.
         let of_all = [name, name.split_once('.').map_or(name, |(_, name)| name)];
-        if of_all.iter().any(|name| READ.contains(name) && properties.get(*name) == Some(value)) {
+        if of_all.iter().any(|name| is_read(name) && properties.get(*name) == Some(value)) {
             continue;
         }
-        return refused(match of_all.iter().find(|name| READ.contains(name)) {
+        return refused(match of_all.iter().find(|name| is_read(name)) {
             Some(name) => format!("it cannot be set for one listener; set {name} for all"),
             None => "it is not followed here; without it, the listener is as all others".to_owned(),
         });

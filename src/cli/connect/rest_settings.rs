@@ -14,6 +14,7 @@ use connectors::ConfigProblem;
 use connectors::http::guard::settings::{GuardSettings, PASSWORD_FILE};
 
 use super::jaas;
+use crate::cli::classic::server_security::NEEDLESS_OF_TLS;
 use crate::cli::properties::Properties;
 
 /// What stands before the keys of the two files of credentials.
@@ -24,17 +25,6 @@ const HTTPS: &str = "listeners.https.";
 const ADMIN_HTTPS: &str = "admin.listeners.https.";
 /// The only class that is known here: it asks for names and passwords.
 const BASIC_AUTH: &str = "BasicAuthSecurityRestExtension";
-
-/// Settings of TLS that Java needs, or that say what is so here in any case.
-const NEEDLESS: &[&str] = &[
-    "ssl.endpoint.identification.algorithm",
-    "ssl.engine.factory.class",
-    "ssl.keymanager.algorithm",
-    "ssl.protocol",
-    "ssl.provider",
-    "ssl.secure.random.implementation",
-    "ssl.trustmanager.algorithm",
-];
 
 /// One address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,7 +130,7 @@ impl<'a> Reader<'a> {
         let own = self.properties.keys().filter_map(|key| key.strip_prefix(prefix));
         let own: Vec<&str> = own.collect();
         for name in &own {
-            if !tls_settings::READ.contains(name) && !NEEDLESS.contains(name) {
+            if !tls_settings::READ.contains(name) && !NEEDLESS_OF_TLS.contains(name) {
                 let key = format!("{prefix}{name}");
                 let message = format!("`{key}` is not followed here");
                 self.wrong(&key, message, "without it, TLS is 1.2 and 1.3 with the usual ciphers");
