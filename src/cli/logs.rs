@@ -7,8 +7,9 @@ use connectors::rest::loggers::Loggers;
 use tracing_subscriber::EnvFilter;
 
 const VARIABLE: &str = "MILLSTREAM_LOG";
-/// Modules of functions that take long to compile are told of: nothing else happens meanwhile.
-const DEFAULT: &str = "warn,udfs::host=info";
+/// Modules of functions that take long to compile are told of: nothing else happens meanwhile. A
+/// connector's notifications come where somebody has asked for them in the log.
+const DEFAULT: &str = "warn,udfs::host=info,connectors::postgres::notifications=info";
 
 /// Puts another filter in the place of the one that there is.
 type Change = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;

@@ -7,6 +7,7 @@ use regex::{Regex, RegexBuilder};
 use thiserror::Error;
 
 use super::keys;
+use super::notifications::NotificationConfig;
 use super::types::mask::{ALGORITHMS, Hash};
 use super::types::{
     Binary, Decimals, Hstore, Intervals, Mask, TimePrecision, TypeOptions, Unknown,
@@ -29,6 +30,13 @@ pub enum ConfigError {
     SlotName(String),
     #[error("`signal.enabled.channels`: signals come by `source` and `kafka`, not by '{0}'")]
     Channel(String),
+    #[error("`notification.enabled.channels`: notifications go to `log` and `sink`, not to '{0}'")]
+    NotificationChannel(String),
+    #[error(
+        "`notification.sink.topic.name` is missing: `notification.enabled.channels` has `sink`, and \
+         needs a topic to write to"
+    )]
+    NotificationTopic,
     #[error("`skipped.operations`: '{0}' is none of c, u, d and t, or none for all")]
     Operation(String),
     #[error("`signal.data.collection`: '{0}' must be schema.table")]
@@ -57,6 +65,7 @@ pub struct PostgresConfig {
     pub retry: Retry,
     pub accept_new_timeline: bool,
     pub signals: SignalConfig,
+    pub notifications: NotificationConfig,
     /// Debezium's defaults where ours differ.
     pub debezium: bool,
     pub partitions: i32,
@@ -225,6 +234,7 @@ impl PostgresConfig {
             },
             debezium: debezium(config),
             signals: signals(config.settings())?,
+            notifications: notifications(config.settings())?,
             accept_new_timeline: config.text("timeline.change") == "accept",
             partitions: config.integer("topic.creation.default.partitions") as i32,
         })
@@ -291,6 +301,22 @@ fn signals(settings: &Settings) -> Result<SignalConfig, ConfigError> {
         chunk_rows: settings.integer("incremental.snapshot.chunk.size") as usize,
         read_only: settings.text("read.only") == "true",
     })
+}
+
+fn notifications(settings: &Settings) -> Result<NotificationConfig, ConfigError> {
+    let text = settings.text("notification.enabled.channels");
+    let mut config = NotificationConfig::default();
+    for channel in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        match channel {
+            "log" => config.log = true,
+            "sink" => {
+                let topic = settings.optional_text("notification.sink.topic.name");
+                config.topic = Some(topic.ok_or(ConfigError::NotificationTopic)?.to_owned());
+            }
+            other => return Err(ConfigError::NotificationChannel(other.to_owned())),
+        }
+    }
+    Ok(config)
 }
 
 /// The topic that signals come by.
@@ -477,6 +503,7 @@ pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
     let checked = [
         masks(settings).map(drop),
         signals(settings).map(drop),
+        notifications(settings).map(drop),
         skipped(settings).map(drop),
         slot_name(settings).map(drop),
         key_columns(settings).map(drop),
@@ -497,6 +524,8 @@ impl ConfigError {
             ConfigError::Mask { key, .. } => key.as_str(),
             ConfigError::SlotName(_) => "slot.name",
             ConfigError::Channel(_) => "signal.enabled.channels",
+            ConfigError::NotificationChannel(_) => "notification.enabled.channels",
+            ConfigError::NotificationTopic => "notification.sink.topic.name",
             ConfigError::Operation(_) => "skipped.operations",
             ConfigError::SignalTable(_) => "signal.data.collection",
         }
@@ -590,6 +619,8 @@ mod tests {
             ("skipped.operations=c,dt", "'dt' is none of"),
             ("signal.enabled.channels=source,jmx", "not by 'jmx'"),
             ("signal.data.collection=signals", "must be schema.table"),
+            ("notification.enabled.channels=jmx", "go to `log` and `sink`, not to 'jmx'"),
+            ("notification.enabled.channels=log,sink", "`notification.sink.topic.name` is missing"),
             ("slot.name=My-Slot", "lower-case letters"),
             ("table.include.list=public.(", "is no regular expression"),
             ("message.key.columns=t", "must be `pattern:column,column`"),

@@ -9,7 +9,7 @@ pub(super) const TRUNCATE: &str = "column.truncate.to.*.chars";
 
 const FLAG: KeyType = KeyType::OneOf(&["true", "false"]);
 const MILLIS: KeyType = KeyType::Integer { min: 0, max: 86_400_000 };
-use KeyType::{Input, Integer, OneOf, Text};
+use KeyType::{AnyText, Input, Integer, OneOf, Text};
 use Presence::{Default, Optional, Required};
 
 #[rustfmt::skip]
@@ -62,6 +62,8 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("signal.enabled.channels", Text, Default("source,kafka"), "How a running connector may be asked for something: by rows of a table, by records of a topic", "source"),
     key("signal.data.collection", Text, Optional, "The table that signals are inserted into, as schema.table: id, type and data", "public.signals"),
     key("signal.kafka.topic", Text, Optional, "The topic that signals come by, with `topic.prefix` as their key; prefix-signal where nothing is said", "inventory-signal"),
+    key("notification.enabled.channels", AnyText, Default(""), "Where it is told what becomes of snapshots: in the log, in a topic", "log,sink"),
+    key("notification.sink.topic.name", Text, Optional, "The topic that notifications go to", "inventory-notifications"),
     key("incremental.snapshot.chunk.size", Integer { min: 1, max: 1_000_000 }, Default("1024"), "Rows that are read at a time when a table is read again on request", "8192"),
     key("read.only", FLAG, Default("false"), "Whether nothing at all may be written to the database: a chunk waits a second on an idle one", "true"),
     key("status.update.interval.ms", Integer { min: 100, max: 60_000 }, Default("10000"), "How often at least the server is told how far we are", "10000"),

@@ -12,7 +12,8 @@
 //!   tables; [`relation`]: a table as the stream says it was; [`table`]: one with its schemas;
 //!   [`events`]: the records, and [`json_events`]: the short way to their JSON.
 //! - [`changes`]: the stream turned into events; [`snapshot`]: the rows that are there.
-//! - [`incremental`]: tables read again while changes stream, on request.
+//! - [`incremental`]: tables read again while changes stream, on request; [`notifications`]: what
+//!   becomes of that, and of the first snapshot.
 //! - [`server`]: identity, publication, slot; [`opening`]: what to go on with; [`offset`]: what is
 //!   stored; [`source`]: the task, with its `streaming` and the `statement` of
 //!   heartbeats; [`error`]: why it cannot go on.
@@ -38,6 +39,7 @@ pub mod incremental;
 pub mod json_events;
 mod keys;
 pub mod lsn;
+pub mod notifications;
 pub mod offset;
 pub mod opening;
 pub mod pgoutput;

@@ -6,6 +6,7 @@
 //!              "system": "7…", "timeline": 1, "slot": "inventory",              whose log that is
 //!              "transaction": {"commit": …, "messages": 7},                     done in part
 //!              "snapshot": "initial", "tables": {"16386": [[0, 4711]]},         while it lasts
+//!              "rows": {"16386": 52},
 //!              "incremental": {…}, "signals": 7}     asked for, and how far the topic of that is
 //! ```
 //!
@@ -22,6 +23,7 @@ use super::changes::Position;
 use super::incremental::progress::Progress;
 use super::incremental::signal::{Request, Signal};
 use super::lsn::Lsn;
+use super::notifications::{About, Notifier};
 use crate::config::ConnectorConfig;
 use crate::offsets::{SourceOffset, SourcePartition};
 
@@ -38,6 +40,48 @@ pub struct Identity {
 pub struct SnapshotProgress {
     /// By a table's number: spans of rows that are done, and `None` where all are.
     pub tables: BTreeMap<u32, Option<Spans>>,
+    /// How many rows of them were told.
+    pub rows: BTreeMap<u32, u64>,
+}
+
+impl SnapshotProgress {
+    pub fn to_json(&self) -> Map<String, Value> {
+        let of_table = |(id, spans): (&u32, &Option<Spans>)| {
+            let spans = spans.as_ref().map(|spans| {
+                let pairs = spans.0.iter().map(|(from, to)| json!([from.0, to.0]));
+                pairs.collect::<Vec<_>>()
+            });
+            (id.to_string(), json!(spans))
+        };
+        let tables: Map<String, Value> = self.tables.iter().map(of_table).collect();
+        let rows = self.rows.iter().map(|(id, rows)| (id.to_string(), json!(rows)));
+        let rows: Map<String, Value> = rows.collect();
+        Map::from_iter([("tables".into(), tables.into()), ("rows".into(), rows.into())])
+    }
+
+    pub fn from_json(object: &Value) -> SnapshotProgress {
+        let mut progress = SnapshotProgress::default();
+        let by_id = |name: &str| {
+            let of_tables = object.get(name).and_then(Value::as_object).into_iter().flatten();
+            of_tables.filter_map(|(id, value)| Some((id.parse::<u32>().ok()?, value)))
+        };
+        progress.rows = by_id("rows").filter_map(|(id, rows)| Some((id, rows.as_u64()?))).collect();
+        for (id, spans) in by_id("tables") {
+            let Some(pairs) = spans.as_array() else {
+                progress.tables.insert(id, None);
+                continue;
+            };
+            let mut read = Spans::default();
+            for pair in pairs {
+                let place = |index: usize| pair.get(index).and_then(Value::as_u64).map(RowPlace);
+                if let (Some(from), Some(to)) = (place(0), place(1)) {
+                    read.add(from, to);
+                }
+            }
+            progress.tables.insert(id, Some(read));
+        }
+        progress
+    }
 }
 
 /// A row's place: block and number within.
@@ -112,6 +156,10 @@ pub struct StoredPosition {
     pub signals: Option<Offset>,
 }
 
+fn kind_of(blocking: bool) -> &'static str {
+    if blocking { "blocking" } else { "incremental" }
+}
+
 pub fn partition(prefix: &str) -> SourcePartition {
     SourcePartition::new(&[("server", prefix)])
 }
@@ -138,12 +186,12 @@ pub fn check(config: &ConnectorConfig, at: &Value, offset: &Value) -> Result<(),
 
 impl StoredPosition {
     /// Takes in what is asked for.
-    pub fn take_signal(&mut self, signal: Signal, prefix: &str) {
+    pub fn take_signal(&mut self, signal: Signal, prefix: &str, notes: &mut Notifier) {
         match &signal {
             Signal::Log(message) => info!("connector '{prefix}': {message} (asked for)"),
-            Signal::Execute(Request { id, tables, .. }) => {
-                let tables = tables.join(", ");
-                info!("connector '{prefix}': signal '{id}': incremental snapshot of {tables}");
+            Signal::Execute(Request { id, tables, blocking, .. }) => {
+                let (tables, kind) = (tables.join(", "), kind_of(*blocking));
+                info!("connector '{prefix}': signal '{id}': {kind} snapshot of {tables}");
             }
             Signal::Stop(tables) if tables.is_empty() => {
                 info!("connector '{prefix}': incremental snapshots are stopped");
@@ -156,9 +204,32 @@ impl StoredPosition {
             Signal::Resume => info!("connector '{prefix}': incremental snapshots go on"),
         }
         let full = matches!(signal, Signal::Execute(_));
+        let kind = match &signal {
+            Signal::Pause => Some("PAUSED"),
+            Signal::Resume => Some("RESUMED"),
+            Signal::Stop(_) => Some("ABORTED"),
+            _ => None,
+        };
         let mut progress = self.incremental.take().unwrap_or_default();
-        if !progress.apply(signal) && full {
+        let before = progress.incremental();
+        let applied = progress.apply(signal);
+        if !applied && full {
             warn!("connector '{prefix}': too much is asked for already; this is left out");
+        }
+        if let (Some(kind), true) = (kind, applied) {
+            let after = progress.incremental();
+            let first = before.iter().take(if kind == "ABORTED" { usize::MAX } else { 1 });
+            for (id, tables) in first {
+                let left = after.iter().find(|(of, _)| of == id).map(|(_, tables)| tables);
+                let mut tables = tables.clone();
+                if kind == "ABORTED" {
+                    tables.retain(|table| left.is_none_or(|left| !left.contains(table)));
+                }
+                if !tables.is_empty() {
+                    let data = [("data_collections", tables.join(","))];
+                    notes.tell(About::Incremental(id), kind, &data);
+                }
+            }
         }
         self.incremental = Some(progress).filter(|progress| !progress.is_empty());
     }
@@ -181,16 +252,8 @@ impl StoredPosition {
         object.insert("timeline".into(), json!(self.identity.timeline));
         object.insert("slot".into(), json!(self.identity.slot));
         if let Some(progress) = &self.snapshot {
-            let of_table = |(id, spans): (&u32, &Option<Spans>)| {
-                let spans = spans.as_ref().map(|spans| {
-                    let pairs = spans.0.iter().map(|(from, to)| json!([from.0, to.0]));
-                    pairs.collect::<Vec<_>>()
-                });
-                (id.to_string(), json!(spans))
-            };
-            let tables: Map<String, Value> = progress.tables.iter().map(of_table).collect();
             object.insert("snapshot".into(), json!("initial"));
-            object.insert("tables".into(), Value::Object(tables));
+            object.extend(progress.to_json());
         }
         if let Some(progress) = &self.incremental {
             object.insert("incremental".into(), progress.to_json());
@@ -233,24 +296,7 @@ impl StoredPosition {
 fn snapshot(object: &Value) -> Option<SnapshotProgress> {
     // Debezium says the same by other words while its snapshot lasts.
     object.get("snapshot").filter(|value| !value.is_null() && *value != &json!(false))?;
-    let mut progress = SnapshotProgress::default();
-    let tables = object.get("tables").and_then(Value::as_object);
-    for (id, spans) in tables.into_iter().flatten() {
-        let Ok(id) = id.parse() else { continue };
-        let Some(pairs) = spans.as_array() else {
-            progress.tables.insert(id, None);
-            continue;
-        };
-        let mut read = Spans::default();
-        for pair in pairs {
-            let place = |index: usize| pair.get(index).and_then(Value::as_u64).map(RowPlace);
-            if let (Some(from), Some(to)) = (place(0), place(1)) {
-                read.add(from, to);
-            }
-        }
-        progress.tables.insert(id, Some(read));
-    }
-    Some(progress)
+    Some(SnapshotProgress::from_json(object))
 }
 
 #[cfg(test)]
@@ -271,7 +317,7 @@ mod tests {
                 partly: Some((Lsn(10), 3)),
                 last_message: Lsn(4),
             },
-            snapshot: Some(SnapshotProgress { tables }),
+            snapshot: Some(SnapshotProgress { tables, rows: BTreeMap::from([(2, 40)]) }),
             incremental: Some(Progress { paused: true, ..Progress::default() }),
             signals: Some(Offset(3)),
         };

@@ -8,6 +8,7 @@ use super::catalog::{self, TableInfo};
 use super::config::{PostgresConfig, SnapshotMode};
 use super::error::SourceError;
 use super::events::EventSchemas;
+use super::incremental::window::Visibility;
 use super::lsn::Lsn;
 use super::offset::{Identity, StoredPosition};
 use super::preflight;
@@ -98,7 +99,10 @@ pub async fn open(
         return Ok(Opened { phase, types, system, control });
     }
     let (holder, point) = match new_slot {
-        Some(slot) => (replication, Point { name: slot.snapshot, lsn: slot.consistent_point }),
+        Some(slot) => {
+            let (name, lsn) = (slot.snapshot, slot.consistent_point);
+            (replication, Point { name, lsn, seen: Visibility::default() })
+        }
         None => exported(config).await?,
     };
     let found = read_in(&mut control, &point, &tables, config, &types, schemas).await?;
@@ -137,29 +141,37 @@ pub async fn control<'a>(
 }
 
 /// A snapshot that other connections can share, and where in the log it is.
-struct Point {
-    name: String,
-    lsn: Lsn,
+pub struct Point {
+    pub name: String,
+    /// All that it shows is before this in the log.
+    pub lsn: Lsn,
+    /// What it shows, where it was not made with a slot.
+    pub seen: Visibility,
 }
 
 /// A snapshot of now, where there is none that came with the slot.
-async fn exported(config: &PostgresConfig) -> Result<(Session, Point), PgError> {
+pub async fn exported(config: &PostgresConfig) -> Result<(Session, Point), PgError> {
     let mut holder = Session::connect(&config.target, Purpose::Queries).await?;
     holder.query("begin isolation level repeatable read read only").await?;
     let answer = holder
         .query(
-            "select pg_catalog.pg_export_snapshot() as name, case when \
+            "select pg_catalog.pg_export_snapshot() as name, \
+             pg_catalog.txid_current_snapshot() as seen, case when \
              pg_catalog.pg_is_in_recovery() then pg_catalog.pg_last_wal_replay_lsn() \
-             else pg_catalog.pg_current_wal_lsn() end as lsn",
+             else pg_catalog.pg_current_wal_insert_lsn() end as lsn",
         )
         .await?;
-    let field = |name| answer.get(0, name).unwrap_or_default().to_owned();
-    let point = Point { name: field("name"), lsn: field("lsn").parse().unwrap_or_default() };
+    let field = |name| answer.get(0, name).unwrap_or_default();
+    let point = Point {
+        name: field("name").to_owned(),
+        lsn: field("lsn").parse().unwrap_or_default(),
+        seen: Visibility::parse(field("seen")).unwrap_or_default(),
+    };
     Ok((holder, point))
 }
 
 /// Looks at the tables as they are in the snapshot.
-async fn read_in(
+pub async fn read_in(
     control: &mut Session,
     point: &Point,
     published: &[TableInfo],
@@ -198,9 +210,9 @@ async fn read_in(
         let by_place =
             !info.partitioned && server::version(control) >= server::VERSION_WITH_PLACE_RANGES;
         let table = Arc::new(Table::from_catalog(&info, types, config, schemas));
-        found.push(SnapshotTable { table, blocks, by_place });
+        found.push(SnapshotTable { table, blocks, by_place, filter: None });
     }
     control.query("commit").await?;
     let (name, lsn) = (point.name.clone(), point.lsn);
-    Ok((found, SnapshotPoint { name, lsn, xid, time_us }))
+    Ok((found, SnapshotPoint { name, lsn, previous_end: None, xid, time_us }))
 }

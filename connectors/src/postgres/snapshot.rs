@@ -46,6 +46,16 @@ pub struct SnapshotTable {
     pub blocks: u32,
     /// Whether its rows are found by their places.
     pub by_place: bool,
+    /// Which rows are wanted: a condition, or a whole SELECT.
+    pub filter: Option<String>,
+}
+
+/// What a snapshot has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableStep {
+    Begun(usize),
+    /// With so many rows.
+    Done(usize, u64),
 }
 
 /// When and where in the log the snapshot was taken.
@@ -54,6 +64,8 @@ pub struct SnapshotPoint {
     /// The name under which other connections share it.
     pub name: String,
     pub lsn: Lsn,
+    /// Where the transaction before it ended, if that was told.
+    pub previous_end: Option<Lsn>,
     pub xid: Option<u32>,
     pub time_us: i64,
 }
@@ -106,6 +118,9 @@ pub struct Snapshot {
     done_after_held: Vec<Done>,
     any_row: bool,
     table_begun: Vec<bool>,
+    rows: Vec<u64>,
+    /// What nobody has taken yet: two for each table at most.
+    steps: Vec<TableStep>,
     /// Whether tables come one after the other.
     in_order: bool,
     blocks_left: u64,
@@ -138,7 +153,10 @@ impl Snapshot {
                 }
             });
         }
+        let told = |table: &SnapshotTable| progress.rows.get(&table.table.info.id).copied();
         Snapshot {
+            rows: tables.iter().map(|table| told(table).unwrap_or(0)).collect(),
+            steps: Vec::new(),
             chunks_left,
             table_begun: vec![false; tables.len()],
             tables,
@@ -205,6 +223,16 @@ impl Snapshot {
         }
     }
 
+    /// What it has come to since this was asked last.
+    pub fn steps(&mut self) -> impl Iterator<Item = TableStep> {
+        std::mem::take(&mut self.steps).into_iter()
+    }
+
+    /// Its tables, as `schema.table`.
+    pub fn table_names(&self) -> Vec<String> {
+        self.tables.iter().map(|table| table.table.info.full_name()).collect()
+    }
+
     /// Bytes of tables not read yet, roughly.
     pub fn remaining_bytes(&self) -> u64 {
         self.blocks_left * BLOCK_BYTES
@@ -221,6 +249,10 @@ impl Snapshot {
     ) -> Result<(), SourceError> {
         if let Some((index, row)) = self.held.take() {
             let first_of_table = !std::mem::replace(&mut self.table_begun[index], true);
+            if first_of_table {
+                self.steps.push(TableStep::Begun(index));
+            }
+            self.rows[index] += 1;
             let marker = match next_table {
                 None => SnapshotMarker::Last,
                 _ if !self.any_row => SnapshotMarker::First,
@@ -234,7 +266,7 @@ impl Snapshot {
                 time_us: self.point.time_us,
                 marker,
                 lsn: self.point.lsn,
-                previous_end: None,
+                previous_end: self.point.previous_end,
                 xid: self.point.xid,
                 replicated_from: None,
             };
@@ -266,11 +298,17 @@ impl Snapshot {
                 if let Some(spans) = spans {
                     spans.add(from, to);
                 }
+                progress.rows.insert(id, self.rows[table]);
             }
             Done::Chunk(table) => {
                 self.chunks_left[table] -= 1;
                 if self.chunks_left[table] == 0 {
                     progress.tables.insert(self.tables[table].table.info.id, None);
+                    // A table without rows begins where it ends.
+                    if !std::mem::replace(&mut self.table_begun[table], true) {
+                        self.steps.push(TableStep::Begun(table));
+                    }
+                    self.steps.push(TableStep::Done(table, self.rows[table]));
                 }
             }
         }
@@ -330,6 +368,15 @@ impl SnapshotTable {
         }
         let only = if self.table.info.partitioned { "" } else { "only " };
         let mut conditions = Vec::new();
+        let name = match self.filter.as_deref().map(str::trim) {
+            Some(select) if is_select(select) => format!("({select}\n) as selected"),
+            Some(condition) => {
+                // What stands behind it must not be lost to a comment at its end.
+                conditions.push(format!("({condition}\n)"));
+                format!("{only}{}", self.table.info.quoted())
+            }
+            None => format!("{only}{}", self.table.info.quoted()),
+        };
         if self.by_place && from > RowPlace::default() {
             conditions.push(format!("ctid >= {}", from.literal()));
         }
@@ -340,10 +387,15 @@ impl SnapshotTable {
             true => String::new(),
             false => format!(" where {}", conditions.join(" and ")),
         };
-        let name = self.table.info.quoted();
-        let sql = format!("copy (select {columns_sql} from {only}{name}{filter}) to stdout");
+        let sql = format!("copy (select {columns_sql} from {name}{filter}) to stdout");
         Chunk { table, from, to, sql, by_place: self.by_place }
     }
+}
+
+/// Whether a filter says the whole of what is wanted, and not only which rows.
+pub fn is_select(filter: &str) -> bool {
+    let word = filter.split_whitespace().next().unwrap_or_default();
+    word.eq_ignore_ascii_case("select") || word.eq_ignore_ascii_case("with")
 }
 
 fn blocks(chunk: &Chunk) -> u64 {
@@ -481,6 +533,14 @@ mod tests {
         assert_eq!(read("(0,1)\t1\t\\N\t\n"), [text("(0,1)"), text("1"), Field::Null, text("")]);
         assert_eq!(read("a\\tb\\\\N\\nc\\r\t\\\\x00\n"), [text("a\tb\\N\nc\r"), text("\\x00")]);
         assert_eq!(read("\\\\N"), [text("\\N")]);
+    }
+
+    #[test]
+    fn a_filter_is_a_condition_or_a_select() {
+        assert!(is_select("SELECT * FROM public.t WHERE a = 0 ORDER BY b"));
+        assert!(is_select("with x as (select 1) select * from x"));
+        assert!(!is_select("id > 3") && !is_select("selected = true") && !is_select("é"));
+        assert!(!is_select("(select count(*) from u) > 3"));
     }
 
     proptest! {

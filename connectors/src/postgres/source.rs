@@ -20,13 +20,16 @@ use super::changes::{Changes, Step};
 use super::config::{PostgresConfig, SnapshotMode};
 use super::error::SourceError;
 use super::events::EventSchemas;
+use super::incremental::blocking;
 use super::incremental::channel::{self, Channel, Told};
+use super::incremental::progress::Work;
 use super::incremental::reach::{self, Hurry};
 use super::incremental::run::Place;
 use super::incremental::signal;
 use super::incremental::watch::Watch;
 use super::json_events::{Events, Json, JsonEvents};
 use super::lsn::Lsn;
+use super::notifications::{About, Notifier};
 use super::offset::{self, StoredPosition};
 use super::opening::{self, Opened, Wanted};
 use super::pgoutput::Relation;
@@ -84,6 +87,9 @@ struct Running {
     slot_wanted: bool,
     records: Vec<ConnectRecord>,
     json: JsonEvents,
+    notes: Notifier,
+    /// Whether it was told what becomes of the first snapshot.
+    snapshot_told: bool,
     /// Where the last poll began.
     polled: Option<Discriminant<Phase>>,
 }
@@ -156,6 +162,8 @@ impl SourceTask for PostgresSource {
             slot_wanted: false,
             records: Vec::new(),
             json: JsonEvents::new(schemas.clone()),
+            notes: Notifier::new(config.notifications.clone(), &config.prefix),
+            snapshot_told: false,
             polled: None,
             schemas,
             config,
@@ -167,6 +175,12 @@ impl SourceTask for PostgresSource {
         let running = self.running()?;
         running.polled = Some(discriminant(&running.phase));
         let polled = running.poll(out).await;
+        if let (Err(error), Phase::Snapshot(_)) = (&polled, &running.phase)
+            && !error.is_transient()
+        {
+            running.notes.tell(About::Initial, "ABORTED", &[]);
+        }
+        running.notes.hand_over(out);
         // Also where it failed: what was handed over before is to be committed with its offset.
         running.offer(out);
         match polled {
@@ -220,9 +234,10 @@ impl SourceTask for PostgresSource {
         let running = self.running.as_ref()?;
         match &running.phase {
             Phase::Snapshot(snapshot) => Some(snapshot.remaining_bytes()),
-            Phase::Streaming(streaming) => {
-                streaming.incremental.remaining_bytes(running.stored.incremental.as_ref())
-            }
+            Phase::Streaming(streaming) => match &streaming.blocking {
+                Some(blocking) => blocking.remaining_bytes(),
+                None => streaming.incremental.remaining_bytes(running.stored.incremental.as_ref()),
+            },
             _ => None,
         }
     }
@@ -233,7 +248,10 @@ impl Running {
         self.take_signals();
         self.heartbeat(out);
         match &mut self.phase {
-            Phase::Ended => Ok(Polled::End),
+            Phase::Ended => {
+                self.tell_skipped();
+                Ok(Polled::End)
+            }
             Phase::Away { until } if *until > Instant::now() => Ok(Polled::Drained),
             Phase::Away { .. } => {
                 self.open().await?;
@@ -245,7 +263,15 @@ impl Running {
         }
     }
 
+    /// Says once that there is nothing to read before the changes.
+    fn tell_skipped(&mut self) {
+        if !std::mem::replace(&mut self.snapshot_told, true) {
+            self.notes.tell(About::Initial, "SKIPPED", &[]);
+        }
+    }
+
     async fn open(&mut self) -> Result<(), SourceError> {
+        let begins = self.stored.snapshot.is_none();
         let wanted = Wanted { snapshot: self.snapshot_wanted, new_slot: self.slot_wanted };
         let opened = opening::open(&self.config, &mut self.stored, wanted, &self.schemas).await?;
         self.slot_wanted = false;
@@ -258,8 +284,15 @@ impl Running {
             self.until.get_or_insert(system.end);
         }
         self.phase = match phase {
-            opening::Phase::Snapshot(snapshot) => Phase::Snapshot(snapshot),
+            opening::Phase::Snapshot(snapshot) => {
+                self.snapshot_told = true;
+                if begins {
+                    self.notes.tell(About::Initial, "STARTED", &[]);
+                }
+                Phase::Snapshot(snapshot)
+            }
             opening::Phase::Stream(stream) => {
+                self.tell_skipped();
                 self.snapshot_wanted = false;
                 let (schemas, events) = (self.schemas.clone(), self.config.events.clone());
                 let watch = Watch::new(self.config.signals.table.clone());
@@ -273,6 +306,7 @@ impl Running {
     async fn poll_snapshot(&mut self, out: &mut SourceRecords) -> Result<Polled, SourceError> {
         let Phase::Snapshot(snapshot) = &mut self.phase else { return Ok(Polled::Drained) };
         let progress = self.stored.snapshot.get_or_insert_default();
+        let names = snapshot.table_names();
         while !out.is_full() {
             let json = Some(Json { events: &mut self.json, out });
             let mut events = Events { records: &mut self.records, json };
@@ -280,10 +314,12 @@ impl Running {
             for record in self.records.drain(..) {
                 out.append_record(record);
             }
+            self.notes.steps(&names, snapshot.steps());
             match taken? {
                 Some(true) => {}
                 None => return Ok(Polled::Drained),
                 Some(false) => {
+                    self.notes.tell(About::Initial, "COMPLETED", &[]);
                     info!("connector '{}': snapshot done", self.config.prefix);
                     self.stored.snapshot = None;
                     self.snapshot_wanted = false;
@@ -318,14 +354,16 @@ impl Running {
             if streaming.holds() {
                 break;
             }
-            let Some(received) = streaming.stream.received_now()? else {
+            let Some(received) = streaming.received_now()? else {
                 if streaming.changes.in_transaction() && streaming.more_soon(&mut patience).await {
                     continue;
                 }
                 break;
             };
-            streaming.last_received = Instant::now();
-            streaming.sign_asked = false;
+            streaming.stirred();
+            if streaming.keeps(&received) {
+                continue;
+            }
             match received {
                 Received::Keepalive { end, reply_wanted } => {
                     streaming.reply_wanted |= reply_wanted;
@@ -333,7 +371,7 @@ impl Running {
                     streaming.changes.advance(end);
                 }
                 Received::Data { start, bytes } => {
-                    streaming.incremental.stirred();
+                    streaming.changed();
                     self.take(start, bytes, now, out).await?;
                     for record in self.records.drain(..) {
                         out.append_record(record);
@@ -353,7 +391,8 @@ impl Running {
     /// Whether all that was asked for is done, but for what nobody goes on with.
     fn has_no_requests(&self) -> bool {
         let Some(left) = &self.stored.incremental else { return true };
-        if left.paused && !left.work.is_empty() {
+        let blocking = left.work.iter().any(|work| matches!(work, Work::Blocking(..)));
+        if left.paused && !left.work.is_empty() && !blocking {
             warn!(
                 "connector '{}': incremental snapshots are paused: {} requests and tables are left \
                  for when `resume-snapshot` is asked for",
@@ -361,7 +400,7 @@ impl Running {
                 left.work.len()
             );
         }
-        left.paused
+        left.paused && !blocking
     }
 
     /// Takes in how far the stream is, and what was asked for in it, which is behind us now.
@@ -370,7 +409,9 @@ impl Running {
         self.stored.position.clone_from(streaming.changes.position());
         for [id, kind, data] in streaming.changes.watch.signals.drain(..) {
             match signal::parse(&id, &kind, &data) {
-                Ok(Some(signal)) => self.stored.take_signal(signal, &self.config.prefix),
+                Ok(Some(signal)) => {
+                    self.stored.take_signal(signal, &self.config.prefix, &mut self.notes);
+                }
                 Ok(None) => {}
                 Err(error) => warn!("connector '{}': {error}", self.config.prefix),
             }
@@ -382,7 +423,7 @@ impl Running {
         while let Some(Told { next, signals }) = self.channel.as_mut().and_then(Channel::told_now) {
             self.stored.signals = Some(next);
             for signal in signals {
-                self.stored.take_signal(signal, &self.config.prefix);
+                self.stored.take_signal(signal, &self.config.prefix, &mut self.notes);
             }
         }
     }
@@ -469,7 +510,7 @@ impl Running {
         if hurry == Hurry::Look {
             let now = Instant::now();
             let written = reach::written_out(control).await?;
-            streaming.incremental.looked_out(now, written);
+            streaming.looked_out(now, written);
             return Ok(());
         }
         match reach::nudge(control).await {
@@ -486,7 +527,8 @@ impl Running {
     /// Goes on with tables that are to be read again.
     async fn read_again(&mut self, out: &mut SourceRecords, now: i64) -> Result<(), SourceError> {
         let Phase::Streaming(streaming) = &mut self.phase else { return Ok(()) };
-        if self.stored.incremental.is_none() && streaming.incremental.is_idle() {
+        let idle = streaming.incremental.is_idle() && streaming.blocking.is_none();
+        if self.stored.incremental.is_none() && idle {
             return Ok(());
         }
         let mut place = Place {
@@ -497,9 +539,15 @@ impl Running {
             progress: &mut self.stored.incremental,
             changes: &mut streaming.changes,
             out,
+            json: &mut self.json,
+            notes: &mut self.notes,
             now_us: now,
         };
-        streaming.incremental.advance(&mut place).await
+        streaming.incremental.advance(&mut place).await?;
+        match place.changes.in_transaction() {
+            true => Ok(()),
+            false => blocking::advance(&mut streaming.blocking, &mut place).await,
+        }
     }
 
     fn heartbeat(&mut self, out: &mut SourceRecords) {

@@ -6,11 +6,12 @@ use tokio::time::Instant;
 
 use super::changes::Changes;
 use super::config::PostgresConfig;
-use super::incremental::reach::Hurry;
+use super::incremental::blocking::Blocking;
+use super::incremental::reach::{Hurry, WrittenOut};
 use super::incremental::run::Incremental;
 use super::lsn::Lsn;
 use super::source::now_us;
-use super::wire::{ChangeStream, PgError};
+use super::wire::{ChangeStream, PgError, Received};
 
 /// A stream on which nothing comes for this long is asked for a sign of life,
 pub const SILENCE_ASK: Duration = Duration::from_secs(30);
@@ -34,6 +35,9 @@ pub struct Streaming {
     /// An error that came while telling the server.
     pub failed: Option<PgError>,
     pub incremental: Incremental,
+    pub blocking: Option<Blocking>,
+    /// What waits for that.
+    held: Option<Received>,
 }
 
 impl Streaming {
@@ -50,12 +54,64 @@ impl Streaming {
             reply_wanted: false,
             failed: None,
             incremental: Incremental::default(),
+            blocking: None,
+            held: None,
+        }
+    }
+
+    /// What has come, without waiting.
+    pub fn received_now(&mut self) -> Result<Option<Received>, PgError> {
+        match self.held.take() {
+            Some(held) => Ok(Some(held)),
+            None => self.stream.received_now(),
+        }
+    }
+
+    /// Keeps for later what comes behind a snapshot that is to be read first.
+    pub fn keeps(&mut self, received: &Received) -> bool {
+        let (Some(blocking), Received::Data { bytes, .. }) = (&mut self.blocking, received) else {
+            return false;
+        };
+        let stops = blocking.stops(bytes);
+        if stops {
+            self.held = Some(received.clone());
+        }
+        stops
+    }
+
+    /// Something has come.
+    pub fn stirred(&mut self) {
+        self.last_received = Instant::now();
+        self.sign_asked = false;
+    }
+
+    /// The same, and it was no answer to our asking.
+    pub fn changed(&mut self) {
+        self.incremental.stirred();
+        if let Some(blocking) = &mut self.blocking {
+            blocking.stirred();
+        }
+    }
+
+    /// It was looked at some time how far the log is written out.
+    pub fn looked_out(&mut self, at: Instant, written: WrittenOut) {
+        match &mut self.blocking {
+            Some(blocking) => blocking.looked_out(at, written),
+            None => self.incremental.looked_out(at, written),
+        }
+    }
+
+    fn hurry(&mut self, read_only: bool) -> Hurry {
+        match &mut self.blocking {
+            Some(blocking) => blocking.hurry(read_only || self.incremental.is_read_only()),
+            None => self.incremental.hurry(read_only),
         }
     }
 
     /// Whether no more changes are to be taken for now.
     pub fn holds(&mut self) -> bool {
-        let holds = self.incremental.holds(&self.changes);
+        let holds = self.incremental.holds(&self.changes)
+            || self.blocking.as_ref().is_some_and(Blocking::holds);
         if holds {
             // It is we who are silent.
             self.last_received = Instant::now();
@@ -74,7 +130,7 @@ impl Streaming {
             let (at, seconds) = (config.target.at(), silent.as_secs());
             return Err(PgError::Timeout { at, what: "the stream of changes", seconds });
         }
-        let hurry = self.incremental.hurry(config.signals.read_only);
+        let hurry = self.hurry(config.signals.read_only);
         let ask = (silent >= SILENCE_ASK && !self.sign_asked) || hurry != Hurry::No;
         let since = self.last_status.elapsed();
         let due = since >= config.status_interval
@@ -95,9 +151,16 @@ impl Streaming {
             false => status,
         };
         let holds = self.holds();
+        let blocking = async {
+            match &mut self.blocking {
+                Some(blocking) => blocking.wait().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = self.stream.readable(), if !holds => {}
             () = self.incremental.wait() => {}
+            () = blocking => {}
             () = tokio::time::sleep_until(confirm.min(status)) => {}
         }
     }

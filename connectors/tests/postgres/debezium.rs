@@ -354,6 +354,107 @@ fn debezium_and_we_read_a_table_again_alike() {
     debezium.unwrap().stop();
 }
 
+/// What was told in the topic of notifications: schemas, kinds, and what they say; ids only where
+/// they are those of signals.
+fn notifications(records: &[(String, Record)]) -> Vec<(Value, Value)> {
+    let notes = records.iter().filter(|(topic, _)| topic == "notes");
+    let read = notes.map(|(_, (key, value))| {
+        let [mut key, mut value]: [Value; 2] =
+            [key, value].map(|text| serde_json::from_str(text.as_ref().unwrap()).unwrap());
+        assert_eq!(key["payload"]["id"], value["payload"]["id"]);
+        if value["payload"]["aggregate_type"] == "Initial Snapshot" {
+            key["payload"]["id"] = Value::Null;
+        }
+        let of_note = value["payload"].as_object_mut().unwrap();
+        of_note.retain(|name, _| name != "id" && name != "timestamp");
+        (key, value)
+    });
+    read.collect()
+}
+
+#[test]
+#[ignore = "needs Debezium: connectors/tests/debezium/fetch.sh"]
+fn debezium_and_we_read_tables_in_one_go_and_tell_of_it_alike() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    let mut debezium = None;
+    process_within(DEBEZIUM_PATIENCE * 2, directory.path(), async |client| {
+        server
+            .sql(
+                "create table signals (id varchar(64) primary key, type varchar(32) not null, \
+                 data varchar(2048)); create table small (id int primary key, note text); \
+                 insert into small select i, 'n' || i from generate_series(1, 5) i; \
+                 create table other (id int primary key, n int); \
+                 insert into other values (1, 2), (3, 4); create table bare (id int primary key)",
+            )
+            .await;
+        let json = "org.apache.kafka.connect.json.JsonConverter";
+        let asked = "snapshot.mode=no_data\nsignal.data.collection=public.signals
+             incremental.snapshot.chunk.size=2\nnotification.enabled.channels=sink,log
+             notification.sink.topic.name=notes";
+        let ours = format!("key.converter={json}\nvalue.converter={json}\n{asked}\n{OURS}");
+        let config = connector(directory.path(), "ours", &server.properties(&ours));
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let debezium = debezium.insert(Debezium::start(&server, directory.path(), asked));
+        for slot in ["debezium", "millstream"] {
+            let streams =
+                format!("select active from pg_replication_slots where slot_name = '{slot}'");
+            while server.sql(&streams).await.single() != Some("t") {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        // It knows a table once it has changed.
+        server.sql("update small set note = 'x' where id = 5; insert into bare values (1)").await;
+        server.sql("delete from bare").await;
+        let since = Instant::now();
+        let both = async |debezium: &mut Debezium, signal: &str, count: usize| {
+            server.sql(&format!("insert into signals values {signal}")).await;
+            let ours = crate::at_least(&*client, &worker, "notes", count).await;
+            let ours: Vec<_> =
+                ours.into_iter().map(|record| ("notes".to_owned(), record)).collect();
+            let theirs = loop {
+                let theirs = debezium.records();
+                let told = notifications(&theirs).len();
+                if told >= count || since.elapsed() > DEBEZIUM_PATIENCE {
+                    break theirs;
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            };
+            let (ours, theirs) = (notifications(&ours), notifications(&theirs));
+            for (index, (theirs, ours)) in theirs.iter().zip(&ours).enumerate() {
+                assert_eq!(differences("", &theirs.0, &ours.0), "", "{index}: key");
+                assert_eq!(differences("", &theirs.1, &ours.1), "", "{index}: value");
+            }
+            assert_eq!(theirs.len(), ours.len());
+        };
+        let blocking = "('1', 'execute-snapshot', '{\"type\": \"blocking\", \
+            \"data-collections\": [\"public.other\", \"public.small\"], \
+            \"additional-conditions\": [{\"data-collection\": \"public.small\", \
+            \"filter\": \"SELECT * FROM public.small WHERE id <> 3 ORDER BY id\"}]}')";
+        both(debezium, blocking, 1 + 1 + 4 + 1).await;
+        let incremental = "('2', 'execute-snapshot', '{\"type\": \"incremental\", \
+            \"data-collections\": [\"public.bare\", \"public.small\"]}')";
+        both(debezium, incremental, 7 + 1 + 1 + 3 + 1 + 1).await;
+        for topic in ["pg.public.other", "pg.public.small"] {
+            let ours = crate::at_least(&*client, &worker, topic, 2).await;
+            let read = |records: Vec<Record>| -> Vec<(Value, Value)> {
+                let events = records.into_iter().filter_map(|(key, value)| {
+                    let mark: Value = serde_json::from_str(value.as_ref()?).unwrap();
+                    let mark = mark["payload"]["source"]["snapshot"].clone();
+                    Some((mark, serde_json::from_str(key.as_ref()?).unwrap()))
+                });
+                events.collect()
+            };
+            let theirs = debezium.records().into_iter().filter(|(name, _)| name == topic);
+            let theirs = read(theirs.map(|(_, record)| record).collect());
+            assert_eq!(theirs, read(ours), "{topic}");
+        }
+        worker.shutdown().await.unwrap();
+    });
+    debezium.unwrap().stop();
+}
+
 /// Where two values differ, and how.
 fn differences(at: &str, theirs: &Value, ours: &Value) -> String {
     match (theirs, ours) {

@@ -42,7 +42,7 @@ pub async fn streams(server: &Postgres) {
 }
 
 /// Asks by the table.
-async fn ask(server: &Postgres, id: &str, kind: &str, data: Value) {
+pub async fn ask(server: &Postgres, id: &str, kind: &str, data: Value) {
     let data = data.to_string().replace('\'', "''");
     server.sql(&format!("insert into signals values ('{id}', '{kind}', '{data}')")).await;
 }
@@ -91,7 +91,7 @@ async fn read_again(client: &dyn Client, worker: &Worker, count: usize) -> Vec<R
 
 /// Changes rows of a part of the table until it is told to stop. Each change has a number greater
 /// than those before; now and then a transaction stays open for a while.
-async fn writer(
+pub async fn writer(
     server: &Postgres,
     stop: &Arc<AtomicBool>,
     first: u64,

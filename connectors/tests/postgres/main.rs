@@ -1,6 +1,7 @@
 //! The PostgreSQL source and sink against a real server.
 
 mod backlog;
+mod blocking;
 mod crashes;
 mod debezium;
 mod failover;

@@ -92,7 +92,7 @@ enum ConnectCommand {
     Config(ConfigArgs),
     /// Show how far a connector has come, or let a stopped one begin anew
     Offsets(OffsetsArgs),
-    /// Let a running PostgreSQL source read tables again, beside the changes
+    /// Let a running PostgreSQL source read tables again, beside the changes or before they go on
     Snapshot(SnapshotArgs),
     /// Find every mistake in files of connectors, starting nothing
     Lint(LintArgs),
@@ -177,14 +177,17 @@ struct SnapshotArgs {
     /// The unique column to go by, where a table has no primary key
     #[arg(long, value_name = "COLUMN")]
     key: Option<String>,
+    /// In one go while changes wait, which is faster and needs no key
+    #[arg(long, conflicts_with = "key")]
+    blocking: bool,
     /// Read no more for now
-    #[arg(long, conflicts_with_all = ["tables", "filter", "key", "resume", "stop"])]
+    #[arg(long, conflicts_with_all = ["tables", "filter", "key", "blocking", "resume", "stop"])]
     pause: bool,
     /// Go on after a pause
-    #[arg(long, conflicts_with_all = ["tables", "filter", "key", "stop"])]
+    #[arg(long, conflicts_with_all = ["tables", "filter", "key", "blocking", "stop"])]
     resume: bool,
     /// Leave off, with these tables or with all
-    #[arg(long, conflicts_with_all = ["filter", "key"])]
+    #[arg(long, conflicts_with_all = ["filter", "key", "blocking"])]
     stop: bool,
     #[command(flatten)]
     at: At,
@@ -213,8 +216,9 @@ impl SnapshotArgs {
             SnapshotArgs { stop: true, .. } => {
                 ("stop-snapshot", json!({ "data-collections": tables }))
             }
-            SnapshotArgs { filter, key, .. } => {
+            SnapshotArgs { filter, key, blocking, .. } => {
                 let data = json!({
+                    "type": if *blocking { "BLOCKING" } else { "INCREMENTAL" },
                     "data-collections": tables,
                     "additional-condition": filter,
                     "surrogate-key": key,

@@ -62,6 +62,8 @@ pub enum Done {
     Changed,
     /// It cannot be read, and why.
     Refused(String),
+    /// The same, for there is nothing to go by.
+    NoKey(String),
 }
 
 /// What is to be read.
@@ -120,7 +122,7 @@ async fn look(session: &mut Session, of: &TableProgress) -> Result<Done, PgError
     };
     let key = match key_of(&info, of) {
         Ok(key) => key,
-        Err(reason) => return Ok(Done::Refused(reason)),
+        Err(reason) => return Ok(Done::NoKey(reason)),
     };
     let up_to = match &of.up_to {
         // It is gone on with.

@@ -11,7 +11,8 @@
 //! - [`signal`]: what is asked for; [`channel`]: signals that come by a topic; [`progress`]: what
 //!   is left to do, as it is stored; [`watch`]: what the stream is looked through for;
 //!   [`window`]: a chunk among the changes; [`chunk`]: how one is read; [`reach`]: how the stream
-//!   comes to its place in the log; [`run`]: all of it at work.
+//!   comes to its place in the log; [`run`]: all of it at work. [`blocking`]: the same in one go,
+//!   while changes wait.
 //!
 //! Debezium writes marks into a table in order to find a chunk's place in the stream. We read the
 //! place (a position in the log) and the snapshot (which transactions a chunk shows), so that
@@ -25,6 +26,7 @@
 //!   twice.
 //! - A request that cannot be carried out is named in the log and left out; changes go on.
 
+pub mod blocking;
 pub mod channel;
 pub mod chunk;
 pub mod progress;

@@ -4,10 +4,12 @@
 //!  "incremental": {"paused": true, "work": [
 //!      {"id": "1", "schema": "public", "table": "t", "filter": "n > 3",
 //!       "key": ["id"], "after": ["4711"], "up_to": ["90000"], "rows": 4711},
-//!      {"id": "2", "tables": ["public.u.*"], "conditions": [["public.u", "n > 3"]]}]}
+//!      {"id": "2", "tables": ["public.u.*"], "conditions": [["public.u", "n > 3"]]},
+//!      {"id": "3", "tables": ["public.v"], "blocking": {"tables": {"16386": [[0, 4711]]}}}]}
 //! ```
 //!
-//! A request waits as it is until it is its turn; then each of its tables takes its place.
+//! A request waits as it is until it is its turn; then each of its tables takes its place. Blocking
+//! ones come before all others, and stay as they are, with how far their snapshot is.
 
 use std::collections::VecDeque;
 
@@ -17,6 +19,7 @@ use serde_json::{Map, Value, json};
 use super::signal::{Condition, Request, Signal};
 use crate::postgres::catalog::TableInfo;
 use crate::postgres::config::whole_name;
+use crate::postgres::offset::SnapshotProgress;
 
 /// Nobody asks for more at a time; what is beyond is left out, by name.
 pub const WORK_MAX: usize = 10_000;
@@ -32,6 +35,7 @@ pub struct Progress {
 pub enum Work {
     Asked(Request),
     Table(TableProgress),
+    Blocking(Request, SnapshotProgress),
 }
 
 /// How far a table is.
@@ -67,7 +71,13 @@ impl Progress {
     pub fn apply(&mut self, signal: Signal) -> bool {
         match signal {
             Signal::Execute(request) if self.work.len() < WORK_MAX => {
-                self.work.push_back(Work::Asked(request));
+                if request.blocking {
+                    let blocking = |work: &Work| matches!(work, Work::Blocking(..));
+                    let behind = self.work.iter().take_while(|work| blocking(work)).count();
+                    self.work.insert(behind, Work::Blocking(request, SnapshotProgress::default()));
+                } else {
+                    self.work.push_back(Work::Asked(request));
+                }
                 true
             }
             Signal::Execute(_) | Signal::Log(_) => false,
@@ -85,13 +95,13 @@ impl Progress {
         }
         let before = self.work.clone();
         for work in &mut self.work {
-            if let Work::Asked(request) = work {
+            if let Work::Asked(request) | Work::Blocking(request, _) = work {
                 request.tables.retain(|table| !tables.contains(table));
             }
         }
         let named = |name: &str| tables.iter().any(|pattern| matches(pattern, name));
         self.work.retain(|work| match work {
-            Work::Asked(request) => !request.tables.is_empty(),
+            Work::Asked(request) | Work::Blocking(request, _) => !request.tables.is_empty(),
             Work::Table(table) => !named(&table.full_name()),
         });
         self.work != before
@@ -105,46 +115,57 @@ impl Progress {
         }
     }
 
-    /// Puts its tables in the place of the request that is first. Those of its patterns that no
-    /// table has are returned.
-    pub fn resolve(&mut self, chosen: &[TableInfo]) -> Vec<String> {
-        let request = match self.work.pop_front() {
-            Some(Work::Asked(request)) => request,
-            Some(other) => {
-                self.work.push_front(other);
-                return Vec::new();
-            }
-            None => return Vec::new(),
-        };
-        let mut found: Vec<&TableInfo> = Vec::new();
-        let mut unknown = Vec::new();
-        for pattern in &request.tables {
-            let mut any = false;
-            for table in chosen.iter().filter(|table| matches(pattern, &table.full_name())) {
-                any = true;
-                if !found.iter().any(|known| known.id == table.id) {
-                    found.push(table);
-                }
-            }
-            if !any {
-                unknown.push(pattern.clone());
+    /// The request that changes wait for, if there is one, and how far it is.
+    pub fn blocking(&mut self) -> Option<(&Request, &mut SnapshotProgress)> {
+        match self.work.front_mut() {
+            Some(Work::Blocking(request, progress)) => Some((request, progress)),
+            _ => None,
+        }
+    }
+
+    /// What is left of incremental requests, by their ids.
+    pub fn incremental(&self) -> Vec<(String, Vec<String>)> {
+        let mut requests: Vec<(String, Vec<String>)> = Vec::new();
+        for work in &self.work {
+            let (id, tables) = match work {
+                Work::Asked(request) => (&request.id, request.tables.clone()),
+                Work::Table(table) => (&table.id, vec![table.full_name()]),
+                Work::Blocking(..) => continue,
+            };
+            match requests.last_mut().filter(|(last, _)| last == id) {
+                Some((_, known)) => known.extend(tables),
+                None => requests.push((id.clone(), tables)),
             }
         }
-        for table in found.into_iter().rev() {
-            let name = table.full_name();
-            let of_table =
-                |one: &&Condition| one.table.as_ref().is_none_or(|pattern| matches(pattern, &name));
-            let filter = request.conditions.iter().find(of_table);
+        requests
+    }
+
+    /// The tables of a request that are still to be read, the one at hand included.
+    pub fn tables_of(&self, id: &str) -> Vec<String> {
+        let of_request = self.work.iter().filter_map(|work| match work {
+            Work::Table(table) if table.id == id => Some(table.full_name()),
+            _ => None,
+        });
+        of_request.collect()
+    }
+
+    /// Puts its tables in the place of the request that is first. Those of its patterns that no
+    /// table has are returned, with its id.
+    pub fn resolve(&mut self, chosen: &[TableInfo]) -> Option<(String, Vec<String>)> {
+        let Some(Work::Asked(_)) = self.work.front() else { return None };
+        let Some(Work::Asked(request)) = self.work.pop_front() else { return None };
+        let (found, unknown) = request.find(chosen);
+        for (table, filter) in found.into_iter().rev() {
             self.work.push_front(Work::Table(TableProgress {
                 id: request.id.clone(),
                 schema: table.schema.clone(),
                 table: table.name.clone(),
-                filter: filter.map(|one| one.filter.clone()),
+                filter: filter.map(str::to_owned),
                 surrogate_key: request.surrogate_key.clone(),
                 ..TableProgress::default()
             }));
         }
-        unknown
+        Some((request.id, unknown))
     }
 
     pub fn to_json(&self) -> Value {
@@ -157,6 +178,36 @@ impl Progress {
         let work = value.get("work")?.as_array()?.iter().take(WORK_MAX);
         let paused = value.get("paused").and_then(Value::as_bool).unwrap_or(false);
         Some(Progress { paused, work: work.filter_map(Work::from_json).collect() })
+    }
+}
+
+impl Request {
+    /// The tables that it means, with their filters, and those of its patterns that none has.
+    pub fn find<'a>(
+        &'a self,
+        chosen: &'a [TableInfo],
+    ) -> (Vec<(&'a TableInfo, Option<&'a str>)>, Vec<String>) {
+        let mut found: Vec<(&TableInfo, Option<&str>)> = Vec::new();
+        let mut unknown = Vec::new();
+        for pattern in &self.tables {
+            let mut any = false;
+            for table in chosen.iter().filter(|table| matches(pattern, &table.full_name())) {
+                any = true;
+                if !found.iter().any(|(known, _)| known.id == table.id) {
+                    found.push((table, self.filter(&table.full_name())));
+                }
+            }
+            if !any {
+                unknown.push(pattern.clone());
+            }
+        }
+        (found, unknown)
+    }
+
+    fn filter(&self, table: &str) -> Option<&str> {
+        let of_table =
+            |one: &&Condition| one.table.as_ref().is_none_or(|pattern| matches(pattern, table));
+        self.conditions.iter().find(of_table).map(|one| one.filter.as_str())
     }
 }
 
@@ -178,13 +229,16 @@ impl Work {
             }
         };
         match self {
-            Work::Asked(request) => {
+            Work::Asked(request) | Work::Blocking(request, _) => {
                 let conditions = request.conditions.iter();
                 let conditions = conditions.map(|one| json!([one.table, one.filter]));
                 put("id", json!(request.id));
                 put("tables", json!(request.tables));
                 put("conditions", conditions.collect());
                 put("surrogate_key", json!(request.surrogate_key));
+                if let Work::Blocking(_, progress) = self {
+                    put("blocking", Value::Object(progress.to_json()));
+                }
             }
             Work::Table(table) => {
                 put("id", json!(table.id));
@@ -215,7 +269,13 @@ impl Work {
                 Some(Condition { table: text(&pair[0]), filter: text(&pair[1])? })
             });
             let conditions = conditions.collect();
-            return Some(Work::Asked(Request { id, tables, conditions, surrogate_key }));
+            let blocking = value.get("blocking").map(SnapshotProgress::from_json);
+            let is_blocking = blocking.is_some();
+            let request = Request { id, tables, conditions, surrogate_key, blocking: is_blocking };
+            return Some(match blocking {
+                Some(progress) => Work::Blocking(request, progress),
+                None => Work::Asked(request),
+            });
         }
         Some(Work::Table(TableProgress {
             id,
@@ -260,8 +320,34 @@ mod tests {
         let names = progress.work.iter().map(|work| match work {
             Work::Asked(request) => request.tables.join(" "),
             Work::Table(table) => table.full_name(),
+            Work::Blocking(request, _) => format!("!{}", request.tables.join(" ")),
         });
         names.collect()
+    }
+
+    fn blocking(tables: &[&str]) -> Signal {
+        let Signal::Execute(request) = request(tables) else { unreachable!() };
+        Signal::Execute(Request { blocking: true, ..request })
+    }
+
+    #[test]
+    fn what_blocks_comes_first_and_is_paused_by_nothing() {
+        let mut progress = Progress::default();
+        progress.apply(request(&["public.a"]));
+        progress.resolve(&[table(1, "a")]);
+        progress.apply(blocking(&["public.b", "public.c"]));
+        progress.apply(blocking(&["public.d"]));
+        progress.apply(Signal::Pause);
+        assert_eq!(names(&progress), ["!public.b public.c", "!public.d", "public.a"]);
+        assert!(progress.current().is_none() && progress.resolve(&[]).is_none());
+        assert!(progress.apply(Signal::Stop(vec!["public.b".to_owned()])));
+        assert_eq!(progress.blocking().unwrap().0.tables, ["public.c"]);
+        assert!(progress.apply(Signal::Stop(vec!["public.c".to_owned()])));
+        assert_eq!(names(&progress), ["!public.d", "public.a"]);
+        let chosen = [table(4, "d"), table(5, "b")];
+        let (request, _) = progress.blocking().unwrap();
+        let (found, unknown) = request.find(&chosen);
+        assert_eq!((found[0].0.id, found[0].1, found.len(), unknown.len()), (4, None, 1, 0));
     }
 
     #[test]
@@ -270,7 +356,8 @@ mod tests {
         let mut progress = Progress::default();
         progress.apply(request(&["public.[ab]", "\"public\".\"b\"", "public.x"]));
         progress.apply(request(&["public.c"]));
-        assert_eq!(progress.resolve(&chosen), ["public.x"]);
+        let unknown = vec!["public.x".to_owned()];
+        assert_eq!(progress.resolve(&chosen), Some((String::new(), unknown)));
         assert_eq!(names(&progress), ["public.a", "public.b", "public.c"]);
         let Work::Table(b) = &progress.work[1] else { panic!() };
         assert_eq!(b.filter.as_deref(), Some("n > 1"));
@@ -299,6 +386,11 @@ mod tests {
             rows: 5,
             ..TableProgress::default()
         }));
+        progress.apply(blocking(&["public.b"]));
+        let mut read = SnapshotProgress::default();
+        read.rows.insert(3, 8);
+        read.tables.insert(3, None);
+        *progress.blocking().unwrap().1 = read;
         assert_eq!(Progress::from_json(&progress.to_json()), Some(progress));
         assert_eq!(Progress::from_json(&json!({ "work": 1 })), None);
     }

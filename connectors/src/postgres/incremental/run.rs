@@ -18,11 +18,13 @@ use super::progress::{Progress, TableProgress, Work};
 use super::reach::{Hurry, Waiting, WrittenOut};
 use super::window::Window;
 use crate::data::Value;
-use crate::postgres::catalog;
+use crate::postgres::catalog::{self, TableInfo};
 use crate::postgres::changes::Changes;
 use crate::postgres::config::PostgresConfig;
 use crate::postgres::error::SourceError;
 use crate::postgres::events::{EventSchemas, Operation, Origin, SnapshotMarker};
+use crate::postgres::json_events::JsonEvents;
+use crate::postgres::notifications::{About, EMPTY, NO_KEY, Notifier, REFUSED, SUCCEEDED, UNKNOWN};
 use crate::postgres::opening;
 use crate::postgres::pgoutput::Row;
 use crate::postgres::table::{Image, RowError, Table};
@@ -61,12 +63,52 @@ pub struct Place<'a> {
     pub changes: &'a mut Changes,
     /// Rows go there at once: nothing may come between them and the progress that counts them.
     pub out: &'a mut SourceRecords,
+    pub json: &'a mut JsonEvents,
+    pub notes: &'a mut Notifier,
     pub now_us: i64,
 }
 
 impl Place<'_> {
     async fn control(&mut self) -> Result<&mut Session, PgError> {
         opening::control(self.control, &self.config.target).await
+    }
+
+    /// The tables that may be read again, and their types made known.
+    pub async fn chosen(&mut self) -> Result<Vec<TableInfo>, SourceError> {
+        let config = self.config;
+        let mut chosen = catalog::chosen_tables(self.control().await?, config).await?;
+        chosen.retain(|table| config.tables.takes(&table.schema, &table.name));
+        let columns = chosen.iter().flat_map(|table| &table.columns);
+        if !self.types.knows_all(columns.map(|column| column.type_id)) {
+            *self.types = TypeCatalog::load(self.control().await?).await?;
+        }
+        Ok(chosen)
+    }
+
+    /// Says how the table at hand ended, and its request with the last one.
+    fn tell_end(&mut self, status: &str) {
+        let Some(progress) = self.progress else { return };
+        let Some(of) = progress.current() else { return };
+        let (id, table, rows) = (of.id.clone(), of.full_name(), of.rows);
+        let left = progress.tables_of(&id);
+        self.notes.scanned(About::Incremental(&id), &table, &left, (rows, status));
+        if left.len() <= 1 {
+            self.notes.tell(About::Incremental(&id), "COMPLETED", &[]);
+        }
+    }
+
+    /// Says how far the table at hand is.
+    fn tell_progress(&mut self) {
+        let Some(progress) = self.progress else { return };
+        let Some(of) = progress.current().cloned() else { return };
+        let key = |values: &Option<Vec<String>>| values.as_deref().unwrap_or_default().join(",");
+        let data = [
+            ("current_collection_in_progress", of.full_name()),
+            ("maximum_key", key(&of.up_to)),
+            ("last_processed_key", key(&of.after)),
+            ("data_collections", progress.tables_of(&of.id).join(",")),
+        ];
+        self.notes.tell(About::Incremental(&of.id), "IN_PROGRESS", &data);
     }
 }
 
@@ -127,6 +169,11 @@ impl Incremental {
                     *place.progress = None;
                     return Ok(());
                 }
+                // What changes wait for goes first.
+                Some(Work::Blocking(..)) => {
+                    self.session = None;
+                    return Ok(());
+                }
                 Some(Work::Asked(_)) => resolve(place).await?,
                 Some(Work::Table(of)) => {
                     let of = of.clone();
@@ -181,7 +228,7 @@ impl Incremental {
                 match (&of.up_to, &of.after) {
                     (None, _) => {
                         info!("connector '{prefix}': incremental snapshot of {name}: no rows");
-                        self.next_table(place);
+                        self.next_table(place, EMPTY);
                         return Ok(());
                     }
                     (_, None) => info!(
@@ -210,13 +257,19 @@ impl Incremental {
             Done::Refused(reason) => {
                 let name = of.full_name();
                 warn!("connector '{prefix}': incremental snapshot of {name} given up: {reason}");
-                self.next_table(place);
+                self.next_table(place, REFUSED);
+            }
+            Done::NoKey(reason) => {
+                let name = of.full_name();
+                warn!("connector '{prefix}': incremental snapshot of {name} given up: {reason}");
+                self.next_table(place, NO_KEY);
             }
         }
         Ok(())
     }
 
-    fn next_table(&mut self, place: &mut Place<'_>) {
+    fn next_table(&mut self, place: &mut Place<'_>, status: &str) {
+        place.tell_end(status);
         if let Some(progress) = place.progress {
             progress.work.pop_front();
         }
@@ -241,7 +294,7 @@ impl Incremental {
             Ok((table, values)) => (looked.rows, table, values),
             Err(error) => {
                 warn!("connector '{prefix}': incremental snapshot given up: {error}");
-                self.next_table(place);
+                self.next_table(place, REFUSED);
                 return;
             }
         };
@@ -266,9 +319,10 @@ impl Incremental {
         of.rows += rows.len() as u64;
         of.after = last.or(of.after.take());
         let (name, done) = (of.full_name(), of.rows);
+        place.tell_progress();
         if end {
             info!("connector '{prefix}': incremental snapshot of {name} done: {done} rows");
-            self.next_table(place);
+            self.next_table(place, SUCCEEDED);
         } else if self.logged.elapsed() >= LOG_INTERVAL {
             self.logged = Instant::now();
             let about = about.max(done);
@@ -303,6 +357,10 @@ impl Incremental {
         let read_only = read_only || self.read_only;
         let waiting = self.waiting.as_mut();
         waiting.map_or(Hurry::No, |waiting| waiting.hurry(Instant::now(), read_only))
+    }
+
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// The server has refused to [nudge](super::reach::nudge) its log.
@@ -366,20 +424,22 @@ fn values(
 
 /// Finds the tables of the request that is first.
 async fn resolve(place: &mut Place<'_>) -> Result<(), SourceError> {
-    let config = place.config;
-    let mut chosen = catalog::chosen_tables(place.control().await?, config).await?;
-    chosen.retain(|table| config.tables.takes(&table.schema, &table.name));
-    let columns = chosen.iter().flat_map(|table| &table.columns);
-    if !place.types.knows_all(columns.map(|column| column.type_id)) {
-        *place.types = TypeCatalog::load(place.control().await?).await?;
-    }
+    let chosen = place.chosen().await?;
     let Some(progress) = place.progress else { return Ok(()) };
-    for pattern in progress.resolve(&chosen) {
-        let prefix = &config.prefix;
+    let Some((id, unknown)) = progress.resolve(&chosen) else { return Ok(()) };
+    let (found, prefix) = (progress.tables_of(&id), &place.config.prefix);
+    let about = About::Incremental(&id);
+    let all: Vec<String> = found.iter().chain(&unknown).cloned().collect();
+    place.notes.tell(about, "STARTED", &[("data_collections", all.join(","))]);
+    for pattern in &unknown {
         warn!(
             "connector '{prefix}': incremental snapshot of '{pattern}': no table of that name is \
              among those that the connector reads, as schema.table"
         );
+        place.notes.scanned(about, pattern, &all, (0, UNKNOWN));
+    }
+    if found.is_empty() {
+        place.notes.tell(about, "COMPLETED", &[]);
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ pub struct Request {
     pub conditions: Vec<Condition>,
     /// A column to go by where a table has no primary key.
     pub surrogate_key: Option<String>,
+    /// All in one go, while changes wait.
+    pub blocking: bool,
 }
 
 /// Which rows of some tables are wanted.
@@ -39,7 +41,8 @@ pub struct Request {
 pub struct Condition {
     /// A pattern; nothing: all tables.
     pub table: Option<String>,
-    /// As it stands behind WHERE.
+    /// As it stands behind WHERE; of a blocking snapshot, as Debezium has it, also the whole
+    /// SELECT.
     pub filter: String,
 }
 
@@ -50,7 +53,7 @@ pub enum SignalError {
     Data { id: String, error: serde_json::Error },
     #[error("signal '{id}': `data-collections` names no table")]
     NoTables { id: String },
-    #[error("signal '{id}': a snapshot is incremental here, not '{kind}'")]
+    #[error("signal '{id}': a snapshot is `incremental` or `blocking`, not '{kind}'")]
     Kind { id: String, kind: String },
     #[error("signal '{id}': nothing is known of the type '{kind}'")]
     Type { id: String, kind: String },
@@ -93,9 +96,11 @@ pub fn parse(id: &str, kind: &str, data: &str) -> Result<Option<Signal>, SignalE
             serde_json::from_str(text).map_err(|error| SignalError::Data { id: id(), error })?
         }
     };
-    let other = data.r#type.filter(|kind| !kind.eq_ignore_ascii_case("incremental"));
-    if let (Some(kind), "execute-snapshot" | "stop-snapshot") = (other, kind) {
-        return Err(SignalError::Kind { id: id(), kind });
+    let is = |name: &str| data.r#type.as_ref().is_some_and(|kind| kind.eq_ignore_ascii_case(name));
+    let blocking = is("blocking");
+    let known = data.r#type.is_none() || blocking || is("incremental");
+    if let (false, "execute-snapshot" | "stop-snapshot") = (known, kind) {
+        return Err(SignalError::Kind { id: id(), kind: data.r#type.unwrap_or_default() });
     }
     let blank = |text: &String| !text.trim().is_empty();
     let tables: Vec<String> = data.data_collections.into_iter().filter(blank).collect();
@@ -115,7 +120,7 @@ pub fn parse(id: &str, kind: &str, data: &str) -> Result<Option<Signal>, SignalE
                 return Err(SignalError::Filter { id: id() });
             }
             let surrogate_key = data.surrogate_key.filter(blank);
-            Signal::Execute(Request { id: id(), tables, conditions, surrogate_key })
+            Signal::Execute(Request { id: id(), tables, conditions, surrogate_key, blocking })
         }
         "stop-snapshot" => Signal::Stop(tables),
         "pause-snapshot" => Signal::Pause,
@@ -167,6 +172,9 @@ mod tests {
         assert_eq!(parse_record("pg", Some(b"pg"), record).unwrap(), read);
         assert_eq!(parse_record("pg", Some(b"\"pg\""), record).unwrap(), read);
         assert_eq!(parse_record("pg", Some(b"other"), record).unwrap(), None);
+        let blocking = data.replace("INCREMENTAL", "blocking");
+        let read = parse("1", "execute-snapshot", &blocking).unwrap();
+        assert_eq!(read, Some(Signal::Execute(Request { blocking: true, ..request.clone() })));
         let stop = parse("2", "stop-snapshot", r#"{"data-collections": ["public.a"]}"#);
         assert_eq!(stop.unwrap(), Some(Signal::Stop(vec!["public.a".to_owned()])));
         assert_eq!(parse("3", "stop-snapshot", "").unwrap(), Some(Signal::Stop(Vec::new())));
@@ -177,8 +185,8 @@ mod tests {
     #[test]
     fn what_is_no_signal_says_why() {
         let why = |kind, data| parse("x", kind, data).unwrap_err().to_string();
-        let blocking = r#"{"type": "blocking", "data-collections": ["a.b"]}"#;
-        assert!(why("execute-snapshot", blocking).contains("'blocking'"));
+        let other = r#"{"type": "sideways", "data-collections": ["a.b"]}"#;
+        assert!(why("execute-snapshot", other).contains("not 'sideways'"));
         assert!(why("execute-snapshot", "{}").contains("names no table"));
         assert!(why("execute-snapshot", "{").contains("not as it should be"));
         assert!(why("dance", "").contains("'dance'"));
