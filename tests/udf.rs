@@ -84,7 +84,7 @@ fn a_file_is_looked_at_and_its_functions_are_tried() {
           help: it is add(a0 bigint, a1 bigint) → bigint
         error: 'two' is no bigint for 'a1': Cast error: Cannot cast string 'two' to value of Int64 type
         error: --with grants.clok: functions have no such setting here
-          help: there is config.NAME, grants.clock, grants.random, grants.environment.NAME and grants.directories.NAME
+          help: there is config.NAME, grants.clock, grants.random, grants.environment.NAME, grants.directories.NAME, side_by_side and search
     "#]].assert_eq(&told.concat());
     let told = fail(dir.path(), &["udf", "call", "numbers.wat", "divide", "1", "0"], 1);
     assert!(told.contains("divide: wasm trap: integer divide by zero"), "{told}");

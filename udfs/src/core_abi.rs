@@ -14,7 +14,7 @@ use wasmtime::{
 
 use crate::LoadError;
 use crate::host::Host;
-use crate::instance::{self, Options, State};
+use crate::instance::{self, Options, RANDOM_BYTES_MAX, State};
 use crate::program::{Fault, Invocation};
 use crate::signature::{Argument, Kind, Signature, sql_name};
 
@@ -139,6 +139,7 @@ fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p1::add_to_linker_sync(linker, |state: &mut State| &mut state.wasi_p1)?;
     linker.allow_shadowing(true);
     linker.func_wrap("wasi_snapshot_preview1", "poll_oneoff", no_wait)?;
+    linker.func_wrap("wasi_snapshot_preview1", "random_get", random_get)?;
     linker.allow_shadowing(false);
     linker.func_wrap(
         "env",
@@ -188,6 +189,21 @@ fn no_wait(
         None => return FAULT,
     }
     0
+}
+
+/// WASI's random numbers: what it answers is an error's number, or 0.
+fn random_get(mut caller: Caller<'_, State>, to: i32, length: i32) -> wasmtime::Result<i32> {
+    const FAULT: i32 = 21;
+    let memory = caller.get_export("memory").and_then(|memory| memory.into_memory());
+    let Some(memory) = memory else { return Ok(FAULT) };
+    let (to, length) = (to as u32 as usize, length as u32 as usize);
+    let (data, state) = memory.data_and_store_mut(&mut caller);
+    let place = to.checked_add(length).and_then(|end| data.get_mut(to..end));
+    let Some(place) = place.filter(|place| place.len() as u64 <= RANDOM_BYTES_MAX) else {
+        return Ok(FAULT);
+    };
+    state.fill_randomly(place)?;
+    Ok(0)
 }
 
 /// Bytes of a text of AssemblyScript that are read.

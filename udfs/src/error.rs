@@ -9,6 +9,8 @@ use crate::types::UnknownType;
 pub enum LoadError {
     #[error("cannot read {}: {error}", path.display())]
     Read { path: PathBuf, error: std::io::Error },
+    #[error("it is no regular file, but such as a pipe or a directory")]
+    NotFile,
     #[error("{size} bytes are more than the {max} that a module may have")]
     TooLong { size: u64, max: u64 },
     #[error("it is no WebAssembly, neither a module or component (.wasm) nor their text (.wat)")]

@@ -1,10 +1,11 @@
 //! What a guest says: through the host's `log`, or on standard output and error.
 //!
-//! The rule: lines go to the log with the module's name, each cut at [`LINE_MAX`], no more of them
+//! The rule: lines go to the log with the names of the function and of the pipeline and query that
+//! call it, each cut at [`LINE_MAX`], no more of them
 //! than [`LINES_MAX`] for one call, and [`LINES_PER_SECOND_MAX`] of all instances. The last words
-//! before a failure are part of its message.
+//! before a failure are part of its message. Who asks for what is not granted is told of, once.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,8 @@ use tracing::{Level, debug, error, info, warn};
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use crate::caller::Caller;
 
 /// Bytes of a line that are kept.
 const LINE_MAX: usize = 1024;
@@ -32,13 +35,32 @@ pub(crate) struct Rate {
     module: String,
     began: Instant,
     lines: usize,
+    /// What they have asked for that is not granted.
+    asked: Vec<Asked>,
+}
+
+/// What a guest may ask for and gets another thing instead, where it is not granted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    Clock,
+    Random,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Asked::Clock => "the time, and its clock stands still: grants.clock = true lets it go",
+            Asked::Random => "random numbers, and gets zeros: grants.random = true grants them",
+        })
+    }
 }
 
 pub(crate) type SharedRate = Arc<Mutex<Rate>>;
 
 impl Rate {
     pub fn new(module: &str) -> SharedRate {
-        Arc::new(Mutex::new(Rate { module: module.to_owned(), began: Instant::now(), lines: 0 }))
+        let (module, began) = (module.to_owned(), Instant::now());
+        Arc::new(Mutex::new(Rate { module, began, lines: 0, asked: Vec::new() }))
     }
 
     /// Whether one more line may be said.
@@ -48,7 +70,7 @@ impl Rate {
             (self.began, self.lines) = (now, 0);
             if dropped > 0 {
                 let module = &self.module;
-                warn!(target: "udf", %module, "has said {dropped} lines more, which were dropped: \
+                warn!(target: "udf", function = %module, "has said {dropped} lines more, which were dropped: \
                     no more than {LINES_PER_SECOND_MAX} a second are kept");
             }
         }
@@ -64,6 +86,10 @@ pub(crate) struct GuestLog(Arc<Mutex<Said>>);
 struct Said {
     module: String,
     rate: SharedRate,
+    /// Whether it was called, and not only started.
+    is_called: bool,
+    /// Whoever calls it.
+    caller: Option<Caller>,
     /// Lines of this call, those that were dropped too.
     lines: usize,
     /// The first line that tells of something wrong, and the last ones.
@@ -74,13 +100,18 @@ struct Said {
 impl GuestLog {
     pub fn new(module: &str, rate: &SharedRate) -> GuestLog {
         let (module, rate) = (module.to_owned(), rate.clone());
-        let said = Said { module, rate, lines: 0, first: None, last: Vec::new() };
+        let (is_called, caller, first, last) = (false, None, None, Vec::new());
+        let said = Said { module, rate, is_called, caller, lines: 0, first, last };
         GuestLog(Arc::new(Mutex::new(said)))
     }
 
     /// A call begins.
-    pub fn begin(&self) {
+    pub fn begin(&self, caller: Option<&Caller>) {
         let mut said = self.lock();
+        said.is_called = true;
+        if said.caller.as_ref() != caller {
+            said.caller = caller.cloned();
+        }
         said.lines = 0;
         said.first = None;
         said.last.clear();
@@ -110,17 +141,15 @@ impl GuestLog {
         said.lines += 1;
         if said.lines > LINES_MAX {
             if said.lines == LINES_MAX + 1 {
-                let module = &said.module;
-                warn!(target: "udf", %module, "says more than {LINES_MAX} lines in one call: the others are dropped");
+                said.tell(
+                    Level::WARN,
+                    format_args!(
+                        "says more than {LINES_MAX} lines in one call: the others are dropped"
+                    ),
+                );
             }
         } else if said.rate.lock().unwrap_or_else(PoisonError::into_inner).allows(Instant::now()) {
-            let module = &said.module;
-            match level {
-                Level::ERROR => error!(target: "udf", %module, "{line}"),
-                Level::WARN => warn!(target: "udf", %module, "{line}"),
-                Level::INFO => info!(target: "udf", %module, "{line}"),
-                _ => debug!(target: "udf", %module, "{line}"),
-            }
+            said.tell(level, format_args!("{line}"));
         }
         if level == Level::ERROR {
             if said.last.len() == LAST_WORDS {
@@ -131,12 +160,50 @@ impl GuestLog {
         }
     }
 
+    /// It asks for what is not granted. What its language asks for while it starts says nothing of
+    /// the function.
+    pub fn asks_for(&self, asked: Asked) {
+        let said = self.lock();
+        if !said.is_called {
+            return;
+        }
+        let mut rate = said.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        if !rate.asked.contains(&asked) {
+            rate.asked.push(asked);
+            drop(rate);
+            said.tell(Level::WARN, format_args!("asks for {asked}"));
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Said> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub fn stream(&self, level: Level) -> LogStream {
         LogStream { log: self.clone(), level, line: Vec::new() }
+    }
+}
+
+/// A line with the names of those whom it is of.
+macro_rules! line {
+    ($event:ident, $said:ident, $text:ident) => {
+        match &$said.caller {
+            Some(Caller { pipeline, query }) => $event!(
+                target: "udf", %pipeline, %query, function = %$said.module, "{}", $text
+            ),
+            None => $event!(target: "udf", function = %$said.module, "{}", $text),
+        }
+    };
+}
+
+impl Said {
+    fn tell(&self, level: Level, text: fmt::Arguments<'_>) {
+        match level {
+            Level::ERROR => line!(error, self, text),
+            Level::WARN => line!(warn, self, text),
+            Level::INFO => line!(info, self, text),
+            _ => line!(debug, self, text),
+        }
     }
 }
 
@@ -235,7 +302,7 @@ mod tests {
         assert_eq!(log.last_words(), "one; …; two; three; four; five");
         stream.flush().unwrap();
         assert_eq!(log.last_words(), "rest");
-        log.begin();
+        log.begin(None);
         stream.take(&[b'x'; 1 << 20]);
         stream.take(b"\n");
         assert_eq!(log.last_words().len(), LINE_MAX);

@@ -3,15 +3,18 @@
 //! - Time is counted by epochs of [`TICK`]: a thread counts while calls are under way, and sleeps
 //!   while there are none.
 //! - Compiled modules are kept in a directory of our own by the content they were compiled from
-//!   and by the engine's version and settings, so that a large module is compiled once.
+//!   and by the engine's version and settings, so that a large module is compiled once. Of these
+//!   files no more are kept than [`CACHE_FILES_MAX`], of no more than [`CACHE_BYTES_MAX`] together:
+//!   those go first that were used least recently.
 
 use std::collections::BTreeMap;
+use std::fs::FileTimes;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::Thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use ring::digest::{Context, SHA256};
 use wasmtime::component::Component;
@@ -27,6 +30,14 @@ pub(crate) const TICK: Duration = Duration::from_millis(10);
 const ASYNC_STACK_BYTES: usize = 2 << 20;
 /// Modules from this size on take seconds to compile: those of Python and JavaScript.
 const LONG_BYTES: usize = 4 << 20;
+/// The most compiled modules that are kept, and the bytes that they may have.
+const CACHE_FILES_MAX: usize = 256;
+const CACHE_BYTES_MAX: u64 = 1 << 30;
+/// What the file of a compiled module ends with, and one that is not written yet.
+const COMPILED: &str = "cwasm";
+const UNFINISHED: &str = "unfinished";
+/// Whoever wrote a file that is still unfinished after so long has been killed.
+const UNFINISHED_MAX: Duration = Duration::from_secs(3600);
 /// What the file of a compiled module begins with.
 const MAGIC: &[u8; 8] = b"msudf\0\0\x01";
 
@@ -192,6 +203,9 @@ impl Host {
         let file = std::fs::read(&path).ok()?;
         let rest = file.strip_prefix(MAGIC)?;
         let (digest, compiled) = rest.split_at_checked(SHA256.output_len())?;
+        // It was used: others go before it.
+        let now = FileTimes::new().set_accessed(SystemTime::now());
+        let _ = std::fs::File::open(&path).and_then(|file| file.set_times(now));
         (digest == ring::digest::digest(&SHA256, compiled).as_ref()).then(|| compiled.to_vec())
     }
 
@@ -202,6 +216,7 @@ impl Host {
         if let Err(error) = write(directory, &path, compiled) {
             tracing::warn!(path = %path.display(), %error, "cannot keep a compiled module");
         }
+        prune(directory, CACHE_FILES_MAX, CACHE_BYTES_MAX);
     }
 
     fn cache_path(&self, directory: &Path, wasm: &[u8]) -> PathBuf {
@@ -209,7 +224,7 @@ impl Host {
         let mut hasher = Hasher(&mut context);
         std::hash::Hash::hash(&self.engine.precompile_compatibility_hash(), &mut hasher);
         context.update(wasm);
-        directory.join(format!("{}.cwasm", hex(context.finish().as_ref())))
+        directory.join(format!("{}.{COMPILED}", hex(context.finish().as_ref())))
     }
 }
 
@@ -296,11 +311,94 @@ fn write(directory: &Path, path: &Path, compiled: &[u8]) -> std::io::Result<()> 
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
+    let unfinished = path.with_extension(format!("{}.{UNFINISHED}", std::process::id()));
     let mut file = options.open(&unfinished)?;
     file.write_all(MAGIC)?;
     file.write_all(ring::digest::digest(&SHA256, compiled).as_ref())?;
     file.write_all(compiled)?;
     file.sync_all()?;
     std::fs::rename(unfinished, path)
+}
+
+/// Deletes the compiled modules that were used least recently, beyond what is kept, and what those
+/// have left who were killed while they wrote. What cannot be deleted stays.
+fn prune(directory: &Path, files_max: usize, bytes_max: u64) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let mut compiled = Vec::new();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let Ok(about) = entry.metadata() else { continue };
+        let Ok(used) = about.accessed().or_else(|_| about.modified()) else { continue };
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some(COMPILED) => compiled.push((used, about.len(), path)),
+            Some(UNFINISHED) if used.elapsed().is_ok_and(|since| since > UNFINISHED_MAX) => {
+                let _ = std::fs::remove_file(path);
+            }
+            _ => {}
+        }
+    }
+    compiled.sort_by(|a, b| b.cmp(a));
+    let mut bytes = 0;
+    for (at, (_, size, path)) in compiled.into_iter().enumerate() {
+        bytes += size;
+        // The newest is the one that is needed now.
+        if at > 0 && (at >= files_max || bytes > bytes_max) {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compiled_modules_that_were_not_used_for_long_are_deleted() {
+        let directory = tempfile::tempdir().unwrap();
+        let directory = directory.path();
+        let file = |name: &str, bytes: usize, age_s: u64| {
+            std::fs::write(directory.join(name), vec![0; bytes]).unwrap();
+            let file = std::fs::File::options().write(true).open(directory.join(name)).unwrap();
+            let then = SystemTime::now() - Duration::from_secs(age_s);
+            file.set_times(FileTimes::new().set_accessed(then)).unwrap();
+        };
+        let left = || {
+            let names = std::fs::read_dir(directory).unwrap().flatten();
+            let mut names: Vec<String> =
+                names.map(|entry| entry.file_name().into_string().unwrap()).collect();
+            names.sort();
+            names.join(" ")
+        };
+        file("a.cwasm", 10, 50);
+        file("b.cwasm", 10, 10);
+        file("c.cwasm", 10, 30);
+        file("d.1.unfinished", 10, 7200);
+        file("e.2.unfinished", 10, 60);
+        file("notes.txt", 10, 9000);
+        prune(directory, 3, 30);
+        assert_eq!(left(), "a.cwasm b.cwasm c.cwasm e.2.unfinished notes.txt");
+        prune(directory, 3, 29);
+        assert_eq!(left(), "b.cwasm c.cwasm e.2.unfinished notes.txt");
+        file("f.cwasm", 1000, 0);
+        prune(directory, 2, 2000);
+        assert_eq!(left(), "b.cwasm e.2.unfinished f.cwasm notes.txt");
+        prune(directory, 2, 20);
+        assert_eq!(left(), "e.2.unfinished f.cwasm notes.txt");
+    }
+
+    /// A module that is used again and again stays, however old it is.
+    #[test]
+    fn a_compiled_module_that_is_used_is_young() {
+        const ADD: &str = "(module (func (export \"add\") (param i64) (result i64) local.get 0))";
+        let directory = tempfile::tempdir().unwrap();
+        let wasm = wat::parse_str(ADD).unwrap();
+        let host = || Host::new(Some(directory.path().to_owned())).unwrap();
+        host().module(&wasm).unwrap();
+        let path = host().cache_path(directory.path(), &wasm);
+        let long_ago = SystemTime::now() - Duration::from_secs(100_000);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_times(FileTimes::new().set_accessed(long_ago)).unwrap();
+        host().module(&wasm).unwrap();
+        assert!(path.metadata().unwrap().accessed().unwrap() > long_ago);
+    }
 }

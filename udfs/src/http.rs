@@ -1,11 +1,13 @@
 //! Requests to HTTP servers, of guests to whom some are granted.
 //!
 //! The rule: a guest reaches the origins (scheme, host and port) that the pipeline file names, and
-//! no others; where a server sends it on to another place, it is not taken there. All requests of
-//! a call go side by side, within the time that is left of the call of the function. Who sends them
-//! is whoever embeds this crate ([`Fetch`]).
+//! no others; where a server sends it on to another place, it is not taken there. Requests of a call
+//! go side by side, and so do rows, each a call of its own by an instance of its own: no more than
+//! [`SIDE_BY_SIDE`] in all, unless it is granted more. All are sent within the time that is left of
+//! the call of the function. Who sends them is whoever embeds this crate ([`Fetch`]).
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +22,9 @@ pub const INTERFACE: &str = "millstream:udf/http@0.1.0";
 /// In one call.
 const REQUESTS_MAX: usize = 1000;
 /// Sent at the same time; what they bring is counted before more are sent.
-const SIDE_BY_SIDE: usize = 16;
+pub(crate) const SIDE_BY_SIDE: usize = 16;
+/// How many rows may be called at the same time.
+pub const SIDE_BY_SIDE_RANGE: RangeInclusive<usize> = 1..=64;
 
 #[derive(Clone, ComponentType, Debug, Lift)]
 #[component(record)]
@@ -110,15 +114,23 @@ pub(crate) struct Reach {
     bytes_max: usize,
     /// When the call of the function ends.
     until: Instant,
+    /// Requests that it sends at the same time.
+    at_once: usize,
 }
 
 impl Reach {
     pub fn new(granted: &[Origin], by: Option<Arc<dyn Fetch>>, bytes_max: usize) -> Reach {
-        Reach { granted: granted.to_vec(), by, bytes_max, until: Instant::now() }
+        let (granted, until) = (granted.to_vec(), Instant::now());
+        Reach { granted, by, bytes_max, until, at_once: SIDE_BY_SIDE }
     }
 
     pub fn within(&mut self, time: Duration) {
         self.until = Instant::now() + time;
+    }
+
+    /// So many instances send at the same time.
+    pub fn among(&mut self, count: usize) {
+        self.at_once = (SIDE_BY_SIDE / count.max(1)).max(1);
     }
 
     fn fetch(&self, requests: Vec<Request>) -> Vec<Result<Response, String>> {
@@ -139,7 +151,7 @@ impl Reach {
         }
         let mut bytes = 0;
         while !allowed.is_empty() {
-            let rest = allowed.split_off(allowed.len().min(SIDE_BY_SIDE));
+            let rest = allowed.split_off(allowed.len().min(self.at_once));
             let (indices, requests): (Vec<usize>, Vec<Request>) = allowed.into_iter().unzip();
             allowed = rest;
             for (index, answer) in indices.into_iter().zip(self.send(requests, bytes)) {
@@ -253,7 +265,7 @@ mod tests {
 
     #[test]
     fn answers_come_in_order_and_are_bounded() {
-        let reach = reach(&["a.b"], 1000);
+        let mut reach = reach(&["a.b"], 1000);
         let urls = |count: usize, bytes: usize| {
             (0..count).map(|at| request(&format!("https://a.b/{at}?{bytes}"))).collect::<Vec<_>>()
         };
@@ -264,6 +276,12 @@ mod tests {
         // Of each lot, what came before is counted.
         let came = reach.fetch(urls(100, 100)).iter().filter(|answer| answer.is_ok()).count();
         assert_eq!(came, SIDE_BY_SIDE);
+        // Who is one of several sends fewer.
+        for (among, at_once) in [(1, 16), (3, 5), (16, 1), (64, 1)] {
+            reach.among(among);
+            let came = reach.fetch(urls(10, 2000)).iter().filter(|answer| answer.is_ok()).count();
+            assert_eq!(came, at_once.min(10));
+        }
         assert!(reach.fetch(urls(REQUESTS_MAX + 1, 0)).iter().all(Result::is_err));
         let late = Reach::new(&["a.b".parse().unwrap()], Some(Arc::new(Echo)), 1000);
         assert!(late.fetch(urls(1, 0))[0].as_ref().unwrap_err().contains("no time"));

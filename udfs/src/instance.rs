@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ring::rand::{SecureRandom, SystemRandom};
 use tracing::Level;
 use wasmtime::component::{self, ComponentType, Lift, ResourceTable};
 use wasmtime::{Store, Trap, WasmBacktrace};
@@ -15,7 +16,7 @@ use wasmtime_wasi::{
     WasiCtxView, WasiView,
 };
 
-use crate::guest_log::GuestLog;
+use crate::guest_log::{Asked, GuestLog};
 use crate::host::{Host, TICK};
 use crate::http::Reach;
 use crate::limits::{Grants, Limits, Meter, OutOfMemory};
@@ -26,6 +27,7 @@ pub(crate) struct State {
     pub log: GuestLog,
     pub config: Arc<BTreeMap<String, String>>,
     pub http: Reach,
+    has_random: bool,
     wasi: WasiCtx,
     table: ResourceTable,
     pub wasi_p1: WasiP1Ctx,
@@ -48,6 +50,8 @@ pub struct Options {
     pub wit: Option<String>,
     /// What the guest reads by `config`.
     pub config: Arc<BTreeMap<String, String>>,
+    /// Set when it is loaded: its language asks for the time by itself, whatever functions do.
+    pub is_go: bool,
 }
 
 /// A store in which an instance can be made.
@@ -61,8 +65,9 @@ pub(crate) fn store(host: &Host, options: &Options) -> Result<Store<State>, Stri
         meter: Meter::new(&options.limits),
         config: options.config.clone(),
         http: Reach::new(&options.grants.http, host.fetch(), options.limits.memory_bytes),
-        wasi: wasi(&options.grants, &log)?.build(),
-        wasi_p1: wasi(&options.grants, &log)?.build_p1(),
+        wasi: wasi(options, &log)?.build(),
+        wasi_p1: wasi(options, &log)?.build_p1(),
+        has_random: options.grants.random,
         table: ResourceTable::new(),
         log,
     };
@@ -73,12 +78,14 @@ pub(crate) fn store(host: &Host, options: &Options) -> Result<Store<State>, Stri
     Ok(store)
 }
 
-fn wasi(grants: &Grants, log: &GuestLog) -> Result<WasiCtxBuilder, String> {
+fn wasi(options: &Options, log: &GuestLog) -> Result<WasiCtxBuilder, String> {
+    let Options { grants, is_go, .. } = options;
     let mut wasi = WasiCtxBuilder::new();
     wasi.stdout(log.stream(Level::INFO)).stderr(log.stream(Level::ERROR));
     wasi.allow_tcp(false).allow_udp(false);
     if !grants.clock {
-        wasi.wall_clock(StandingStill).monotonic_clock(StandingStill);
+        let clock = |tells| StandingStill { log: log.clone(), tells };
+        wasi.wall_clock(clock(true)).monotonic_clock(clock(!is_go));
     }
     if !grants.random {
         let zeros = || Deterministic::new(vec![0]);
@@ -98,7 +105,11 @@ fn wasi(grants: &Grants, log: &GuestLog) -> Result<WasiCtxBuilder, String> {
 
 /// The clock of those who may not know the time. Runtimes such as Go's take 0 for a clock that is
 /// broken.
-struct StandingStill;
+struct StandingStill {
+    log: GuestLog,
+    /// Says that it was asked.
+    tells: bool,
+}
 
 const STANDS_AT_NS: u64 = 1;
 
@@ -108,6 +119,7 @@ impl HostWallClock for StandingStill {
     }
 
     fn now(&self) -> Duration {
+        self.tell();
         Duration::from_nanos(STANDS_AT_NS)
     }
 }
@@ -118,7 +130,33 @@ impl HostMonotonicClock for StandingStill {
     }
 
     fn now(&self) -> u64 {
+        self.tell();
         STANDS_AT_NS
+    }
+}
+
+impl StandingStill {
+    fn tell(&self) {
+        if self.tells {
+            self.log.asks_for(Asked::Clock);
+        }
+    }
+}
+
+impl State {
+    /// Fills it with random numbers, or with zeros for those to whom none are granted.
+    pub fn fill_randomly(&self, bytes: &mut [u8]) -> wasmtime::Result<()> {
+        match self.has_random {
+            true => {
+                let filled = SystemRandom::new().fill(bytes);
+                filled.map_err(|_| wasmtime::format_err!("this machine has no random numbers"))
+            }
+            false => {
+                self.log.asks_for(Asked::Random);
+                bytes.fill(0);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -167,8 +205,9 @@ fn place(error: &wasmtime::Error) -> Option<String> {
     named.map(str::to_owned)
 }
 
-/// WASI as guests have it: the library's, but that no guest waits. A wait would not count as time
-/// of the guest, and be without end; so whoever waits goes on at once, as if the time had passed.
+/// WASI as guests have it: the library's, but that no guest waits, and that it is told of who asks
+/// for random numbers that are not granted. A wait would not count as time of the guest, and be
+/// without end; so whoever waits goes on at once, as if the time had passed.
 pub(crate) fn add_wasi(linker: &mut component::Linker<State>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_sync(linker)?;
     linker.allow_shadowing(true);
@@ -179,9 +218,26 @@ pub(crate) fn add_wasi(linker: &mut component::Linker<State>) -> wasmtime::Resul
             Ok((monotonic_clock::Host::subscribe_duration(clocks, 0)?,))
         })?;
     }
+    let mut random = linker.instance("wasi:random/random@0.2.12")?;
+    random.func_wrap("get-random-u64", |store, (): ()| {
+        let mut bytes = [0; 8];
+        store.data().fill_randomly(&mut bytes)?;
+        Ok((u64::from_le_bytes(bytes),))
+    })?;
+    random.func_wrap("get-random-bytes", |store, (length,): (u64,)| {
+        if length > RANDOM_BYTES_MAX {
+            return Err(wasmtime::format_err!("it asks for {length} random bytes at once"));
+        }
+        let mut bytes = vec![0; length as usize];
+        store.data().fill_randomly(&mut bytes)?;
+        Ok((bytes,))
+    })?;
     linker.allow_shadowing(false);
     Ok(())
 }
+
+/// The most random bytes that are given at once.
+pub(crate) const RANDOM_BYTES_MAX: u64 = 1 << 20;
 
 /// Our `millstream:udf/host`.
 pub(crate) fn add_host(linker: &mut component::Linker<State>) -> wasmtime::Result<()> {

@@ -38,6 +38,19 @@ pub(crate) fn gives_up() -> bool {
     })
 }
 
+/// What tells other threads that work for this one whether they are wanted.
+pub(crate) struct Signal(Option<Arc<AtomicBool>>);
+
+impl Signal {
+    pub fn is_set(&self) -> bool {
+        self.0.as_ref().is_some_and(|unwanted| unwanted.load(Ordering::Relaxed))
+    }
+}
+
+pub(crate) fn signal() -> Signal {
+    Signal(WORK.with_borrow(|work| work.as_ref().map(|work| work.unwanted.clone())))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

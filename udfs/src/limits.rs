@@ -10,20 +10,33 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-use crate::http::Origin;
+use crate::http::{self, Origin};
+
+/// How many rows may run out of time in a batch, if all of them have all of it.
+const SEARCH_TIMES: u32 = 10;
 
 /// What one instance may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory of all its modules together, in bytes.
     pub memory_bytes: usize,
-    /// For one call, which is a batch of rows.
+    /// For one call, which is a batch of rows, or a row of those that ask servers.
     pub time: Duration,
+    /// What rows that run out of it may take of a batch together; ten times as much, unless it is
+    /// said. See [`crate::search()`].
+    pub search: Option<Duration>,
     /// What nested calls within it may take, in bytes.
     pub stack_bytes: usize,
+    /// Rows that are called at the same time, each by an instance, of functions that ask servers;
+    /// with 1 these too are called for a batch.
+    pub side_by_side: usize,
 }
 
 impl Limits {
+    pub fn search(&self) -> Duration {
+        self.search.unwrap_or(self.time * SEARCH_TIMES)
+    }
+
     /// Fits beside what is below it on the stack of any thread; who has more is called by threads
     /// of their own.
     pub const STACK_BYTES: usize = 512 << 10;
@@ -34,7 +47,9 @@ impl Default for Limits {
         Limits {
             memory_bytes: 256 << 20,
             time: Duration::from_secs(1),
+            search: None,
             stack_bytes: Limits::STACK_BYTES,
+            side_by_side: http::SIDE_BY_SIDE,
         }
     }
 }

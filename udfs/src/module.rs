@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::{
@@ -18,7 +18,9 @@ use wasmtime::component::{Component, InstancePre, Linker};
 use wit_component::{ComponentEncoder, StringEncoding};
 use wit_parser::Resolve;
 
+use crate::caller::Caller;
 use crate::columns::rows_without_null;
+use crate::guest_log::Asked;
 use crate::host::{Host, content_hash};
 use crate::instance::{self, Options, State};
 use crate::limits::Limits;
@@ -26,8 +28,11 @@ use crate::program::{Fault, Invocation, Operation, Program, Running};
 use crate::signature::{Kind, Signature};
 use crate::typed_abi::exports::Exports;
 use crate::{
-    CallError, LoadError, columns_abi, core_abi, go_wasi, http, interrupt, plain_names, typed_abi,
+    CallError, LoadError, caller, columns_abi, core_abi, go_wasi, http, interrupt, plain_names,
+    search, typed_abi,
 };
+
+mod each_row;
 
 /// Our WIT, for those who write functions.
 pub const WIT: &str = include_str!("../wit/udf.wit");
@@ -52,6 +57,9 @@ const NEVER_BLOCK: [&str; 4] = [
     "wasi:clocks/wall-clock",
     "wasi:random/random",
 ];
+/// Imports of who asks for the time, and for random numbers by WASI's first version.
+const CLOCKS: [&str; 2] = ["wasi:clocks/", "wasi_snapshot_preview1.clock_time_get"];
+const P1_RANDOM: &str = "wasi_snapshot_preview1.random_get";
 /// What a thread has of stack beside that of the guest, in bytes.
 const THREAD_STACK_BYTES: usize = 2 << 20;
 /// How the bytes of WebAssembly begin, and the bytes after that of a module and of a component.
@@ -91,19 +99,22 @@ pub struct Module {
     is_apart: bool,
     /// Instances that nobody calls.
     idle: Mutex<Vec<Running>>,
-    /// The last batch that took too long.
-    slow: Mutex<Option<Slow>>,
 }
 
-/// A batch that took longer than it may.
-#[derive(Clone, Copy, Debug)]
-struct Slow {
-    rows: usize,
-    at: Instant,
+/// How a call is made.
+struct How {
+    time: Duration,
+    /// Instances that are called at the same time.
+    among: usize,
+    caller: Option<Caller>,
 }
 
-/// Whoever looks for the row at fault does so at once: within so many times the limit.
-const SEARCH_TIMES: u32 = 10;
+/// A call gave nothing.
+struct Stopped {
+    error: CallError,
+    /// It took all of its time.
+    ran_out: bool,
+}
 
 /// What is worth knowing of a file.
 #[derive(Clone, Debug)]
@@ -133,7 +144,12 @@ impl Module {
     /// [`LoadError`] says what was found and what is expected.
     pub fn load(host: &Arc<Host>, path: &Path, options: Options) -> Result<Module, LoadError> {
         let read = |error| LoadError::Read { path: path.to_owned(), error };
-        let size = std::fs::metadata(path).map_err(read)?.len();
+        let about = std::fs::metadata(path).map_err(read)?;
+        // A pipe that nobody writes to is never read to its end.
+        if !about.is_file() {
+            return Err(LoadError::NotFile);
+        }
+        let size = about.len();
         if size > FILE_MAX {
             return Err(LoadError::TooLong { size, max: FILE_MAX });
         }
@@ -150,6 +166,7 @@ impl Module {
         let wasm = binary(bytes)?;
         let stack_bytes = options.limits.stack_bytes;
         let host = &host.with_stack(stack_bytes).map_err(LoadError::Host)?;
+        let is_go = go_wasi::is_go(&wasm);
         let (program, imports) = program(host, wasm, options.wit.as_deref())?;
         let may_block = |import: &String| match import.split('@').next() {
             Some(name) if NEVER_BLOCK.contains(&name) => false,
@@ -167,13 +184,12 @@ impl Module {
         };
         let mut module = Module {
             host: host.clone(),
-            options,
+            options: Options { is_go, ..options },
             program,
             functions: Vec::new(),
             is_apart: stack_bytes > Limits::STACK_BYTES || imports.iter().any(may_block),
             info: Info { abi, size, content_hash, imports, left_out },
             idle: Mutex::default(),
-            slow: Mutex::default(),
         };
         module.functions = module.describe()?;
         Ok(module)
@@ -218,6 +234,27 @@ impl Module {
 
     pub fn name(&self) -> &str {
         &self.options.name
+    }
+
+    /// Whether its language asks for the time and random numbers by itself, so that nothing
+    /// follows from what it imports.
+    pub fn asks_by_itself(&self) -> bool {
+        self.options.is_go
+    }
+
+    /// What it can ask for and is not granted.
+    pub fn not_granted(&self) -> Vec<Asked> {
+        let imports = |parts: &[&str]| {
+            let of = |import: &String| parts.iter().any(|part| import.starts_with(part));
+            self.info.imports.iter().any(of)
+        };
+        let grants = &self.options.grants;
+        let asked = [
+            (Asked::Clock, grants.clock, imports(&CLOCKS)),
+            (Asked::Random, grants.random, imports(&["wasi:random/", P1_RANDOM])),
+        ];
+        let not_granted = asked.into_iter().filter(|(_, granted, asked)| *asked && !granted);
+        not_granted.map(|(asked, ..)| asked).collect()
     }
 
     /// The values of a scalar function for rows of arguments that have its types.
@@ -414,7 +451,7 @@ impl Module {
         CallError { function: self.functions[function].name.clone(), reason, row: None }
     }
 
-    /// One call, by an instance that has nothing else to do.
+    /// Calls it by an instance that has nothing else to do, or by several of them.
     fn invoke(
         &self,
         function: usize,
@@ -424,68 +461,93 @@ impl Module {
         results: &[&DataType],
     ) -> Result<Vec<ArrayRef>, CallError> {
         if interrupt::gives_up() {
-            return Err(self.wrong(function, "nobody waits for it any more".to_owned()));
+            return Err(self.unwanted(function));
         }
         let invocation = Invocation { function, operation, arguments, rows, results };
-        let no_thread = |reason| self.wrong(function, reason);
-        self.apart(no_thread, || {
-            let _call = self.host.call();
-            let idle = self.lock().pop();
-            let mut running = match idle {
-                Some(running) => running,
-                None => {
-                    let started = self.program.start(&self.host, &self.options);
-                    started.map_err(|error| self.wrong(function, error.to_string()))?
-                }
-            };
-            let store = running.store();
-            let time = self.time_for(operation, rows);
-            instance::set_deadline(store, time);
-            store.data().log.begin();
-            let (reason, row) = match running.call(&invocation) {
-                Ok(columns) => {
-                    self.give_back(running);
-                    return Ok(columns);
-                }
-                Err(Fault::Failed { row, mut reason }) => {
-                    self.give_back(running);
-                    reason.truncate(reason.floor_char_boundary(REASON_MAX));
-                    (reason, row.filter(|row| *row < rows))
-                }
-                Err(Fault::Wrong(reason)) => (format!("what it gave is wrong: {reason}"), None),
-                Err(Fault::Stopped(error)) => {
-                    if error.downcast_ref() == Some(&Trap::Interrupt)
-                        && time == self.options.limits.time
-                    {
-                        *self.lock_slow() = Some(Slow { rows, at: Instant::now() });
-                    }
-                    let state = running.store().data();
-                    (instance::reason(&error, state, &self.options.limits), None)
-                }
-            };
-            Err(CallError { row, ..self.wrong(function, reason) })
+        if operation == Operation::Evaluate
+            && (rows > 1 || search::is_on())
+            && self.calls_each_row()
+        {
+            return self.each_row(&invocation);
+        }
+        let limits = &self.options.limits;
+        let mut cost = search::cost(self.key());
+        let Some(time) = cost.time_for(rows, limits) else {
+            return Err(self.wrong(function, search::not_called(limits)));
+        };
+        let how = How { time, among: 1, caller: caller::current() };
+        let no_thread = |reason| Stopped { error: self.wrong(function, reason), ran_out: false };
+        let called = self.apart(no_thread, || {
+            let mut running = None;
+            let called = self.call(&mut running, &invocation, &how);
+            running.into_iter().for_each(|running| self.give_back(running));
+            called
+        });
+        called.map_err(|Stopped { error, ran_out }| {
+            if ran_out {
+                cost.ran_out(rows, time);
+                search::set_cost(self.key(), cost);
+            }
+            error
         })
     }
 
-    /// How long a call may take. To find the row at fault, a batch that took too long is called
-    /// again in smaller and smaller parts, each for its share of the time alone: else one endless
-    /// row would cost the whole time at each step. A single row has all of it, so none fails that
-    /// is only one of many slow ones.
-    fn time_for(&self, operation: Operation, rows: usize) -> Duration {
-        let time = self.options.limits.time;
-        let mut slow = self.lock_slow();
-        match *slow {
-            Some(of) if of.rows <= rows || of.at.elapsed() > time * SEARCH_TIMES => *slow = None,
-            Some(of) if operation == Operation::Evaluate && rows > 1 => {
-                return time.mul_f64(rows as f64 / of.rows as f64);
+    /// One call by `running`, or by another instance that takes its place; there is none after it
+    /// was stopped.
+    fn call(
+        &self,
+        running: &mut Option<Running>,
+        invocation: &Invocation<'_>,
+        how: &How,
+    ) -> Result<Vec<ArrayRef>, Stopped> {
+        let function = invocation.function;
+        let _call = self.host.call();
+        let idle = running.take().or_else(|| self.lock().pop());
+        let mut instance = match idle {
+            Some(running) => running,
+            None => self.program.start(&self.host, &self.options).map_err(|error| Stopped {
+                error: self.wrong(function, error.to_string()),
+                ran_out: false,
+            })?,
+        };
+        let store = instance.store();
+        let began = Instant::now();
+        instance::set_deadline(store, how.time);
+        store.data_mut().http.among(how.among);
+        store.data().log.begin(how.caller.as_ref());
+        let (reason, row) = match instance.call(invocation) {
+            Ok(columns) => {
+                *running = Some(instance);
+                return Ok(columns);
             }
-            _ => {}
-        }
-        time
+            Err(Fault::Failed { row, mut reason }) => {
+                *running = Some(instance);
+                reason.truncate(reason.floor_char_boundary(REASON_MAX));
+                (reason, row.filter(|row| *row < invocation.rows))
+            }
+            Err(Fault::Wrong(reason)) => (format!("what it gave is wrong: {reason}"), None),
+            Err(Fault::Stopped(error)) => {
+                let limits = Limits { time: how.time, ..self.options.limits.clone() };
+                let is_cut = how.time < self.options.limits.time && invocation.rows == 1;
+                let mut reason = instance::reason(&error, instance.store().data(), &limits);
+                if is_cut && error.downcast_ref() == Some(&Trap::Interrupt) {
+                    reason += ", which is cut since other rows of its batch ran out of it";
+                }
+                (reason, None)
+            }
+        };
+        // Also who was told that there is no answer in time.
+        let ran_out = began.elapsed() >= how.time;
+        Err(Stopped { error: CallError { row, ..self.wrong(function, reason) }, ran_out })
     }
 
-    fn lock_slow(&self) -> MutexGuard<'_, Option<Slow>> {
-        self.slow.lock().unwrap_or_else(PoisonError::into_inner)
+    fn unwanted(&self, function: usize) -> CallError {
+        self.wrong(function, "nobody waits for it any more".to_owned())
+    }
+
+    /// What tells it from other modules.
+    fn key(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     /// Makes an instance that nobody calls, to measure what one costs.
@@ -699,26 +761,4 @@ fn component_of(mut wasm: Vec<u8>, wit: Option<&str>) -> Result<Vec<u8>, LoadErr
         .and_then(|encoder| encoder.adapter(WASI_P1, &adapter));
     let encoded = encoder.and_then(|mut encoder| encoder.encode());
     encoded.map_err(|error| failed(format!("{error:#}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// One endless row in thousands cost its time at each step of the search for it.
-    #[test]
-    fn who_looks_for_a_slow_row_gives_each_part_its_share_of_the_time() {
-        const ADD: &str = "(module (func (export \"add\") (param i64 i64) (result i64)
-            local.get 0 local.get 1 i64.add))";
-        let host = Host::new(None).unwrap();
-        let module = Module::new(&host, ADD.as_bytes(), Options::default()).unwrap();
-        let time = module.options.limits.time;
-        let of = |rows| module.time_for(Operation::Evaluate, rows);
-        assert_eq!(of(4_000), time);
-        *module.lock_slow() = Some(Slow { rows: 8_000, at: Instant::now() });
-        assert_eq!((of(4_000), of(1_000)), (time / 2, time / 8));
-        assert_eq!(of(1), time, "a row by itself has all of it");
-        assert_eq!(module.time_for(Operation::Merge, 100), time, "nobody takes these apart");
-        assert_eq!((of(8_000), of(4_000)), (time, time), "another batch");
-    }
 }

@@ -72,7 +72,7 @@ fn a_row_that_fails_is_named_and_a_panic_has_its_message() {
     let error = call("checked_half", &[rows], 4).unwrap_err();
     assert_eq!(error, "checked_half: 7 is odd (row Some(3))");
     let error = call("panics", &[numbers([Some(1), Some(0)])], 2).unwrap_err();
-    expect_test::expect!["panics: it gave up (unreachable): panicked at examples/kinds.rs:27:10:; it is above zero (row None)"].assert_eq(&error);
+    expect_test::expect!["panics: it gave up (unreachable): panicked at examples/kinds.rs:31:10:; it is above zero (row None)"].assert_eq(&error);
     let fine = call("panics", &[numbers([Some(1)])], 1).unwrap();
     assert_eq!(fine.as_primitive::<Int64Type>().values(), &[1]);
 }

@@ -44,12 +44,16 @@ const SMALL: Limits = Limits {
     memory_bytes: 16 << 20,
     time: Duration::from_secs(5),
     stack_bytes: Limits::STACK_BYTES,
+    search: None,
+    side_by_side: 1,
 };
 /// With an interpreter within.
 const LARGE: Limits = Limits {
     memory_bytes: 256 << 20,
     time: Duration::from_secs(60),
     stack_bytes: Limits::STACK_BYTES,
+    search: None,
+    side_by_side: 1,
 };
 
 impl Language {

@@ -16,7 +16,8 @@
 //! - [`top_n`]: rows in, the first ones of each partition out; [`ordered_rows`] beneath it keeps
 //!   rows sorted;
 //! - [`idle_keys`]: around others, keys that were left alone for too long are forgotten;
-//! - [`guarded`]: panics of expressions as errors of their rows;
+//! - [`guarded`]: panics of expressions as errors of their rows; [`failed_groups`]: groups to which
+//!   an aggregate gives no value;
 //! - [`tables`]: what all of them keep, for people to look at.
 //!
 //! What remembers something is an [`Operator`], made by its [`OperatorSpec`]; a task drives it:
@@ -51,6 +52,7 @@ use aggregate::partial::{BeforeMeeting, CombinedRows, Merged};
 use tables::{Entries, KeptTable};
 
 pub mod aggregate;
+pub mod failed_groups;
 pub mod filter_project;
 pub mod groups;
 mod guarded;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use udfs::http::SIDE_BY_SIDE_RANGE;
 use udfs::{Directory, Grants, Limits, Options};
 
 use super::diagnostic::{Diagnostic, Span};
@@ -63,14 +64,16 @@ fn statement(name: &str, properties: &[(Named, Named)], base: &Path) -> String {
     format!("CREATE FUNCTION \"{name}\" LANGUAGE wasm WITH ({options})")
 }
 
-const KEYS: [&str; 14] = [
+const KEYS: [&str; 16] = [
     "file",
     "function",
     "arguments",
     "wit",
     "memory",
     "time",
+    "search",
     "stack",
+    "side_by_side",
     "deterministic",
     "config.NAME",
     "grants.clock",
@@ -106,7 +109,11 @@ pub(crate) fn read(
             "arguments" => arguments = Some(value),
             "wit" => wit = Some((value.clone(), base.join(&value.text))),
             "memory" => limits.memory_bytes = reader.memory(&value).unwrap_or(limits.memory_bytes),
-            "time" => limits.time = reader.time(&value).unwrap_or(limits.time),
+            "time" => limits.time = reader.time("time", &value).unwrap_or(limits.time),
+            "search" => limits.search = reader.time("search", &value),
+            "side_by_side" => {
+                limits.side_by_side = reader.count(&value).unwrap_or(limits.side_by_side);
+            }
             "stack" => limits.stack_bytes = reader.stack(&value).unwrap_or(limits.stack_bytes),
             "deterministic" => deterministic = reader.truth(&value),
             _ => reader.read_dotted(&key, &value),
@@ -119,8 +126,8 @@ pub(crate) fn read(
         mistakes.push(Diagnostic::error(message, name.span.clone()).help(help));
         name.clone()
     });
-    let options =
-        Options { name: name.text.clone(), limits, grants, config: Arc::new(config), wit: None };
+    let mut options = Options { limits, grants, config: Arc::new(config), ..Options::default() };
+    options.name.clone_from(&name.text);
     let path = base.join(&file.text);
     let export = export.unwrap_or_else(|| name.clone());
     let is_broken = mistakes.len() > before;
@@ -200,12 +207,19 @@ impl Reader<'_> {
         }
     }
 
-    fn time(&mut self, value: &Named) -> Option<Duration> {
+    fn time(&mut self, key: &str, value: &Named) -> Option<Duration> {
         match parse_duration(&value.text) {
             Ok(time) if (Duration::from_millis(10)..=TIME_MAX).contains(&time) => Some(time),
-            Ok(_) => self.wrong("'time' must be from 10ms to 10 minutes".to_owned(), &value.span),
-            Err(error) => self.wrong(format!("'time': {error}"), &value.span),
+            Ok(_) => self.wrong(format!("'{key}' must be from 10ms to 10 minutes"), &value.span),
+            Err(error) => self.wrong(format!("'{key}': {error}"), &value.span),
         }
+    }
+
+    fn count(&mut self, value: &Named) -> Option<usize> {
+        let count = value.text.parse().ok().filter(|count| SIDE_BY_SIDE_RANGE.contains(count));
+        let (least, most) = (SIDE_BY_SIDE_RANGE.start(), SIDE_BY_SIDE_RANGE.end());
+        let wrong = || format!("'side_by_side' must be from {least} to {most}");
+        count.or_else(|| self.wrong(wrong(), &value.span))
     }
 
     fn truth(&mut self, value: &Named) -> Option<bool> {

@@ -296,7 +296,7 @@ impl ContextProvider for Catalog {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
-        let of_user = || match self.functions.get(name) {
+        let of_user = || match self.function(name) {
             Some(Loaded::Scalar(function) | Loaded::Table(function)) => Some(function),
             _ => None,
         };
@@ -308,7 +308,7 @@ impl ContextProvider for Catalog {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        let of_user = || match self.functions.get(name) {
+        let of_user = || match self.function(name) {
             Some(Loaded::Aggregate(function)) => Some(function),
             _ => None,
         };

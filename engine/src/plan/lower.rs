@@ -16,7 +16,7 @@ use super::predicates::predicates;
 use super::probe::Probe;
 use super::streamable::{self, Place};
 use super::unique_key::{unique_key, unique_keys};
-use super::user_functions::calls;
+use super::user_functions::{calls, not_granted};
 use super::windows::{WindowError, check_sessions, group_window};
 use super::{
     as_of, errors, event_time, group_windows, inserted, joins, mixed_types, nth_value, quantified,
@@ -39,6 +39,10 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
         catalog.add_source(source);
     }
     load_functions(&draft.functions, &mut catalog, mistakes);
+    for function in &draft.functions {
+        let loaded = catalog.function(&function.name.text);
+        warnings.extend(loaded.into_iter().flat_map(|of| not_granted(function, of)));
+    }
     let (mut broken, mut failed) = (draft.broken, false);
     let of = Meaning::Stream;
     let mut conditions = Vec::new();

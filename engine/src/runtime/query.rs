@@ -14,6 +14,7 @@ use broker::ids::{Offset, TopicPartition};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use udfs::Caller;
 
 use super::ends::ends;
 use super::evolution::is_forgotten;
@@ -55,6 +56,7 @@ pub struct QueryRun {
     filling: Option<watch::Receiver<BTreeSet<String>>>,
     done: watch::Sender<bool>,
     functions: LiveFunctions,
+    caller: Caller,
     reports: Arc<Reports>,
     printing: mpsc::Sender<PrintedRows>,
     stop: CancellationToken,
@@ -108,6 +110,7 @@ impl QueryRun {
     ) -> QueryRun {
         QueryRun {
             reset_state: shared.options.reset_state.is_of(&planned.query),
+            caller: Caller { pipeline: planned.pipeline.clone(), query: planned.query.clone() },
             planned,
             partitions: partitions.clone(),
             client: shared.client.clone(),
@@ -351,7 +354,8 @@ impl QueryRun {
         loop {
             if running.at_end() {
                 self.enter(running).await?;
-                running.task.finish(now()).map_err(|error| self.task_error(error))?;
+                let finished = self.as_caller(|| running.task.finish(now()));
+                finished.map_err(|error| self.task_error(error))?;
                 self.commit_last(running).await?;
                 return Ok(true);
             }
@@ -426,11 +430,16 @@ impl QueryRun {
     /// Computes what may take long; false if it was given up, since it is to stop: what there is
     /// since the last commit is worth nothing then, and is computed again by whoever goes on.
     fn compute(&self, work: impl FnOnce() -> Result<(), TaskError>) -> Result<bool, RunError> {
-        let (done, gave_up) = udfs::interruptible(&self.unwanted, work);
+        let (done, gave_up) = udfs::interruptible(&self.unwanted, || self.as_caller(work));
         if gave_up {
             return Ok(false);
         }
         done.map_err(|error| self.task_error(error)).map(|()| true)
+    }
+
+    /// Lets functions know on whose behalf they are called.
+    fn as_caller<T>(&self, work: impl FnOnce() -> T) -> T {
+        udfs::called_by(&self.caller, work)
     }
 
     /// What is computed from now on is by the modules that are there now, up to the next commit.

@@ -1,10 +1,13 @@
 //! How rows go from one operator to the next, and what the watermark does.
 
+use std::sync::Arc;
+
 use datafusion_common::Result as Evaluates;
 
-use super::output::Output;
+use super::output::{LeftOutRows, Output, in_words};
 use super::{Task, TaskError};
 use crate::operators::aggregate::partial::{CombinedRows, Merged};
+use crate::operators::failed_groups::{FailedGroups, heard};
 use crate::operators::filter_project::Stage;
 use crate::operators::{Operator, Prepared, reason};
 use crate::pipeline::OnError;
@@ -46,11 +49,21 @@ pub(super) struct Evaluated {
 
 impl Task {
     /// Everything that can fail for a row until it is taken, before anything is changed. Where it
-    /// fails, the rows are halved until those that fail stand alone.
+    /// fails, the rows are halved until those that fail stand alone; or the first of them does, if
+    /// that is to end it all.
     pub(super) fn evaluate(&self, place: Place, stage: &Stage, to: Port, rows: Rows) -> Evaluated {
         let mut evaluated = Evaluated::default();
-        self.evaluate_part((place, stage, to), rows, 0, &mut evaluated);
+        let way = (place, stage, to);
+        udfs::search(|| self.evaluate_part(way, rows, 0, &mut evaluated));
         evaluated
+    }
+
+    /// Whether one row that fails ends it all.
+    fn ends_at_first(&self, place: Place) -> bool {
+        match place {
+            Place::Input(input) => self.topology.inputs[input].source.on_error == OnError::Fail,
+            Place::Node(_) | Place::Exchange => self.on_errors().any(|of| *of == OnError::Fail),
+        }
     }
 
     fn evaluate_part(
@@ -61,7 +74,7 @@ impl Task {
         evaluated: &mut Evaluated,
     ) {
         let count = rows.len();
-        if count == 0 {
+        if count == 0 || (!evaluated.failed.is_empty() && self.ends_at_first(way.0)) {
             return;
         }
         match self.try_evaluate(way, rows.clone()) {
@@ -148,16 +161,74 @@ impl Task {
         what: impl FnOnce(&mut dyn Operator, &mut Vec<Rows>) -> Evaluates<()>,
     ) -> Result<(), TaskError> {
         let mut out = Vec::new();
-        let done = what(self.operators[node].as_mut(), &mut out);
-        done.map_err(TaskError::evaluate("an operator"))?;
+        self.operate(node, now, |operator| what(operator, &mut out))?;
         loop {
             out.drain(..).try_for_each(|rows| self.pass_on(node, rows, now))?;
-            let more = self.operators[node].go_on(&mut out);
-            let more = more.map_err(TaskError::evaluate("an operator"))?;
+            let more = self.operate(node, now, |operator| operator.go_on(&mut out))?;
             if !more && out.is_empty() {
                 return Ok(());
             }
         }
+    }
+
+    /// Lets an operator do something, and leaves out the groups that fail in it.
+    fn operate<T>(
+        &mut self,
+        node: usize,
+        now: WallTime,
+        what: impl FnOnce(&mut dyn Operator) -> Evaluates<T>,
+    ) -> Result<T, TaskError> {
+        let operator = self.operators[node].as_mut();
+        let (done, failed) = heard(|| udfs::search(|| what(operator)));
+        let done = done.map_err(TaskError::evaluate("an operator"))?;
+        for FailedGroups { rows, reasons } in failed {
+            self.leave_out(&rows, &reasons, now)?;
+        }
+        Ok(done)
+    }
+
+    /// Does with rows that are of no single record what is to be done with those that fail. They
+    /// have no offset: their dead letters are what is known of them, as JSON.
+    fn leave_out(
+        &mut self,
+        rows: &Rows,
+        reasons: &[String],
+        now: WallTime,
+    ) -> Result<(), TaskError> {
+        let mut letters: Option<Arc<str>> = None;
+        let mut fails = false;
+        for on_error in self.on_errors() {
+            match on_error {
+                OnError::Fail => fails = true,
+                OnError::Skip => {}
+                OnError::DeadLetter { topic } => letters = Some(topic.as_str().into()),
+            }
+        }
+        self.dirty = true;
+        let topics = self.topics_read();
+        if let (true, Some(reason)) = (fails, reasons.first()) {
+            let row = in_words(&rows.slice(0, 1));
+            return Err(TaskError::Row { topics, row, reason: reason.clone() });
+        }
+        let Some(letters) = letters else {
+            self.counts.skipped += rows.len() as u64;
+            return Ok(());
+        };
+        let query = self.topology.query.clone();
+        let of = LeftOutRows { topic: &letters, from: &topics, rows, reasons, query: &query };
+        let written = self.output.write_left_out_rows(&of, now);
+        written.map_err(TaskError::evaluate("a dead letter cannot be encoded"))?;
+        self.counts.dead_lettered += rows.len() as u64;
+        Ok(())
+    }
+
+    /// The topics that its rows have come from.
+    fn topics_read(&self) -> String {
+        let of_sources = self.topology.inputs.iter().map(|input| input.source.topic.as_str());
+        let of_exchanges = self.topology.exchanges.iter().map(|of| of.exchange.topic.as_str());
+        let mut topics: Vec<&str> = of_sources.chain(of_exchanges).collect();
+        topics.dedup();
+        topics.join(", ")
     }
 
     /// Rows of an operator through the stage after it.
@@ -181,17 +252,12 @@ impl Task {
             return Ok(());
         }
         self.dirty = true;
-        let evaluated = self.evaluate(place, stage, to, rows);
+        let evaluated = self.evaluate(place, stage, to, rows.clone());
         if let Place::Node(node) = place {
             self.node_tallies[node].stage += &evaluated.tally;
         }
-        if let Some((_, reason)) = evaluated.failed.first() {
-            // It has come from many records, so it has no offset and no place among dead letters.
-            if self.on_errors().any(|on_error| *on_error == OnError::Fail) {
-                let what = "a row that an operator gave";
-                return Err(TaskError::Evaluate { what, reason: reason.clone() });
-            }
-            self.counts.skipped += evaluated.failed.len() as u64;
+        for (row, reason) in evaluated.failed {
+            self.leave_out(&rows.slice(row, 1), &[reason], now)?;
         }
         evaluated.ready.into_iter().try_for_each(|rows| self.take(to, rows, now))
     }

@@ -170,6 +170,11 @@ pub enum TaskError {
         from.topic, from.partition
     )]
     Record { from: TopicPartition, offset: Offset, reason: String },
+    #[error(
+        "topic '{topics}': a row of several records, {row}: {reason}; on_error = \"skip\" or a \
+         dead-letter topic would go on without it"
+    )]
+    Row { topics: String, row: String, reason: String },
     #[error("topic '{}', partition {}: {error}", from.topic, from.partition)]
     Batch { from: TopicPartition, error: BatchError },
     #[error("{what}: {reason}")]

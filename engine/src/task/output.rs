@@ -147,6 +147,17 @@ pub struct DeadLetter<'a> {
     pub query: &'a str,
 }
 
+/// Rows of no single record that fail.
+pub(super) struct LeftOutRows<'a> {
+    pub topic: &'a Arc<str>,
+    /// The topics that they have come from.
+    pub from: &'a str,
+    pub rows: &'a Rows,
+    /// As many.
+    pub reasons: &'a [String],
+    pub query: &'a str,
+}
+
 impl Output {
     /// Rows that go to a sink. `updating`: they may be taken back.
     pub fn to_sink(
@@ -211,6 +222,28 @@ impl Output {
         ];
         let headers = context.map(|(name, value)| (name, Some(value.as_bytes())));
         self.put_aside(topic, of.time_ms, of.key.as_deref(), None, &headers);
+    }
+
+    /// Says of rows that they were left out, as JSON: there is no one record that they are.
+    pub(super) fn write_left_out_rows(
+        &mut self,
+        LeftOutRows { topic, from, rows, reasons, query }: &LeftOutRows<'_>,
+        now: WallTime,
+    ) -> Evaluates<()> {
+        let encoded = json_encoder(rows)?.encode(&rows.batch)?;
+        for (row, reason) in reasons.iter().enumerate() {
+            let context = [
+                ("__connect.errors.topic", *from),
+                ("__connect.errors.connector.name", *query),
+                ("__connect.errors.stage", "evaluate"),
+                ("__connect.errors.exception.message", reason),
+            ];
+            let headers = context.map(|(name, value)| (name, Some(value.as_bytes())));
+            let times = &rows.event_times_ms;
+            let time_ms = if times.is_null(row) { now.0 } else { times.value(row) };
+            self.put_aside(topic, time_ms, None, encoded.value(row), &headers);
+        }
+        Ok(())
     }
 
     /// Takes rows. One without a time of its own gets `now`.
@@ -296,9 +329,7 @@ impl Output {
         watermark: &str,
         now: WallTime,
     ) -> Evaluates<()> {
-        let encoder = RowEncoder::new(&Format::Json, &rows.batch.schema(), &[]);
-        let encoder = encoder.map_err(|error| exec_datafusion_err!("{error}"))?;
-        let encoded = encoder.encode(&rows.batch)?;
+        let encoded = json_encoder(rows)?.encode(&rows.batch)?;
         let headers = [("millstream.late.query", query), ("millstream.late.watermark", watermark)];
         let headers = headers.map(|(key, value)| (key, Some(value.as_bytes())));
         for row in 0..encoded.len() {
@@ -356,5 +387,22 @@ impl Output {
         let written = self.take_written();
         self.batches.ready_bytes = 0;
         Ok((written, printed))
+    }
+}
+
+fn json_encoder(rows: &Rows) -> Evaluates<RowEncoder> {
+    let encoder = RowEncoder::new(&Format::Json, &rows.batch.schema(), &[]);
+    encoder.map_err(|error| exec_datafusion_err!("{error}"))
+}
+
+/// A row for a person, cut if it is long.
+pub(super) fn in_words(rows: &Rows) -> String {
+    const CHARS_MAX: usize = 200;
+    let encoded = json_encoder(rows).and_then(|encoder| Ok(encoder.encode(&rows.batch)?));
+    let Ok(encoded) = encoded else { return String::new() };
+    let text = encoded.value(0).map(String::from_utf8_lossy).unwrap_or_default();
+    match text.char_indices().nth(CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.into_owned(),
     }
 }

@@ -3,12 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, StringArray, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::json::ReaderBuilder;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use clap::Args;
+use engine::formats::RowEncoder;
+use engine::pipeline::Format;
 use engine::plan::user_functions::default_of;
 use udfs::http::Origin;
 use udfs::{Kind, Module, Signature};
@@ -24,9 +26,10 @@ use crate::render::table::plural;
   millstream udf call email.wasm email_domain ada@example.org
   millstream udf call numbers.wat add 1 2
   millstream udf call lists.wasm total '[1, 2, 3]'
+  millstream udf call text.wasm clean 'a  b' 'max_length => 80' --json
   millstream udf call email.wasm email_domain 'lower(email)' --topic people
 
-NULL is NULL; arrays and rows are JSON. With --topic, arguments are SQL over its columns, which are
+NULL is NULL; arrays and rows are JSON; NAME => VALUE is the argument of that name. With --topic, arguments are SQL over its columns, which are
 guessed from its records as by `millstream query`.")]
 pub struct CallArgs {
     #[command(flatten)]
@@ -116,46 +119,76 @@ fn on_values(
     module: &Module,
     found: &[(usize, &Signature)],
 ) -> Result<(), Failure> {
-    let given = args.values.len();
-    let fits = |of: &&(usize, &Signature)| {
-        let left_out = of.1.arguments.get(given..);
-        left_out.is_some_and(|left_out| left_out.iter().all(|of| of.default.is_some()))
-    };
-    // Of those that take as many, the first that can read them.
-    let is_read = |of: &Signature| {
-        let mut values = args.values.iter().zip(&of.arguments);
-        values.all(|(text, argument)| value(text, &argument.data_type).is_ok())
-    };
-    let fitting =
-        found.iter().filter(fits).min_by_key(|(_, of)| (!is_read(of), of.arguments.len()));
-    let Some((index, signature)) = fitting else {
+    let placed = found.iter().filter_map(|(index, of)| {
+        let texts = placed(&args.values, of)?;
+        let mut given = texts.iter().zip(&of.arguments);
+        let is_read = given.all(|(text, argument)| {
+            text.is_none_or(|text| value(text, &argument.data_type).is_ok())
+        });
+        Some((!is_read, of.arguments.len(), *index, *of, texts))
+    });
+    // Of those that take such arguments, the first that can read them.
+    let fitting = placed.min_by_key(|(is_not_read, count, ..)| (*is_not_read, *count));
+    let Some((_, _, index, signature, texts)) = fitting else {
         let known: Vec<String> = found.iter().map(|(_, of)| of.to_string()).collect();
-        let given = plural(given as i64, "argument");
+        let given = plural(args.values.len() as i64, "argument");
         let message = format!("{} does not take {given}", args.name);
         return Err(Failure::usage(message).with_help(format!("it is {}", known.join(" or "))));
     };
-    let arguments = args.values.iter().zip(&signature.arguments).map(|(text, argument)| {
-        value(text, &argument.data_type).map_err(|error| {
+    let arguments = texts.iter().zip(&signature.arguments).map(|(text, argument)| match text {
+        Some(text) => value(text, &argument.data_type).map_err(|error| {
             let name = udfs::types::Name(&argument.data_type);
             Failure::usage(format!("'{text}' is no {name} for '{}': {error}", argument.name))
-        })
-    });
-    let mut arguments = arguments.collect::<Result<Vec<_>, _>>()?;
-    for argument in &signature.arguments[given..] {
-        let default = default_of(argument).map_err(|error| {
+        }),
+        None => default_of(argument).map_err(|error| {
             Failure::usage(format!("the default of '{}' is wrong: {error}", argument.name))
-        })?;
-        arguments.push(default);
-    }
+        }),
+    });
+    let arguments = arguments.collect::<Result<Vec<_>, _>>()?;
     let values = match signature.kind {
-        Kind::Scalar => module.evaluate(*index, &arguments, 1),
-        Kind::Table => module.expand(*index, &arguments, 1).map(|(_, values)| values),
+        Kind::Scalar => module.evaluate(index, &arguments, 1),
+        Kind::Table => module.expand(index, &arguments, 1).map(|(_, values)| values),
         Kind::Aggregate { .. } => {
             let message = format!("{} is an aggregate: it has no value for one row", args.name);
             return Err(Failure::usage(message).with_help("call it on a topic: --topic TOPIC"));
         }
     };
-    print(&text(&values.map_err(Failure::running)?)?)
+    let values = values.map_err(Failure::running)?;
+    print(&if args.shape.json { json(signature, values)? } else { text(&values)? })
+}
+
+/// What stands for each argument: nothing for one that has a default.
+fn placed<'a>(values: &'a [String], of: &Signature) -> Option<Vec<Option<&'a str>>> {
+    let mut texts = vec![None; of.arguments.len()];
+    for (place, text) in values.iter().enumerate() {
+        let named = text.split_once("=>").and_then(|(name, value)| {
+            let name = name.trim();
+            let is_it = |argument: &udfs::Argument| argument.name.eq_ignore_ascii_case(name);
+            Some((of.arguments.iter().position(is_it)?, value.trim()))
+        });
+        let (place, text) = named.unwrap_or((place, text));
+        let before = texts.get_mut(place)?.replace(text);
+        if before.is_some() {
+            return None;
+        }
+    }
+    let is_there = |(text, argument): (&Option<&str>, &udfs::Argument)| {
+        text.is_some() || argument.default.is_some()
+    };
+    texts.iter().zip(&of.arguments).all(is_there).then_some(texts)
+}
+
+/// An object per row: its fields, where it has some, as a query would print them.
+fn json(signature: &Signature, values: ArrayRef) -> Result<String, Failure> {
+    let batch = match values.as_struct_opt() {
+        Some(rows) if rows.null_count() == 0 && signature.kind == Kind::Table => rows.into(),
+        _ => RecordBatch::try_from_iter_with_nullable([(&signature.name, values, true)])
+            .map_err(Failure::running)?,
+    };
+    let encoder = RowEncoder::new(&Format::Json, &batch.schema(), &[]).map_err(Failure::running)?;
+    let encoded = encoder.encode(&batch).map_err(Failure::running)?;
+    let rows = (0..encoded.len()).filter_map(|row| encoded.value(row));
+    Ok(rows.map(|row| format!("{}\n", String::from_utf8_lossy(row))).collect())
 }
 
 /// One value, of what stands on the command line.

@@ -36,6 +36,9 @@ fn text_of(module: &Module) -> String {
             others.iter().for_each(|import| text += &format!("         {import}\n"));
         }
     }
+    for asked in module.not_granted() {
+        text += &format!("asks for {asked}\n");
+    }
     text += "\n";
     for function in module.functions() {
         text += &format!("{function}\n");
@@ -94,6 +97,7 @@ fn json_of(module: &Module) -> String {
         "size": info.size,
         "sha256": info.content_hash,
         "imports": info.imports,
+        "not_granted": module.not_granted().iter().map(ToString::to_string).collect::<Vec<_>>(),
         "functions": functions.collect::<Vec<_>>(),
         "left_out": info.left_out,
     });

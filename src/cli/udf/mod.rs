@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use engine::pipeline::duration::parse_duration;
 use engine::pipeline::size::{parse_size, parse_stack};
 use engine::plan::user_functions;
-use udfs::http::Origin;
+use udfs::http::{Origin, SIDE_BY_SIDE_RANGE};
 use udfs::{Directory, Limits, LoadError, Module, Options, Signature};
 
 use super::query::query;
@@ -64,7 +64,8 @@ pub struct ModuleArgs {
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     grant_http: Vec<Origin>,
     /// A setting as a pipeline file has it: config.NAME=VALUE, grants.clock=true,
-    /// grants.random=true, grants.environment.NAME=VALUE, grants.directories.NAME=PATH[:rw]
+    /// grants.random=true, grants.environment.NAME=VALUE, grants.directories.NAME=PATH[:rw],
+    /// side_by_side=COUNT, search=DURATION
     #[arg(long = "with", value_name = "KEY=VALUE", value_parser = setting)]
     settings: Vec<(String, String)>,
 }
@@ -91,7 +92,12 @@ impl ModuleArgs {
             None => None,
         };
         super::run::keep_compiled_functions();
-        let limits = Limits { memory_bytes: self.memory, time: self.time, stack_bytes: self.stack };
+        let limits = Limits {
+            memory_bytes: self.memory,
+            time: self.time,
+            stack_bytes: self.stack,
+            ..Limits::default()
+        };
         let name = self.file.display().to_string();
         let mut options = Options { name, limits, wit, ..Options::default() };
         options.grants.http.clone_from(&self.grant_http);
@@ -129,11 +135,21 @@ fn set(options: &mut Options, key: &str, value: &str) -> Result<(), Failure> {
         grants.clock = flag()?;
     } else if key == "grants.random" {
         grants.random = flag()?;
+    } else if key == "side_by_side" {
+        let count = value.parse().ok().filter(|count| SIDE_BY_SIDE_RANGE.contains(count));
+        let (least, most) = (SIDE_BY_SIDE_RANGE.start(), SIDE_BY_SIDE_RANGE.end());
+        options.limits.side_by_side = count.ok_or_else(|| {
+            Failure::usage(format!("--with {key}={value}: expected {least} to {most}"))
+        })?;
+    } else if key == "search" {
+        let search = time(value);
+        let wrong = |error| Failure::usage(format!("--with {key}={value}: {error}"));
+        options.limits.search = Some(search.map_err(wrong)?);
     } else {
         let message = format!("--with {key}: functions have no such setting here");
         return Err(Failure::usage(message).with_help(
-            "there is config.NAME, grants.clock, grants.random, grants.environment.NAME and \
-             grants.directories.NAME",
+            "there is config.NAME, grants.clock, grants.random, grants.environment.NAME, \
+             grants.directories.NAME, side_by_side and search",
         ));
     }
     Ok(())

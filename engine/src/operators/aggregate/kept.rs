@@ -61,7 +61,8 @@ pub(super) fn table(
         groups.merge_into(spec, &state.decode(&states)?, &of_group, places.len())?;
         let order: Vec<usize> = (0..places.len()).collect();
         let mut columns = columns(&state, places)?;
-        columns.extend(GroupState::answers(&mut groups, &order)?);
+        // What has no value is NULL.
+        columns.extend(GroupState::answers(&mut groups, &order)?.0);
         batches.push(RecordBatch::try_new(spec.schema.clone(), columns)?);
     }
     let rows = concat_batches(&spec.schema, &batches)?;

@@ -16,6 +16,8 @@ use datafusion_expr::EmitTo;
 
 use super::accumulated::{Groups, take_states};
 use super::spec::AggregateSpec;
+use crate::operators::failed_groups::Failed;
+use crate::plan::user_functions::aggregate::finishing;
 use crate::state::changelog::{StateError, StateId};
 use crate::state::layouts::Layouts;
 use crate::state::map::Bytes;
@@ -114,14 +116,21 @@ impl GroupState {
         Ok(codec.convert_rows(keys.map(|key| parser.parse(key)))?)
     }
 
-    /// What each call answers for these groups, in their order.
-    pub fn answers(groups: &mut Groups, order: &[usize]) -> Result<Vec<ArrayRef>> {
-        let order: UInt64Array = order.iter().map(|&group| Some(group as u64)).collect();
+    /// What each call answers for these groups, in their order, and for which one does not.
+    pub fn answers(groups: &mut Groups, order: &[usize]) -> Result<(Vec<ArrayRef>, Failed)> {
+        let places: UInt64Array = order.iter().map(|&group| Some(group as u64)).collect();
+        let mut failed = Failed::new();
         let answers = groups.accumulators.iter_mut().map(|accumulator| {
-            let values = accumulator.evaluate(EmitTo::All)?;
-            Ok(take(&values, &order, None)?)
+            let (values, failing) = finishing(|| accumulator.evaluate(EmitTo::All))?;
+            failed.extend(failing);
+            Ok(take(&values, &places, None)?)
         });
-        answers.collect()
+        let answers = answers.collect::<Result<_>>()?;
+        if !failed.is_empty() {
+            let of_group = |(at, group)| Some((at, failed.get(group)?.clone()));
+            failed = order.iter().enumerate().filter_map(of_group).collect();
+        }
+        Ok((answers, failed))
     }
 
     /// Takes what is new into the committed state. The groups that have changed, in the order of

@@ -34,6 +34,7 @@ use super::sessions::{OfKey, Over, SESSION, Session, Sessions, is_late, split_pl
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Keeps, Until, Words};
+use crate::operators::failed_groups::{Failed, leave_out};
 use crate::operators::filter_project::evaluate;
 use crate::operators::tables::{Entries, KeptTable, damaged};
 use crate::operators::{Distribution, ExprText, Identity, Kept, Operator, OperatorSpec, Prepared};
@@ -427,7 +428,7 @@ impl SessionAggregate {
     /// What sessions that are over come to, in their order.
     fn answers(&mut self, over: Vec<Over>) -> Result<Option<Rows>> {
         let over: Vec<Over> = over.into_iter().filter(|over| !over.told).collect();
-        let rows = self.rows_of(&over)?;
+        let rows = self.told_rows_of(&over)?;
         self.forget_runs(&over)?;
         Ok(rows)
     }
@@ -456,8 +457,14 @@ impl SessionAggregate {
         Ok(())
     }
 
-    /// What sessions come to by what is committed.
-    fn rows_of(&self, over: &[Over]) -> Result<Option<Rows>> {
+    /// What sessions come to that is to be told: those that fail are told of apart from them.
+    fn told_rows_of(&self, over: &[Over]) -> Result<Option<Rows>> {
+        let rows = self.rows_of(over)?;
+        rows.map(|(rows, failed)| leave_out(rows, failed)).transpose()
+    }
+
+    /// What sessions come to by what is committed, and which of them fail.
+    fn rows_of(&self, over: &[Over]) -> Result<Option<(Rows, Failed)>> {
         if over.is_empty() {
             return Ok(None);
         }
@@ -474,10 +481,10 @@ impl SessionAggregate {
         let runs: Vec<StoredRun<'_>> = runs.iter().map(Run::stored).collect();
         groups.merge(&spec.aggregate, &self.groups.decode(&runs)?, &of_runs)?;
         let order: Vec<usize> = (0..over.len()).collect();
-        let columns = self.columns(over, &mut groups, &order)?;
+        let (columns, failed) = self.columns(over, &mut groups, &order)?;
         let batch = RecordBatch::try_new(spec.aggregate.schema.clone(), columns)?;
         let ends_ms: Int64Array = over.iter().map(|over| Some(spec.end_ms(over.last))).collect();
-        Ok(Some(Rows::new(batch, ends_ms)))
+        Ok(Some((Rows::new(batch, ends_ms), failed)))
     }
 
     fn columns(
@@ -485,12 +492,13 @@ impl SessionAggregate {
         over: &[Over],
         groups: &mut Groups,
         order: &[usize],
-    ) -> Result<Vec<ArrayRef>> {
+    ) -> Result<(Vec<ArrayRef>, Failed)> {
         let of: Vec<(i64, i64, &[u8])> =
             over.iter().map(|over| (over.first, over.last, &*over.key)).collect();
         let mut columns = self.spec.group_columns(&self.groups, &of)?;
-        columns.extend(GroupState::answers(groups, order)?);
-        Ok(columns)
+        let (answers, failed) = GroupState::answers(groups, order)?;
+        columns.extend(answers);
+        Ok((columns, failed))
     }
 }
 

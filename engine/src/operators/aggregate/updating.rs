@@ -30,8 +30,10 @@ use super::partial::{BeforeMeeting, CombinedRows, Merged};
 use super::runs::{GROUP, GroupState};
 use super::spec::{AggregateCall, AggregateSpec};
 use crate::describe::{Described, Keeps, Until, Words};
+use crate::operators::failed_groups::{self, Failed};
 use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::{Distribution, ExprText, Identity, Kept, Operator, OperatorSpec, Prepared};
+use crate::plan::user_functions::aggregate::finishing;
 use crate::rows::Rows;
 use crate::state::changelog::{StateError, StateId};
 use crate::state::layouts::Layouts;
@@ -141,6 +143,17 @@ pub(super) struct Standing {
     pub present: BooleanArray,
     /// What each call answers; nothing is meant where there is no group.
     pub answers: Vec<ArrayRef>,
+    /// Groups that would be there, if their aggregates had a value.
+    pub failed: Failed,
+}
+
+impl Standing {
+    /// A group without a value is none.
+    pub fn new(present: Vec<bool>, answers: Vec<ArrayRef>, failed: Failed) -> Standing {
+        let is_there = |(group, present)| Some(present && !failed.contains_key(&group));
+        let present = present.into_iter().enumerate().map(is_there).collect();
+        Standing { present, answers, failed }
+    }
 }
 
 /// The rows that groups with these `keys` give when they changed from one standing to another.
@@ -175,6 +188,7 @@ pub(super) fn told(
     }
     let places = UInt64Array::from(places);
     let of_group: UInt64Array = places.values().iter().map(|place| place % count as u64).collect();
+    tell_failed(schema, keys, after)?;
     let mut columns = Vec::with_capacity(schema.fields().len());
     for key in keys {
         columns.push(take(key, &of_group, None)?);
@@ -186,6 +200,18 @@ pub(super) fn told(
     let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
     let untimed = Int64Array::new_null(places.len());
     Ok(Rows::changes(batch, untimed, BooleanArray::from(retracts)))
+}
+
+/// Says which groups have no value.
+fn tell_failed(schema: &SchemaRef, keys: &[ArrayRef], of: &Standing) -> Result<()> {
+    if of.failed.is_empty() {
+        return Ok(());
+    }
+    let places: UInt64Array = of.failed.keys().map(|at| Some(*at as u64)).collect();
+    let columns = keys.iter().chain(&of.answers).map(|column| Ok(take(column, &places, None)?));
+    let batch = RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)?;
+    let untimed = Int64Array::new_null(places.len());
+    failed_groups::tell(Rows::new(batch, untimed), of.failed.values().cloned().collect())
 }
 
 /// How groups with these runs stand.
@@ -213,22 +239,27 @@ pub(super) fn standing<'r>(
     let mut merged = Groups::new(spec)?;
     merged.merge_into(spec, &groups.decode(&runs)?, &of_group, present.len())?;
     let order: Vec<usize> = (0..present.len()).collect();
-    let answers = GroupState::answers(&mut merged, &order)?;
-    Ok(Standing { present: BooleanArray::from(present), answers })
+    let (answers, failed) = GroupState::answers(&mut merged, &order)?;
+    Ok(Standing::new(present, answers, failed))
 }
 
 /// How the group without a key stands before any row has come.
 fn of_nothing(spec: &AggregateSpec) -> Result<Standing> {
-    let answers = spec.calls.iter().map(|call| call.of_nothing()?.to_array_of_size(1));
+    let mut failed = Failed::new();
+    let answers = spec.calls.iter().map(|call| {
+        let (value, failing) = finishing(|| call.of_nothing())?;
+        failed.extend(failing);
+        value.to_array_of_size(1)
+    });
     let answers = answers.collect::<Result<_>>()?;
-    Ok(Standing { present: BooleanArray::from(vec![true]), answers })
+    Ok(Standing::new(vec![true], answers, failed))
 }
 
 /// How groups stand that are not there. (Accumulators that were given nothing have no groups.)
 pub(super) fn absent(spec: &AggregateSpec, count: usize) -> Standing {
     let types = spec.schema.fields()[spec.group.len()..].iter();
     let answers = types.map(|field| new_null_array(field.data_type(), count)).collect();
-    Standing { present: BooleanArray::from(vec![false; count]), answers }
+    Standing::new(vec![false; count], answers, Failed::new())
 }
 
 impl Operator for UpdatingAggregate {

@@ -35,6 +35,7 @@ use super::spec::{AggregateCall, AggregateSpec};
 use crate::describe::words::duration_text;
 use crate::describe::{Described, Keeps, Until, Words};
 use crate::formats::decode::times_ms;
+use crate::operators::failed_groups::{Failed, leave_out};
 use crate::operators::filter_project::evaluate;
 use crate::operators::tables::{Entries, KeptTable};
 use crate::operators::{Distribution, ExprText, Identity, Kept, Operator, OperatorSpec, Prepared};
@@ -307,13 +308,13 @@ impl WindowAggregate {
 
     fn rows_of(&self, closing: &mut Groups) -> Result<Rows> {
         let order = closing.table.sorted();
-        let columns = self.evaluate(closing, &order)?;
+        let (columns, failed) = self.evaluate(closing, &order)?;
         let batch = RecordBatch::try_new(self.spec.aggregate.schema.clone(), columns)?;
         let last_ms = |&group: &usize| {
             closing.table.window_start_ms(group).saturating_add(self.spec.reach_ms - 1)
         };
         let event_times_ms = order.iter().map(last_ms).collect::<Vec<_>>().into();
-        Ok(Rows::new(batch, event_times_ms))
+        leave_out(Rows::new(batch, event_times_ms), failed)
     }
 
     /// Takes out the groups of all windows that start no later than `last_start_ms`, whole:
@@ -363,14 +364,15 @@ impl WindowAggregate {
         Ok(!committed.is_empty())
     }
 
-    /// The output columns of `groups` in the order of `order`.
-    fn evaluate(&self, groups: &mut Groups, order: &[usize]) -> Result<Vec<ArrayRef>> {
+    /// The output columns of `groups` in the order of `order`, and which of them fail.
+    fn evaluate(&self, groups: &mut Groups, order: &[usize]) -> Result<(Vec<ArrayRef>, Failed)> {
         let of = order
             .iter()
             .map(|&group| (groups.table.window_start_ms(group), groups.table.key(group)));
         let mut columns = self.spec.group_columns(&self.groups, of)?;
-        columns.extend(GroupState::answers(groups, order)?);
-        Ok(columns)
+        let (answers, failed) = GroupState::answers(groups, order)?;
+        columns.extend(answers);
+        Ok((columns, failed))
     }
 }
 

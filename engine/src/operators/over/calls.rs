@@ -12,9 +12,10 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::frame::{Frame, Reach, Sorted};
 use crate::operators::aggregate::AggregateCall;
+use crate::operators::failed_groups::Failed;
 use crate::operators::filter_project::{evaluate, mask};
 use crate::operators::top_n::ranked::Rank;
-use crate::plan::user_functions::aggregate::{is_of_module, try_rows};
+use crate::plan::user_functions::aggregate::{finishing, is_of_module, try_rows};
 
 /// One function with its arguments.
 #[derive(Debug)]
@@ -157,7 +158,7 @@ pub enum Results {
     Flags(Vec<bool>),
     /// Which argument has the value, and where; `None` is NULL.
     Places(Vec<Option<(usize, usize)>>),
-    Values(Vec<ScalarValue>),
+    Values(Values),
 }
 
 impl Results {
@@ -166,7 +167,7 @@ impl Results {
             OverCall::Rank(_) => Results::Ranks(Vec::new()),
             OverCall::FirstWithin { .. } => Results::Flags(Vec::new()),
             OverCall::Shift { .. } => Results::Places(Vec::new()),
-            OverCall::Aggregate { .. } => Results::Values(Vec::new()),
+            OverCall::Aggregate { .. } => Results::Values(Values::default()),
         }
     }
 
@@ -185,7 +186,7 @@ impl Results {
                     places.into_iter().map(|place| place.unwrap_or(null)).collect();
                 interleave(&sources, &places)?
             }
-            Results::Values(values) => ScalarValue::iter_to_array(values)?,
+            Results::Values(values) => ScalarValue::iter_to_array(values.all)?,
         };
         Ok(match column.data_type() == data_type {
             true => column,
@@ -237,6 +238,28 @@ pub fn shifted(by: i64, has_default: bool, job: &Job<'_>, into: &mut Vec<Option<
     }
 }
 
+/// What an aggregate comes to for each row, and for which it fails.
+#[derive(Default)]
+pub struct Values {
+    pub all: Vec<ScalarValue>,
+    pub failed: Failed,
+}
+
+/// With the reason why it is none.
+type Value = (ScalarValue, Option<String>);
+
+impl Values {
+    fn push(&mut self, (value, failed): Value) {
+        self.failed.extend(failed.map(|reason| (self.all.len(), reason)));
+        self.all.push(value);
+    }
+}
+
+fn value_of(accumulator: &mut dyn Accumulator) -> Result<Value> {
+    let (value, mut failed) = finishing(|| accumulator.evaluate())?;
+    Ok((value, failed.remove(&0)))
+}
+
 /// An aggregate over a frame that begins a fixed distance from each row: from scratch for each, so
 /// that a sum of floats does not depend on what it was before.
 pub fn framed(
@@ -244,9 +267,9 @@ pub fn framed(
     frame: &Frame,
     arguments: &Arguments,
     job: &Job<'_>,
-    into: &mut Vec<ScalarValue>,
+    into: &mut Values,
 ) -> Result<()> {
-    let mut last: Option<(std::ops::Range<usize>, ScalarValue)> = None;
+    let mut last: Option<(std::ops::Range<usize>, Value)> = None;
     for row in job.from..job.to {
         let of = job.sorted.frame(frame, row);
         let value = match last.take() {
@@ -254,7 +277,7 @@ pub fn framed(
             _ => {
                 let mut accumulator = call.function.create_accumulator()?;
                 arguments.feed(accumulator.as_mut(), job.first + of.start, of.len())?;
-                accumulator.evaluate()?
+                value_of(accumulator.as_mut())?
             }
         };
         into.push(value.clone());
@@ -270,7 +293,7 @@ pub fn accumulated(
     arguments: &Arguments,
     job: &Job<'_>,
     state: Option<&[ArrayRef]>,
-    into: &mut Vec<ScalarValue>,
+    into: &mut Values,
 ) -> Result<Vec<ScalarValue>> {
     let mut accumulator = call.function.create_accumulator()?;
     if let Some(state) = state {
@@ -283,8 +306,8 @@ pub fn accumulated(
             super::frame::Units::Time => job.sorted.peers_end(row),
         };
         arguments.feed(accumulator.as_mut(), job.first + row, next - row)?;
-        let value = accumulator.evaluate()?;
-        into.extend(std::iter::repeat_n(value, next - row));
+        let value = value_of(accumulator.as_mut())?;
+        (row..next).for_each(|_| into.push(value.clone()));
         row = next;
     }
     accumulator.state()

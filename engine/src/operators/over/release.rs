@@ -9,6 +9,7 @@ use super::calls::{
 };
 use super::frame::Sorted;
 use super::{NS_PER_MS, Over};
+use crate::operators::failed_groups::{Failed, leave_out};
 use crate::operators::filter_project::evaluate;
 use crate::operators::ordered_rows::{Entry, Place};
 use crate::rows::Rows;
@@ -310,13 +311,18 @@ impl Over {
         let of_results: UInt64Array = order.iter().map(|&at| Some(at as u64)).collect();
         let mut columns = arrow::compute::take_arrays(batch.columns(), &of_batch, None)?;
         let fields = &self.spec.schema.fields()[columns.len()..];
+        let mut failed = Failed::new();
         for ((results, arguments), field) in results.into_iter().zip(arguments).zip(fields) {
+            if let Results::Values(values) = &results {
+                let of_row = |(row, at)| Some((row, values.failed.get(at)?.clone()));
+                failed.extend(order.iter().enumerate().filter_map(of_row));
+            }
             let column = results.column(arguments, field.data_type())?;
             columns.push(arrow::compute::take(&column, &of_results, None)?);
         }
         let batch = RecordBatch::try_new(self.spec.schema.clone(), columns)?;
         let times: Int64Array = order.iter().map(|&at| Some(places[at].0)).collect();
-        Ok(Rows::new(batch, times))
+        leave_out(Rows::new(batch, times), failed)
     }
 
     /// Notes that rows have come out.

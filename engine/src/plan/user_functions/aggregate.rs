@@ -2,14 +2,18 @@
 //!
 //! The rule: a group's state is bytes that the module gives and takes back, so that it is kept,
 //! moved and merged as any other; NULL is that of a group without rows. One call has all rows of a
-//! batch, and the states of the groups that they are of.
+//! batch, and the states of the groups that they are of. A group that has no value in the end fails
+//! by itself, where somebody asks for that ([`finishing`]).
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::mem::size_of;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, UInt32Array};
-use arrow::compute::{filter, prep_null_mask_filter};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, UInt32Array, new_null_array,
+};
+use arrow::compute::{concat, filter, prep_null_mask_filter};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -20,6 +24,22 @@ use udfs::CallError;
 
 use super::Overloads;
 use super::slot::Current;
+use crate::operators::failed_groups::Failed;
+use crate::operators::reason;
+
+thread_local! {
+    /// Groups that have no value, where somebody asks for them.
+    static FAILING: RefCell<Option<Failed>> = const { RefCell::new(None) };
+}
+
+/// Has an aggregate say what its groups come to. Those for which a module fails have NULL, and are
+/// told of by their places among all of them.
+pub(crate) fn finishing<T>(finish: impl FnOnce() -> Result<T>) -> Result<(T, Failed)> {
+    let before = FAILING.replace(Some(Failed::new()));
+    let finished = finish();
+    let failed = FAILING.replace(before).unwrap_or_default();
+    finished.map(|values| (values, failed))
+}
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Aggregate(pub Overloads);
@@ -202,6 +222,29 @@ impl States {
         current.module.finish(function, &states).map_err(|error| self.failed(&error))
     }
 
+    /// The same, but that a group that fails has NULL and is told of, if somebody asks for it.
+    fn finish_each(&self, states: &[Option<Vec<u8>>], first: usize) -> Result<ArrayRef> {
+        let error = match self.finish(states) {
+            Ok(values) => return Ok(values),
+            Err(error) => error,
+        };
+        if FAILING.with_borrow(Option::is_none) {
+            return Err(error);
+        }
+        let count = states.len();
+        if count <= 1 {
+            FAILING.with_borrow_mut(|failing| {
+                failing.get_or_insert_default().insert(first, reason(error));
+            });
+            let returns = &self.overloads.slot.signatures[self.place].returns;
+            return Ok(new_null_array(returns, count));
+        }
+        let (left, right) = states.split_at(count / 2);
+        let left = self.finish_each(left, first)?;
+        let right = self.finish_each(right, first + count / 2)?;
+        Ok(concat(&[&left, &right])?)
+    }
+
     fn bytes(&self) -> usize {
         let of_states = self.states.iter().flatten().map(Vec::capacity).sum::<usize>();
         of_states + self.states.capacity() * size_of::<Option<Vec<u8>>>()
@@ -246,7 +289,7 @@ impl GroupsAccumulator for States {
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let states = emit_to.take_needed(&mut self.states);
-        self.finish(&states)
+        self.finish_each(&states, 0)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
@@ -311,7 +354,7 @@ impl Accumulator for OneGroup {
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
         self.0.grow(1);
-        ScalarValue::try_from_array(&self.0.finish(&self.0.states)?, 0)
+        ScalarValue::try_from_array(&self.0.finish_each(&self.0.states, 0)?, 0)
     }
 
     fn size(&self) -> usize {

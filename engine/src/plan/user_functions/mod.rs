@@ -124,6 +124,19 @@ pub(super) fn load(draft: &DraftFunction) -> Result<Loaded, Diagnostic> {
     })
 }
 
+/// What a function can ask for and will not get.
+pub(super) fn not_granted(draft: &DraftFunction, loaded: &Loaded) -> Vec<Diagnostic> {
+    let current = loaded.overloads().slot.current();
+    if current.module.asks_by_itself() {
+        return Vec::new();
+    }
+    let warning = |asked: udfs::Asked| {
+        let message = format!("{} can ask for {asked}", draft.file.text);
+        Diagnostic::warning(message, draft.file.span.clone())
+    };
+    current.module.not_granted().into_iter().map(warning).collect()
+}
+
 /// The module that a declaration names, as its file is now.
 fn open(draft: &DraftFunction) -> Result<Module, Diagnostic> {
     let mut options = draft.options.clone();

@@ -102,7 +102,8 @@ impl QueryRun {
         let checkpoint = snapshots.begin_checkpoint(self.client.as_ref(), task, is_last).await;
         let checkpoint = checkpoint.map_err(self.client_error("the end of its changelog"))?;
         let buffered = running.task.pending_bytes().saturating_mul(100) / PENDING_BYTES_MAX;
-        let commit = running.task.commit(now()).map_err(|error| self.task_error(error))?;
+        let commit = self.as_caller(|| running.task.commit(now()));
+        let commit = commit.map_err(|error| self.task_error(error))?;
         let within = running.within.take();
         let Commit { outputs, changes, derived, offsets, printed } = commit;
         let spills = running.snapshots.wants_disk(&mut running.task);

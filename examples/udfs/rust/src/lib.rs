@@ -3,27 +3,29 @@
 use std::collections::BTreeMap;
 
 use millstream_udf::{
-    Aggregate, Bytea, Date, Decimal, Json, Level, Retract, Time, Timestamp, TimestampTz, config,
-    log,
+    Aggregate, Bytea, Date, Decimal, Json, Level, Retract, Row, State, Time, Timestamp,
+    TimestampTz, config, log, udf,
 };
 
+#[udf]
 fn score(n: i64) -> i64 {
     n.wrapping_mul(3).wrapping_add(1)
 }
 
+#[udf]
 fn email_domain(email: &str) -> Option<&str> {
     Some(email.split_once('@')?.1)
 }
 
 // --- a table: rows for each row ---
 
-millstream_udf::row! {
-    struct Word<'a> {
-        word: &'a str,
-        position: i32,
-    }
+#[derive(Row)]
+struct Word<'a> {
+    word: &'a str,
+    position: i32,
 }
 
+#[udf(table)]
 fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
     let words = text.split(' ').filter(|word| !word.is_empty());
     words.zip(1..).map(|(word, position)| Word { word, position })
@@ -31,13 +33,13 @@ fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
 
 // --- an aggregate: a value for a group of rows ---
 
-millstream_udf::state! {
-    /// How often each number came.
-    struct Mode {
-        counts: BTreeMap<i64, u64>,
-    }
+/// How often each number came.
+#[derive(Default, State)]
+struct Mode {
+    counts: BTreeMap<i64, u64>,
 }
 
+#[udf(retracts)]
 impl Aggregate for Mode {
     type Row<'a> = i64;
     type Value = Option<i64>;
@@ -70,6 +72,7 @@ impl Retract for Mode {
 
 // --- NULL, a default, what fails, what the pipeline file has ---
 
+#[udf(default(otherwise = "'?'"))]
 fn first_of<'a>(
     first: Option<&'a str>,
     second: Option<&'a str>,
@@ -78,10 +81,12 @@ fn first_of<'a>(
     first.or(second).or(otherwise)
 }
 
+#[udf]
 fn half(n: i64) -> Result<i64, String> {
     if n % 2 == 0 { Ok(n / 2) } else { Err(format!("{n} is odd")) }
 }
 
+#[udf(volatile)]
 fn greeting() -> Option<String> {
     log(Level::Debug, "greets");
     config("greeting")
@@ -89,42 +94,27 @@ fn greeting() -> Option<String> {
 
 // --- a type after the other ---
 
-millstream_udf::row! {
-    struct All {
-        truth: Option<bool>,
-        tiny: Option<i8>,
-        small: Option<u16>,
-        large: Option<u64>,
-        real: Option<f32>,
-        double: Option<f64>,
-        bytes: Option<Bytea>,
-        json: Option<Json<String>>,
-        date: Option<Date>,
-        time: Option<Time>,
-        local: Option<Timestamp>,
-        zoned: Option<TimestampTz>,
-        price: Option<Decimal<20, 4>>,
-        tags: Option<Vec<Option<String>>>,
-        nested: Option<Vec<Option<Vec<Option<i32>>>>>,
-    }
+#[derive(Row)]
+struct All {
+    truth: Option<bool>,
+    tiny: Option<i8>,
+    small: Option<u16>,
+    large: Option<u64>,
+    real: Option<f32>,
+    double: Option<f64>,
+    bytes: Option<Bytea>,
+    json: Option<Json<String>>,
+    date: Option<Date>,
+    time: Option<Time>,
+    local: Option<Timestamp>,
+    zoned: Option<TimestampTz>,
+    price: Option<Decimal<20, 4>>,
+    tags: Option<Vec<Option<String>>>,
+    nested: Option<Vec<Option<Vec<Option<i32>>>>>,
 }
 
 /// Reads each type, and writes it as it was.
+#[udf]
 fn same(all: Option<All>) -> Option<All> {
     all
-}
-
-millstream_udf::functions! {
-    score(n: i64) -> i64;
-    email_domain(email: &str) -> Option<&str>;
-    table words(text: &str) -> Word;
-    aggregate mode(n: i64) -> Option<i64> = Mode, retracts;
-    first_of(
-        first: Option<&str>,
-        second: Option<&str>,
-        otherwise: Option<&str> = "'?'",
-    ) -> Option<&str>;
-    half(n: i64) -> Result<i64, String>;
-    volatile greeting() -> Option<String>;
-    same(all: Option<All>) -> Option<All>;
 }

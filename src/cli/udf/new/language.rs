@@ -129,8 +129,9 @@ impl Language {
                     "README.md", "build.sh", "src/lib.rs", "Cargo.toml", ".gitignore");
                 let guests = guests!("guests/rust/" to "millstream-udf/":
                     "Cargo.toml", "examples/http.rs", "examples/kinds.rs", "examples/strict.rs",
-                    "examples/typed.rs", "src/abi.rs", "src/aggregate.rs", "src/host.rs", "src/http.rs",
-                    "src/input.rs", "src/lib.rs", "src/macros.rs", "src/output.rs", "src/types.rs");
+                    "examples/typed.rs", "macros/Cargo.toml", "macros/src/lib.rs", "src/abi.rs",
+                    "src/aggregate.rs", "src/host.rs", "src/http.rs", "src/input.rs", "src/lib.rs",
+                    "src/macros.rs", "src/output.rs", "src/types.rs");
                 (own, guests)
             }
             Language::C => {

@@ -1,6 +1,6 @@
 //! Functions that ask servers.
 
-use millstream_udf::{Request, Response, fetch};
+use millstream_udf::{Request, Response, fetch, udf};
 
 fn text(answer: Result<Response, String>) -> String {
     match answer {
@@ -9,17 +9,14 @@ fn text(answer: Result<Response, String>) -> String {
     }
 }
 
+#[udf(volatile)]
 fn asked(url: &str) -> Result<String, String> {
     let request = Request::get(url).header("x-from", "millstream");
     fetch(&[request]).remove(0).map(|answer| text(Ok(answer)))
 }
 
+#[udf(volatile)]
 fn all_asked(urls: Vec<String>) -> Vec<String> {
     let requests: Vec<Request> = urls.into_iter().map(|url| Request::post(url, "ask")).collect();
     fetch(&requests).into_iter().map(text).collect()
-}
-
-millstream_udf::functions! {
-    volatile asked(url: &str) -> Result<String, String>;
-    volatile all_asked(urls: Vec<String>) -> Vec<String>;
 }

@@ -3,40 +3,47 @@
 use std::collections::BTreeMap;
 
 use millstream_udf::{
-    Aggregate, Bytea, Date, Decimal, Json, Level, Retract, Time, Timestamp, TimestampTz, config,
-    log,
+    Aggregate, Bytea, Date, Decimal, Json, Level, Retract, Row, State, Time, Timestamp,
+    TimestampTz, config, log, udf,
 };
 
+#[udf]
 fn email_domain(email: &str) -> Option<&str> {
     Some(email.split_once('@')?.1)
 }
 
+#[udf]
 fn score(n: i64) -> i64 {
     n.wrapping_mul(3).wrapping_add(1)
 }
 
 // --- what fails, and what differs from time to time ---
 
+#[udf]
 fn checked_half(n: i64) -> Result<i64, String> {
     if n % 2 == 0 { Ok(n / 2) } else { Err(format!("{n} is odd")) }
 }
 
+#[udf]
 fn panics(n: i64) -> i64 {
     log(Level::Info, "it is about to go wrong");
     let none: Option<i64> = (n > 0).then_some(n);
     none.expect("it is above zero")
 }
 
+#[udf(volatile)]
 fn greeting() -> Option<String> {
     config("greeting")
 }
 
 // --- NULL, defaults ---
 
+#[udf(default(otherwise = "'?'"))]
 fn first_of(first: Option<&str>, second: Option<&str>, otherwise: &str) -> String {
     first.or(second).unwrap_or(otherwise).to_owned()
 }
 
+#[udf(default(digits = 2))]
 fn round_to(x: f64, digits: i32) -> f64 {
     let scale = 10f64.powi(digits);
     (x * scale).round() / scale
@@ -44,50 +51,53 @@ fn round_to(x: f64, digits: i32) -> f64 {
 
 // --- a type after the other ---
 
-millstream_udf::row! {
-    struct All {
-        truth: Option<bool>,
-        tiny: Option<i8>,
-        small: Option<u16>,
-        real: Option<f32>,
-        bytes: Option<Bytea>,
-        json: Option<Json<String>>,
-        date: Option<Date>,
-        time: Option<Time>,
-        local: Option<Timestamp>,
-        zoned: Option<TimestampTz>,
-        price: Option<Decimal<20, 4>>,
-        tags: Option<Vec<Option<String>>>,
-        nested: Option<Vec<Option<Vec<Option<i32>>>>>,
-    }
+#[derive(Row)]
+struct All {
+    truth: Option<bool>,
+    tiny: Option<i8>,
+    small: Option<u16>,
+    real: Option<f32>,
+    bytes: Option<Bytea>,
+    json: Option<Json<String>>,
+    date: Option<Date>,
+    time: Option<Time>,
+    local: Option<Timestamp>,
+    zoned: Option<TimestampTz>,
+    price: Option<Decimal<20, 4>>,
+    tags: Option<Vec<Option<String>>>,
+    nested: Option<Vec<Option<Vec<Option<i32>>>>>,
 }
 
 /// Reads each type, and writes it as it was.
+#[udf]
 fn same(all: Option<All>) -> Option<All> {
     all
 }
 
+#[udf]
 fn total(items: Vec<i64>) -> i64 {
     items.into_iter().fold(0, i64::wrapping_add)
 }
 
 // --- tables ---
 
-millstream_udf::row! {
-    struct Word<'a> {
-        word: &'a str,
-        position: i32,
-    }
+#[derive(Row)]
+struct Word<'a> {
+    word: &'a str,
+    position: i32,
 }
 
+#[udf(table)]
 fn words(text: &str) -> impl Iterator<Item = Word<'_>> {
     text.split_whitespace().zip(1..).map(|(word, position)| Word { word, position })
 }
 
+#[udf(table)]
 fn repeated(n: Option<i64>, times: i32) -> Vec<Option<i64>> {
     vec![n; times.max(0) as usize]
 }
 
+#[udf(table)]
 fn divisors(of: i64) -> impl Iterator<Item = Result<i64, String>> {
     let wrong = (of <= 0).then(|| Err(format!("{of} has no divisors")));
     wrong.into_iter().chain((1..=of).filter(move |n| of % n == 0).map(Ok))
@@ -95,14 +105,14 @@ fn divisors(of: i64) -> impl Iterator<Item = Result<i64, String>> {
 
 // --- aggregates ---
 
-millstream_udf::state! {
-    /// Sum of products by weight.
-    struct WeightedMean {
-        sum: i64,
-        weights: i64,
-    }
+/// Sum of products by weight.
+#[derive(Default, State)]
+struct WeightedMean {
+    sum: i64,
+    weights: i64,
 }
 
+#[udf(retracts)]
 impl Aggregate for WeightedMean {
     type Row<'a> = (i64, i64);
     type Value = Option<f64>;
@@ -129,13 +139,13 @@ impl Retract for WeightedMean {
     }
 }
 
-millstream_udf::state! {
-    /// How often each text came.
-    struct Mode {
-        counts: BTreeMap<String, u64>,
-    }
+/// How often each text came.
+#[derive(Default, State)]
+struct Mode {
+    counts: BTreeMap<String, u64>,
 }
 
+#[udf]
 impl Aggregate for Mode {
     type Row<'a> = &'a str;
     type Value = Option<String>;
@@ -155,21 +165,4 @@ impl Aggregate for Mode {
         let most = self.counts.iter().rev().max_by_key(|(_, count)| **count)?;
         Some(most.0.clone())
     }
-}
-
-millstream_udf::functions! {
-    email_domain(email: &str) -> Option<&str>;
-    score(n: i64) -> i64;
-    checked_half(n: i64) -> Result<i64, String>;
-    panics(n: i64) -> i64;
-    volatile greeting() -> Option<String>;
-    first_of(first: Option<&str>, second: Option<&str>, otherwise: &str = "'?'") -> String;
-    round_to(x: f64, digits: i32 = 2) -> f64;
-    same(all: Option<All>) -> Option<All>;
-    total(items: Vec<i64>) -> i64;
-    table words(text: &str) -> Word;
-    table repeated(n: Option<i64>, times: i32) -> Option<i64>;
-    table divisors(of: i64) -> Result<i64, String>;
-    aggregate weighted_mean(value: i64, weight: i64) -> Option<f64> = WeightedMean, retracts;
-    aggregate mode(text: &str) -> Option<String> = Mode;
 }

@@ -5,7 +5,16 @@
 
 #[unsafe(export_name = "cabi_realloc")]
 unsafe extern "C" fn realloc(old: *mut u8, length: usize, align: usize, size: usize) -> *mut u8 {
-    unsafe { millstream_udf::abi::realloc(old, length, align, size) }
+    use std::alloc::{Layout, alloc, realloc};
+
+    if size == 0 {
+        return std::ptr::without_provenance_mut(align);
+    }
+    let layout = |size| Layout::from_size_align(size, align).unwrap();
+    match length {
+        0 => unsafe { alloc(layout(size)) },
+        length => unsafe { realloc(old, layout(length), size) },
+    }
 }
 
 #[unsafe(export_name = "add")]

@@ -46,6 +46,8 @@ pub struct Signature {
 
 /// One of a module's functions.
 pub struct Function {
+    /// Where it stands in its file.
+    pub line: u32,
     pub signature: fn() -> Signature,
     pub run: fn(Operation, &Batch) -> Result<Outputs, Failure>,
 }
@@ -111,8 +113,37 @@ enum CallResult {
 }
 
 thread_local! {
+    /// Those of the module.
+    static FUNCTIONS: RefCell<Vec<&'static Function>> = const { RefCell::new(Vec::new()) };
     /// What the host has not read yet.
     static KEPT: RefCell<Vec<Box<dyn Any>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Adds a function to the module, if it is not there yet: constructors may be called twice.
+pub fn register(function: &'static Function) {
+    FUNCTIONS.with_borrow_mut(|functions| {
+        if !functions.iter().any(|known| std::ptr::eq(*known, function)) {
+            functions.push(function);
+        }
+    });
+}
+
+/// The module's functions, as they follow each other in a file.
+fn functions() -> Vec<&'static Function> {
+    #[cfg(target_family = "wasm")]
+    {
+        unsafe extern "C" {
+            fn __wasm_call_ctors();
+        }
+        static CALLED: Once = Once::new();
+        // SAFETY: the linker makes it of all constructors, and those of libraries are called by
+        // nobody else where there is no `_initialize`.
+        CALLED.call_once(|| {
+            unsafe { __wasm_call_ctors() };
+            FUNCTIONS.with_borrow_mut(|functions| functions.sort_by_key(|of| of.line));
+        });
+    }
+    FUNCTIONS.with_borrow(Vec::clone)
 }
 
 fn keep<T: 'static>(value: T) {
@@ -128,7 +159,7 @@ fn give<T: 'static>(record: T) -> *const u8 {
 }
 
 /// The host has read what it was given.
-pub fn read() {
+fn read() {
     KEPT.take();
 }
 
@@ -141,9 +172,10 @@ fn tell_of_panics() {
 }
 
 /// `describe: func() -> list<signature>`
-pub fn describe(functions: &[Function]) -> *const u8 {
+fn describe() -> *const u8 {
     tell_of_panics();
-    let records: Vec<SignatureRecord> = functions.iter().map(|f| record((f.signature)())).collect();
+    let records = functions().into_iter().map(|function| record((function.signature)()));
+    let records: Vec<SignatureRecord> = records.collect();
     let list = Buffer::of(&records);
     keep(records);
     give(list)
@@ -175,12 +207,7 @@ fn record(signature: Signature) -> SignatureRecord {
 /// # Safety
 ///
 /// `input` is what the host hands over, in memory of [`realloc`].
-pub unsafe fn call(
-    functions: &[Function],
-    function: u32,
-    operation: u32,
-    input: Input,
-) -> *const u8 {
+unsafe fn call(function: u32, operation: u32, input: Input) -> *const u8 {
     tell_of_panics();
     // SAFETY: as the caller says.
     let batch = unsafe { input.batch() };
@@ -191,7 +218,7 @@ pub unsafe fn call(
         3 => Operation::Merge,
         _ => Operation::Finish,
     };
-    give(match (functions[function as usize].run)(operation, &batch) {
+    give(match (functions()[function as usize].run)(operation, &batch) {
         Ok(Outputs { nodes, buffers, kept }) => {
             let rows = nodes.first().map_or(0, |node| node.length);
             let result =
@@ -209,12 +236,12 @@ pub unsafe fn call(
 }
 
 /// A batch as parameters.
-pub struct Input {
-    pub rows: u32,
-    pub nodes: *mut Node,
-    pub nodes_count: usize,
-    pub buffers: *mut Buffer,
-    pub buffers_count: usize,
+struct Input {
+    rows: u32,
+    nodes: *mut Node,
+    nodes_count: usize,
+    buffers: *mut Buffer,
+    buffers_count: usize,
 }
 
 impl Input {
@@ -242,7 +269,7 @@ impl Input {
 /// # Safety
 ///
 /// `old` has `length` bytes of this function and this alignment, or `length` is 0.
-pub unsafe fn realloc(old: *mut u8, length: usize, align: usize, size: usize) -> *mut u8 {
+unsafe fn realloc(old: *mut u8, length: usize, align: usize, size: usize) -> *mut u8 {
     use std::alloc::{Layout, alloc, handle_alloc_error, realloc};
 
     if size == 0 {
@@ -262,4 +289,60 @@ pub unsafe fn realloc(old: *mut u8, length: usize, align: usize, size: usize) ->
         handle_alloc_error(layout(size));
     }
     fresh
+}
+
+/// What a module exports. Where it is no WebAssembly, nobody calls it.
+#[cfg_attr(not(target_family = "wasm"), allow(dead_code))]
+mod exports {
+    use super::{Buffer, Input, Node};
+
+    #[cfg_attr(target_family = "wasm", unsafe(export_name = "cabi_realloc"))]
+    unsafe extern "C" fn realloc(
+        old: *mut u8,
+        length: usize,
+        align: usize,
+        size: usize,
+    ) -> *mut u8 {
+        // SAFETY: as the canonical ABI has it.
+        unsafe { super::realloc(old, length, align, size) }
+    }
+
+    #[cfg_attr(
+        target_family = "wasm",
+        unsafe(export_name = "millstream:udf/functions@0.1.0#describe")
+    )]
+    extern "C" fn describe() -> *const u8 {
+        super::describe()
+    }
+
+    #[cfg_attr(
+        target_family = "wasm",
+        unsafe(export_name = "cabi_post_millstream:udf/functions@0.1.0#describe")
+    )]
+    extern "C" fn described(_: *const u8) {
+        super::read();
+    }
+
+    #[cfg_attr(target_family = "wasm", unsafe(export_name = "millstream:udf/functions@0.1.0#call"))]
+    unsafe extern "C" fn call(
+        function: u32,
+        operation: u32,
+        rows: u32,
+        nodes: *mut Node,
+        nodes_count: usize,
+        buffers: *mut Buffer,
+        buffers_count: usize,
+    ) -> *const u8 {
+        let input = Input { rows, nodes, nodes_count, buffers, buffers_count };
+        // SAFETY: the host hands it over in memory of `realloc`.
+        unsafe { super::call(function, operation, input) }
+    }
+
+    #[cfg_attr(
+        target_family = "wasm",
+        unsafe(export_name = "cabi_post_millstream:udf/functions@0.1.0#call")
+    )]
+    extern "C" fn called(_: *const u8) {
+        super::read();
+    }
 }

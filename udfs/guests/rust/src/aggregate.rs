@@ -10,11 +10,16 @@ use crate::output::{Output, Outputs, Texts};
 /// group without rows.
 ///
 /// ```
-/// millstream_udf::state! {
-///     struct Mean { sum: f64, count: i64 }
+/// use millstream_udf::{Aggregate, State, udf};
+///
+/// #[derive(Default, State)]
+/// struct Mean {
+///     sum: f64,
+///     count: i64,
 /// }
 ///
-/// impl millstream_udf::Aggregate for Mean {
+/// #[udf]
+/// impl Aggregate for Mean {
 ///     type Row<'a> = f64;
 ///     type Value = Option<f64>;
 ///
@@ -31,10 +36,6 @@ use crate::output::{Output, Outputs, Texts};
 ///     fn finish(&self) -> Option<f64> {
 ///         (self.count > 0).then(|| self.sum / self.count as f64)
 ///     }
-/// }
-///
-/// millstream_udf::functions! {
-///     aggregate mean_of(x: f64) -> Option<f64> = Mean;
 /// }
 /// ```
 pub trait Aggregate: State + Default {

@@ -1,17 +1,11 @@
 //! Functions for Millstream in Rust.
 //!
 //! ```
+//! use millstream_udf::udf;
+//!
+//! #[udf]
 //! fn email_domain(email: &str) -> Option<&str> {
 //!     Some(email.split_once('@')?.1)
-//! }
-//!
-//! fn score(n: i64) -> i64 {
-//!     n.wrapping_mul(3).wrapping_add(1)
-//! }
-//!
-//! millstream_udf::functions! {
-//!     email_domain(email: &str) -> Option<&str>;
-//!     score(n: i64) -> i64;
 //! }
 //! ```
 //!
@@ -25,21 +19,21 @@
 //! | `&str`, `String`; `&[u8]`, [`Bytea`]; [`Json`] | varchar; bytea; json |
 //! | [`Date`], [`Time`], [`Timestamp`], [`TimestampTz`] | date, time, timestamp, timestamptz |
 //! | [`Decimal<P, S>`] | decimal(P, S) |
-//! | `Vec<T>`; a struct of [`row!`] | array<T>; row<…> |
+//! | `Vec<T>`; a struct with `#[derive(Row)]` | array<T>; row<…> |
 //! | `Option<T>` | T, which may be NULL |
 //! | `Result<T, E>` as a result | T; an error fails its row |
 //!
 //! # Kinds
 //!
-//! - `name(argument: Type, …) -> Type;` is a scalar function: `fn name(…) -> Type`.
-//! - `table name(…) -> Type;` gives any number of rows for each: `fn name(…) -> impl
-//!   Iterator<Item = Type>`, or a `Vec`.
-//! - `aggregate name(…) -> Type = State;` is one over groups: see [`Aggregate`]. If rows can be
-//!   taken back, `aggregate name(…) -> Type = State, retracts;`: see [`Retract`].
+//! - `#[udf] fn name(argument: Type, …) -> Type` is a scalar function.
+//! - `#[udf(table)] fn name(…) -> impl Iterator<Item = Type>`, or a `Vec`, gives any number of rows
+//!   for each.
+//! - `#[udf] impl Aggregate for State` is one over groups, called as its type in snake case: see
+//!   [`Aggregate`]. If rows can be taken back, `#[udf(retracts)]`: see [`Retract`].
 //!
-//! `volatile` before it says that the same arguments do not always give the same value. An
-//! argument that may be left out has its default as SQL spells it: `separator: &str = "','"`,
-//! `digits: i32 = 2`.
+//! `volatile` says that the same arguments do not always give the same value; `name = "other"` that
+//! SQL calls it something else; `default(separator = "','", digits = 2)` what arguments are that
+//! are left out, as SQL spells it.
 //!
 //! # NULL
 //!
@@ -69,6 +63,7 @@ pub use aggregate::{Aggregate, Retract, State};
 pub use host::{Level, config, log};
 pub use http::{Request, Response, fetch};
 pub use input::{Input, Inputs, Present};
+pub use millstream_udf_macros::{Row, State, udf};
 pub use output::{Column, Output, Outputs};
 pub use types::{Bytea, Date, Decimal, Json, Sql, Time, Timestamp, TimestampTz};
 

@@ -1,140 +1,86 @@
-//! Declarations of functions, rows and states.
+//! What is made of functions, rows and states that [`udf`](crate::udf) and the derives have read.
 
-/// The functions of a module, once in a crate. The crate's documentation tells what can be there.
-#[macro_export]
-macro_rules! functions {
-    ($($declarations:tt)*) => {
-        // Where it is no WebAssembly, nobody calls them.
-        #[allow(dead_code)]
-        // In it are the names of the module's functions and types: nothing else may have one that
-        // a person would choose.
-        const _: () = {
-            const __FUNCTIONS: &[$crate::abi::Function] =
-                $crate::function_list!([] $($declarations)*);
-
-            #[cfg_attr(target_family = "wasm", unsafe(export_name = "cabi_realloc"))]
-            unsafe extern "C" fn __realloc(
-                old: *mut u8,
-                length: usize,
-                align: usize,
-                size: usize,
-            ) -> *mut u8 {
-                unsafe { $crate::abi::realloc(old, length, align, size) }
-            }
-
-            #[cfg_attr(
-                target_family = "wasm",
-                unsafe(export_name = "millstream:udf/functions@0.1.0#describe")
-            )]
-            extern "C" fn __describe() -> *const u8 {
-                $crate::abi::describe(__FUNCTIONS)
-            }
-
-            #[cfg_attr(
-                target_family = "wasm",
-                unsafe(export_name = "cabi_post_millstream:udf/functions@0.1.0#describe")
-            )]
-            extern "C" fn __described(_: *const u8) {
-                $crate::abi::read();
-            }
-
-            #[cfg_attr(
-                target_family = "wasm",
-                unsafe(export_name = "millstream:udf/functions@0.1.0#call")
-            )]
-            unsafe extern "C" fn __call(
-                function: u32,
-                operation: u32,
-                rows: u32,
-                nodes: *mut $crate::abi::Node,
-                nodes_count: usize,
-                buffers: *mut $crate::abi::Buffer,
-                buffers_count: usize,
-            ) -> *const u8 {
-                let input = $crate::abi::Input { rows, nodes, nodes_count, buffers, buffers_count };
-                unsafe { $crate::abi::call(__FUNCTIONS, function, operation, input) }
-            }
-
-            #[cfg_attr(
-                target_family = "wasm",
-                unsafe(export_name = "cabi_post_millstream:udf/functions@0.1.0#call")
-            )]
-            extern "C" fn __called(_: *const u8) {
-                $crate::abi::read();
-            }
-        };
-    };
-}
-
-/// Takes one declaration after the other.
+/// A function as [`udf`](crate::udf) has read it: whether it is deterministic, whether it takes rows
+/// back, what it is called in SQL, and what it is like.
 #[doc(hidden)]
 #[macro_export]
-macro_rules! function_list {
-    ([$($done:tt)*]) => { &[$($done)*] };
-    ([$($done:tt)*] volatile $($rest:tt)+) => {
-        $crate::function_list!([$($done)*] (false) $($rest)+)
-    };
-    ([$($done:tt)*] (false) $($rest:tt)+) => {
-        $crate::function_list!(@ [$($done)*] false, $($rest)+)
-    };
-    ([$($done:tt)*] $($rest:tt)+) => {
-        $crate::function_list!(@ [$($done)*] true, $($rest)+)
-    };
-    (@ [$($done:tt)*] $is_deterministic:literal, table $name:ident
-        ($($argument:ident : $type:ty $(= $default:literal)?),* $(,)?) -> $returns:ty; $($rest:tt)*
+macro_rules! function {
+    ($is_deterministic:literal, $retracts:literal, $called:literal, scalar $name:ident
+        ($($argument:ident : $type:ty $(= $default:literal)?),*) -> $returns:ty
     ) => {
-        $crate::function_list!([$($done)* $crate::abi::Function {
-            signature: || $crate::signature!(Table, $is_deterministic, false,
-                $name ($($argument: $type $(= $default)?),*) -> $returns),
+        $crate::registered! {
+            line: line!(),
+            signature: || $crate::signature!(Scalar, $is_deterministic, $retracts, $called,
+                ($($argument: $type $(= $default)?),*) -> $returns),
+            run: |_, batch| $crate::run_scalar!(batch, $name ($($argument: $type),*) -> $returns),
+        }
+    };
+    ($is_deterministic:literal, $retracts:literal, $called:literal, table $name:ident
+        ($($argument:ident : $type:ty $(= $default:literal)?),*) -> $returns:ty
+    ) => {
+        $crate::registered! {
+            line: line!(),
+            signature: || $crate::signature!(Table, $is_deterministic, $retracts, $called,
+                ($($argument: $type $(= $default)?),*) -> $returns),
             run: |_, batch| $crate::run_table!(batch, $name ($($argument: $type),*) -> $returns),
-        },] $($rest)*)
+        }
     };
-    (@ [$($done:tt)*] $is_deterministic:literal, aggregate $name:ident
-        ($($argument:ident : $type:ty $(= $default:literal)?),* $(,)?) -> $returns:ty
-        = $state:ty, retracts; $($rest:tt)*
+    ($is_deterministic:literal, true, $called:literal, aggregate $state:ident
+        ($($argument:ident : $type:ty $(= $default:literal)?),*) -> $returns:ty
     ) => {
-        $crate::function_list!([$($done)* $crate::abi::Function {
-            signature: || $crate::signature!(Aggregate, $is_deterministic, true,
-                $name ($($argument: $type $(= $default)?),*) -> $returns),
+        $crate::registered! {
+            line: line!(),
+            signature: || $crate::signature!(Aggregate, $is_deterministic, true, $called,
+                ($($argument: $type $(= $default)?),*) -> $returns),
             run: |operation, batch| $crate::run_aggregate!(
                 operation, batch, ($($argument: $type),*) -> $returns, $state,
                 |state, row| {
                     <$state as $crate::Retract>::retract(state, row);
                     Ok(())
                 }),
-        },] $($rest)*)
+        }
     };
-    (@ [$($done:tt)*] $is_deterministic:literal, aggregate $name:ident
-        ($($argument:ident : $type:ty $(= $default:literal)?),* $(,)?) -> $returns:ty
-        = $state:ty; $($rest:tt)*
+    ($is_deterministic:literal, false, $called:literal, aggregate $state:ident
+        ($($argument:ident : $type:ty $(= $default:literal)?),*) -> $returns:ty
     ) => {
-        $crate::function_list!([$($done)* $crate::abi::Function {
-            signature: || $crate::signature!(Aggregate, $is_deterministic, false,
-                $name ($($argument: $type $(= $default)?),*) -> $returns),
+        $crate::registered! {
+            line: line!(),
+            signature: || $crate::signature!(Aggregate, $is_deterministic, false, $called,
+                ($($argument: $type $(= $default)?),*) -> $returns),
             run: |operation, batch| $crate::run_aggregate!(
                 operation, batch, ($($argument: $type),*) -> $returns, $state,
                 |_: &mut $state, _| Err("it cannot take rows back".to_owned())),
-        },] $($rest)*)
+        }
     };
-    (@ [$($done:tt)*] $is_deterministic:literal, $name:ident
-        ($($argument:ident : $type:ty $(= $default:literal)?),* $(,)?) -> $returns:ty; $($rest:tt)*
-    ) => {
-        $crate::function_list!([$($done)* $crate::abi::Function {
-            signature: || $crate::signature!(Scalar, $is_deterministic, false,
-                $name ($($argument: $type $(= $default)?),*) -> $returns),
-            run: |_, batch| $crate::run_scalar!(batch, $name ($($argument: $type),*) -> $returns),
-        },] $($rest)*)
+}
+
+/// Adds a function to those of the module before anything is called.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! registered {
+    ($($function:tt)*) => {
+        const _: () = {
+            static FUNCTION: $crate::abi::Function = $crate::abi::Function { $($function)* };
+
+            extern "C" fn register() {
+                $crate::abi::register(&FUNCTION);
+            }
+
+            #[used]
+            #[cfg_attr(target_family = "wasm", unsafe(link_section = ".init_array"))]
+            static REGISTER: extern "C" fn() = register;
+        };
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! signature {
-    ($kind:ident, $is_deterministic:literal, $retracts:literal, $name:ident
+    ($kind:ident, $is_deterministic:literal, $retracts:literal, $called:literal,
         ($($argument:ident : $type:ty $(= $default:literal)?),*) -> $returns:ty
     ) => {
         $crate::abi::Signature {
-            name: stringify!($name),
+            name: $called,
             kind: $crate::abi::Kind::$kind,
             arguments: vec![$($crate::abi::Argument {
                 name: stringify!($argument),
@@ -247,28 +193,7 @@ macro_rules! run_aggregate {
     }};
 }
 
-/// A struct that can be an argument or a result, `row<…>` in SQL, such as of a table function with
-/// several columns.
-///
-/// ```
-/// millstream_udf::row! {
-///     struct Word<'a> { word: &'a str, position: i32 }
-/// }
-/// ```
-#[macro_export]
-macro_rules! row {
-    ($(#[$attribute:meta])* $visible:vis struct $name:ident<$life:lifetime> {
-        $($fields:tt)*
-    }) => {
-        $(#[$attribute])* $visible struct $name<$life> { $($fields)* }
-        $crate::row_type!([$name<$life>] [$life] [$life] $name, $($fields)*);
-    };
-    ($(#[$attribute:meta])* $visible:vis struct $name:ident { $($fields:tt)* }) => {
-        $(#[$attribute])* $visible struct $name { $($fields)* }
-        $crate::row_type!([$name] [] ['a] $name, $($fields)*);
-    };
-}
-
+/// A struct as [`Row`](derive@crate::Row) has read it.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! row_type {
@@ -333,16 +258,11 @@ macro_rules! row_type {
     };
 }
 
-/// A struct that is the state of an aggregate: its fields are kept in their order.
+/// A struct as [`State`](derive@crate::State) has read it.
+#[doc(hidden)]
 #[macro_export]
-macro_rules! state {
-    ($(#[$attribute:meta])* $visible:vis struct $name:ident {
-        $($(#[$about:meta])* $seen:vis $field:ident : $type:ty),* $(,)?
-    }) => {
-        $(#[$attribute])*
-        #[derive(Default)]
-        $visible struct $name { $($(#[$about])* $seen $field: $type),* }
-
+macro_rules! state_type {
+    ($name:ident, $($(#[$about:meta])* $seen:vis $field:ident : $type:ty),* $(,)?) => {
         impl $crate::State for $name {
             fn write(&self, to: &mut Vec<u8>) {
                 $($crate::State::write(&self.$field, to);)*

@@ -34,8 +34,10 @@ use super::partial::{AsTheyAre, BeforeMeeting};
 use super::spec::{AggregateCall, AggregateSpec, groups_accumulator};
 use super::updating::{Standing, answer_codec, told};
 use crate::describe::{Described, Keeps, Until, Words};
+use crate::operators::failed_groups::Failed;
 use crate::operators::tables::{Entries, KeptTable, damaged};
 use crate::operators::{Distribution, Kept, Operator, OperatorSpec, Prepared};
+use crate::plan::user_functions::aggregate::finishing;
 use crate::rows::Rows;
 use crate::state::changelog::{Change, StateError, StateId};
 use crate::state::map::StateMap;
@@ -182,7 +184,7 @@ impl RetractingAggregate {
     fn standing(&self, keys: &[Box<[u8]>]) -> Result<Standing> {
         let spec = &self.spec.aggregate;
         let groups: Vec<&Group> = keys.iter().map(|key| &self.touched[key].group).collect();
-        let present = groups.iter().map(|group| Some(self.is_present(group))).collect();
+        let present = groups.iter().map(|group| self.is_present(group)).collect();
         let mut answers: Vec<Option<ArrayRef>> = Vec::new();
         for (index, kind) in self.spec.kinds.iter().enumerate() {
             let field = spec.schema.field(spec.group.len() + index);
@@ -199,10 +201,11 @@ impl RetractingAggregate {
                 }
             });
         }
+        let mut failed = Failed::new();
         for (number, set) in self.spec.sets.iter().enumerate() {
-            self.compute_anew(number, set, keys, &mut answers)?;
+            failed.extend(self.compute_anew(number, set, keys, &mut answers)?);
         }
-        Ok(Standing { present, answers: answers.into_iter().flatten().collect() })
+        Ok(Standing::new(present, answers.into_iter().flatten().collect(), failed))
     }
 
     /// The least or the greatest argument of each group; `None` if there is one that is no number.
@@ -228,21 +231,22 @@ impl RetractingAggregate {
         Ok((!has_nan(&column)).then_some(column))
     }
 
-    /// Fills in what the calls of a set answer that have no answer yet.
+    /// Fills in what the calls of a set answer that have no answer yet. The groups that fail.
     fn compute_anew(
         &self,
         number: usize,
         set: &ArgumentSet,
         keys: &[Box<[u8]>],
         answers: &mut [Option<ArrayRef>],
-    ) -> Result<()> {
+    ) -> Result<Failed> {
         let calls = &self.spec.aggregate.calls;
         let mut accumulators: Vec<(usize, Box<dyn GroupsAccumulator>)> = Vec::new();
         for &call in set.calls.iter().filter(|call| answers[**call].is_none()) {
             accumulators.push((call, groups_accumulator(&calls[call].function)?));
         }
+        let mut failed = Failed::new();
         if accumulators.is_empty() {
-            return Ok(());
+            return Ok(failed);
         }
         let codec = &self.argument_codecs[number];
         let parser = codec.parser();
@@ -282,31 +286,41 @@ impl RetractingAggregate {
         let has_any: BooleanArray = places.iter().map(|place| Some(place.is_some())).collect();
         let places = UInt32Array::from(places);
         for (call, mut accumulator) in accumulators {
-            let nothing = calls[call].of_nothing()?;
+            // Groups without rows are there only where there is no key.
+            let (nothing, of_nothing) = finishing(|| calls[call].of_nothing())?;
+            if let Some(reason) = of_nothing.get(&0) {
+                let without_rows = places.iter().enumerate().filter(|(_, at)| at.is_none());
+                failed.extend(without_rows.map(|(key, _)| (key, reason.clone())));
+            }
             answers[call] = Some(match has_any.true_count() > 0 {
                 true => {
-                    let answer = take(&accumulator.evaluate(EmitTo::All)?, &places, None)?;
+                    let (values, failing) = finishing(|| accumulator.evaluate(EmitTo::All))?;
+                    let of_key = |(key, at): (usize, Option<u32>)| {
+                        Some((key, failing.get(&(at? as usize))?.clone()))
+                    };
+                    failed.extend(places.iter().enumerate().filter_map(of_key));
+                    let answer = take(&values, &places, None)?;
                     zip(&has_any, &answer, &nothing.to_scalar()?)?
                 }
                 false => nothing.to_array_of_size(keys.len())?,
             });
         }
-        Ok(())
+        Ok(failed)
     }
 
     /// How groups stood when they were told last.
     fn told(&self, keys: &[Box<[u8]>]) -> Result<Standing> {
         let told: Vec<Option<&[u8]>> =
             keys.iter().map(|key| self.touched[key].group.told.as_deref()).collect();
-        let present = told.iter().map(|told| Some(told.is_some())).collect();
+        let present = told.iter().map(|told| told.is_some()).collect();
         let Some(codec) = &self.answer_codec else {
-            return Ok(Standing { present, answers: Vec::new() });
+            return Ok(Standing::new(present, Vec::new(), Failed::new()));
         };
         let parser = codec.parser();
         let missing = codec.convert_columns(&self.nothing()?)?;
         let missing = missing.row(0).data().to_vec();
         let rows = told.iter().map(|told| parser.parse(told.unwrap_or(&missing)));
-        Ok(Standing { present, answers: codec.convert_rows(rows)? })
+        Ok(Standing::new(present, codec.convert_rows(rows)?, Failed::new()))
     }
 
     /// One row of answers that nobody looks at.

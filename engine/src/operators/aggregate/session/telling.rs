@@ -14,6 +14,7 @@ use datafusion_common::Result;
 use super::{CLOSED_TOGETHER_MAX, Over, SessionAggregate};
 use crate::describe::words::duration_text;
 use crate::operators::aggregate::sessions::Placed;
+use crate::operators::failed_groups::without;
 use crate::rows::Rows;
 use crate::time::Watermark;
 
@@ -84,7 +85,10 @@ impl SessionAggregate {
         before.sort_unstable();
         after.sort_unstable();
         after.dedup();
-        let old = self.rows_of(&before)?;
+        let old = match self.rows_of(&before)? {
+            Some((rows, failed)) => Some(without(&rows, &failed)?),
+            None => None,
+        };
         self.settle()?;
         let mut now = Vec::new();
         for (key, id) in after {
@@ -95,7 +99,7 @@ impl SessionAggregate {
             }
         }
         now.sort_unstable();
-        let new = self.rows_of(&now)?;
+        let new = self.told_rows_of(&now)?;
         out.extend(changes(old, new)?);
         Ok(())
     }
@@ -136,7 +140,7 @@ impl SessionAggregate {
     fn tell_ended(&self, between: (i64, i64), out: &mut Vec<Rows>) -> Result<()> {
         let ended = self.sessions.last_between(false, between, usize::MAX)?;
         for ended in ended.chunks(CLOSED_TOGETHER_MAX) {
-            out.extend(self.rows_of(ended)?);
+            out.extend(self.told_rows_of(ended)?);
         }
         Ok(())
     }

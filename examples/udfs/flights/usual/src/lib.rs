@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use millstream_udf::{Aggregate, Retract};
+use millstream_udf::{Aggregate, Retract, State, udf};
 
-millstream_udf::state! {
-    /// How often each text came.
-    struct Usual {
-        counts: BTreeMap<String, u64>,
-    }
+/// How often each text came.
+#[derive(Default, State)]
+struct Usual {
+    counts: BTreeMap<String, u64>,
 }
 
+#[udf(retracts)]
 impl Aggregate for Usual {
     type Row<'a> = &'a str;
     type Value = Option<String>;
@@ -46,8 +46,4 @@ impl Retract for Usual {
             }
         }
     }
-}
-
-millstream_udf::functions! {
-    aggregate usual(text: &str) -> Option<String> = Usual, retracts;
 }
