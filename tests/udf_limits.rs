@@ -275,8 +275,8 @@ fn what_is_asked_for_and_not_granted_is_told() {
         sha256   b95354a8f4be31766a6c5bc1fc1574212ab991ca1f8293d4097c692492c7e492
         imports  wasi_snapshot_preview1.clock_time_get
                  wasi_snapshot_preview1.random_get
-        asks for the time, and its clock stands still: grants.clock = true lets it go
-        asks for random numbers, and gets zeros: grants.random = true grants them
+        can ask for the time, and its clock stands still: grants.clock = true lets it go
+        can ask for random numbers, and gets zeros: grants.random = true grants them
 
         dice(a0 bigint) → bigint
         now_ns(a0 bigint) → bigint
@@ -401,6 +401,10 @@ INSERT INTO words SELECT n, w.word FROM numbers, LATERAL TABLE("Words"('a b')) A
 "#;
     let dir = place(&[("half.wat", &half), ("p.sql", sql)]);
     succeed(dir.path(), &["check", "--offline", "p.sql"]);
+    let twice = sql.replace("\"Lucky\" LANGUAGE", "myhalf LANGUAGE");
+    fs::write(dir.path().join("p.sql"), twice).unwrap();
+    let told = fail(dir.path(), &["check", "--offline", "p.sql"], 2);
+    assert!(told.contains("function 'myhalf' is declared twice"), "{told}");
 }
 
 #[test]

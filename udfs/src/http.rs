@@ -1,10 +1,10 @@
 //! Requests to HTTP servers, of guests to whom some are granted.
 //!
 //! The rule: a guest reaches the origins (scheme, host and port) that the pipeline file names, and
-//! no others; where a server sends it on to another place, it is not taken there. Requests of a call
-//! go side by side, and so do rows, each a call of its own by an instance of its own: no more than
-//! [`SIDE_BY_SIDE`] in all, unless it is granted more. All are sent within the time that is left of
-//! the call of the function. Who sends them is whoever embeds this crate ([`Fetch`]).
+//! no others; where a server sends it on to another place, it is not taken there. Requests of a
+//! call go side by side, and so do rows, each a call of its own by an instance of its own: no more
+//! than [`SIDE_BY_SIDE`] in all, unless it is granted more. All are sent within the time that is
+//! left of the call of the function. Who sends them is whoever embeds this crate ([`Fetch`]).
 
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -314,7 +314,7 @@ impl FileReader<'_> {
         cursor: &mut Cursor<'_>,
     ) -> Result<(), Diagnostic> {
         let name = cursor.name("the function's name")?;
-        if self.functions.iter().any(|other| other.name.text == name.text) {
+        if self.functions.iter().any(|other| other.name.text.eq_ignore_ascii_case(&name.text)) {
             let message = format!("function '{}' is declared twice", name.text);
             self.mistakes.push(Diagnostic::error(message, name.span.clone()));
         }

@@ -169,7 +169,8 @@ impl Declared {
         }
         self.leave_out_half_read(mistakes);
         for (name, table) in named_tables(table, "udfs", "function", mistakes) {
-            if let Some(first) = self.functions.iter().find(|other| other.name.text == name.text) {
+            let is_it = |of: &&DraftFunction| of.name.text.eq_ignore_ascii_case(&name.text);
+            if let Some(first) = self.functions.iter().find(is_it) {
                 mistakes.push(second("function", &name, &first.name.span));
             }
             let Connector { properties, property_spans, .. } =

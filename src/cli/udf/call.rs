@@ -29,8 +29,8 @@ use crate::render::table::plural;
   millstream udf call text.wasm clean 'a  b' 'max_length => 80' --json
   millstream udf call email.wasm email_domain 'lower(email)' --topic people
 
-NULL is NULL; arrays and rows are JSON; NAME => VALUE is the argument of that name. With --topic, arguments are SQL over its columns, which are
-guessed from its records as by `millstream query`.")]
+NULL is NULL; arrays and rows are JSON; NAME => VALUE is the argument of that name. With --topic,
+arguments are SQL over its columns, which are guessed from its records as by `millstream query`.")]
 pub struct CallArgs {
     #[command(flatten)]
     module: ModuleArgs,

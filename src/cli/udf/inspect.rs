@@ -37,7 +37,7 @@ fn text_of(module: &Module) -> String {
         }
     }
     for asked in module.not_granted() {
-        text += &format!("asks for {asked}\n");
+        text += &format!("can ask for {asked}\n");
     }
     text += "\n";
     for function in module.functions() {

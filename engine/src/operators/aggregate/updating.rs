@@ -149,7 +149,8 @@ pub(super) struct Standing {
 
 impl Standing {
     /// A group without a value is none.
-    pub fn new(present: Vec<bool>, answers: Vec<ArrayRef>, failed: Failed) -> Standing {
+    pub fn new(present: Vec<bool>, answers: Vec<ArrayRef>, mut failed: Failed) -> Standing {
+        failed.retain(|group, _| present[*group]);
         let is_there = |(group, present)| Some(present && !failed.contains_key(&group));
         let present = present.into_iter().enumerate().map(is_there).collect();
         Standing { present, answers, failed }

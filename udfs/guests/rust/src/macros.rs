@@ -1,7 +1,7 @@
-//! What is made of functions, rows and states that [`udf`](crate::udf) and the derives have read.
+//! What is made of functions, rows and states that [`udf`](crate::udf) and the derives read.
 
-/// A function as [`udf`](crate::udf) has read it: whether it is deterministic, whether it takes rows
-/// back, what it is called in SQL, and what it is like.
+/// A function as [`udf`](crate::udf) has read it: whether it is deterministic, whether it takes
+/// rows back, what it is called in SQL, and what it is like.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! function {

@@ -283,27 +283,11 @@ impl RetractingAggregate {
         if !rows.is_empty() {
             update(&mut rows, &mut of_group)?;
         }
-        let has_any: BooleanArray = places.iter().map(|place| Some(place.is_some())).collect();
         let places = UInt32Array::from(places);
-        for (call, mut accumulator) in accumulators {
-            // Groups without rows are there only where there is no key.
-            let (nothing, of_nothing) = finishing(|| calls[call].of_nothing())?;
-            if let Some(reason) = of_nothing.get(&0) {
-                let without_rows = places.iter().enumerate().filter(|(_, at)| at.is_none());
-                failed.extend(without_rows.map(|(key, _)| (key, reason.clone())));
-            }
-            answers[call] = Some(match has_any.true_count() > 0 {
-                true => {
-                    let (values, failing) = finishing(|| accumulator.evaluate(EmitTo::All))?;
-                    let of_key = |(key, at): (usize, Option<u32>)| {
-                        Some((key, failing.get(&(at? as usize))?.clone()))
-                    };
-                    failed.extend(places.iter().enumerate().filter_map(of_key));
-                    let answer = take(&values, &places, None)?;
-                    zip(&has_any, &answer, &nothing.to_scalar()?)?
-                }
-                false => nothing.to_array_of_size(keys.len())?,
-            });
+        for (call, accumulator) in accumulators {
+            let (answer, failing) = answer(&calls[call], accumulator, &places)?;
+            answers[call] = Some(answer);
+            failed.extend(failing);
         }
         Ok(failed)
     }
@@ -385,6 +369,32 @@ impl RetractingAggregate {
         }
         self.touched.get_mut(key).ok_or_else(|| exec_datafusion_err!("a group is gone"))
     }
+}
+
+/// What a call answers for groups, by their places among those that have rows; which of them fail.
+fn answer(
+    call: &AggregateCall,
+    mut accumulator: Box<dyn GroupsAccumulator>,
+    places: &UInt32Array,
+) -> Result<(ArrayRef, Failed)> {
+    let (nothing, of_nothing) = finishing(|| call.of_nothing())?;
+    let has_any: BooleanArray = places.iter().map(|place| Some(place.is_some())).collect();
+    let (answer, failing) = match has_any.true_count() > 0 {
+        true => {
+            let (values, failing) = finishing(|| accumulator.evaluate(EmitTo::All))?;
+            let answer = take(&values, places, None)?;
+            (zip(&has_any, &answer, &nothing.to_scalar()?)?, failing)
+        }
+        false => (nothing.to_array_of_size(places.len())?, Failed::new()),
+    };
+    let reason = |(group, place): (usize, Option<u32>)| {
+        let reason = match place {
+            Some(place) => failing.get(&(place as usize)),
+            None => of_nothing.get(&0),
+        };
+        Some((group, reason?.clone()))
+    };
+    Ok((answer, places.iter().enumerate().filter_map(reason).collect()))
 }
 
 impl Operator for RetractingAggregate {

@@ -48,7 +48,7 @@ struct Mistake(Span, String);
 
 impl Mistake {
     fn tokens(self) -> TokenStream {
-        let text: TokenStream = format!("compile_error! {{ {:?} }}", self.1).parse().unwrap();
+        let text = source(&format!("compile_error! {{ {:?} }}", self.1));
         text.into_iter()
             .map(|mut token| {
                 token.set_span(self.0);
@@ -58,9 +58,14 @@ impl Mistake {
     }
 }
 
+/// What this crate has written, as tokens.
+fn source(text: &str) -> TokenStream {
+    text.parse().expect("it is made of tokens that were read")
+}
+
 fn parsed(text: Result<String, Mistake>) -> TokenStream {
     match text {
-        Ok(text) => text.parse().unwrap(),
+        Ok(text) => source(&text),
         Err(mistake) => mistake.tokens(),
     }
 }
@@ -83,7 +88,7 @@ fn group(token: Option<&TokenTree>, delimiter: Delimiter) -> Option<Tokens> {
 
 /// The parts between commas that are not within `<` and `>`.
 fn parts(tokens: &[TokenTree]) -> Vec<Tokens> {
-    let (mut parts, mut depth, mut before) = (vec![Vec::new()], 0, ' ');
+    let (mut parts, mut part, mut depth, mut before) = (Vec::new(), Vec::new(), 0, ' ');
     for token in tokens {
         let c = if let TokenTree::Punct(punct) = token { punct.as_char() } else { ' ' };
         match c {
@@ -92,11 +97,12 @@ fn parts(tokens: &[TokenTree]) -> Vec<Tokens> {
             _ => {}
         }
         match c == ',' && depth == 0 {
-            true => parts.push(Vec::new()),
-            false => parts.last_mut().unwrap().push(token.clone()),
+            true => parts.push(std::mem::take(&mut part)),
+            false => part.push(token.clone()),
         }
         before = c;
     }
+    parts.push(part);
     parts.retain(|part| !part.is_empty());
     parts
 }
@@ -192,7 +198,7 @@ impl Options {
              ({arguments}) -> {returns} }}",
             self.retracts
         );
-        Ok(text.parse().unwrap())
+        Ok(source(&text))
     }
 }
 
