@@ -304,6 +304,7 @@ fn functions_are_called_on_topics() {
         call(&["kinds.wasm", "words", "email"]),
         call(&["kinds.wasm", "mode", "email"]),
         call(&["kinds.wasm", "greeting"]),
+        call(&["kinds.wasm", "round_to", "digits => 0", "x => id + 0.4", "--limit", "1"]),
     ];
     expect![[r#"
         {"email":"ada@example.org","email_domain":"example.org"}
@@ -317,6 +318,7 @@ fn functions_are_called_on_topics() {
         {"greeting":null}
         {"greeting":null}
         {"greeting":null}
+        {"0":0,"id + 0.4":1.4,"round_to":1.0}
     "#]]
     .assert_eq(&told.concat());
     let wrong = ["udf", "call", "text.wasm", "email_domain", "id", "--topic", "people"];

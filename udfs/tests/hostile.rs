@@ -177,6 +177,52 @@ fn guests_that_loop_hoard_and_chatter_are_stopped() {
     .assert_eq(&told.join("\n"));
 }
 
+/// As tasks look for rows that fail: by halves. Why each of them does.
+fn search(module: &Module, function: usize, given: &[ArrayRef], failed: &mut Vec<String>) {
+    let count = given[0].len();
+    match module.evaluate(function, given, count) {
+        Ok(_) => {}
+        Err(error) if count == 1 => failed.push(error.reason),
+        Err(_) => {
+            let half = count / 2;
+            for (start, len) in [(0, half), (half, count - half)] {
+                let part: Vec<ArrayRef> = given.iter().map(|of| of.slice(start, len)).collect();
+                search(module, function, &part, failed);
+            }
+        }
+    }
+}
+
+/// Thousands of them cost hours: the whole time of each.
+#[test]
+fn a_batch_of_guests_that_never_end_costs_no_more_than_the_limit() {
+    const ROWS: usize = 8192;
+    let columns = load("hostile.wasm", None);
+    let typed = load("hostile_typed.wasm", Some("hostile_typed.wit"));
+    let texts: ArrayRef = Arc::new(StringArray::from(vec!["a"; ROWS]));
+    // Those that loop, grow their stack by turns, and log without end.
+    for (module, name, case) in [
+        (&columns, "number", 80),
+        (&columns, "number", 85),
+        (&columns, "number", 90),
+        (&typed, "text", 12),
+    ] {
+        let cases: ArrayRef = Arc::new(Int64Array::from(vec![case; ROWS]));
+        let given = if name == "text" { vec![cases, texts.clone()] } else { vec![cases] };
+        let (began, mut failed) = (Instant::now(), Vec::new());
+        udfs::search(|| search(module, number(module, name), &given, &mut failed));
+        assert!(began.elapsed() < PATIENCE, "{name}({case}) took {:?}", began.elapsed());
+        assert_eq!(failed.len(), ROWS);
+        let of = |part: &str| failed.iter().filter(|reason| reason.contains(part)).count();
+        let (whole, cut, none) =
+            (of("100ms (its `time` limit)"), of("which is cut"), of("was not called"));
+        assert_eq!(whole + cut + none, ROWS, "{:?}", failed[0]);
+        // Of a second, half by 100 ms, and half by the 10 ms that are the least.
+        assert_eq!((whole, cut), (5, 50), "{name}({case})");
+    }
+    is_fine(&columns, "number");
+}
+
 /// What is called besides the function itself: `cabi_realloc`, and what is told that its result was
 /// read.
 #[test]

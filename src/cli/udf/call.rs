@@ -90,7 +90,7 @@ fn sql(args: &CallArgs, topic: &str, kind: Kind) -> String {
     let topic = format!("\"{}\"", topic.replace('"', "\"\""));
     let arguments = args.values.join(", ");
     let mut shown: Vec<String> = Vec::new();
-    for argument in &args.values {
+    for argument in args.values.iter().map(|argument| without_name(argument)) {
         let one = format!("{argument} AS \"{}\"", argument.replace('"', "\"\""));
         if !shown.contains(&one) {
             shown.push(one);
@@ -112,6 +112,13 @@ fn sql(args: &CallArgs, topic: &str, kind: Kind) -> String {
         "CREATE FUNCTION {name} LANGUAGE wasm AS {file} WITH ('memory' = '{memory}B', \
          'time' = '{time}ms', 'stack' = '{stack}B'{wit}{http}{more});\n{rows};"
     )
+}
+
+/// The value of `NAME => VALUE`.
+fn without_name(argument: &str) -> &str {
+    let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == '_');
+    let named = argument.split_once("=>").filter(|(name, _)| is_name(name.trim()));
+    named.map_or(argument, |(_, value)| value.trim())
 }
 
 fn on_values(
