@@ -172,8 +172,10 @@ const NUMBERS: &str = r#"{"t":"2026-01-01T00:00:00Z","k":"a","n":6}
 /// An aggregate that gives up at what a group comes to stopped its query, whatever `on_error` says.
 #[test]
 fn a_group_without_a_value_costs_no_other() {
-    for on_error in ["'skip'", "{ dead_letter = 'bad' }"] {
+    let letters = "{ dead_letter = 'bad' }";
+    for (on_error, tasks) in [("'skip'", 1), (letters, 1), (letters, 2)] {
         let pipeline = SUMS.replace("ON_ERROR", on_error);
+        let pipeline = format!("settings.tasks = {tasks}\n{pipeline}");
         let dir = place(&[("p.toml", &pipeline), ("numbers.jsonl", NUMBERS)]);
         let dir = dir.path();
         succeed(dir, &run("p.toml"));
@@ -474,6 +476,8 @@ fn a_pipe_is_no_module() {
     let dir = place(&[]);
     let made = std::process::Command::new("mkfifo").arg(dir.path().join("pipe.wasm")).status();
     assert!(made.unwrap().success());
+    let told = fail(dir.path(), &["udf", "inspect", "kinds.wasm", "--wit", "pipe.wasm"], 2);
+    assert!(told.contains("pipe.wasm is no regular file"), "{told}");
     let told = fail(dir.path(), &["udf", "inspect", "pipe.wasm"], 2);
     expect![[r#"
         error: pipe.wasm: it is no regular file, but such as a pipe or a directory

@@ -225,8 +225,10 @@ impl Task {
     /// The topics that its rows have come from.
     fn topics_read(&self) -> String {
         let of_sources = self.topology.inputs.iter().map(|input| input.source.topic.as_str());
-        let of_exchanges = self.topology.exchanges.iter().map(|of| of.exchange.topic.as_str());
+        let exchanges = self.topology.exchanges.iter();
+        let of_exchanges = exchanges.flat_map(|of| of.exchange.sources.iter().map(String::as_str));
         let mut topics: Vec<&str> = of_sources.chain(of_exchanges).collect();
+        topics.sort_unstable();
         topics.dedup();
         topics.join(", ")
     }

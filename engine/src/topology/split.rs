@@ -51,8 +51,11 @@ pub struct Exchange {
     pub future_bound: Duration,
     /// The longest idle timeout and delay of the sources behind it, together.
     pub patience: Duration,
-    /// `Fail` if that is what any of the sources behind it says.
+    /// `Fail` if that is what any of the sources behind it says; else a topic for dead letters, if
+    /// one of them has that.
     pub on_error: OnError,
+    /// The topics of the sources behind it.
+    pub sources: Vec<String>,
 }
 
 /// Where a part's rows go if not to the sink.
@@ -146,8 +149,14 @@ fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
     let patiences = whole.inputs.iter().map(|input| &input.source.watermark);
     let patiences = patiences.map(|rules| rules.idle_timeout.saturating_add(rules.delay));
     let patience = patiences.max().unwrap_or_default();
-    let fails = whole.inputs.iter().any(|input| input.source.on_error == OnError::Fail);
-    let on_error = if fails { OnError::Fail } else { OnError::Skip };
+    let on_errors = || whole.inputs.iter().map(|input| &input.source.on_error);
+    let on_error = on_errors()
+        .find(|of| **of == OnError::Fail)
+        .or_else(|| on_errors().find(|of| **of != OnError::Skip))
+        .unwrap_or(&OnError::Skip);
+    let mut sources: Vec<String> =
+        whole.inputs.iter().map(|input| input.source.topic.clone()).collect();
+    sources.dedup();
     let sides = |node: usize| (0..whole.sides(node)).map(move |side| Port::Node { node, side });
     let ports = (0..whole.nodes.len()).flat_map(sides);
     let exchange = |(number, to): (usize, Port)| {
@@ -183,6 +192,7 @@ fn exchanges(whole: &Topology, id: &str, tasks: usize) -> Vec<ExchangeInput> {
             future_bound,
             patience,
             on_error: on_error.clone(),
+            sources: sources.clone(),
         });
         Some(ExchangeInput { exchange, to })
     };

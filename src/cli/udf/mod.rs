@@ -86,6 +86,10 @@ fn time(text: &str) -> Result<Duration, String> {
 impl ModuleArgs {
     fn load(&self) -> Result<Arc<Module>, Failure> {
         let wit = match &self.wit {
+            // Nobody may ever write to a pipe.
+            Some(path) if path.exists() && !path.is_file() => {
+                return Err(Failure::usage(format!("{} is no regular file", path.display())));
+            }
             Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
                 Failure::usage(format!("cannot read {}: {error}", path.display()))
             })?),
