@@ -13,7 +13,7 @@ use crate::fixture::{ROOT, run_with};
 /// Longer than a command may take, and fetching Kafka before the first.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
 
-const CLASSES: [(&str, &str); 14] = [
+const CLASSES: [(&str, &str); 17] = [
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
     ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
     ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
@@ -28,6 +28,9 @@ const CLASSES: [(&str, &str); 14] = [
     ("kafka-producer-perf-test", "org.apache.kafka.tools.ProducerPerformance"),
     ("kafka-consumer-perf-test", "org.apache.kafka.tools.ConsumerPerformance"),
     ("kafka-e2e-latency", "org.apache.kafka.tools.EndToEndLatency"),
+    ("kafka-verifiable-producer", "org.apache.kafka.tools.VerifiableProducer"),
+    ("kafka-verifiable-consumer", "org.apache.kafka.tools.VerifiableConsumer"),
+    ("transactional-message-copier", "org.apache.kafka.tools.TransactionalMessageCopier"),
 ];
 
 /// What a command did.
@@ -45,14 +48,22 @@ pub struct Java {
     answers: Receiver<String>,
 }
 
+/// Whether Kafka's programs can be fetched and run; says so if not.
+pub fn has_java() -> bool {
+    ["javac", "mvn"].into_iter().all(|tool| {
+        let found = Command::new(tool).arg("-version").output();
+        let is_there = found.is_ok_and(|output| output.status.success());
+        if !is_there {
+            eprintln!("skipped: comparing with Kafka's own commands needs '{tool}'");
+        }
+        is_there
+    })
+}
+
 impl Java {
     pub fn start() -> Option<Java> {
-        for tool in ["javac", "mvn"] {
-            let found = Command::new(tool).arg("-version").output();
-            if !found.is_ok_and(|output| output.status.success()) {
-                eprintln!("skipped: comparing with Kafka's own commands needs '{tool}'");
-                return None;
-            }
+        if !has_java() {
+            return None;
         }
         let mut process = Command::new(Path::new(ROOT).join("tests/kafka/start-kafka.sh"))
             .arg("commands")

@@ -2,8 +2,8 @@
 //! print the same, on our broker and on Apache Kafka.
 //!
 //! - [`java`]: Kafka's programs; [`live`]: groups with members at work; [`transactions`]: open and
-//!   hanging ones; [`segments`]: log files; [`performance`]: figures; here: all that needs no such
-//!   company.
+//!   hanging ones; [`segments`]: log files; [`performance`]: figures; [`programs`]: what Kafka tests
+//!   itself with, and [`streams`], on our broker; here: all that needs no such company.
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
@@ -12,7 +12,9 @@ mod java;
 mod kafka;
 mod live;
 mod performance;
+mod programs;
 mod segments;
+mod streams;
 mod transactions;
 
 use std::fmt::Write as _;

@@ -9,12 +9,13 @@
 #   start-kafka.sh commands          run many of them in one process, as Commands.java says
 #   start-kafka.sh connect           run Connect's transforms and converters, as Connect.java says
 #   start-kafka.sh standalone FILES  run Connect's own worker with these properties
+#   start-kafka.sh streams ARGS      run Kafka Streams' word count, as WordCount.java says
 #
 # `run` ends with its caller, however that ends: hold its standard input open for as long as the
 # broker is wanted. It prints "ready 127.0.0.1:PORT" when clients may connect, and "stopped" with
 # the end of the log if it cannot go on.
 #
-# The jars come from Maven Central (43 MB, and 35 MB for Connect's worker) and stay in
+# The jars come from Maven Central (43 MB; 35 MB for Connect's worker, 95 MB for Streams) and stay in
 # $MILLSTREAM_KAFKA_DIR, by default target/kafka of this repository.
 set -eu
 
@@ -22,10 +23,11 @@ here=$(cd "$(dirname "$0")" && pwd)
 version=$(sed -n '/kafka_2.13/{n;s/.*<version>\(.*\)<.*/\1/p;}' "$here/pom.xml")
 jars=${MILLSTREAM_KAFKA_DIR:-$here/../../target/kafka}/$version
 pom=$here/pom.xml
-# Connect's worker brings a web server along, which nothing else needs.
-if [ "${1:-}" = standalone ]; then
-    jars=$jars-connect pom=$here/connect-pom.xml
-fi
+# Connect's worker brings a web server along, and Streams a database, which nothing else needs.
+case ${1:-} in
+    standalone) jars=$jars-connect pom=$here/connect-pom.xml ;;
+    streams) jars=$jars-streams pom=$here/streams-pom.xml ;;
+esac
 complete=$jars/complete-$(cksum < "$pom" | cut -d ' ' -f 1)
 
 # In a subshell, so that the lock ends with it: a Java process that inherited the descriptor would
@@ -130,6 +132,8 @@ case $command in
         "$here/Connect.java" ;;
     standalone) java_class -Dlog4j2.configurationFile="$here/log4j2.properties" \
         org.apache.kafka.connect.cli.ConnectStandalone "$@" ;;
+    streams) java_class -Dlog4j2.configurationFile="$here/log4j2.properties" \
+        "$here/WordCount.java" "$@" ;;
     commands) java_class -Dorg.apache.logging.log4j.level=OFF "$here/Commands.java" ;;
     *) echo "start-kafka.sh: unknown command '$command'" >&2; exit 2 ;;
 esac
