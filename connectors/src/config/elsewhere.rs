@@ -47,7 +47,6 @@ const KEYS: &[(&str, Elsewhere)] = &[
     // Those of Aiven's HTTP sink.
     ("kafka.retry.backoff.ms", Elsewhere::NoMeaning),
     ("http.proxy.*", Elsewhere::NotYet("HTTP proxies")),
-    ("oauth2.*", Elsewhere::NotYet("OAuth 2")),
     // Debezium's.
     ("max.batch.size", Elsewhere::NoMeaning),
     ("max.queue.size*", Elsewhere::NoMeaning),

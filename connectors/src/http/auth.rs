@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::HeaderValue;
 
+use super::oauth;
 use crate::config::{ConfigProblem, Settings};
 
 /// The header's text that the settings ask for; `None`: no header.
@@ -41,6 +42,7 @@ pub fn check(settings: &Settings, prefix: &str) -> Vec<ConfigProblem> {
         "static" => &["http.headers.authorization"],
         "basic" => &["http.authorization.user", "http.authorization.password"],
         "bearer" => &["http.authorization.token"],
+        "oauth2" => &["oauth2.access.token.url", "oauth2.client.id", "oauth2.client.secret"],
         _ => &[],
     };
     let missing = needed.iter().filter(|key| settings.get(key).is_none());
@@ -56,6 +58,7 @@ pub fn check(settings: &Settings, prefix: &str) -> Vec<ConfigProblem> {
         ("http.headers.authorization", "static"),
         ("http.authorization.user", "basic"),
         ("http.authorization.token", "bearer"),
+        ("oauth2.access.token.url", "oauth2"),
     ];
     for (key, wanted) in all {
         if chosen == "none" && settings.get(key).is_some() {
@@ -77,6 +80,9 @@ pub fn check(settings: &Settings, prefix: &str) -> Vec<ConfigProblem> {
                 .to_owned(),
             help: Some("look for one in the token or password".to_owned()),
         });
+    }
+    if problems.is_empty() && chosen == "oauth2" {
+        problems.extend(oauth::check(settings, prefix));
     }
     problems
 }

@@ -7,9 +7,11 @@
 //!                     at most so many under way ─► outcome ─► the next of its lane is ready
 //! ```
 //!
-//! A job that is not done when the time is up, or the task is to stop, is left: it comes again.
+//! A job that is not done when the time is up, or the task is to stop, is left: it comes again. So
+//! are calls that wait to be tried again, which nobody has to wait for: what is done meanwhile is
+//! committed, and they go on where they were.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,12 +22,12 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use hyper::header::RETRY_AFTER;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::client::{Call, HttpClient, Reply, shown};
+use super::oauth::{self, NoReply, Tokens};
 use super::retry::{RetryPolicy, StatusCodes, random, retry_after};
 use super::service::{Batching, Target};
 use crate::status::Trouble;
@@ -61,6 +63,8 @@ pub enum Outcome {
 pub struct Deliverer {
     pub connector: String,
     pub client: HttpClient,
+    /// By service, where it takes tokens.
+    pub tokens: Vec<Option<Tokens>>,
     pub retry: RetryPolicy,
     pub retry_codes: StatusCodes,
     pub fail_codes: StatusCodes,
@@ -101,8 +105,20 @@ impl Warnings {
 #[derive(Debug, Default)]
 pub struct Done {
     pub outcomes: Vec<((Offset, usize), Outcome)>,
+    /// Calls that are to be tried again, by the first of their records.
+    pub waits: Vec<((Offset, usize), Wait)>,
     pub failure: Option<TaskError>,
 }
+
+/// A call that has failed so often, and when it is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    failures: u32,
+    due: Instant,
+}
+
+/// Such calls of a partition, by their first record and service.
+pub type Waits = BTreeMap<(Offset, usize), Wait>;
 
 /// What one call came to.
 enum Answer {
@@ -113,32 +129,45 @@ enum Answer {
     },
     /// The task is to stop.
     Left,
+    /// The time is up before it is tried again.
+    Waits(Wait),
     Failed(TaskError),
 }
 
-/// Calls that are not done at the first attempt; `calls` wait to be tried again.
-#[derive(Debug, Default)]
-struct Retrying {
-    calls: AtomicUsize,
-    /// Calls that have failed so far, those that are under way again included.
-    failing: AtomicUsize,
-    /// There is one more: others need not wait for it.
-    begun: Notify,
+/// What one attempt at it came to.
+enum Attempt {
+    Over(Answer),
+    Again {
+        reason: String,
+        /// What the server wants to be waited.
+        asked: Option<Duration>,
+    },
 }
 
-impl Retrying {
-    fn count(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
-    }
+/// What the calls of one run share.
+struct Shared<'a> {
+    /// Calls that have failed so far, those that are under way again included.
+    failing: AtomicUsize,
+    /// What is known of calls from the run before.
+    waits: &'a Waits,
+    until: Instant,
 }
 
 /// Statuses that say of a batch that something in it is wrong.
 const STATUSES_OF_CONTENT: [u16; 3] = [400, 413, 422];
 
+/// What became of a job.
+#[derive(Default)]
+struct Delivered {
+    outcomes: Vec<(Offset, Outcome)>,
+    /// From that record on it is to be tried again.
+    wait: Option<(Offset, Wait)>,
+    failure: Option<TaskError>,
+}
+
 impl Deliverer {
-    /// Makes the calls. None is begun after `until`, unless there is one to be waited for anyway,
-    /// since it is to be tried again.
-    pub async fn run(&self, jobs: &[Job], until: Instant) -> Done {
+    /// Makes the calls. None is begun after `until`; those under way then are waited for.
+    pub async fn run(&self, jobs: &[Job], until: Instant, waits: &Waits) -> Done {
         let mut lanes: HashMap<u64, VecDeque<usize>> = HashMap::new();
         for (index, job) in jobs.iter().enumerate() {
             lanes.entry(job.lane).or_default().push_back(index);
@@ -147,26 +176,24 @@ impl Deliverer {
             lanes.values_mut().filter_map(VecDeque::pop_front).collect();
         let mut done = Done::default();
         let mut is_over = false;
-        let retrying = &Retrying::default();
+        let shared = &Shared { failing: AtomicUsize::new(0), waits, until };
         let mut under_way = FuturesUnordered::new();
         loop {
             is_over |= self.stop.is_cancelled();
-            let is_late = Instant::now() >= until && retrying.count() == 0;
+            let is_late = Instant::now() >= until;
             while !is_over && !is_late && under_way.len() < self.in_flight_max {
                 let Some(index) = ready.pop_first() else { break };
-                under_way.push(async move { (index, self.deliver(&jobs[index], retrying).await) });
+                under_way.push(async move { (index, self.deliver(&jobs[index], shared).await) });
             }
-            let next = tokio::select! {
-                next = under_way.next() => next,
-                () = retrying.begun.notified() => continue,
-            };
-            let Some((index, (outcomes, failure))) = next else { return done };
+            let Some((index, left)) = under_way.next().await else { return done };
+            let Delivered { outcomes, wait, failure } = left;
             let job = &jobs[index];
             let all_done = outcomes.len() == job.parts.len();
             for (offset, outcome) in outcomes {
                 is_over |= self.ends_at_refusal && matches!(outcome, Outcome::Refused(_));
                 done.outcomes.push(((offset, job.service), outcome));
             }
+            done.waits.extend(wait.map(|(offset, wait)| ((offset, job.service), wait)));
             if failure.is_some() {
                 is_over = true;
                 done.failure = done.failure.or(failure);
@@ -177,19 +204,17 @@ impl Deliverer {
         }
     }
 
-    /// The outcomes of a job's records, in their order; those that are missing were left.
-    async fn deliver(
-        &self,
-        job: &Job,
-        retrying: &Retrying,
-    ) -> (Vec<(Offset, Outcome)>, Option<TaskError>) {
-        let mut outcomes = Vec::with_capacity(job.parts.len());
+    /// What becomes of a job's records, in their order; those that have no outcome were left.
+    async fn deliver(&self, job: &Job, shared: &Shared<'_>) -> Delivered {
+        let mut done = Delivered::default();
+        let outcomes = &mut done.outcomes;
         // The last one is the next.
         let mut ranges = vec![0..job.parts.len()];
         while let Some(range) = ranges.pop() {
             let body = self.body(job, &range);
             let bytes = body.len() as u64 / range.len().max(1) as u64;
-            match self.call(&job.target, body, retrying).await {
+            let first = job.parts[range.start].0;
+            match self.call(job, first, body, shared).await {
                 Answer::Accepted => {
                     let delivered = || Outcome::Delivered { bytes };
                     outcomes.extend(job.parts[range].iter().map(|part| (part.0, delivered())));
@@ -204,14 +229,21 @@ impl Deliverer {
                     let refused = || Outcome::Refused(reason.clone());
                     outcomes.extend(job.parts[range].iter().map(|part| (part.0, refused())));
                     if self.ends_at_refusal {
-                        return (outcomes, None);
+                        return done;
                     }
                 }
-                Answer::Left => return (outcomes, None),
-                Answer::Failed(error) => return (outcomes, Some(error)),
+                Answer::Left => return done,
+                Answer::Waits(wait) => {
+                    done.wait = Some((first, wait));
+                    return done;
+                }
+                Answer::Failed(error) => {
+                    done.failure = Some(error);
+                    return done;
+                }
             }
         }
-        (outcomes, None)
+        done
     }
 
     fn body(&self, job: &Job, range: &Range<usize>) -> Bytes {
@@ -224,60 +256,55 @@ impl Deliverer {
 
     /// A call is over that has failed so often before. Others may fail meanwhile, of another
     /// service perhaps: what they said stands.
-    fn answered(&self, retrying: &Retrying, failures: u32) {
+    fn answered(&self, shared: &Shared<'_>, failures: u32) {
         if failures > 0 {
-            retrying.failing.fetch_sub(1, Ordering::Relaxed);
+            shared.failing.fetch_sub(1, Ordering::Relaxed);
         }
-        if retrying.failing.load(Ordering::Relaxed) == 0 {
+        if shared.failing.load(Ordering::Relaxed) == 0 {
             self.trouble.is_over();
         }
     }
 
     /// Calls, and tries again what may succeed later.
-    async fn call(&self, target: &Target, body: Bytes, retrying: &Retrying) -> Answer {
-        let Target { method, url, headers } = target.clone();
+    async fn call(&self, job: &Job, first: Offset, body: Bytes, shared: &Shared<'_>) -> Answer {
+        let Target { method, url, headers } = job.target.clone();
         let what = format!("{method} {}", shown(&url));
-        let call = Call { method, url, headers, body };
+        let mut call = Call { method, url, headers, body };
+        let tokens = self.tokens.get(job.service).and_then(Option::as_ref);
         let mut failures = 0;
+        if let Some(wait) = shared.waits.get(&(first, job.service)) {
+            failures = wait.failures;
+            shared.failing.fetch_add(1, Ordering::Relaxed);
+            if let Some(answer) = self.pause(*wait, shared).await {
+                return answer;
+            }
+        }
         loop {
             let stopped = async {
                 self.stop.cancelled().await;
                 tokio::time::sleep(STOP_PATIENCE).await;
             };
-            let answer = tokio::select! {
-                answer = self.client.call(&call) => answer,
+            let attempt = tokio::select! {
+                attempt = self.attempt(&mut call, tokens, &what) => attempt,
                 () = stopped => return Answer::Left,
             };
-            let (reason, asked) = match answer {
-                Ok(reply) if reply.status.is_success() => {
-                    self.answered(retrying, failures);
-                    return Answer::Accepted;
-                }
-                Ok(reply) => {
-                    let status = reply.status.as_u16();
-                    let reason = format!("{what}: {}", in_words(&reply));
-                    if self.fail_codes.contains(status) {
-                        return Answer::Failed(not_of_the_record(&reason));
+            let (reason, asked) = match attempt {
+                Attempt::Over(answer) => {
+                    if !matches!(answer, Answer::Failed(_)) {
+                        self.answered(shared, failures);
                     }
-                    if !self.retry_codes.contains(status) {
-                        self.answered(retrying, failures);
-                        let may_be_one_record = STATUSES_OF_CONTENT.contains(&status);
-                        return Answer::Refused { reason, may_be_one_record };
-                    }
-                    let asked = reply.headers.get(RETRY_AFTER).and_then(|text| text.to_str().ok());
-                    (reason, asked.and_then(|text| retry_after(text, SystemTime::now())))
+                    return answer;
                 }
-                Err(error) if error.is_transient() => (format!("{what}: {error}"), None),
-                Err(error) => return Answer::Failed(format!("{what}: {error}").into()),
+                Attempt::Again { reason, asked } => (reason, asked),
             };
             if failures == 0 {
-                retrying.failing.fetch_add(1, Ordering::Relaxed);
+                shared.failing.fetch_add(1, Ordering::Relaxed);
             }
             failures += 1;
             let Some(pause) = self.retry.pause(failures, asked, random()) else {
                 let times = if failures == 1 { "once" } else { &format!("{failures} times") };
                 let reason = format!("{reason}; tried {times}");
-                retrying.failing.fetch_sub(1, Ordering::Relaxed);
+                shared.failing.fetch_sub(1, Ordering::Relaxed);
                 return Answer::Refused { reason, may_be_one_record: false };
             };
             self.warnings.say(&format!(
@@ -285,17 +312,49 @@ impl Deliverer {
                 self.connector
             ));
             self.trouble.is(reason.as_str());
-            retrying.calls.fetch_add(1, Ordering::Relaxed);
-            retrying.begun.notify_one();
-            let stopped = tokio::select! {
-                () = self.stop.cancelled() => true,
-                () = tokio::time::sleep(pause) => false,
-            };
-            retrying.calls.fetch_sub(1, Ordering::Relaxed);
-            if stopped {
-                return Answer::Left;
+            let wait = Wait { failures, due: Instant::now() + pause };
+            if let Some(answer) = self.pause(wait, shared).await {
+                return answer;
             }
         }
+    }
+
+    /// Waits until a call is to be tried again; what it comes to if that is not to be.
+    async fn pause(&self, wait: Wait, shared: &Shared<'_>) -> Option<Answer> {
+        tokio::select! {
+            () = self.stop.cancelled() => Some(Answer::Left),
+            () = tokio::time::sleep_until(wait.due.min(shared.until)) => {
+                (wait.due > shared.until).then_some(Answer::Waits(wait))
+            }
+        }
+    }
+
+    /// One call, and what its answer means.
+    async fn attempt(&self, call: &mut Call, tokens: Option<&Tokens>, what: &str) -> Attempt {
+        let reply = match oauth::call(&self.client, call, tokens).await {
+            Ok(reply) => reply,
+            Err(NoReply { reason, is_transient: true }) => {
+                return Attempt::Again { reason: format!("{what}: {reason}"), asked: None };
+            }
+            Err(NoReply { reason, .. }) => {
+                return Attempt::Over(Answer::Failed(format!("{what}: {reason}").into()));
+            }
+        };
+        if reply.status.is_success() {
+            return Attempt::Over(Answer::Accepted);
+        }
+        let status = reply.status.as_u16();
+        let reason = format!("{what}: {}", in_words(&reply));
+        if self.fail_codes.contains(status) {
+            return Attempt::Over(Answer::Failed(not_of_the_record(&reason)));
+        }
+        if !self.retry_codes.contains(status) {
+            let may_be_one_record = STATUSES_OF_CONTENT.contains(&status);
+            return Attempt::Over(Answer::Refused { reason, may_be_one_record });
+        }
+        let asked = reply.headers.get(RETRY_AFTER).and_then(|text| text.to_str().ok());
+        let asked = asked.and_then(|text| retry_after(text, SystemTime::now()));
+        Attempt::Again { reason, asked }
     }
 }
 

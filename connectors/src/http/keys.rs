@@ -6,7 +6,7 @@ use KeyType::{AnyList, AnyText, Boolean, Input, Integer, List, OneOf, Text, Topi
 use Presence::{Default, Optional, Required};
 
 const MILLIS: KeyType = Integer { min: 1, max: 86_400_000 };
-const AUTHORIZATIONS: KeyType = OneOf(&["none", "static", "basic", "bearer"]);
+const AUTHORIZATIONS: KeyType = OneOf(&["none", "static", "basic", "bearer", "oauth2"]);
 
 const CONDITION: ConfigKey = key(
     "condition",
@@ -54,7 +54,7 @@ const AUTHORIZATION_TYPE: ConfigKey = key(
     "http.authorization.type",
     AUTHORIZATIONS,
     Default("none"),
-    "How we say who we are: by user and password, by a token, or by a header as it is",
+    "How we say who we are: by user and password, by a token, by one that OAuth 2 gives, or by a header as it is",
     "bearer",
 );
 const AUTHORIZATION: ConfigKey = key(
@@ -80,6 +80,22 @@ const TOKEN: ConfigKey = key(
     "The token of the type bearer; better by a config provider than here",
     "${env:CRM_TOKEN}",
 );
+#[rustfmt::skip]
+mod oauth {
+    use super::*;
+
+    pub const URL: ConfigKey = key("oauth2.access.token.url", Text, Optional, "Where the type oauth2 gets its tokens, by client credentials; they are kept until they end or are refused", "https://login.example/oauth2/token");
+    pub const ID: ConfigKey = key("oauth2.client.id", Text, Optional, "Whom the tokens are for", "millstream");
+    pub const SECRET: ConfigKey = key("oauth2.client.secret", Text, Optional, "The secret to that; better by a config provider than here", "${env:CRM_SECRET}");
+    pub const MODE: ConfigKey = key("oauth2.client.authorization.mode", OneOf(&["header", "url"]), Default("header"), "Where these two stand when a token is asked for: in the Authorization header, or in the form that is sent", "url");
+    pub const SCOPE: ConfigKey = key("oauth2.client.scope", Text, Optional, "What the tokens are to allow, separated by blanks", "orders.read orders.write");
+    pub const MORE: ConfigKey = key("oauth2.request.additional", AnyList, Default(""), "More of the form that asks for a token, as name:value, separated by commas", "audience:https://crm.example");
+    pub const TOKEN: ConfigKey = key("oauth2.response.token.property", Text, Default("access_token"), "What the token is called in the answer", "access_token");
+    pub const GRANT: ConfigKey = key("oauth2.grant.type", Text, Default("client_credentials"), "What is said as the kind of grant", "client_credentials");
+    pub const GRANT_NAME: ConfigKey = key("oauth2.request.grant.type.property", Text, Default("grant_type"), "What that is called in the form", "grant_type");
+    pub const ID_NAME: ConfigKey = key("oauth2.request.client.id.property", Text, Default("client_id"), "What the id is called in the form", "client_id");
+    pub const SECRET_NAME: ConfigKey = key("oauth2.request.client.secret.property", Text, Default("client_secret"), "What the secret is called in the form", "client_secret");
+}
 const REQUEST_TIMEOUT: ConfigKey = key(
     "http.request.timeout.ms",
     MILLIS,
@@ -152,6 +168,8 @@ const RETRY_CODES: ConfigKey = key(
 pub(super) const SINK_KEYS: &[ConfigKey] = &[
     URL, METHOD, BODY, HEADERS, CONTENT_TYPE,
     AUTHORIZATION_TYPE, AUTHORIZATION, USER, PASSWORD, TOKEN, CONDITION,
+    oauth::URL, oauth::ID, oauth::SECRET, oauth::MODE, oauth::SCOPE, oauth::MORE,
+    oauth::TOKEN, oauth::GRANT, oauth::GRANT_NAME, oauth::ID_NAME, oauth::SECRET_NAME,
     key("services", AnyList, Default(""), "Names of services, where there are several: each has its own service.NAME.http.url and condition", "billing, audit"),
     key("batching.enabled", Boolean, Default("false"), "Whether several records go into one call", "true"),
     key("batch.max.size", Integer { min: 1, max: 100_000 }, Default("500"), "The most records in one call", "100"),
@@ -182,6 +200,17 @@ pub(super) const SERVICES: KeyFamily = KeyFamily {
         PASSWORD,
         TOKEN,
         CONDITION,
+        oauth::URL,
+        oauth::ID,
+        oauth::SECRET,
+        oauth::MODE,
+        oauth::SCOPE,
+        oauth::MORE,
+        oauth::TOKEN,
+        oauth::GRANT,
+        oauth::GRANT_NAME,
+        oauth::ID_NAME,
+        oauth::SECRET_NAME,
     ],
     check: super::sink::check_service,
 };
@@ -195,6 +224,8 @@ pub(super) const POLL_KEYS: &[ConfigKey] = &[
     key("http.body", Text, Optional, "What is sent, with {{offset}}", "{\"after\": {{offset}}}"),
     key("http.headers.additional", AnyList, Default(""), "Headers as name:value, separated by commas, with {{offset}}", "Accept:application/json"),
     AUTHORIZATION_TYPE, AUTHORIZATION, USER, PASSWORD, TOKEN,
+    oauth::URL, oauth::ID, oauth::SECRET, oauth::MODE, oauth::SCOPE, oauth::MORE,
+    oauth::TOKEN, oauth::GRANT, oauth::GRANT_NAME, oauth::ID_NAME, oauth::SECRET_NAME,
     key("http.response.list.pointer", AnyText, Default(""), "The JSON pointer to the records; an array is one record for each item", "/data/items"),
     key("http.response.record.pointer", AnyText, Default(""), "The JSON pointer within an item to what becomes the value", "/attributes"),
     key("http.response.record.key.pointer", Text, Optional, "The JSON pointer within an item to the key", "/id"),

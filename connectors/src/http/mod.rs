@@ -14,7 +14,8 @@
 //!   ask it; [`intake`]: what bodies are. [`poll`]: the task that asks an address again and again.
 //! - [`guard`]: who may ask servers of ours; [`connection`]: with TLS or without; [`closing`]: how
 //!   a server lets its last answer arrive.
-//! - [`client`]: calls themselves; [`tls`], [`auth`]: whom they trust, and who makes them.
+//! - [`client`]: calls themselves; [`tls`], [`auth`]: whom they trust, and who makes them;
+//!   [`oauth`]: the same by tokens that are asked for.
 //! - `keys`: the properties, declared.
 //!
 //! Invariants:
@@ -34,6 +35,7 @@ pub mod guard;
 pub mod intake;
 mod keys;
 pub mod listener;
+pub mod oauth;
 pub mod poll;
 pub mod record;
 pub mod retry;

@@ -26,6 +26,7 @@ use tracing::warn;
 
 use super::client::{Call, HttpClient, Reply, shown};
 use super::delivery::in_words;
+use super::oauth::{self, NoReply, Tokens};
 use super::retry::{RetryPolicy, StatusCodes, random, retry_after};
 use super::source::{BATCH_OVERHEAD, MESSAGE_BYTES_MAX_DEFAULT};
 use super::{auth, record, service, sink};
@@ -51,6 +52,7 @@ struct Running {
     asked: Asked,
     pointers: Pointers,
     client: HttpClient,
+    tokens: Option<Tokens>,
     retry: RetryPolicy,
     retry_codes: StatusCodes,
     interval: Duration,
@@ -246,12 +248,14 @@ impl SourceTask for HttpPoll {
             // An answer may be one record.
             topic = topic.with_config("max.message.bytes", response_bytes_max + BATCH_OVERHEAD);
         }
+        let client = sink::client(&self.config, response_bytes_max)?;
         let stored = context.offset(&partition()).and_then(Position::of);
         self.running = Some(Running {
             name: self.config.name().to_owned(),
             asked: Asked::new(settings)?,
             pointers: Pointers::new(settings)?,
-            client: sink::client(&self.config, response_bytes_max)?,
+            tokens: Tokens::new(settings, &client),
+            client,
             retry: sink::retry(settings),
             retry_codes: StatusCodes::parse(settings.list("retry.on.status.codes"))?,
             interval: Duration::from_millis(settings.integer("poll.interval.ms") as u64),
@@ -308,9 +312,9 @@ impl Running {
         if Instant::now() < self.due {
             return Ok(Polled::Drained);
         }
-        let call = self.asked.call(&self.position)?;
+        let mut call = self.asked.call(&self.position)?;
         let what = format!("{} {}", call.method, shown(&call.url));
-        let result = match self.ask(&call).await {
+        let result = match self.ask(&mut call).await {
             Ok(Some(reply)) => self.take(&reply, out),
             Ok(None) => Ok(false),
             Err(failure) => Err(failure),
@@ -339,10 +343,11 @@ impl Running {
     }
 
     /// `None`: it has not changed.
-    async fn ask(&self, call: &Call) -> Result<Option<Reply>, Failure> {
-        let reply = self.client.call(call).await.map_err(|error| Failure {
-            reason: error.to_string(),
-            is_transient: error.is_transient(),
+    async fn ask(&self, call: &mut Call) -> Result<Option<Reply>, Failure> {
+        let reply = oauth::call(&self.client, call, self.tokens.as_ref()).await;
+        let reply = reply.map_err(|NoReply { reason, is_transient }| Failure {
+            reason,
+            is_transient,
             asked: None,
         })?;
         let status = reply.status;

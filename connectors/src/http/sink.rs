@@ -13,7 +13,8 @@ use broker::ids::{Offset, TopicPartition};
 use tokio::time::Instant;
 
 use super::client::{ClientOptions, HttpClient};
-use super::delivery::{Deliverer, Done, Job, Outcome};
+use super::delivery::{Deliverer, Done, Job, Outcome, Waits};
+use super::oauth::Tokens;
 use super::record::RecordView;
 use super::retry::{RetryPolicy, StatusCodes};
 use super::service::{Batching, Prepared, Service};
@@ -55,6 +56,8 @@ struct Progress {
     done: Option<Offset>,
     /// What was done beyond that.
     ahead: BTreeMap<(Offset, usize), Outcome>,
+    /// Calls that are to be tried again.
+    waits: Waits,
 }
 
 /// What a put is to do.
@@ -150,8 +153,10 @@ impl SinkTask for HttpSink {
     async fn start(&mut self, context: &SinkContext) -> Result<(), TaskError> {
         let settings = self.config.settings();
         let batching = Batching::new(settings);
-        let mut services = Vec::new();
+        let client = client(&self.config, REPLY_BYTES_MAX)?;
+        let (mut services, mut tokens) = (Vec::new(), Vec::new());
         for (name, settings) in members(&self.config) {
+            tokens.push(Tokens::new(settings, &client));
             let service = Service::new(name, settings, batching.as_ref());
             services.push(service.map_err(|mistakes| {
                 let words = mistakes.iter().map(|(key, mistake)| format!("`{key}`: {mistake}"));
@@ -160,7 +165,8 @@ impl SinkTask for HttpSink {
         }
         let deliverer = Deliverer {
             connector: self.config.name().to_owned(),
-            client: client(&self.config, REPLY_BYTES_MAX)?,
+            client,
+            tokens,
             retry: retry(settings),
             retry_codes: StatusCodes::parse(settings.list("retry.on.status.codes"))?,
             fail_codes: StatusCodes::parse(settings.list("fail.on.status.codes"))?,
@@ -223,14 +229,18 @@ impl Running {
         let (values, is_all) = self.portion(records.values());
         let plan = self.plan(values, &mut progress.ahead);
         let until = Instant::now() + PUT_TIME;
-        let Done { outcomes, failure } = self.deliverer.run(&plan.jobs, until).await;
+        let run = self.deliverer.run(&plan.jobs, until, &progress.waits);
+        let Done { outcomes, waits, failure } = run.await;
         progress.ahead.extend(outcomes);
+        progress.waits.extend(waits);
         let after_portion = match is_all {
             true => records.next_offset(),
             false => values.last().map_or(Offset::ZERO, |last| offset_of(last).next()),
         };
         let end = plan.end.unwrap_or(after_portion);
         let next = plan.first_left(&progress.ahead).unwrap_or(end);
+        progress.waits = progress.waits.split_off(&(next, 0));
+        progress.waits.retain(|at, _| !progress.ahead.contains_key(at));
         let put = self.settle(plan, &mut progress, next, records.next_offset());
         progress.done = Some(next);
         self.partitions.insert(records.partition().clone(), progress);

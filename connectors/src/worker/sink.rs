@@ -260,12 +260,17 @@ impl Runner {
             while let Some(put) = self.put_with_retries(&records).await? {
                 skipped += put.skipped;
                 self.report(put.records, put.bytes, std::mem::take(&mut skipped));
+                let has_moved = has_moved(&put);
                 let Some(next) = put.next else { break };
                 if self.setup.stop.is_cancelled() {
                     break;
                 }
                 records = records.after(next);
                 self.commit_if_due().await?;
+                if has_moved {
+                    self.setup.activity.end();
+                    self.setup.activity.begin();
+                }
             }
         }
         self.commit_later();
@@ -283,9 +288,6 @@ impl Runner {
         if self.commit_at.is_some_and(|at| at <= Instant::now()) {
             self.commit().await?;
         }
-        // It has moved.
-        self.setup.activity.end();
-        self.setup.activity.begin();
         Ok(())
     }
 
@@ -378,7 +380,9 @@ impl Runner {
         loop {
             let error = match self.try_put(records).await {
                 Ok(put) => {
-                    self.setup.reporter.trouble(None);
+                    if has_moved(&put) {
+                        self.setup.reporter.trouble(None);
+                    }
                     return Ok(Some(put));
                 }
                 Err(error) => error,
@@ -484,6 +488,11 @@ impl Runner {
         let state = if caught_up { ConnectorState::CaughtUp } else { ConnectorState::Running };
         self.setup.reporter.progress(state, records, bytes, skipped, None);
     }
+}
+
+/// Whether anything came of it: a task may return before that, so that others are not held up.
+fn has_moved(put: &Put) -> bool {
+    put.next.is_none() || put.records + put.skipped > 0
 }
 
 /// The records that the outside would not have, as dead letters.

@@ -185,3 +185,37 @@ fn answers_that_are_of_no_use_fail_the_task_and_say_why() {
         assert_eq!(values(&*client, "t").await, [] as [&str; 0]);
     });
 }
+
+#[test]
+fn a_token_is_asked_for_once_and_renewed_when_it_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let server = TestServer::start(|request, before| match request.path.as_str() {
+            "/token" if !request.body.contains("client_secret=s3cret") => Answer::Status(400),
+            "/token" => Answer::With(200, vec![], format!("{{\"token\": \"t{before}\"}}")),
+            path => {
+                let after: usize = path.rsplit('=').next().unwrap().parse().unwrap();
+                match request.headers["authorization"].as_str() {
+                    // The second one is that of the fifth request.
+                    "Bearer t0" if after < 6 => page(after + 1..after + 4),
+                    "Bearer t4" => page(after + 1..(after + 4).min(10)),
+                    _ => Answer::Status(401),
+                }
+            }
+        })
+        .await;
+        let more = format!(
+            "{ITEMS}\nhttp.authorization.type=oauth2\noauth2.access.token.url={}
+            oauth2.client.id=us\noauth2.client.secret=s3cret
+            oauth2.client.authorization.mode=url\noauth2.response.token.property=token",
+            server.url("/token")
+        );
+        let config = poll(dir.path(), &server.url("/events?after={{offset}}"), &more);
+        let worker = Worker::start(client.clone(), vec![config], options(true));
+        worker.sources_finished().await.unwrap();
+        worker.shutdown().await.unwrap();
+        assert_eq!(values(&*client, "t").await.len(), 9);
+        let tokens = server.received().iter().filter(|one| one.path == "/token").count();
+        assert_eq!(tokens, 2);
+    });
+}

@@ -540,16 +540,18 @@ fn a_server_that_is_not_there_is_tried_again() {
     });
 }
 
+/// What is wrong with properties.
+fn problems(properties: &str) -> String {
+    let lines = properties.lines().filter_map(|line| line.split_once('='));
+    let properties: BTreeMap<String, String> =
+        lines.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect();
+    let problems = validate("calls", &properties, Path::new("/nowhere")).unwrap_err();
+    let words = problems.iter().map(|problem| problem.in_words());
+    words.collect::<Vec<_>>().join("\n")
+}
+
 #[test]
 fn mistakes_are_told_before_anything_starts() {
-    let problems = |properties: &str| {
-        let lines = properties.lines().filter_map(|line| line.split_once('='));
-        let properties: BTreeMap<String, String> =
-            lines.map(|(key, value)| (key.trim().to_owned(), value.trim().to_owned())).collect();
-        let problems = validate("calls", &properties, Path::new("/nowhere")).unwrap_err();
-        let words = problems.iter().map(|problem| problem.in_words());
-        words.collect::<Vec<_>>().join("\n")
-    };
     let common = "connector.class=http-sink\ntopics=t";
     expect_test::expect![[r#"
         `service.a.http.url` is missing: the service's address; for example `service.a.http.url = https://crm.example/customers`
@@ -570,4 +572,139 @@ fn mistakes_are_told_before_anything_starts() {
     .assert_eq(&problems(&format!(
         "{common}\nservices=a, b\nservice.a.http.url=http://h/{{{{vlaue.id}}}}\nservice.b.condition=value.status = paid\nretry.on.status.codes=6xx\nhttp.authorization.type=bearer\nhttp.ssl.truststore.location=ca.pem"
     )));
+}
+
+/// A call that was to be tried again held up all others with the commit of what was delivered:
+/// a worker that was killed often enough began at the same record each time.
+#[test]
+fn what_is_delivered_is_committed_while_others_are_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let server = TestServer::start(|request, _| match request.body.as_str() {
+            "7" => Answer::Status(503),
+            _ => Answer::Status(200),
+        })
+        .await;
+        let values: Vec<String> = (0..20).map(|id| id.to_string()).collect();
+        let records: Vec<(&str, &str)> = values.iter().map(|value| ("", value.as_str())).collect();
+        produce(&*client, &records).await;
+        let more = "max.retries=-1\nretry.backoff.max.ms=200\nhttp.max.in.flight=4";
+        let config = sink(dir.path(), &server.url("/x"), more);
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let mut statuses = worker.statuses();
+        statuses.wait_for(|all| all[0].records == 7).await.unwrap();
+        let committed = async {
+            while committed(&*client).await != Some(7) {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), committed).await.unwrap();
+        // It says why it does not get on, and each of the others was called once, in the meantime.
+        statuses.wait_for(|all| all[0].trouble.is_some()).await.unwrap();
+        let calls = |body: &str| server.received().iter().filter(|one| one.body == body).count();
+        let before = calls("7");
+        while calls("7") < before + 8 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert!((0..20).filter(|id| *id != 7).all(|id| calls(&id.to_string()) == 1));
+        assert!(statuses.borrow()[0].trouble.is_some());
+        worker.shutdown().await.unwrap();
+    });
+}
+
+/// Gives a token for a name and a secret; the calls of each are refused after the third.
+fn with_tokens(request: &super::server::Received, before: usize) -> Answer {
+    if request.path == "/token" {
+        let json = |text: String| Answer::With(200, vec![], text);
+        return match request.headers.get("authorization").map(String::as_str) {
+            // `us` and `s3cret+/`, encoded as in a form first.
+            Some("Basic dXM6czNjcmV0JTJCJTJG") if before == 0 => Answer::Status(503),
+            Some("Basic dXM6czNjcmV0JTJCJTJG") => {
+                json(format!(r#"{{"access_token": "t{before}", "expires_in": 3600}}"#))
+            }
+            _ => Answer::With(401, vec![], format!("no: {}", request.body)),
+        };
+    }
+    let token = request.headers.get("authorization").and_then(|text| text.strip_prefix("Bearer t"));
+    match token.and_then(|number| number.parse::<usize>().ok()) {
+        Some(given) if before <= given + 3 => Answer::With(200, vec![], "[]".to_owned()),
+        _ => Answer::Status(401),
+    }
+}
+
+const OAUTH: &str = "http.authorization.type=oauth2
+    oauth2.client.id=us
+    oauth2.client.scope=read write
+    oauth2.request.additional=audience:https://crm.example
+    retry.backoff.ms=1200";
+
+#[test]
+fn a_token_is_asked_for_kept_and_renewed_when_it_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let server = TestServer::start(with_tokens).await;
+        let values: Vec<String> = (0..9).map(|id| id.to_string()).collect();
+        let records: Vec<(&str, &str)> = values.iter().map(|value| ("k", value.as_str())).collect();
+        produce(&*client, &records).await;
+        let token = server.url("/token");
+        let more =
+            format!("{OAUTH}\noauth2.access.token.url={token}\noauth2.client.secret=s3cret+/");
+        let config = connector(
+            dir.path(),
+            "calls",
+            &format!("connector.class=http-sink\ntopics=t\nhttp.url={}\n{more}", server.url("/x")),
+        );
+        let status = finish(&client, config).await;
+        assert_eq!((status.records, status.skipped), (9, 0));
+        let (tokens, calls): (Vec<_>, Vec<_>) =
+            server.received().into_iter().partition(|one| one.path == "/token");
+        // One that failed, and one for every three calls.
+        assert_eq!(tokens.len(), 4);
+        let form =
+            "grant_type=client_credentials&scope=read+write&audience=https%3A%2F%2Fcrm.example";
+        assert!(tokens.iter().all(|one| one.body == form), "{tokens:?}");
+        let done: Vec<_> = calls.iter().filter(|one| one.status == 200).collect();
+        assert_eq!(done.iter().map(|one| one.body.as_str()).collect::<Vec<_>>(), values);
+        assert_eq!(calls.len(), 9 + 2);
+        assert_eq!(committed(&*client).await, Some(9));
+    });
+}
+
+#[test]
+fn a_token_that_is_not_given_is_said_without_the_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        let server = TestServer::start(with_tokens).await;
+        produce(&*client, &[("", "0")]).await;
+        let token = server.url("/token");
+        let more = format!(
+            "{OAUTH}\noauth2.access.token.url={token}\noauth2.client.secret=hidden
+            oauth2.client.authorization.mode=url"
+        );
+        let config =
+            sink(dir.path(), &server.url("/x"), &more.replace("retry.backoff.ms=1200", ""));
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let error = worker.failed().await.to_string();
+        assert!(error.contains("a token from http://127.0.0.1"), "{error}");
+        assert!(error.contains("401 Unauthorized: no: grant_type=client_credentials"), "{error}");
+        assert!(error.contains("client_secret=***") && !error.contains("hidden"), "{error}");
+        assert!(error.contains("look at oauth2.*"), "{error}");
+        assert_eq!(committed(&*client).await, None);
+        assert_eq!(server.received().len(), 1);
+    });
+    expect_test::expect![[r#"
+        `oauth2.client.id` is missing: `http.authorization.type` is oauth2
+        `oauth2.client.secret` is missing: `http.authorization.type` is oauth2"#]]
+    .assert_eq(&problems(
+        "connector.class=http-sink\ntopics=t\nhttp.url=http://h\nhttp.authorization.type=oauth2
+        oauth2.access.token.url=ftp://h/token",
+    ));
+    expect_test::expect![
+        "`oauth2.access.token.url`: 'ftp://h/token' begins with neither http:// nor https://"
+    ]
+    .assert_eq(&problems(
+        "connector.class=http-poll-source\ntopic=t\nhttp.url=http://h
+        http.authorization.type=oauth2\noauth2.access.token.url=ftp://h/token
+        oauth2.client.id=a\noauth2.client.secret=b",
+    ));
 }

@@ -389,3 +389,57 @@ fn no_dead_letter_is_lost_and_no_row_comes_twice_whatever_is_killed_when() {
         assert_eq!(dead, bad.collect());
     });
 }
+
+/// A large text that an update had not changed was overwritten by what stands for it in the
+/// event, and a null by its column's default.
+#[test]
+fn what_an_update_leaves_alone_stays_and_a_null_is_a_null() {
+    let (server, dir) = (Postgres::start(), tempfile::tempdir().unwrap());
+    process(dir.path(), async |client| {
+        server
+            .sql(
+                "create table t (id integer primary key, n smallint default 5, big text not null, \
+                 more bytea); alter table t alter big set storage external; \
+                 alter table t alter more set storage external; \
+                 insert into t select i, i, repeat('x', 9000), decode(repeat('ab', 9000), 'hex') \
+                 from generate_series(1, 20) i",
+            )
+            .await;
+        server.sql("create schema copy; create table copy.t (like public.t including all)").await;
+        let json = "key.converter=org.apache.kafka.connect.json.JsonConverter
+            value.converter=org.apache.kafka.connect.json.JsonConverter
+            key.converter.schemas.enable=true\nvalue.converter.schemas.enable=true
+            value.converter.replace.null.with.default=false";
+        let source = server.properties(&format!("{json}\ntable.include.list=public.t"));
+        let source = connector(dir.path(), "source", &source);
+        let more = format!(
+            "topics=pg.public.t\ninsert.mode=upsert\npk.mode=record_key\ndelete.enabled=true
+            table.name.format=copy.t\n{json}"
+        );
+        let copy = sink(dir.path(), &server, &more);
+        let worker = Worker::start(client.clone(), vec![source, copy], options(false));
+        let same = "select count(*) filter (where a is distinct from b), count(a), count(b) \
+                    from public.t a full join copy.t b using (id)";
+        let settled = async |rows: &str| {
+            let alike = vec![Some("0".to_owned()), Some(rows.to_owned()), Some(rows.to_owned())];
+            while server.sql(same).await.rows[0] != alike {
+                assert_eq!(crate::failure(&worker), None);
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        settled("20").await;
+        server
+            .sql(
+                "update t set n = n + 1 where id < 10; update t set n = null where id = 3; \
+                 update t set more = null, n = 7 where id = 4; update t set big = 'y' where id = 5; \
+                 begin; update t set n = 1 where id = 6; update t set big = 'z' where id = 6; \
+                 update t set n = 2 where id = 6; commit; \
+                 delete from t where id = 8; insert into t values (31, null, 'new', null)",
+            )
+            .await;
+        settled("20").await;
+        let of = "select n is null from copy.t where id in (3, 31)";
+        assert!(server.sql(of).await.rows.iter().all(|row| row[0].as_deref() == Some("t")));
+        worker.shutdown().await.unwrap();
+    });
+}

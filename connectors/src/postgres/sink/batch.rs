@@ -28,6 +28,8 @@ pub struct Batch {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Act {
     Put,
+    /// Some columns stay as they are: no INSERT may name them, nor leave them out.
+    Merge,
     Update,
     Delete,
     Truncate,
@@ -62,16 +64,59 @@ impl Batch {
 
     /// Adds a row that is to be there. An error says why it cannot be written.
     pub fn put(&mut self, table: &Table, cells: &[Cell]) -> Result<(), String> {
-        match self.update {
-            true => self.update(table, cells),
-            false => self.add(table, cells, Act::Put),
+        let partial = cells.iter().any(|cell| cell.unavailable);
+        match (self.update, partial && self.upsert) {
+            (true, _) => self.update(table, cells),
+            (false, true) => self.merge(table, cells),
+            (false, false) => self.add(table, cells, Act::Put),
         }
+    }
+
+    /// Adds what a row is to have, whether it is there or not, but for columns that nothing is
+    /// known of. `INSERT … ON CONFLICT` would not do: one that may not be null is looked at before
+    /// it is known whether there is a conflict.
+    fn merge(&mut self, table: &Table, cells: &[Cell]) -> Result<(), String> {
+        let known = known(table, cells);
+        let (key, others): (Vec<&Cell>, Vec<&Cell>) = known.iter().partition(|cell| cell.in_key);
+        if key.is_empty() || others.is_empty() {
+            let cells: Vec<Cell> = known.into_iter().cloned().collect();
+            return self.add(table, &cells, Act::Put);
+        }
+        let found =
+            format!("{} WHERE {}", equal(table, &others, ", ")?, equal(table, &key, " AND ")?);
+        let (mut id, mut values) = (String::new(), String::new());
+        for cell in &key {
+            literal::append(cell, &table.types[&cell.column], &mut id)?;
+            id.push(',');
+        }
+        for (index, cell) in known.iter().enumerate() {
+            if index > 0 {
+                values.push(',');
+            }
+            literal::append(cell, &table.types[&cell.column], &mut values)?;
+        }
+        let columns: Vec<Text> = known.iter().map(|cell| cell.column.clone()).collect();
+        let row = format!(
+            "WITH found AS (UPDATE {name} SET {found} RETURNING 1) INSERT INTO {name} ({}) \
+             SELECT {values} WHERE NOT EXISTS (SELECT FROM found)",
+            list(&columns),
+            name = table.name
+        );
+        let shape = Shape {
+            table: table.name.clone(),
+            act: Act::Merge,
+            columns,
+            key: key.iter().map(|cell| cell.column.clone()).collect(),
+        };
+        self.insert(shape, id, row);
+        Ok(())
     }
 
     /// Adds what a row is to have if it is there.
     fn update(&mut self, table: &Table, cells: &[Cell]) -> Result<(), String> {
-        let known = cells.iter().filter(|cell| table.types.contains_key(&cell.column));
-        let (key, others): (Vec<&Cell>, Vec<&Cell>) = known.partition(|cell| cell.in_key);
+        let known = known(table, cells);
+        let (key, others): (Vec<&Cell>, Vec<&Cell>) =
+            known.into_iter().partition(|cell| cell.in_key);
         if key.is_empty() {
             return Err(format!("no field of the key is a column of table {}", table.name));
         }
@@ -85,14 +130,8 @@ impl Batch {
         if others.is_empty() {
             return Ok(());
         }
-        let equal = |cells: &[&Cell]| {
-            let pairs = cells.iter().map(|cell| {
-                let mut pair = format!("{} = ", literal::quoted_name(&cell.column));
-                literal::append(cell, &table.types[&cell.column], &mut pair).map(|()| pair)
-            });
-            pairs.collect::<Result<Vec<_>, _>>()
-        };
-        let row = format!("{} WHERE {}", equal(&others)?.join(", "), equal(&key)?.join(" AND "));
+        let row =
+            format!("{} WHERE {}", equal(table, &others, ", ")?, equal(table, &key, " AND ")?);
         let mut id = String::new();
         for cell in key {
             literal::append(cell, &table.types[&cell.column], &mut id)?;
@@ -121,9 +160,7 @@ impl Batch {
     }
 
     fn add(&mut self, table: &Table, cells: &[Cell], act: Act) -> Result<(), String> {
-        // A null where the table has no column for it says nothing.
-        let cells: Vec<&Cell> =
-            cells.iter().filter(|cell| table.types.contains_key(&cell.column)).collect();
+        let cells = known(table, cells);
         if cells.is_empty() {
             return Err(format!("no field is a column of table {}", table.name));
         }
@@ -150,7 +187,7 @@ impl Batch {
 
     fn insert(&mut self, shape: Shape, key: String, row: String) {
         // Where rows are only added, none takes another's place.
-        let in_place = self.upsert || matches!(shape.act, Act::Delete | Act::Update);
+        let in_place = self.upsert || matches!(shape.act, Act::Delete | Act::Update | Act::Merge);
         let counts = !key.is_empty() && (in_place || self.has_deletes());
         let id = (shape.table.clone(), key.clone());
         let latest = self.of_row.get(&id).copied().filter(|_| counts);
@@ -186,11 +223,12 @@ impl Batch {
             let (begin, end) = match shape.act {
                 Act::Delete => delete(shape),
                 Act::Put => insert(shape, self.upsert),
+                Act::Merge => (String::new(), String::new()),
                 Act::Update => (format!("UPDATE {} SET ", shape.table), String::new()),
                 Act::Truncate => (format!("TRUNCATE TABLE {}", shape.table), String::new()),
             };
             let between = match shape.act {
-                Act::Update => format!("; {begin}"),
+                Act::Update | Act::Merge => format!("; {begin}"),
                 _ => ",".to_owned(),
             };
             let mut statement = begin.clone();
@@ -210,6 +248,21 @@ impl Batch {
         }
         statements
     }
+}
+
+/// What there is a column for, and something known of: a null without a column says nothing.
+fn known<'a>(table: &Table, cells: &'a [Cell]) -> Vec<&'a Cell> {
+    let is_known = |cell: &&Cell| table.types.contains_key(&cell.column) && !cell.unavailable;
+    cells.iter().filter(is_known).collect()
+}
+
+/// `"a" = '1'`, each.
+fn equal(table: &Table, cells: &[&Cell], between: &str) -> Result<String, String> {
+    let pairs = cells.iter().map(|cell| {
+        let mut pair = format!("{} = ", literal::quoted_name(&cell.column));
+        literal::append(cell, &table.types[&cell.column], &mut pair).map(|()| pair)
+    });
+    Ok(pairs.collect::<Result<Vec<_>, _>>()?.join(between))
 }
 
 fn list(names: &[Text]) -> String {
@@ -248,8 +301,38 @@ mod tests {
             value: Value::Int64(*value),
             schema: None,
             in_key: index == 0,
+            unavailable: *value == UNKNOWN,
         };
         columns.iter().enumerate().map(cell).collect()
+    }
+
+    /// What is not known, in [`cells`].
+    const UNKNOWN: i64 = -1;
+
+    /// Texts of rows that had not been changed were overwritten by what stands for them.
+    #[test]
+    fn what_is_not_known_stays_as_it_is() {
+        let mut batch = Batch::new(true);
+        let table = table();
+        batch.put(&table, &cells(&[("id", 1), ("a", 1), ("b", 2)])).unwrap();
+        batch.put(&table, &cells(&[("id", 1), ("a", 3), ("b", UNKNOWN)])).unwrap();
+        batch.put(&table, &cells(&[("id", 2), ("a", 4), ("b", UNKNOWN)])).unwrap();
+        batch.put(&table, &cells(&[("id", 1), ("a", 5), ("b", UNKNOWN)])).unwrap();
+        batch.put(&table, &cells(&[("id", 1), ("a", 6), ("b", 7)])).unwrap();
+        batch.put(&table, &cells(&[("id", 3), ("b", UNKNOWN)])).unwrap();
+        expect![[r#"
+            INSERT INTO "t" ("id", "a", "b") VALUES ('1','1','2') ON CONFLICT ("id") DO UPDATE SET "a" = EXCLUDED."a", "b" = EXCLUDED."b"
+            WITH found AS (UPDATE "t" SET "a" = '5' WHERE "id" = '1' RETURNING 1) INSERT INTO "t" ("id", "a") SELECT '1','5' WHERE NOT EXISTS (SELECT FROM found); WITH found AS (UPDATE "t" SET "a" = '4' WHERE "id" = '2' RETURNING 1) INSERT INTO "t" ("id", "a") SELECT '2','4' WHERE NOT EXISTS (SELECT FROM found)
+            INSERT INTO "t" ("id", "a", "b") VALUES ('1','6','7') ON CONFLICT ("id") DO UPDATE SET "a" = EXCLUDED."a", "b" = EXCLUDED."b"
+            INSERT INTO "t" ("id") VALUES ('3') ON CONFLICT ("id") DO NOTHING
+        "#]]
+        .assert_eq(&(batch.statements().join("\n") + "\n"));
+        let mut batch = Batch::new(false).updating(true);
+        batch.put(&table, &cells(&[("id", 1), ("a", 3), ("b", UNKNOWN)])).unwrap();
+        expect![[r#"
+            UPDATE "t" SET "a" = '3' WHERE "id" = '1'
+        "#]]
+        .assert_eq(&(batch.statements().join("\n") + "\n"));
     }
 
     fn table() -> Table {

@@ -1,5 +1,8 @@
 //! What a record asks for: a row that is to be there, or to be gone.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
 use super::config::{KeyMode, SinkConfig};
 use crate::data::{ConnectRecord, Schema, SchemaAndValue, Text, Value};
 
@@ -11,6 +14,9 @@ pub struct Cell {
     pub schema: Option<Schema>,
     /// Whether it is part of the primary key.
     pub in_key: bool,
+    /// Nothing is known of it: what is there stays. So is a large value that an update has not
+    /// changed, which the log does not hold.
+    pub unavailable: bool,
 }
 
 /// What one record asks for.
@@ -23,6 +29,36 @@ pub enum Change {
     Truncate,
     /// Nothing, on purpose.
     Nothing,
+}
+
+/// What stands for large values that were not changed, in all forms that it comes in.
+#[derive(Clone, Debug, Default)]
+pub struct Unavailable(Vec<Text>);
+
+impl Unavailable {
+    pub fn new(placeholder: &str) -> Unavailable {
+        if placeholder.is_empty() {
+            return Unavailable::default();
+        }
+        let hex: String = placeholder.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let forms = [
+            placeholder.to_owned(),
+            STANDARD.encode(placeholder),
+            URL_SAFE.encode(placeholder),
+            hex,
+        ];
+        Unavailable(forms.into_iter().map(Text::from).collect())
+    }
+
+    fn is(&self, value: &Value) -> bool {
+        match value {
+            Value::String(text) => self.0.contains(text),
+            Value::Bytes(bytes) => self.0.first().is_some_and(|plain| plain.as_bytes() == bytes),
+            Value::Array(items) => matches!(&items[..], [item] if self.is(item)),
+            Value::Map(map) => map.len() == 1 && map.keys().all(|key| self.is(key)),
+            _ => false,
+        }
+    }
 }
 
 /// An error says why the record cannot be written.
@@ -87,12 +123,14 @@ fn cells(of: &SchemaAndValue) -> Option<Vec<Cell>> {
         value,
         schema,
         in_key: false,
+        unavailable: false,
     };
     match &of.value {
         Value::Struct(row) => {
             let fields = row.schema().fields().iter();
             let cells = fields.map(|field| {
-                let value = row.get(&field.name).cloned().unwrap_or_default();
+                // A null is a null: where a default is to stand for it, the converter has put it.
+                let value = row.get_without_default(&field.name).cloned().unwrap_or_default();
                 cell(field.name.clone(), value, Some(field.schema.clone()))
             });
             Some(cells.collect())
@@ -123,6 +161,9 @@ fn put(
         all.retain(wanted);
     }
     all.retain(|cell| config.takes(&record.topic, &cell.column));
+    for cell in &mut all {
+        cell.unavailable = config.unavailable.is(&cell.value);
+    }
     for key in key(record, config, Some(row))? {
         match all.iter_mut().find(|cell| cell.column == key.column) {
             Some(cell) => *cell = key,
@@ -180,7 +221,13 @@ fn kafka(record: &ConnectRecord, config: &SinkConfig) -> Vec<Cell> {
     ];
     let cells = names.iter().enumerate().zip(values).map(|((index, name), (value, schema))| {
         let column = config.key_fields.get(index).map_or(*name, String::as_str);
-        Cell { column: Text::from(column), value, schema: Some(schema), in_key: true }
+        Cell {
+            column: Text::from(column),
+            value,
+            schema: Some(schema),
+            in_key: true,
+            unavailable: false,
+        }
     });
     cells.collect()
 }
@@ -197,6 +244,7 @@ fn of_key(key: &SchemaAndValue, fields: &[String]) -> Result<Vec<Cell>, String> 
             value: key.value.clone(),
             schema: key.schema.clone(),
             in_key: true,
+            unavailable: false,
         }]),
         (None, _) => {
             let kind = key.value.kind();
@@ -211,4 +259,31 @@ fn chosen(all: Vec<Cell>, fields: &[String], what: &str) -> Result<Vec<Cell>, St
         cell.cloned().ok_or_else(|| format!("{what} has no field '{field}' of `pk.fields`"))
     });
     found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Map;
+
+    #[test]
+    fn what_stands_for_a_value_is_told_from_values() {
+        let unavailable = Unavailable::new("?un");
+        let text = |text: &str| Value::string(text);
+        for value in [
+            text("?un"),
+            text("P3Vu"),
+            text("3f756e"),
+            Value::Bytes(bytes::Bytes::from_static(b"?un")),
+            Value::array(vec![text("?un")]),
+            Value::map(Map::from([(text("?un"), text("?un"))])),
+        ] {
+            assert!(unavailable.is(&value), "{value:?}");
+        }
+        let two = Value::array(vec![text("?un"), text("?un")]);
+        for value in [text("?"), two, Value::array(Vec::new()), Value::Int32(1), Value::Null] {
+            assert!(!unavailable.is(&value), "{value:?}");
+        }
+        assert!(!Unavailable::new("").is(&text("")));
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::change;
+use super::change::{self, Unavailable};
 use crate::config::{ConfigProblem, ConnectorConfig, Settings};
 use crate::data::{ConnectRecord, SchemaAndValue, Value};
 use crate::postgres::wire::target::{Ssl, SslMode, Target};
@@ -55,6 +55,7 @@ pub struct SinkConfig {
     pub offsets: Option<(String, String)>,
     /// Whether rows that are refused are left out.
     pub tolerant: bool,
+    pub unavailable: Unavailable,
 }
 
 /// The one of two names of a property that is there.
@@ -152,6 +153,7 @@ impl SinkConfig {
             batch_size: settings.integer("batch.size") as usize,
             offsets: (!offsets.is_empty()).then(|| schema_and_name(offsets)),
             tolerant: settings.text("errors.tolerance") == "all",
+            unavailable: Unavailable::new(settings.text("unavailable.value.placeholder")),
         })
     }
 

@@ -27,6 +27,7 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("auto.create", Boolean, Default("false"), "Whether a table that does not exist is created as the first record asks for", "true"),
     key("auto.evolve", Boolean, Default("false"), "Whether columns that do not exist are added", "true"),
     key("schema.evolution", OneOf(&["none", "basic"]), Optional, "Debezium's name for both: `basic` creates tables and adds columns", "basic"),
+    key("unavailable.value.placeholder", AnyText, Default("__debezium_unavailable_value"), "What stands for a large value that was not changed: its column stays as it is; empty: none does", "?"),
     key("batch.size", Integer { min: 1, max: 100_000 }, Default("3000"), "The most records in one transaction", "500"),
     key("offsets.table", AnyText, Default("millstream_offsets"), "The table that says which records are in the database; without one, some may come twice after a crash", "connect.offsets"),
 ];

@@ -178,7 +178,8 @@ mod tests {
     use crate::data::{SchemaBuilder, Text};
 
     fn literal(value: Value, schema: Option<Schema>, column_type: &str) -> String {
-        let cell = Cell { column: Text::from("c"), value, schema, in_key: false };
+        let cell =
+            Cell { column: Text::from("c"), value, schema, in_key: false, unavailable: false };
         let mut out = String::new();
         append(&cell, column_type, &mut out).unwrap_or_else(|error| out = error);
         out
