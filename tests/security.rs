@@ -299,3 +299,171 @@ fn users_and_rules_are_looked_after() {
     let empty: Vec<&str> = empty.iter().map(String::as_str).collect();
     assert!(fail(guarded.dir.path(), &empty, 2).contains("the password is empty"));
 }
+
+/// A command opens a stopped broker for itself: nobody else may come in by it, whoever the broker
+/// asks when it runs.
+#[test]
+fn a_stopped_broker_is_looked_after_without_a_port() {
+    let dir = tempdir().unwrap();
+    let data = ["--data-dir", "data"];
+    let run = |words: &[&str]| stdout(&succeed(dir.path(), &[words, &data].concat()));
+    let create = ["users", "create", "alice", "--data-dir", "data"];
+    succeed_with(dir.path(), &create, "al1ce\n");
+    run(&["topics", "create", "t", "--partitions", "2"]);
+    run(&["acls", "add", "--principal", "User:alice", "--operation", "read", "--topic", "t"]);
+    assert!(run(&["topics", "list"]).contains("t "));
+    assert!(run(&["acls", "list"]).contains("User:alice"));
+    let configs = run(&["configs", "describe", "--broker", "1", "--all", "--json"]);
+    let listeners = configs.lines().filter(|line| line.contains("\"listeners\""));
+    let listeners: Vec<serde_json::Value> =
+        listeners.map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((listeners.len(), &listeners[0]["value"]), (1, &"".into()), "{configs}");
+    // What measures needs somebody else to measure.
+    let perf = "kafka-consumer-perf-test --data-dir data --topic t --messages 1";
+    let refused = run_with(dir.path(), &perf.split(' ').collect::<Vec<_>>(), "");
+    let told = both(&refused);
+    assert!(!refused.status.success() && told.contains("there is nobody to measure"), "{told}");
+}
+
+/// The certificate that `openssl req -x509` makes by itself is an authority's: Java takes it from a
+/// server, and rustls does not.
+#[test]
+fn an_authority_as_a_server_is_explained() {
+    let dir = tempdir().unwrap();
+    certificates(dir.path());
+    let pem = ["ca.key", "ca.crt"].map(|name| fs::read(dir.path().join(name)).unwrap()).concat();
+    fs::write(dir.path().join("self.pem"), pem).unwrap();
+    let properties = "listeners=SSL://127.0.0.1:0\nlog.dirs=data\nssl.keystore.type=PEM\n\
+                      ssl.keystore.location=self.pem\n";
+    fs::write(dir.path().join("server.properties"), properties).unwrap();
+    let config = "security.protocol=SSL\nssl.truststore.type=PEM\nssl.truststore.location=ca.crt\n";
+    fs::write(dir.path().join("client.properties"), config).unwrap();
+    let broker = ["broker", "--broker-config", "server.properties", "--data-dir", "data"];
+    let mut running = Running::start(dir.path(), &broker);
+    let address = running.address();
+    let asked = ["topics", "list", "--bootstrap-server", &address];
+    let asked = [&asked[..], &["--command-config", "client.properties"]].concat();
+    let told = fail(dir.path(), &asked, 1);
+    let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in ["CaUsedAsEndEntity", "that of an authority", "basicConstraints=critical,CA:FALSE"]
+    {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+/// Keys of an issuer of tokens, `jwks.json`, and what signs by them.
+struct Issuer<'a>(&'a Path);
+
+impl Issuer<'_> {
+    fn new(dir: &Path) -> Issuer<'_> {
+        let issuer = Issuer(dir);
+        issuer.openssl(&["genrsa", "-out", "issuer.key", "2048"], b"");
+        let told = issuer.openssl(&["rsa", "-in", "issuer.key", "-noout", "-modulus"], b"");
+        let told = String::from_utf8(told).unwrap();
+        let digits = told.trim().strip_prefix("Modulus=").unwrap();
+        let byte = |at: usize| u8::from_str_radix(&digits[at..at + 2], 16).unwrap();
+        let modulus: Vec<u8> = (0..digits.len()).step_by(2).map(byte).collect();
+        let key = serde_json::json!({
+            "kty": "RSA", "kid": "one", "use": "sig", "alg": "RS256",
+            "n": issuer.base64(&modulus), "e": "AQAB",
+        });
+        let keys = serde_json::json!({ "keys": [key] }).to_string();
+        fs::write(dir.join("jwks.json"), keys).unwrap();
+        issuer
+    }
+
+    fn openssl(&self, words: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut child = Command::new("openssl")
+            .args(words)
+            .current_dir(self.0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "openssl {words:?}");
+        output.stdout
+    }
+
+    fn base64(&self, bytes: &[u8]) -> String {
+        let text = String::from_utf8(self.openssl(&["base64", "-A"], bytes)).unwrap();
+        text.trim_end().trim_end_matches('=').replace('+', "-").replace('/', "_")
+    }
+
+    /// Writes a token that holds until some time from now into a file.
+    fn token(&self, file: &str, subject: &str, seconds: i64) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let now = now.as_secs() as i64;
+        let header = serde_json::json!({ "alg": "RS256", "kid": "one" }).to_string();
+        let claims = serde_json::json!({
+            "sub": subject, "iss": "https://issuer", "aud": "millstream",
+            "iat": now - 3600, "exp": now + seconds,
+        });
+        let claims = claims.to_string();
+        let signed =
+            format!("{}.{}", self.base64(header.as_bytes()), self.base64(claims.as_bytes()));
+        let signature =
+            self.openssl(&["dgst", "-sha256", "-sign", "issuer.key"], signed.as_bytes());
+        let token = format!("{signed}.{}", self.base64(&signature));
+        fs::write(self.0.join(file), token).unwrap();
+    }
+}
+
+/// Our client by a token in a file, let in by our broker with the issuer's keys, as whom the token
+/// says; by what looks after a cluster, and by what reads and writes.
+#[test]
+fn a_client_comes_by_a_token() {
+    let dir = tempdir().unwrap();
+    let issuer = Issuer::new(dir.path());
+    let jwks = dir.path().join("jwks.json");
+    let properties = format!(
+        "listeners=SASL_PLAINTEXT://127.0.0.1:0\nlog.dirs=data\n\
+         sasl.enabled.mechanisms=OAUTHBEARER\n\
+         sasl.oauthbearer.jwks.endpoint.url=file://{}\n\
+         sasl.oauthbearer.expected.issuer=https://issuer\n\
+         sasl.oauthbearer.expected.audience=millstream\n\
+         authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         super.users=User:admin\n",
+        jwks.display()
+    );
+    fs::write(dir.path().join("server.properties"), properties).unwrap();
+    for (user, seconds) in [("admin", 3600), ("eve", 3600), ("late", -60)] {
+        issuer.token(&format!("{user}.token"), user, seconds);
+        let token = dir.path().join(format!("{user}.token"));
+        let config = format!(
+            "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=OAUTHBEARER\n\
+             sasl.oauthbearer.token.endpoint.url=file://{}\n",
+            token.display()
+        );
+        fs::write(dir.path().join(format!("{user}.properties")), config).unwrap();
+    }
+    let broker = ["broker", "--broker-config", "server.properties", "--data-dir", "data"];
+    let mut running = Running::start(dir.path(), &broker);
+    let address = running.address();
+    let by = |user: &str, words: &[&str], input: &str| {
+        let config = format!("{user}.properties");
+        let way = ["--bootstrap-server", &address, "--command-config", &config];
+        run_with(dir.path(), &[words, &way].concat(), input)
+    };
+    let good = |words: &[&str], input: &str| {
+        let output = by("admin", words, input);
+        assert!(output.status.success(), "{words:?}: {}", both(&output));
+        stdout(&output)
+    };
+    good(&["topics", "create", "t"], "");
+    good(&["produce", "t"], "one\ntwo\n");
+    assert_eq!(good(&["consume", "t", "--until-end"], ""), "one\ntwo\n");
+    // She is known, and may do nothing.
+    let denied = by("eve", &["topics", "create", "u"], "");
+    assert!(
+        !denied.status.success() && both(&denied).contains("not permitted"),
+        "{}",
+        both(&denied)
+    );
+    let late = by("late", &["topics", "list"], "");
+    assert_eq!(late.status.code(), Some(1), "{}", both(&late));
+    let token = fs::read_to_string(dir.path().join("late.token")).unwrap();
+    assert!(!both(&late).contains(&token), "a token is a secret");
+}

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Commands that look after a cluster speak the protocol themselves ([`Admin`]), to any of the
-//! three: a broker opened here serves them on a port of its own, of which nobody else hears.
+//! three: a broker opened here listens nowhere, and lets them in from within the process.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -113,18 +113,18 @@ async fn serve_admin(broker: Arc<Broker>) -> Result<AdminConnection, Failure> {
     // Whoever has the data directory has all that is in it, rules included.
     let super_users = vec![Principal::anonymous()];
     let authorizer = AuthorizerConfig { super_users, ..AuthorizerConfig::default() };
-    let config = ServerConfig { authorizer: Some(authorizer), ..ServerConfig::new("127.0.0.1:0") };
-    let server = match Server::bind(broker.clone(), config).await {
-        Ok(server) => server,
+    let config = ServerConfig { authorizer: Some(authorizer), ..ServerConfig::nowhere() };
+    let (server, door) = match Server::inside(broker.clone(), config) {
+        Ok(inside) => inside,
         Err(error) => {
             close(&broker).await;
             return Err(Failure::running(error));
         }
     };
-    let (address, stop) = (server.local_addr(), CancellationToken::new());
+    let stop = CancellationToken::new();
     let serving = Some(tokio::spawn(server.run(stop.clone())));
     let embedded = Embedded { broker, stop, serving };
-    match Admin::connect(&address.to_string()).await {
+    match Admin::connect_inside(door).await {
         Ok(admin) => Ok(AdminConnection { admin, embedded: Some(embedded) }),
         Err(error) => {
             embedded.close().await;
@@ -326,6 +326,11 @@ impl Connection {
 }
 
 impl AdminConnection {
+    /// Whether the broker is in this process, for this command alone.
+    pub fn is_inside(&self) -> bool {
+        self.embedded.is_some()
+    }
+
     /// As [`Connection::close`].
     pub async fn close(self) {
         drop(self.admin);

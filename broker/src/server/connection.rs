@@ -22,7 +22,6 @@ use futures::future::{BoxFuture, ready};
 use futures::stream::{FuturesOrdered, StreamExt};
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::authentication::{Authentication, NotAuthenticated};
@@ -31,7 +30,7 @@ use super::frames::{FrameError, FrameReader, Limits, RawFrame};
 use super::handlers::{self, Call, k00_produce, k18_api_versions};
 use super::listener::{self, Listener};
 use super::memory::Lease;
-use super::stream::{Input, Output};
+use super::stream::{Input, Output, Socket};
 use super::{HostPort, Shared};
 use crate::broker::Broker;
 use crate::protocol::{
@@ -95,7 +94,7 @@ impl CloseReason {
 
 /// Serves one client until it leaves or the server shuts down.
 pub(super) async fn serve(
-    stream: TcpStream,
+    stream: Socket,
     peer: SocketAddr,
     listener: Arc<Listener>,
     shared: Arc<Shared>,
@@ -193,12 +192,14 @@ struct Connection {
 impl Connection {
     /// Shakes hands if the listener speaks TLS.
     async fn open(
-        stream: TcpStream,
+        stream: Socket,
         peer: SocketAddr,
         listener: &Arc<Listener>,
         shared: &Arc<Shared>,
     ) -> Result<Connection, CloseReason> {
-        stream.set_nodelay(true)?;
+        if let Socket::Tcp(stream) = &stream {
+            stream.set_nodelay(true)?;
+        }
         let advertised = listener.advertised(&stream)?;
         let stall_timeout = shared.config.stall_timeout;
         let opened = timeout(stall_timeout, listener.open(stream)).await;

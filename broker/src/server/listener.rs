@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::stream::{Input, Output};
+use super::stream::{Input, Output, Socket};
 use crate::security::sasl::Mechanism;
 use crate::security::tls::{Tls, TlsConfig};
 use crate::security::{Principal, SecurityProtocol};
@@ -164,17 +164,37 @@ impl Listener {
         Ok((socket, Listener { config, local_addr, tls }))
     }
 
+    /// For those who come by a door: it listens nowhere.
+    pub fn inside() -> Listener {
+        let local_addr = SocketAddr::from(([127, 0, 0, 1], 0));
+        Listener {
+            config: ListenerConfig::plaintext(local_addr.to_string()),
+            local_addr,
+            tls: None,
+        }
+    }
+
     /// What a client that has come by this stream is told.
-    pub fn advertised(&self, stream: &TcpStream) -> io::Result<HostPort> {
+    pub fn advertised(&self, stream: &Socket) -> io::Result<HostPort> {
         if let Some(advertised) = &self.config.advertised {
             return Ok(advertised.clone());
         }
-        let local = stream.local_addr()?;
+        let local = match stream {
+            Socket::Tcp(stream) => stream.local_addr()?,
+            Socket::Inside(_) => self.local_addr,
+        };
         Ok(HostPort { host: local.ip().to_canonical().to_string(), port: local.port() })
     }
 
     /// Shakes hands if that is to be done; who the client is by its certificate.
-    pub async fn open(&self, stream: TcpStream) -> io::Result<(Input, Output, Principal)> {
+    pub async fn open(&self, stream: Socket) -> io::Result<(Input, Output, Principal)> {
+        let stream = match stream {
+            Socket::Tcp(stream) => stream,
+            Socket::Inside(stream) => {
+                let (input, output) = tokio::io::split(stream);
+                return Ok((Input::Inside(input), Output::Inside(output), Principal::anonymous()));
+            }
+        };
         let Some(tls) = &self.tls else {
             let (input, output) = stream.into_split();
             return Ok((Input::Plain(input), Output::Plain(output), Principal::anonymous()));

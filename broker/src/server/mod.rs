@@ -59,6 +59,8 @@ pub use self::connection_limits::{ConnectionLimits, Full};
 use self::listener::Listener;
 pub use self::listener::{BindError, HostPort, HostPortError, ListenerConfig};
 pub use self::rate::Windows;
+pub use self::stream::Door;
+use self::stream::{Callers, Socket};
 pub use self::throttle::QuotaConfig;
 use self::throttle::Throttle;
 use crate::broker::Broker;
@@ -101,8 +103,14 @@ pub struct ServerConfig {
 impl ServerConfig {
     /// One listener without security.
     pub fn new(listen: impl Into<String>) -> ServerConfig {
+        let listeners = vec![ListenerConfig::plaintext(listen)];
+        ServerConfig { listeners, ..ServerConfig::nowhere() }
+    }
+
+    /// Without any listener.
+    pub fn nowhere() -> ServerConfig {
         ServerConfig {
-            listeners: vec![ListenerConfig::plaintext(listen)],
+            listeners: Vec::new(),
             sasl: SaslConfig::default(),
             authorizer: None,
             connections: ConnectionLimits::default(),
@@ -123,6 +131,7 @@ impl ServerConfig {
 #[derive(Debug)]
 pub struct Server {
     listeners: Vec<(TcpListener, Arc<Listener>)>,
+    callers: Option<Callers>,
     shared: Arc<Shared>,
 }
 
@@ -147,6 +156,32 @@ struct Shared {
 }
 
 impl Shared {
+    fn new(broker: Arc<Broker>, config: ServerConfig) -> Result<Arc<Shared>, BindError> {
+        let store = broker.security().clone();
+        tell_of_idle_rules(&config, &store);
+        let takes = |one: &ListenerConfig| one.mechanisms.contains(&Mechanism::OAuthBearer);
+        let takes_tokens = config.listeners.iter().any(takes);
+        let authority = Authority::new(store.clone(), &config.sasl, takes_tokens)
+            .map_err(BindError::Authentication)?;
+        let authorizer = config.authorizer.clone().map(|config| Authorizer::new(config, store));
+        let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
+        Ok(Arc::new(Shared {
+            broker,
+            authority,
+            authorizer,
+            audit: Audit::default(),
+            throttle: Throttle::new(config.quotas),
+            request_memory: Budget::new(config.request_memory_bytes),
+            response_memory: Budget::new(config.response_memory_bytes),
+            heavy_appends: Semaphore::new(2 * cores),
+            config_changes: AsyncMutex::new(()),
+            fetch_sessions: Mutex::default(),
+            started: Instant::now(),
+            shutdown: CancellationToken::new(),
+            config,
+        }))
+    }
+
     /// Does something to the fetch sessions; also says how many ms this server has run.
     fn with_fetch_sessions<T>(&self, work: impl FnOnce(&mut FetchSessions, u64) -> T) -> T {
         let now_ms = self.started.elapsed().as_millis() as u64;
@@ -163,38 +198,23 @@ const TELL_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Server {
     pub async fn bind(broker: Arc<Broker>, config: ServerConfig) -> Result<Server, BindError> {
-        let store = broker.security().clone();
-        tell_of_idle_rules(&config, &store);
-        let takes = |one: &ListenerConfig| one.mechanisms.contains(&Mechanism::OAuthBearer);
-        let takes_tokens = config.listeners.iter().any(takes);
-        let authority = Authority::new(store.clone(), &config.sasl, takes_tokens)
-            .map_err(BindError::Authentication)?;
-        let authorizer = config.authorizer.clone().map(|config| Authorizer::new(config, store));
-        let mut listeners = Vec::with_capacity(config.listeners.len());
-        for listener in &config.listeners {
+        let shared = Shared::new(broker, config)?;
+        let mut listeners = Vec::with_capacity(shared.config.listeners.len());
+        for listener in &shared.config.listeners {
             let (socket, listener) = Listener::bind(listener.clone()).await?;
             listeners.push((socket, Arc::new(listener)));
         }
         if listeners.is_empty() {
             return Err(BindError::Nowhere);
         }
-        let cores = std::thread::available_parallelism().map_or(1, |count| count.get());
-        let shared = Arc::new(Shared {
-            broker,
-            authority,
-            authorizer,
-            audit: Audit::default(),
-            throttle: Throttle::new(config.quotas),
-            request_memory: Budget::new(config.request_memory_bytes),
-            response_memory: Budget::new(config.response_memory_bytes),
-            heavy_appends: Semaphore::new(2 * cores),
-            config_changes: AsyncMutex::new(()),
-            fetch_sessions: Mutex::default(),
-            started: Instant::now(),
-            shutdown: CancellationToken::new(),
-            config,
-        });
-        Ok(Server { listeners, shared })
+        Ok(Server { listeners, callers: None, shared })
+    }
+
+    /// A server of [`ServerConfig::nowhere`], and the one way to it: for this process alone.
+    pub fn inside(broker: Arc<Broker>, config: ServerConfig) -> Result<(Server, Door), BindError> {
+        let shared = Shared::new(broker, config)?;
+        let (door, callers) = Door::new();
+        Ok((Server { listeners: Vec::new(), callers: Some(callers), shared }, door))
     }
 
     /// Where the first listener listens.
@@ -211,7 +231,7 @@ impl Server {
     /// Serves until `shutdown`, then lets what has been begun end, within
     /// [`ServerConfig::shutdown_grace`].
     pub async fn run(self, shutdown: CancellationToken) {
-        let Server { listeners, shared } = self;
+        let Server { listeners, callers, shared } = self;
         let accepting = Accepting {
             connections: TaskTracker::new(),
             abort: CancellationToken::new(),
@@ -222,8 +242,9 @@ impl Server {
         let each = listeners.into_iter().map(|(socket, listener)| {
             shutdown.run_until_cancelled(accepting.accept(socket, listener))
         });
+        let inside = shutdown.run_until_cancelled(accepting.let_in(callers));
         tokio::select! {
-            _ = join_all(each) => {}
+            _ = futures::future::join(join_all(each), inside) => {}
             () = shared.audit.tell_left_out() => {}
         }
         shared.shutdown.cancel();
@@ -299,6 +320,19 @@ impl Accepting {
         }
     }
 
+    /// Those who come by the door are ourselves: they count for no limit.
+    async fn let_in(&self, callers: Option<Callers>) {
+        let Some(mut callers) = callers else { return };
+        let listener = Arc::new(Listener::inside());
+        while let Some(stream) = callers.recv().await {
+            let (listener, shared, abort) =
+                (listener.clone(), self.shared.clone(), self.abort.clone());
+            let peer = listener.local_addr;
+            let served = connection::serve(Socket::Inside(stream), peer, listener, shared);
+            self.connections.spawn(async move { _ = abort.run_until_cancelled(served).await });
+        }
+    }
+
     fn take(&self, stream: TcpStream, peer: SocketAddr, listener: &Arc<Listener>) {
         let place = match self.counts.take(&listener.config, peer.ip()) {
             Ok(place) => place,
@@ -316,7 +350,7 @@ impl Accepting {
                 // Whoever comes too often has to wait to be sent away, and keeps its place.
                 return send_away(stream, peer, delay, place, &shared).await;
             }
-            let served = connection::serve(stream, peer, listener, shared);
+            let served = connection::serve(Socket::Tcp(stream), peer, listener, shared);
             _ = abort.run_until_cancelled(served).await;
             drop(place);
         });

@@ -84,12 +84,23 @@ fn told(error: &io::Error) -> String {
     }
 }
 
+fn unreachable(address: &str, reason: String) -> AdminError {
+    AdminError::Unreachable { address: address.to_owned(), reason }
+}
+
 impl Connection {
     pub async fn open(
         address: &HostPort,
         client_id: &str,
         secured: &Secured,
     ) -> Result<Connection, AdminError> {
+        if let Some(door) = secured.door() {
+            let name = address.to_string();
+            return match door.enter().await {
+                Ok(stream) => Connection::begin(Box::new(stream), name, client_id, secured).await,
+                Err(error) => Err(unreachable(&name, error.to_string())),
+            };
+        }
         let connect = TcpStream::connect((address.host.as_str(), address.port));
         Connection::over(connect, address, client_id, secured).await
     }
@@ -111,10 +122,7 @@ impl Connection {
         secured: &Secured,
     ) -> Result<Connection, AdminError> {
         let name = address.to_string();
-        let unreachable = |reason: String| {
-            let address = name.clone();
-            AdminError::Unreachable { address, reason }
-        };
+        let unreachable = |reason| unreachable(&name, reason);
         let stream = match timeout(CONNECT_TIMEOUT, connect).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return Err(unreachable(error.to_string())),
@@ -137,6 +145,16 @@ impl Connection {
             }
             Err(_) => return Err(unreachable("the TLS handshake came to no end".to_owned())),
         };
+        Connection::begin(stream, name, client_id, secured).await
+    }
+
+    /// Finds out what the broker speaks, and logs in.
+    async fn begin(
+        stream: Box<dyn Stream>,
+        name: String,
+        client_id: &str,
+        secured: &Secured,
+    ) -> Result<Connection, AdminError> {
         let mut connection = Connection {
             address: name.clone(),
             stream,
@@ -156,9 +174,12 @@ impl Connection {
         };
         match timeout(CONNECT_TIMEOUT, prepared).await {
             Ok(Ok(())) => Ok(connection),
-            Ok(Err(AdminError::Broken { reason, .. })) => Err(unreachable(reason)),
+            Ok(Err(AdminError::Broken { reason, .. })) => Err(unreachable(&name, reason)),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(unreachable("it accepts connections but does not answer".to_owned())),
+            Err(_) => {
+                let reason = "it accepts connections but does not answer".to_owned();
+                Err(unreachable(&name, reason))
+            }
         }
     }
 

@@ -22,11 +22,13 @@ use crate::protocol::messages::k10_find_coordinator::{
     FindCoordinatorRequest, FindCoordinatorResponse,
 };
 use crate::protocol::messages::k18_api_versions::ApiVersionsResponse;
-use crate::server::HostPort;
+use crate::server::{Door, HostPort};
 
 /// First and longest pause before a request is sent again.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// What stands for an address where none is needed.
+const NOWHERE: &str = "127.0.0.1:0";
 /// How long a question or an order may take, retries included.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -72,6 +74,11 @@ impl Admin {
     /// The same, with TLS or as somebody.
     pub async fn connect_secured(bootstrap: &str, secured: Secured) -> Result<Admin, AdminError> {
         Admin::connect_by(bootstrap, "millstream", DEADLINE, secured).await
+    }
+
+    /// To a broker in this process.
+    pub async fn connect_inside(door: Door) -> Result<Admin, AdminError> {
+        Admin::connect_by(NOWHERE, "millstream", DEADLINE, Secured::inside(door)).await
     }
 
     /// The same, with a name for the cluster's logs and a deadline for each question.

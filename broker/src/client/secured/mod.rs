@@ -26,6 +26,7 @@ use tokio_rustls::rustls::{
 
 use crate::security::reloaded::{LOOK_INTERVAL, Reloaded};
 use crate::security::tls::Pem;
+use crate::server::Door;
 pub use login::{Login, Token};
 use verifier::ServerVerifier;
 
@@ -37,6 +38,8 @@ const ENCRYPTED_BYTES: usize = 64 << 10;
 pub struct Secured {
     tls: Option<Arc<Reloaded<ClientConfig>>>,
     pub login: Option<Login>,
+    /// To the broker in this process, in place of any address.
+    door: Option<Door>,
 }
 
 impl fmt::Debug for Secured {
@@ -102,6 +105,15 @@ fn system_roots() -> Option<Pem> {
 }
 
 impl Secured {
+    /// To the broker in this process.
+    pub fn inside(door: Door) -> Secured {
+        Secured { door: Some(door), ..Secured::default() }
+    }
+
+    pub(super) fn door(&self) -> Option<&Door> {
+        self.door.as_ref()
+    }
+
     /// With TLS; the error is a reason to be read by people.
     pub fn with_tls(mut self, trust: TlsTrust) -> Result<Secured, String> {
         let files = trust.files();
@@ -144,6 +156,12 @@ pub(super) fn tls_refusal(error: &io::Error) -> Option<String> {
             }
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
                 "the broker needs a new one, unless the clock of this machine is wrong"
+            }
+            // One that signs itself, as `openssl req -x509` makes it unless told otherwise.
+            CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
+                "the certificate is that of an authority, which may sign others but be no server; \
+                 give the broker one that it has signed, or one made with \
+                 `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`"
             }
             _ => "the broker needs another one",
         },

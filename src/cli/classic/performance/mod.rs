@@ -57,6 +57,13 @@ async fn measure<T: Send + 'static>(
     work: impl FnOnce(String) -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Error> {
     let connection = unless_stopped(stop, connect(given, properties)).await?;
+    if connection.is_inside() {
+        connection.close().await;
+        let reason = "there is nobody to measure: the broker of this directory does not run";
+        return Err(Failure::usage(reason.to_owned())
+            .with_help("start it with `millstream broker`, or name one with --bootstrap-server")
+            .into());
+    }
     let address = address(given, properties, &connection.admin);
     let done = tokio::task::spawn_blocking(move || work(address)).await;
     connection.close().await;
