@@ -163,6 +163,7 @@ fn what_would_be_lost_is_told_before_anything_starts() {
         "SELECT customer, sum(amount) AS total FROM orders GROUP BY customer",
         "SELECT customer, count(*) AS n FROM orders WHERE amount > 5 GROUP BY customer",
         "SELECT customer, id, count(*) AS n FROM orders GROUP BY customer, id",
+        "SELECT customer, id FROM orders",
     ] {
         fs::write(dir.join("shop.sql"), by(other)).unwrap();
         let run =
@@ -187,6 +188,19 @@ fn what_would_be_lost_is_told_before_anything_starts() {
     let other = by("SELECT customer, sum(amount) AS total FROM orders GROUP BY customer");
     run(dir, &other, &["--reset-state"], "by_customer", &[], 5);
     assert_eq!(latest(dir, "by_customer", "customer")["ada"]["total"], 40);
+}
+
+/// The topic of an answer that is updated takes no rows without a key.
+#[test]
+fn rows_without_a_key_are_refused_where_the_topic_needs_one() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let sql = "SELECT customer, count(*) AS n FROM orders GROUP BY customer";
+    run(dir, &file("", &[("totals", sql)]), &[], "totals", &[("ada", 10, 1)], 1);
+    fs::write(dir.join("shop.sql"), file("", &[("totals", "SELECT id FROM orders")])).unwrap();
+    let run = ["run", "shop.sql", "--data-dir", "data", "--listen", "127.0.0.1:0", "--until-end"];
+    let said = fail(dir, &[&run[..], &["--reset-state"]].concat(), 1);
+    assert!(said.contains("topic 'totals' is compacted, which needs a key"), "{said}");
 }
 
 /// A further sink, and another filter of what comes out.

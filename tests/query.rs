@@ -314,6 +314,32 @@ fn what_is_there_is_tapped_and_followed_to_its_end() {
     assert!(said.contains("cannot be used with"), "{said}");
 }
 
+#[test]
+fn clauses_of_a_query_in_sql_are_tapped() {
+    let dir = place();
+    let sql = "
+        CREATE TABLE orders (id BIGINT, customer TEXT, amount DOUBLE, at TIMESTAMP_LTZ(3),
+          WATERMARK FOR at AS at - INTERVAL '1' SECOND) WITH (format = 'json');
+        CREATE TABLE sums WITH (format = 'json');
+        INSERT INTO sums SELECT customer, sum(amount) AS total
+          FROM TUMBLE(orders, at, INTERVAL '1' HOUR) WHERE amount > 25
+          GROUP BY window_start, window_end, customer HAVING sum(amount) > 100;";
+    fs::write(dir.path().join("sums.sql"), sql).unwrap();
+    let tap = |args: &[&str]| {
+        let all = ["tap", "sums.sql", "--data-dir", "data", "--json"];
+        json(&stdout(&succeed(dir.path(), &[&all, args].concat())))
+    };
+    let names: Vec<Value> = tap(&[]).iter().map(|point| point["step"].clone()).collect();
+    assert_eq!(names, ["orders", "sums.where", "sums.group", "sums.having", "sums"]);
+    let passed = tap(&["sums.where", "--until-end"]);
+    let all = tap(&["orders", "--until-end"]);
+    let large = all.iter().filter(|row| row["amount"].as_f64().unwrap() > 25.0).count();
+    assert!(large < all.len() && passed.len() == large, "{large} of {}: {passed:?}", all.len());
+    let groups = tap(&["sums.group", "--until-end"]);
+    let answers = tap(&["sums", "--until-end"]);
+    assert!(!answers.is_empty() && groups.len() >= answers.len(), "{groups:?}");
+}
+
 const ITEMS: &str = "
 CREATE CONNECTOR baskets WITH (
   'connector.class' = 'FileStreamSource', file = 'baskets.jsonl', topic = 'baskets');

@@ -100,6 +100,9 @@ fn mistakes_are_told_and_nothing_is_written() {
     let topics = ["topics", "list", "--data-dir", "data"];
     let before = stdout(&succeed(dir.path(), &topics));
     let all = ["state", "get", "--data-dir", "data", "shop.sql"];
+    let listed = stdout(&succeed(dir.path(), &[&all[..], &["--list", "--json"]].concat()));
+    let of = |query: &str| listed.lines().filter(|line| line.contains(query)).count();
+    assert_eq!((of("by_customer"), of("per_minute"), of("plain")), (1, 1, 0), "{listed}");
     let wrong = |args: &[&str]| fail(dir.path(), &[&all, args].concat(), 2);
     assert!(wrong(&[]).contains("name one of them: there is by_customer, per_minute, plain"));
     assert!(wrong(&["by_custmer"]).contains("has no query 'by_custmer'"));

@@ -82,7 +82,9 @@ pub fn batch_engine(tables: &[(&Source, Vec<RecordBatch>)]) -> SessionContext {
     for planner in crate::plan::context::expr_planners() {
         FunctionRegistry::register_expr_planner(&mut context, planner).unwrap();
     }
-    context.register_udwf(crate::plan::first_within::function().as_ref().clone());
+    for function in crate::plan::one_within::functions() {
+        context.register_udwf(function.as_ref().clone());
+    }
     datafusion_functions_nested::register_all(&mut context).unwrap();
     for (source, rows) in tables {
         let table = MemTable::try_new(source.schema.clone(), vec![rows.clone()]).unwrap();

@@ -53,7 +53,7 @@ nothing is written. What is kept depends on the query: `groups` of an aggregate,
 pub struct GetArgs {
     /// The pipeline file, TOML or SQL
     file: PathBuf,
-    /// The query; may be left out where the file has one
+    /// The query; may be left out where the file has one, and with --list
     query: Option<String>,
     #[command(flatten)]
     broker: BrokerChoice,
@@ -80,9 +80,12 @@ pub async fn state(args: StateArgs, stop: CancellationToken) -> Result<(), Failu
     let (declared, warnings) = loaded.map_err(Failure::Pipeline)?;
     diagnostics::print_warnings(warnings);
     let pipeline = declared.pipelines().first().expect("one file is one pipeline");
-    let query = query_of(pipeline, args.query.as_deref())?;
+    let queries = match (args.list, &args.query) {
+        (true, None) => pipeline.queries.iter().collect(),
+        (_, name) => vec![query_of(pipeline, name.as_deref())?],
+    };
     let connection = connection::open(&args.broker).await?;
-    let got = unless_stopped(&stop, get(&args, pipeline, query, &connection)).await;
+    let got = unless_stopped(&stop, get(&args, pipeline, &queries, &connection)).await;
     connection.close().await;
     got
 }
@@ -106,24 +109,31 @@ fn query_of<'p>(pipeline: &'p Pipeline, name: Option<&str>) -> Result<&'p Query,
 async fn get(
     args: &GetArgs,
     pipeline: &Pipeline,
-    query: &Query,
+    queries: &[&Query],
     connection: &Connection,
 ) -> Result<(), Failure> {
     let client = &connection.client;
-    let kept = read_kept(client.as_ref(), pipeline, &query.name, !args.list).await;
-    let kept = kept.map_err(run_failure)?;
+    let mut kept = Vec::new();
+    for query in queries {
+        let of_query = read_kept(client.as_ref(), pipeline, &query.name, !args.list).await;
+        kept.extend(of_query.map_err(run_failure)?.into_iter().map(|state| (&*query.name, state)));
+    }
+    let names: Vec<String> = queries.iter().map(|query| format!("'{}'", query.name)).collect();
+    let names = names.join(", ");
     if kept.is_empty() {
-        let message = format!("query '{}' keeps nothing: each row is done by itself", query.name);
+        let (queries, keep) =
+            if queries.len() == 1 { ("query", "keeps") } else { ("queries", "keep") };
+        let message = format!("{queries} {names} {keep} nothing: each row is done by itself");
         return Err(Failure::usage(message));
     }
     if args.list {
         return list(args, &kept);
     }
-    let tables = named(kept);
+    let tables = named(kept.into_iter().map(|(_, state)| state));
     if let Some(sql) = &args.sql {
         return ask(args, sql, &tables, connection).await;
     }
-    let tables = chosen(args, &query.name, tables)?;
+    let tables = chosen(args, &names, tables)?;
     let style = args.shape.style();
     let several = tables.len() > 1;
     if several && style == RowStyle::Csv {
@@ -156,9 +166,9 @@ async fn get(
 }
 
 /// Tables with names that tell them apart: those of later operators have a number.
-fn named(kept: Vec<KeptState>) -> Vec<(String, KeptTable)> {
+fn named(kept: impl Iterator<Item = KeptState>) -> Vec<(String, KeptTable)> {
     let mut named: Vec<(String, KeptTable)> = Vec::new();
-    for table in kept.into_iter().flat_map(|state| state.tables) {
+    for table in kept.flat_map(|state| state.tables) {
         let same = |number: usize| match number {
             1 => table.name.to_owned(),
             _ => format!("{}_{number}", table.name),
@@ -180,7 +190,7 @@ fn chosen(
     let names: Vec<String> = tables.iter().map(|(name, _)| name.clone()).collect();
     let found: Vec<_> = tables.into_iter().filter(|(name, _)| name == wanted).collect();
     if found.is_empty() {
-        let message = format!("query '{query}' keeps no table '{wanted}'");
+        let message = format!("query {query} keeps no table '{wanted}'");
         return Err(Failure::usage(message).with_help(format!("there is {}", names.join(", "))));
     }
     Ok(found)
@@ -243,12 +253,13 @@ async fn ask(
 }
 
 /// What is kept and how much.
-fn list(args: &GetArgs, kept: &[KeptState]) -> Result<(), Failure> {
+fn list(args: &GetArgs, kept: &[(&str, KeptState)]) -> Result<(), Failure> {
     if args.shape.style() == RowStyle::JsonLines {
         let values: Vec<_> = kept
             .iter()
-            .map(|state| {
+            .map(|(query, state)| {
                 json!({
+                    "query": query,
                     "operator": state.operator,
                     "tables": state.tables.iter().map(|table| table.name).collect::<Vec<_>>(),
                     "entries": state.entries,
@@ -261,6 +272,7 @@ fn list(args: &GetArgs, kept: &[KeptState]) -> Result<(), Failure> {
         return print_json(&values);
     }
     let mut table = Table::new([
+        ("query", false),
         ("tables", false),
         ("entries", true),
         ("size", true),
@@ -270,9 +282,10 @@ fn list(args: &GetArgs, kept: &[KeptState]) -> Result<(), Failure> {
     ]);
     let rows: Vec<Vec<String>> = kept
         .iter()
-        .map(|state| {
+        .map(|(query, state)| {
             let tables: Vec<&str> = state.tables.iter().map(|table| table.name).collect();
             vec![
+                (*query).to_owned(),
                 tables.join(", "),
                 grouped(state.entries),
                 amount(state.bytes, Unit::Bytes),

@@ -23,15 +23,17 @@ use crate::render::table::Table;
   millstream tap pipelines/flight-delays.toml flights --limit 5
   millstream tap pipelines/carrier-delays.toml carrier-delays.filter --where \"origin = 'JFK'\"
   millstream tap pipelines/flight-delays.toml delays-by-hour.window --from-beginning
+  millstream tap pipelines/flight-delays.sql delays-by-hour.group --until-end
   millstream tap pipelines/flight-delays.toml flights --until-end --json > flights.jsonl
 
 It reads the same topics beside the pipeline, whether that runs or not, and computes what the step
-would: nothing is written, no group is joined. A step is named QUERY.KIND or QUERY.NUMBER. From now
-on, the first windows hold only what comes from now on.")]
+would: nothing is written, no group is joined. A step is named QUERY.KIND or QUERY.NUMBER, a clause
+of a SQL query QUERY.where, QUERY.group and the like. From now on, the first windows hold only what
+comes from now on.")]
 pub struct TapArgs {
     /// The pipeline file, TOML or SQL
     file: PathBuf,
-    /// The source, view, query or step; without it, all there are
+    /// The source, view, query, step or clause; without it, all there are
     step: Option<String>,
     #[command(flatten)]
     broker: BrokerChoice,
@@ -98,18 +100,25 @@ fn list(declared: &Declared, json: bool) -> Result<(), Failure> {
         PointKind::Source => "source",
         PointKind::View => "view",
         PointKind::Step => "step",
+        PointKind::Clause => "clause",
         PointKind::Query => "query",
     };
     let points = declared.points().into_iter();
     if json {
         let points: Vec<_> = points
-            .map(|of| json!({ "step": of.name, "kind": kind(of.kind), "or": of.also }))
+            .map(|of| {
+                let (name, also, text) = (of.name, of.also, of.text);
+                json!({ "step": name, "kind": kind(of.kind), "or": also, "clause": text })
+            })
             .collect();
         return print_json(&points);
     }
-    let mut table = Table::new([("step", false), ("kind", false), ("or", false)]);
+    let mut table = Table::new([("step", false), ("kind", false), ("or, or what", false)]);
     let rows: Vec<Vec<String>> = points
-        .map(|of| vec![of.name, kind(of.kind).to_owned(), of.also.unwrap_or_default()])
+        .map(|of| {
+            let more = of.also.or(of.text).unwrap_or_default();
+            vec![of.name, kind(of.kind).to_owned(), more]
+        })
         .collect();
     print(&table.lines(&rows))
 }

@@ -69,9 +69,8 @@ pub trait Client: Send + Sync + Debug {
     /// One topic, or `None`. Never creates it.
     async fn topic(&self, name: &str) -> Result<Option<TopicInfo>, ClientError>;
 
-    /// The bytes that a batch of a topic has at most (`max.message.bytes`), compressed if it is;
-    /// `None` where that is not known.
-    async fn max_message_bytes(&self, topic: &str) -> Result<Option<usize>, ClientError>;
+    /// What records of a topic must be like, as far as that is known.
+    async fn topic_rules(&self, topic: &str) -> Result<TopicRules, ClientError>;
 
     /// One offset per partition asked for, in the same order; `None` where a timestamp lies
     /// beyond the last record.
@@ -188,6 +187,15 @@ pub struct TopicInfo {
     pub partitions: i32,
     /// Kept by the broker itself, such as `__consumer_offsets`.
     pub internal: bool,
+}
+
+/// What records of a topic must be like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TopicRules {
+    /// The bytes that a batch has at most (`max.message.bytes`), compressed if it is.
+    pub batch_bytes_max: Option<usize>,
+    /// Each has a key (`cleanup.policy`).
+    pub is_compacted: bool,
 }
 
 /// Which offset to look up (KIP-79, KIP-734).

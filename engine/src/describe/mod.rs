@@ -21,6 +21,7 @@ pub mod words;
 use crate::pipeline::{LateRows, OnError, Pipeline, Query, SourceKind, Span};
 use crate::topology::{Topology, TopologyError};
 use crate::type_names::type_text;
+use datafusion_expr::LogicalPlan;
 pub use words::{Words, with_intervals};
 
 /// A query, described.
@@ -213,6 +214,11 @@ impl Keeps {
     pub fn new(what: impl Into<String>, by: Vec<String>, until: Until) -> Keeps {
         Keeps { what: what.into(), by, until }
     }
+}
+
+/// What a node of a plan does, as a clause of SQL.
+pub(crate) fn clause_text(node: &LogicalPlan, words: &Words) -> String {
+    plan::line(node, words)
 }
 
 /// All queries of a pipeline.

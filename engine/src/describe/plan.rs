@@ -15,6 +15,12 @@ pub(super) fn tree(plan: &LogicalPlan, words: &Words) -> PlanNode {
     tree_of(plan, words, false)
 }
 
+/// The clause that a node is, without those beneath it.
+pub(super) fn line(plan: &LogicalPlan, words: &Words) -> String {
+    let PlanNode { clause, items, .. } = tree_of(plan, words, true);
+    format!("{clause} {}", items.join(", ")).trim_end().to_owned()
+}
+
 /// `selected`: what aggregates compute stands above.
 fn tree_of(plan: &LogicalPlan, words: &Words, selected_above: bool) -> PlanNode {
     let inputs = || plan.inputs().into_iter().map(|input| tree(input, words)).collect();

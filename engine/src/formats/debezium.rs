@@ -12,6 +12,9 @@
 //! | d | deleted | `before` retracted |
 //! | t, m | truncated, a message | t is refused, m left out |
 //!
+//! An update takes its `before` back at the event time of its `after`; a deletion at the event time
+//! of its `before`, which is all that it says.
+//!
 //! A null value is the tombstone that follows a deletion for compaction's sake: the deletion has
 //! been told, so it is no row. Where `before` is null (PostgreSQL leaves it out unless the table
 //! has REPLICA IDENTITY FULL), a table keyed by its columns is still right: an update is the

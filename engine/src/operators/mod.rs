@@ -55,7 +55,7 @@ pub mod aggregate;
 pub mod failed_groups;
 pub mod filter_project;
 pub mod groups;
-mod guarded;
+pub(crate) mod guarded;
 pub mod idle_keys;
 pub mod interval_join;
 pub mod lookup_join;

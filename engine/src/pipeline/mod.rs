@@ -32,6 +32,7 @@ pub mod duration;
 mod flink_options;
 pub(crate) mod format_options;
 pub(crate) mod functions;
+pub(crate) mod lambdas;
 pub mod load;
 pub mod model;
 mod names;

@@ -15,6 +15,7 @@ use super::duration::parse_duration;
 use super::size::parse_state_memory;
 use super::strings::value_offsets;
 use super::tokens::{Offsets, Text};
+use super::variables::NOT_SET;
 
 /// The file, and what is wrong with it so far.
 pub(crate) struct Mistakes {
@@ -34,8 +35,12 @@ impl Mistakes {
         Span { file: Arc::clone(&self.file), start, end }
     }
 
+    /// Of a value that a variable was not there for, nothing else is said.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        self.list.push(diagnostic);
+        let is_unset = |known: &Diagnostic| known.label.as_deref() == Some(NOT_SET);
+        if !self.list.iter().any(|known| is_unset(known) && known.span == diagnostic.span) {
+            self.list.push(diagnostic);
+        }
     }
 }
 

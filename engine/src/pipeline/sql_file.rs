@@ -55,6 +55,7 @@ fn read_statements(
 ) -> (Draft, Vec<DraftSelect>) {
     let text = Text { file, sql: &file.text, offsets: Offsets::From(0) };
     let (tokens, unreadable) = lex(text);
+    let is_cut_off = unreadable.is_some();
     mistakes.extend(unreadable);
     let span = Span { file: Arc::clone(file), start: 0, end: 0 };
     let mut reader = FileReader {
@@ -67,6 +68,7 @@ fn read_statements(
         inserts: Vec::new(),
         broken: Vec::new(),
         is_script,
+        is_cut_off,
         selects: Vec::new(),
         set: None,
         mistakes,
@@ -100,6 +102,8 @@ struct FileReader<'m> {
     broken: Vec<String>,
     /// Queries are answered at once; else they have to write somewhere.
     is_script: bool,
+    /// The rest of the file cannot be read.
+    is_cut_off: bool,
     /// Those to be answered at once.
     selects: Vec<DraftSelect>,
     /// Where the statement set begins that we are in.
@@ -484,7 +488,9 @@ impl FileReader<'_> {
             let name = table.name.text.clone();
             let is_sink = written(&name);
             if !is_sink && !is_script && table.lacks_columns() {
-                self.mistakes.push(nothing_known(&table.name, read.contains(&name)));
+                if !self.is_cut_off {
+                    self.mistakes.push(nothing_known(&table.name, read.contains(&name)));
+                }
                 self.broken.push(name);
                 continue;
             }

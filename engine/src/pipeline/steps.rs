@@ -16,6 +16,8 @@
 //! { flat_map = { b = "bs" } }           SELECT *, unnest(bs) AS b FROM (…)
 //! { dedup = ["k"], keep = "first" }     SELECT * FROM (…) QUALIFY row_number() OVER (
 //!                                         PARTITION BY k ORDER BY time) = 1
+//! { dedup = ["k"], keep = "last",       SELECT * FROM (…) QUALIFY last_within(
+//!   within = "1 hour" }                   time, INTERVAL '1 hour') OVER (PARTITION BY k …)
 //! { join = "t", on = "k = t.k" }        SELECT input.*, t.* EXCEPT (k) FROM (…) AS input
 //!                                         JOIN t ON input.k = t.k
 //! { udf = "f", args = ["a"], as = "b" } SELECT *, f(a) AS b FROM (…)

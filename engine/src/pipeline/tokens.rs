@@ -16,6 +16,7 @@ use datafusion_sql::sqlparser::tokenizer::{
 };
 
 use super::diagnostic::{Diagnostic, SourceFile, Span};
+use super::lambdas::call_lambdas;
 use crate::plan::window_tables::PARTITION_BY;
 
 pub(crate) static DIALECT: GenericDialect = GenericDialect {};
@@ -90,7 +91,8 @@ fn location(offset: usize) -> Location {
     Location::new(1, offset as u64 + 1)
 }
 
-/// Tokens without white space and comments; those before a mistake too, with the mistake.
+/// Tokens without white space and comments; if the text cannot be read on, those of the statements
+/// before, with the mistake.
 pub(crate) fn lex(text: Text<'_>) -> (Vec<TokenWithSpan>, Option<Diagnostic>) {
     let mut tokens = Vec::new();
     let outcome = Tokenizer::new(&DIALECT, text.sql).tokenize_with_location_into_buf(&mut tokens);
@@ -98,6 +100,10 @@ pub(crate) fn lex(text: Text<'_>) -> (Vec<TokenWithSpan>, Option<Diagnostic>) {
     for token in &mut tokens {
         let start = places.start(token.span.start);
         token.span = sql_span(start, places.end(token.span.end).max(start));
+    }
+    if outcome.is_err() {
+        let whole = tokens.iter().rposition(|token| token.token == Token::SemiColon);
+        tokens.truncate(whole.unwrap_or_default());
     }
     let hint = tokens.iter().find_map(|token| match &token.token {
         Token::Whitespace(Whitespace::MultiLineComment(said)) if said.starts_with('+') => {
@@ -109,6 +115,7 @@ pub(crate) fn lex(text: Text<'_>) -> (Vec<TokenWithSpan>, Option<Diagnostic>) {
     drop_local(&mut tokens);
     drop_json_keys(&mut tokens);
     write_maps(&mut tokens);
+    call_lambdas(&mut tokens);
     let mistake = outcome.err().map(|error| {
         let start = places.start(error.location);
         let end = text.offsets.at(text.sql.len()).max(start);
@@ -287,7 +294,27 @@ fn syntax_error(file: &Arc<SourceFile>, end: usize, error: ParserError) -> Diagn
         None => lower_first(message),
     };
     let span = Span { file: Arc::clone(file), start, end: word_end(&file.text, start) };
-    Diagnostic::error(message, span).label("not understood from here")
+    let mistake = Diagnostic::error(message, span).label("not understood from here");
+    let rest = file.text.get(start..).unwrap_or_default();
+    if let Some(unit) = word_after_interval(&file.text[..start]) {
+        return mistake.help(format!("'{unit}' is no unit of time: SECOND, MINUTE, HOUR, DAY, …"));
+    }
+    match rest.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("EMIT")) {
+        true => mistake.help("in TOML it is a key beside 'sql': emit = \"changes\""),
+        false => mistake,
+    }
+}
+
+/// `HOR` of `INTERVAL '1' HOR`.
+fn word_after_interval(before: &str) -> Option<&str> {
+    let before = before.trim_end();
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let quoted = before.trim_end_matches(is_word);
+    let (quoted, word) = before.split_at(quoted.len());
+    let (interval, _) = quoted.trim_end().strip_suffix('\'')?.rsplit_once('\'')?;
+    let interval = interval.trim_end();
+    let name = &interval[interval.trim_end_matches(is_word).len()..];
+    (name.eq_ignore_ascii_case("INTERVAL") && !word.is_empty()).then_some(word)
 }
 
 /// The end of the word, or the one character, that starts here.

@@ -11,6 +11,9 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::diagnostic::{Diagnostic, Span};
 use super::reader::Mistakes;
 
+/// What is said at a value whose variable is missing.
+pub(crate) const NOT_SET: &str = "not set";
+
 /// What a variable of the environment holds.
 pub(crate) type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
@@ -75,7 +78,7 @@ fn value_of(
         (None, None) => {
             let message = format!("the environment variable '{name}' is not set");
             let help = format!("set it, or give a default: ${{{name}:-…}}");
-            Err(Diagnostic::error(message, span()).label("not set").help(help))
+            Err(Diagnostic::error(message, span()).label(NOT_SET).help(help))
         }
     }
 }

@@ -26,7 +26,7 @@ use datafusion_sql::sqlparser::ast::{
 
 use super::context::Catalog;
 
-const NAME: &str = "system_time_as_of";
+pub(super) const NAME: &str = "system_time_as_of";
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SystemTimeAsOf {

@@ -19,7 +19,7 @@ use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use super::unnest_tables::UnnestTables;
 use super::user_functions::Loaded;
 use super::window_tables::WindowTables;
-use super::{as_of, first_within, json, times, windows};
+use super::{as_of, json, one_within, times, windows};
 use crate::pipeline::Source;
 
 /// A source as the leaf of a plan.
@@ -228,7 +228,7 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
     }
     let mut window = HashMap::new();
     let built_in = datafusion_functions_window::all_default_window_functions();
-    for function in built_in.into_iter().chain([first_within::function()]) {
+    for function in built_in.into_iter().chain(one_within::functions()) {
         for name in std::iter::once(function.name()).chain(all(function.aliases())) {
             window.insert(name.to_owned(), Arc::clone(&function));
         }
@@ -244,6 +244,17 @@ fn all(names: &[String]) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 pub(crate) fn scalar_functions() -> impl Iterator<Item = &'static Arc<ScalarUDF>> {
     FUNCTIONS.scalar.values()
+}
+
+/// Whether it is one of ours or the library's that computes a value; others stand for something.
+pub(crate) fn computes(function: &ScalarUDF) -> bool {
+    let stands_for = windows::is_window_function(function) || function.name() == as_of::NAME;
+    !stands_for && FUNCTIONS.scalar.contains_key(function.name())
+}
+
+/// Whether a function computes something for each element of a list.
+pub(crate) fn takes_lambdas(name: &str) -> bool {
+    FUNCTIONS.higher_order.contains_key(name)
 }
 
 /// Whether it is a function of the values of one row.

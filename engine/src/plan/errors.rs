@@ -6,6 +6,7 @@ use datafusion_common::{DataFusionError, SchemaError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span as SqlSpan};
 
 use super::context::Catalog;
+use super::spellings::form_of;
 use super::streamable::Place;
 use crate::pipeline::tokens::file_span;
 use crate::pipeline::{Diagnostic, Severity, SourceFile, Span};
@@ -44,6 +45,10 @@ pub(crate) fn diagnostic(
         return diagnostic.label("no such source").did_you_mean(&table, catalog.table_names());
     }
     if let Some(function) = between(&message, "Invalid function '", "'") {
+        if let Some(form) = form_of(&function) {
+            diagnostic.message = format!("'{function}' does not take these arguments");
+            return diagnostic.help(format!("write {form}"));
+        }
         diagnostic.message = format!("{NO_FUNCTION}{function}'");
         return diagnostic
             .label("no such function")
@@ -149,8 +154,20 @@ fn plain(message: &str) -> String {
         "Internal error: ",
         "Arrow error: ",
         "SQL error: ",
+        "External error: ",
+        "Compute error: ",
+        "Parser error: ",
+        "Cast error: ",
+        "Invalid argument error: ",
     ] {
         message = message.strip_prefix(kind).unwrap_or(message);
+    }
+    // The crate shows the pattern over several lines, and says at last what is wrong.
+    if let Some((_, said)) = message.split_once("regex parse error:")
+        && let Some((_, said)) = said.rsplit_once("error: ")
+    {
+        let said = said.lines().next().unwrap_or_default();
+        return format!("the pattern is no regular expression: {said}");
     }
     let line = message.lines().next().unwrap_or(message).trim_end_matches(['.', ' ']);
     let mut characters = line.chars();

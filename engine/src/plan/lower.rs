@@ -19,8 +19,8 @@ use super::unique_key::{unique_key, unique_keys};
 use super::user_functions::{calls, not_granted};
 use super::windows::{WindowError, check_sessions, group_window};
 use super::{
-    as_of, errors, event_time, group_windows, inserted, joins, mixed_types, nth_value, quantified,
-    spellings, unnest_tables, user_functions, window_time,
+    as_of, constants, errors, event_time, group_windows, inserted, joins, mixed_types, nth_value,
+    quantified, spellings, unnest_tables, user_functions, window_time,
 };
 use crate::formats::{FormatError, RowEncoder};
 use crate::pipeline::draft::{Draft, DraftEmit, DraftQuery, DraftSink, Named};
@@ -184,12 +184,7 @@ impl Planning<'_> {
         let planner = catalog.planner();
         let statement = ast::Statement::Query(Box::new(query.clone()));
         let planned = planner.sql_statement_to_plan(statement);
-        // Types are made to agree when a plan is optimised; only then is it known to be right.
-        let checked = planned.and_then(|plan| match of {
-            Meaning::Stream => optimize(plan.clone()).map(|_| plan),
-            Meaning::Batch => analyze(plan.clone()).map(|_| plan),
-        });
-        let error = match checked {
+        let error = match planned.and_then(|plan| checked(plan, of)) {
             Ok(_) if mistakes.len() > before => return None,
             Ok(plan) => {
                 let said = planner.take_warnings();
@@ -354,6 +349,15 @@ pub(crate) fn shown_sink() -> Sink {
         timestamp: None,
         print: true,
     }
+}
+
+/// Types are made to agree when a plan is optimised; only then is it known to be right.
+fn checked(plan: LogicalPlan, of: Meaning) -> Result<LogicalPlan, DataFusionError> {
+    match of {
+        Meaning::Stream => constants::check_plan(&optimize(plan.clone())?)?,
+        Meaning::Batch => drop(analyze(plan.clone())?),
+    }
+    Ok(plan)
 }
 
 /// A planned query that is to be shown, and written nowhere.

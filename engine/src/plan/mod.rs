@@ -19,7 +19,8 @@
 //!   were at a time;
 //! - [`json`]: JSON in text columns, by path; [`times`]: Flink's points in time;
 //! - [`user_functions`]: functions in WebAssembly;
-//! - [`first_within`]: a window function of ours, for rows without their doubles;
+//! - [`constants`]: mistakes in constants that only computing finds;
+//! - [`one_within`]: window functions of ours, for rows without their doubles;
 //! - [`unnest_tables`]: `UNNEST(…)` in FROM; [`quantified`]: `= ANY (SELECT …)`;
 //!   [`nth_value`]: the nth of rows that are sorted; [`spellings`]: what Flink writes otherwise;
 //! - [`inserted`]: the list of columns of INSERT INTO;
@@ -36,10 +37,10 @@
 
 pub(crate) mod as_of;
 pub(crate) mod computed;
+mod constants;
 pub(crate) mod context;
 mod errors;
 mod event_time;
-pub mod first_within;
 mod greatest;
 pub(crate) mod group_windows;
 mod grouping_sets;
@@ -49,6 +50,7 @@ pub mod json;
 pub(crate) mod lower;
 mod mixed_types;
 pub(crate) mod nth_value;
+pub mod one_within;
 pub(crate) mod optimize;
 mod order;
 pub mod predicates;

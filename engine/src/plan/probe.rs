@@ -22,10 +22,10 @@ use datafusion_sql::sqlparser::ast::{
 };
 
 use super::context::Catalog;
-use super::errors;
 use super::streamable::Place;
 use super::unnest_tables::UnnestCall;
 use super::window_tables::{WINDOW_END, WINDOW_START, WindowCall};
+use super::{constants, errors};
 use crate::pipeline::Diagnostic;
 use crate::type_names::type_text;
 
@@ -323,7 +323,7 @@ impl<'a> Probe<'a> {
             return data_type;
         }
         let before = self.mistakes.len();
-        let mut parts = Parts { probe: self, schema, queries: 0, failed: vec![false] };
+        let mut parts = Parts { probe: self, schema, within: 0, failed: vec![false] };
         let _ = expr.visit(&mut parts);
         debug_assert!(self.mistakes.len() > before, "the expression itself is its last part");
         DataType::Null
@@ -350,7 +350,9 @@ impl<'a> Probe<'a> {
             let context = &mut PlannerContext::new();
             return self.planner.sql_to_expr(expr.clone(), schema, context)?.get_type(schema);
         }
-        self.plan(expr, schema)?.get_type(schema)
+        let planned = self.plan(expr, schema)?;
+        constants::check(&planned, schema)?;
+        planned.get_type(schema)
     }
 }
 
@@ -358,8 +360,8 @@ impl<'a> Probe<'a> {
 struct Parts<'p, 'a> {
     probe: &'p mut Probe<'a>,
     schema: &'p DFSchema,
-    /// How many queries within the expression we are in; their parts are not ours.
-    queries: usize,
+    /// How many queries and lambdas within the expression we are in; their parts are not ours.
+    within: usize,
     /// For each expression around the current one: whether a part of it has failed.
     failed: Vec<bool>,
 }
@@ -368,24 +370,28 @@ impl Visitor for Parts<'_, '_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
-        self.queries += 1;
+        self.within += 1;
         ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, _query: &Query) -> ControlFlow<()> {
-        self.queries -= 1;
+        self.within -= 1;
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, _expr: &ast::Expr) -> ControlFlow<()> {
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
         self.failed.push(false);
+        self.within += usize::from(matches!(expr, ast::Expr::Lambda(_)));
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
         let mut failed = self.failed.pop().unwrap_or(false);
+        let is_lambda = matches!(expr, ast::Expr::Lambda(_));
+        self.within -= usize::from(is_lambda);
         if !failed
-            && self.queries == 0
+            && !is_lambda
+            && self.within == 0
             && let Err(error) = self.probe.type_of(expr, self.schema)
         {
             self.probe.report(&error, expr.span());

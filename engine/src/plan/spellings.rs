@@ -23,6 +23,7 @@
 //! | `split_index(s, ',', 0)` | `nullif(split_part(s, ',', 1), '')` |
 //! | `timestampadd(HOUR, 2, t)` | `t + INTERVAL '2 hour'` |
 //! | `regexp_extract(s, p, 1)`, `regexp_substr(s, p)` | `(regexp_match(s, p))[1]` |
+//! | `from_unixtime(n, 'yyyy-MM-dd')` | `to_char(from_unixtime(n), '%Y-%m-%d')` |
 //! | `listagg(x, '; ')`, `listagg(x)` by commas | `string_agg(x, '; ')` |
 //! | `date_format(t, 'yyyy-MM-dd')`, `to_timestamp`, `to_date` | the same by `'%Y-%m-%d'` |
 //! | `l[1].name` | `l[1]['name']` |
@@ -49,10 +50,10 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::context::Catalog;
+use super::context::{Catalog, is_function};
 use super::streamable::Place;
 use super::types;
-use crate::pipeline::Diagnostic;
+use crate::pipeline::{Diagnostic, lambdas};
 
 /// Functions that only have another name.
 const NAMES: [(&str, &str); 7] = [
@@ -64,6 +65,43 @@ const NAMES: [(&str, &str); 7] = [
     ("split", "string_to_array"),
     ("map_from_arrays", "map"),
 ];
+
+/// How functions are called that only the rewriting knows.
+const FORMS: [(&str, &str); 27] = [
+    ("if", "IF(condition, a, b)"),
+    ("mod", "MOD(a, b)"),
+    ("e", "E()"),
+    ("rand_integer", "RAND_INTEGER(below)"),
+    ("year", "YEAR(time)"),
+    ("quarter", "QUARTER(time)"),
+    ("month", "MONTH(time)"),
+    ("week", "WEEK(time)"),
+    ("hour", "HOUR(time)"),
+    ("minute", "MINUTE(time)"),
+    ("second", "SECOND(time)"),
+    ("dayofyear", "DAYOFYEAR(time)"),
+    ("dayofmonth", "DAYOFMONTH(time)"),
+    ("dayofweek", "DAYOFWEEK(time)"),
+    ("convert_tz", "CONVERT_TZ('2020-01-01 00:00:00', 'UTC', 'Europe/Berlin')"),
+    ("timestampdiff", "TIMESTAMPDIFF(HOUR, from, to); also SECOND, MINUTE, DAY, WEEK"),
+    ("timestampadd", "TIMESTAMPADD(HOUR, 2, time): a constant number of SECOND … YEAR"),
+    ("unix_timestamp", "UNIX_TIMESTAMP(time)"),
+    ("regexp", "REGEXP(text, 'pattern')"),
+    ("regexp_extract", "REGEXP_EXTRACT(text, 'pattern', 1)"),
+    ("split_index", "SPLIT_INDEX(text, ',', 0)"),
+    ("listagg", "LISTAGG(text, ',')"),
+    ("locate", "LOCATE(part, text)"),
+    ("elt", "ELT(n, a, b)"),
+    ("hex", "HEX(text)"),
+    ("unhex", "UNHEX(text)"),
+    ("sha2", "SHA2(text, 256); also 224, 384, 512"),
+];
+
+/// How a function is called that only the rewriting knows.
+pub(crate) fn form_of(function: &str) -> Option<&'static str> {
+    let function = function.to_lowercase();
+    FORMS.iter().find(|(name, _)| *name == function).map(|(_, form)| *form)
+}
 
 /// Rewrites a query, or an expression by itself.
 pub(crate) fn rewrite(
@@ -117,7 +155,7 @@ impl VisitorMut for Spellings<'_> {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Function(function) = expr
             && self.catalog.function(&function.name.to_string()).is_none()
-            && let Some(made) = json::made(function)
+            && let Some(made) = lambdas::written(function).or_else(|| json::made(function))
         {
             *expr = made;
         }
@@ -160,6 +198,12 @@ impl VisitorMut for Spellings<'_> {
             }
             Expr::Interval(interval) => {
                 times::interval(interval);
+                if let Some((text, span)) = times::without_unit(interval) {
+                    let message = format!("INTERVAL '{text}' has no unit");
+                    let mistake = Diagnostic::error(message, self.place.at(span));
+                    let help = format!("write INTERVAL '{text}' SECOND, MINUTE, HOUR, DAY or so");
+                    self.mistakes.push(mistake.help(help));
+                }
             }
             Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
                 texts::escape_by_backslash(pattern, escape_char);
@@ -194,8 +238,10 @@ impl Spellings<'_> {
             return None;
         }
         let FunctionArguments::List(list) = &mut function.args else { return None };
-        if let "date_format" | "to_timestamp" | "to_timestamp_millis" | "to_date" = &*name {
-            self.pattern(list.args.get_mut(1)?);
+        if let "date_format" | "to_timestamp" | "to_timestamp_millis" | "to_date" | "to_char" =
+            &*name
+        {
+            self.pattern(list.args.get_mut(1)?, name != "to_char");
             return None;
         }
         let count = list.args.len();
@@ -213,45 +259,32 @@ impl Spellings<'_> {
                 _ => part,
             });
         }
-        match (&*name, count) {
-            ("if", 3) => {
-                let (condition, result) = (taken(list, 0)?, taken(list, 1)?);
-                Some(Expr::Case {
-                    case_token: AttachedToken::empty(),
-                    end_token: AttachedToken::empty(),
-                    operand: None,
-                    conditions: vec![CaseWhen { condition, result }],
-                    else_result: Some(Box::new(taken(list, 2)?)),
-                })
-            }
-            ("mod", 2) => {
-                let (of, by) = (taken(list, 0)?, taken(list, 1)?);
-                Some(Expr::Nested(Box::new(binary(
-                    Expr::Nested(Box::new(of)),
-                    BinaryOperator::Modulo,
-                    Expr::Nested(Box::new(by)),
-                ))))
-            }
-            ("e", 0) => Some(call("exp", vec![number(1)])),
-            ("rand_integer", 1) => {
-                let below =
-                    binary(call("random", vec![]), BinaryOperator::Multiply, taken(list, 0)?);
-                Some(whole(call("floor", vec![below])))
-            }
-            _ => texts::of_texts(&name, list, span).or_else(|| times::of_times(&name, list, span)),
+        let instead = of_values(&name, list)
+            .or_else(|| texts::of_texts(&name, list, span))
+            .or_else(|| times::of_times(&name, list, span));
+        if instead.is_none()
+            && !is_function(&name)
+            && let Some(form) = form_of(&name)
+        {
+            let message = format!("'{name}' does not take these arguments");
+            let mistake = Diagnostic::error(message, self.place.at(span));
+            self.mistakes.push(mistake.help(format!("write {form}")));
         }
+        instead
     }
 
-    /// A pattern of Java's in the signs of strftime.
-    fn pattern(&mut self, argument: &mut FunctionArg) {
+    /// A pattern of Java's in the signs of strftime; a mistake in these.
+    fn pattern(&mut self, argument: &mut FunctionArg, may_be_java: bool) {
         let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) = argument else {
             return;
         };
         let Value::SingleQuotedString(pattern) = &mut value.value else { return };
-        if pattern.contains('%') || !pattern.contains(|sign: char| sign.is_ascii_alphabetic()) {
-            return;
-        }
-        match times::strftime(pattern) {
+        let is_java = may_be_java && !pattern.contains('%');
+        let signs = match is_java && pattern.contains(|sign: char| sign.is_ascii_alphabetic()) {
+            true => times::strftime(pattern),
+            false => times::checked(pattern).map(|()| pattern.clone()),
+        };
+        match signs {
             Ok(signs) => *pattern = signs,
             Err(letters) => {
                 let message = format!("'{pattern}' is no pattern of a time: '{letters}' in it");
@@ -260,6 +293,36 @@ impl Spellings<'_> {
                 self.mistakes.push(mistake.help(help));
             }
         }
+    }
+}
+
+/// Functions of values of any kind.
+fn of_values(name: &str, list: &mut FunctionArgumentList) -> Option<Expr> {
+    match (name, list.args.len()) {
+        ("if", 3) => {
+            let (condition, result) = (taken(list, 0)?, taken(list, 1)?);
+            Some(Expr::Case {
+                case_token: AttachedToken::empty(),
+                end_token: AttachedToken::empty(),
+                operand: None,
+                conditions: vec![CaseWhen { condition, result }],
+                else_result: Some(Box::new(taken(list, 2)?)),
+            })
+        }
+        ("mod", 2) => {
+            let (of, by) = (taken(list, 0)?, taken(list, 1)?);
+            Some(Expr::Nested(Box::new(binary(
+                Expr::Nested(Box::new(of)),
+                BinaryOperator::Modulo,
+                Expr::Nested(Box::new(by)),
+            ))))
+        }
+        ("e", 0) => Some(call("exp", vec![number(1)])),
+        ("rand_integer", 1) => {
+            let below = binary(call("random", vec![]), BinaryOperator::Multiply, taken(list, 0)?);
+            Some(whole(call("floor", vec![below])))
+        }
+        _ => None,
     }
 }
 

@@ -78,7 +78,7 @@ pub(crate) fn check_expr(expr: &Expr, place: &Place<'_>, mistakes: &mut Vec<Diag
         mistakes.push(Diagnostic::error(message, place.at(span)).help(help));
         return;
     }
-    let mut check = Check { place, mistakes };
+    let mut check = Check { place, mistakes, is_recursive: false };
     let _ = expr.visit(&mut check);
 }
 
@@ -156,13 +156,15 @@ fn with_closing(mut span: Span) -> Span {
 
 /// All that cannot run as a stream in a query and those within it.
 pub(crate) fn check(query: &Query, place: &Place<'_>, mistakes: &mut Vec<Diagnostic>) {
-    let mut check = Check { place, mistakes };
+    let mut check = Check { place, mistakes, is_recursive: false };
     let _ = query.visit(&mut check);
 }
 
 struct Check<'a> {
     place: &'a Place<'a>,
     mistakes: &'a mut Vec<Diagnostic>,
+    /// Its rows feed on themselves: what else its parts cannot do is of no interest.
+    is_recursive: bool,
 }
 
 impl Check<'_> {
@@ -175,6 +177,10 @@ impl Check<'_> {
         if let Some(with) = query.with.as_ref().filter(|with| with.recursive) {
             let message = "WITH RECURSIVE cannot run as a stream: its rows feed on themselves";
             self.refuse(with.span(), message, "write the steps one by one");
+            self.is_recursive = true;
+        }
+        if self.is_recursive {
+            return;
         }
         let order_by = query.order_by.as_ref().filter(|_| !is_distinct_on(query));
         if let Some(order_by) = order_by {

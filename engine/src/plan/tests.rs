@@ -642,6 +642,10 @@ fn steps_about_rows_are_the_sql_that_one_would_write() {
             format!("SELECT * FROM trips QUALIFY first_within(at, INTERVAL '1 hour') {over})"),
         ),
         (
+            "{ dedup = [\"id\", \"city\"], keep = \"last\", within = \"1 hour\" }",
+            format!("SELECT * FROM trips QUALIFY last_within(at, INTERVAL '1 hour') {over})"),
+        ),
+        (
             "{ flat_map = { tag = \"tags\" } }",
             "SELECT *, unnest(tags) AS tag FROM trips".to_owned(),
         ),
@@ -660,7 +664,6 @@ steps = [
   { key_by = \"id\" },
   { dedup = [] },
   { dedup = \"id\", keep = \"frist\" },
-  { dedup = \"id\", keep = \"last\", within = \"1h\" },
   { dedup = \"idd\" },
   { flat_map = { tag = \"tags +\" } },
 ]";
@@ -668,7 +671,6 @@ steps = [
         'key_by' is the last step: it says what the rows are written by [{ key_by = "id" }]
         'dedup' names no column by which rows are alike [{ dedup = [] }]
         'frist' says nothing about which row to keep ["frist"]
-        'within' goes with the first row, not with the last ["1h"]
         there is no column 'idd' here [idd]
         expected an expression, but the text ends here ["]"#]]
     .assert_eq(&stepped(steps).unwrap_err());
@@ -729,4 +731,46 @@ fn what_no_stream_can_rank_is_refused_with_what_it_can() {
           add ORDER BY with the key, and then what decides, such as the event time
         [row_nunber] there is no function 'row_nunber'
           did you mean 'row_number'?"#]].assert_eq(&said.join("\n"));
+}
+
+#[test]
+fn what_becomes_of_each_element_is_told_from_a_value_in_json() {
+    let query = |sql: &str| stepped(&format!("sql = \"{sql}\""));
+    for sql in [
+        "SELECT id, array_transform(tags, tag -> upper(tag)) AS big FROM trips",
+        "SELECT id, array_filter(tags, (tag) -> tag LIKE 'a%' AND tag IS NOT NULL) AS a FROM trips",
+        "SELECT id, array_transform(array_filter(tags, t -> t <> city), t -> t || city) AS o
+         FROM trips",
+        "SELECT city -> 'a' AS a, lower(city -> 'b') AS b FROM trips",
+    ] {
+        query(&sql.replace('\n', " ")).unwrap_or_else(|mistakes| panic!("{sql}: {mistakes}"));
+    }
+    let wrong = "SELECT id, array_transform(tags, tag -> uper(tag)) AS big FROM trips";
+    expect![[r#""#]].assert_eq(&query(wrong).unwrap_err());
+}
+
+#[test]
+fn mistakes_of_constants_are_found_where_they_stand() {
+    let sqls = [
+        "SELECT date_trunc('houre', at) AS x FROM trips",
+        "SELECT at AT TIME ZONE 'Mars' AS x FROM trips",
+        "SELECT regexp_like(city, '(') AS x FROM trips",
+        "SELECT to_char(at, '%Q') AS x FROM trips",
+        "SELECT from_unixtime(id, 'Mars') AS x FROM trips",
+        "SELECT at + INTERVAL '1' AS x FROM trips",
+        "SELECT 1 / 0 AS x FROM trips",
+        "SELECT CASE WHEN city = 'a' THEN date_trunc('houre', at) END AS x FROM trips",
+        "SELECT timestampdiff(MONTH, at, at) AS x FROM trips",
+        "SELECT sha2(city, 100) AS x FROM trips",
+    ];
+    let told = sqls.map(|sql| stepped(&format!("sql = \"{sql}\"")).unwrap_err());
+    expect![[r#""#]].assert_eq(&told.join("\n"));
+    for fine in [
+        "SELECT CASE WHEN city = 'x' THEN CAST('abc' AS INT) ELSE 1 END AS x FROM trips",
+        "SELECT coalesce(id, 1 / 0) AS x FROM trips",
+        "SELECT from_unixtime(id, 'Europe/Berlin') AS x, from_unixtime(id, 'yyyy-MM') AS y FROM trips",
+        "SELECT regexp_replace(city, '^a+', 'b', 'g') AS x FROM trips",
+    ] {
+        stepped(&format!("sql = \"{fine}\"")).unwrap_or_else(|told| panic!("{fine}: {told}"));
+    }
 }

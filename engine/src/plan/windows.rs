@@ -21,7 +21,7 @@ mod trace;
 use crate::describe::Words;
 pub use functions::functions;
 use functions::{Role, WindowFunction, function};
-pub(crate) use functions::{fixed_length_ns, is_list_of_windows, unit_ns};
+pub(crate) use functions::{fixed_length_ns, is_list_of_windows, is_window_function, unit_ns};
 pub(crate) use trace::{Traced, trace};
 
 #[cfg(test)]

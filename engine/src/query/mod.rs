@@ -10,13 +10,15 @@
 //! - [`script`]: SQL to statements; [`sample`]: topics that nothing declares, by some records;
 //! - [`snapshot`]: where topics end now; [`table`]: a topic as a table; [`changes`]: what is left
 //!   of rows that were taken back; [`batch`]: statements to rows;
-//! - [`tap`]: a pipeline cut at one of its steps; [`row`]: SQL over rows that nobody declares.
+//! - [`tap`]: a pipeline cut at one of its steps or [`clauses`]; [`row`]: SQL over rows that nobody
+//!   declares.
 //!
 //! Invariants: nothing is written, created or committed, in no group. All statements of a script
 //! see topics up to the same ends. Records of open and aborted transactions are never seen.
 
 pub mod batch;
 mod changes;
+mod clauses;
 pub mod declared;
 pub mod row;
 pub mod sample;

@@ -5,6 +5,7 @@
 //! view                        of a SQL file
 //! query                       its whole answer
 //! query.2, query.window       a query of steps, up to that one
+//! query.where, query.group    a query of SQL, up to that clause
 //! ```
 
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use datafusion_expr::LogicalPlan;
 use datafusion_sql::sqlparser::ast::{self, SetExpr};
 
+use super::clauses::{Clause, clauses};
 use super::declared::Declared;
 use super::script::StreamStatement;
 use crate::pipeline::draft::Named;
@@ -35,6 +37,8 @@ pub struct Point {
     pub kind: PointKind,
     /// Another name of it.
     pub also: Option<String>,
+    /// The clause, as SQL.
+    pub text: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +46,7 @@ pub enum PointKind {
     Source,
     View,
     Step,
+    Clause,
     Query,
 }
 
@@ -49,7 +54,8 @@ impl Declared {
     /// All places where rows pass, in the order of the files.
     pub fn points(&self) -> Vec<Point> {
         let mut points = Vec::new();
-        let mut push = |name: String, kind, also| points.push(Point { name, kind, also });
+        let mut push =
+            |name: String, kind, also| points.push(Point { name, kind, also, text: None });
         for pipeline in &self.pipelines {
             for source in &pipeline.sources {
                 push(source.name.clone(), PointKind::Source, None);
@@ -59,6 +65,8 @@ impl Declared {
             push(name.clone(), PointKind::View, None);
         }
         for query in self.pipelines.iter().flat_map(|pipeline| &pipeline.queries) {
+            let mut push =
+                |name: String, kind, also| points.push(Point { name, kind, also, text: None });
             let steps = || self.steps.iter().filter(|step| step.query == query.name);
             for (index, step) in steps().enumerate() {
                 let by_kind = format!("{}.{}", query.name, step.kind);
@@ -69,7 +77,16 @@ impl Declared {
                     false => push(by_number, PointKind::Step, None),
                 }
             }
-            push(query.name.clone(), PointKind::Query, None);
+            if steps().next().is_none() {
+                points.extend(clauses(&query.plan).into_iter().map(|clause| Point {
+                    name: format!("{}.{}", query.name, clause.name),
+                    kind: PointKind::Clause,
+                    also: None,
+                    text: Some(clause.text),
+                }));
+            }
+            let (name, kind) = (query.name.clone(), PointKind::Query);
+            points.push(Point { name, kind, also: None, text: None });
         }
         points
     }
@@ -117,6 +134,12 @@ impl Declared {
                 let plan = self.planned(&syntax, &place, &self.catalog, mistakes)?;
                 self.shown(plan, &place.query, &syntax, mistakes)
             }
+            PointKind::Clause => {
+                let (query, clause) = self.clause(&point.name)?;
+                let syntax = wildcard_of(STEP)?;
+                let shown = self.shown(clause.plan, &query.span, &syntax, mistakes)?;
+                Some(Query { emit: query.emit, state_ttl: query.state_ttl, ..shown })
+            }
             PointKind::Step => {
                 let step = self.steps.iter().enumerate().find(|(at, _)| {
                     let (by_number, by_kind) = self.step_names(*at);
@@ -133,6 +156,14 @@ impl Declared {
     fn query_named(&self, name: &str) -> Option<&Query> {
         let mut queries = self.pipelines.iter().flat_map(|pipeline| &pipeline.queries);
         queries.find(|query| query.name == name)
+    }
+
+    /// A clause by `query.name`: the name of a query may have dots.
+    fn clause(&self, name: &str) -> Option<(&Query, Clause)> {
+        let (query, clause) = name.rsplit_once('.')?;
+        let query = self.query_named(query)?;
+        let found = clauses(&query.plan).into_iter().find(|of| of.name == clause)?;
+        Some((query, found))
     }
 
     /// A step by its number in the query, and by what it does.

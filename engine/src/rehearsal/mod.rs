@@ -181,7 +181,7 @@ impl World<'_> {
         for (count, what, why) in [
             (counts.late, "row", "came late, behind the watermark"),
             (counts.untimed, "row", "had no event time, and belongs to no window"),
-            (counts.skipped, "record", "failed and was skipped, as on_error says"),
+            (counts.skipped, "record", "failed, and left out as on_error says"),
         ] {
             if count > 0 {
                 notes.push(format!("{} {why}", matching::plural(count as usize, what)));

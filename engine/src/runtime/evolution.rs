@@ -81,14 +81,14 @@ pub async fn state_changes(
     changes(client, &planned).await
 }
 
-/// Of all tasks that keep something. An error if some of it is of no use any more.
+/// Of all tasks. An error if some of it is of no use any more.
 pub(super) async fn changes(
     client: &dyn Client,
     planned: &[Planned],
 ) -> Result<Vec<StateChange>, RunError> {
     let mut changes: Vec<StateChange> = Vec::new();
-    let keeping = planned.iter().filter(|task| !task.topology.nodes.is_empty());
-    for task in keeping.filter(|task| task.shown.is_none()) {
+    // What keeps nothing now may have done so before.
+    for task in planned.iter().filter(|task| task.shown.is_none()) {
         for what in changes_of(client, task).await? {
             let (pipeline, query) = (task.pipeline.clone(), task.query.clone());
             let change = StateChange { pipeline, query, what };
@@ -157,9 +157,10 @@ async fn changes_of(client: &dyn Client, task: &Planned) -> Result<Vec<Changed>,
         ReadError::Client(error) => task.client_error("its changelog cannot be read", error),
         ReadError::Batch(error) => task.state_error(StateError::Damaged(error.to_string())),
     };
-    let is_there = client.topic(&changelog.topic).await;
-    if is_there.map_err(|error| unread(ReadError::Client(error)))?.is_none() {
-        // It has never run.
+    let topic = client.topic(&changelog.topic).await;
+    let topic = topic.map_err(|error| unread(ReadError::Client(error)))?;
+    if topic.is_none_or(|topic| topic.partitions <= changelog.partition) {
+        // It has never run, or never kept anything.
         return Ok(Vec::new());
     }
     let operators = task.topology.kept_for();

@@ -238,6 +238,12 @@ pub struct QuerySummary {
 pub enum RunError {
     #[error("pipeline '{pipeline}': {error}")]
     Topology { pipeline: Arc<str>, error: TopologyError },
+    #[error(
+        "pipeline '{pipeline}', query '{query}': topic '{topic}' is compacted, which needs a key in \
+         each record, and this query writes none: give the sink a key or another topic, or let the \
+         topic keep all records with cleanup.policy=delete"
+    )]
+    Keyless { pipeline: Arc<str>, query: Arc<str>, topic: String },
     #[error("pipeline '{pipeline}': topic '{topic}': {error}")]
     Topic { pipeline: Arc<str>, topic: String, error: ClientError },
     #[error("pipeline '{pipeline}', query '{query}': {error}")]

@@ -30,6 +30,7 @@ use super::{Phase, PrintedRows, ResumedFrom, RunError, Started, Upstream, now};
 use crate::operators::Kept;
 use crate::state::changelog::Meta;
 use crate::task::{Task, TaskError};
+use crate::topology::Topology;
 use commit::{Standing, UnderWay, ended};
 
 /// A tick that is further away is asked for again.
@@ -179,9 +180,17 @@ impl QueryRun {
         };
         let (mut task, meta, snapshots) = self.restored(copy).await?;
         if writer.is_some() {
-            let bytes_max = self.client.max_message_bytes(self.planned.writes()).await;
-            let bytes_max = bytes_max.map_err(self.client_error("the settings of its topic"))?;
-            task.set_output_bytes_max(bytes_max.unwrap_or(usize::MAX));
+            let rules = self.client.topic_rules(self.planned.writes()).await;
+            let rules = rules.map_err(self.client_error("the settings of its topic"))?;
+            task.set_output_bytes_max(rules.batch_bytes_max.unwrap_or(usize::MAX));
+            let Topology { writes, sink, .. } = &self.planned.topology;
+            if rules.is_compacted && writes.is_none() && sink.key.is_empty() {
+                return Err(RunError::Keyless {
+                    pipeline: self.planned.pipeline.clone(),
+                    query: self.planned.query.clone(),
+                    topic: sink.topic.clone(),
+                });
+            }
         }
         let tables = self.load_tables(&mut task).await?;
         let places = match &self.planned.shown {

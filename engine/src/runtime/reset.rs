@@ -32,8 +32,11 @@ async fn reset_task(
 ) -> Result<(), RunError> {
     let failed = |error: ClientError| planned.client_error("its state cannot be reset", error);
     let mut writer = Writer::open(client, planned).await.map_err(failed)?;
-    if !planned.topology.nodes.is_empty() {
-        let restored = match read_changelog(client, &planned.changelog(), Wanted::Keys).await {
+    // What keeps nothing now may have done so before.
+    let changelog = planned.changelog();
+    let topic = client.topic(&changelog.topic).await.map_err(failed)?;
+    if topic.is_some_and(|topic| topic.partitions > changelog.partition) {
+        let restored = match read_changelog(client, &changelog, Wanted::Keys).await {
             Ok(restored) => restored,
             Err(ReadError::Client(error)) => return Err(failed(error)),
             Err(ReadError::Batch(error)) => {

@@ -288,7 +288,10 @@ impl Restored {
         let kept_for = indented(&mut gone.iter().map(|id| meta.kept_for(id).to_string()));
         let is_new = |id: &String| evolved.get(id).is_none_or(Option::is_none);
         let new = operators.iter().filter(|(id, _)| is_new(id));
-        let now = indented(&mut new.map(|(_, of)| of.to_string()));
+        let now = match operators.is_empty() {
+            true => "    nothing: each row is done by itself".to_owned(),
+            false => indented(&mut new.map(|(_, of)| of.to_string())),
+        };
         Err(StateError::Changed { entries, kept_for, now })
     }
 

@@ -1,5 +1,6 @@
 //! Functions over windows of rows: what DataFusion plans them as, to what the operator computes.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -24,7 +25,7 @@ use crate::operators::over::OverSpec;
 use crate::operators::over::calls::OverCall;
 use crate::operators::over::frame::{Frame, Units};
 use crate::operators::top_n::ranked::Rank;
-use crate::plan::first_within::FIRST_WITHIN;
+use crate::plan::one_within::Which;
 use crate::plan::windows::{Shape, fixed_length_ns, group_window};
 
 const BY_EVENT_TIME: &str = "write ORDER BY with the event-time column first, ascending; to keep \
@@ -58,6 +59,17 @@ impl Lowering<'_> {
         let mut calls = Vec::new();
         for expr in &window.window_expr {
             calls.push(self.over_call(expr, &window.input, order_by)?);
+        }
+        let lengths = calls.iter().filter_map(|call| match call {
+            OverCall::OneWithin { within_ns, .. } => Some(within_ns),
+            _ => None,
+        });
+        if lengths.collect::<BTreeSet<_>>().len() > 1 {
+            return Err(self.unsupported(
+                "first_within or last_within of two lengths in one step",
+                "when the first row was is kept once for each partition",
+                "compute one of them in a query around the other",
+            ));
         }
         let ordering = self.ordering(&window.input, partition_by, order_by)?;
         let spec = OverSpec::new(ordering, calls, None, window.schema.inner().clone());
@@ -198,6 +210,9 @@ impl Lowering<'_> {
         if let Some(rank) = rank_of(expr) {
             return Ok(OverCall::Rank(rank));
         }
+        if let Some(which) = Which::of(fun.name()) {
+            return self.one_within(which, params, order);
+        }
         match fun {
             WindowFunctionDefinition::AggregateUDF(function) => {
                 self.over_aggregate(function.clone(), params, input)
@@ -208,7 +223,6 @@ impl Lowering<'_> {
                 "first_value" => self.over_aggregate(first_value_udaf(), params, input),
                 "last_value" => self.over_aggregate(last_value_udaf(), params, input),
                 "nth_value" => self.nth_value(params, input),
-                FIRST_WITHIN => self.first_within(params, order),
                 "ntile" | "percent_rank" | "cume_dist" => Err(self.unsupported(
                     "NTILE, PERCENT_RANK or CUME_DIST",
                     "it needs to know how many rows the whole partition has",
@@ -307,8 +321,9 @@ impl Lowering<'_> {
         Ok(OverCall::Aggregate { call, frame })
     }
 
-    fn first_within(
+    fn one_within(
         &self,
+        which: Which,
         params: &WindowFunctionParams,
         order: &[SortExpr],
     ) -> Result<OverCall, TopologyError> {
@@ -317,10 +332,11 @@ impl Lowering<'_> {
             Some(Expr::Literal(within, _)) if by_time => {
                 let within_ns =
                     fixed_length_ns(within, "length").map_err(|reason| self.wrong(reason))?;
-                Ok(OverCall::FirstWithin { within_ns })
+                Ok(OverCall::OneWithin { which, within_ns })
             }
             _ => Err(self.wrong(format!(
-                "{FIRST_WITHIN} takes the time that rows are sorted by, and a constant interval"
+                "{} takes the time that rows are sorted by, and a constant interval",
+                which.function(),
             ))),
         }
     }
@@ -419,7 +435,7 @@ pub(crate) fn comes_promptly(function: &WindowFunction) -> bool {
     let shifts_ahead = match function.fun.name() {
         "lead" => args.get(1).is_none_or(|by| literal(by).is_none_or(|by| by > 0)),
         "lag" => args.get(1).is_some_and(|by| literal(by).is_none_or(|by| by < 0)),
-        _ => false,
+        name => Which::of(name) == Some(Which::Last),
     };
     let framed = matches!(function.fun, WindowFunctionDefinition::AggregateUDF(_))
         || matches!(function.fun.name(), "first_value" | "last_value" | "nth_value");

@@ -179,10 +179,10 @@ async fn describe(admin: &Admin, id: &str, json: bool) -> Result<(), Failure> {
     if json {
         return print_json([&as_json(&group, &progress)]);
     }
-    let lag: i64 = progress.iter().filter_map(Progress::lag).sum();
+    let lag = lag_text(&progress);
     let members = plural(group.members.len() as i64, "member");
     let coordinator = format!("coordinator {} (id {})", group.coordinator, group.coordinator.id);
-    let mut text = format!("{id}: {}, {members}, lag {lag}, {coordinator}\n", group.state);
+    let mut text = format!("{id}: {}, {members}, {lag}, {coordinator}\n", group.state);
     let known = |number: Option<i64>| number.map_or("-".to_owned(), |number| number.to_string());
     let rows: Vec<Vec<String>> = progress
         .iter()
@@ -211,6 +211,20 @@ async fn describe(admin: &Admin, id: &str, json: bool) -> Result<(), Failure> {
     ]);
     text.push_str(&table.lines(&rows));
     print(&text)
+}
+
+/// How far behind the group is, as far as anything is committed.
+fn lag_text(progress: &[Progress]) -> String {
+    let lag: i64 = progress.iter().filter_map(Progress::lag).sum();
+    let read = progress.iter().filter(|row| row.partition.is_some());
+    let (known, unknown): (Vec<_>, Vec<_>) = read.partition(|row| row.lag().is_some());
+    match (known.len(), unknown.len() as i64) {
+        (_, 0) => format!("lag {lag}"),
+        (0, _) => "lag unknown: nothing is committed".to_owned(),
+        (_, unknown) => {
+            format!("lag {lag}, nothing is committed of {}", plural(unknown, "partition"))
+        }
+    }
 }
 
 fn as_json(group: &GroupDescription, progress: &[Progress]) -> Value {

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use super::member::GroupCoordinator;
 use super::{
     Client, ClientError, CommittedOffset, Isolation, NewTopic, OffsetSpec, Producer,
-    ProducerOptions, ReadFrom, Reader, ReaderOptions, TopicInfo,
+    ProducerOptions, ReadFrom, Reader, ReaderOptions, TopicInfo, TopicRules,
 };
 use crate::broker::{Broker, Topic, TopicError};
 use crate::coordinator::groups::{GroupError, StoredOffset};
@@ -63,10 +63,14 @@ impl Client for EmbeddedClient {
         Ok(self.broker.topic(name).map(|topic| info(&topic)))
     }
 
-    async fn max_message_bytes(&self, topic: &str) -> Result<Option<usize>, ClientError> {
+    async fn topic_rules(&self, topic: &str) -> Result<TopicRules, ClientError> {
         let found = self.broker.topic(topic);
         let first = found.and_then(|topic| topic.partitions().first().cloned());
-        Ok(first.map(|partition| partition.config().max_message_bytes))
+        let rules = first.map(|partition| TopicRules {
+            batch_bytes_max: Some(partition.config().max_message_bytes),
+            is_compacted: partition.config().cleanup.compact,
+        });
+        Ok(rules.unwrap_or_default())
     }
 
     async fn list_offsets(

@@ -34,7 +34,7 @@ use super::member::GroupCoordinator;
 use super::secured::Secured;
 use super::{
     Client, ClientError, CommittedOffset, Isolation, NewTopic, OffsetSpec, Producer,
-    ProducerOptions, Reader, ReaderOptions, TopicInfo,
+    ProducerOptions, Reader, ReaderOptions, TopicInfo, TopicRules,
 };
 use crate::ids::{Offset, TopicPartition};
 use native::admin::{Admin, EARLIEST, LATEST};
@@ -194,10 +194,15 @@ impl Client for RemoteClient {
         self.cluster.topic(name).await
     }
 
-    async fn max_message_bytes(&self, topic: &str) -> Result<Option<usize>, ClientError> {
-        let found = self.cluster.admin.topic_config(topic, "max.message.bytes").await;
+    async fn topic_rules(&self, topic: &str) -> Result<TopicRules, ClientError> {
         let refused = |error| self.cluster.refused(format!("settings of topic '{topic}'"), error);
-        Ok(found.map_err(refused)?.and_then(|bytes| bytes.parse().ok()))
+        let admin = &self.cluster.admin;
+        let bytes = admin.topic_config(topic, "max.message.bytes").await.map_err(refused)?;
+        let policies = admin.topic_config(topic, "cleanup.policy").await.map_err(refused)?;
+        Ok(TopicRules {
+            batch_bytes_max: bytes.and_then(|bytes| bytes.parse().ok()),
+            is_compacted: policies.is_some_and(|policies| policies.contains("compact")),
+        })
     }
 
     async fn list_offsets(

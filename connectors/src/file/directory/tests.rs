@@ -188,6 +188,12 @@ fn a_compressed_file_is_resumed_by_the_byte_of_its_text() {
 
 #[test]
 fn a_compressed_file_that_is_being_written_is_waited_for() {
+    for name in ["app.log.1.gz", "app.log.1.gz.tmp"] {
+        written_piece_by_piece(name);
+    }
+}
+
+fn written_piece_by_piece(name: &str) {
     let fixture = Fixture::new();
     let mut directory = fixture.open();
     directory.copying = COPYING;
@@ -198,10 +204,12 @@ fn a_compressed_file_that_is_being_written_is_waited_for() {
     let packed = gzip(text.as_bytes());
     for part in packed.chunks(packed.len() / 3) {
         let mut options = fs::OpenOptions::new();
-        let mut file =
-            options.create(true).append(true).open(fixture.path("app.log.1.gz")).unwrap();
+        let mut file = options.create(true).append(true).open(fixture.path(name)).unwrap();
         file.write_all(part).unwrap();
         assert_eq!(drain(&mut directory), [] as [&str; 0]);
+    }
+    if name != "app.log.1.gz" {
+        fs::rename(fixture.path(name), fixture.path("app.log.1.gz")).unwrap();
     }
     fs::remove_file(fixture.path("app.log.1")).unwrap();
     assert_eq!(drain(&mut directory), [] as [&str; 0]);

@@ -271,8 +271,11 @@ impl RowDecoder {
                 let record = |row: usize| &parts.records[parts.place(row)];
                 Int64Array::from_iter_values((0..count).map(|row| record(row).timestamp_ms))
             }
-            RowTime::Column(origin) => times_ms(&self.column(parts, origin, None))
-                .expect("the event time is a timestamp: checked with the pipeline"),
+            RowTime::Column(origin) => {
+                let times = times_ms(&self.column(parts, origin, None))
+                    .expect("the event time is a timestamp: checked with the pipeline");
+                parts.with_times_of_updates(times)
+            }
         };
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)
@@ -319,6 +322,22 @@ impl Parts<'_> {
     /// The record of a row.
     fn place(&self, row: usize) -> usize {
         self.values.kept.as_ref().map_or(row, |kept| kept[row])
+    }
+
+    /// What was before an update is taken back when the update happens: its own time says since
+    /// when it was so.
+    fn with_times_of_updates(&self, times_ms: Int64Array) -> Int64Array {
+        let Some(retracts) = &self.values.retracts else { return times_ms };
+        let is_before_update = |row: usize| {
+            retracts[row]
+                && retracts.get(row + 1) == Some(&false)
+                && self.place(row) == self.place(row + 1)
+                && times_ms.is_valid(row + 1)
+        };
+        let time = |row: usize| times_ms.is_valid(row).then(|| times_ms.value(row));
+        let times = (0..times_ms.len())
+            .map(|row| if is_before_update(row) { time(row + 1) } else { time(row) });
+        times.collect()
     }
 }
 

@@ -418,3 +418,25 @@ fn every_row_that_can_be_computed_is_whatever_stands_beside_it() {
         assert_eq!(times, good);
     }
 }
+
+/// A row that was before an update was so until then.
+#[test]
+fn an_update_takes_back_when_it_happens() {
+    let at = DataType::Timestamp(TimeUnit::Millisecond, None);
+    let columns = [("id", DataType::Int64, ColumnFrom::Value), ("at", at, ColumnFrom::Value)];
+    let source = source(Format::DebeziumJson, &columns, EventTime::Column(1));
+    let event = |before: &str, after: &str, op: &str| {
+        format!(r#"{{"before":{before},"after":{after},"op":"{op}"}}"#).into_bytes()
+    };
+    let row = |at: i64| format!(r#"{{"id":1,"at":{at}}}"#);
+    let events = [
+        event("null", &row(1), "c"),
+        event(&row(1), &row(5), "u"),
+        event(&row(5), "null", "d"),
+        event("null", &row(9), "c"),
+    ];
+    let records: Vec<_> = events.iter().map(|event| (None, Some(&event[..]))).collect();
+    let decoded = decode(&source, &[0, 1], &records);
+    let times: Vec<_> = decoded.rows.event_times_ms.iter().flatten().collect();
+    assert_eq!(times, [1, 5, 5, 5, 9]);
+}

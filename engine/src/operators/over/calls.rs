@@ -10,11 +10,12 @@ use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::Accumulator;
 use datafusion_physical_expr::PhysicalExpr;
 
-use super::frame::{Frame, Reach, Sorted};
+use super::frame::{Frame, Reach, Sorted, ms_up};
 use crate::operators::aggregate::AggregateCall;
 use crate::operators::failed_groups::Failed;
 use crate::operators::filter_project::{evaluate, mask};
 use crate::operators::top_n::ranked::Rank;
+use crate::plan::one_within::Which;
 use crate::plan::user_functions::aggregate::{finishing, is_of_module, try_rows};
 
 /// One function with its arguments.
@@ -32,8 +33,9 @@ pub enum OverCall {
         call: AggregateCall,
         frame: Frame,
     },
-    /// Whether no row of the partition was the first within that time before.
-    FirstWithin {
+    /// Whether a row is this one of those that come within that time of the first of them.
+    OneWithin {
+        which: Which,
         within_ns: i64,
     },
 }
@@ -44,7 +46,7 @@ pub struct Running {
     pub rows: u64,
     /// Different values of the order.
     pub different: u64,
-    /// The time of the last row that was the first within a time.
+    /// The time of the last row that was the first of its doubles.
     pub first_ns: Option<i128>,
     /// States of aggregates from the first row on, in arrow-row's form.
     pub states: Box<[u8]>,
@@ -71,7 +73,10 @@ impl OverCall {
                 reach.following_rows = reach.following_rows.max(rows);
             }
             OverCall::Aggregate { frame, .. } => reach.extend(frame),
-            OverCall::Rank(_) | OverCall::FirstWithin { .. } => {}
+            OverCall::OneWithin { which: Which::Last, within_ns } => {
+                reach.following_ms = reach.following_ms.max(ms_up(*within_ns));
+            }
+            OverCall::Rank(_) | OverCall::OneWithin { which: Which::First, .. } => {}
         }
     }
 
@@ -87,7 +92,7 @@ impl OverCall {
     /// Whether something is remembered of all earlier rows, beside what frames reach.
     pub fn is_running(&self) -> bool {
         match self {
-            OverCall::Rank(_) | OverCall::FirstWithin { .. } => true,
+            OverCall::Rank(_) | OverCall::OneWithin { .. } => true,
             OverCall::Shift { .. } => false,
             OverCall::Aggregate { frame, .. } => frame.start.is_none(),
         }
@@ -108,7 +113,7 @@ impl OverCall {
         let mut values = Vec::new();
         let mut filter = None;
         match self {
-            OverCall::Rank(_) | OverCall::FirstWithin { .. } => {}
+            OverCall::Rank(_) | OverCall::OneWithin { .. } => {}
             OverCall::Shift { value, default, .. } => {
                 let value = evaluate(batch, value.as_ref())?;
                 if let Some(default) = default {
@@ -165,7 +170,7 @@ impl Results {
     pub fn of(call: &OverCall) -> Results {
         match call {
             OverCall::Rank(_) => Results::Ranks(Vec::new()),
-            OverCall::FirstWithin { .. } => Results::Flags(Vec::new()),
+            OverCall::OneWithin { .. } => Results::Flags(Vec::new()),
             OverCall::Shift { .. } => Results::Places(Vec::new()),
             OverCall::Aggregate { .. } => Results::Values(Values::default()),
         }
@@ -211,19 +216,6 @@ pub fn ranks(rank: Rank, job: &Job<'_>, running: &Running) -> Vec<u64> {
         }
     };
     (job.from..job.to).map(of).collect()
-}
-
-/// Which of the rows that come out are the first within a time, and when the last of them was.
-pub fn first_within(within_ns: i64, job: &Job<'_>, first_ns: &mut Option<i128>) -> Vec<bool> {
-    let times = job.sorted.times_ns[job.from..job.to].iter();
-    let is_first = times.map(|&time| {
-        let first = first_ns.is_none_or(|first| time - first >= i128::from(within_ns));
-        if first {
-            *first_ns = Some(time);
-        }
-        first
-    });
-    is_first.collect()
 }
 
 /// Where the value stands for each row that comes out.
@@ -317,7 +309,7 @@ impl fmt::Display for OverCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             OverCall::Rank(rank) => write!(f, "{rank}()"),
-            OverCall::FirstWithin { within_ns } => write!(f, "first within {within_ns} ns"),
+            OverCall::OneWithin { which, within_ns } => write!(f, "{which} within {within_ns} ns"),
             OverCall::Shift { value, by, default } => {
                 write!(f, "{value} {by} rows on")?;
                 default.iter().try_for_each(|default| write!(f, ", else {default}"))

@@ -52,7 +52,7 @@ fn rows(count: i64) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn ms_up(ns: i64) -> i64 {
+pub fn ms_up(ns: i64) -> i64 {
     ns / NS_PER_MS + i64::from(ns % NS_PER_MS > 0)
 }
 

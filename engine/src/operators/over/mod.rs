@@ -71,7 +71,7 @@ impl OverSpec {
 
     /// Whether something is kept of each partition for ever.
     pub fn is_everlasting(&self) -> bool {
-        let is_bounded = |call: &OverCall| matches!(call, OverCall::FirstWithin { .. });
+        let is_bounded = |call: &OverCall| matches!(call, OverCall::OneWithin { .. });
         let rows_wait = !self.is_prompt();
         !rows_wait && self.calls.iter().any(|call| call.is_running() && !is_bounded(call))
     }
@@ -125,16 +125,20 @@ impl OperatorSpec for OverSpec {
         }
         let by = words.physicals(&self.ordering.partition);
         let within = self.calls.iter().filter_map(|call| match call {
-            OverCall::FirstWithin { within_ns } => Some(within_ns / NS_PER_MS),
+            OverCall::OneWithin { within_ns, .. } => Some(within_ns / NS_PER_MS),
             _ => None,
         });
         let for_ever =
-            |call: &OverCall| call.is_running() && !matches!(call, OverCall::FirstWithin { .. });
+            |call: &OverCall| call.is_running() && !matches!(call, OverCall::OneWithin { .. });
         let keeps = if self.calls.iter().any(for_ever) {
             Keeps::new("what all rows so far have come to", by, Until::Never)
         } else if let Some(within_ms) = within.max() {
             let until = format!("the watermark is {} past it", duration_text(within_ms));
-            Keeps::new("the time of the first row", by, Until::Watermark(until))
+            let what = match self.is_prompt() {
+                true => "the time of the first row",
+                false => "the time of the first row, and rows that wait",
+            };
+            Keeps::new(what, by, Until::Watermark(until))
         } else {
             let until = "the watermark has passed all rows that look back at them".to_owned();
             Keeps::new("rows", by, Until::Watermark(until))

@@ -5,13 +5,14 @@ use arrow::compute::cast;
 use datafusion_common::{Result, ScalarValue, exec_datafusion_err};
 
 use super::calls::{
-    self, Arguments, Job, OverCall, Results, Running, accumulated, first_within, framed, shifted,
+    self, Arguments, Job, OverCall, Results, Running, accumulated, framed, shifted,
 };
 use super::frame::Sorted;
 use super::{NS_PER_MS, Over};
 use crate::operators::failed_groups::{Failed, leave_out};
 use crate::operators::filter_project::evaluate;
 use crate::operators::ordered_rows::{Entry, Place};
+use crate::plan::one_within::ones;
 use crate::rows::Rows;
 use crate::state::map::Bytes;
 
@@ -226,14 +227,16 @@ impl Over {
         results: &mut [Results],
     ) -> Result<Vec<ScalarValue>> {
         let mut states = Vec::new();
-        let mut state = state;
+        let (mut state, mut first_ns) = (state, running.first_ns);
         for ((call, arguments), results) in self.spec.calls.iter().zip(arguments).zip(results) {
             match (call, results) {
                 (OverCall::Rank(rank), Results::Ranks(ranks)) => {
                     ranks.extend(calls::ranks(*rank, job, running));
                 }
-                (OverCall::FirstWithin { within_ns }, Results::Flags(flags)) => {
-                    flags.extend(first_within(*within_ns, job, &mut running.first_ns));
+                (OverCall::OneWithin { which, within_ns }, Results::Flags(flags)) => {
+                    first_ns = running.first_ns;
+                    let (times_ns, rows) = (job.sorted.times_ns, job.from..job.to);
+                    flags.extend(ones(*which, *within_ns, times_ns, rows, &mut first_ns));
                 }
                 (OverCall::Shift { by, default, .. }, Results::Places(places)) => {
                     shifted(*by, default.is_some(), job, places);
@@ -258,6 +261,7 @@ impl Over {
                 _ => {}
             }
         }
+        running.first_ns = first_ns;
         if self.needs_totals() {
             running.rows += (job.to - job.from) as u64;
             let is_first = |row: &usize| job.sorted.first_peers[*row] == *row || *row == job.from;
@@ -413,7 +417,7 @@ impl Over {
     fn first_ends_ms(&self, running: &Running) -> Option<i64> {
         let first_ms = i64::try_from(running.first_ns?.div_euclid(NS_PER_MS.into())).ok()?;
         let within = self.spec.calls.iter().filter_map(|call| match call {
-            OverCall::FirstWithin { within_ns } => Some(within_ns / NS_PER_MS + 1),
+            OverCall::OneWithin { within_ns, .. } => Some(within_ns / NS_PER_MS + 1),
             _ => None,
         });
         let reach_ms = self.spec.reach.following_ms;

@@ -13,6 +13,7 @@ use super::{
 use crate::pipeline::Diagnostic;
 use crate::pipeline::reader::{Mistakes, Table, Value};
 use crate::pipeline::tokens::{DIALECT, parse_expr, sql_span};
+use crate::plan::one_within::Which;
 
 const KEEPS: [&str; 2] = ["first", "last"];
 
@@ -26,9 +27,9 @@ pub(super) struct Dedup {
 
 enum Keep {
     First,
-    /// Forgets after that.
-    FirstWithin(Expr),
     Last,
+    /// Forgets after that.
+    Within(Which, Expr),
 }
 
 impl Dedup {
@@ -61,21 +62,13 @@ impl Dedup {
                 }
             }),
         };
-        let within = table.get("within").map(|within| {
-            if last == Some(true) {
-                let message = "'within' goes with the first row, not with the last";
-                let span = mistakes.span(&within.range);
-                let help = "leave it out: a later row replaces the one before it at any time";
-                mistakes.push(Diagnostic::error(message, span).help(help));
-                return None;
-            }
-            interval(&within, mistakes)
-        });
+        let within = table.get("within").map(|within| interval(&within, mistakes));
         let time = time_of_step(table.get("time"), event_time, "'dedup'", &span, mistakes);
         let keep = match (last?, flatten(within)?) {
-            (true, _) => Keep::Last,
+            (true, None) => Keep::Last,
             (false, None) => Keep::First,
-            (false, Some(within)) => Keep::FirstWithin(within),
+            (true, Some(within)) => Keep::Within(Which::Last, within),
+            (false, Some(within)) => Keep::Within(Which::First, within),
         };
         Some(Dedup { by: by?, time: time?, keep, span: sql_span(span.start, span.end) })
     }
@@ -83,7 +76,8 @@ impl Dedup {
     pub(super) fn apply(self, input: Input) -> Box<Query> {
         let template = match &self.keep {
             Keep::First => "row_number() OVER (ORDER BY t)",
-            Keep::FirstWithin(_) => "first_within(t, t) OVER (ORDER BY t)",
+            Keep::Within(Which::First, _) => "first_within(t, t) OVER (ORDER BY t)",
+            Keep::Within(Which::Last, _) => "last_within(t, t) OVER (ORDER BY t)",
             Keep::Last => "row_number() OVER (ORDER BY t DESC)",
         };
         let condition = match self.call(template) {
@@ -111,7 +105,7 @@ impl Dedup {
             spec.partition_by = self.by;
             spec.order_by.iter_mut().for_each(|by| by.expr = time.clone());
         }
-        let Keep::FirstWithin(within) = self.keep else { return (Expr::Function(call), false) };
+        let Keep::Within(_, within) = self.keep else { return (Expr::Function(call), false) };
         if let FunctionArguments::List(list) = &mut call.args {
             let args = [time, within].map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)));
             list.args = args.into();

@@ -41,7 +41,7 @@ pub fn of_texts(name: &str, list: &mut FunctionArgumentList, span: Span) -> Opti
             let number = try_cast(taken(list, 0)?, DataType::Double(ExactNumberInfo::None));
             Some(Expr::Nested(Box::new(Expr::IsNotNull(Box::new(number)))))
         }
-        ("regexp_substr", 2) => {
+        ("regexp_substr" | "regexp_extract", 2) => {
             let whole = binary(text("(", span), BinaryOperator::StringConcat, taken(list, 1)?);
             let whole = binary(whole, BinaryOperator::StringConcat, text(")", span));
             let groups = call("regexp_match", vec![taken(list, 0)?, whole]);

@@ -1,9 +1,10 @@
 //! Times and lengths of them, as Flink spells them.
 
+use chrono::format::{Item, StrftimeItems};
 use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, DataType, DateTimeField, Expr, FunctionArgumentList, Interval,
-    TimezoneInfo, Value,
+    BinaryOperator, CaseWhen, DataType, DateTimeField, Expr, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, Interval, TimezoneInfo, Value,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -16,6 +17,20 @@ pub fn of_times(name: &str, list: &mut FunctionArgumentList, span: Span) -> Opti
             let (clock, from, to) = (taken(list, 0)?, taken(list, 1)?, taken(list, 2)?);
             Some(convert_tz(clock, from, to, span))
         }
+        ("from_unixtime", 2) => {
+            let FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(given))) = &list.args[1]
+            else {
+                return None;
+            };
+            let Value::SingleQuotedString(pattern) = &given.value else { return None };
+            // The second argument of the built-in one is a zone.
+            let signs = match pattern.contains('%') {
+                true => pattern.clone(),
+                false => strftime(pattern).ok().filter(|_| pattern.contains(['y', 'H', 'm']))?,
+            };
+            let time = call("from_unixtime", vec![taken(list, 0)?]);
+            Some(call("to_char", vec![time, text(&signs, span)]))
+        }
         ("unix_timestamp", 1) => Some(whole(epoch(taken(list, 0)?))),
         ("timestampdiff", 3) => {
             let seconds = match list.args[0].to_string().to_lowercase().as_str() {
@@ -23,6 +38,7 @@ pub fn of_times(name: &str, list: &mut FunctionArgumentList, span: Span) -> Opti
                 "minute" => 60,
                 "hour" => 3_600,
                 "day" => 86_400,
+                "week" => 604_800,
                 _ => return None,
             };
             let (from, to) = (epoch(taken(list, 1)?), epoch(taken(list, 2)?));
@@ -105,6 +121,16 @@ pub fn interval(interval: &mut Interval) -> Option<()> {
     Some(())
 }
 
+/// The text of an interval that is a number alone, and where it stands. Batch engines take it for
+/// seconds; who writes `INTERVAL '1' HOR` means something else, and gets a column of that name.
+pub fn without_unit(interval: &Interval) -> Option<(&str, Span)> {
+    let Interval { value, leading_field: None, .. } = interval else { return None };
+    let Expr::Value(value) = value.as_ref() else { return None };
+    let Value::SingleQuotedString(text) = &value.value else { return None };
+    let is_number = text.trim().parse::<f64>().is_ok();
+    is_number.then_some((text, value.span))
+}
+
 /// `convert_tz('2020-01-01 00:00:00', 'UTC', 'Europe/Berlin')`: the clock of another zone.
 fn convert_tz(clock: Expr, from: Expr, to: Expr, span: Span) -> Expr {
     let at = |time: Expr, zone: Expr| Expr::AtTimeZone {
@@ -132,6 +158,21 @@ pub fn unit_of(function: &str) -> Option<&str> {
         "dayofweek" => Some("dow"),
         _ => None,
     }
+}
+
+/// The sign that means nothing to strftime, if there is one.
+pub fn checked(signs: &str) -> Result<(), String> {
+    let is_whole = |signs: &str| StrftimeItems::new(signs).all(|item| item != Item::Error);
+    if is_whole(signs) {
+        return Ok(());
+    }
+    let starts: Vec<usize> = signs.match_indices('%').map(|(at, _)| at).collect();
+    let wrong = starts.into_iter().find(|at| {
+        let rest = &signs[*at..];
+        let next = rest[1..].find('%').map_or(rest, |end| &rest[..=end]);
+        !is_whole(next)
+    });
+    Err(signs[wrong.unwrap_or_default()..].chars().take(2).collect())
 }
 
 /// `yyyy-MM-dd'T'HH:mm` to `%Y-%m-%dT%H:%M`; what cannot be said so.
@@ -184,7 +225,17 @@ pub fn strftime(pattern: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::strftime;
+    use super::{checked, strftime};
+
+    #[test]
+    fn signs_that_mean_nothing_are_named() {
+        for (signs, wrong) in [("%Q", "%Q"), ("%Y-%m-%!", "%!"), ("%Y %", "%")] {
+            assert_eq!(checked(signs), Err(wrong.to_owned()), "{signs}");
+        }
+        for signs in ["%Y-%m-%dT%H:%M:%S%.3f", "100%%", "", "%-d %B"] {
+            assert_eq!(checked(signs), Ok(()), "{signs}");
+        }
+    }
 
     #[test]
     fn patterns_of_java_are_said_in_signs() {

@@ -75,6 +75,11 @@ pub fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
     ROLES.into_iter().map(function)
 }
 
+/// Whether it is about the window of a row.
+pub(crate) fn is_window_function(function: &ScalarUDF) -> bool {
+    function.inner().is::<WindowFunction>()
+}
+
 /// Whether it gives the windows that a row lies in.
 pub(crate) fn is_list_of_windows(function: &ScalarUDF) -> bool {
     let function = function.inner().downcast_ref::<WindowFunction>();

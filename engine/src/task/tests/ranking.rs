@@ -211,7 +211,9 @@ proptest! {
                           - sum(n) OVER (ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING
                           AND CURRENT ROW) AS nothing,
                         first_within(ts, INTERVAL '4' SECOND) OVER (PARTITION BY key ORDER BY ts)
-                          AS first
+                          AS first,
+                        last_within(ts, INTERVAL '4' SECOND) OVER (PARTITION BY key ORDER BY ts)
+                          AS last
                  FROM a WHERE n = 3"
             ),
         ];
@@ -238,6 +240,8 @@ proptest! {
             "SELECT DISTINCT ON (key) key, ts FROM a ORDER BY key, ts, n".to_owned(),
             "SELECT ts, key FROM a QUALIFY rank() OVER (PARTITION BY key ORDER BY ts) = 1".to_owned(),
             "SELECT ts, key FROM a QUALIFY first_within(ts, INTERVAL '4' SECOND)
+               OVER (PARTITION BY key ORDER BY ts)".to_owned(),
+            "SELECT ts, key FROM a QUALIFY last_within(ts, INTERVAL '4' SECOND)
                OVER (PARTITION BY key ORDER BY ts)".to_owned(),
             // A window of first rows: these come out in time.
             format!(
