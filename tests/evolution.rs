@@ -190,6 +190,21 @@ fn what_would_be_lost_is_told_before_anything_starts() {
     assert_eq!(latest(dir, "by_customer", "customer")["ada"]["total"], 40);
 }
 
+#[test]
+fn every_query_that_cannot_go_on_is_told_of() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let counted = |by: &str| format!("SELECT {by}, count(*) AS n FROM orders GROUP BY {by}");
+    let both = |first: &str, second: &str| {
+        file("", &[("one", &*counted(first)), ("two", &*counted(second))])
+    };
+    run(dir, &both("customer", "id"), &[], "one", &[("ada", 10, 1)], 1);
+    fs::write(dir.join("shop.sql"), both("amount", "customer")).unwrap();
+    let said = fail(dir, &["check", "--state", "--data-dir", "data", "shop.sql"], 1);
+    assert!(said.contains("query 'one'") && said.contains("query 'two'"), "{said}");
+    assert!(said.contains("2 things have to be changed"), "{said}");
+}
+
 /// The topic of an answer that is updated takes no rows without a key.
 #[test]
 fn rows_without_a_key_are_refused_where_the_topic_needs_one() {

@@ -78,7 +78,7 @@ pub async fn check(args: &CheckArgs) -> Result<(), Failure> {
             failed += ask(connector).await;
         }
         if let Some(connection) = &kept {
-            failed += usize::from(!keeps(connection, &pipeline).await);
+            failed += lost(connection, &pipeline).await;
         }
     }
     if let Some(connection) = kept {
@@ -93,19 +93,20 @@ pub async fn check(args: &CheckArgs) -> Result<(), Failure> {
     }
 }
 
-/// Says what becomes of a pipeline's state. Whether nothing would be lost.
-async fn keeps(connection: &Connection, pipeline: &Pipeline) -> bool {
+/// Says what becomes of a pipeline's state. Of how many queries some would be lost.
+async fn lost(connection: &Connection, pipeline: &Pipeline) -> usize {
     match state_changes(connection.client.as_ref(), pipeline).await {
-        Ok(changes) => {
-            if changes.is_empty() {
+        Ok((changes, lost)) => {
+            if changes.is_empty() && lost.is_empty() {
                 eprintln!("    ✓ all state that is kept goes on");
             }
             changes.iter().for_each(|change| eprintln!("    ! {change}"));
-            true
+            lost.iter().for_each(|error| eprintln!("    ✗ {error}"));
+            lost.len()
         }
         Err(error) => {
             eprintln!("    ✗ {error}");
-            false
+            1
         }
     }
 }

@@ -64,12 +64,12 @@ impl fmt::Display for StateChange {
     }
 }
 
-/// What would become of the state of a pipeline's queries if they ran now. The client is only read
-/// from.
+/// What would become of the state of a pipeline's queries if they ran now, and why those of which
+/// some would be lost cannot. The client is only read from.
 pub async fn state_changes(
     client: &dyn Client,
     pipeline: &Pipeline,
-) -> Result<Vec<StateChange>, RunError> {
+) -> Result<(Vec<StateChange>, Vec<RunError>), RunError> {
     let planned = plan(std::slice::from_ref(pipeline))?;
     for task in planned.iter().filter(|task| task.is_stateful && task.task == 0) {
         // Which says what else is wrong.
@@ -78,7 +78,15 @@ pub async fn state_changes(
             return Err(RunError::Forgotten { pipeline, query });
         }
     }
-    changes(client, &planned).await
+    let (mut kept, mut lost) = (Vec::new(), Vec::new());
+    for of_query in planned.chunk_by(|one, other| one.query == other.query) {
+        match changes(client, of_query).await {
+            Ok(changes) => kept.extend(changes),
+            Err(error @ RunError::State { .. }) => lost.push(error),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((kept, lost))
 }
 
 /// Of all tasks. An error if some of it is of no use any more.
