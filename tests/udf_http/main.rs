@@ -109,6 +109,8 @@ fn asks_servers(language: &str, end: &str) {
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let gone = format!("http://{gone}");
     let granted = ["--grant-http", &server, "--grant-http", &gone, "--time", "60s"];
+    // What runs JavaScript asks for the time.
+    let granted = [&granted[..], &["--with", "grants.clock=true"]].concat();
     let begin = ["udf", "call", "asks.wasm"];
     let call = |of: &[&str]| stdout(&succeed(&folder, &[&begin, of, &granted].concat()));
     let fetched = |urls: &[String]| call(&["fetched", &format!("{urls:?}")]);

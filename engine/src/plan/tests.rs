@@ -756,7 +756,7 @@ fn mistakes_of_constants_are_found_where_they_stand() {
         "SELECT at AT TIME ZONE 'Mars' AS x FROM trips",
         "SELECT regexp_like(city, '(') AS x FROM trips",
         "SELECT to_char(at, '%Q') AS x FROM trips",
-        "SELECT from_unixtime(CAST(km AS BIGINT), 'Mars') AS x FROM trips",
+        "SELECT from_unixtime(CAST(id AS BIGINT), 'Mars') AS x FROM trips",
         "SELECT at + INTERVAL '1' AS x FROM trips",
         "SELECT 1 / 0 AS x FROM trips",
         "SELECT CASE WHEN city = 'a' THEN date_trunc('houre', at) END AS x FROM trips",
@@ -769,7 +769,7 @@ fn mistakes_of_constants_are_found_where_they_stand() {
         'Mars' is no time zone: write Europe/Berlin, UTC or +02:00 [at AT TIME ZONE 'Mars']
         the pattern is no regular expression: unclosed group [regexp_like(city, '(']
         '%Q' is no pattern of a time: '%Q' in it ['%Q']
-        'Mars' is no time zone: write Europe/Berlin, UTC or +02:00 [from_unixtime(CAST(km AS BIGINT), 'Mars')]
+        'Mars' is no time zone: write Europe/Berlin, UTC or +02:00 [from_unixtime(CAST(id AS BIGINT), 'Mars')]
         INTERVAL '1' has no unit ['1']
         divide by zero error [1 / 0]
         unsupported date_trunc granularity: 'houre'. Supported values are: microsecond, millisecond, second, minute, hour, day, week, month, quarter, year [date_trunc('houre', at)]
@@ -777,9 +777,9 @@ fn mistakes_of_constants_are_found_where_they_stand() {
         'sha2' does not take these arguments [sha2]"#]].assert_eq(&told.join("\n"));
     for fine in [
         "SELECT CASE WHEN city = 'x' THEN 1 / 0 ELSE 1 END AS x FROM trips",
-        "SELECT coalesce(km, 1 / 0) AS x FROM trips",
-        "SELECT from_unixtime(CAST(km AS BIGINT), 'Europe/Berlin') AS x FROM trips",
-        "SELECT from_unixtime(CAST(km AS BIGINT), 'yyyy-MM') AS x FROM trips",
+        "SELECT coalesce(CAST(id AS BIGINT), 1 / 0) AS x FROM trips",
+        "SELECT from_unixtime(CAST(id AS BIGINT), 'Europe/Berlin') AS x FROM trips",
+        "SELECT from_unixtime(CAST(id AS BIGINT), 'yyyy-MM') AS x FROM trips",
         "SELECT regexp_replace(city, '^a+', 'b', 'g') AS x FROM trips",
     ] {
         stepped(&format!("sql = \"{fine}\"")).unwrap_or_else(|told| panic!("{fine}: {told}"));

@@ -183,8 +183,10 @@ impl QueryRun {
             let rules = self.client.topic_rules(self.planned.writes()).await;
             let rules = rules.map_err(self.client_error("the settings of its topic"))?;
             task.set_output_bytes_max(rules.batch_bytes_max.unwrap_or(usize::MAX));
-            let Topology { writes, sink, .. } = &self.planned.topology;
-            if rules.is_compacted && writes.is_none() && sink.key.is_empty() {
+            // An answer that is updated has a key, if it is only one row.
+            let Topology { writes, sink, updating, .. } = &self.planned.topology;
+            let has_key = writes.is_some() || *updating || !sink.key.is_empty();
+            if rules.is_compacted && !has_key {
                 return Err(RunError::Keyless {
                     pipeline: self.planned.pipeline.clone(),
                     query: self.planned.query.clone(),
