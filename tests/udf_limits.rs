@@ -19,21 +19,8 @@ const HALF: &str = r#"(module
         (i64.div_s (local.get 0) (i64.const 2))))"#;
 
 const HALVES: &str = r#"
-[udfs.half]
-file = "half.wat"
-time = "20ms"
-search = "400ms"
-
-[connectors.numbers]
-connector.class = "FileStreamSource"
-file = "numbers.jsonl"
-topic = "numbers"
-
-[sources.numbers]
-topic = "numbers"
-format = "json"
-on_error = ON_ERROR
-columns = { n = "bigint" }
+sources.numbers.columns = { n = "bigint" }
+udfs.half = { file = "half.wat", time = "20ms", search = "400ms" }
 
 [[queries]]
 name = "halves"
@@ -51,6 +38,19 @@ fn place(files: &[(&str, &str)]) -> TempDir {
         fs::write(dir.path().join(name), text).unwrap();
     }
     dir
+}
+
+/// A pipeline that reads the numbers of a file.
+fn with_numbers(pipeline: &str, on_error: &str) -> String {
+    format!(
+        "sources.numbers.topic = 'numbers'
+         sources.numbers.format = 'json'
+         sources.numbers.on_error = {on_error}
+         connectors.numbers.connector.class = 'FileStreamSource'
+         connectors.numbers.file = 'numbers.jsonl'
+         connectors.numbers.topic = 'numbers'
+         {pipeline}"
+    )
 }
 
 /// On a port that nobody else has.
@@ -83,7 +83,7 @@ fn a_batch_of_endless_rows_is_given_up_in_time() {
     let dir = place(&files);
     let dir = dir.path();
     let write = |on_error: &str| {
-        fs::write(dir.join("p.toml"), HALVES.replace("ON_ERROR", on_error)).unwrap();
+        fs::write(dir.join("p.toml"), with_numbers(HALVES, on_error)).unwrap();
     };
     write("{ dead_letter = 'bad' }");
     let began = Instant::now();
@@ -115,20 +115,9 @@ fn a_batch_of_endless_rows_is_given_up_in_time() {
 }
 
 const SUMS: &str = r#"
-[udfs.lucky_sum]
-file = "strict.wasm"
-
-[connectors.numbers]
-connector.class = "FileStreamSource"
-file = "numbers.jsonl"
-topic = "numbers"
-
-[sources.numbers]
-topic = "numbers"
-format = "json"
-on_error = ON_ERROR
-columns = { t = "timestamp", k = "text", n = "bigint" }
-event_time = "t"
+sources.numbers.columns = { t = "timestamp", k = "text", n = "bigint" }
+sources.numbers.event_time = "t"
+udfs.lucky_sum.file = "strict.wasm"
 
 [[queries]]
 name = "windowed"
@@ -174,7 +163,7 @@ const NUMBERS: &str = r#"{"t":"2026-01-01T00:00:00Z","k":"a","n":6}
 fn a_group_without_a_value_costs_no_other() {
     let letters = "{ dead_letter = 'bad' }";
     for (on_error, tasks) in [("'skip'", 1), (letters, 1), (letters, 2)] {
-        let pipeline = SUMS.replace("ON_ERROR", on_error);
+        let pipeline = with_numbers(SUMS, on_error);
         let pipeline = format!("settings.tasks = {tasks}\n{pipeline}");
         let dir = place(&[("p.toml", &pipeline), ("numbers.jsonl", NUMBERS)]);
         let dir = dir.path();
@@ -226,7 +215,7 @@ fn a_group_without_a_value_costs_no_other() {
 
 #[test]
 fn a_group_without_a_value_stops_a_query_that_says_so() {
-    let pipeline = SUMS.replace("ON_ERROR", "'fail'");
+    let pipeline = with_numbers(SUMS, "'fail'");
     let pipeline = pipeline.split("[[queries]]").take(2).collect::<Vec<_>>().join("[[queries]]");
     let dir = place(&[("p.toml", &pipeline), ("numbers.jsonl", NUMBERS)]);
     let failed = fail(dir.path(), &run("p.toml"), 1);
@@ -478,9 +467,13 @@ fn a_pipe_is_no_module() {
     assert!(made.unwrap().success());
     let told = fail(dir.path(), &["udf", "inspect", "kinds.wasm", "--wit", "pipe.wasm"], 2);
     assert!(told.contains("pipe.wasm is no regular file"), "{told}");
+    let sql = "CREATE FUNCTION half LANGUAGE wasm AS 'kinds.wasm' WITH ('wit' = 'pipe.wasm');";
+    fs::write(dir.path().join("p.sql"), sql).unwrap();
+    let told = fail(dir.path(), &["check", "--offline", "p.sql"], 1);
+    assert!(told.contains("pipe.wasm is no regular file"), "{told}");
     let told = fail(dir.path(), &["udf", "inspect", "pipe.wasm"], 2);
     expect![[r#"
-        error: pipe.wasm: it is no regular file, but such as a pipe or a directory
+        error: pipe.wasm is no regular file, but such as a pipe or a directory
     "#]]
     .assert_eq(&told);
 }

@@ -9,10 +9,10 @@ use crate::types::UnknownType;
 pub enum LoadError {
     #[error("cannot read {}: {error}", path.display())]
     Read { path: PathBuf, error: std::io::Error },
-    #[error("it is no regular file, but such as a pipe or a directory")]
-    NotFile,
-    #[error("{size} bytes are more than the {max} that a module may have")]
-    TooLong { size: u64, max: u64 },
+    #[error("{} is no regular file, but such as a pipe or a directory", path.display())]
+    NotFile { path: PathBuf },
+    #[error("{} has {size} bytes, more than the {max} that it may have", path.display())]
+    TooLong { path: PathBuf, size: u64, max: u64 },
     #[error("it is no WebAssembly, neither a module or component (.wasm) nor their text (.wat)")]
     NotWasm,
     #[error("its text is wrong: {0}")]
@@ -49,6 +49,17 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Its text, with the file that it is of.
+    pub fn of_file(&self, file: &str) -> String {
+        match self {
+            LoadError::Read { .. }
+            | LoadError::NotFile { .. }
+            | LoadError::TooLong { .. }
+            | LoadError::Host(_) => self.to_string(),
+            error => format!("{file}: {error}"),
+        }
+    }
+
     pub(crate) fn invalid(error: wasmtime::Error) -> LoadError {
         LoadError::Invalid(format!("{error:#}"))
     }

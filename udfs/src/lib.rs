@@ -48,6 +48,6 @@ pub use host::{Host, content_hash};
 pub use instance::Options;
 pub use interrupt::interruptible;
 pub use limits::{Directory, Grants, Limits};
-pub use module::{Abi, Info, Module, WIT};
+pub use module::{Abi, Info, Module, WIT, read_wit};
 pub use search::search;
 pub use signature::{Argument, Kind, Signature};

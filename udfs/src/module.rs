@@ -48,6 +48,8 @@ const CANONICAL_PREFIX: &str = "cabi_";
 pub(crate) const HOST_INTERFACE: &str = "millstream:udf/host@0.1.0";
 /// The longest file, in bytes: Python's are 18 MB.
 const FILE_MAX: u64 = 128 << 20;
+/// The longest file of types, in bytes.
+const WIT_MAX: u64 = 1 << 20;
 /// The most bytes of a guest's reason for a failure that are kept.
 const REASON_MAX: usize = 1024;
 /// Imports that answer at once: all that Go's modules have of WASI.
@@ -143,17 +145,7 @@ impl Module {
     ///
     /// [`LoadError`] says what was found and what is expected.
     pub fn load(host: &Arc<Host>, path: &Path, options: Options) -> Result<Module, LoadError> {
-        let read = |error| LoadError::Read { path: path.to_owned(), error };
-        let about = std::fs::metadata(path).map_err(read)?;
-        // A pipe that nobody writes to is never read to its end.
-        if !about.is_file() {
-            return Err(LoadError::NotFile);
-        }
-        let size = about.len();
-        if size > FILE_MAX {
-            return Err(LoadError::TooLong { size, max: FILE_MAX });
-        }
-        Module::new(host, &std::fs::read(path).map_err(read)?, options)
+        Module::new(host, &read(path, FILE_MAX)?, options)
     }
 
     /// The same, of bytes.
@@ -584,6 +576,9 @@ impl Module {
             return work();
         }
         let stack = THREAD_STACK_BYTES + self.options.limits.stack_bytes;
+        // What a guest says there is of whoever calls it.
+        let span = tracing::Span::current();
+        let work = || span.in_scope(work);
         std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().stack_size(stack).spawn_scoped(scope, work);
             match thread.map(|thread| thread.join()) {
@@ -599,6 +594,32 @@ impl Module {
 fn among(error: CallError, seen: &BooleanArray) -> CallError {
     let row = error.row.and_then(|row| seen.values().set_indices().nth(row));
     CallError { row, ..error }
+}
+
+/// The types of a core module that does not carry them, for [`Options::wit`].
+///
+/// # Errors
+///
+/// If the file cannot be read, is longer than 1 MiB or is no text.
+pub fn read_wit(path: &Path) -> Result<String, LoadError> {
+    let bytes = read(path, WIT_MAX)?;
+    String::from_utf8(bytes).map_err(|error| {
+        let error = std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error());
+        LoadError::Read { path: path.to_owned(), error }
+    })
+}
+
+fn read(path: &Path, max: u64) -> Result<Vec<u8>, LoadError> {
+    let read = |error| LoadError::Read { path: path.to_owned(), error };
+    let about = std::fs::metadata(path).map_err(read)?;
+    // A pipe that nobody writes to is never read to its end.
+    if !about.is_file() {
+        return Err(LoadError::NotFile { path: path.to_owned() });
+    }
+    match about.len() {
+        size if size > max => Err(LoadError::TooLong { path: path.to_owned(), size, max }),
+        _ => std::fs::read(path).map_err(read),
+    }
 }
 
 /// WebAssembly's bytes, of what may be its text.

@@ -8,9 +8,11 @@
 //!
 //! The rule: what one group comes to concerns no other. A group without a value has no row: where
 //! it had one, that is taken back. Its state stays, so that it has a row again if what comes later
-//! gives it a value.
+//! gives it a value; but where the module cannot go on from that state, the group has none as long
+//! as it is kept. That is so only if the task goes on without it: else the rows are not committed,
+//! and a module that was put right counts them.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use arrow::array::{BooleanArray, UInt64Array};
@@ -23,6 +25,7 @@ pub type Failed = BTreeMap<usize, String>;
 
 thread_local! {
     static HEARD: RefCell<Option<Vec<FailedGroups>>> = const { RefCell::new(None) };
+    static GOES_ON: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Rows of groups, with NULL for what they do not come to.
@@ -38,6 +41,19 @@ pub fn heard<T>(work: impl FnOnce() -> T) -> (T, Vec<FailedGroups>) {
     let before = HEARD.replace(Some(Vec::new()));
     let done = work();
     (done, HEARD.replace(before).unwrap_or_default())
+}
+
+/// Does work by this thread, in which groups may fail for good if it goes on without them.
+pub fn going_on<T>(goes_on: bool, work: impl FnOnce() -> T) -> T {
+    let before = GOES_ON.replace(goes_on);
+    let done = work();
+    GOES_ON.set(before);
+    done
+}
+
+/// Whether a group may fail for good, and what is computed goes on without it.
+pub fn goes_on() -> bool {
+    GOES_ON.get()
 }
 
 /// Says that all of these rows have failed; that is an error where nobody hears it.

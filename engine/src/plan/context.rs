@@ -19,7 +19,7 @@ use datafusion_sql::planner::{ParserOptions, SqlToRel};
 use super::unnest_tables::UnnestTables;
 use super::user_functions::Loaded;
 use super::window_tables::WindowTables;
-use super::{as_of, json, one_within, times, windows};
+use super::{as_of, json, one_within, texts, times, windows};
 use crate::pipeline::Source;
 
 /// A source as the leaf of a plan.
@@ -208,7 +208,7 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
         .into_iter()
         .chain(datafusion_functions_nested::all_default_nested_functions());
     let ours = windows::functions().chain(json::functions());
-    let ours = ours.chain([as_of::function(), times::function()]);
+    let ours = ours.chain([as_of::function(), times::function()]).chain(texts::functions());
     for function in built_in.chain(ours) {
         for name in std::iter::once(function.name()).chain(all(function.aliases())) {
             scalar.insert(name.to_owned(), Arc::clone(&function));

@@ -17,7 +17,8 @@
 //!   [`event_time`]: whether that goes by the event time of its source;
 //! - [`joins`]: how near in time the rows of two streams must be to meet; [`as_of`]: tables as they
 //!   were at a time;
-//! - [`json`]: JSON in text columns, by path; [`times`]: Flink's points in time;
+//! - [`json`]: JSON in text columns, by path; [`texts`]: more functions of texts; [`times`]: Flink's
+//!   points in time;
 //! - [`user_functions`]: functions in WebAssembly;
 //! - [`constants`]: mistakes in constants that only computing finds;
 //! - [`one_within`]: window functions of ours, for rows without their doubles;
@@ -59,6 +60,7 @@ mod push_down_filter;
 mod quantified;
 mod spellings;
 pub(crate) mod streamable;
+pub mod texts;
 pub mod times;
 pub(crate) mod types;
 pub(crate) mod unique_key;

@@ -16,7 +16,7 @@
 //! | `regexp(s, p)` | `regexp_like(s, p)` |
 //! | `mod(a, b)`, `locate(x, s)`, `to_base64(s)` | `a % b`, `strpos(s, x)`, `encode(s, 'base64')` |
 //! | `from_base64(s)`, `e()`, `rand_integer(n)` | as text; `exp(1)`; whole numbers below `n` |
-//! | `hex(s)`, `unhex(s)`, `sha2(s, 256)` | `upper(encode(s, 'hex'))`, … |
+//! | `unhex(s)`, `sha2(s, 256)` | `decode(s, 'hex')`, … |
 //! | `elt(n, a, b)` | `make_array(a, b)[n]` |
 //! | `is_digit(s)`, `is_alpha(s)`, `is_decimal(s)` | false of NULL |
 //! | `truncate`, `sign`, `ceiling`, `startswith`, `endswith`, `split` | [`NAMES`] |
@@ -67,7 +67,7 @@ const NAMES: [(&str, &str); 7] = [
 ];
 
 /// How functions are called that only the rewriting knows.
-const FORMS: [(&str, &str); 27] = [
+const FORMS: [(&str, &str); 26] = [
     ("if", "IF(condition, a, b)"),
     ("mod", "MOD(a, b)"),
     ("e", "E()"),
@@ -92,7 +92,6 @@ const FORMS: [(&str, &str); 27] = [
     ("listagg", "LISTAGG(text, ',')"),
     ("locate", "LOCATE(part, text)"),
     ("elt", "ELT(n, a, b)"),
-    ("hex", "HEX(text)"),
     ("unhex", "UNHEX(text)"),
     ("sha2", "SHA2(text, 256); also 224, 384, 512"),
 ];

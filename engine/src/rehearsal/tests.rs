@@ -118,6 +118,40 @@ fn functions_of_flink_are_known_by_their_names() {
     );
 }
 
+#[test]
+fn functions_of_texts_that_flink_has() {
+    check(
+        r#"
+        [sources.ev]
+        columns = { n = "bigint", t = "text", u = "text" }
+
+        [[queries]]
+        name = "one"
+        sql = """
+        SELECT url_encode(t) AS encoded, url_decode(url_encode(t)) AS decoded,
+            parse_url(u, 'HOST') AS host, parse_url(u, 'QUERY', 'q') AS q,
+            str_to_map(t)['k'] AS k, str_to_map(t, '[, ]+', ':') AS pairs,
+            regexp_extract_all(t, '(\\\\d)(\\\\d)') AS tens, regexp_extract_all(t, '\\\\d+', 0) AS numbers,
+            hex(n) AS h, hex(t) AS ht, bin(n) AS b
+        FROM ev"""
+        sink = { topic = "o" }
+
+        [[tests]]
+        name = "rows"
+        input.ev = [
+            { n = 26, t = "k=12, x:34", u = "http://a.org:80/p?q=1#r" },
+            { n = -1, t = "", u = "nowhere" },
+            { },
+        ]
+        expect.o = [
+            { encoded = "k%3D12%2C+x%3A34", decoded = "k=12, x:34", host = "a.org", q = "1", k = "12", pairs = { "k=12" = {}, x = "34" }, tens = ["1", "3"], numbers = ["12", "34"], h = "1A", ht = "6B3D31322C20783A3334", b = "11010" },
+            { encoded = "", decoded = "", host = {}, q = {}, k = {}, pairs = {}, tens = [], numbers = [], h = "FFFFFFFFFFFFFFFF", ht = "", b = "1111111111111111111111111111111111111111111111111111111111111111" },
+            { encoded = {}, decoded = {}, host = {}, q = {}, k = {}, pairs = {}, tens = {}, numbers = {}, h = {}, ht = {}, b = {} },
+        ]
+        "#,
+    );
+}
+
 /// What is told of a file that can be run, and what of one that cannot.
 fn told(text: &str) -> String {
     let said = match load_text("p.sql".into(), text.to_owned()) {

@@ -7,7 +7,7 @@ use datafusion_common::Result as Evaluates;
 use super::output::{LeftOutRows, Output, in_words};
 use super::{Task, TaskError};
 use crate::operators::aggregate::partial::{CombinedRows, Merged};
-use crate::operators::failed_groups::{FailedGroups, heard};
+use crate::operators::failed_groups::{FailedGroups, going_on, heard};
 use crate::operators::filter_project::Stage;
 use crate::operators::{Operator, Prepared, reason};
 use crate::pipeline::OnError;
@@ -146,7 +146,9 @@ impl Task {
             }
             (_, Ready::ForSink(rows)) => self.write(rows.len(), |output| output.write(&rows, now)),
             (_, Ready::ToCombine(rows)) => {
-                self.write(rows.rows.len(), |output| output.combine(rows, now))
+                let goes_on = self.goes_on();
+                let count = rows.rows.len();
+                self.write(count, |output| going_on(goes_on, || output.combine(rows, now)))
             }
             // What was prepared for a node goes there.
             (Port::Sink, Ready::ForNode { .. }) => Ok(()),
@@ -178,8 +180,9 @@ impl Task {
         now: WallTime,
         what: impl FnOnce(&mut dyn Operator) -> Evaluates<T>,
     ) -> Result<T, TaskError> {
+        let goes_on = self.goes_on();
         let operator = self.operators[node].as_mut();
-        let (done, failed) = heard(|| udfs::search(|| what(operator)));
+        let (done, failed) = heard(|| going_on(goes_on, || udfs::search(|| what(operator))));
         let done = done.map_err(TaskError::evaluate("an operator"))?;
         for FailedGroups { rows, reasons } in failed {
             self.leave_out(&rows, &reasons, now)?;
@@ -266,11 +269,16 @@ impl Task {
 
     /// Takes rows that were combined before they came here: for all that is known of them, they
     /// come now.
-    pub(super) fn merge(&mut self, to: Port, rows: CombinedRows) -> Result<(), TaskError> {
+    pub(super) fn merge(
+        &mut self,
+        to: Port,
+        rows: CombinedRows,
+        now: WallTime,
+    ) -> Result<(), TaskError> {
         let Port::Node { node, side } = to else { return Ok(()) };
         self.dirty = true;
-        let merged = self.operators[node].merge(side, rows);
-        let Merged { taken, late } = merged.map_err(TaskError::evaluate("an operator"))?;
+        let merged = self.operate(node, now, |operator| operator.merge(side, rows))?;
+        let Merged { taken, late } = merged;
         self.counts.rows_in += taken + late;
         self.counts.late += late;
         let tally = &mut self.node_tallies[node];
@@ -330,6 +338,11 @@ impl Task {
         let of_exchanges = self.topology.exchanges.iter().map(|input| &input.exchange.on_error);
         let of_sources = self.topology.inputs.iter().map(|input| &input.source.on_error);
         of_exchanges.chain(of_sources)
+    }
+
+    /// Whether it goes on without what fails.
+    pub(super) fn goes_on(&self) -> bool {
+        !self.on_errors().any(|on_error| matches!(on_error, OnError::Fail))
     }
 
     /// Writes rows that came too late where the file says.

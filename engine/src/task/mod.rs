@@ -45,6 +45,7 @@ use datafusion_common::DataFusionError;
 use thiserror::Error;
 
 use crate::formats::{FormatError, RowDecoder};
+use crate::operators::failed_groups::going_on;
 use crate::operators::filter_project::Stage;
 use crate::operators::{self, Kept, Operator, reason};
 use crate::pipeline::OnError;
@@ -611,7 +612,7 @@ impl Task {
                     self.counts.rows_in += rows.len() as u64;
                     self.pass(Place::Exchange, &Stage::new(schema), to, rows, now)?;
                 }
-                Some(Sent::Combined(rows)) => self.merge(to, rows)?,
+                Some(Sent::Combined(rows)) => self.merge(to, rows, now)?,
                 None => {}
             }
             self.exchange_clocks[exchange].tell(writer, told);
@@ -663,9 +664,10 @@ impl Task {
         self.leave_out_too_long()?;
         outputs.extend(self.output.take_written());
         let (mut changes, mut derived) = (Vec::new(), Vec::new());
+        let goes_on = self.goes_on();
         for operator in &mut self.operators {
-            let committed = operators::commit(operator.as_mut(), &mut changes, &mut derived);
-            committed.map_err(TaskError::evaluate("an operator's state"))?;
+            let commit = || operators::commit(operator.as_mut(), &mut changes, &mut derived);
+            going_on(goes_on, commit).map_err(TaskError::evaluate("an operator's state"))?;
         }
         if self.is_stateful() {
             let texts = self.topology.kept_for().into_iter().map(|(id, of)| (id, of.text));

@@ -149,6 +149,81 @@ async fn rows_at_which_an_aggregate_gives_up_fail_by_themselves() {
     assert!(error.contains("-5 is less than nothing"), "{error}");
 }
 
+/// An aggregate that cannot go on from what a group has come to stopped its query, and again at each
+/// start, whatever `on_error` says.
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_at_whose_state_an_aggregate_gives_up_fail_by_themselves() {
+    let strict = module("strict.wasm");
+    let source = |tasks: usize, on_error: &str| {
+        pipeline(format!(
+            "SET 'tasks' = '{tasks}';
+             CREATE FUNCTION bounded_sum LANGUAGE wasm AS '{strict}';
+             CREATE TABLE a (k INT, v BIGINT, ts TIMESTAMP(3),
+                 WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
+                 WITH (topic = 'a', format = 'json', {on_error});
+             CREATE TABLE windows; CREATE TABLE sessions; CREATE TABLE updating; CREATE TABLE over_rows;
+             INSERT INTO windows SELECT k, window_start, bounded_sum(v) AS ours, sum(v) AS theirs
+                 FROM TABLE(TUMBLE(TABLE a, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+                 GROUP BY k, window_start, window_end;
+             INSERT INTO sessions SELECT k, window_start, bounded_sum(v) AS ours, sum(v) AS theirs
+                 FROM TABLE(SESSION(TABLE a PARTITION BY k, DESCRIPTOR(ts), INTERVAL '2' SECOND))
+                 GROUP BY k, window_start, window_end;
+             INSERT INTO updating SELECT k, bounded_sum(v) AS ours, sum(v) AS theirs
+                 FROM a GROUP BY k;
+             INSERT INTO over_rows SELECT k, bounded_sum(v) OVER w AS ours, sum(v) OVER w AS theirs
+                 FROM a WINDOW w AS (PARTITION BY k ORDER BY ts);"
+        ))
+    };
+    // One in a hundred groups is far beyond the bound; pauses end sessions.
+    let rows = |part: i64| -> Vec<String> {
+        let row = |n: i64| {
+            let (k, second) = (n * 7 % 100, n / 40 + n / 400 * 5);
+            let v = if k == 3 { 400 } else { n % 20 };
+            let ts = format!("2024-01-01T00:{:02}:{:02}.{:03}", second / 60, second % 60, n % 1000);
+            format!("{{\"k\":{k},\"v\":{v},\"ts\":\"{ts}\"}}")
+        };
+        (part * 2000..(part + 1) * 2000).map(row).collect()
+    };
+    let topics = ["windows", "sessions", "updating", "over_rows"];
+    for tasks in [1, 2] {
+        let world = World::new().await;
+        world.create("a", 2).await;
+        let of = || source(tasks, "on_error = 'dead-letter', 'dead_letter.topic' = 'aside'");
+        for part in 0..2 {
+            for (partition, half) in rows(part).chunks(1000).enumerate() {
+                world.produce("a", partition as i32, half).await;
+            }
+            world.run_to_end(&[&of()]).await.unwrap();
+        }
+        for topic in topics {
+            let mut last = BTreeMap::new();
+            for (key, value) in world.read(topic).await {
+                let row: Value = serde_json::from_str(&value).unwrap();
+                assert_eq!(row["ours"], row["theirs"], "{topic}: {value}");
+                assert!(row["ours"].as_i64().unwrap() <= 1000, "{topic}: {value}");
+                last.insert((key, row["k"].clone().to_string()), row);
+            }
+            let of_3 = last.keys().any(|(_, k)| k == "3");
+            assert!(last.len() >= 99, "{topic} with {tasks} tasks: {}", last.len());
+            assert_eq!(of_3, topic == "over_rows", "{topic} with {tasks} tasks");
+        }
+        let aside = world.read("aside").await;
+        let is_of_3 = |(_, value): &(_, String)| value.contains("\"k\":3,");
+        assert!(aside.len() > 3 && aside.iter().all(is_of_3), "{aside:?}");
+    }
+    // What is not to be gone without is not committed.
+    let world = World::new().await;
+    world.create("a", 1).await;
+    world.produce("a", 0, &rows(0)).await;
+    for _ in 0..2 {
+        let strict = source(1, "on_error = 'fail'");
+        let error = world.run_to_end(&[&strict]).await.unwrap_err().to_string();
+        assert!(error.contains("function bounded_sum"), "{error}");
+        assert!(error.contains("it comes to 1200"), "{error}");
+        assert!(!error.contains("no value from there on"), "{error}");
+    }
+}
+
 /// An aggregate of a module beside built-in ones with the same meaning: in windows, in sessions, in
 /// an updating table, over rows that are taken back, in one task and in two.
 #[tokio::test(flavor = "multi_thread")]

@@ -86,13 +86,10 @@ fn time(text: &str) -> Result<Duration, String> {
 impl ModuleArgs {
     fn load(&self) -> Result<Arc<Module>, Failure> {
         let wit = match &self.wit {
-            // Nobody may ever write to a pipe.
-            Some(path) if path.exists() && !path.is_file() => {
-                return Err(Failure::usage(format!("{} is no regular file", path.display())));
+            Some(path) => {
+                let wit = udfs::read_wit(path);
+                Some(wit.map_err(|error| Failure::usage(error.to_string()))?)
             }
-            Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
-                Failure::usage(format!("cannot read {}: {error}", path.display()))
-            })?),
             None => None,
         };
         super::run::keep_compiled_functions();
@@ -110,10 +107,8 @@ impl ModuleArgs {
         }
         let loaded =
             user_functions::host().and_then(|host| Module::load(&host, &self.file, options));
-        loaded.map(Arc::new).map_err(|error| match error {
-            LoadError::Read { .. } | LoadError::Host(_) => Failure::usage(error),
-            error => Failure::usage(format!("{}: {error}", self.file.display())),
-        })
+        let failed = |error: LoadError| error.of_file(&self.file.display().to_string());
+        loaded.map(Arc::new).map_err(|error| Failure::usage(failed(error)))
     }
 }
 

@@ -89,7 +89,8 @@ impl Module {
             unwanted: interrupt::signal(),
         };
         let stack = THREAD_STACK_BYTES + self.options.limits.stack_bytes;
-        let work = || asking.work();
+        let span = tracing::Span::current();
+        let work = || span.in_scope(|| asking.work());
         let answers = std::thread::scope(|scope| {
             let mut threads = Vec::with_capacity(count);
             for _ in 0..count {

@@ -21,7 +21,6 @@ pub fn of_texts(name: &str, list: &mut FunctionArgumentList, span: Span) -> Opti
             let bytes = call("decode", vec![taken(list, 0)?, text("base64", span)]);
             Some(cast(bytes, DataType::Text))
         }
-        ("hex", 1) => Some(call("upper", vec![hex(taken(list, 0)?, span)])),
         ("unhex", 1) => Some(call("decode", vec![taken(list, 0)?, text("hex", span)])),
         ("sha2", 2) => {
             let bits = list.args[1].to_string();

@@ -3,7 +3,9 @@
 //! The rule: a group's state is bytes that the module gives and takes back, so that it is kept,
 //! moved and merged as any other; NULL is that of a group without rows. One call has all rows of a
 //! batch, and the states of the groups that they are of. A group that has no value in the end fails
-//! by itself, where somebody asks for that ([`finishing`]).
+//! by itself, where somebody asks for that ([`finishing`]). So does one whose state a module cannot
+//! go on from, where whoever works goes on without it ([`goes_on`]): the reason is its state then,
+//! which no row changes, and wherever it goes it makes a group fail.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,9 +13,9 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, UInt32Array, UInt64Array, new_null_array,
 };
-use arrow::compute::{concat, filter, prep_null_mask_filter};
+use arrow::compute::{concat, filter, prep_null_mask_filter, take};
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::{DataFusionError, Result, ScalarValue, exec_datafusion_err};
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -24,8 +26,12 @@ use udfs::CallError;
 
 use super::Overloads;
 use super::slot::Current;
-use crate::operators::failed_groups::Failed;
+use crate::operators::failed_groups::{Failed, goes_on};
 use crate::operators::reason;
+
+/// How the state of a group begins that failed; the reason follows, in UTF-8. A module that gives
+/// such a state says that its group fails.
+const FAILED: &[u8] = b"\0millstream: failed\0";
 
 thread_local! {
     /// Groups that have no value, where somebody asks for them.
@@ -79,6 +85,11 @@ pub(crate) fn try_rows(
     states.grow(1);
     let (arguments, groups) = passing(arguments, &vec![0; first.len()], mask)?;
     states.update(&arguments, &groups, false)
+}
+
+/// Why a group failed that has this state.
+fn failure(state: &[u8]) -> Option<String> {
+    state.strip_prefix(FAILED).map(|reason| String::from_utf8_lossy(reason).into_owned())
 }
 
 impl AggregateUDFImpl for Aggregate {
@@ -171,10 +182,72 @@ impl States {
         }
     }
 
+    /// Why a group failed.
+    fn failure(&self, group: usize) -> Option<String> {
+        self.states[group].as_deref().and_then(failure)
+    }
+
+    /// Has a group fail for good.
+    fn fail(&mut self, group: usize, reason: &str) {
+        self.states[group] = Some([FAILED, reason.as_bytes()].concat());
+    }
+
+    /// The places in `group_indices` that are of groups that have not failed.
+    fn standing(&self, group_indices: &[usize]) -> Vec<usize> {
+        let stands = |place: &usize| self.failure(group_indices[*place]).is_none();
+        (0..group_indices.len()).filter(stands).collect()
+    }
+
     fn grow(&mut self, total: usize) {
         if self.states.len() < total {
             self.states.resize(total, None);
         }
+    }
+
+    /// Takes rows into their groups. Groups that fail for good are left out of it, where that may
+    /// be.
+    fn update_each(
+        &mut self,
+        values: &[ArrayRef],
+        group_indices: &[usize],
+        is_retraction: bool,
+    ) -> Result<()> {
+        let standing = self.standing(group_indices);
+        if standing.len() < group_indices.len() {
+            let (values, groups) = rows_at(values, group_indices, &standing)?;
+            return self.update_each(&values, &groups, is_retraction);
+        }
+        let Err(error) = self.update(values, group_indices, is_retraction) else { return Ok(()) };
+        self.apart(error, group_indices, |states, places| {
+            let (values, groups) = rows_at(values, group_indices, places)?;
+            states.update_each(&values, &groups, is_retraction)
+        })
+    }
+
+    /// Goes on after some groups failed together: has the single one fail, or does the work again
+    /// by halves of them.
+    fn apart(
+        &mut self,
+        error: DataFusionError,
+        group_indices: &[usize],
+        work: impl Fn(&mut States, &[usize]) -> Result<()>,
+    ) -> Result<()> {
+        if !goes_on() {
+            return Err(error);
+        }
+        let mut groups = group_indices.to_vec();
+        groups.sort_unstable();
+        groups.dedup();
+        if let [group] = groups[..] {
+            let reason = reason(error);
+            self.fail(group, &format!("{reason}; its group has no value from there on"));
+            return Ok(());
+        }
+        let middle = groups[groups.len() / 2];
+        let (left, right): (Vec<usize>, Vec<usize>) =
+            (0..group_indices.len()).partition(|place| group_indices[*place] < middle);
+        work(self, &left)?;
+        work(self, &right)
     }
 
     fn update(
@@ -198,25 +271,43 @@ impl States {
         Ok(())
     }
 
-    fn merge(&mut self, others: &ArrayRef, group_indices: &[usize]) -> Result<()> {
+    /// Adds states to those of groups, as [`States::update_each`].
+    fn merge_each(&mut self, others: &BinaryArray, group_indices: &[usize]) -> Result<()> {
+        for (other, group) in others.iter().zip(group_indices) {
+            if let (Some(reason), None) = (other.and_then(failure), self.failure(*group)) {
+                self.fail(*group, &reason);
+            }
+        }
+        let mut kept = self.standing(group_indices);
         // A state that is NULL adds nothing.
-        let there = others.as_binary::<i32>();
-        let kept: Vec<usize> = (0..there.len()).filter(|row| there.is_valid(*row)).collect();
+        kept.retain(|row| others.is_valid(*row));
         if kept.is_empty() {
             return Ok(());
         }
-        let others: BinaryArray = kept.iter().map(|row| Some(there.value(*row))).collect();
-        let of_kept: Vec<usize> = kept.iter().map(|row| group_indices[*row]).collect();
-        let Touched { groups, places } = Touched::new(&of_kept);
+        let others: BinaryArray = kept.iter().map(|row| Some(others.value(*row))).collect();
+        let groups: Vec<usize> = kept.iter().map(|row| group_indices[*row]).collect();
+        let Err(error) = self.merge(&others, &groups) else { return Ok(()) };
+        self.apart(error, &groups, |states, places| {
+            let others: BinaryArray = places.iter().map(|row| Some(others.value(*row))).collect();
+            let groups: Vec<usize> = places.iter().map(|row| groups[*row]).collect();
+            states.merge_each(&others, &groups)
+        })
+    }
+
+    fn merge(&mut self, others: &BinaryArray, group_indices: &[usize]) -> Result<()> {
+        let Touched { groups, places } = Touched::new(group_indices);
         let states = self.of(&groups);
         let (current, function) = self.current();
-        let merged = current.module.merge(function, &states, &places, &others);
+        let merged = current.module.merge(function, &states, &places, others);
         let merged = merged.map_err(|error| self.failed(&error))?;
         self.put(&groups, &merged);
         Ok(())
     }
 
     fn finish(&self, states: &[Option<Vec<u8>>]) -> Result<ArrayRef> {
+        if let Some(reason) = states.iter().flatten().find_map(|state| failure(state)) {
+            return Err(exec_datafusion_err!("{reason}"));
+        }
         let states: BinaryArray = states.iter().map(Option::as_deref).collect();
         let (current, function) = self.current();
         current.module.finish(function, &states).map_err(|error| self.failed(&error))
@@ -264,6 +355,18 @@ fn passing(
     Ok((columns, groups))
 }
 
+/// These rows, and their groups.
+fn rows_at(
+    columns: &[ArrayRef],
+    group_indices: &[usize],
+    places: &[usize],
+) -> Result<(Vec<ArrayRef>, Vec<usize>)> {
+    let taken: UInt64Array = places.iter().map(|place| Some(*place as u64)).collect();
+    let columns = columns.iter().map(|column| take(column, &taken, None));
+    let groups = places.iter().map(|place| group_indices[*place]).collect();
+    Ok((columns.collect::<Result<_, _>>()?, groups))
+}
+
 impl GroupsAccumulator for States {
     fn update_batch(
         &mut self,
@@ -274,7 +377,7 @@ impl GroupsAccumulator for States {
     ) -> Result<()> {
         self.grow(total_num_groups);
         let (values, groups) = passing(values, group_indices, opt_filter)?;
-        self.update(&values, &groups, false)
+        self.update_each(&values, &groups, false)
     }
 
     fn merge_batch(
@@ -284,7 +387,7 @@ impl GroupsAccumulator for States {
         total_num_groups: usize,
     ) -> Result<()> {
         self.grow(total_num_groups);
-        self.merge(&values[0], group_indices)
+        self.merge_each(values[0].as_binary(), group_indices)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
@@ -307,7 +410,7 @@ impl GroupsAccumulator for States {
         let mut each = States { states: vec![None; rows], ..self.clone() };
         let groups: Vec<usize> = (0..rows).collect();
         let (values, groups) = passing(values, &groups, opt_filter)?;
-        each.update(&values, &groups, false)?;
+        each.update_each(&values, &groups, false)?;
         each.state(EmitTo::All)
     }
 
@@ -324,7 +427,7 @@ impl OneGroup {
     fn update(&mut self, values: &[ArrayRef], is_retraction: bool) -> Result<()> {
         self.0.grow(1);
         let rows = values.first().map_or(0, |column| column.len());
-        self.0.update(values, &vec![0; rows], is_retraction)
+        self.0.update_each(values, &vec![0; rows], is_retraction)
     }
 }
 
@@ -344,7 +447,7 @@ impl Accumulator for OneGroup {
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         self.0.grow(1);
-        self.0.merge(&states[0], &vec![0; states[0].len()])
+        self.0.merge_each(states[0].as_binary(), &vec![0; states[0].len()])
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {

@@ -141,10 +141,8 @@ pub(super) fn not_granted(draft: &DraftFunction, loaded: &Loaded) -> Vec<Diagnos
 fn open(draft: &DraftFunction) -> Result<Module, Diagnostic> {
     let mut options = draft.options.clone();
     if let Some((named, path)) = &draft.wit {
-        let wit = std::fs::read_to_string(path).map_err(|error| {
-            let message = format!("cannot read {}: {error}", path.display());
-            Diagnostic::error(message, named.span.clone())
-        })?;
+        let wit = udfs::read_wit(path);
+        let wit = wit.map_err(|error| Diagnostic::error(error.to_string(), named.span.clone()))?;
         options.wit = Some(wit);
     }
     let sends = !options.grants.http.is_empty();
@@ -158,12 +156,8 @@ fn open(draft: &DraftFunction) -> Result<Module, Diagnostic> {
         return Err(Diagnostic::error(message, draft.file.span.clone()).help(help));
     }
     module.map_err(|error| {
-        let message = match error {
-            LoadError::Read { .. } => error.to_string(),
-            error => format!("{}: {error}", draft.file.text),
-        };
         let help = "`millstream udf inspect FILE` shows what a file has";
-        Diagnostic::error(message, draft.file.span.clone()).help(help)
+        Diagnostic::error(error.of_file(&draft.file.text), draft.file.span.clone()).help(help)
     })
 }
 

@@ -74,3 +74,28 @@ impl Retract for LuckySum {
         self.sum -= n;
     }
 }
+
+/// A sum that gives up beyond 1,000.
+#[derive(Default, State)]
+struct BoundedSum {
+    sum: i64,
+}
+
+#[udf]
+impl Aggregate for BoundedSum {
+    type Row<'a> = i64;
+    type Value = i64;
+
+    fn update(&mut self, n: i64) {
+        self.sum += n;
+        assert!(self.sum <= 1000, "it comes to {}", self.sum);
+    }
+
+    fn merge(&mut self, other: BoundedSum) {
+        self.update(other.sum);
+    }
+
+    fn finish(&self) -> i64 {
+        self.sum
+    }
+}
