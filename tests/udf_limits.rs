@@ -469,7 +469,7 @@ fn a_pipe_is_no_module() {
     assert!(told.contains("pipe.wasm is no regular file"), "{told}");
     let sql = "CREATE FUNCTION half LANGUAGE wasm AS 'kinds.wasm' WITH ('wit' = 'pipe.wasm');";
     fs::write(dir.path().join("p.sql"), sql).unwrap();
-    let told = fail(dir.path(), &["check", "--offline", "p.sql"], 1);
+    let told = fail(dir.path(), &["check", "--offline", "p.sql"], 2);
     assert!(told.contains("pipe.wasm is no regular file"), "{told}");
     let told = fail(dir.path(), &["udf", "inspect", "pipe.wasm"], 2);
     expect![[r#"

@@ -207,3 +207,11 @@ n BETWEEN 1 AND 5
 key IN ('a', 'b')
 n IS DISTINCT FROM 3
 window_time(ts)
+url_encode(t)
+url_decode(replace(t, 'a', '%41'))
+parse_url('http://h/' || t, 'PATH')
+str_to_map(t, 'b', '')
+regexp_extract_all(t, '(a|b)')
+hex(t)
+hex(n)
+bin(n)
