@@ -75,10 +75,8 @@ pub fn batch_engine(tables: &[(&Source, Vec<RecordBatch>)]) -> SessionContext {
     context.register_relation_planner(Arc::new(WindowTables)).unwrap();
     context.register_relation_planner(Arc::new(UnnestTables)).unwrap();
     context.register_udf(crate::plan::as_of::function().as_ref().clone());
-    context.register_udf(crate::plan::times::function().as_ref().clone());
-    for function in
-        crate::plan::json::functions().into_iter().chain(crate::plan::texts::functions())
-    {
+    let ours = crate::plan::json::functions().into_iter().chain(crate::plan::times::functions());
+    for function in ours.chain(crate::plan::texts::functions()) {
         context.register_udf(function.as_ref().clone());
     }
     for planner in crate::plan::context::expr_planners() {

@@ -208,7 +208,7 @@ static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
         .into_iter()
         .chain(datafusion_functions_nested::all_default_nested_functions());
     let ours = windows::functions().chain(json::functions());
-    let ours = ours.chain([as_of::function(), times::function()]).chain(texts::functions());
+    let ours = ours.chain([as_of::function()]).chain(times::functions()).chain(texts::functions());
     for function in built_in.chain(ours) {
         for name in std::iter::once(function.name()).chain(all(function.aliases())) {
             scalar.insert(name.to_owned(), Arc::clone(&function));

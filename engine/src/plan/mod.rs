@@ -17,7 +17,7 @@
 //!   [`event_time`]: whether that goes by the event time of its source;
 //! - [`joins`]: how near in time the rows of two streams must be to meet; [`as_of`]: tables as they
 //!   were at a time;
-//! - [`json`]: JSON in text columns, by path; [`texts`]: more functions of texts; [`times`]: Flink's
+//! - [`json`]: JSON in text columns, by path; [`texts`], [`times`]: more functions of texts and of
 //!   points in time;
 //! - [`user_functions`]: functions in WebAssembly;
 //! - [`constants`]: mistakes in constants that only computing finds;

@@ -11,7 +11,7 @@
 //! | `json_object('a' VALUE x)`, `json_array(x, y)` | JSON text of what `json_string` writes |
 //! | `json_value(j, p RETURNING INT)` | `TRY_CAST(json_value(j, p) AS INT)` |
 //! | `x LIKE p ESCAPE '!'` | the pattern with backslashes |
-//! | `timestampdiff(HOUR, a, b)`; of SECOND, MINUTE, DAY too | whole units from `a` to `b` |
+//! | `timestampdiff(HOUR, a, b)` | `timestampdiff('hour', a, b)` |
 //! | `unix_timestamp(t)` | seconds since 1970 |
 //! | `regexp(s, p)` | `regexp_like(s, p)` |
 //! | `mod(a, b)`, `locate(x, s)`, `to_base64(s)` | `a % b`, `strpos(s, x)`, `encode(s, 'base64')` |
@@ -21,7 +21,7 @@
 //! | `is_digit(s)`, `is_alpha(s)`, `is_decimal(s)` | false of NULL |
 //! | `truncate`, `sign`, `ceiling`, `startswith`, `endswith`, `split` | [`NAMES`] |
 //! | `split_index(s, ',', 0)` | `nullif(split_part(s, ',', 1), '')` |
-//! | `timestampadd(HOUR, 2, t)` | `t + INTERVAL '2 hour'` |
+//! | `timestampadd(HOUR, 2, t)` | `t + INTERVAL '2 hour'`; of a column `timestampadd('hour', n, t)` |
 //! | `regexp_extract(s, p, 1)`, `regexp_substr(s, p)` | `(regexp_match(s, p))[1]` |
 //! | `from_unixtime(n, 'yyyy-MM-dd')` | `to_char(from_unixtime(n), '%Y-%m-%d')` |
 //! | `listagg(x, '; ')`, `listagg(x)` by commas | `string_agg(x, '; ')` |
@@ -67,7 +67,7 @@ const NAMES: [(&str, &str); 7] = [
 ];
 
 /// How functions are called that only the rewriting knows.
-const FORMS: [(&str, &str); 26] = [
+const FORMS: [(&str, &str); 24] = [
     ("if", "IF(condition, a, b)"),
     ("mod", "MOD(a, b)"),
     ("e", "E()"),
@@ -83,8 +83,6 @@ const FORMS: [(&str, &str); 26] = [
     ("dayofmonth", "DAYOFMONTH(time)"),
     ("dayofweek", "DAYOFWEEK(time)"),
     ("convert_tz", "CONVERT_TZ('2020-01-01 00:00:00', 'UTC', 'Europe/Berlin')"),
-    ("timestampdiff", "TIMESTAMPDIFF(HOUR, from, to); also SECOND, MINUTE, DAY, WEEK"),
-    ("timestampadd", "TIMESTAMPADD(HOUR, 2, time): a constant number of SECOND … YEAR"),
     ("unix_timestamp", "UNIX_TIMESTAMP(time)"),
     ("regexp", "REGEXP(text, 'pattern')"),
     ("regexp_extract", "REGEXP_EXTRACT(text, 'pattern', 1)"),

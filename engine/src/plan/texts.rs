@@ -1,16 +1,19 @@
-//! Functions of texts that DataFusion does not have, by the names that Flink and Hive have for them.
+//! Functions of texts that DataFusion does not have, by the names that Flink and Hive have for
+//! them.
 //!
 //! | call | gives |
 //! |---|---|
 //! | `url_encode(s)`, `url_decode(s)` | as forms are sent: a space is `+` |
-//! | `parse_url(u, 'HOST')`, `parse_url(u, 'QUERY', 'k')` | a part of a URL (RFC 3986) as it is written |
-//! | `str_to_map(s)`, `str_to_map(s, ';', ':')` | a map of `a=1,b=2`; of names that are double, the last |
-//! | `regexp_extract_all(s, p)`, `regexp_extract_all(s, p, 2)` | group 1 (or 2; 0 is all) of each match |
+//! | `parse_url(u, 'HOST')` | a part of a URL (RFC 3986) as it is written |
+//! | `parse_url(u, 'QUERY', 'k')` | a value in its query |
+//! | `str_to_map(s)`, `str_to_map(s, ';', ':')` | a map of `a=1,b=2`; of a name's values the last |
+//! | `regexp_extract_all(s, p)` | group 1 of each match |
+//! | `regexp_extract_all(s, p, 2)` | group 2; 0 is all of it |
 //! | `hex(n)`, `hex(s)` | a whole number or bytes in base 16, upper case |
-//! | `bin(n)` | a whole number in base 2; of one below zero, the two's complement of 64 bits |
+//! | `bin(n)` | a whole number in base 2: below zero the two's complement of 64 bits |
 //!
-//! Parts of a URL are PROTOCOL, AUTHORITY, USERINFO, HOST, PATH, FILE (path and query), QUERY and REF.
-//! What is not there, and text that is no URL or not encoded, give NULL.
+//! Parts of a URL are PROTOCOL, AUTHORITY, USERINFO, HOST, PATH, FILE (path and query), QUERY and
+//! REF. What is not there, and text that is no URL or not encoded, give NULL.
 
 use std::sync::Arc;
 

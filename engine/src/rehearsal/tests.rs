@@ -100,6 +100,7 @@ fn functions_of_flink_are_known_by_their_names() {
             l[2].e, (ev.l)[1]."F", s.q.r[1] AS r, s.c,
             mod(id + 5, 4) AS m, split_index('a,b', ',', 1) AS b, split_index('a,b', ',', 2) AS none,
             locate('b', t) AS place, to_base64(t) AS base, timestampadd(HOUR, -2, at) AS earlier,
+            timestampadd(MONTH, id, at) AS later, timestampdiff(YEAR, at, till) AS years,
             cast(at AT TIME ZONE 'Asia/Tokyo' AS TIMESTAMP(3)) AS tokyo
         FROM ev"""
         sink = { topic = "o" }
@@ -112,7 +113,7 @@ fn functions_of_flink_are_known_by_their_names() {
         [[tests]]
         name = "a row"
         input.ev = [{ id = 2, at = "2024-05-06T07:08:09Z", till = "2024-05-06T08:09:08Z", t = "abbz", l = [{ e = 1, F = "x" }, { e = 5 }], s = { q = { r = [7] }, c = 9 } }]
-        expect.o = [{ words = "many", y = 2024, wd = 2, h = 7, hour = "2024-05-06T07:00:00Z", minutes = 60, u = 1714979289, az = true, bs = "bb", said = "2024-05-06 07:08", read = "2024-02-03T04:05:06", e = 5, F = "x", r = 7, c = 9, m = 3, b = "b", none = {}, place = 2, base = "YWJieg", earlier = "2024-05-06T05:08:09Z", tokyo = "2024-05-06T16:08:09" }]
+        expect.o = [{ words = "many", y = 2024, wd = 2, h = 7, hour = "2024-05-06T07:00:00Z", minutes = 60, u = 1714979289, az = true, bs = "bb", said = "2024-05-06 07:08", read = "2024-02-03T04:05:06", e = 5, F = "x", r = 7, c = 9, m = 3, b = "b", none = {}, place = 2, base = "YWJieg", earlier = "2024-05-06T05:08:09Z", later = "2024-07-06T07:08:09Z", years = 0, tokyo = "2024-05-06T16:08:09" }]
         expect.list = [{ all = "abbz" }]
         "#,
     );

@@ -8,7 +8,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{binary, call, cast, number, taken, text, whole};
+use super::{binary, call, cast, taken, text, whole};
 
 /// Functions of times that take a unit, or give a number of them.
 pub fn of_times(name: &str, list: &mut FunctionArgumentList, span: Span) -> Option<Expr> {
@@ -33,27 +33,31 @@ pub fn of_times(name: &str, list: &mut FunctionArgumentList, span: Span) -> Opti
         }
         ("unix_timestamp", 1) => Some(whole(epoch(taken(list, 0)?))),
         ("timestampdiff", 3) => {
-            let seconds = match list.args[0].to_string().to_lowercase().as_str() {
-                "second" => 1,
-                "minute" => 60,
-                "hour" => 3_600,
-                "day" => 86_400,
-                "week" => 604_800,
-                _ => return None,
-            };
-            let (from, to) = (epoch(taken(list, 1)?), epoch(taken(list, 2)?));
-            let between = Expr::Nested(Box::new(binary(to, BinaryOperator::Minus, from)));
-            let units = binary(between, BinaryOperator::Divide, number(seconds));
-            Some(whole(call("trunc", vec![units])))
+            let unit = unit(&list.args[0])?;
+            let unit = text(&unit, span);
+            Some(call("timestampdiff", vec![unit, taken(list, 1)?, taken(list, 2)?]))
         }
         ("timestampadd", 3) => {
-            let unit = list.args[0].to_string().to_lowercase();
-            let units = ["second", "minute", "hour", "day", "week", "month", "year"];
-            units.contains(&&*unit).then_some(())?;
+            let unit = unit(&list.args[0])?;
             // Intervals that differ from row to row are none of the planner's.
-            let count: i64 = list.args[1].to_string().replace(' ', "").parse().ok()?;
+            let count = list.args[1].to_string().replace(' ', "").parse::<i64>().ok();
+            let Some(count) = count.filter(|_| unit != "quarter") else {
+                let unit = text(&unit, span);
+                return Some(call("timestampadd", vec![unit, taken(list, 1)?, taken(list, 2)?]));
+            };
             let length = length(&format!("{count} {unit}"), span);
             Some(binary(taken(list, 2)?, BinaryOperator::Plus, length))
+        }
+        _ => None,
+    }
+}
+
+/// A unit that stands as a name.
+fn unit(argument: &FunctionArg) -> Option<String> {
+    match argument {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(unit))) => {
+            let unit = unit.value.to_lowercase();
+            Some(unit.strip_prefix("sql_tsi_").map(str::to_owned).unwrap_or(unit))
         }
         _ => None,
     }
