@@ -21,7 +21,7 @@
 //! | `is_digit(s)`, `is_alpha(s)`, `is_decimal(s)` | false of NULL |
 //! | `truncate`, `sign`, `ceiling`, `startswith`, `endswith`, `split` | [`NAMES`] |
 //! | `split_index(s, ',', 0)` | `nullif(split_part(s, ',', 1), '')` |
-//! | `timestampadd(HOUR, 2, t)` | `t + INTERVAL '2 hour'`; of a column `timestampadd('hour', n, t)` |
+//! | `timestampadd(HOUR, 2, t)` | `t + INTERVAL '2 hour'`; of a column a function of ours |
 //! | `regexp_extract(s, p, 1)`, `regexp_substr(s, p)` | `(regexp_match(s, p))[1]` |
 //! | `from_unixtime(n, 'yyyy-MM-dd')` | `to_char(from_unixtime(n), '%Y-%m-%d')` |
 //! | `listagg(x, '; ')`, `listagg(x)` by commas | `string_agg(x, '; ')` |
