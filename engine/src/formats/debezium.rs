@@ -25,10 +25,18 @@
 //! Timestamp in ms, µs or ns, decimals in base64. Without it, a number in a time column is a count
 //! of that column's own unit.
 //!
+//! What an event says of itself (`source`, `ts_ms`) can be had as columns of its rows
+//! ([`ChangeField`]). With `source.timestamp` as the event time, all that an event says is of the
+//! time when the database committed it, deletions too.
+//!
 //! Rows are written as `{"before": …, "after": …, "op": …}`: an insertion as c, a retraction as d,
 //! a retraction followed by an insertion of the same key as u.
 
-use arrow::array::ArrayRef;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, MapBuilder, MapFieldNames, StringArray, StringBuilder, TimestampMillisecondArray,
+};
 use arrow::datatypes::{Fields, TimeUnit};
 use serde_json::Value;
 
@@ -36,10 +44,13 @@ use super::builders::Meaning;
 use super::json::reader::{Kind, Reader, SyntaxError};
 use super::json::{Indexed, JsonDecoder};
 use super::{DecodeError, FormatError, excerpt};
+use crate::pipeline::ChangeField;
 
 pub struct DebeziumDecoder {
     rows: JsonDecoder,
     fields: Fields,
+    /// What is wanted of events beside their rows.
+    wanted: Vec<ChangeField>,
     /// A stream cannot do without `before`.
     needs_before: bool,
     /// The schema that stood beside the last event: it seldom changes.
@@ -49,6 +60,7 @@ pub struct DebeziumDecoder {
 /// What the events of one call came to.
 #[derive(Default)]
 pub struct ChangeColumns {
+    /// Those of rows, then what is wanted of events.
     pub columns: Vec<ArrayRef>,
     /// The place of each row's event.
     pub places: Vec<usize>,
@@ -63,13 +75,26 @@ struct Event<'a> {
     before: Option<&'a str>,
     after: Option<&'a str>,
     op: Option<&'a str>,
+    source: Option<&'a str>,
+    ts_ms: Option<&'a str>,
     is_envelope: bool,
 }
 
+/// What an event says of itself.
+#[derive(Clone, Debug, Default)]
+struct About {
+    ts_ms: Option<i64>,
+    source: serde_json::Map<String, Value>,
+}
+
 impl DebeziumDecoder {
-    pub fn new(fields: Fields, needs_before: bool) -> Result<DebeziumDecoder, FormatError> {
+    pub fn new(
+        fields: Fields,
+        wanted: Vec<ChangeField>,
+        needs_before: bool,
+    ) -> Result<DebeziumDecoder, FormatError> {
         let rows = JsonDecoder::new(fields.clone())?;
-        Ok(DebeziumDecoder { rows, fields, needs_before, schema: String::new() })
+        Ok(DebeziumDecoder { rows, fields, wanted, needs_before, schema: String::new() })
     }
 
     pub fn decode(
@@ -78,16 +103,22 @@ impl DebeziumDecoder {
         failed: &mut Vec<(usize, DecodeError)>,
     ) -> ChangeColumns {
         let mut changes = ChangeColumns::default();
+        let mut about: Vec<About> = Vec::new();
         for (index, value) in values {
             let row = self.rows.rows().len();
-            if let Err(error) = self.append(*index, value, &mut changes) {
-                self.rows.rows().truncate(row);
-                changes.places.truncate(row);
-                changes.retracts.truncate(row);
-                failed.push((*index, error));
+            match self.append(*index, value, &mut changes) {
+                Ok(of) if !self.wanted.is_empty() => about.resize(changes.places.len(), of),
+                Ok(_) => {}
+                Err(error) => {
+                    self.rows.rows().truncate(row);
+                    changes.places.truncate(row);
+                    changes.retracts.truncate(row);
+                    failed.push((*index, error));
+                }
             }
         }
         changes.columns = self.rows.finish();
+        changes.columns.extend(self.wanted.iter().map(|wanted| column(*wanted, &about)));
         changes
     }
 
@@ -96,7 +127,7 @@ impl DebeziumDecoder {
         index: usize,
         value: &[u8],
         changes: &mut ChangeColumns,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<About, DecodeError> {
         let envelope = |reason: String| DecodeError::Envelope { reason, excerpt: excerpt(value) };
         let text = str::from_utf8(value)
             .map_err(|error| envelope(format!("invalid UTF-8 at byte {}", error.valid_up_to())))?;
@@ -111,8 +142,23 @@ impl DebeziumDecoder {
         if !event.is_envelope {
             // The payload of a tombstone that was given a schema.
             changes.deletions.push(index);
-            return Ok(());
+            return Ok(About::default());
         }
+        let about = match self.wanted.is_empty() {
+            true => About::default(),
+            false => about(&event).map_err(|error| envelope(format!("its 'source': {error}")))?,
+        };
+        self.append_rows(index, &event, changes, &envelope)?;
+        Ok(about)
+    }
+
+    fn append_rows(
+        &mut self,
+        index: usize,
+        event: &Event<'_>,
+        changes: &mut ChangeColumns,
+        envelope: &impl Fn(String) -> DecodeError,
+    ) -> Result<(), DecodeError> {
         let Some(op) = event.op else { return Err(envelope("it has no 'op'".to_owned())) };
         let missing = |what: &str| envelope(format!("op \"{op}\" without '{what}'"));
         let mut put = |row: Option<&str>, retracts: bool| {
@@ -179,6 +225,8 @@ fn event(text: &str) -> Result<Event<'_>, SyntaxError> {
             "before" => event.before = present(reader.raw()?),
             "after" => event.after = present(reader.raw()?),
             "op" => event.op = reader.raw()?.strip_prefix('"').and_then(|op| op.strip_suffix('"')),
+            "source" => event.source = present(reader.raw()?),
+            "ts_ms" => event.ts_ms = present(reader.raw()?),
             _ => reader.skip()?,
         }
         event.is_envelope |= matches!(name, "before" | "after" | "op");
@@ -205,6 +253,48 @@ fn event(text: &str) -> Result<Event<'_>, SyntaxError> {
 
 fn present(raw: &str) -> Option<&str> {
     (raw != "null").then_some(raw)
+}
+
+fn about(event: &Event<'_>) -> Result<About, serde_json::Error> {
+    let source = event.source.map(serde_json::from_str).transpose()?.unwrap_or_default();
+    Ok(About { ts_ms: event.ts_ms.and_then(|ms| ms.parse().ok()), source })
+}
+
+/// What is wanted of the event of each row.
+fn column(wanted: ChangeField, about: &[About]) -> ArrayRef {
+    let text = |name: &'static str| -> ArrayRef {
+        let of = |about: &About| Some(about.source.get(name)?.as_str()?.to_owned());
+        Arc::new(about.iter().map(of).collect::<StringArray>())
+    };
+    match wanted {
+        ChangeField::SourceTimestamp => {
+            let ms = about.iter().map(|about| about.source.get("ts_ms")?.as_i64());
+            Arc::new(ms.collect::<TimestampMillisecondArray>())
+        }
+        ChangeField::IngestionTimestamp => {
+            let ms = about.iter().map(|about| about.ts_ms);
+            Arc::new(ms.collect::<TimestampMillisecondArray>())
+        }
+        ChangeField::SourceDatabase => text("db"),
+        ChangeField::SourceSchema => text("schema"),
+        ChangeField::SourceTable => text("table"),
+        ChangeField::SourceProperties => {
+            let names = MapFieldNames::default();
+            let mut maps = MapBuilder::new(Some(names), StringBuilder::new(), StringBuilder::new());
+            for About { source, .. } in about {
+                for (name, value) in source {
+                    maps.keys().append_value(name);
+                    match value {
+                        Value::Null => maps.values().append_null(),
+                        Value::String(text) => maps.values().append_value(text),
+                        other => maps.values().append_value(other.to_string()),
+                    }
+                }
+                maps.append(true).expect("each key has its value");
+            }
+            Arc::new(maps.finish())
+        }
+    }
 }
 
 /// What the schema of an event says of a column.

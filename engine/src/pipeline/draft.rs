@@ -11,8 +11,8 @@ use super::cases::Case;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::functions::DraftFunction;
 use super::model::{
-    Column, ColumnFrom, Connector, EventTime, Format, OnError, Settings, Source, SourceKind, Start,
-    Watermark,
+    ChangeField, Column, ColumnFrom, Connector, EventTime, Format, OnError, Settings, Source,
+    SourceKind, Start, Watermark,
 };
 use crate::formats::{FormatError, RowDecoder};
 use crate::plan::computed::{self, Is, Known};
@@ -167,6 +167,15 @@ impl DraftSource {
         self.expect_event_time();
         for column in &self.columns {
             check_metadata_type(column, mistakes);
+            if matches!(column.from, ColumnFrom::Change(_)) && self.format != Format::DebeziumJson {
+                let message = format!(
+                    "column '{}' holds the {} of a change event, and the source has none",
+                    column.name.text,
+                    metadata_name(&column.from)
+                );
+                let mistake = Diagnostic::error(message, column.name.span.clone());
+                mistakes.push(mistake.help("change events are of format 'debezium-json'"));
+            }
         }
         let event_time = self.event_time(mistakes);
         let kind = self.kind(mistakes);
@@ -402,6 +411,13 @@ fn check_metadata_type(column: &DraftColumn, mistakes: &mut Vec<Diagnostic>) {
         (ColumnFrom::Header(_), found) => {
             (matches!(found, DataType::Utf8 | DataType::Binary), "text or bytea")
         }
+        (ColumnFrom::Change(field), found) if field.is_time() => {
+            (matches!(found, DataType::Timestamp(..)), "timestamp or timestamptz")
+        }
+        (ColumnFrom::Change(ChangeField::SourceProperties), found) => {
+            (map_of(found) == Some([DataType::Utf8, DataType::Utf8]), "map<text, text>")
+        }
+        (ColumnFrom::Change(_), found) => (matches!(found, DataType::Utf8), "text"),
     };
     if !fits {
         let message = format!(
@@ -415,15 +431,33 @@ fn check_metadata_type(column: &DraftColumn, mistakes: &mut Vec<Diagnostic>) {
 }
 
 fn is_headers_map(data_type: &DataType) -> bool {
-    let DataType::Map(entries, _) = data_type else { return false };
-    let DataType::Struct(fields) = entries.data_type() else { return false };
-    let types: Vec<&DataType> = fields.iter().map(|field| field.data_type()).collect();
-    matches!(types[..], [DataType::Utf8, DataType::Utf8 | DataType::Binary])
+    matches!(map_of(data_type), Some([DataType::Utf8, DataType::Utf8 | DataType::Binary]))
+}
+
+/// The types of a map's keys and values.
+fn map_of(data_type: &DataType) -> Option<[DataType; 2]> {
+    let DataType::Map(entries, _) = data_type else { return None };
+    let DataType::Struct(fields) = entries.data_type() else { return None };
+    let types: Vec<DataType> = fields.iter().map(|field| field.data_type().clone()).collect();
+    types.try_into().ok()
 }
 
 /// What a column can hold beside fields of the value.
-pub(crate) const METADATA_NAMES: [&str; 7] =
-    ["key", "timestamp", "topic", "partition", "offset", "headers", "header:NAME"];
+pub(crate) const METADATA_NAMES: [&str; 13] = [
+    "key",
+    "timestamp",
+    "topic",
+    "partition",
+    "offset",
+    "headers",
+    "header:NAME",
+    "source.timestamp",
+    "ingestion-timestamp",
+    "source.database",
+    "source.schema",
+    "source.table",
+    "source.properties",
+];
 
 pub(crate) fn metadata_column(name: &str) -> Option<ColumnFrom> {
     Some(match name {
@@ -435,7 +469,13 @@ pub(crate) fn metadata_column(name: &str) -> Option<ColumnFrom> {
         "headers" => ColumnFrom::Headers,
         other => match other.strip_prefix("header:") {
             Some(header) if !header.is_empty() => ColumnFrom::Header(header.into()),
-            _ => return None,
+            Some(_) => return None,
+            // Flink says which part of the record it is of.
+            None => {
+                let other = other.strip_prefix("value.").unwrap_or(other);
+                let mut all = ChangeField::ALL.into_iter();
+                ColumnFrom::Change(all.find(|(name, _)| *name == other)?.1)
+            }
         },
     })
 }
@@ -450,6 +490,7 @@ fn metadata_name(from: &ColumnFrom) -> String {
         ColumnFrom::Offset => "offset",
         ColumnFrom::Headers => "headers",
         ColumnFrom::Header(name) => return format!("header '{name}'"),
+        ColumnFrom::Change(field) => return field.to_string(),
         ColumnFrom::Computed(_) => "columns",
     };
     name.to_owned()

@@ -52,9 +52,9 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity, SourceFile, Span};
 pub use format_options::registered as registered_schemas;
 pub use load::{CheckConnector, load, load_each, load_text, load_with};
 pub use model::{
-    Column, ColumnFrom, Connector, CsvOptions, Emit, EventTime, Format, Guarantee, LateRows,
-    OnError, Pipeline, Predicate, Query, STANDBY_REPLICAS_MAX, Settings, Sink, Source, SourceKind,
-    Start, Watermark,
+    ChangeField, Column, ColumnFrom, Connector, CsvOptions, Emit, EventTime, Format, Guarantee,
+    LateRows, OnError, Pipeline, Predicate, Query, STANDBY_REPLICAS_MAX, Settings, Sink, Source,
+    SourceKind, Start, Watermark,
 };
 
 #[cfg(test)]

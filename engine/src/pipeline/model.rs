@@ -1,6 +1,7 @@
 //! A pipeline as the rest of the engine sees it: the same whether it came from TOML or SQL.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,8 +124,50 @@ pub enum ColumnFrom {
     Headers,
     /// The last header of this name: Utf8 or Binary; NULL if there is none.
     Header(Arc<str>),
+    /// What a change event of Debezium's says beside its rows.
+    Change(ChangeField),
     /// No part of the record: an expression over columns that are, by their names.
     Computed(Arc<Expr>),
+}
+
+/// What a change event says beside its rows, NULL where it does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeField {
+    /// When the change was committed in the database (`source.ts_ms`): a timestamp of any unit.
+    SourceTimestamp,
+    /// When the connector took it up (`ts_ms`): a timestamp of any unit.
+    IngestionTimestamp,
+    /// `source.db`: Utf8.
+    SourceDatabase,
+    /// `source.schema`: Utf8.
+    SourceSchema,
+    /// `source.table`: Utf8.
+    SourceTable,
+    /// All of `source`: a map from Utf8 to Utf8.
+    SourceProperties,
+}
+
+impl ChangeField {
+    /// With their names, which are Flink's.
+    pub const ALL: [(&str, ChangeField); 6] = [
+        ("source.timestamp", ChangeField::SourceTimestamp),
+        ("ingestion-timestamp", ChangeField::IngestionTimestamp),
+        ("source.database", ChangeField::SourceDatabase),
+        ("source.schema", ChangeField::SourceSchema),
+        ("source.table", ChangeField::SourceTable),
+        ("source.properties", ChangeField::SourceProperties),
+    ];
+
+    pub fn is_time(self) -> bool {
+        matches!(self, ChangeField::SourceTimestamp | ChangeField::IngestionTimestamp)
+    }
+}
+
+impl fmt::Display for ChangeField {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut all = ChangeField::ALL.iter();
+        f.write_str(all.find(|(_, field)| field == self).map_or("", |(name, _)| name))
+    }
 }
 
 /// How a record's value becomes columns, and rows become values.

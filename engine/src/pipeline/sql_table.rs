@@ -335,7 +335,8 @@ fn take_written_columns(sink: &mut DraftSink, columns: &[DraftColumn]) {
             }
             ColumnFrom::Header(name) => sink.headers.push((name.to_string(), column.name.clone())),
             ColumnFrom::Timestamp | ColumnFrom::Topic => continue,
-            ColumnFrom::Partition | ColumnFrom::Offset | ColumnFrom::Computed(_) => continue,
+            ColumnFrom::Partition | ColumnFrom::Offset => continue,
+            ColumnFrom::Change(_) | ColumnFrom::Computed(_) => continue,
         }
         sink.columns.push((column.name.clone(), column.data_type.clone()));
     }

@@ -153,6 +153,81 @@ fn functions_of_texts_that_flink_has() {
     );
 }
 
+/// A deletion was of the time that the deleted row has in it, which is when that began to be so:
+/// orders of before were told that there was no such currency then.
+#[test]
+fn change_events_say_when_the_database_committed_them() {
+    check(
+        r#"
+        [sources.orders]
+        columns = { id = "int", currency = "text", ts = "timestamp" }
+        event_time = "ts"
+
+        [tables.rates]
+        format = "debezium-json"
+        key = "currency"
+        event_time = "at"
+
+        [tables.rates.columns]
+        currency = "text"
+        rate = "int"
+        at = { type = "timestamp", from = "source.timestamp" }
+        taken = { type = "timestamptz", from = "ingestion-timestamp" }
+        db = { type = "text", from = "source.database" }
+        t = { type = "text", from = "source.table" }
+        about = { type = "map<text, text>", from = "value.source.properties" }
+
+        [[queries]]
+        name = "priced"
+        sql = """
+        SELECT o.id, r.rate, r.db, r.t, r.taken, r.about['lsn'] AS lsn
+        FROM orders AS o LEFT JOIN rates FOR SYSTEM_TIME AS OF o.ts AS r ON r.currency = o.currency"""
+        sink = { topic = "o" }
+
+        [[tests]]
+        name = "a rate that came, changed and went"
+        input.rates = [
+            '{"before":null,"after":{"currency":"EUR","rate":1},"op":"c","ts_ms":1500,"source":{"ts_ms":1000,"db":"d","table":"rates","lsn":7}}',
+            '{"before":{"currency":"EUR","rate":1},"after":{"currency":"EUR","rate":2},"op":"u","ts_ms":2500,"source":{"ts_ms":2000,"db":"d","table":"rates","lsn":null}}',
+            '{"before":{"currency":"EUR","rate":2},"after":null,"op":"d","ts_ms":3500,"source":{"ts_ms":3000,"db":"d","table":"rates"}}',
+            '{"before":null,"after":{"currency":"USD","rate":5},"op":"c","source":null}',
+        ]
+        input.orders = [
+            { id = 0, currency = "EUR", ts = "1970-01-01T00:00:00.5" },
+            { id = 1, currency = "EUR", ts = "1970-01-01T00:00:01.5" },
+            { id = 2, currency = "EUR", ts = "1970-01-01T00:00:02.5" },
+            { id = 3, currency = "EUR", ts = "1970-01-01T00:00:03.5" },
+        ]
+        expect.o = [
+            { id = 0, rate = {}, db = {}, t = {}, taken = {}, lsn = {} },
+            { id = 1, rate = 1, db = "d", t = "rates", taken = "1970-01-01T00:00:01.500Z", lsn = "7" },
+            { id = 2, rate = 2, db = "d", t = "rates", taken = "1970-01-01T00:00:02.500Z", lsn = {} },
+            { id = 3, rate = {}, db = {}, t = {}, taken = {}, lsn = {} },
+        ]
+        "#,
+    );
+}
+
+#[test]
+fn what_only_change_events_say_is_asked_of_them_alone() {
+    let of = |format: &str, column: &str| {
+        told(&format!(
+            "CREATE TABLE ev (id BIGINT, {column}) WITH ('format' = '{format}');
+             CREATE TABLE o WITH ('format' = 'json');
+             INSERT INTO o SELECT id FROM ev;"
+        ))
+    };
+    let column = "at TIMESTAMP(3) METADATA FROM 'value.source.timestamp'";
+    expect![[r#"
+        Error: column 'at' holds the source.timestamp of a change event, and the source has none | change events are of format 'debezium-json'
+    "#]].assert_eq(&of("json", column));
+    let column = "at BIGINT METADATA FROM 'value.source.timestamp'";
+    expect![[r#"
+        Error: column 'at' holds the record's source.timestamp, whose type is timestamp or timestamptz, not bigint | -
+        Error: rows of this answer are replaced, and nothing says by which key | give the sink a key: the columns that tell its rows apart
+    "#]].assert_eq(&of("debezium-json", column));
+}
+
 /// What is told of a file that can be run, and what of one that cannot.
 fn told(text: &str) -> String {
     let said = match load_text("p.sql".into(), text.to_owned()) {

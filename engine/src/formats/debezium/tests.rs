@@ -21,7 +21,7 @@ fn fields() -> Fields {
 fn check(values: &[&str], needs_before: bool, expected: Expect) {
     let indexed: Vec<Indexed> = values.iter().map(|value| value.as_bytes()).enumerate().collect();
     let mut failed = Vec::new();
-    let mut decoder = DebeziumDecoder::new(fields(), needs_before).unwrap();
+    let mut decoder = DebeziumDecoder::new(fields(), Vec::new(), needs_before).unwrap();
     let changes = decoder.decode(&indexed, &mut failed);
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields())), changes.columns).unwrap();
     let parts = json_objects(&batch).unwrap();

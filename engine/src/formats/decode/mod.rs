@@ -7,9 +7,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, BinaryBuilder, BooleanArray, Int32Array, Int64Array,
-    MapBuilder, MapFieldNames, PrimitiveArray, RecordBatch, RecordBatchOptions, StringArray,
-    StringBuilder, TimestampMillisecondArray,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryBuilder, BooleanArray, Int32Array,
+    Int64Array, MapArray, MapBuilder, MapFieldNames, PrimitiveArray, RecordBatch,
+    RecordBatchOptions, StringArray, StringBuilder, TimestampMillisecondArray,
 };
 use arrow::compute::{cast, filter};
 use arrow::datatypes::{
@@ -25,7 +25,7 @@ use super::json::{Indexed, JsonDecoder};
 use super::protobuf::ProtobufDecoder;
 use super::raw::RawDecoder;
 use super::{DecodeError, FormatError, Rows};
-use crate::pipeline::{ColumnFrom, EventTime, Format, Source, SourceKind};
+use crate::pipeline::{ChangeField, ColumnFrom, EventTime, Format, Source, SourceKind};
 use computed::Computing;
 
 mod computed;
@@ -67,6 +67,8 @@ enum Origin {
     Offset,
     Headers,
     Header(Arc<str>),
+    /// This one of the columns that the value decoder makes, of the type that it has there.
+    Change(usize),
     /// This one of the columns that are computed.
     Computed(usize),
 }
@@ -124,6 +126,12 @@ impl RowDecoder {
             needed.iter().copied().filter(is_of).collect()
         };
         let (values, keys) = (of(ColumnFrom::Value), of(ColumnFrom::Key));
+        let change = |column: &usize| match source.columns[*column].from {
+            ColumnFrom::Change(field) => Some((*column, field)),
+            _ => None,
+        };
+        let (changes, fields): (Vec<usize>, Vec<ChangeField>) =
+            needed.iter().filter_map(change).unzip();
         let place = |among: &[usize], column: usize| {
             among.binary_search(&column).expect("all columns that are needed were collected")
         };
@@ -136,6 +144,7 @@ impl RowDecoder {
             ColumnFrom::Offset => Origin::Offset,
             ColumnFrom::Headers => Origin::Headers,
             ColumnFrom::Header(name) => Origin::Header(Arc::clone(name)),
+            ColumnFrom::Change(_) => Origin::Change(values.len() + place(&changes, column)),
             ColumnFrom::Computed(_) => Origin::Computed(place(&computed, column)),
         };
         let schema = source
@@ -150,7 +159,7 @@ impl RowDecoder {
                 EventTime::Record => RowTime::Record,
                 EventTime::Column(column) => RowTime::Column(origin(column)),
             },
-            values: value_decoder(source, &values)?,
+            values: value_decoder(source, &values, fields)?,
             keys: if keys.is_empty() { None } else { Some(key_decoder(source, &keys)?) },
             computing: match computed.is_empty() {
                 true => None,
@@ -237,6 +246,10 @@ impl RowDecoder {
             Origin::Value(at) => return parts.values.columns[*at].clone(),
             Origin::Key(at) => return parts.keys[*at].clone(),
             Origin::Computed(at) => return parts.computed[*at].clone(),
+            Origin::Change(at) => match parts.values.columns[*at].as_map_opt() {
+                Some(maps) => return of_map_type(maps, maps.values().clone(), field),
+                None => parts.values.columns[*at].clone(),
+            },
             Origin::Timestamp => Arc::new(TimestampMillisecondArray::from_iter_values(
                 (0..count).map(|row| record(row).timestamp_ms),
             )),
@@ -418,8 +431,12 @@ fn decode_values(
     ValueRows { columns, kept, retracts: None, tombstones }
 }
 
-/// `wanted` are indices of columns of the value, ascending.
-fn value_decoder(source: &Source, wanted: &[usize]) -> Result<PartDecoder, FormatError> {
+/// `wanted` are indices of columns of the value, ascending; `changes` stand behind these.
+fn value_decoder(
+    source: &Source,
+    wanted: &[usize],
+    changes: Vec<ChangeField>,
+) -> Result<PartDecoder, FormatError> {
     let field = |column: usize| Arc::clone(&source.schema.fields()[column]);
     let all: Vec<usize> = (0..source.columns.len())
         .filter(|&column| source.columns[column].from == ColumnFrom::Value)
@@ -443,7 +460,7 @@ fn value_decoder(source: &Source, wanted: &[usize]) -> Result<PartDecoder, Forma
         }
         Format::DebeziumJson => {
             let needs_before = source.kind == SourceKind::Stream;
-            Ok(PartDecoder::Debezium(DebeziumDecoder::new(fields, needs_before)?))
+            Ok(PartDecoder::Debezium(DebeziumDecoder::new(fields, changes, needs_before)?))
         }
         other => structured_decoder(other, fields),
     }
@@ -508,20 +525,30 @@ fn all_headers<'r>(
         maps.append(true).expect("each key has its value");
     }
     let maps = maps.finish();
-    let Some(field) = field else { return Arc::new(maps) };
-    let (DataType::Map(entries, sorted), values) = (field.data_type(), maps.values()) else {
-        return Arc::new(maps);
-    };
-    let DataType::Struct(fields) = entries.data_type() else { return Arc::new(maps) };
-    let values = match fields[1].data_type() {
-        DataType::Utf8 => {
-            let values = values.as_any().downcast_ref::<arrow::array::BinaryArray>();
-            let text = values.expect("built as bytes").iter();
+    let values = match field.map(Field::data_type) {
+        Some(DataType::Map(entries, _)) if is_of_texts(entries) => {
+            let text = maps.values().as_binary::<i32>().iter();
             let text = text.map(|value| value.map(String::from_utf8_lossy));
             Arc::new(text.collect::<StringArray>()) as ArrayRef
         }
-        _ => Arc::clone(values),
+        _ => Arc::clone(maps.values()),
     };
+    of_map_type(&maps, values, field)
+}
+
+fn is_of_texts(entries: &Field) -> bool {
+    match entries.data_type() {
+        DataType::Struct(fields) => *fields[1].data_type() == DataType::Utf8,
+        _ => false,
+    }
+}
+
+/// Maps with these values, their parts named as in the field.
+fn of_map_type(maps: &MapArray, values: ArrayRef, field: Option<&Field>) -> ArrayRef {
+    let Some(DataType::Map(entries, sorted)) = field.map(Field::data_type) else {
+        return Arc::new(maps.clone());
+    };
+    let DataType::Struct(fields) = entries.data_type() else { return Arc::new(maps.clone()) };
     let columns = vec![Arc::clone(maps.keys()), values];
     let built = arrow::array::StructArray::new(fields.clone(), columns, None);
     let offsets = maps.offsets().clone();
