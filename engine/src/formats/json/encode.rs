@@ -10,6 +10,7 @@ use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncode
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::times;
 use crate::formats::encode::Parts;
 
 pub fn json_objects(rows: &RecordBatch) -> Result<Parts, ArrowError> {
@@ -36,7 +37,7 @@ pub fn json_objects(rows: &RecordBatch) -> Result<Parts, ArrowError> {
 }
 
 /// What everyone else writes otherwise: bytes as text in base64, and keys of maps that are no text
-/// (numbers, times) as their text.
+/// (numbers, times) as their text. And [`times`], quicker.
 #[derive(Debug)]
 struct AsOthers;
 
@@ -126,7 +127,10 @@ impl EncoderFactory for AsOthers {
                 Box::new(|row| array.value(row))
             }
             DataType::Map(..) => return keyed(array.as_map(), options),
-            _ => return Ok(None),
+            _ => {
+                let encoder = times::encoder(array);
+                return Ok(encoder.map(|of| NullableEncoder::new(of, array.nulls().cloned())));
+            }
         };
         let encoder = Base64Encoder { bytes, text: String::new() };
         Ok(Some(NullableEncoder::new(Box::new(encoder), array.nulls().cloned())))

@@ -20,6 +20,7 @@
 
 pub mod encode;
 pub mod reader;
+mod times;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::Fields;
