@@ -9,7 +9,7 @@
 //! - [`temporal_join`]: rows of a stream in, with rows of a table as they were at that time out;
 //! - [`normalize`]: records of a table in, changes of its rows out;
 //! - [`one_of_key`]: changes of rows that several tasks bring in, changes of what stands under
-//!   each key out;
+//!   each key out. [`latest`] beneath both: rows as they stand under their key;
 //! - [`unnest`]: lists in, a row per element out;
 //! - [`aggregate`]: rows in, groups out: when their window closes, or whenever they change.
 //!   [`groups`] beneath it finds the group of each row; what groups hold lives in [`crate::state`];
@@ -58,6 +58,7 @@ pub mod groups;
 pub(crate) mod guarded;
 pub mod idle_keys;
 pub mod interval_join;
+mod latest;
 pub mod lookup_join;
 pub mod normalize;
 pub mod one_of_key;

@@ -18,13 +18,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::{Result, exec_datafusion_err};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
 
-use super::sides::{RowCodec, decode_time, encode_time};
+use super::latest::{Latest, Told};
+use super::sides::{RowCodec, decode_time};
 use super::tables::{Entries, KeptTable, RowsTable};
 use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
 use crate::describe::{Described, Keeps, Until, Words};
@@ -38,9 +39,6 @@ const ROW: u8 = 1;
 const RECORD_KEY: u8 = 2;
 /// The same for what the changelog does not have.
 const RECORD_KEYS: u8 = 0x82;
-
-/// An event time.
-const HEADER_LEN: usize = 1 + 8;
 
 /// Which rows replace each other.
 #[derive(Debug)]
@@ -149,62 +147,6 @@ pub struct Normalize {
     may_forget: bool,
 }
 
-/// A row as the changelog has it.
-#[derive(Clone, Debug)]
-pub(super) struct Latest(Bytes);
-
-impl Latest {
-    pub fn new(row: &[u8], event_time_ms: Option<i64>) -> Latest {
-        let mut value = Vec::with_capacity(HEADER_LEN + row.len());
-        encode_time(event_time_ms, &mut value);
-        value.extend_from_slice(row);
-        Latest(value.into())
-    }
-
-    pub fn decode(bytes: &[u8]) -> Option<Latest> {
-        decode_time(bytes).map(|_| Latest(bytes.into()))
-    }
-
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    pub fn row(&self) -> &[u8] {
-        self.0.get(HEADER_LEN..).unwrap_or_default()
-    }
-
-    fn event_time_ms(&self) -> Option<i64> {
-        decode_time(&self.0)?.0
-    }
-}
-
-/// Rows to come out.
-#[derive(Default)]
-pub(super) struct Told {
-    rows: Vec<Latest>,
-    retracts: Vec<bool>,
-}
-
-impl Told {
-    pub fn push(&mut self, row: Latest, retracts: bool) {
-        self.rows.push(row);
-        self.retracts.push(retracts);
-    }
-
-    /// As columns of `schema`, if there are any.
-    pub fn rows(self, codec: &RowCodec, schema: &SchemaRef) -> Result<Option<Rows>> {
-        if self.rows.is_empty() {
-            return Ok(None);
-        }
-        let bytes: Vec<Option<&[u8]>> = self.rows.iter().map(|row| Some(row.row())).collect();
-        let columns = codec.decode(&bytes, schema)?;
-        let options = RecordBatchOptions::new().with_row_count(Some(bytes.len()));
-        let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
-        let times = self.rows.iter().map(Latest::event_time_ms).collect();
-        Ok(Some(Rows::changes(batch, times, BooleanArray::from(self.retracts))))
-    }
-}
-
 impl Normalize {
     fn columns<'r>(&self, rows: &'r Rows) -> (&'r [ArrayRef], &'r [ArrayRef]) {
         let columns = rows.batch.columns();
@@ -224,12 +166,12 @@ impl Normalize {
         {
             self.set_record_key(record_key, Some(key))?;
         }
-        match self.latest.get(key)?.map(Latest) {
+        match self.latest.get(key)?.map(Latest::of_bytes) {
             Some(latest) if latest.row() == row.row() => return Ok(()),
             Some(latest) => told.push(latest, true),
             None => {}
         }
-        self.latest.put(key, row.0.clone())?;
+        self.latest.put(key, row.bytes().clone())?;
         told.push(row, false);
         Ok(())
     }
@@ -257,7 +199,7 @@ impl Normalize {
     fn delete(&mut self, key: &[u8], told: &mut Told) -> Result<()> {
         if let Some(gone) = self.latest.get(key)? {
             self.latest.remove(key)?;
-            told.push(Latest(gone), true);
+            told.push(Latest::of_bytes(gone), true);
         }
         Ok(())
     }

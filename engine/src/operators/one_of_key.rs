@@ -25,7 +25,7 @@ use datafusion_common::Result;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Column;
 
-use super::normalize::{Latest, Told};
+use super::latest::{Latest, Told};
 use super::sides::RowCodec;
 use super::tables::{Entries, KeptTable, RowsTable, damaged};
 use super::{Distribution, Kept, Operator, OperatorSpec, Prepared};
