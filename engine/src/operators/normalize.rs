@@ -95,6 +95,10 @@ impl OperatorSpec for NormalizeSpec {
         }
     }
 
+    fn settles(&self) -> bool {
+        true
+    }
+
     fn comes_by(&self) -> Vec<Vec<usize>> {
         let place = |name: &String| self.schema.index_of(name).ok();
         self.key.iter().map(place).collect::<Option<_>>().into_iter().collect()

@@ -70,6 +70,10 @@ impl OperatorSpec for OneOfKeySpec {
         )
     }
 
+    fn settles(&self) -> bool {
+        true
+    }
+
     fn comes_by(&self) -> Vec<Vec<usize>> {
         vec![self.key.clone()]
     }

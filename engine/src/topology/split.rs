@@ -14,13 +14,15 @@
 //! that follows. An operator says by which columns its rows have to meet ([`Distribution`]); one
 //! that does not say so gets all rows in one task. Rows of one group may be combined before they
 //! are written ([`partial`](crate::operators::aggregate::partial)). An answer that is updated is
-//! cut once more where the rows of one key of its topic may come from several tasks.
+//! cut once more where the changes of one key of its topic may come from several tasks, or in
+//! another order than they happened in.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::Column;
 
 use super::{ExchangeInput, Input, Node, Port, Topology};
 use crate::operators::Distribution;
@@ -128,18 +130,53 @@ pub fn for_tasks(mut whole: Topology, tasks: usize) -> Topology {
     whole
 }
 
-/// Whether rows of one key of the sink come from one task.
+/// Whether changes of one key of the sink come from one task, and in their order.
 fn comes_by_sink_key(whole: &Topology) -> bool {
     let reads = whole.inputs.iter().any(|input| input.to == Port::Sink);
     let mut last = whole.nodes.iter().enumerate().filter(|(_, node)| node.to == Port::Sink);
-    let (Some((at, node)), None, false) = (last.next(), last.next(), reads) else { return false };
+    let (Some((at, _)), None, false) = (last.next(), last.next(), reads) else { return false };
+    comes_by(whole, at, &whole.sink.key) && tells_in_order(whole, at)
+}
+
+/// Whether rows that are alike in these columns come out of one task of a node.
+fn comes_by(whole: &Topology, at: usize, columns: &[usize]) -> bool {
+    let node = &whole.nodes[at];
     let is_together = |side| matches!(node.operator.distribution(side), Distribution::Together);
     if (0..whole.sides(at)).all(is_together) {
         return true;
     }
     let by = node.operator.comes_by().into_iter();
     let mut by = by.filter_map(|by| node.stage.places_of(by));
-    by.any(|by| by.iter().all(|column| whole.sink.key.contains(column)))
+    by.any(|by| by.iter().all(|column| columns.contains(column)))
+}
+
+/// Whether a row that replaces another comes out behind it. A join passes on what comes in, and of
+/// two tasks that feed it the one may tell of the new row before the other takes the old one back:
+/// so all that it puts together has to come from one task before it, too.
+fn tells_in_order(whole: &Topology, at: usize) -> bool {
+    let operator = &whole.nodes[at].operator;
+    if operator.settles() {
+        return true;
+    }
+    (0..whole.sides(at)).all(|side| {
+        let to = Port::Node { node: at, side };
+        let feeding = whole.nodes.iter().enumerate().filter(|(_, node)| node.to == to);
+        let feeding: Vec<usize> = feeding.map(|(at, _)| at).collect();
+        let keys = match operator.distribution(side) {
+            Distribution::Together => Vec::new(),
+            Distribution::ByKey(keys) => keys,
+        };
+        let column = |key: &Arc<dyn PhysicalExpr>| Some(key.downcast_ref::<Column>()?.index());
+        let keys: Vec<usize> = keys.iter().filter_map(column).collect();
+        match feeding[..] {
+            [] => true,
+            [before] => {
+                let reads = whole.inputs.iter().any(|input| input.to == to);
+                !reads && comes_by(whole, before, &keys) && tells_in_order(whole, before)
+            }
+            _ => false,
+        }
+    })
 }
 
 /// What each side of each node reads.

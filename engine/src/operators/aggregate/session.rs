@@ -226,6 +226,10 @@ impl OperatorSpec for SessionSpec {
         Distribution::by(self.aggregate.keys.iter().map(|&key| group[key].clone()))
     }
 
+    fn settles(&self) -> bool {
+        true
+    }
+
     fn comes_by(&self) -> Vec<Vec<usize>> {
         vec![self.aggregate.keys.clone()]
     }

@@ -87,6 +87,10 @@ impl OperatorSpec for UpdatingSpec {
         Distribution::by(self.aggregate.group.iter().cloned())
     }
 
+    fn settles(&self) -> bool {
+        true
+    }
+
     fn comes_by(&self) -> Vec<Vec<usize>> {
         vec![(0..self.aggregate.group.len()).collect()]
     }

@@ -224,6 +224,10 @@ impl OperatorSpec for WindowSpec {
         }
     }
 
+    fn settles(&self) -> bool {
+        true
+    }
+
     fn comes_by(&self) -> Vec<Vec<usize>> {
         match self.aggregate.keys.is_empty() {
             true => vec![vec![self.bound]],

@@ -90,6 +90,10 @@ impl OperatorSpec for WindowUpdatesSpec {
         self.window.distribution(side)
     }
 
+    fn settles(&self) -> bool {
+        true
+    }
+
     fn comes_by(&self) -> Vec<Vec<usize>> {
         self.window.comes_by()
     }

@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, Schema};
 
-use super::table_joins::{Edit, edits, final_rows, log, people};
+use super::table_joins::{Edit, edit, edits, final_rows, log, people};
 use super::*;
 use crate::pipeline::{ColumnFrom, SourceKind};
 use crate::testing::{source, timestamp};
@@ -207,7 +207,7 @@ fn partitioned(topic: &str, edits: &[Vec<Edit>]) -> BTreeMap<TopicPartition, Vec
 }
 
 /// Queries over tables, and the columns of the sink's key.
-const OF_TABLES: [(&str, &[usize]); 9] = [
+const OF_TABLES: [(&str, &[usize]); 11] = [
     ("SELECT id, key, n FROM l WHERE n > 0", &[0]),
     ("SELECT key, count(*) AS c, sum(n) AS s FROM l GROUP BY key", &[0]),
     ("SELECT l.id AS lid, r.id AS rid, r.n FROM l JOIN r ON l.n = r.id", &[0, 1]),
@@ -219,6 +219,11 @@ const OF_TABLES: [(&str, &[usize]); 9] = [
     ("SELECT n, id, key FROM (SELECT *, row_number() OVER (PARTITION BY n ORDER BY key, id) AS rn
       FROM l) WHERE rn <= 100", &[1]),
     ("SELECT id, key, n FROM l WHERE n IN (SELECT id FROM r)", &[0]),
+    // So does one that several tasks bring to the one that writes it.
+    ("SELECT l.id, l.n, r.key, s.n AS m FROM l LEFT JOIN r ON l.n = r.id
+      LEFT JOIN r AS s ON l.id = s.id", &[0]),
+    ("SELECT r.id AS rid, l.id, l.n FROM r RIGHT JOIN l ON r.n = l.n
+      WHERE EXISTS (SELECT 1 FROM r AS e WHERE e.id = l.id)", &[0, 1]),
 ];
 
 proptest! {
@@ -243,6 +248,32 @@ proptest! {
                 let shared = cluster.parts.iter().flat_map(|part| &part.exchanges);
                 let by_key = shared.filter(|input| input.exchange.to_all.is_some());
                 assert!(by_key.count() > 0, "{sql}");
+                cluster.walk(&steps);
+                cluster.run_to_end();
+                let rows = [(&l, vec![final_rows(&l, &left)]), (&r, vec![final_rows(&r, &right)])];
+                let batch = answer(&batch_engine(&rows), sql).await;
+                assert_same(&cluster.sink.rows(), &batch);
+            }
+        });
+    }
+
+    /// A row was lost where the task that writes it heard of its new form, from one task, before the
+    /// old one was taken back by another.
+    #[test]
+    fn rows_that_several_tasks_bring_stand_as_they_came_last(
+        left in prop::collection::vec(prop::collection::vec(edit(), 1..3), 30..40),
+        steps in prop::collection::vec((0..1000usize, 1..2usize, Just(Fate::Commits)), 600..800),
+    ) {
+        let (l, r) = (keyed(people("l"), 0), keyed(people("r"), 0));
+        let right: Vec<Vec<Edit>> =
+            (0..8).map(|id| vec![Edit::Put { id, key: None, n: Some(id) }]).collect();
+        block_on(async {
+            for (sql, key) in &OF_TABLES[OF_TABLES.len() - 2..] {
+                let mut topology = topology(sql, &[&l, &r]).await.unwrap();
+                topology.sink.key = key.to_vec();
+                let mut inputs = partitioned("l", &left);
+                inputs.append(&mut partitioned("r", &right));
+                let mut cluster = Cluster::of(topology, 3, inputs);
                 cluster.walk(&steps);
                 cluster.run_to_end();
                 let rows = [(&l, vec![final_rows(&l, &left)]), (&r, vec![final_rows(&r, &right)])];

@@ -13,7 +13,7 @@ pub(super) enum Edit {
     Delete { id: i64 },
 }
 
-fn edit() -> impl Strategy<Value = Edit> {
+pub(super) fn edit() -> impl Strategy<Value = Edit> {
     let key = prop::option::weighted(0.9, "[ab]{0,1}");
     prop_oneof![
         3 => (0..8i64, key, prop::option::weighted(0.8, 0..5i64))
