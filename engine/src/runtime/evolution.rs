@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
-use broker::client::{Client, Isolation, OffsetSpec, ReaderEvent, ReaderOptions};
+use broker::client::{Client, ClientError, ReaderEvent, ReaderOptions};
 use broker::ids::{Offset, TopicPartition};
 
 use super::RunError;
@@ -153,10 +153,29 @@ async fn has_told(client: &dyn Client, task: &Planned) -> Result<bool, RunError>
     };
     let topic: Arc<str> = writes.exchange.topic.as_str().into();
     let Some(info) = client.topic(&topic).await.map_err(failed)? else { return Ok(false) };
-    let partitions = (0..info.partitions).map(|at| TopicPartition::new(topic.clone(), at));
-    let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
-    let ends = client.list_offsets(&partitions.collect::<Vec<_>>(), latest).await;
-    Ok(ends.map_err(failed)?.into_iter().flatten().any(|end| end > Offset::ZERO))
+    for partition in (0..info.partitions).map(|at| TopicPartition::new(topic.clone(), at)) {
+        if has_records(client, &partition).await.map_err(failed)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether there are or were committed records. What was aborted, by a process that was killed
+/// before its first commit, leaves offsets behind and nothing in them.
+async fn has_records(client: &dyn Client, partition: &TopicPartition) -> Result<bool, ClientError> {
+    let (start, end) = bounds(client, partition).await?;
+    if start > Offset::ZERO || start >= end {
+        return Ok(start > Offset::ZERO);
+    }
+    let options = ReaderOptions::partitions(vec![(partition.clone(), start)]);
+    let mut reader = client.reader(options).await?;
+    loop {
+        let ReaderEvent::Batches(fetched) = reader.next().await? else { continue };
+        if !fetched.batches.is_empty() || fetched.next_offset >= end {
+            return Ok(!fetched.batches.is_empty());
+        }
+    }
 }
 
 async fn changes_of(client: &dyn Client, task: &Planned) -> Result<Vec<Changed>, RunError> {

@@ -1,11 +1,8 @@
 //! Where queries begin, and what becomes of others when one fails.
 
-use std::time::Duration;
+use engine::runtime::Phase;
 
-use engine::pipeline::{Pipeline, load_text};
-use engine::runtime::{Phase, Runtime};
-
-use super::World;
+use super::*;
 
 fn pipeline(name: &str, start: &str) -> Pipeline {
     let text = format!(
@@ -104,4 +101,35 @@ async fn a_pipeline_that_fails_stops_no_other() {
     assert_eq!(runtime.finished().await.unwrap_err().to_string(), *reason);
     assert_eq!(out(&world, "lenient_out").await, numbers(1..3));
     assert_eq!(out(&world, "strict_out").await, Vec::<String>::new());
+}
+
+/// A process that was killed before its first commit left an aborted transaction between its tasks,
+/// which was taken for rows that they had told each other: the query never started again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_aborted_before_the_first_commit_is_nothing_that_was_told() {
+    let sql = "SET 'tasks' = '2';
+        CREATE TABLE a (n BIGINT) WITH (topic = 'a', format = 'json');
+        CREATE TABLE o; INSERT INTO o SELECT n % 3 AS k, count(*) AS c FROM a GROUP BY n % 3;";
+    let (pipeline, _) = load_text("test.sql".into(), sql.to_owned()).unwrap();
+    let world = World::new().await;
+    world.create("a", 2).await;
+    let exchange = "test-o-0of2-repartition";
+    world.create(exchange, 2).await;
+    let transactional_id = Some("killed".to_owned());
+    let options = ProducerOptions { transactional_id, ..ProducerOptions::default() };
+    let mut producer = world.client.producer(options).await.unwrap();
+    producer.begin().await.unwrap();
+    for partition in 0..2 {
+        let mut batch = BatchBuilder::default();
+        batch.append(1000, None, Some(b"never seen"));
+        producer.send(&TopicPartition::new(exchange, partition), batch).await.unwrap();
+    }
+    producer.flush().await.unwrap();
+    producer.abort().await.unwrap();
+    let rows: Vec<String> = (0..30).map(|n| format!("{{\"n\":{n}}}")).collect();
+    world.produce("a", 0, &rows).await;
+    world.run_to_end(&[&pipeline]).await.unwrap();
+    let counts: BTreeMap<_, _> = world.read("o").await.into_iter().collect();
+    assert_eq!(counts.len(), 3, "{counts:?}");
+    assert!(counts.values().all(|row| row.contains("\"c\":10")), "{counts:?}");
 }
