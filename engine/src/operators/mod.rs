@@ -88,8 +88,8 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
         Vec::new()
     }
 
-    /// What comes out of it is told in order for each key, in whatever order changes came in: it says
-    /// how its own state has changed. Not so where rows are passed on as they come.
+    /// What comes out of it is told in order for each key, in whatever order changes came in: it
+    /// says how its own state has changed. Not so where rows are passed on as they come.
     fn settles(&self) -> bool {
         false
     }
