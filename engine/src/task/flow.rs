@@ -144,7 +144,7 @@ impl Task {
                 tally.took(side, (rows.rows.len() + rows.late + rows.untimed) as u64);
                 self.drive(node, now, |operator, out| operator.apply(side, rows, out))
             }
-            (_, Ready::ForSink(rows)) => self.write(rows.len(), |output| output.write(&rows, now)),
+            (_, Ready::ForSink(rows)) => self.write_rows(&rows, now),
             (_, Ready::ToCombine(rows)) => {
                 let goes_on = self.goes_on();
                 let count = rows.rows.len();
@@ -285,6 +285,32 @@ impl Task {
         tally.late += late;
         tally.took(side, taken + late);
         Ok(())
+    }
+
+    /// Writes rows; of those that the sink's format has no form for (NULL where its schema wants a
+    /// value, a symbol that its enum has not), does with each what is to be done with those that
+    /// fail.
+    fn write_rows(&mut self, rows: &Rows, now: WallTime) -> Result<(), TaskError> {
+        let count = rows.len();
+        if count == 0 {
+            return Ok(());
+        }
+        self.dirty = true;
+        // All of them are encoded before one is written.
+        let Err(error) = self.output.write(rows, now) else {
+            self.counts.rows_out += count as u64;
+            return self.leave_out_too_long();
+        };
+        if count > 1 {
+            let half = count / 2;
+            self.write_rows(&rows.slice(0, half), now)?;
+            return self.write_rows(&rows.slice(half, count - half), now);
+        }
+        // What could not be written is nowhere to be taken back from.
+        if rows.is_retraction(0) {
+            return Ok(());
+        }
+        self.leave_out(rows, &[reason(error)], now)
     }
 
     fn write(

@@ -34,7 +34,7 @@ mod restoring;
 mod sink;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::Array;
@@ -103,6 +103,8 @@ pub struct Task {
     ticked_at: WallTime,
     output: Output,
     positions: BTreeMap<TopicPartition, Position>,
+    /// Of these it has read records, and not only passed over what was aborted.
+    heard: BTreeSet<TopicPartition>,
     counts: Counts,
     /// Of each input and each node.
     input_tallies: Vec<InputTally>,
@@ -270,6 +272,7 @@ impl Task {
             clocks,
             output,
             positions,
+            heard: BTreeSet::new(),
             counts: Counts::default(),
             dirty: false,
             state: String::new(),
@@ -366,6 +369,11 @@ impl Task {
                 clock.restore(partition.partition, latest_ms);
             }
         }
+    }
+
+    /// Whether records of a partition were read since it was made.
+    pub fn has_read(&self, partition: &TopicPartition) -> bool {
+        self.heard.contains(partition)
     }
 
     pub fn positions(&self) -> impl Iterator<Item = (&TopicPartition, Position)> {
@@ -503,6 +511,9 @@ impl Task {
         self.dirty |= next != position.next;
         let end = fetched.end_offset.max(next);
         self.positions.insert(from.clone(), Position { next, end });
+        if read_any && !self.heard.contains(from) {
+            self.heard.insert(from.clone());
+        }
         self.clocks_read(from, read_any, next >= end, now);
         self.tick(now)
     }

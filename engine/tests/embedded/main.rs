@@ -4,6 +4,7 @@
 
 mod begins;
 mod functions;
+mod unwritable;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -20,6 +20,8 @@ use crate::formats::framing::{self, Framing};
 
 /// Messages within messages: those of one that holds itself are as many as the columns are.
 const DEPTH_MAX: usize = 100;
+/// Nanoseconds of a second.
+const NANOS: i64 = 1_000_000_000;
 
 /// Writes rows of one schema.
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ enum Writer {
     Message(ArrayRef, Vec<FieldWriter>),
     /// Seconds and nanoseconds.
     Time(Int64Array),
+    /// The same of a length, of which both have the same sign.
+    Length(Int64Array),
     Wrapper(Box<Writer>),
     Json(StringArray, WellKnown),
 }
@@ -224,6 +228,17 @@ fn writer(
     })
 }
 
+fn put_seconds(out: &mut Vec<u8>, seconds: i64, nanos: i64) {
+    let start = out.len();
+    for (number, value) in [(1, seconds), (2, nanos)] {
+        if value != 0 {
+            put_tag(out, number, 0);
+            put_varint(out, value as u64);
+        }
+    }
+    put_length_before(out, start);
+}
+
 fn message_writer(
     format: &ProtobufFormat,
     message: &Message,
@@ -231,8 +246,8 @@ fn message_writer(
     depth: usize,
 ) -> Result<Writer, String> {
     let to = |data_type: DataType| exact_cast(array, &data_type);
-    let time = |ns: ArrayRef| -> Result<Writer, String> {
-        Ok(Writer::Time(exact_cast(&ns, &DataType::Int64)?.as_primitive().clone()))
+    let nanos = |ns: ArrayRef| -> Result<Int64Array, String> {
+        Ok(exact_cast(&ns, &DataType::Int64)?.as_primitive().clone())
     };
     match well_known(message) {
         Some(WellKnown::Timestamp) => {
@@ -240,12 +255,12 @@ fn message_writer(
                 DataType::Timestamp(_, zone) => zone.clone(),
                 _ => None,
             };
-            time(to(DataType::Timestamp(TimeUnit::Nanosecond, zone))?)
+            Ok(Writer::Time(nanos(to(DataType::Timestamp(TimeUnit::Nanosecond, zone))?)?))
         }
-        Some(WellKnown::Duration) => match array.data_type() {
-            DataType::Duration(_) => time(to(DataType::Duration(TimeUnit::Nanosecond))?),
-            _ => time(Arc::clone(array)),
-        },
+        Some(WellKnown::Duration) => Ok(Writer::Length(match array.data_type() {
+            DataType::Duration(_) => nanos(to(DataType::Duration(TimeUnit::Nanosecond))?)?,
+            _ => nanos(Arc::clone(array))?,
+        })),
         Some(WellKnown::Wrapper) => {
             let of = writer(format, &message.fields[0], array, depth)?;
             Ok(Writer::Wrapper(Box::new(of)))
@@ -329,7 +344,7 @@ impl Writer {
             Writer::Enum(..) => 0,
             Writer::Double(_) | Writer::Fixed64(_) | Writer::Sfixed64(_) => 1,
             Writer::Float(_) | Writer::Fixed32(_) => 5,
-            Writer::Bytes(_) | Writer::Message(..) | Writer::Time(_) => 2,
+            Writer::Bytes(_) | Writer::Message(..) | Writer::Time(_) | Writer::Length(_) => 2,
             Writer::Wrapper(_) | Writer::Json(..) => 2,
         }
     }
@@ -342,7 +357,8 @@ impl Writer {
             | Writer::Zigzag(array)
             | Writer::Fixed32(array)
             | Writer::Sfixed64(array)
-            | Writer::Time(array) => array,
+            | Writer::Time(array)
+            | Writer::Length(array) => array,
             Writer::Unsigned(array) | Writer::Fixed64(array) => array,
             Writer::Bool(array) => array,
             Writer::Bytes(array) => array,
@@ -403,15 +419,11 @@ impl Writer {
             }
             Writer::Time(array) => {
                 let ns = array.value(row);
-                let start = out.len();
-                let (seconds, nanos) = (ns.div_euclid(1_000_000_000), ns.rem_euclid(1_000_000_000));
-                for (number, value) in [(1, seconds), (2, nanos)] {
-                    if value != 0 {
-                        put_tag(out, number, 0);
-                        put_varint(out, value as u64);
-                    }
-                }
-                put_length_before(out, start);
+                put_seconds(out, ns.div_euclid(NANOS), ns.rem_euclid(NANOS));
+            }
+            Writer::Length(array) => {
+                let ns = array.value(row);
+                put_seconds(out, ns / NANOS, ns % NANOS);
             }
             Writer::Wrapper(of) => {
                 let start = out.len();

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{DurationNanosecondArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 use expect_test::{Expect, expect};
 use proptest::prelude::*;
@@ -272,4 +272,23 @@ proptest! {
             let _ = format.columns();
         }
     }
+}
+
+/// A length below zero had nanoseconds above it, which Protobuf's own libraries refuse.
+#[test]
+fn seconds_and_nanoseconds_of_a_length_have_one_sign() {
+    let format = format("shop.Order");
+    let lengths = DurationNanosecondArray::from(vec![-678_592_182_911_062, -1, 0, 1_500_000_000]);
+    let of = DataType::Duration(TimeUnit::Nanosecond);
+    let fields: Fields = vec![Field::new("took", of, true)].into();
+    let schema = Arc::new(Schema::new(fields.clone()));
+    let batch = RecordBatch::try_new(schema, vec![Arc::new(lengths)]).unwrap();
+    let written = encode(&format, &batch);
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    // The tag, the length; -1 as ten bytes of a number below zero.
+    assert_eq!(hex(&written[1]), "a2010b10ffffffffffffffffff01");
+    assert_eq!(hex(&written[3]), "a2010808011080cab5ee01");
+    let (read, failed) = decode(&format, fields, &written);
+    assert!(failed.is_empty(), "{failed:?}");
+    assert_eq!(read, batch);
 }

@@ -183,7 +183,8 @@ impl QueryRun {
     }
 
     /// Deletes what other tasks of the query have told this one and will never be read again:
-    /// offsets before it are committed.
+    /// offsets before it are committed. What was aborted stays where nothing else was told: records
+    /// that were deleted say to who starts the query that there were some.
     async fn purge(
         &self,
         running: &mut Running,
@@ -197,6 +198,7 @@ impl QueryRun {
         running.purged_at = Some(Instant::now());
         let read = committed.iter().filter(|(partition, _)| {
             exchanges.iter().any(|input| input.exchange.topic == *partition.topic)
+                && running.task.has_read(partition)
         });
         let read: Vec<(TopicPartition, Offset)> = read.cloned().collect();
         let purged = self.client.delete_records(&read).await;
