@@ -35,6 +35,12 @@ pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     assert!(there.is_ok(), "not within {DEADLINE:?}: {what}");
 }
 
+/// Waits until the server knows that whoever read a slot is gone: it lets nobody else have it.
+pub async fn released(server: &Postgres, slot: &str) {
+    let active = format!("select from pg_replication_slots where active and slot_name = '{slot}'");
+    until("a slot that nobody reads", async || server.sql(&active).await.rows.is_empty()).await;
+}
+
 /// Waits until the connector's stream is open.
 pub async fn streams(server: &Postgres) {
     let active = "select from pg_replication_slots where active";

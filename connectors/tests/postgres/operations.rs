@@ -6,6 +6,7 @@ use connectors::postgres::preflight::{self, Level};
 use connectors::{Worker, postgres};
 use serde_json::Value;
 
+use crate::incremental::released;
 use crate::server::Postgres;
 use crate::support::{connector, options, process};
 use crate::{PLAIN, at_least, failure};
@@ -128,6 +129,7 @@ fn a_slot_that_is_gone_or_has_moved_on_is_refused_unless_a_snapshot_may_replace_
         worker.shutdown().await.unwrap();
 
         server.sql("insert into t values (3)").await;
+        released(&server, "debezium").await;
         server.sql("select pg_replication_slot_advance('debezium', pg_current_wal_lsn())").await;
         let worker = Worker::start(client.clone(), vec![config("")], options(false));
         let reason = failed(&worker).await;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use connectors::{ConnectorState, Worker};
 use serde_json::Value;
 
+use crate::incremental::released;
 use crate::server::Postgres;
 use crate::support::{connector, options, process, reaches, read};
 use crate::{PLAIN, Record, at_least, failure};
@@ -93,6 +94,7 @@ fn snapshots_are_taken_as_their_mode_says() {
         let worker = Worker::start(client.clone(), vec![config("only", "initial")], options(false));
         at_least(&*client, &worker, "only.public.t", 4).await;
         worker.shutdown().await.unwrap();
+        released(&server, "only").await;
         server.sql("select pg_drop_replication_slot('only')").await;
 
         // No rows, only what happens from then on.
