@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::checkpoint::{CleanEnd, LogCheckpoint, sync_metadata};
 use super::error::{Doing, StorageError};
-use super::partition::{Partition, Visible, Writer, locked};
+use super::partition::{Flushing, Partition, Visible, Writer, locked};
 use super::recovery::Sealed;
 use super::segment::{Segment, file_name};
 use super::{checksums, snapshot};
@@ -71,7 +71,7 @@ impl Partition {
 
     /// Makes all that has been appended so far durable; blocks meanwhile.
     pub fn flush_blocking(&self) -> Result<(), StorageError> {
-        let _one_at_a_time = locked(&self.flushing);
+        let flushing = locked(&self.flushing);
         let (target, active, sealed, dir_changed) = {
             let mut writer = self.writer();
             if let Some(error) = &writer.offline {
@@ -100,7 +100,7 @@ impl Partition {
         self.publish(&mut writer);
         self.synced_up_to(writer.synced);
         drop(writer);
-        self.finish_sealed(sealed);
+        self.finish_sealed(&flushing, sealed);
         Ok(())
     }
 
@@ -120,14 +120,14 @@ impl Partition {
 
     /// Writes what recovery would otherwise have to find out. The records are safe by now: a
     /// failure here costs time at the next start, nothing else, and is tried again.
-    fn finish_sealed(&self, mut sealed: Vec<Sealed>) {
+    fn finish_sealed(&self, flushing: &Flushing<'_>, mut sealed: Vec<Sealed>) {
         if sealed.is_empty() {
             return;
         }
         let finish = |sealed: &Sealed| -> Result<(), StorageError> {
             sealed.segment.write_indexes()?;
             // This syncs the directory too, which the indexes need.
-            self.write_snapshot(sealed)
+            self.write_snapshot(flushing, sealed)
         };
         while let Some(first) = sealed.first() {
             if let Err(error) = finish(first) {
@@ -142,20 +142,28 @@ impl Partition {
             self.writer().recovery_point = done.end;
         }
         let stored = self
-            .store_epochs()
-            .and_then(|()| self.store_index_checksums())
-            .and_then(|()| self.store_checkpoint(None));
+            .store_epochs(flushing)
+            .and_then(|()| self.store_index_checksums(flushing))
+            .and_then(|()| self.store_checkpoint(flushing, None));
         if let Err(error) = stored {
             tracing::warn!(partition = %self.id, %error, "cannot move the recovery point");
         }
     }
 
-    pub(super) fn write_snapshot(&self, sealed: &Sealed) -> Result<(), StorageError> {
+    pub(super) fn write_snapshot(
+        &self,
+        _one_at_a_time: &Flushing<'_>,
+        sealed: &Sealed,
+    ) -> Result<(), StorageError> {
         let path = self.dir.join(file_name(sealed.end, "snapshot"));
         self.disk.replace(&path, &sealed.snapshot).doing(&path, "write snapshot")
     }
 
-    pub(super) fn store_checkpoint(&self, clean: Option<CleanEnd>) -> Result<(), StorageError> {
+    pub(super) fn store_checkpoint(
+        &self,
+        _one_at_a_time: &Flushing<'_>,
+        clean: Option<CleanEnd>,
+    ) -> Result<(), StorageError> {
         let (start, recovery_point, cleaned) = {
             let writer = self.writer();
             (writer.start, writer.recovery_point, writer.cleaned)
@@ -164,7 +172,10 @@ impl Partition {
     }
 
     /// What is not known of an index costs a walk through its segment, nothing else.
-    pub(super) fn store_index_checksums(&self) -> Result<(), StorageError> {
+    pub(super) fn store_index_checksums(
+        &self,
+        _one_at_a_time: &Flushing<'_>,
+    ) -> Result<(), StorageError> {
         let segments = self.segments();
         let known = segments.iter().filter_map(|one| Some((one.base, one.checksums()?)));
         checksums::store(&*self.disk, &self.dir, known)
@@ -172,18 +183,18 @@ impl Partition {
 
     /// Recovery finds the epochs of what it scans; those below the recovery point must be on disk
     /// before that moves. An epoch without records need not be remembered.
-    fn store_epochs(&self) -> Result<(), StorageError> {
+    fn store_epochs(&self, _one_at_a_time: &Flushing<'_>) -> Result<(), StorageError> {
         let epochs = {
-            let writer = self.writer();
+            let mut writer = self.writer();
             let used = writer.epochs.latest_start().is_some_and(|start| start < writer.end);
             if writer.epochs_stored || !used {
                 return Ok(());
             }
+            // One that begins meanwhile is to be stored again.
+            writer.epochs_stored = true;
             writer.epochs.clone()
         };
-        epochs.store(&*self.disk, &self.dir)?;
-        self.writer().epochs_stored = true;
-        Ok(())
+        epochs.store(&*self.disk, &self.dir).inspect_err(|_| self.writer().epochs_stored = false)
     }
 
     /// Closes the log so that opening it again needs no scan. Appends are refused from here on;
@@ -191,7 +202,7 @@ impl Partition {
     pub fn close(&self) -> Result<(), StorageError> {
         self.writer().closed = true;
         self.flush_blocking()?;
-        let _no_flush = locked(&self.flushing);
+        let flushing = locked(&self.flushing);
         let (active, end, snapshot) = {
             let writer = self.writer();
             (writer.active().clone(), writer.end, snapshot::encode(&writer.producers))
@@ -201,14 +212,14 @@ impl Partition {
             return Ok(());
         }
         active.write_indexes()?;
-        self.store_epochs()?;
-        self.store_index_checksums()?;
+        self.store_epochs(&flushing)?;
+        self.store_index_checksums(&flushing)?;
         let path = self.dir.join(file_name(end, "snapshot"));
         self.disk.replace(&path, &snapshot).doing(&path, "write snapshot")?;
         self.sync_dir()?;
         if self.writer().sealed.is_empty() {
             self.writer().recovery_point = end;
-            self.store_checkpoint(Some(clean))?;
+            self.store_checkpoint(&flushing, Some(clean))?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::config::LogConfig;
 use super::error::{Doing, ReadError, StorageError};
-use super::partition::{Partition, Writer, locked};
+use super::partition::{Flushing, Partition, Writer, locked};
 use super::segment::Segment;
 use crate::ids::{Offset, ProducerEpoch, ProducerId};
 
@@ -42,7 +42,7 @@ impl Partition {
     pub fn enforce_retention(&self, now_ms: i64) -> Result<Retained, StorageError> {
         let config = self.config();
         let _no_maintenance = locked(&self.maintenance);
-        self.write_rebuilt_indexes()?;
+        self.write_rebuilt_indexes(&locked(&self.flushing))?;
         let (aged, closed) = {
             let mut writer = self.writer();
             writer.producers.expire(now_ms, config.producer_expiration_ms);
@@ -53,7 +53,7 @@ impl Partition {
         }
         // The writer goes on while files are looked at.
         let mut count = aged.expired(&config, now_ms)?;
-        let _no_flush = locked(&self.flushing);
+        let flushing = locked(&self.flushing);
         let mut writer = self.writer();
         if count == aged.segments.len() {
             let written_to = writer.end != aged.end || writer.segments.len() != count;
@@ -63,11 +63,11 @@ impl Partition {
                 self.roll(&mut writer, now_ms)?;
             }
         }
-        self.delete_first(writer, count)
+        self.delete_first(&flushing, writer, count)
     }
 
     /// Replaces index files that were found damaged.
-    fn write_rebuilt_indexes(&self) -> Result<(), StorageError> {
+    fn write_rebuilt_indexes(&self, flushing: &Flushing<'_>) -> Result<(), StorageError> {
         let recovery_point = {
             let writer = self.writer();
             if writer.closed || writer.offline.is_some() {
@@ -85,7 +85,7 @@ impl Partition {
                 written = true;
             }
         }
-        if written { self.store_index_checksums() } else { Ok(()) }
+        if written { self.store_index_checksums(flushing) } else { Ok(()) }
     }
 
     /// Moves the log start up to `before`, for good: it is on disk when this returns. Records
@@ -93,7 +93,7 @@ impl Partition {
     pub fn delete_records(&self, before: Offset) -> Result<Offset, ReadError> {
         let failed = |source| ReadError::Storage { partition: self.id.clone(), source };
         let _no_maintenance = locked(&self.maintenance);
-        let _no_flush = locked(&self.flushing);
+        let flushing = locked(&self.flushing);
         let mut writer = self.writer();
         if let Some(error) = writer.offline.clone() {
             return Err(failed(error));
@@ -108,18 +108,19 @@ impl Partition {
         }
         writer.start = before;
         drop(writer);
-        self.store_checkpoint(None).map_err(failed)?;
+        self.store_checkpoint(&flushing, None).map_err(failed)?;
         let mut writer = self.writer();
         self.publish(&mut writer);
         let bases = writer.segments.iter().skip(1).take_while(|next| next.base <= before);
         let count = bases.count();
-        self.delete_first(writer, count).map_err(failed)?;
+        self.delete_first(&flushing, writer, count).map_err(failed)?;
         Ok(before)
     }
 
     /// Takes the first `count` segments out of the log, then deletes their files.
     fn delete_first(
         &self,
+        flushing: &Flushing<'_>,
         mut writer: std::sync::MutexGuard<'_, Writer>,
         count: usize,
     ) -> Result<Retained, StorageError> {
@@ -141,7 +142,7 @@ impl Partition {
         drop(writer);
         // Of the producers that wrote to what is deleted nothing else would be left.
         if let Some(last) = pending.last() {
-            self.write_snapshot(last)?;
+            self.write_snapshot(flushing, last)?;
         }
         for segment in &deleted {
             segment.delete()?;

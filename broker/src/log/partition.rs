@@ -86,7 +86,7 @@ pub struct Partition {
     pub(super) maintenance: Mutex<()>,
     /// Held while the log is compacted.
     pub(super) compacting: Mutex<()>,
-    /// Held while syncing, and by whatever must not overlap with that.
+    /// Held while syncing, and by whatever must not overlap with that ([`Flushing`]).
     pub(super) flushing: Mutex<()>,
     pub(super) flush: Mutex<FlushState>,
     pub(super) synced: watch::Sender<Synced>,
@@ -160,6 +160,10 @@ impl Drop for Subscription {
         locked(&self.partition.subscribers).remove(&self.id);
     }
 }
+
+/// Shown to whatever replaces a file in the log's directory: two who do that at a time would
+/// write into each other's, and the later one could put back what it had read before.
+pub(super) type Flushing<'a> = MutexGuard<'a, ()>;
 
 /// No code panics with one of these locks held and the state half changed.
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -32,6 +32,8 @@ struct State {
     syncs_fail: bool,
     sync_fails_at: Option<u64>,
     writes_tear: bool,
+    /// Files being written under another name, and by whom.
+    replacements: BTreeMap<PathBuf, std::thread::ThreadId>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -243,6 +245,22 @@ impl State {
         Ok(())
     }
 
+    /// A file is written under another name before it takes its own: never by two at a time.
+    fn begin_replacement(&mut self, path: &Path) {
+        if path.extension().is_none_or(|extension| extension != "tmp") {
+            return;
+        }
+        let this = std::thread::current().id();
+        let other = self.replacements.insert(path.to_owned(), this).filter(|other| *other != this);
+        // What failed before the file had its name is begun anew.
+        let may_fail = self.power_off_at.is_some()
+            || self.room.is_some()
+            || self.syncs_fail
+            || self.sync_fails_at.is_some()
+            || self.writes_tear;
+        assert!(other.is_none() || may_fail, "two replace {} at a time", path.display());
+    }
+
     fn inode(&self, path: &Path) -> io::Result<usize> {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -251,6 +269,7 @@ impl State {
 impl Disk for SimulatedDisk {
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state();
+        state.begin_replacement(path);
         let inode = match state.inode(path) {
             Ok(inode) => inode,
             Err(_) => {
@@ -295,6 +314,7 @@ impl Disk for SimulatedDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.state();
+        state.replacements.remove(from);
         state.inode(from)?;
         state.change_name(NameChange::Rename(from.to_owned(), to.to_owned()))
     }

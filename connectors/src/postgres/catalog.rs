@@ -97,8 +97,8 @@ const TABLES: &str = "select c.oid, n.nspname, c.relname, c.relreplident, c.relk
     left join pg_catalog.pg_index p on p.indrelid = c.oid and p.indisprimary \
     left join pg_catalog.pg_index r on r.indrelid = c.oid and r.indisreplident ";
 
-/// Reads the tables that the connector is to take, in the order of their names, and the one that
-/// signals come by.
+/// Reads the tables that the patterns take, partitioned ones and partitions among them, in the
+/// order of their names, and the one that signals come by.
 pub async fn chosen_tables(
     session: &mut Session,
     config: &PostgresConfig,
@@ -109,11 +109,7 @@ pub async fn chosen_tables(
     let rows = session.query(&format!("{TABLES}{all}")).await?;
     let mut tables = tables(&rows);
     tables.retain(|table| {
-        let right_level = match config.publication.via_root {
-            true => !table.is_partition,
-            false => !table.partitioned,
-        };
-        right_level && config.tables.takes(&table.schema, &table.name)
+        config.tables.takes(&table.schema, &table.name)
             || config.signals.is_table(&table.schema, &table.name)
     });
     Ok(tables)

@@ -75,9 +75,15 @@ pub enum SourceError {
     PublicationGone { name: String, done: Lsn },
     #[error(
         "no table is chosen: look at `table.include.list` and the like, which match \
-         `schema.table` as a whole"
+         `schema.table` as a whole, of a partitioned table its partitions unless \
+         `publish.via.partition.root` is set"
     )]
     NoTables,
+    #[error(
+        "publication '{name}' has none of the chosen tables, which are {tables}: put them into it by \
+         `alter publication \"{name}\" add table …`, or name another one by `publication.name`"
+    )]
+    NonePublished { name: String, tables: String },
     #[error("`publish.via.partition.root` needs PostgreSQL 13")]
     NoPartitionRoots,
     #[error("connection given up after {attempts} attempts: {last}")]

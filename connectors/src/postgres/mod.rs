@@ -44,6 +44,7 @@ pub mod offset;
 pub mod opening;
 pub mod pgoutput;
 pub mod preflight;
+pub mod publication;
 pub mod relation;
 pub mod server;
 pub mod sink;

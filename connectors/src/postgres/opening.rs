@@ -12,6 +12,7 @@ use super::incremental::window::Visibility;
 use super::lsn::Lsn;
 use super::offset::{Identity, StoredPosition};
 use super::preflight;
+use super::publication::{self, Chosen};
 use super::server::{self, System};
 use super::snapshot::{Snapshot, SnapshotPoint, SnapshotTable};
 use super::table::Table;
@@ -54,14 +55,15 @@ pub async fn open(
     server::same_system(&stored.identity, &system, config)?;
     let mut control = Session::connect(&config.target, Purpose::Queries).await?;
     let types = TypeCatalog::load(&mut control).await?;
-    let tables = catalog::chosen_tables(&mut control, config).await?;
-    mention_unidentified(config, &tables);
+    let chosen = publication::chosen(&mut control, config).await?;
+    mention_unidentified(config, &chosen.tables);
+    mention_gaps(config, &chosen);
     let slot_name = &config.slot.name;
     let streams = config.snapshot.mode != SnapshotMode::InitialOnly;
     let mut new_slot = None;
     if streams {
         let done = stored.position.done;
-        server::ensure_publication(&mut control, &config.publication, &tables, done).await?;
+        publication::ensure(&mut control, config, &chosen, done).await?;
         let mut slot = server::slot(&mut control, slot_name).await?;
         if let Some(known) = &slot
             && wanted.new_slot
@@ -105,7 +107,7 @@ pub async fn open(
         }
         None => exported(config).await?,
     };
-    let found = read_in(&mut control, &point, &tables, config, &types, schemas).await?;
+    let found = read_in(&mut control, &point, &chosen.tables, config, &types, schemas).await?;
     let progress = stored.snapshot.get_or_insert_default();
     let (tables, point) = found;
     info!("connector '{}': snapshot of {} tables at {}", config.prefix, tables.len(), point.lsn);
@@ -126,6 +128,14 @@ fn mention_unidentified(config: &PostgresConfig, tables: &[TableInfo]) {
             config.prefix,
             preflight::named(&names)
         );
+    }
+}
+
+/// Says what the publication does not tell of what is chosen.
+fn mention_gaps(config: &PostgresConfig, chosen: &Chosen) {
+    let Some(publication) = &chosen.publication else { return };
+    for gap in publication.gaps(config, chosen) {
+        warn!("connector '{}': {}: {}", config.prefix, gap.what, gap.help);
     }
 }
 
@@ -192,7 +202,7 @@ pub async fn read_in(
         .await?;
     let time_us = answer.get(0, "time_us").and_then(|text| text.parse().ok()).unwrap_or(0);
     let xid = answer.get(0, "xid").and_then(|text| text.parse().ok());
-    let mut tables = catalog::chosen_tables(control, config).await?;
+    let mut tables = publication::chosen(control, config).await?.tables;
     // What was created since is not published, so it would be read and then stand still.
     tables.retain(|table| {
         published.iter().any(|known| known.id == table.id)

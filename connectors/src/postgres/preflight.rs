@@ -4,6 +4,7 @@ use super::catalog::{self, quote_literal};
 use super::config::{Autocreate, PostgresConfig, SnapshotMode};
 use super::error::SourceError;
 use super::pgoutput::ReplicaIdentity;
+use super::publication;
 use super::server;
 use super::wire::session::Purpose;
 use super::wire::{PgError, Session};
@@ -170,15 +171,24 @@ async fn tables(
     config: &PostgresConfig,
     findings: &mut Vec<Finding>,
 ) -> Result<(), PgError> {
-    let mut tables = catalog::chosen_tables(session, config).await?;
+    let chosen = publication::chosen(session, config).await?;
+    let gaps = match &chosen.publication {
+        Some(publication) => publication.gaps(config, &chosen),
+        None => Vec::new(),
+    };
+    let mut tables = chosen.tables;
     tables.retain(|table| config.tables.takes(&table.schema, &table.name));
     if tables.is_empty() {
         findings.push(error(
             "no table is chosen".into(),
-            "`table.include.list` and the like match `schema.table` as a whole".into(),
+            "`table.include.list` and the like match `schema.table` as a whole, of a partitioned \
+             table its partitions unless `publish.via.partition.root` is set"
+                .into(),
         ));
+        findings.extend(gaps.into_iter().map(|gap| error(gap.what, gap.help)));
         return Ok(());
     }
+    findings.extend(gaps.into_iter().map(|gap| warning(gap.what, gap.help)));
     findings.push(fine(format!("{} tables are chosen", tables.len())));
     let mut unreadable = Vec::new();
     for table in &tables {

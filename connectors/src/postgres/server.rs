@@ -1,9 +1,9 @@
-//! The server's side of replication: its identity, the publication and the slot.
+//! The server's side of replication: its identity and the slot.
 
-use tracing::{info, warn};
+use tracing::info;
 
-use super::catalog::{TableInfo, quote_identifier, quote_literal};
-use super::config::{Autocreate, PostgresConfig, PublicationConfig};
+use super::catalog::{quote_identifier, quote_literal};
+use super::config::PostgresConfig;
 use super::error::SourceError;
 use super::lsn::Lsn;
 use super::offset::Identity;
@@ -43,8 +43,6 @@ const VERSION_MIN: u32 = 10;
 pub const VERSION_WITH_PLACE_RANGES: u32 = 14;
 /// The first version whose `pgoutput` passes logical messages on.
 pub const VERSION_WITH_MESSAGES: u32 = 14;
-/// The first version that can show changes of partitions as the whole table's.
-const VERSION_WITH_ROOTS: u32 = 13;
 
 /// The server's major version.
 pub fn version(session: &Session) -> u32 {
@@ -151,77 +149,6 @@ pub async fn drop_slot(session: &mut Session, name: &str) -> Result<(), PgError>
     info!("replication slot '{name}' is dropped, to be made anew");
     let sql = format!("select pg_catalog.pg_drop_replication_slot({})", quote_literal(name));
     session.query(&sql).await.map(drop)
-}
-
-/// Sees that the publication is there and has the tables. It has to be before the slot is
-/// created: a slot sees the catalog as it was. A new one tells nothing of what came before it, so
-/// where changes since `done` are still to come it is not made.
-pub async fn ensure_publication(
-    session: &mut Session,
-    config: &PublicationConfig,
-    tables: &[TableInfo],
-    done: Lsn,
-) -> Result<(), SourceError> {
-    let name = quote_identifier(&config.name);
-    let literal = quote_literal(&config.name);
-    let sql =
-        format!("select puballtables from pg_catalog.pg_publication where pubname = {literal}");
-    let found = session.query(&sql).await?;
-    let all_tables = found.single() == Some("t");
-    let list: Vec<String> = tables.iter().map(TableInfo::quoted).collect();
-    let list = list.join(", ");
-    let via_root = match version(session) {
-        _ if !config.via_root => String::new(),
-        0..VERSION_WITH_ROOTS => return Err(SourceError::NoPartitionRoots),
-        _ => " with (publish_via_partition_root = true)".to_owned(),
-    };
-    let exists = !found.rows.is_empty();
-    if !exists && done != Lsn::NONE {
-        return Err(SourceError::PublicationGone { name: config.name.clone(), done });
-    }
-    let statement = match (config.autocreate, exists) {
-        (Autocreate::Disabled, false) => {
-            return Err(SourceError::NoPublication { name: config.name.clone() });
-        }
-        (Autocreate::Disabled | Autocreate::AllTables | Autocreate::NoTables, true) => {
-            return Ok(());
-        }
-        (Autocreate::Filtered, true) if all_tables => return Ok(()),
-        // They were there, and what changed in them before they went is still to come.
-        (Autocreate::Filtered, true) if tables.is_empty() && done != Lsn::NONE => {
-            warn!("{}", SourceError::NoTables);
-            return Ok(());
-        }
-        (Autocreate::Filtered, _) if tables.is_empty() => return Err(SourceError::NoTables),
-        (Autocreate::Filtered, true) => {
-            let sql = format!(
-                "select schemaname || '.' || tablename as name \
-                 from pg_catalog.pg_publication_tables where pubname = {literal}"
-            );
-            let published = session.query(&sql).await?;
-            let names = (0..published.rows.len()).filter_map(|row| published.get(row, "name"));
-            let published: std::collections::BTreeSet<&str> = names.collect();
-            let missing: Vec<String> = tables
-                .iter()
-                .filter(|table| !published.contains(table.full_name().as_str()))
-                .map(TableInfo::quoted)
-                .collect();
-            if missing.is_empty() {
-                return Ok(());
-            }
-            format!("alter publication {name} add table {}", missing.join(", "))
-        }
-        (Autocreate::Filtered, false) => {
-            format!("create publication {name} for table {list}{via_root}")
-        }
-        (Autocreate::AllTables, false) => {
-            format!("create publication {name} for all tables{via_root}")
-        }
-        (Autocreate::NoTables, false) => format!("create publication {name}{via_root}"),
-    };
-    info!("{statement}");
-    session.query(&statement).await?;
-    Ok(())
 }
 
 /// The command that starts the stream.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use connectors::{ConnectorState, Worker};
+use connectors::{ConnectorConfig, ConnectorState, Worker};
 use serde_json::Value;
 
 use crate::incremental::released;
@@ -451,5 +451,92 @@ fn an_outbox_tells_its_messages_and_shards_come_into_one_topic() {
         let pair = |key: &str, value: &str| (Some(format!("\"{key}\"")), Some(value.to_owned()));
         assert_eq!(told, [pair("o-7", r#"{"total":5}"#), pair("o-8", "[1]")]);
         worker.shutdown().await.unwrap();
+    });
+}
+
+/// What `check` says of the publication of the test below.
+async fn check_told(config: &ConnectorConfig, publication: &str) {
+    let findings = connectors::postgres::preflight::check(config).await;
+    let told: Vec<&str> = findings.iter().map(|finding| finding.message.as_str()).collect();
+    let told = told.join("\n");
+    for (text, of) in [
+        ("does not have these tables, which are left out: public.u", "roots leaves"),
+        ("leaves these operations out: update", "roots"),
+        ("filters rows of public.t", "roots"),
+        ("leaves columns out of public.t", "roots"),
+    ] {
+        assert_eq!(told.contains(text), of.contains(publication), "{text}: {told}");
+    }
+}
+
+/// Changes came in the partitioned table's topic, and the rows of the snapshot not at all or in
+/// those of its partitions; a table that the publication lacks was read once and then stood still.
+#[test]
+fn a_publication_made_by_hand_says_what_comes_of_which_tables() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server
+            .sql(
+                "create table m (id int primary key) partition by range (id); \
+                 create table m1 partition of m for values from (0) to (10); \
+                 create table m2 partition of m for values from (10) to (20); \
+                 create table t (id int primary key, n int, extra int); \
+                 create table u (id int primary key); \
+                 insert into m values (1), (11); insert into t values (1, 1, 1); \
+                 insert into u values (1); \
+                 create publication roots for table m, t (id, n) where (id > 0) \
+                 with (publish_via_partition_root = true, publish = 'insert, delete'); \
+                 create publication leaves for table m, t",
+            )
+            .await;
+        for (publication, topics) in [
+            ("roots", vec![("m", vec![1, 11, 2, 12]), ("t", vec![1, 2])]),
+            ("leaves", vec![("m1", vec![1, 2, 3]), ("m2", vec![11, 12, 13]), ("t", vec![1, 2, 3])]),
+        ] {
+            let more = format!(
+                "{PLAIN}\npublication.autocreate.mode=disabled\npublication.name={publication}\n\
+                 slot.name={publication}\ntable.include.list=public.*"
+            );
+            let properties = server
+                .properties(&more)
+                .replace("topic.prefix=pg", &format!("topic.prefix={publication}"));
+            let config = connector(directory.path(), publication, &properties);
+            check_told(&config, publication).await;
+            let worker = Worker::start(client.clone(), vec![config], options(false));
+            for (topic, ids) in &topics {
+                let snapshot = if *topic == "m" { 2 } else { ids.len() - 1 };
+                let topic = format!("{publication}.public.{topic}");
+                at_least(&*client, &worker, &topic, snapshot).await;
+            }
+            let number = if publication == "roots" { 2 } else { 3 };
+            server
+                .sql(&format!(
+                    "insert into u values ({number}); insert into t values ({number}, 0, 0); \
+                     insert into m values ({number}), ({number} + 10)"
+                ))
+                .await;
+            for (topic, mut ids) in topics {
+                let topic = format!("{publication}.public.{topic}");
+                let records = at_least(&*client, &worker, &topic, ids.len()).await;
+                let id = |record: &Record| value(record)["after"]["id"].as_i64().unwrap();
+                let mut found: Vec<i64> = records.iter().map(id).collect();
+                found.sort_unstable();
+                ids.sort_unstable();
+                assert_eq!(found, ids, "{topic}");
+            }
+            let left_out = client.topic(&format!("{publication}.public.u")).await.unwrap();
+            assert!(left_out.is_none(), "{left_out:?}");
+            worker.shutdown().await.unwrap();
+        }
+        // None of the chosen ones is in it.
+        let more = format!(
+            "{PLAIN}\npublication.autocreate.mode=disabled\npublication.name=leaves\n\
+             slot.name=none\ntable.include.list=public.u"
+        );
+        let config = connector(directory.path(), "none", &server.properties(&more));
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let reason = worker.failed().await.failures.remove(0).reason;
+        assert!(reason.contains("has none of the chosen tables, which are public.u"), "{reason}");
     });
 }

@@ -168,7 +168,7 @@ impl Partition {
             return Ok(None);
         };
         // Recovery must know that it need not scan what will have gaps.
-        self.store_checkpoint(None)?;
+        self.store_cleaned(None)?;
         let count = segments.partition_point(|segment| segment.base < dirt.to);
         let mut pass = Pass::new(self, &segments[..count], dirt, &config, options)?;
         let reached = segments.partition_point(|segment| segment.base < pass.filter.mapped_to);
@@ -180,10 +180,21 @@ impl Partition {
             compacted.bytes_before += group.iter().map(|segment| segment.size()).sum::<u64>();
             compacted.bytes_after += pass.replace(group)?;
         }
-        self.writer().cleaned = compacted.end;
-        self.store_index_checksums()?;
-        self.store_checkpoint(None)?;
+        self.store_cleaned(Some(compacted.end))?;
         Ok(Some(compacted))
+    }
+
+    /// Writes down how far the log is compacted.
+    fn store_cleaned(&self, cleaned: Option<Offset>) -> Result<(), Halt> {
+        let _no_maintenance = locked(&self.maintenance);
+        let flushing = locked(&self.flushing);
+        self.check_running()?;
+        if let Some(cleaned) = cleaned {
+            self.writer().cleaned = cleaned;
+            self.store_index_checksums(&flushing)?;
+        }
+        self.store_checkpoint(&flushing, None)?;
+        Ok(())
     }
 
     /// All but the last, as they are grouped.

@@ -741,3 +741,78 @@ fn who_holds_a_replaced_segment_is_told_to_look_again() {
     fresh.retire();
     assert!(fresh.open().is_err() && fresh.aborted().is_err() && fresh.modified_ms().is_err());
 }
+
+/// Sets it when it is dropped.
+struct End<'a>(&'a std::sync::atomic::AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+/// A compaction and a flush wrote the checkpoint under one temporary name: once in a while it was
+/// in the log twice, or one from before a deletion came back, and the log did not open again.
+#[test]
+fn what_several_write_down_of_a_log_is_written_by_one_at_a_time() {
+    let disk = SimulatedDisk::default();
+    let log = open_on(&disk).unwrap();
+    let passes = std::sync::atomic::AtomicUsize::new(0);
+    let compacted = || passes.load(std::sync::atomic::Ordering::SeqCst);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let ended = || compacted() >= 100 || done.load(std::sync::atomic::Ordering::SeqCst);
+    // One that fails ends the others.
+    let end = || End(&done);
+    let stored_start = || {
+        let path = dir().join("t-0/log-checkpoint");
+        let text = String::from_utf8(disk.contents(&path)).unwrap();
+        let start = text.lines().find_map(|line| line.strip_prefix("start ")).unwrap();
+        start.parse::<i64>().unwrap()
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let _end = end();
+            while !ended() {
+                log.flush_blocking().unwrap();
+            }
+        });
+        scope.spawn(|| {
+            let _end = end();
+            while !ended() {
+                let options = CompactOptions {
+                    now_ms: NOW_MS,
+                    memory_bytes_max: 100 * 24,
+                    stop: &|| false,
+                    moved: &|_| {},
+                };
+                if log.compact(options).unwrap().is_some() {
+                    passes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                }
+            }
+        });
+        scope.spawn(|| {
+            let _end = end();
+            while !ended() {
+                log.enforce_retention(NOW_MS).unwrap();
+                let Visible { log_start, high_watermark, .. } = log.visible();
+                if high_watermark.0 > log_start.0 + 50 {
+                    let start = log.delete_records(Offset(high_watermark.0 - 50)).unwrap();
+                    for _ in 0..100 {
+                        assert!(stored_start() >= start.0, "a deletion was taken back");
+                    }
+                }
+            }
+        });
+        for offset in (0..).take_while(|_| !ended()) {
+            while offset > 100 * (compacted() as i64 + 1) && !ended() {
+                std::thread::yield_now();
+            }
+            let (key, value) = ((offset % 7) as u8, Some(format!("value {offset}")));
+            let record = Appendix { offset, key, value, transaction: None, aborted: false };
+            log.append(build(&[record], ProducerStamp::NONE, 0), CLIENT).unwrap();
+        }
+    });
+    let Visible { log_start, log_end, .. } = log.visible();
+    let opened = open_on(&disk.after_kill()).unwrap().visible();
+    assert!(opened.log_start >= log_start && opened.log_end == log_end, "{opened:?}");
+}

@@ -18,7 +18,7 @@ use super::progress::{Progress, TableProgress, Work};
 use super::reach::{Hurry, Waiting, WrittenOut};
 use super::window::Window;
 use crate::data::Value;
-use crate::postgres::catalog::{self, TableInfo};
+use crate::postgres::catalog::TableInfo;
 use crate::postgres::changes::Changes;
 use crate::postgres::config::PostgresConfig;
 use crate::postgres::error::SourceError;
@@ -27,6 +27,7 @@ use crate::postgres::json_events::JsonEvents;
 use crate::postgres::notifications::{About, EMPTY, NO_KEY, Notifier, REFUSED, SUCCEEDED, UNKNOWN};
 use crate::postgres::opening;
 use crate::postgres::pgoutput::Row;
+use crate::postgres::publication;
 use crate::postgres::table::{Image, RowError, Table};
 use crate::postgres::types::TypeCatalog;
 use crate::postgres::wire::{PgError, Session};
@@ -76,7 +77,7 @@ impl Place<'_> {
     /// The tables that may be read again, and their types made known.
     pub async fn chosen(&mut self) -> Result<Vec<TableInfo>, SourceError> {
         let config = self.config;
-        let mut chosen = catalog::chosen_tables(self.control().await?, config).await?;
+        let mut chosen = publication::chosen(self.control().await?, config).await?.tables;
         chosen.retain(|table| config.tables.takes(&table.schema, &table.name));
         let columns = chosen.iter().flat_map(|table| &table.columns);
         if !self.types.knows_all(columns.map(|column| column.type_id)) {
