@@ -249,7 +249,10 @@ impl ConfigDefinition {
             ConfigKind::Double { min, max } => {
                 value.trim().parse().is_ok_and(|number: f64| (min..=max).contains(&number))
             }
-            ConfigKind::Boolean => matches!(value, "true" | "false"),
+            ConfigKind::Boolean => {
+                let is = |word| value.trim().eq_ignore_ascii_case(word);
+                is("true") || is("false")
+            }
             ConfigKind::OneOf(choices) => choices.contains(&value),
             // None at all is a choice, too.
             ConfigKind::List(choices) => {

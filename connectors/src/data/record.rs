@@ -50,7 +50,7 @@ impl SchemaAndValue {
         SchemaAndValue { schema: None, value }
     }
 
-    /// A string with the schema of one that may be missing, as converters of text give it.
+    /// A string that speaks for itself.
     pub fn text(text: impl Into<Text>) -> SchemaAndValue {
         SchemaAndValue::schemaless(Value::string(text))
     }

@@ -17,7 +17,7 @@ use super::command::Call;
 use super::message::{self, FromSink, RefusedRecord};
 use super::restarts::Restarts;
 use crate::config::ConnectorConfig;
-use crate::data::ConnectRecord;
+use crate::data::{ConnectRecord, Value};
 use crate::http::record::{RecordView, quoted};
 use crate::json_text;
 use crate::status::Trouble;
@@ -304,7 +304,9 @@ fn line(record: &ConnectRecord, is_text: bool) -> Result<String, String> {
             Err(_) => Err(format!("its {what} is no UTF-8")),
         },
     };
-    let value = match (view.value(), is_text) {
+    // A text within JSON is one of its values; what a topic has as text is JSON itself.
+    let is_value = matches!(record.value.value, Value::String(_)) && record.value.schema.is_none();
+    let value = match (view.value(), is_text || is_value) {
         (Some(value), false) => match json_text::check(&value) {
             // A message is one line.
             Ok(json) => json.replace(['\n', '\r'], " "),
@@ -330,4 +332,29 @@ fn line(record: &ConnectRecord, is_text: bool) -> Result<String, String> {
         "{{\"type\":\"record\",\"topic\":{topic},\"partition\":{partition},\"offset\":{offset},\
          \"timestamp\":{timestamp},\"key\":{key},\"value\":{value},\"headers\":{{{headers}}}}}\n"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::{Schema, SchemaAndValue};
+
+    /// The text "5" of a record in JSON came as the number.
+    #[test]
+    fn a_text_stays_one() {
+        let value_of = |data: SchemaAndValue| {
+            let mut record = ConnectRecord::new(&"t".into(), SchemaAndValue::NULL, data);
+            record.kafka_offset = Some(Offset(0));
+            let line = line(&record, false)?;
+            let message: serde_json::Value = serde_json::from_str(&line).unwrap();
+            Ok::<_, String>(message["value"].clone())
+        };
+        let of = |schema, text: &str| SchemaAndValue { schema, value: Value::String(text.into()) };
+        let of_json = |text| of(None, text);
+        let as_it_stands = |text| of(Some(Schema::optional_string()), text);
+        assert_eq!(value_of(of_json("5")).unwrap(), "5");
+        assert_eq!(value_of(of_json("str")).unwrap(), "str");
+        assert_eq!(value_of(as_it_stands("5")).unwrap(), 5);
+        assert!(value_of(as_it_stands("str")).is_err());
+    }
 }

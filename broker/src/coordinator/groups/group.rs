@@ -253,8 +253,9 @@ impl Group {
         transactional: bool,
         now: Now,
     ) -> Result<(), GroupError> {
-        let outside = claim.generation < 0 && claim.member_id.is_none();
-        if outside && (transactional || self.members.is_empty()) {
+        // Whatever somebody calls himself, where there is no member he stands in no one's way.
+        let outside = claim.generation < 0;
+        if outside && (self.members.is_empty() || transactional && claim.member_id.is_none()) {
             return Ok(());
         }
         self.check_member(claim)?;

@@ -343,7 +343,11 @@ fn a_full_group_takes_nobody_in_and_ids_stay_short() {
 fn only_members_commit_while_there_are_any() {
     let mut group = Harness::new();
     assert_eq!(group.group.check_commit(&MemberClaim::none(), false, at(0)), Ok(()));
+    let named = MemberClaim { member_id: MemberId("z".into()), ..MemberClaim::none() };
+    assert_eq!(group.group.check_commit(&named, false, at(0)), Ok(()));
     let member = group.alone(request(&MemberId::default(), "a"));
+    let named = group.group.check_commit(&named, false, at(1));
+    assert_eq!(named, Err(GroupError::UnknownMemberId));
     let outside = group.group.check_commit(&MemberClaim::none(), false, at(1));
     assert_eq!(outside, Err(GroupError::UnknownMemberId));
     assert_eq!(group.group.check_commit(&MemberClaim::none(), true, at(1)), Ok(()));
