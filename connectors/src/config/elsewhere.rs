@@ -190,6 +190,44 @@ pub(crate) fn find(
     known.map(|(_, what)| *what).or_else(of_named)
 }
 
+/// Words in names of classes, and what of ours does most of what such a connector does.
+#[rustfmt::skip]
+const CLASSES: &[(&str, &str)] = &[
+    ("datagen", "`generator-source` makes records up, by schema or as Nexmark's events"),
+    ("jdbcsink", "`postgres-sink` writes to PostgreSQL; of other databases `process-sink` with a program"),
+    ("jdbcsource", "`postgres-source` tells a PostgreSQL's changes; of other databases `process-source` with a program"),
+    ("mysql", "`process-source` with a program of yours, or Debezium in a Kafka Connect that writes to this broker"),
+    ("s3sink", "`file-sink` writes directories of JSON lines, CSV or Parquet, to be copied there"),
+    ("gcssink", "`file-sink` writes directories of JSON lines, CSV or Parquet, to be copied there"),
+    ("hdfs", "`file-sink` writes directories of JSON lines, CSV or Parquet, to be copied there"),
+    ("elasticsearch", "`http-sink` may call its bulk API"),
+    ("opensearch", "`http-sink` may call its bulk API"),
+    ("mirror", "MirrorMaker itself runs in Kafka Connect, beside this broker as beside any other"),
+];
+
+/// What leads on from a class that is not here.
+pub(super) fn nearest_class(class: &str) -> Option<String> {
+    let class = class.to_ascii_lowercase();
+    let found = CLASSES.iter().find(|(word, _)| class.contains(word));
+    found.map(|(_, help)| format!("{help}; `millstream connect plugins` shows all"))
+}
+
+/// Names of Debezium 1, and what they became.
+const DEBEZIUM_1: &[(&str, &str)] = &[
+    ("column.blacklist", "column.exclude.list"),
+    ("column.whitelist", "column.include.list"),
+    ("database.server.name", "topic.prefix"),
+    ("schema.blacklist", "schema.exclude.list"),
+    ("schema.whitelist", "schema.include.list"),
+    ("table.blacklist", "table.exclude.list"),
+    ("table.whitelist", "table.include.list"),
+];
+
+/// What a key of an earlier Debezium is called now.
+pub(super) fn name_since(name: &str) -> Option<&'static str> {
+    DEBEZIUM_1.iter().find(|(before, _)| *before == name).map(|(_, since)| *since)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -456,7 +456,7 @@ fn find_plugin(
                  plugins {name}` shows them"
             )
         });
-        let known = namesake.unwrap_or(known);
+        let known = namesake.or_else(|| elsewhere::nearest_class(class)).unwrap_or(known);
         problems.push(ConfigProblem {
             key: key.to_owned(),
             value: Some(class.to_owned()),
@@ -526,11 +526,14 @@ fn unknown_key(plugin: &'static Plugin, name: &str, text: &str) -> ConfigProblem
     {
         return unknown_member_key(family, name, rest, text);
     }
+    let of_plugin = |wanted: &&str| plugin.keys().any(|key| key.name == *wanted);
+    let since = elsewhere::name_since(name).filter(of_plugin);
     let near = keys::nearest(name, plugin.keys().map(|key| key.name));
     let alike = || keys::alike(name, plugin.own_keys.iter().map(|key| key.name)).join("`, `");
-    let help = match near {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => {
+    let help = match (since, near) {
+        (Some(since), _) => format!("since Debezium 2 it is called `{since}`"),
+        (None, Some(near)) => format!("did you mean `{near}`?"),
+        (None, None) => {
             let all = format!("`millstream connect plugins {}` tells all", plugin.name);
             match alike() {
                 names if names.is_empty() => all,

@@ -231,9 +231,27 @@ fn what_is_missing_is_said_with_an_example() {
         "connector.class=io.debezium.connector.mysql.MySqlConnector",
         expect![[r#"
             connector.class = Some("io.debezium.connector.mysql.MySqlConnector"): there is no connector class 'io.debezium.connector.mysql.MySqlConnector'
-                for example `file-source`; `millstream connect plugins` shows all
+                `process-source` with a program of yours, or Debezium in a Kafka Connect that writes to this broker; `millstream connect plugins` shows all
         "#]],
     );
+    problems(
+        "connector.class=io.confluent.connect.s3.S3SinkConnector",
+        expect![[r#"
+            connector.class = Some("io.confluent.connect.s3.S3SinkConnector"): there is no connector class 'io.confluent.connect.s3.S3SinkConnector'
+                `file-sink` writes directories of JSON lines, CSV or Parquet, to be copied there; `millstream connect plugins` shows all
+        "#]],
+    );
+}
+
+#[test]
+fn names_of_an_earlier_debezium_lead_to_todays() {
+    let text = "connector.class=postgres-source\ndatabase.hostname=h\ndatabase.user=u\n\
+                database.dbname=d\ntopic.prefix=p\ntable.whitelist=public.t";
+    let told = check(text).unwrap_err()[0].in_words();
+    expect!["`postgres-source` has no key `table.whitelist`; since Debezium 2 it is called `table.include.list`"].assert_eq(&told);
+    let text = format!("{FILE}transforms=f\ntransforms.f.type=io.debezium.transforms.Filter");
+    let told = check(&text).unwrap_err()[0].in_words();
+    expect!["`transforms.f.type`: Debezium's Filter, which runs scripts, is not part of this version; write its condition as SQL in the transform `Sql`"].assert_eq(&told);
 }
 
 const FILE: &str = "connector.class=file-source\nfile=f\ntopic=t\n";

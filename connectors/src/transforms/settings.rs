@@ -165,12 +165,11 @@ fn strangers(
     }
 }
 
-/// The class that `key` names, and what stands behind a `$` in it.
+/// The class that `key` names, and what stands behind a `$` in it. `known` are packages and names.
 fn class<'a>(
     key: &str,
     what: &str,
-    packages: &[&str],
-    names: &[&'static str],
+    known: &[(&str, &'static str)],
     properties: &'a BTreeMap<String, String>,
     problems: &mut Vec<ConfigProblem>,
 ) -> Option<(&'static str, Option<&'a str>)> {
@@ -182,7 +181,8 @@ fn class<'a>(
     };
     let Some(text) = properties.get(key).map(|text| text.trim()) else {
         let message = format!("`{key}` is missing: it says what kind of {what} this is");
-        let help = format!("for example `{key} = {}.{}`", packages[0], names[0]);
+        let (package, name) = known[0];
+        let help = format!("for example `{key} = {package}.{name}`");
         problems.push(problem(None, message, help));
         return None;
     };
@@ -190,13 +190,22 @@ fn class<'a>(
         Some((outer, side)) => (outer, Some(side)),
         None => (text, None),
     };
-    // One package may begin another's name.
-    let within = |package: &&str| outer.strip_prefix(*package)?.strip_prefix('.');
-    let mut spellings = packages.iter().filter_map(within).chain([outer]);
-    let named = |spelling: &str| names.iter().find(|name| **name == spelling);
-    if let Some(found) = spellings.find_map(named) {
+    // One of that name in another package, Debezium's `Filter` say, is something else.
+    let is = |package: &str, name: &str| {
+        let own = outer.strip_prefix(package).and_then(|rest| rest.strip_prefix('.'));
+        name == own.unwrap_or(outer)
+    };
+    if let Some((_, found)) = known.iter().find(|(package, name)| is(package, name)) {
         return Some((found, side));
     }
+    if outer == "io.debezium.transforms.Filter" {
+        let message =
+            format!("`{key}`: Debezium's Filter, which runs scripts, is not part of this version");
+        let help = "write its condition as SQL in the transform `Sql`".to_owned();
+        problems.push(problem(Some(text), message, help));
+        return None;
+    }
+    let names: Vec<&str> = known.iter().map(|(_, name)| *name).collect();
     let near = keys::nearest(class_name(outer), names.iter().copied());
     let help = near.map_or_else(
         || format!("there are `{}`", names.join("`, `")),
@@ -216,10 +225,9 @@ fn step(
 ) -> Option<Step> {
     let prefix = format!("transforms.{alias}.");
     let transforms = transforms();
-    let names: Vec<_> = transforms.iter().map(|plugin| plugin.name).collect();
-    let packages: Vec<_> = transforms.iter().map(|plugin| plugin.package).collect();
+    let classes: Vec<_> = transforms.iter().map(|one| (one.package, one.name)).collect();
     let type_key = format!("{prefix}type");
-    let found = class(&type_key, "transform", &packages, &names, properties, problems);
+    let found = class(&type_key, "transform", &classes, properties, problems);
     let (name, side_text) = found?;
     let plugin = *transforms.iter().find(|plugin| plugin.name == name)?;
     let side = side(plugin, side_text, &type_key, properties, problems);
@@ -302,9 +310,9 @@ fn predicate(
     problems: &mut Vec<ConfigProblem>,
 ) -> Option<Predicate> {
     let prefix = format!("predicates.{alias}.");
-    let names: Vec<_> = predicates().iter().map(|plugin| plugin.name).collect();
+    let classes: Vec<_> = predicates().iter().map(|one| (predicates::PACKAGE, one.name)).collect();
     let key = format!("{prefix}type");
-    let found = class(&key, "predicate", &[predicates::PACKAGE], &names, properties, problems);
+    let found = class(&key, "predicate", &classes, properties, problems);
     let (name, _) = found?;
     let plugin: &PredicatePlugin = predicates().iter().find(|plugin| plugin.name == name)?;
     let before = problems.len();
