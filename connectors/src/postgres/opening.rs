@@ -56,8 +56,7 @@ pub async fn open(
     let mut control = Session::connect(&config.target, Purpose::Queries).await?;
     let types = TypeCatalog::load(&mut control).await?;
     let chosen = publication::chosen(&mut control, config).await?;
-    mention_unidentified(config, &chosen.tables);
-    mention_gaps(config, &chosen);
+    mention_what_lacks(config, &chosen);
     let slot_name = &config.slot.name;
     let streams = config.snapshot.mode != SnapshotMode::InitialOnly;
     let mut new_slot = None;
@@ -131,10 +130,10 @@ fn mention_unidentified(config: &PostgresConfig, tables: &[TableInfo]) {
     }
 }
 
-/// Says what the publication does not tell of what is chosen.
-fn mention_gaps(config: &PostgresConfig, chosen: &Chosen) {
-    let Some(publication) = &chosen.publication else { return };
-    for gap in publication.gaps(config, chosen) {
+/// Says what will not be told of what is chosen, and what cannot be written there any more.
+fn mention_what_lacks(config: &PostgresConfig, chosen: &Chosen) {
+    mention_unidentified(config, &chosen.tables);
+    for gap in chosen.gaps(config) {
         warn!("connector '{}': {}: {}", config.prefix, gap.what, gap.help);
     }
 }

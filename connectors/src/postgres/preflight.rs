@@ -172,10 +172,7 @@ async fn tables(
     findings: &mut Vec<Finding>,
 ) -> Result<(), PgError> {
     let chosen = publication::chosen(session, config).await?;
-    let gaps = match &chosen.publication {
-        Some(publication) => publication.gaps(config, &chosen),
-        None => Vec::new(),
-    };
+    let gaps = chosen.gaps(config).into_iter();
     let mut tables = chosen.tables;
     tables.retain(|table| config.tables.takes(&table.schema, &table.name));
     if tables.is_empty() {
@@ -185,10 +182,10 @@ async fn tables(
              table its partitions unless `publish.via.partition.root` is set"
                 .into(),
         ));
-        findings.extend(gaps.into_iter().map(|gap| error(gap.what, gap.help)));
+        findings.extend(gaps.map(|gap| error(gap.what, gap.help)));
         return Ok(());
     }
-    findings.extend(gaps.into_iter().map(|gap| warning(gap.what, gap.help)));
+    findings.extend(gaps.map(|gap| warning(gap.what, gap.help)));
     findings.push(fine(format!("{} tables are chosen", tables.len())));
     let mut unreadable = Vec::new();
     for table in &tables {

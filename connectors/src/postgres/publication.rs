@@ -25,7 +25,7 @@ pub struct Publication {
     pub all_tables: bool,
     /// Changes of partitions show as changes of the partitioned table.
     pub via_root: bool,
-    /// The operations that it leaves out.
+    /// Of insert, update and delete those that it leaves out.
     left_out: Vec<&'static str>,
     /// By schema and name, those that changes are told of: with `via_root` the partitioned ones,
     /// else their partitions.
@@ -54,14 +54,13 @@ impl Publication {
     pub async fn load(session: &mut Session, name: &str) -> Result<Option<Publication>, PgError> {
         let version = server::version(session);
         let literal = quote_literal(name);
-        let truncate = if version >= 11 { "pubtruncate" } else { "true as pubtruncate" };
         let via_root = match version >= VERSION_WITH_ROOTS {
             true => "pubviaroot",
             false => "false as pubviaroot",
         };
         let found = session
             .query(&format!(
-                "select puballtables, pubinsert, pubupdate, pubdelete, {truncate}, {via_root} \
+                "select puballtables, pubinsert, pubupdate, pubdelete, {via_root} \
                  from pg_catalog.pg_publication where pubname = {literal}"
             ))
             .await?;
@@ -69,12 +68,8 @@ impl Publication {
             return Ok(None);
         }
         let flag = |column| found.get(0, column) == Some("t");
-        let operations = [
-            ("pubinsert", "insert"),
-            ("pubupdate", "update"),
-            ("pubdelete", "delete"),
-            ("pubtruncate", "truncate"),
-        ];
+        let operations =
+            [("pubinsert", "insert"), ("pubupdate", "update"), ("pubdelete", "delete")];
         let left_out = operations.into_iter().filter(|(column, _)| !flag(column));
         Ok(Some(Publication {
             all_tables: flag("puballtables"),
@@ -88,8 +83,8 @@ impl Publication {
         self.tables.get(&(table.schema.clone(), table.name.clone()))
     }
 
-    /// What it does not tell of these tables, each with what to do about it.
-    pub fn gaps(&self, config: &PostgresConfig, chosen: &Chosen) -> Vec<Gap> {
+    /// What it does not tell of the chosen tables, each with what to do about it.
+    fn gaps(&self, config: &PostgresConfig, chosen: &Chosen) -> Vec<Gap> {
         let name = &config.publication.name;
         let publication = quote_identifier(name);
         let mut gaps = Vec::new();
@@ -107,15 +102,10 @@ impl Publication {
                 ),
             });
         }
-        let expected = ["insert", "update", "delete"];
-        let missing: Vec<&str> =
-            self.left_out.iter().copied().filter(|one| expected.contains(one)).collect();
-        if !missing.is_empty() {
+        if !self.left_out.is_empty() {
+            let left_out = self.left_out.join(", ");
             gaps.push(Gap {
-                what: format!(
-                    "publication '{name}' leaves these operations out: {}",
-                    missing.join(", ")
-                ),
+                what: format!("publication '{name}' leaves these operations out: {left_out}"),
                 help: format!(
                     "alter publication {publication} set (publish = 'insert, update, delete, \
                      truncate'), if they are to come"
@@ -134,24 +124,31 @@ impl Publication {
                 ),
             });
         }
+        gaps.extend(self.gaps_in_rows(name, &chosen.tables));
+        gaps
+    }
+
+    /// What a snapshot reads of the tables, and the stream does not have.
+    fn gaps_in_rows(&self, name: &str, tables: &[TableInfo]) -> Vec<Gap> {
         let names = |wanted: &dyn Fn(&TableInfo, &PublishedTable) -> bool| -> Vec<String> {
             let of = |table: &&TableInfo| self.table(table).is_some_and(|it| wanted(table, it));
-            chosen.tables.iter().filter(of).map(TableInfo::full_name).collect()
+            tables.iter().filter(of).map(TableInfo::full_name).collect()
         };
         let filtered = names(&|_, published| published.has_filter);
-        if !filtered.is_empty() {
-            gaps.push(Gap {
-                what: format!("publication '{name}' filters rows of {}", named(&filtered)),
-                help: "a snapshot reads all rows: choose the same ones there by \
-                       `snapshot.select.statement.overrides`"
-                    .into(),
-            });
-        }
         let narrowed = names(&|table, published| {
             published.columns.as_ref().is_some_and(|columns| {
                 table.columns.iter().any(|column| !columns.contains(&column.name))
             })
         });
+        let mut gaps = Vec::new();
+        if !filtered.is_empty() {
+            gaps.push(Gap {
+                what: format!("publication '{name}' filters rows of {}", named(&filtered)),
+                help: "a snapshot reads all rows, and of those that the filter leaves out no \
+                       change is told: leave them out by the transform `Sql`"
+                    .into(),
+            });
+        }
         if !narrowed.is_empty() {
             gaps.push(Gap {
                 what: format!("publication '{name}' leaves columns out of {}", named(&narrowed)),
@@ -223,6 +220,13 @@ pub async fn chosen(session: &mut Session, config: &PostgresConfig) -> Result<Ch
 /// Whether chosen tables that it does not have are put into it.
 fn is_extended(config: &PublicationConfig, publication: &Publication) -> bool {
     config.autocreate == Autocreate::Filtered && !publication.all_tables
+}
+
+impl Chosen {
+    /// What the publication does not tell of them, each with what to do about it.
+    pub fn gaps(&self, config: &PostgresConfig) -> Vec<Gap> {
+        self.publication.as_ref().map(|one| one.gaps(config, self)).unwrap_or_default()
+    }
 }
 
 /// Sees that the publication is there and has the tables. It has to be before the slot is
