@@ -138,15 +138,6 @@ impl Transform for InsertField {
                 let of = value.schema();
                 let insertions = &self.insertions;
                 let schema = self.schemas.get(of, || {
-                    // As Kafka does; without a schema the new one takes the place of the old one.
-                    if let Some(taken) = insertions.iter().find(|one| of.field(&one.name).is_some())
-                    {
-                        return Err(DataError::new(format!(
-                            "cannot insert field '{}': the record's schema has one of that name; \
-                             rename or leave out either by ReplaceField",
-                            taken.name
-                        )));
-                    }
                     let all = of.fields().iter().map(|field| (&field.name, &field.schema));
                     let inserted = insertions.iter().map(|one| (&one.name, &one.schema));
                     let builder = all.chain(inserted).fold(of.struct_basics(), |builder, field| {

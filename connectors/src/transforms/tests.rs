@@ -190,15 +190,6 @@ fn fields_and_headers_are_inserted() {
         PLAIN,
         expect![[r#"{"id":"v","in":{"a":1,"b":"x"},"at":1709215445678,"n":null}"#]],
     );
-    check(
-        "InsertField$Value",
-        "static.field=id\nstatic.value=v",
-        ROW,
-        expect![
-            "error: transform 't': cannot insert field 'id': the record's schema has one of that \
-             name; rename or leave out either by ReplaceField"
-        ],
-    );
     check("InsertHeader", "header=h\nvalue.literal=[1,2]", "1", expect!["1 #h=[1,2]"]);
     check(
         "HeaderFrom$Value",
