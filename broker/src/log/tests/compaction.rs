@@ -29,6 +29,11 @@ fn config() -> LogConfig {
     }
 }
 
+/// A whole pass, with so much for the offset map.
+fn unhurried(memory_bytes_max: usize) -> CompactOptions<'static> {
+    CompactOptions { now_ms: NOW_MS, memory_bytes_max, stop: &|| false, moved: &|_| {} }
+}
+
 fn dir() -> PathBuf {
     PathBuf::from("/data")
 }
@@ -485,13 +490,7 @@ fn readers_and_the_writer_go_on_while_segments_are_replaced() {
         let cleaner = scope.spawn(|| {
             while !ended() {
                 log.flush_blocking().unwrap();
-                let options = CompactOptions {
-                    now_ms: NOW_MS,
-                    memory_bytes_max: 100 * 24,
-                    stop: &|| false,
-                    moved: &|_| {},
-                };
-                if log.compact(options).unwrap().is_some() {
+                if log.compact(unhurried(100 * 24)).unwrap().is_some() {
                     passes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 }
             }
@@ -677,14 +676,7 @@ fn a_full_or_failing_disk_leaves_the_log_as_it_was() {
         found.map(|found| (found.key, found.offset)).collect::<BTreeMap<u8, i64>>()
     };
     let before = latest();
-    let compact = || {
-        log.compact(CompactOptions {
-            now_ms: NOW_MS,
-            memory_bytes_max: 1000,
-            stop: &|| false,
-            moved: &|_| {},
-        })
-    };
+    let compact = || log.compact(unhurried(1000));
     for room in [0, 100, 150] {
         disk.set_room(Some(room));
         compact().unwrap_err();
@@ -695,16 +687,7 @@ fn a_full_or_failing_disk_leaves_the_log_as_it_was() {
     let strays = disk.list(&path).unwrap();
     assert!(strays.iter().all(|name| !name.ends_with(".cleaned")), "{strays:?}");
     assert_eq!(log.offline().map(|error| error.to_string()), None);
-    assert!(
-        log.compact(CompactOptions {
-            now_ms: NOW_MS,
-            memory_bytes_max: 1000,
-            stop: &|| true,
-            moved: &|_| {}
-        })
-        .unwrap()
-        .is_none()
-    );
+    assert!(log.compact(CompactOptions { stop: &|| true, ..unhurried(1000) }).unwrap().is_none());
     assert_eq!(latest(), before);
     assert!(compact().unwrap().unwrap().bytes_after < 1_000);
     // Now what cannot be taken back: the disk no longer says what it has.
@@ -779,13 +762,7 @@ fn what_several_write_down_of_a_log_is_written_by_one_at_a_time() {
         scope.spawn(|| {
             let _end = end();
             while !ended() {
-                let options = CompactOptions {
-                    now_ms: NOW_MS,
-                    memory_bytes_max: 100 * 24,
-                    stop: &|| false,
-                    moved: &|_| {},
-                };
-                if log.compact(options).unwrap().is_some() {
+                if log.compact(unhurried(100 * 24)).unwrap().is_some() {
                     passes.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
                 }
             }
