@@ -11,8 +11,8 @@ use super::cases::Case;
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::functions::DraftFunction;
 use super::model::{
-    ChangeField, Column, ColumnFrom, Connector, EventTime, Format, OnError, Settings, Source,
-    SourceKind, Start, Watermark,
+    ChangeField, Column, ColumnFrom, Connector, EventTime, Format, OnError, Query, Settings,
+    Source, SourceKind, Start, Watermark,
 };
 use crate::formats::{FormatError, RowDecoder};
 use crate::plan::computed::{self, Is, Known};
@@ -31,6 +31,10 @@ pub(crate) struct Draft {
     pub name: Named,
     pub connectors: Vec<Connector>,
     pub sources: Vec<Arc<Source>>,
+    /// Tables that are written and read, whose columns are those of the queries that write them.
+    pub derived: Vec<DraftSource>,
+    /// Columns that are the time of processing: the table, and the column.
+    pub processing_times: Vec<(String, String)>,
     pub functions: Vec<DraftFunction>,
     pub views: Vec<DraftView>,
     pub queries: Vec<DraftQuery>,
@@ -131,6 +135,7 @@ pub(crate) struct DraftSource {
     pub span: Span,
 }
 
+#[derive(Clone)]
 pub(crate) struct DraftColumn {
     pub name: Named,
     /// `Null` if its type has a mistake, which is reported already and fits everywhere.
@@ -157,6 +162,30 @@ impl DraftColumn {
 }
 
 impl DraftSource {
+    /// With the columns that a query writes before its own, and a key if rows are replaced.
+    pub fn of_query(mut self, query: &Query, is_updating: bool) -> DraftSource {
+        let (sink, span) = (&query.sink, self.name.span.clone());
+        let fields = query.plan.schema().fields();
+        let name = |at: usize| Named { text: fields[at].name().clone(), span: span.clone() };
+        if is_updating && self.key.is_none() {
+            self.key = Some(sink.key.iter().map(|&at| name(at)).collect());
+        }
+        let left_out = sink.left_out();
+        let written = fields.iter().enumerate().map(|(at, field)| DraftColumn {
+            name: name(at),
+            data_type: field.data_type().clone(),
+            nullable: true,
+            from: match left_out.contains(&at) {
+                false => ColumnFrom::Value,
+                true => sink.holds_elsewhere(at),
+            },
+            computed: None,
+            is_virtual: false,
+        });
+        self.columns = written.chain(self.columns).collect();
+        self
+    }
+
     /// `None` where its columns cannot be known.
     pub fn finish(mut self, mistakes: &mut Vec<Diagnostic>) -> Option<Source> {
         self.add_undeclared_columns(mistakes)?;
@@ -405,7 +434,9 @@ fn check_metadata_type(column: &DraftColumn, mistakes: &mut Vec<Diagnostic>) {
             (matches!(found, DataType::Timestamp(..)), "timestamp or timestamptz")
         }
         (ColumnFrom::Topic, found) => (matches!(found, DataType::Utf8), "text"),
-        (ColumnFrom::Partition, found) => (matches!(found, DataType::Int32), "int"),
+        (ColumnFrom::Partition, found) => {
+            (matches!(found, DataType::Int32 | DataType::Int64), "int or bigint")
+        }
         (ColumnFrom::Offset, found) => (matches!(found, DataType::Int64), "bigint"),
         (ColumnFrom::Headers, found) => (is_headers_map(found), "map<text, bytea>"),
         (ColumnFrom::Header(_), found) => {

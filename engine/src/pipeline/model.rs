@@ -373,6 +373,16 @@ impl Sink {
         let headers = self.headers.iter().map(|(_, column)| column);
         headers.chain(key).chain(timestamp).copied().collect()
     }
+
+    /// Where a column is that the value leaves out.
+    pub(crate) fn holds_elsewhere(&self, column: usize) -> ColumnFrom {
+        let header = self.headers.iter().find(|(_, of)| *of == column);
+        match header {
+            Some((name, _)) => ColumnFrom::Header(name.as_str().into()),
+            None if self.timestamp == Some(column) => ColumnFrom::Timestamp,
+            None => ColumnFrom::Key,
+        }
+    }
 }
 
 /// What a crash may do to the output.

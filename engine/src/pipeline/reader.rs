@@ -73,6 +73,9 @@ impl<'t> StringValue<'t> {
 impl<'t> Value<'t> {
     fn expected(&self, expected: &str, mistakes: &mut Mistakes) {
         let found = match self.value {
+            DeValue::String(_) if self.from_variable(mistakes).is_some() => {
+                "what its variable holds"
+            }
             DeValue::String(_) => "a string",
             DeValue::Integer(_) => "a whole number",
             DeValue::Float(_) => "a number",
@@ -98,26 +101,43 @@ impl<'t> Value<'t> {
         Some(StringValue { text, span, offsets })
     }
 
+    /// What the environment has put into a string: in a file only that can stand for a number or
+    /// a truth value.
+    fn from_variable(&self, mistakes: &Mistakes) -> Option<&'t str> {
+        let DeValue::String(text) = self.value else { return None };
+        let span = mistakes.span(&self.range);
+        span.file.text[span.start..span.end].contains("${").then(|| text.trim())
+    }
+
     pub fn boolean(&self, mistakes: &mut Mistakes) -> Option<bool> {
-        match self.value {
-            DeValue::Boolean(value) => Some(*value),
-            _ => {
-                self.expected("true or false", mistakes);
-                None
-            }
+        let found = match (self.value, self.from_variable(mistakes)) {
+            (DeValue::Boolean(value), _) => Some(*value),
+            (_, Some(text)) => text.to_ascii_lowercase().parse().ok(),
+            _ => None,
+        };
+        if found.is_none() {
+            self.expected("true or false", mistakes);
         }
+        found
     }
 
     /// A whole number from `least` to `most`.
     pub fn integer(&self, least: i64, most: i64, mistakes: &mut Mistakes) -> Option<i64> {
-        let DeValue::Integer(found) = self.value else {
-            self.expected("a whole number", mistakes);
-            return None;
+        let (number, found) = match (self.value, self.from_variable(mistakes)) {
+            (DeValue::Integer(found), _) => {
+                let number = i64::from_str_radix(found.as_str(), found.radix()).ok();
+                (number, format!(", not {found}"))
+            }
+            // What a variable holds is not shown.
+            (_, Some(text)) if text.parse::<i128>().is_ok() => (text.parse().ok(), String::new()),
+            _ => {
+                self.expected("a whole number", mistakes);
+                return None;
+            }
         };
-        let number = i64::from_str_radix(found.as_str(), found.radix()).ok();
         let number = number.filter(|number| (least..=most).contains(number));
         if number.is_none() {
-            let message = format!("{} must be from {least} to {most}, not {found}", self.what);
+            let message = format!("{} must be from {least} to {most}{found}", self.what);
             let span = mistakes.span(&self.range);
             mistakes.push(Diagnostic::error(message, span));
         }
@@ -167,7 +187,6 @@ impl<'t> Value<'t> {
         Some(values.collect())
     }
 
-    /// One string or a list of them.
     /// Bytes.
     pub fn size(&self, mistakes: &mut Mistakes) -> Option<usize> {
         let DeValue::String(_) = self.value else {
@@ -185,6 +204,7 @@ impl<'t> Value<'t> {
         }
     }
 
+    /// One string or a list of them.
     pub fn strings(&self, mistakes: &mut Mistakes) -> Option<Vec<StringValue<'t>>> {
         match self.value {
             DeValue::String(_) => Some(vec![self.string(mistakes)?]),

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! CREATE TABLE t (…) WITH (…)      a source where queries read it, a sink where they write it
+//! CREATE TABLE t (…) WITH (…) LIKE u         the same with what u declares
+//! CREATE TABLE t WITH (…) AS SELECT …        the same with INSERT INTO t SELECT …
 //! CREATE VIEW v AS SELECT …
 //! INSERT INTO t [(a, b)] SELECT … [EMIT ON WINDOW CLOSE | EMIT FINAL]
 //! EXECUTE STATEMENT SET BEGIN INSERT …; INSERT …; END        the same as the INSERTs alone
@@ -14,11 +16,10 @@
 //! does not hide those of the others.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion_sql::sqlparser::ast::{self, visit_relations};
+use datafusion_sql::sqlparser::ast;
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::cursor::Cursor;
@@ -32,9 +33,10 @@ use super::model::{
 };
 use super::names::{check_pipeline, name_of_file};
 use super::size::parse_state_memory;
-use super::sql_table::{TableStatement, read_options, read_table};
+use super::sql_table::{Finished, TableStatement, read_options, read_table};
 use super::tokens::{Offsets, Text, check_length, file_span, lex};
 use super::toml_file::BATCH_ROWS_LIMIT;
+use crate::plan::lower::names_read;
 
 pub(crate) fn read(file: &Arc<SourceFile>, mistakes: &mut Vec<Diagnostic>) -> Draft {
     read_statements(file, false, mistakes).0
@@ -241,16 +243,7 @@ impl FileReader<'_> {
         let _ = cursor.eat_words(&["TEMPORARY"]) || cursor.eat_words(&["TEMP"]);
         if cursor.eat_words(&["TABLE"]) {
             cursor.eat_words(&["IF", "NOT", "EXISTS"]);
-            let name = cursor.name("the table's name")?;
-            self.check_new(&name);
-            match read_table(cursor, name.clone(), span, self.mistakes) {
-                Ok(table) => self.tables.push(table),
-                Err(mistake) => {
-                    self.broken.push(name.text);
-                    return Err(mistake);
-                }
-            }
-            Ok(())
+            self.read_create_table(cursor, span)
         } else if cursor.eat_words(&["VIEW"]) {
             cursor.eat_words(&["IF", "NOT", "EXISTS"]);
             let name = cursor.name("the view's name")?;
@@ -276,6 +269,35 @@ impl FileReader<'_> {
             Err(Diagnostic::error("there is no CREATE STREAM", cursor.span()).help(help))
         } else {
             Err(unknown_statement(cursor, "CREATE "))
+        }
+    }
+
+    fn read_create_table(&mut self, cursor: &mut Cursor<'_>, span: Span) -> Result<(), Diagnostic> {
+        let name = cursor.name("the table's name")?;
+        self.check_new(&name);
+        let read = read_table(cursor, name.clone(), span.clone(), self.mistakes);
+        let read = read.and_then(|mut table| {
+            if cursor.is_at_word("LIKE") {
+                table.read_like(cursor, &self.tables, self.mistakes)?;
+            }
+            Ok(table)
+        });
+        match read {
+            Ok(table) => self.tables.push(table),
+            Err(mistake) => {
+                self.broken.push(name.text);
+                return Err(mistake);
+            }
+        }
+        let at = cursor.span();
+        match cursor.eat_words(&["AS"]) {
+            true if self.is_script => {
+                let help = "CREATE TABLE … AS belongs in a pipeline file, for `millstream run`";
+                let message = "nothing is written here: this asks, by SELECT, WITH or VALUES";
+                Err(Diagnostic::error(message, at).help(help))
+            }
+            true => self.read_written(name, cursor, span),
+            false => cursor.expect_end(),
         }
     }
 
@@ -355,6 +377,16 @@ impl FileReader<'_> {
 
     fn read_insert(&mut self, cursor: &mut Cursor<'_>, span: Span) -> Result<(), Diagnostic> {
         let table = cursor.name("the name of the table to write")?;
+        self.read_written(table, cursor, span)
+    }
+
+    /// The query whose answer goes into a table.
+    fn read_written(
+        &mut self,
+        table: Named,
+        cursor: &mut Cursor<'_>,
+        span: Span,
+    ) -> Result<(), Diagnostic> {
         let emit = cursor.find_last_word("EMIT");
         // Known as a sink even if its query is not understood.
         let (query, mistake) = match read_inserted(cursor, emit) {
@@ -465,27 +497,22 @@ impl FileReader<'_> {
 
     /// What views and queries name in FROM.
     fn read_names(&self) -> BTreeSet<String> {
-        let mut names = BTreeSet::new();
         let views = self.views.iter().map(|view| &view.query);
-        for query in views.chain(self.inserts.iter().filter_map(|insert| insert.query.as_ref())) {
-            let _ = visit_relations(query.as_ref(), |name| {
-                let parts = name.0.iter().filter_map(|part| part.as_ident());
-                let parts: Vec<&str> = parts.map(|part| part.value.as_str()).collect();
-                names.insert(parts.join("."));
-                ControlFlow::<()>::Continue(())
-            });
-        }
-        names
+        let queries = views.chain(self.inserts.iter().filter_map(|insert| insert.query.as_ref()));
+        queries.flat_map(|query| names_read(query)).collect()
     }
 
     fn finish(mut self, file: &Arc<SourceFile>) -> Draft {
         let written = |name: &str| self.inserts.iter().any(|insert| insert.table.text == name);
         let read = self.read_names();
         let is_script = self.is_script;
-        let mut sources = Vec::new();
+        let (mut sources, mut derived) = (Vec::new(), Vec::new());
         let mut sinks = BTreeMap::new();
-        for table in self.tables {
+        let mut processing_times = Vec::new();
+        for mut table in self.tables {
             let name = table.name.text.clone();
+            let times = table.take_processing_times().into_iter();
+            processing_times.extend(times.map(|column| (name.clone(), column)));
             let is_sink = written(&name);
             if !is_sink && !is_script && table.lacks_columns() {
                 if !self.is_cut_off {
@@ -494,13 +521,13 @@ impl FileReader<'_> {
                 self.broken.push(name);
                 continue;
             }
-            let (source, sink) = table.finish(is_sink, self.mistakes);
+            let Finished { source, derived: of_query, sink } = table.finish(is_sink, self.mistakes);
             match source {
                 Some(source) => sources.push(Arc::new(source)),
-                // A sink without columns takes those of its query, and cannot be read.
-                None if is_sink => {}
-                None => self.broken.push(name.clone()),
+                None if of_query.is_none() => self.broken.push(name.clone()),
+                None => {}
             }
+            derived.extend(of_query.filter(|_| read.contains(&name)));
             sinks.extend(sink.map(|sink| (name, sink)));
         }
         let mut queries = Vec::new();
@@ -530,6 +557,8 @@ impl FileReader<'_> {
             name: self.name,
             connectors: self.connectors,
             sources,
+            derived,
+            processing_times,
             functions: self.functions,
             views: self.views,
             queries,

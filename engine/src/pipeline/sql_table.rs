@@ -27,6 +27,8 @@ use crate::plan::context::Catalog;
 use crate::plan::types::{sql_type, type_syntax};
 use crate::plan::windows::fixed_length_ns;
 
+mod like;
+
 pub(crate) struct TableStatement {
     pub name: Named,
     columns: Vec<DraftColumn>,
@@ -36,7 +38,16 @@ pub(crate) struct TableStatement {
     span: Span,
 }
 
-/// From after the table's name.
+/// What a table is once it is known whether queries write it.
+pub(crate) struct Finished {
+    /// What reading it is, if that can be known.
+    pub source: Option<Source>,
+    /// What it is but for the columns, which are those of the query that writes it.
+    pub derived: Option<DraftSource>,
+    pub sink: Option<DraftSink>,
+}
+
+/// From after the table's name, up to what may follow its options.
 pub(crate) fn read_table(
     cursor: &mut Cursor<'_>,
     name: Named,
@@ -51,8 +62,8 @@ pub(crate) fn read_table(
         options: Vec::new(),
         span,
     };
-    let has_columns =
-        !cursor.is_at_end() && !["WITH", "COMMENT"].iter().any(|word| cursor.is_at_word(word));
+    const AFTER: [&str; 6] = ["WITH", "COMMENT", "AS", "LIKE", "PARTITIONED", "DISTRIBUTED"];
+    let has_columns = !cursor.is_at_end() && !AFTER.iter().any(|word| cursor.is_at_word(word));
     if has_columns {
         let mut list = cursor.parenthesised("columns")?;
         while !list.is_at_end() {
@@ -70,10 +81,15 @@ pub(crate) fn read_table(
         }
     }
     eat_comment(cursor)?;
+    if cursor.is_at_word("PARTITIONED") || cursor.is_at_word("DISTRIBUTED") {
+        let message = "a topic is partitioned by the key of its records";
+        let help = "leave this out; of a table that a query writes 'key' = 'a, b' in WITH, or its \
+                    PRIMARY KEY, says what the key is, and 'partitions' = '6' how many there are";
+        return Err(Diagnostic::error(message, cursor.span()).help(help));
+    }
     if cursor.eat_words(&["WITH"]) {
         table.options = read_options(cursor, mistakes)?;
     }
-    cursor.expect_end()?;
     Ok(table)
 }
 
@@ -230,12 +246,24 @@ impl TableStatement {
         self.columns.is_empty() && formats.all(|(_, format)| is_of_fields(&format.text))
     }
 
-    /// The source that it is, and the sink if queries write it.
-    pub fn finish(
-        mut self,
-        is_sink: bool,
-        mistakes: &mut Vec<Diagnostic>,
-    ) -> (Option<Source>, Option<DraftSink>) {
+    /// Flink's `p AS PROCTIME()`, for `FOR SYSTEM_TIME AS OF t.p`: no column of records.
+    pub fn take_processing_times(&mut self) -> Vec<String> {
+        let is_time = |column: &mut DraftColumn| match column.computed.as_deref() {
+            Some(ast::Expr::Function(call)) => {
+                call.name.to_string().eq_ignore_ascii_case("proctime")
+            }
+            _ => false,
+        };
+        self.columns.extract_if(.., is_time).map(|column| column.name.text).collect()
+    }
+
+    /// Nothing of the value is declared: its columns are those of its query.
+    fn is_of_its_query(&self) -> bool {
+        self.columns.iter().all(|column| column.computed.is_some())
+    }
+
+    /// What reading and, if queries do so, writing it is.
+    pub fn finish(mut self, is_sink: bool, mistakes: &mut Vec<Diagnostic>) -> Finished {
         let name = self.name.clone();
         let options = std::mem::take(&mut self.options);
         let given = flink_options::in_our_words(&name, self.key.is_some(), options, mistakes);
@@ -262,12 +290,10 @@ impl TableStatement {
             }
             take_written_columns(sink, &self.columns);
         }
-        if is_sink && self.columns.is_empty() {
-            return (None, sink);
-        }
         if (format.is_none() || key_format.is_none()) && mistakes.len() > before {
-            return (None, sink);
+            return Finished { source: None, derived: None, sink };
         }
+        let is_derived = is_sink && self.is_of_its_query();
         let (event_time, delay) = match self.watermark {
             Some((column, delay)) => (Some(column), delay),
             None => (None, watermark.delay),
@@ -285,7 +311,10 @@ impl TableStatement {
             key: self.key,
             span: self.span,
         };
-        (source.finish(mistakes), sink)
+        match is_derived {
+            true => Finished { source: None, derived: Some(source), sink },
+            false => Finished { source: source.finish(mistakes), derived: None, sink },
+        }
     }
 
     /// Flink's `key.fields`: these columns are read from the key.

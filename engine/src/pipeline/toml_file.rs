@@ -107,6 +107,8 @@ fn read_document(
         name,
         connectors,
         sources,
+        derived: Vec::new(),
+        processing_times: Vec::new(),
         functions,
         views,
         queries,

@@ -6,6 +6,9 @@
 //! s JOIN t AS x ON s.id = x.id AND system_time_as_of(s.ts, x.…) what the planner knows
 //! ```
 //!
+//! Where the time is that of processing (Flink's `PROCTIME()`), the table is joined as it stands,
+//! which a join without a time means.
+//!
 //! The function stands in a plan for what the topology makes of it. It has no value: this is the
 //! one join that means nothing to a batch engine, which has no times at which a table changed.
 
@@ -21,7 +24,7 @@ use datafusion_expr::{
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select,
-    TableFactor, VisitMut, VisitorMut,
+    TableFactor, TableWithJoins, VisitMut, VisitorMut,
 };
 
 use super::context::Catalog;
@@ -82,32 +85,67 @@ impl VisitorMut for Joins<'_> {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        for join in select.from.iter_mut().flat_map(|from| &mut from.joins) {
-            let _ = rewrite_join(join, self.catalog);
+        for from in &mut select.from {
+            rewrite_joins(from, self.catalog);
         }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_table_factor(&mut self, relation: &mut TableFactor) -> ControlFlow<()> {
         if let TableFactor::NestedJoin { table_with_joins, .. } = relation {
-            for join in &mut table_with_joins.joins {
-                let _ = rewrite_join(join, self.catalog);
-            }
+            rewrite_joins(table_with_joins, self.catalog);
         }
         ControlFlow::Continue(())
     }
 }
 
-fn rewrite_join(join: &mut Join, catalog: &Catalog) -> Option<()> {
+fn rewrite_joins(from: &mut TableWithJoins, catalog: &Catalog) {
+    let called: Vec<(String, String)> = std::iter::once(&from.relation)
+        .chain(from.joins.iter().map(|join| &join.relation))
+        .filter_map(called)
+        .collect();
+    for join in &mut from.joins {
+        let _ = rewrite_join(join, &called, catalog);
+    }
+}
+
+/// What a table is called in a query, and its own name.
+fn called(relation: &TableFactor) -> Option<(String, String)> {
+    let TableFactor::Table { name, alias, .. } = relation else { return None };
+    let own = name.0.last()?.as_ident()?;
+    let called = alias.as_ref().map_or(own, |alias| &alias.name);
+    Some((called.value.clone(), own.value.clone()))
+}
+
+fn is_processing_time(time: &Expr, called: &[(String, String)], catalog: &Catalog) -> bool {
+    match time {
+        Expr::Identifier(column) => {
+            called.iter().any(|(_, table)| catalog.is_processing_time(Some(table), &column.value))
+        }
+        Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+            [of, column] => called.iter().any(|(name, table)| {
+                *name == of.value && catalog.is_processing_time(Some(table), &column.value)
+            }),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn rewrite_join(join: &mut Join, called: &[(String, String)], catalog: &Catalog) -> Option<()> {
     let TableFactor::Table { name, alias, with_hints, .. } = &mut join.relation else {
         return None;
     };
     let [time] = with_hints.as_slice() else { return None };
+    if is_processing_time(time, called, catalog) {
+        with_hints.clear();
+        return Some(());
+    }
     let table = name.0.last()?.as_ident()?;
     let source = catalog.source(&table.value)?;
-    let called = alias.as_ref().map_or(table, |alias| &alias.name).clone();
+    let own_name = alias.as_ref().map_or(table, |alias| &alias.name).clone();
     let column = Ident::new(source.columns.first()?.name.clone());
-    let column = Expr::CompoundIdentifier(vec![called, column]);
+    let column = Expr::CompoundIdentifier(vec![own_name, column]);
     let as_of = call(vec![time.clone(), column]);
     let constraint = match &mut join.join_operator {
         JoinOperator::Join(constraint)

@@ -56,6 +56,8 @@ impl TableSource for View {
 /// Everything that the queries of one file can name.
 pub(crate) struct Catalog {
     tables: BTreeMap<String, Arc<dyn TableSource>>,
+    /// Columns of tables that are the time of processing.
+    processing_times: Vec<(String, String)>,
     /// Functions of users.
     functions: BTreeMap<String, Loaded>,
     /// Those that could not be loaded, their mistakes being reported.
@@ -71,6 +73,7 @@ impl Catalog {
     pub fn new() -> Catalog {
         Catalog {
             tables: BTreeMap::new(),
+            processing_times: Vec::new(),
             functions: BTreeMap::new(),
             broken_functions: Vec::new(),
             also: Vec::new(),
@@ -90,6 +93,16 @@ impl Catalog {
 
     pub fn add_table(&mut self, name: &str, table: Arc<dyn TableSource>) {
         self.tables.insert(name.to_owned(), table);
+    }
+
+    pub fn add_processing_times(&mut self, columns: Vec<(String, String)>) {
+        self.processing_times.extend(columns);
+    }
+
+    /// Whether such a column of this table, or of any, is the time of processing.
+    pub fn is_processing_time(&self, table: Option<&str>, column: &str) -> bool {
+        let mut all = self.processing_times.iter();
+        all.any(|(of, name)| name == column && table.is_none_or(|table| table == of))
     }
 
     pub fn add_function(&mut self, name: &str, function: Loaded) {

@@ -34,7 +34,7 @@ pub(crate) fn diagnostic(
     };
     let root = error.find_root();
     if let DataFusionError::SchemaError(schema_error, _) = root {
-        return of_schema(diagnostic, schema_error);
+        return of_schema(diagnostic, schema_error, catalog);
     }
     let message = match placed {
         Some(placed) => placed.message.clone(),
@@ -90,8 +90,19 @@ pub(crate) fn warning(said: &datafusion_common::Diagnostic, place: &Place<'_>) -
     }
 }
 
-fn of_schema(mut diagnostic: Diagnostic, error: &SchemaError) -> Diagnostic {
+fn of_schema(mut diagnostic: Diagnostic, error: &SchemaError, catalog: &Catalog) -> Diagnostic {
     match error {
+        SchemaError::FieldNotFound { field, .. }
+            if catalog.is_processing_time(None, &field.name) =>
+        {
+            diagnostic.message = format!("'{}' is the time of processing", field.name);
+            diagnostic.help = Some(
+                "it is for FOR SYSTEM_TIME AS OF alone: an answer must not depend on when it is \
+                 computed; use the event time of the rows"
+                    .to_owned(),
+            );
+            diagnostic
+        }
         SchemaError::FieldNotFound { field, valid_fields } => {
             let column = match &field.relation {
                 Some(relation) => format!("{relation}.{}", field.name),

@@ -1,5 +1,7 @@
 //! A draft to a pipeline: each query planned, or everything said that is wrong with it.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +9,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::DataFusionError;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion_sql::sqlparser::ast;
+use datafusion_sql::sqlparser::ast::{self, visit_relations};
 
 use super::context::{Catalog, SourceTable};
 use super::optimize::{analyze, optimize};
@@ -23,9 +25,13 @@ use super::{
     quantified, spellings, unnest_tables, user_functions, window_time,
 };
 use crate::formats::{FormatError, RowEncoder};
-use crate::pipeline::draft::{Draft, DraftEmit, DraftQuery, DraftSink, Named};
+use crate::pipeline::draft::{
+    Draft, DraftEmit, DraftQuery, DraftSink, DraftSource, DraftView, Named,
+};
 use crate::pipeline::functions::DraftFunction;
-use crate::pipeline::{Diagnostic, Emit, Format, Pipeline, Query, Severity, Sink, Source};
+use crate::pipeline::{
+    Diagnostic, Emit, Format, Pipeline, Predicate, Query, Severity, Sink, Source, SourceFile,
+};
 use crate::topology::{Topology, TopologyError};
 use crate::type_names::type_text;
 
@@ -38,45 +44,26 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
     for source in &draft.sources {
         catalog.add_source(source);
     }
+    catalog.add_processing_times(draft.processing_times);
     load_functions(&draft.functions, &mut catalog, mistakes);
     for function in &draft.functions {
         let loaded = catalog.function(&function.name.text);
         warnings.extend(loaded.into_iter().flat_map(|of| not_granted(function, of)));
     }
-    let (mut broken, mut failed) = (draft.broken, false);
-    let of = Meaning::Stream;
-    let mut conditions = Vec::new();
-    for view in &draft.views {
-        let place = Place { file: &draft.file, query: view.name.span.clone() };
-        let planning = Planning { place: &place, catalog: &catalog, broken: &broken, of };
-        match planning.plan(&view.query, mistakes, &mut warnings) {
-            Some(plan) => {
-                conditions.extend(predicates(&view.query, &place));
-                catalog.add_view(&view.name.text, plan);
-            }
-            None => {
-                failed = true;
-                broken.push(view.name.text.clone());
-            }
-        }
-    }
     check_unique(&draft.queries, mistakes);
-    let mut queries: Vec<Query> = Vec::new();
-    for query in draft.queries {
-        let place = Place { file: &draft.file, query: query.name.span.clone() };
-        let planning = Planning { place: &place, catalog: &catalog, broken: &broken, of };
-        let planned = planning.plan(&query.query, mistakes, &mut warnings);
-        match planned {
-            Some(_) => conditions.extend(predicates(&query.query, &place)),
-            // Even where what it fails for was told before.
-            None => failed = true,
-        }
-        if let Some(plan) = planned.filter(|_| !query.incomplete) {
-            let (sources, ttl) = (&draft.sources, draft.settings.state_ttl);
-            let mut said = Said { mistakes, warnings: &mut warnings };
-            queries.extend(finish(query, plan, &place, &catalog, sources, ttl, &mut said));
-        }
-    }
+    let mut lowering = Lowering {
+        file: &draft.file,
+        state_ttl: draft.settings.state_ttl,
+        catalog,
+        sources: draft.sources,
+        derived: draft.derived,
+        broken: draft.broken,
+        failed: false,
+        conditions: Vec::new(),
+        said: Said { mistakes, warnings: &mut warnings },
+    };
+    let queries = lowering.all(draft.views, draft.queries);
+    let Lowering { catalog, sources, failed, conditions, .. } = lowering;
     if failed || mistakes.len() > before {
         return None;
     }
@@ -86,13 +73,123 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
         name: draft.name.text,
         path: draft.file.path.clone(),
         connectors: draft.connectors,
-        sources: draft.sources,
+        sources,
         queries,
         settings: draft.settings,
         cases: draft.cases,
         predicates: conditions,
     };
     Some((pipeline, catalog))
+}
+
+/// Views and queries on their way to plans.
+struct Lowering<'a> {
+    file: &'a Arc<SourceFile>,
+    state_ttl: Option<Duration>,
+    catalog: Catalog,
+    sources: Vec<Arc<Source>>,
+    /// Tables that are read, whose columns are those of the queries that write them, which are
+    /// still to be planned.
+    derived: Vec<DraftSource>,
+    /// Sources and views that cannot be used.
+    broken: Vec<String>,
+    failed: bool,
+    conditions: Vec<Predicate>,
+    said: Said<'a>,
+}
+
+impl Lowering<'_> {
+    /// Views in the order of the file, then queries, each as soon as the columns of what it reads
+    /// are known.
+    fn all(&mut self, mut views: Vec<DraftView>, queries: Vec<DraftQuery>) -> Vec<Query> {
+        let mut waiting: Vec<(usize, DraftQuery)> = queries.into_iter().enumerate().collect();
+        let mut lowered: Vec<(usize, Query)> = Vec::new();
+        loop {
+            let mut unknown: BTreeSet<String> =
+                self.derived.iter().map(|table| table.name.text.clone()).collect();
+            for view in std::mem::take(&mut views) {
+                if reads_any(&view.query, &unknown) {
+                    unknown.insert(view.name.text.clone());
+                    views.push(view);
+                } else {
+                    self.view(view);
+                }
+            }
+            let ready = waiting.iter().position(|(_, query)| !reads_any(&query.query, &unknown));
+            let Some(ready) = ready else { break };
+            let (at, query) = waiting.remove(ready);
+            lowered.extend(self.query(query).map(|query| (at, query)));
+        }
+        if let Some((_, query)) = waiting.first() {
+            let table = &query.name;
+            let message = format!("the columns of '{}' depend on what is read from it", table.text);
+            let help = "declare its columns and their types";
+            self.said.mistakes.push(Diagnostic::error(message, table.span.clone()).help(help));
+        }
+        lowered.sort_by_key(|(at, _)| *at);
+        lowered.into_iter().map(|(_, query)| query).collect()
+    }
+
+    fn plan(&mut self, name: &Named, query: &ast::Query) -> Option<LogicalPlan> {
+        let place = Place { file: self.file, query: name.span.clone() };
+        let (catalog, broken, of) = (&self.catalog, &self.broken, Meaning::Stream);
+        let planning = Planning { place: &place, catalog, broken, of };
+        let planned = planning.plan(query, self.said.mistakes, self.said.warnings);
+        match planned {
+            Some(_) => self.conditions.extend(predicates(query, &place)),
+            // Even where what it fails for was told before.
+            None => self.failed = true,
+        }
+        planned
+    }
+
+    fn view(&mut self, view: DraftView) {
+        match self.plan(&view.name, &view.query) {
+            Some(plan) => self.catalog.add_view(&view.name.text, plan),
+            None => self.broken.push(view.name.text),
+        }
+    }
+
+    fn query(&mut self, query: DraftQuery) -> Option<Query> {
+        let planned = self.plan(&query.name, &query.query).filter(|_| !query.incomplete);
+        let derived = self.derived.iter().position(|table| table.name.text == query.name.text);
+        let derived = derived.map(|at| self.derived.remove(at));
+        let place = Place { file: self.file, query: query.name.span.clone() };
+        let finished = planned.and_then(|plan| {
+            let (sources, ttl) = (&self.sources, self.state_ttl);
+            finish(query, plan, &place, &self.catalog, sources, ttl, &mut self.said)
+        });
+        if let Some(table) = derived {
+            let name = table.name.text.clone();
+            let source = finished.as_ref().and_then(|(query, is_updating)| {
+                table.of_query(query, *is_updating).finish(self.said.mistakes)
+            });
+            match source.map(Arc::new) {
+                Some(source) => {
+                    self.catalog.add_source(&source);
+                    self.sources.push(source);
+                }
+                None => self.broken.push(name),
+            }
+        }
+        finished.map(|(query, _)| query)
+    }
+}
+
+fn reads_any(query: &ast::Query, names: &BTreeSet<String>) -> bool {
+    !names.is_empty() && !names.is_disjoint(&names_read(query))
+}
+
+/// What a query names in FROM.
+pub(crate) fn names_read(query: &ast::Query) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let _ = visit_relations(query, |name| {
+        let parts = name.0.iter().filter_map(|part| part.as_ident());
+        let parts: Vec<&str> = parts.map(|part| part.value.as_str()).collect();
+        names.insert(parts.join("."));
+        ControlFlow::<()>::Continue(())
+    });
+    names
 }
 
 /// Loads what the queries may call beside the functions that are built in.
@@ -228,7 +325,8 @@ struct Said<'a> {
     warnings: &'a mut Vec<Diagnostic>,
 }
 
-/// Checks what only the plan tells, and fits the query to its sink.
+/// Checks what only the plan tells, and fits the query to its sink; and whether its rows are
+/// replaced.
 fn finish(
     draft: DraftQuery,
     plan: LogicalPlan,
@@ -237,7 +335,7 @@ fn finish(
     sources: &[Arc<Source>],
     state_ttl: Option<Duration>,
     said: &mut Said<'_>,
-) -> Option<Query> {
+) -> Option<(Query, bool)> {
     let mistakes = &mut *said.mistakes;
     let before = mistakes.len();
     let plan = inserted::as_listed(plan, &draft, mistakes)?;
@@ -279,7 +377,7 @@ fn finish(
     } else if topology.updating {
         said.warnings.extend(key_of_several(&query, &draft.sink));
     }
-    Some(query)
+    Some((query, topology.updating))
 }
 
 /// A sink whose key is that of several rows, of which the last one that changed is left.

@@ -177,7 +177,8 @@ impl Script {
         let mut catalog = Catalog::new();
         catalog.add_all(&declared.catalog);
         catalog.suggest(topics);
-        let Draft { sources, functions, views, mut broken, .. } = self.draft;
+        let Draft { sources, processing_times, functions, views, mut broken, .. } = self.draft;
+        catalog.add_processing_times(processing_times);
         load_functions(&functions, &mut catalog, mistakes);
         inferred.iter().chain(&sources).for_each(|source| catalog.add_source(source));
         let of = if follow { Meaning::Stream } else { Meaning::Batch };

@@ -402,3 +402,90 @@ fn numbers_fit_the_columns_that_flink_has_for_them() {
         INSERT INTO o SELECT n FROM ev /*+ OPTIONS('scan.startup.mode' = 'latest-offset') */;";
     assert!(told(hinted).contains("Error: hints are not followed"), "{}", told(hinted));
 }
+
+/// Runs the cases that stand beside a pipeline in SQL.
+#[track_caller]
+fn check_sql(sql: &str, cases: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("p.sql");
+    std::fs::write(&path, sql).unwrap();
+    std::fs::write(directory.path().join("p.test.toml"), cases).unwrap();
+    let loaded = crate::pipeline::load(&[path]);
+    let (pipelines, _) = loaded.unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    assert!(!pipelines[0].cases.is_empty());
+    for case in &pipelines[0].cases {
+        let outcome = rehearse(&pipelines[0], case);
+        assert!(outcome.mismatches.is_empty(), "{}: {outcome:#?}", case.name);
+    }
+}
+
+#[test]
+fn tables_made_by_queries_are_read_by_others() {
+    check_sql(
+        "CREATE TABLE orders (id BIGINT, customer STRING, price DOUBLE, ts TIMESTAMP(3),
+             WATERMARK FOR ts AS ts) WITH ('format' = 'json');
+         -- Before the one that it reads.
+         CREATE VIEW many AS SELECT customer, n FROM per_customer WHERE n > 1;
+         CREATE TABLE big (PRIMARY KEY (customer) NOT ENFORCED, twice AS total * 2) AS
+             SELECT m.customer, m.n, s.total FROM many m
+             JOIN totals s ON s.customer = m.customer;
+         CREATE TABLE per_customer (PRIMARY KEY (customer) NOT ENFORCED) WITH ('topic' = 'counts')
+             AS SELECT customer, COUNT(*) AS n FROM dear GROUP BY customer EMIT CHANGES;
+         CREATE TABLE dear (WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
+             WITH ('key' = 'id', 'value.without_key' = 'true')
+             AS SELECT id, customer, price, ts FROM orders WHERE price > 10;
+         CREATE TABLE totals WITH ('key' = 'customer') AS
+             SELECT customer, SUM(price) AS total FROM dear GROUP BY customer;
+         CREATE TABLE per_minute AS
+             SELECT window_start, COUNT(*) AS n, MIN(id) AS first FROM TABLE(
+                 TUMBLE(TABLE dear, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+             GROUP BY window_start, window_end;
+         CREATE TABLE seen; INSERT INTO seen SELECT customer, twice FROM big;",
+        r#"
+        [[tests]]
+        name = "chained"
+        input.orders = [
+            { id = 1, customer = "a", price = 20.0, ts = "2024-01-01T00:00:01Z" },
+            { id = 2, customer = "a", price = 5.0, ts = "2024-01-01T00:00:02Z" },
+            { id = 3, customer = "b", price = 30.0, ts = "2024-01-01T00:00:03Z" },
+            { id = 4, customer = "a", price = 15.0, ts = "2024-01-01T00:01:04Z" },
+        ]
+        expect.counts = [{ customer = "a", n = 2 }, { customer = "b", n = 1 }]
+        expect.per_minute = [
+            { window_start = "2024-01-01T00:00:00", n = 2, first = 1 },
+            { window_start = "2024-01-01T00:01:00", n = 1, first = 4 },
+        ]
+        expect.big = [{ customer = "a", n = 2, total = 35.0 }]
+        expect.seen = [{ customer = "a", twice = 70.0 }]
+        "#,
+    );
+}
+
+#[test]
+fn a_table_is_like_another_and_joined_as_it_stands() {
+    check_sql(
+        "CREATE TABLE orders (id BIGINT, city STRING, p AS PROCTIME(), up AS UPPER(city),
+             part BIGINT METADATA FROM 'partition')
+             WITH ('topic' = 'orders-1', 'format' = 'json', 'watermark.idle_timeout' = '1 s');
+         CREATE TABLE others (note STRING) WITH ('topic' = 'orders-2')
+             LIKE orders (EXCLUDING METADATA);
+         CREATE TABLE cities (city STRING, country STRING, PRIMARY KEY (city) NOT ENFORCED);
+         CREATE TABLE both AS
+             SELECT o.id, o.up, c.country, o.part, CAST(NULL AS STRING) AS note FROM orders AS o
+             LEFT JOIN cities FOR SYSTEM_TIME AS OF o.p AS c ON o.city = c.city
+             UNION ALL SELECT o.id, o.up, c.country, CAST(-1 AS BIGINT), o.note FROM others AS o
+             JOIN cities FOR SYSTEM_TIME AS OF o.p AS c ON o.city = c.city;",
+        r#"
+        [[tests]]
+        name = "looked up"
+        input.cities = [{ city = "x", country = "CH" }]
+        input."orders-1" = [{ id = 1, city = "x" }, { id = 2, city = "y" }]
+        input."orders-2" = [{ id = 3, city = "x", note = "n" }, { id = 4, city = "y" }]
+        expect.both = [
+            { id = 1, up = "X", country = "CH", part = 0 },
+            { id = 2, up = "Y", part = 0 },
+            { id = 3, up = "X", country = "CH", part = -1, note = "n" },
+        ]
+        "#,
+    );
+}

@@ -184,7 +184,7 @@ fn plan_of_id(format: &AvroFormat, id: u32, fields: &Fields) -> Result<Plan, Str
     let Some(writer) = writer_schema(format, id) else {
         return Err(format!("there is no schema {id}; there is {}", format.known_ids()));
     };
-    let reader = format.declared.as_ref().filter(|declared| *declared != writer);
+    let reader = format.reader().filter(|reader| *reader != writer);
     let plan = plan_rows(writer, reader, fields);
     plan.map_err(|reason| match format.framing {
         Framing::None => reason,

@@ -2,9 +2,11 @@
 //!
 //! A record is read by the schema that it was written with: in Confluent's framing the one that
 //! its id stands for, else the declared one. The bytes go straight into the columns, by a plan
-//! that is made once for each schema; what no column wants is passed over. With a declared schema
-//! beside the ids, fields are resolved as the specification says: aliases, promotions, defaults
-//! of fields that the writer did not know, an enum's default for symbols that the reader does not.
+//! that is made once for each schema; what no column wants is passed over. Where ids are given the
+//! reader's schema is the declared one, else the newest of the registry (that with the highest
+//! id), and fields are resolved as the specification says: aliases, promotions, defaults of fields
+//! that the writer did not know, an enum's default for symbols that the reader does not. Without a
+//! declared schema a column may also be a field that the newest has no more.
 //!
 //! - [`schema`]: schemas, to and from Arrow types; [`decode`]: plans, and records by them;
 //!   [`encode`]: rows by a schema.
@@ -107,9 +109,14 @@ impl AvroFormat {
         Ok(AvroFormat { declared, registered, framing, schema_id })
     }
 
-    /// The fields of the declared schema; without one, of the newest that is registered.
+    /// The declared schema; without one, the newest that is registered.
+    fn reader(&self) -> Option<&Schema> {
+        self.declared.as_ref().or_else(|| self.registered.values().next_back())
+    }
+
+    /// The fields of the reader's schema.
     pub fn columns(&self) -> Result<Vec<Field>, FormatError> {
-        match self.declared.as_ref().or_else(|| self.registered.values().next_back()) {
+        match self.reader() {
             Some(schema) => schema.columns(),
             None => Err(FormatError::Shape("there is no Avro schema".to_owned())),
         }

@@ -164,6 +164,34 @@ fn schemas_are_resolved_by_id() {
     assert_eq!(encoder.encode(&batch).unwrap().get(0).unwrap()[..5], [0, 0, 0, 0, 9]);
 }
 
+/// Each record was read by its own schema alone, where a registry stood without `schema_id`: what
+/// a later schema gives a default for was NULL in records from before it.
+#[test]
+fn without_a_declared_schema_the_newest_of_the_registry_is_read_by() {
+    let old = user(r#"{"name":"id","type":"int"},{"name":"dropped","type":"string"}"#);
+    let new = user(
+        r#"{"name":"id","type":"long"},{"name":"tier","type":"string","default":"free"},
+           {"name":"score","type":["null","double"],"default":null}"#,
+    );
+    let format = format(&AvroDeclaration {
+        schema: None,
+        registered: BTreeMap::from([(7, old), (9, new)]),
+        framing: Framing::Confluent,
+        schema_id: None,
+    });
+    let mut fields = format.columns().unwrap();
+    fields.push(Field::new("dropped", DataType::Utf8, true));
+    let values = [vec![0, 0, 0, 0, 7, 10, 2, b'x'], vec![0, 0, 0, 0, 9, 12, 2, b'p', 0]];
+    let (batch, failed) = decode(&format, fields.into(), &values);
+    assert_eq!(failed, []);
+    check(
+        &shown(&batch),
+        expect![[r#"
+        {"id":5,"tier":"free","score":null,"dropped":"x"}
+        {"id":6,"tier":"p","score":null,"dropped":null}"#]],
+    );
+}
+
 #[test]
 fn mistakes_in_schemas_are_named() {
     let errors: Vec<String> = [
