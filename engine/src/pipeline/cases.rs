@@ -17,6 +17,7 @@
 //! format of its source; in what is expected, compared column by column with the query's rows, of
 //! which those that it does not name do not matter.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -398,6 +399,19 @@ pub(crate) fn value_columns(source: &Source) -> Vec<usize> {
     columns.filter(|(_, column)| column.from == ColumnFrom::Value).map(|(at, _)| at).collect()
 }
 
+/// Inputs that are given for sources, for their topics.
+pub(crate) fn by_topics(mut cases: Vec<Case>, sources: &[Arc<Source>]) -> Vec<Case> {
+    let steps = cases.iter_mut().flat_map(|case| &mut case.steps);
+    for input in steps.flat_map(|step| &mut step.inputs) {
+        let is_topic = sources.iter().any(|source| source.topic == input.topic);
+        let named = sources.iter().find(|source| source.name == input.topic);
+        if let Some(source) = named.filter(|_| !is_topic) {
+            input.topic.clone_from(&source.topic);
+        }
+    }
+    cases
+}
+
 /// By the topic that it writes, or by its name.
 pub(crate) fn query_named<'a>(pipeline: &'a Pipeline, name: &str) -> Option<&'a Query> {
     let queries = pipeline.queries.iter();
@@ -430,8 +444,10 @@ pub(crate) fn check(pipeline: &Pipeline, mistakes: &mut Vec<Diagnostic>) {
 fn check_input(pipeline: &Pipeline, input: &CaseInput, mistakes: &mut Vec<Diagnostic>) {
     let source = pipeline.sources.iter().find(|source| source.topic == input.topic);
     let Some(source) = source else {
-        let message = format!("no source reads topic '{}'", input.topic);
-        let topics = pipeline.sources.iter().map(|source| source.topic.as_str());
+        let message = format!("no source reads topic '{}', or is called so", input.topic);
+        let names = |source: &'_ Arc<Source>| [source.topic.clone(), source.name.clone()];
+        let topics: BTreeSet<String> = pipeline.sources.iter().flat_map(names).collect();
+        let topics = topics.iter().map(String::as_str);
         let diagnostic = Diagnostic::error(message, input.span.clone()).label("not read");
         mistakes.push(diagnostic.did_you_mean(&input.topic, topics));
         return;

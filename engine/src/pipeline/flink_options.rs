@@ -14,6 +14,7 @@
 
 use super::diagnostic::Diagnostic;
 use super::draft::Named;
+use super::elsewhere;
 use super::format_options::{FORMATS, family};
 
 const ELSEWHERE: &str = "tables are topics; CREATE CONNECTOR fills and empties those, such as with \
@@ -174,7 +175,10 @@ fn of_table(key: &str, value: &str, is_table: bool, startup: &Startup) -> Become
         (key, _) if key.starts_with("sink.buffer-flush.") => {
             Ignored("rows are committed together each SET 'commit.interval' = '100ms'")
         }
-        _ => Itself,
+        (key, _) => match elsewhere::option(key) {
+            Some(ours) => Refused(format!("'{key}' is an option of ksqlDB"), ours),
+            None => Itself,
+        },
     }
 }
 

@@ -265,7 +265,8 @@ impl FileReader<'_> {
             cursor.eat_words(&["IF", "NOT", "EXISTS"]);
             self.read_function(file, cursor)
         } else if cursor.is_at_word("STREAM") {
-            let help = "write CREATE TABLE; without a PRIMARY KEY it is a stream";
+            let help = "write CREATE TABLE; without a PRIMARY KEY it is a stream, and columns of \
+                        the record's key are METADATA FROM 'key'";
             Err(Diagnostic::error("there is no CREATE STREAM", cursor.span()).help(help))
         } else {
             Err(unknown_statement(cursor, "CREATE "))

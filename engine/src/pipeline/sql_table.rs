@@ -230,6 +230,10 @@ impl TableStatement {
             } else if list.eat_words(&["PRIMARY", "KEY"]) {
                 list.eat_words(&["NOT", "ENFORCED"]);
                 self.key = Some(vec![column.name.clone()]);
+            } else if list.is_at_word("KEY") || list.is_at_word("HEADERS") {
+                let message = "this is how ksqlDB says where a column is";
+                let help = "write METADATA FROM 'key', or METADATA FROM 'headers'";
+                return Err(Diagnostic::error(message, list.span()).help(help));
             } else if !list.eat_words(&["NULL"]) {
                 return eat_comment(list);
             }

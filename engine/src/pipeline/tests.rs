@@ -243,7 +243,7 @@ INSERT INTO out2 SELECT origin FROM good WHERE EXISTS (SELECT 1) AND (origin = '
             12:71 ['a b'] 'a b' cannot be the name of a topic: ' ' is not allowed | help: letters, digits, '.', '_' and '-' make a name
             14:26 [print] no query writes table 'good' | help: 'print' is for tables that a query writes
             16:33 ['out'] a second query writes topic 'out' | help: read several sources in one query by UNION ALL, or write another topic
-            17:8 [STREAM] there is no CREATE STREAM | help: write CREATE TABLE; without a PRIMARY KEY it is a stream
+            17:8 [STREAM] there is no CREATE STREAM | help: write CREATE TABLE; without a PRIMARY KEY it is a stream, and columns of the record's key are METADATA FROM 'key'
             18:8 [VEIW] there is no statement 'CREATE VEIW' | help: did you mean 'CREATE VIEW'?
             19:36 [delay] there is no column 'delay' here | no such column | help: there is 'at', 'dep_delay', 'dest' and 'origin'
             20:105 [orign] there is no column 'orign' here | no such column | help: did you mean 'origin'?
@@ -637,7 +637,7 @@ fn inserts_may_list_their_columns() {
         (
             "INSERT INTO o (y, y) SELECT b, b FROM t;",
             expect![[r#"
-            3:32 [b] two columns that are selected are called 'b' | help: give one of them another name with AS
+            3:19 [y] column 'y' is listed twice | the second time
         "#]],
         ),
         (

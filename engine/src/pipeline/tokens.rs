@@ -17,6 +17,7 @@ use datafusion_sql::sqlparser::tokenizer::{
 
 use super::diagnostic::{Diagnostic, SourceFile, Span};
 use super::lambdas::call_lambdas;
+use super::{elsewhere, json_words};
 use crate::plan::window_tables::PARTITION_BY;
 
 pub(crate) static DIALECT: GenericDialect = GenericDialect {};
@@ -113,7 +114,7 @@ pub(crate) fn lex(text: Text<'_>) -> (Vec<TokenWithSpan>, Option<Diagnostic>) {
     });
     tokens.retain(|token| !matches!(token.token, Token::Whitespace(_)));
     drop_local(&mut tokens);
-    drop_json_keys(&mut tokens);
+    json_words::rewrite(&mut tokens);
     write_maps(&mut tokens);
     call_lambdas(&mut tokens);
     let mistake = outcome.err().map(|error| {
@@ -301,7 +302,7 @@ fn syntax_error(file: &Arc<SourceFile>, end: usize, error: ParserError) -> Diagn
     }
     match rest.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("EMIT")) {
         true => mistake.help("in TOML it is a key beside 'sql': emit = \"changes\""),
-        false => mistake,
+        false => elsewhere::clause(mistake, &file.text[..start], rest),
     }
 }
 
@@ -432,33 +433,6 @@ fn drop_local(tokens: &mut Vec<TokenWithSpan>) {
     while at + WORDS.len() <= tokens.len() {
         let found = &tokens[at..at + WORDS.len()];
         if found.iter().zip(WORDS).all(|(token, word)| is_word(token, word)) {
-            tokens.remove(at + 1);
-        }
-        at += 1;
-    }
-}
-
-/// `JSON_OBJECT(KEY 'a' VALUE x)` without the word that says nothing.
-fn drop_json_keys(tokens: &mut Vec<TokenWithSpan>) {
-    let mut depths: Vec<bool> = Vec::new();
-    let mut at = 0;
-    while at < tokens.len() {
-        match &tokens[at].token {
-            Token::LParen => {
-                let named = at > 0 && is_word(&tokens[at - 1], "JSON_OBJECT");
-                depths.push(named);
-            }
-            Token::RParen => {
-                depths.pop();
-            }
-            _ => {}
-        }
-        let begins = matches!(tokens[at].token, Token::LParen | Token::Comma);
-        let key = tokens.get(at + 1).is_some_and(|token| is_word(token, "KEY"));
-        let more = tokens.get(at + 2).is_some_and(|token| {
-            !matches!(token.token, Token::Comma | Token::RParen | Token::Colon | Token::Period)
-        });
-        if begins && key && more && depths.last() == Some(&true) {
             tokens.remove(at + 1);
         }
         at += 1;

@@ -8,6 +8,7 @@ use datafusion_sql::sqlparser::tokenizer::{Location, Span as SqlSpan};
 use super::context::Catalog;
 use super::spellings::form_of;
 use super::streamable::Place;
+use crate::pipeline::elsewhere;
 use crate::pipeline::tokens::file_span;
 use crate::pipeline::{Diagnostic, Severity, SourceFile, Span};
 use crate::type_names::with_types_of_files;
@@ -50,6 +51,9 @@ pub(crate) fn diagnostic(
             return diagnostic.help(format!("write {form}"));
         }
         diagnostic.message = format!("{NO_FUNCTION}{function}'");
+        if let Some(help) = elsewhere::function(&function) {
+            return diagnostic.label("no such function").help(help);
+        }
         return diagnostic
             .label("no such function")
             .did_you_mean(&function, catalog.function_names());
@@ -114,6 +118,9 @@ fn of_schema(mut diagnostic: Diagnostic, error: &SchemaError, catalog: &Catalog)
                 None => valid.name.clone(),
             });
             let names: Vec<String> = names.collect();
+            if let Some(help) = elsewhere::column(&field.name) {
+                return diagnostic.label("no such column").help(help);
+            }
             diagnostic
                 .label("no such column")
                 .did_you_mean(&column, names.iter().map(String::as_str))

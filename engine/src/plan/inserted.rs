@@ -3,9 +3,52 @@
 
 use datafusion_common::ScalarValue;
 use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion_sql::sqlparser::ast::{self, Ident, SelectItem, SetExpr};
 
 use crate::pipeline::Diagnostic;
 use crate::pipeline::draft::{DraftQuery, Named};
+
+/// Names for columns of the query that could be called alike, where its table has names for them:
+/// those of the query say nothing then. Flink's names: `EXPR$2`.
+pub(crate) fn name_columns(body: &mut SetExpr) {
+    match body {
+        SetExpr::SetOperation { left, right, .. } => {
+            name_columns(left);
+            name_columns(right);
+        }
+        SetExpr::Query(query) => name_columns(&mut query.body),
+        SetExpr::Select(select) => {
+            let unnamed = |item: &SelectItem| match item {
+                SelectItem::UnnamedExpr(expr) => Some(what_it_is(expr)),
+                _ => None,
+            };
+            let all: Vec<Option<String>> = select.projection.iter().map(unnamed).collect();
+            for (at, item) in select.projection.iter_mut().enumerate() {
+                let is_alike = |of: &String| all[..at].iter().flatten().any(|other| other == of);
+                if let (true, SelectItem::UnnamedExpr(expr)) =
+                    (all[at].as_ref().is_some_and(is_alike), &*item)
+                {
+                    let alias = Ident::with_quote('"', format!("EXPR${at}"));
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What is the same of expressions that the planner could call alike: it leaves out casts.
+fn what_it_is(expr: &ast::Expr) -> String {
+    match expr {
+        ast::Expr::Cast { expr, .. } | ast::Expr::Nested(expr) => what_it_is(expr),
+        ast::Expr::Function(call) => call.name.to_string().to_lowercase(),
+        ast::Expr::Identifier(name) => name.value.clone(),
+        ast::Expr::CompoundIdentifier(names) => {
+            names.last().map_or_else(String::new, |name| name.value.clone())
+        }
+        other => format!("{:?}", std::mem::discriminant(other)),
+    }
+}
 
 /// As it is, if there is no list; `None` after a mistake.
 pub(crate) fn as_listed(

@@ -8,11 +8,15 @@
 //! | `json_length(j [, path])` | elements of the array or fields of the object there |
 //! | `json_get_str(j, 'a', 0)`, `…_int`, `…_float`, `…_bool`, `…_json` | that, if it is such |
 //! | `json_string(x)` | any value as JSON text, as it is written in records; NULL of NULL |
+//! | `json_type(j)` | what JSON it is: `object`, `array` or `scalar`; NULL for none |
+//! | `json_refused(j, said)` | fails, saying what was said of it |
 //! | `j -> 'a'`, `j -> 0` | as `json_get_json` |
 //! | `j ->> 'a'` | its text: a string without quotes, all else as JSON text; NULL for `null` |
 //!
-//! A path is `$`, then any of `.name`, `["name"]` and `[0]`; a negative index counts from the end.
-//! Text that is no JSON, and a path that leads nowhere, give NULL (`false` for `json_exists`).
+//! A path is `$`, then any of `.name`, `["name"]`, `.["name"]` and `[0]`; a negative index counts
+//! from the end. `lax` or `strict` may stand before it, which only says what is empty and what an
+//! error where a query asks for that: [`super::spellings`] sees to it. Text that is no JSON, and a
+//! path that leads nowhere, give NULL (`false` for `json_exists`).
 
 use std::sync::Arc;
 
@@ -36,7 +40,7 @@ pub fn functions() -> Vec<Arc<ScalarUDF>> {
     found.chain([Arc::new(ScalarUDF::from(JsonString::new()))]).collect()
 }
 
-const KINDS: [Kind; 10] = [
+const KINDS: [Kind; 12] = [
     Kind::Value,
     Kind::Query,
     Kind::Exists,
@@ -47,6 +51,8 @@ const KINDS: [Kind; 10] = [
     Kind::GetBool,
     Kind::GetJson,
     Kind::GetText,
+    Kind::Type,
+    Kind::Refused,
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +68,8 @@ enum Kind {
     GetJson,
     /// `->>`.
     GetText,
+    Type,
+    Refused,
 }
 
 impl Kind {
@@ -77,6 +85,8 @@ impl Kind {
             Kind::GetBool => "json_get_bool",
             Kind::GetJson => "json_get_json",
             Kind::GetText => "json_get_text",
+            Kind::Type => "json_type",
+            Kind::Refused => "json_refused",
         }
     }
 
@@ -130,6 +140,7 @@ impl ScalarUDFImpl for Json {
         };
         let count_fits = match self.kind {
             Kind::Length => (1..=2).contains(&types.len()),
+            Kind::Type => types.len() == 1,
             kind if kind.takes_path() => types.len() == 2,
             _ => types.len() >= 2,
         };
@@ -142,7 +153,11 @@ impl ScalarUDFImpl for Json {
             None if self.kind.takes_path() => {
                 plan_err!("{name} takes JSON as text and a path, such as '$.a[0]'")
             }
-            None => plan_err!("{name} takes JSON as text, and names of fields or indices"),
+            None if self.kind == Kind::Type => plan_err!("{name} takes JSON as text"),
+            None => plan_err!(
+                "{name} takes JSON as text, and names of fields or indices; a field of a struct is \
+                 s.field"
+            ),
         }
     }
 
@@ -177,6 +192,10 @@ impl Json {
     fn path(&self, path: &[ArrayRef], row: usize) -> Result<Option<Vec<Step>>> {
         if path.iter().any(|part| part.is_null(row)) {
             return Ok(None);
+        }
+        if self.kind == Kind::Refused {
+            let said = path.first().map(|said| said.as_string::<i32>().value(row));
+            return exec_err!("{}", said.unwrap_or_default());
         }
         if self.kind.takes_path() {
             let Some(path) = path.first() else { return Ok(Some(Vec::new())) };
@@ -214,6 +233,9 @@ impl Json {
     fn text(&self, value: Value) -> Option<String> {
         match (self.kind, value) {
             (Kind::Query | Kind::GetJson, value) => Some(value.to_string()),
+            (Kind::Type, Value::Array(_)) => Some("array".to_owned()),
+            (Kind::Type, Value::Object(_)) => Some("object".to_owned()),
+            (Kind::Type, _) => Some("scalar".to_owned()),
             (_, Value::Null) => None,
             (_, Value::String(text)) => Some(text),
             (Kind::GetStr, _) => None,
@@ -288,10 +310,15 @@ fn follow(value: Value, path: &[Step]) -> Option<Value> {
 
 fn parse_path(path: &str) -> Result<Vec<Step>> {
     let wrong = || exec_err!("'{path}' is no JSON path: write $.name[0][\"other name\"]");
-    let Some(mut rest) = path.trim().strip_prefix('$') else { return wrong() };
+    let path = path.trim();
+    let mode = ["lax", "strict"].into_iter().find_map(|mode| {
+        let rest = path.get(..mode.len()).filter(|word| word.eq_ignore_ascii_case(mode));
+        rest.map(|_| path[mode.len()..].trim_start())
+    });
+    let Some(mut rest) = mode.unwrap_or(path).strip_prefix('$') else { return wrong() };
     let mut steps = Vec::new();
     while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix('.') {
+        if let Some(after) = rest.strip_prefix('.').filter(|after| !after.starts_with('[')) {
             let end = after.find(['.', '[']).unwrap_or(after.len());
             let (name, next) = after.split_at(end);
             if name.is_empty() {
@@ -301,6 +328,7 @@ fn parse_path(path: &str) -> Result<Vec<Step>> {
             rest = next;
             continue;
         }
+        rest = rest.strip_prefix('.').unwrap_or(rest);
         let quoted = ["\"", "'"].into_iter().find_map(|quote| {
             let inside = rest.strip_prefix('[')?.strip_prefix(quote)?;
             inside.split_once(&format!("{quote}]"))
@@ -353,7 +381,8 @@ mod tests {
         assert_eq!(at("$"), Some(json.clone()));
         assert_eq!(at("$.a[0][\"b c\"]"), Some(1.into()));
         assert_eq!(at("$['a'][-1]"), Some("x".into()));
-        assert_eq!(at("$.n"), Some(Value::Null));
+        assert_eq!(at("lax $.n"), Some(Value::Null));
+        assert_eq!(at("strict$['a'][1]"), Some("x".into()));
         for nowhere in ["$.b", "$.a.b", "$.a[2]", "$.a[-3]", "$[0]"] {
             assert_eq!(at(nowhere), None, "{nowhere}");
         }

@@ -25,6 +25,7 @@ use super::{
     quantified, spellings, unnest_tables, user_functions, window_time,
 };
 use crate::formats::{FormatError, RowEncoder};
+use crate::pipeline::cases;
 use crate::pipeline::draft::{
     Draft, DraftEmit, DraftQuery, DraftSink, DraftSource, DraftView, Named,
 };
@@ -73,10 +74,10 @@ pub(crate) fn lower(draft: Draft, mistakes: &mut Vec<Diagnostic>) -> Option<(Pip
         name: draft.name.text,
         path: draft.file.path.clone(),
         connectors: draft.connectors,
+        cases: cases::by_topics(draft.cases, &sources),
         sources,
         queries,
         settings: draft.settings,
-        cases: draft.cases,
         predicates: conditions,
     };
     Some((pipeline, catalog))
@@ -150,7 +151,10 @@ impl Lowering<'_> {
         }
     }
 
-    fn query(&mut self, query: DraftQuery) -> Option<Query> {
+    fn query(&mut self, mut query: DraftQuery) -> Option<Query> {
+        if query.columns.is_some() || !query.sink.columns.is_empty() {
+            inserted::name_columns(&mut query.query.body);
+        }
         let planned = self.plan(&query.name, &query.query).filter(|_| !query.incomplete);
         let derived = self.derived.iter().position(|table| table.name.text == query.name.text);
         let derived = derived.map(|at| self.derived.remove(at));

@@ -9,7 +9,10 @@
 //! | `INTERVAL '1-2' YEAR TO MONTH`, `'1 02:03' DAY TO MINUTE` | `INTERVAL '1 years 2 months'` |
 //! | `convert_tz(s, 'UTC', z)` | the text of that time on the clock of `z` |
 //! | `json_object('a' VALUE x)`, `json_array(x, y)` | JSON text of what `json_string` writes |
+//! | `json_arrayagg(x)`, `json_objectagg(k VALUE v)` | the same of all rows, by `string_agg` |
 //! | `json_value(j, p RETURNING INT)` | `TRY_CAST(json_value(j, p) AS INT)` |
+//! | `json_value(j, p DEFAULT 0 ON EMPTY)` | `CASE WHEN … END`; `json_query`, `json_exists` too |
+//! | `j IS JSON OBJECT` | `json_type(j) = 'object'` |
 //! | `x LIKE p ESCAPE '!'` | the pattern with backslashes |
 //! | `timestampdiff(HOUR, a, b)` | `timestampdiff('hour', a, b)` |
 //! | `unix_timestamp(t)` | seconds since 1970 |
@@ -56,7 +59,7 @@ use super::types;
 use crate::pipeline::{Diagnostic, lambdas};
 
 /// Functions that only have another name.
-const NAMES: [(&str, &str); 7] = [
+const NAMES: [(&str, &str); 10] = [
     ("ceiling", "ceil"),
     ("truncate", "trunc"),
     ("sign", "signum"),
@@ -64,6 +67,9 @@ const NAMES: [(&str, &str); 7] = [
     ("endswith", "ends_with"),
     ("split", "string_to_array"),
     ("map_from_arrays", "map"),
+    ("ucase", "upper"),
+    ("lcase", "lower"),
+    ("len", "character_length"),
 ];
 
 /// How functions are called that only the rewriting knows.
@@ -152,7 +158,9 @@ impl VisitorMut for Spellings<'_> {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Function(function) = expr
             && self.catalog.function(&function.name.to_string()).is_none()
-            && let Some(made) = lambdas::written(function).or_else(|| json::made(function))
+            && let Some(made) = lambdas::written(function)
+                .or_else(|| json::made(function))
+                .or_else(|| json::gathered(function))
         {
             *expr = made;
         }
@@ -205,6 +213,10 @@ impl VisitorMut for Spellings<'_> {
             Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
                 texts::escape_by_backslash(pattern, escape_char);
             }
+            Expr::IsNormalized { expr: of, form, negated } => {
+                let (of, form) = (mem::replace(of.as_mut(), nothing()), *form);
+                *expr = json::is_json(of, form, *negated);
+            }
             Expr::Function(function) => {
                 if let Some(instead) = self.instead(function) {
                     *expr = instead;
@@ -223,8 +235,8 @@ impl Spellings<'_> {
             return None;
         }
         let span = function.name.span();
-        if name == "json_value" {
-            return json::returning(function);
+        if let "json_value" | "json_query" | "json_exists" = &*name {
+            return json::with_clauses(&name, function);
         }
         if let Some((_, ours)) = NAMES.iter().find(|(theirs, _)| *theirs == name) {
             function.name = ObjectName::from(vec![Ident::with_span(span, *ours)]);

@@ -7,6 +7,7 @@ use expect_test::{Expect, expect};
 use crate::pipeline::{Emit, EventTime, Pipeline, load, load_text};
 
 mod computed;
+mod elsewhere;
 mod state_ttl;
 mod unnest;
 mod user_functions;

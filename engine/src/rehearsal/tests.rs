@@ -119,6 +119,67 @@ fn functions_of_flink_are_known_by_their_names() {
     );
 }
 
+/// What Flink's documentation says of its functions of JSON, and what aggregates make of rows.
+#[test]
+fn json_is_asked_for_as_in_flink() {
+    check_sql(
+        r#"CREATE TABLE ev (j STRING, k STRING, n INT);
+        CREATE TABLE o (a STRING, b BOOLEAN, empty STRING, err STRING, num DOUBLE, miss INT,
+            text_is INT, q STRING, cond STRING, uncond STRING, qempty STRING, ex BOOLEAN,
+            strict BOOLEAN, lax BOOLEAN);
+        INSERT INTO o SELECT JSON_VALUE(j, '$.a'), JSON_VALUE(j, '$.a' RETURNING BOOLEAN),
+            JSON_VALUE(j, 'lax $.b' DEFAULT 'none' ON EMPTY),
+            JSON_VALUE(j, 'strict $.b' NULL ON EMPTY DEFAULT k || '!' ON ERROR),
+            JSON_VALUE(j, '$.["x.y"][0]' RETURNING DOUBLE),
+            JSON_VALUE(j, '$.b' RETURNING INT DEFAULT (1 + n) ON EMPTY DEFAULT -1 ON ERROR),
+            JSON_VALUE(j, '$.t' RETURNING INT DEFAULT 7 ON EMPTY DEFAULT 8 ON ERROR),
+            JSON_QUERY(j, '$'), JSON_QUERY(j, '$.a' WITH CONDITIONAL ARRAY WRAPPER),
+            JSON_QUERY(j, '$["x.y"]' WITH WRAPPER),
+            JSON_QUERY(j, '$.b' WITHOUT ARRAY WRAPPER EMPTY OBJECT ON EMPTY EMPTY ARRAY ON ERROR),
+            JSON_EXISTS(j, '$.a'), JSON_EXISTS(j, 'strict $.b' TRUE ON ERROR),
+            JSON_EXISTS(j, '$.b' UNKNOWN ON ERROR)
+        FROM ev;
+        CREATE TABLE kinds (k STRING, v BOOLEAN, s BOOLEAN, o BOOLEAN, a BOOLEAN, isnt BOOLEAN);
+        INSERT INTO kinds SELECT k, j IS JSON AND n = 1, j IS JSON SCALAR, j IS JSON OBJECT,
+            j IS JSON ARRAY, j IS NOT JSON VALUE FROM ev;
+        CREATE TABLE gathered AS SELECT k, JSON_ARRAYAGG(n) AS l, JSON_ARRAYAGG(n NULL ON NULL) AS ln,
+            JSON_OBJECTAGG(KEY k VALUE n) AS fields,
+            JSON_OBJECTAGG(j VALUE n ABSENT ON NULL) FILTER (WHERE n IS NULL) AS none
+        FROM ev GROUP BY k;"#,
+        r#"
+        [[tests]]
+        name = "an object"
+        input.ev = [{ k = "o", n = 1, j = '{"a": true, "x.y": [0.998], "t": "text"}' }]
+        expect.o = [{ a = "true", b = true, empty = "none", err = "o!", num = 0.998, miss = 2, text_is = 8, q = '{"a":true,"t":"text","x.y":[0.998]}', cond = "[true]", uncond = "[[0.998]]", qempty = "{}", ex = true, strict = true, lax = false }]
+
+        [[tests]]
+        name = "no JSON"
+        input.ev = [{ k = "n", n = 1, j = "{" }]
+        expect.o = [{ err = "n!", miss = -1, text_is = 8, qempty = "[]", strict = true, ex = false }]
+
+        [[tests]]
+        name = "kinds"
+        input.ev = [
+            { k = "s", n = 1, j = '"abc"' }, { k = "o", n = 1, j = "{}" }, { k = "a", n = 1, j = "[1]" },
+            { k = "x", n = 1, j = "abc" }, { k = "null", n = 1 }, { k = "2", n = 2, j = "1" },
+        ]
+        expect.kinds = [
+            { k = "s", v = true, s = true, o = false, a = false, isnt = false },
+            { k = "o", v = true, s = false, o = true, a = false, isnt = false },
+            { k = "a", v = true, s = false, o = false, a = true, isnt = false },
+            { k = "x", v = false, s = false, o = false, a = false, isnt = true },
+            { k = "null", v = false, s = false, o = false, a = false, isnt = true },
+            { k = "2", v = false, s = true, o = false, a = false, isnt = false },
+        ]
+
+        [[tests]]
+        name = "gathered"
+        input.ev = [{ k = "a", n = 1, j = "x" }, { k = "a", j = "y" }, { k = "a", n = 3, j = "x" }]
+        expect.gathered = [{ k = "a", l = "[1,3]", ln = "[1,null,3]", fields = '{"a":3}', none = "{}" }]
+        "#,
+    );
+}
+
 #[test]
 fn functions_of_texts_that_flink_has() {
     check(
@@ -480,7 +541,7 @@ fn a_table_is_like_another_and_joined_as_it_stands() {
         name = "looked up"
         input.cities = [{ city = "x", country = "CH" }]
         input."orders-1" = [{ id = 1, city = "x" }, { id = 2, city = "y" }]
-        input."orders-2" = [{ id = 3, city = "x", note = "n" }, { id = 4, city = "y" }]
+        input.others = [{ id = 3, city = "x", note = "n" }, { id = 4, city = "y" }]
         expect.both = [
             { id = 1, up = "X", country = "CH", part = 0 },
             { id = 2, up = "Y", part = 0 },

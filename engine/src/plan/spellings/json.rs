@@ -1,15 +1,18 @@
-//! JSON that is made, as SQL spells it (ISO/IEC 9075-2, 6.33 and 6.34).
+//! JSON as SQL spells it (ISO/IEC 9075-2:2016, 6.27 to 6.34 and 10.11).
 //!
 //! `JSON_OBJECT('a' VALUE x)` is text put together of names and of values as `json_string` writes
 //! them; an object or array that stands within another is not made text of again.
 
+use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, Ident,
-    JsonNullClause,
+    BinaryOperator, CaseWhen, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, JsonNullClause,
+    NormalizationForm, UnaryOperator, Value,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::{call, taken, text, try_cast};
+use super::{binary, call, cast, taken, text, try_cast};
+use crate::pipeline::json_words::ERROR;
 
 /// What a call of `json_object` or `json_array` is, before its arguments are looked at.
 pub fn made(function: &Function) -> Option<Expr> {
@@ -89,16 +92,208 @@ fn written(value: &Expr) -> Expr {
     }
 }
 
-/// `JSON_VALUE(j, path RETURNING type)`: NULL where it is no such.
-pub fn returning(function: &mut Function) -> Option<Expr> {
-    let FunctionArguments::List(list) = &mut function.args else { return None };
-    let at = list
-        .clauses
-        .iter()
-        .position(|clause| matches!(clause, FunctionArgumentClause::JsonReturningClause(_)))?;
-    let FunctionArgumentClause::JsonReturningClause(clause) = list.clauses.remove(at) else {
+/// What a call of `json_arrayagg` or `json_objectagg` is, before its arguments are looked at: text
+/// put together by `string_agg`.
+pub fn gathered(function: &Function) -> Option<Expr> {
+    let name = function.name.to_string().to_lowercase();
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let says = |of: JsonNullClause| {
+        list.clauses.iter().any(
+            |clause| matches!(clause, FunctionArgumentClause::JsonNullClause(said) if *said == of),
+        )
+    };
+    let (open, close, entry, left_out) = match &*name {
+        "json_arrayagg" => {
+            let [FunctionArg::Unnamed(FunctionArgExpr::Expr(value))] = list.args.as_slice() else {
+                return None;
+            };
+            // What is NULL is no text, and left out of it.
+            let entry = match says(JsonNullClause::NullOnNull) {
+                true => written(value),
+                false => call("json_string", vec![value.clone()]),
+            };
+            ("[", "]", entry, None)
+        }
+        "json_objectagg" => {
+            let mut fields = fields(&list.args)?;
+            let entry = fields.pop().filter(|_| fields.is_empty())?;
+            let value = match list.args.last()? {
+                FunctionArg::Named { arg: FunctionArgExpr::Expr(value), .. }
+                | FunctionArg::ExprNamed { arg: FunctionArgExpr::Expr(value), .. }
+                | FunctionArg::Unnamed(FunctionArgExpr::Expr(value)) => value.clone(),
+                _ => return None,
+            };
+            let left_out = says(JsonNullClause::AbsentOnNull).then_some(value);
+            ("{", "}", call("concat", entry), left_out)
+        }
+        _ => return None,
+    };
+    let constant = |of: &str| text(of, Span::empty());
+    let Expr::Function(mut gathers) = call("string_agg", vec![entry, constant(",")]) else {
         return None;
     };
-    let value = call("json_value", vec![taken(list, 0)?, taken(list, 1)?]);
-    Some(try_cast(value, super::types::known(clause.data_type)))
+    let is_there = left_out.map(|value| Expr::IsNotNull(Box::new(value)));
+    gathers.filter = match (function.filter.as_deref().cloned(), is_there) {
+        (Some(filter), Some(is_there)) => {
+            let filter = Expr::Nested(Box::new(filter));
+            Some(Box::new(binary(filter, BinaryOperator::And, is_there)))
+        }
+        (filter, is_there) => filter.or(is_there).map(Box::new),
+    };
+    gathers.over.clone_from(&function.over);
+    if let FunctionArguments::List(arguments) = &mut gathers.args {
+        arguments.duplicate_treatment = list.duplicate_treatment;
+        let order = list.clauses.iter();
+        let order = order.filter(|of| matches!(of, FunctionArgumentClause::OrderBy(_)));
+        arguments.clauses = order.cloned().collect();
+    }
+    let inside = call("coalesce", vec![Expr::Function(gathers), constant("")]);
+    let all = call("concat", vec![constant(open), inside, constant(close)]);
+    Some(match open {
+        // Of fields with one name the last one is left.
+        "{" => call("json_query", vec![all, constant("$")]),
+        _ => all,
+    })
+}
+
+/// `j IS JSON`, which comes as a form of being normalised; NULL is none.
+pub fn is_json(of: Expr, form: Option<NormalizationForm>, negated: bool) -> Expr {
+    let kind = call("json_type", vec![of]);
+    let wanted = match form {
+        None => None,
+        Some(NormalizationForm::NFC) => Some("scalar"),
+        Some(NormalizationForm::NFD) => Some("object"),
+        Some(_) => Some("array"),
+    };
+    let is = match wanted {
+        None => Expr::IsNotNull(Box::new(kind)),
+        Some(wanted) => {
+            let wanted = text(wanted, Span::empty());
+            Expr::IsNotDistinctFrom(Box::new(kind), Box::new(wanted))
+        }
+    };
+    match negated {
+        true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(nested(is)) },
+        false => nested(is),
+    }
+}
+
+/// What follows the path in a call: `RETURNING type`, and what [`crate::pipeline::json_words`] has
+/// made arguments of.
+struct Clauses {
+    returning: Option<DataType>,
+    wrapper: Option<String>,
+    on_empty: Option<Expr>,
+    on_error: Option<Expr>,
+}
+
+impl Clauses {
+    fn taken_from(list: &mut FunctionArgumentList) -> Clauses {
+        let mut clauses =
+            Clauses { returning: None, wrapper: None, on_empty: None, on_error: None };
+        list.clauses.retain(|clause| match clause {
+            FunctionArgumentClause::JsonReturningClause(of) => {
+                clauses.returning = Some(super::types::known(of.data_type.clone()));
+                false
+            }
+            _ => true,
+        });
+        list.args.retain(|arg| {
+            let FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } = arg else {
+                return true;
+            };
+            match (&*name.value, value) {
+                ("on_empty", value) => clauses.on_empty = Some(value.clone()),
+                ("on_error", value) => clauses.on_error = Some(value.clone()),
+                ("wrapper", Expr::Value(how)) => {
+                    clauses.wrapper = how.value.clone().into_string();
+                }
+                _ => return true,
+            }
+            false
+        });
+        clauses
+    }
+}
+
+/// `JSON_VALUE`, `JSON_QUERY` and `JSON_EXISTS` with what SQL lets follow their paths. As a path is
+/// lax unless it says otherwise, what is not there is empty, and text that is no JSON an error.
+pub fn with_clauses(name: &str, function: &mut Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    let Clauses { returning, wrapper, on_empty, on_error } = Clauses::taken_from(list);
+    let says_when = on_empty.is_some() || on_error.is_some();
+    if !says_when && returning.is_none() && wrapper.is_none() {
+        return None;
+    }
+    let (json, path) = (taken(list, 0)?, taken(list, 1)?);
+    let found = call(name, vec![json.clone(), path.clone()]);
+    let kind = call("json_type", vec![json.clone()]);
+    let is_json = Expr::IsNotNull(Box::new(kind));
+    let is_strict = matches!(&path, Expr::Value(path) if matches!(&path.value,
+        Value::SingleQuotedString(path) if path.trim().to_lowercase().starts_with("strict")));
+    let instead = |said: Option<Expr>, what: &str| match said {
+        Some(Expr::Identifier(word)) if word.value == ERROR => {
+            let path = path.to_string();
+            let said = format!("{} at {}: {what}", name.to_uppercase(), path.trim_matches('\''));
+            call("json_refused", vec![json.clone(), text(&said, Span::empty())])
+        }
+        Some(said) => said,
+        None => null(),
+    };
+    let on_empty = instead(on_empty, "there is nothing");
+    let on_error = instead(on_error, "the text is no JSON, or what is there is no such value");
+    let is_null = (Expr::IsNull(Box::new(json.clone())), null());
+    if name == "json_exists" {
+        let is_fine = if is_strict { found.clone() } else { is_json };
+        return Some(case(vec![is_null, (is_fine, found)], on_error));
+    }
+    let value = match (&*wrapper.unwrap_or_default(), &returning) {
+        ("always", _) => wrapped(found.clone()),
+        ("unless an array", _) => {
+            let is_array = call("starts_with", vec![found.clone(), text("[", Span::empty())]);
+            case(vec![(is_array, found.clone())], wrapped(found.clone()))
+        }
+        (_, Some(data_type)) => try_cast(found.clone(), data_type.clone()),
+        _ => found.clone(),
+    };
+    if !says_when {
+        return Some(value);
+    }
+    let of_type = |expr: Expr| cast(expr, returning.clone().unwrap_or(DataType::Text));
+    let is_empty = match is_strict {
+        // Only a null that is there is nothing; a way that does not lead there is an error.
+        true => {
+            let there = call("json_query", vec![json, path]);
+            binary(there, BinaryOperator::Eq, text("null", Span::empty()))
+        }
+        false => nested(binary(is_json, BinaryOperator::And, Expr::IsNull(Box::new(found)))),
+    };
+    let is_there = Expr::IsNotNull(Box::new(value.clone()));
+    let ways = vec![(is_there, value), is_null, (is_empty, of_type(on_empty))];
+    Some(case(ways, of_type(on_error)))
+}
+
+fn wrapped(json: Expr) -> Expr {
+    let sign = |sign: &str| text(sign, Span::empty());
+    let opened = binary(sign("["), BinaryOperator::StringConcat, json);
+    nested(binary(opened, BinaryOperator::StringConcat, sign("]")))
+}
+
+fn nested(expr: Expr) -> Expr {
+    Expr::Nested(Box::new(expr))
+}
+
+fn null() -> Expr {
+    Expr::Value(Value::Null.with_empty_span())
+}
+
+fn case(ways: Vec<(Expr, Expr)>, otherwise: Expr) -> Expr {
+    let ways = ways.into_iter().map(|(condition, result)| CaseWhen { condition, result });
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: ways.collect(),
+        else_result: Some(Box::new(otherwise)),
+    }
 }

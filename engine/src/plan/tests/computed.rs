@@ -139,10 +139,8 @@ fn what_cannot_be_computed_of_a_row_is_refused() {
             ],
         ),
         (
-            "a INT, b AS PROCTIME()",
-            expect![
-                "[PROCTIME] proctime cannot be used in a stream: an answer must not depend on when it is computed | use the event time of the rows"
-            ],
+            "a INT, p AS PROCTIME(), b AS p",
+            expect!["[p] there is no column 'p' here | there is 'a'"],
         ),
         (
             "a INT, b AS random()",

@@ -11,7 +11,7 @@ const COLUMNS: &str = "SELECT ts, key, n, coalesce(key, '') || 'ab' AS t, CAST(n
     FROM a";
 
 /// Functions that cannot be compared this way, or that mean nothing in a stream.
-const LEFT_OUT: [&str; 27] = [
+const LEFT_OUT: [&str; 28] = [
     // The moment at which they are called; refused in a stream.
     "now",
     "current_date",
@@ -41,6 +41,8 @@ const LEFT_OUT: [&str; 27] = [
     "cumulate_start",
     "session_start",
     "session_end",
+    // Fails whatever it is given.
+    "json_refused",
     // Tables as they were: tested with joins.
     "system_time_as_of",
     // What `s['a']` and ARRAY[…] become.
