@@ -175,7 +175,7 @@ expect.totals = [{ totals = 1 }]
 expects.totals = []
 "#,
         &expect![[r#"
-              × no source reads topic 'order'
+              × no source reads topic 'order', or is called so
                 ╭─[orders.toml:24:7]
              23 │ name = "mistaken"
              24 │ input.order = ["1,200,2024-01-01T00:00:10Z"]

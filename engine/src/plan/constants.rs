@@ -71,7 +71,11 @@ fn check_part(part: &Expr, schema: &DFSchema, guarded: bool) -> Result<()> {
 fn may_fail(expr: &Expr) -> bool {
     match expr {
         Expr::ScalarFunction(call) => {
-            call.func.signature().volatility == Volatility::Immutable && computes(&call.func)
+            // Those that choose among their arguments, such as COALESCE, do not fail themselves,
+            // and are CASE by the time that they are computed.
+            call.func.signature().volatility == Volatility::Immutable
+                && computes(&call.func)
+                && !call.func.short_circuits()
         }
         Expr::Cast(Cast { expr, field }) => {
             let has_zone = matches!(field.data_type(), DataType::Timestamp(_, Some(_)));

@@ -763,6 +763,8 @@ fn mistakes_of_constants_are_found_where_they_stand() {
         "SELECT CASE WHEN city = 'a' THEN date_trunc('houre', at) END AS x FROM trips",
         "SELECT timestampdiff(MONTHS, at, at) AS x FROM trips",
         "SELECT sha2(city, 100) AS x FROM trips",
+        // Of what is fine beside a mistake nothing is said.
+        "SELECT coalesce(city, 'x') AS x, nvl(city, 'y') AS y, nope AS z FROM trips",
     ];
     let told = sqls.map(|sql| stepped(&format!("sql = \"{sql}\"")).unwrap_err());
     expect![[r#"
@@ -775,7 +777,8 @@ fn mistakes_of_constants_are_found_where_they_stand() {
         divide by zero error [1 / 0]
         unsupported date_trunc granularity: 'houre'. Supported values are: microsecond, millisecond, second, minute, hour, day, week, month, quarter, year [date_trunc('houre', at)]
         timestampdiff knows no unit 'months': they are MICROSECOND, MILLISECOND, SECOND, MINUTE, HOUR, DAY, WEEK, MONTH, QUARTER and YEAR [timestampdiff(MONTHS, at, at)]
-        'sha2' does not take these arguments [sha2]"#]].assert_eq(&told.join("\n"));
+        'sha2' does not take these arguments [sha2]
+        there is no column 'nope' here [nope]"#]].assert_eq(&told.join("\n"));
     for fine in [
         "SELECT CASE WHEN city = 'x' THEN 1 / 0 ELSE 1 END AS x FROM trips",
         "SELECT coalesce(CAST(id AS BIGINT), 1 / 0) AS x FROM trips",

@@ -123,8 +123,13 @@ fn tables(node: &Node, entries: &Entries<'_>) -> Result<Vec<KeptTable>, TaskErro
 
 /// Rows that come out as they are kept have the names that the query gives them.
 fn named_as_selected(node: &Node, table: KeptTable) -> KeptTable {
-    let schema = table.rows.schema();
-    if schema.fields().len() != node.operator.schema().fields().len() {
+    let (schema, out) = (table.rows.schema(), node.operator.schema());
+    let names = |schema: &Schema| {
+        let fields = schema.fields().iter();
+        fields.map(|field| field.name().clone()).collect::<Vec<String>>()
+    };
+    // The sides of a join may have as many columns as its answer, and others.
+    if names(&schema) != names(&out) {
         return table;
     }
     let selected = selected(&node.stage);
