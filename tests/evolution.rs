@@ -152,6 +152,38 @@ fn aggregates_come_and_go(settings: &str) {
     assert_eq!(rows["ada"], json(r#"{"customer":"ada","n":4,"total":1,"most":5}"#));
 }
 
+/// A query whose windows have all closed was not let go on as another one: "0 entries would be
+/// lost".
+#[test]
+fn a_query_that_has_nothing_left_may_become_another() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let by = |call: &str, size: &str| {
+        let sql = format!(
+            "SELECT customer, window_start, {call} AS n FROM TABLE(TUMBLE(TABLE orders, \
+             DESCRIPTOR(at), INTERVAL '{size}' MINUTE)) GROUP BY window_start, window_end, customer"
+        );
+        file("", &[("windowed", &sql)])
+    };
+    let run_to_end = |text: &str, orders: &[(&str, i64, u32)]| {
+        let (running, address) = start(dir, &file("", &[("plain", "SELECT id FROM orders")]), &[]);
+        produce(dir, &address, orders);
+        stop(running);
+        fs::write(dir.join("shop.sql"), text).unwrap();
+        let run =
+            ["run", "shop.sql", "--data-dir", "data", "--listen", "127.0.0.1:0", "--until-end"];
+        String::from_utf8(succeed(dir, &run).stderr).unwrap()
+    };
+    run_to_end(&by("count(*)", "1"), &[("ada", 10, 1), ("ada", 20, 2), ("bob", 20, 61)]);
+    let said = run_to_end(&by("sum(amount)", "5"), &[("ada", 30, 601), ("ada", 40, 602)]);
+    let told = "query 'windowed' is another one than before, which has nothing left: it begins \
+                with the rows from now on";
+    assert!(said.contains(told), "{said}");
+    let rows = latest(dir, "windowed", "customer");
+    assert_eq!(rows["ada"]["n"], 70);
+    assert_eq!(rows["bob"]["n"], 1);
+}
+
 #[test]
 fn what_would_be_lost_is_told_before_anything_starts() {
     let dir = tempdir().unwrap();

@@ -1,6 +1,8 @@
 //! Types by the names that files give them, where libraries give them Arrow's.
 
-use arrow::datatypes::DataType;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
 
 /// A message in which types are named as files name them, where it has Arrow's names.
 pub fn with_types_of_files(message: &str) -> String {
@@ -92,7 +94,27 @@ pub fn type_text(data_type: &DataType) -> String {
         DataType::Timestamp(_, None) => "timestamp".to_owned(),
         DataType::Timestamp(_, Some(_)) => "timestamptz".to_owned(),
         DataType::Decimal128(precision, scale) => format!("decimal({precision}, {scale})"),
-        DataType::List(of) | DataType::LargeList(of) => format!("{}[]", type_text(of.data_type())),
+        DataType::Decimal256(precision, scale) => format!("decimal({precision}, {scale})"),
+        DataType::UInt8 => "tinyint unsigned".to_owned(),
+        DataType::UInt16 => "smallint unsigned".to_owned(),
+        DataType::UInt32 => "int unsigned".to_owned(),
+        DataType::UInt64 => "bigint unsigned".to_owned(),
+        DataType::FixedSizeBinary(length) => format!("binary({length})"),
+        DataType::Time32(_) | DataType::Time64(_) => "time".to_owned(),
+        DataType::Interval(_) => "interval".to_owned(),
+        DataType::List(of) | DataType::LargeList(of) | DataType::FixedSizeList(of, _) => {
+            format!("{}[]", type_text(of.data_type()))
+        }
+        DataType::Struct(fields) => {
+            let field = |of: &Arc<Field>| format!("{} {}", of.name(), type_text(of.data_type()));
+            format!("row<{}>", fields.iter().map(field).collect::<Vec<_>>().join(", "))
+        }
+        DataType::Map(entries, _) => match entries.data_type() {
+            DataType::Struct(of) if of.len() == 2 => {
+                format!("map<{}, {}>", type_text(of[0].data_type()), type_text(of[1].data_type()))
+            }
+            other => other.to_string(),
+        },
         other => other.to_string(),
     }
 }
@@ -111,6 +133,7 @@ mod tests {
             ("Utf8 and Timestamp(ms) (of Int32, twice)", "text and timestamp (of int, twice)"),
             ("Decimal128(10, 2), List(Utf8) or Utf8s", "decimal(10, 2), text[] or Utf8s"),
             ("Timestamp(ns, \"UTC\")é", "timestamptzé"),
+            ("Time64(ns) or UInt64", "time or bigint unsigned"),
             ("Timestamp( is not closed", "Timestamp( is not closed"),
             ("(", "("),
         ] {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion_physical_expr::expressions::Column;
+use datafusion_physical_expr::expressions::{Column, Literal};
 use datafusion_physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
 
 use super::plan::unnested;
@@ -236,7 +236,10 @@ impl Laying<'_> {
                     let of = words.physical(expr);
                     // Columns that have no name of their own are called by what they are.
                     let is_named = words.name(name) == quoted(name);
-                    is_new.then(|| if is_named { format!("{} = {of}", quoted(name)) } else { of })
+                    // What nothing reads any more is a constant in its place.
+                    let is_unread = !is_named && expr.is::<Literal>();
+                    (is_new && !is_unread)
+                        .then(|| if is_named { format!("{} = {of}", quoted(name)) } else { of })
                 });
                 said.extend(computed);
                 RowStep::Project

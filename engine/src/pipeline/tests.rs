@@ -540,9 +540,14 @@ fn values_may_come_from_the_environment_and_files_from_elsewhere() {
          [connectors.files]\nhome = \"${CARGO_MANIFEST_DIR}/x\"\n\
          \"connector.class\" = \"FileSource\"\n",
     );
-    let main = "include = [\"common.toml\"]\n[[queries]]\nname = \"o\"\nfrom = \"trips\"\n";
+    // Numbers and truth values too, which a file cannot write without quotes.
+    let main = "include = [\"common.toml\"]\n[settings]\ntasks = \"${MILLSTREAM_NOT_SET:-3}\"\n\
+                [[queries]]\nname = \"o\"\nfrom = \"trips\"\n\
+                sink = { topic = \"o\", print = \"${MILLSTREAM_NOT_SET:-true}\" }\n";
     let (pipelines, _) = load(&[write("main.toml", main)]).unwrap();
     assert_eq!(pipelines[0].sources[0].topic, "trips-today");
+    assert_eq!(pipelines[0].settings.tasks, 3);
+    assert!(pipelines[0].queries[0].sink.print);
     let home = &pipelines[0].connectors[0].properties["home"];
     assert_eq!(*home, format!("{}/x", env!("CARGO_MANIFEST_DIR")));
     let sql = write(
@@ -554,6 +559,8 @@ fn values_may_come_from_the_environment_and_files_from_elsewhere() {
 
     write("broken.toml", "[sources.trips]\ncolumns = { id = \"imt\" }\n[[queries]]\n");
     let bad = "include = [\"common.toml\", \"broken.toml\", \"none.toml\"]\n\
+               settings.tasks = \"${CARGO_MANIFEST_DIR}\"\n\
+               settings.standby_replicas = \"${MILLSTREAM_NOT_SET:-99}\"\n\
                [connectors.c]\npassword = \"${MILLSTREAM_NOT_SET}\"\nuser = \"${1}\"\n";
     let mistakes = load(&[write("bad.toml", bad)]).unwrap_err();
     let said = mistakes.0.iter().map(|mistake| {
@@ -564,6 +571,8 @@ fn values_may_come_from_the_environment_and_files_from_elsewhere() {
     });
     expect![[r#"
         bad.toml ["none.toml"] cannot read /none.toml: there is no such file
+        bad.toml ["${CARGO_MANIFEST_DIR}"] 'tasks' of 'settings' of the file must be a whole number, not what its variable holds
+        bad.toml ["${MILLSTREAM_NOT_SET:-99}"] 'standby_replicas' of 'settings' of the file must be from 0 to 8
         bad.toml ["${MILLSTREAM_NOT_SET}"] the environment variable 'MILLSTREAM_NOT_SET' is not set
         bad.toml ["${1}"] '1' is no name of an environment variable
         broken.toml [trips] a second source or table 'trips'

@@ -31,6 +31,8 @@ pub struct StateChange {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
+    /// It was made for another query, of which nothing is kept any more.
+    Anew,
     /// What the query computes.
     Computed(Evolution),
     /// This function of users has another module than the one that the state was made with.
@@ -42,6 +44,12 @@ impl fmt::Display for StateChange {
         let StateChange { query, what, .. } = self;
         write!(f, "query '{query}'")?;
         let Evolution { added, removed } = match what {
+            Changed::Anew => {
+                return f.write_str(
+                    " is another one than before, which has nothing left: it begins with the rows \
+                     from now on",
+                );
+            }
             Changed::Computed(evolution) => evolution,
             Changed::Function(name) => {
                 return write!(
@@ -202,15 +210,21 @@ async fn changes_of(client: &dyn Client, task: &Planned) -> Result<Vec<Changed>,
     };
     let meta = Meta::parse(&meta).map_err(|error| task.state_error(error))?;
     let evolved = meta.evolved(&operators);
-    if evolved.values().any(Option::is_none) {
+    let begins_anew = evolved.values().any(Option::is_none);
+    if begins_anew {
         whole().await?;
     }
+    let anew = begins_anew.then_some(Changed::Anew);
     let evolutions = evolved.into_values().flatten().map(|(_, evolution)| evolution);
     let evolutions = evolutions.filter(|evolution| !evolution.is_none()).map(Changed::Computed);
     let functions = task.topology.functions.content_hashes().into_iter();
     let others = functions
         .filter(|(name, hash)| meta.functions.get(name).is_some_and(|made_with| made_with != hash));
-    Ok(evolutions.chain(others.map(|(name, _)| Changed::Function(name))).collect())
+    Ok(anew
+        .into_iter()
+        .chain(evolutions)
+        .chain(others.map(|(name, _)| Changed::Function(name)))
+        .collect())
 }
 
 /// The meta record of the last commit, if there is state.

@@ -248,7 +248,7 @@ impl Restored {
     }
 
     /// The meta record, if there is state: an error if some of it was kept by an operator that is
-    /// not among `operators`.
+    /// not among `operators`. One that kept nothing is not missed.
     pub fn meta(&self, operators: &Operators) -> Result<Option<Meta>, StateError> {
         self.meta_beside(operators, &BTreeMap::new())
     }
@@ -273,14 +273,14 @@ impl Restored {
         let evolved = meta.evolved(operators);
         let gone = evolved.iter().filter(|(_, evolved)| evolved.is_none());
         let gone: Vec<&String> = gone.map(|(id, _)| id).collect();
-        if gone.is_empty() {
-            self.check_ids(operators)?;
-            return Ok(Some(meta));
-        }
         let count = |id: &&String| {
             self.entries_of_id(id).count() + elsewhere.get(*id).copied().unwrap_or_default()
         };
-        let entries = gone.iter().map(count).sum();
+        let entries: usize = gone.iter().map(count).sum();
+        if entries == 0 {
+            self.check_ids(operators)?;
+            return Ok(Some(meta));
+        }
         let indented = |of: &mut dyn Iterator<Item = String>| {
             let lines = of.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
             lines.map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
@@ -387,6 +387,23 @@ mod tests {
         assert_eq!((*entries, kept_for.trim(), now.trim()), (2, "old", "new"));
         assert!(error.to_string().contains("--reset-state"), "{error}");
         assert!(restored.meta(&operators(&["same", "old", "new"])).is_ok());
+    }
+
+    /// A query that had nothing left, such as one whose windows have all closed, could not be
+    /// changed: "0 entries would be lost".
+    #[test]
+    fn an_operator_that_kept_nothing_is_not_missed() {
+        let gone = Change { key: StateId::of("old").key(&[b"a"]), value: None };
+        let changes = [
+            meta(&["old", "same"]).change(),
+            entry("old", b"a", b""),
+            gone,
+            entry("same", b"a", b""),
+        ];
+        let restored = restored(&changes);
+        assert!(restored.meta(&operators(&["same", "new"])).unwrap().is_some());
+        let error = restored.meta(&operators(&["new"])).unwrap_err();
+        assert!(matches!(error, StateError::Changed { entries: 1, .. }), "{error}");
     }
 
     #[test]

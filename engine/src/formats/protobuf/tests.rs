@@ -200,7 +200,7 @@ fn mistakes_are_named() {
             the message has no field 'idd'
             column 'amounts' is int, and the message has a repeated field or a map there
             column 'address' is text, and the message has a message there
-            column 'id' is Struct(), and the message has a single value there
+            column 'id' is row<>, and the message has a single value there
             Protobuf: the record is broken (a number does not end), not a whole message; it begins "\n"
             Protobuf: the record is broken (a number does not end), not a whole message; it begins "\u{8}"
             Protobuf: the record is broken (a number does not end), not a whole message; it begins "\u{b}"
