@@ -24,7 +24,7 @@ use datafusion_expr::{
 use datafusion_sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, ObjectName, Query, Select,
-    TableFactor, TableWithJoins, VisitMut, VisitorMut,
+    TableAlias, TableFactor, TableWithJoins, VisitMut, VisitorMut,
 };
 
 use super::context::Catalog;
@@ -142,10 +142,13 @@ fn rewrite_join(join: &mut Join, called: &[(String, String)], catalog: &Catalog)
         return Some(());
     }
     let table = name.0.last()?.as_ident()?;
-    let source = catalog.source(&table.value)?;
+    let (source, is_view) = match catalog.source(&table.value) {
+        Some(source) => (source, false),
+        None => (catalog.versioned(&table.value)?, true),
+    };
     let own_name = alias.as_ref().map_or(table, |alias| &alias.name).clone();
     let column = Ident::new(source.columns.first()?.name.clone());
-    let column = Expr::CompoundIdentifier(vec![own_name, column]);
+    let column = Expr::CompoundIdentifier(vec![own_name.clone(), column]);
     let as_of = call(vec![time.clone(), column]);
     let constraint = match &mut join.join_operator {
         JoinOperator::Join(constraint)
@@ -161,6 +164,12 @@ fn rewrite_join(join: &mut Join, called: &[(String, String)], catalog: &Catalog)
     let left = Box::new(Expr::Nested(Box::new(on.clone())));
     *on = Expr::BinaryOp { left, op: BinaryOperator::And, right: Box::new(as_of) };
     with_hints.clear();
+    if is_view {
+        let versioned = Ident::new(source.name.clone());
+        let explicit = TableAlias { explicit: true, name: own_name, columns: Vec::new(), at: None };
+        alias.get_or_insert(explicit);
+        *name = ObjectName::from(vec![versioned]);
+    }
     Some(())
 }
 

@@ -58,6 +58,8 @@ pub(crate) struct Catalog {
     tables: BTreeMap<String, Arc<dyn TableSource>>,
     /// Columns of tables that are the time of processing.
     processing_times: Vec<(String, String)>,
+    /// Views as tables with versions.
+    versioned: BTreeMap<String, Arc<Source>>,
     /// Functions of users.
     functions: BTreeMap<String, Loaded>,
     /// Those that could not be loaded, their mistakes being reported.
@@ -74,6 +76,7 @@ impl Catalog {
         Catalog {
             tables: BTreeMap::new(),
             processing_times: Vec::new(),
+            versioned: BTreeMap::new(),
             functions: BTreeMap::new(),
             broken_functions: Vec::new(),
             also: Vec::new(),
@@ -93,6 +96,17 @@ impl Catalog {
 
     pub fn add_table(&mut self, name: &str, table: Arc<dyn TableSource>) {
         self.tables.insert(name.to_owned(), table);
+    }
+
+    /// What a view is as a table with versions.
+    pub fn add_versioned(&mut self, view: &str, source: Source) {
+        let source = Arc::new(source);
+        self.add_source(&source);
+        self.versioned.insert(view.to_owned(), source);
+    }
+
+    pub fn versioned(&self, view: &str) -> Option<&Arc<Source>> {
+        self.versioned.get(view)
     }
 
     pub fn add_processing_times(&mut self, columns: Vec<(String, String)>) {
@@ -173,7 +187,10 @@ impl Catalog {
     }
 
     pub fn table_names(&self) -> impl Iterator<Item = &str> {
-        self.tables.keys().chain(&self.also).map(String::as_str)
+        let is_versioned =
+            |name: &&String| self.versioned.values().any(|source| source.name == **name);
+        let tables = self.tables.keys().filter(move |name| !is_versioned(name));
+        tables.chain(&self.also).map(String::as_str)
     }
 
     /// Identifiers keep their case, as in Flink: JSON fields often have capitals.

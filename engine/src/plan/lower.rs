@@ -22,7 +22,7 @@ use super::user_functions::{calls, not_granted};
 use super::windows::{WindowError, check_sessions, group_window};
 use super::{
     as_of, constants, errors, event_time, group_windows, inserted, joins, mixed_types, nth_value,
-    quantified, spellings, unnest_tables, user_functions, window_time,
+    quantified, spellings, unnest_tables, user_functions, versioned, window_time,
 };
 use crate::formats::{FormatError, RowEncoder};
 use crate::pipeline::cases;
@@ -146,7 +146,13 @@ impl Lowering<'_> {
 
     fn view(&mut self, view: DraftView) {
         match self.plan(&view.name, &view.query) {
-            Some(plan) => self.catalog.add_view(&view.name.text, plan),
+            Some(plan) => {
+                self.catalog.add_view(&view.name.text, plan);
+                let source = versioned::source_of(&view.name.text, &view.query, &self.catalog);
+                if let Some(source) = source {
+                    self.catalog.add_versioned(&view.name.text, source);
+                }
+            }
             None => self.broken.push(view.name.text),
         }
     }
@@ -158,6 +164,11 @@ impl Lowering<'_> {
         let planned = self.plan(&query.name, &query.query).filter(|_| !query.incomplete);
         let derived = self.derived.iter().position(|table| table.name.text == query.name.text);
         let derived = derived.map(|at| self.derived.remove(at));
+        for source in planned.iter().flat_map(sources_of) {
+            if !self.sources.iter().any(|known| known.name == source.name) {
+                self.sources.push(source);
+            }
+        }
         let place = Place { file: self.file, query: query.name.span.clone() };
         let finished = planned.and_then(|plan| {
             let (sources, ttl) = (&self.sources, self.state_ttl);

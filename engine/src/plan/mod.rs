@@ -16,7 +16,7 @@
 //!   [`windows`]: their scalar functions, and which window an aggregate groups by;
 //!   [`event_time`]: whether that goes by the event time of its source;
 //! - [`joins`]: how near in time the rows of two streams must be to meet; [`as_of`]: tables as they
-//!   were at a time;
+//!   were at a time, [`versioned`] views among them;
 //! - [`json`]: JSON in text columns, by path; [`texts`], [`times`]: more functions of texts and of
 //!   points in time;
 //! - [`user_functions`]: functions in WebAssembly;
@@ -66,6 +66,7 @@ pub(crate) mod types;
 pub(crate) mod unique_key;
 pub mod unnest_tables;
 pub mod user_functions;
+mod versioned;
 pub mod window_tables;
 mod window_time;
 pub mod windows;

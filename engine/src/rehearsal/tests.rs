@@ -550,3 +550,52 @@ fn a_table_is_like_another_and_joined_as_it_stands() {
         "#,
     );
 }
+
+/// Flink's versioned views were refused: only tables could be joined as of a time.
+#[test]
+fn a_view_of_the_latest_rows_is_joined_as_of_a_time() {
+    let sql = |format: &str| {
+        format!(
+            "CREATE TABLE history (note STRING, currency STRING, cents BIGINT, ts TIMESTAMP(3),
+                 rate AS cents / 100.0, WATERMARK FOR ts AS ts) WITH ('format' = '{format}');
+             CREATE TABLE orders (id INT, price DOUBLE, currency STRING, ts TIMESTAMP(3),
+                 WATERMARK FOR ts AS ts);
+             CREATE VIEW rates AS SELECT currency, rate, ts FROM (
+                 SELECT *, ROW_NUMBER() OVER (PARTITION BY currency ORDER BY ts DESC) AS n
+                 FROM history) WHERE n = 1;
+             CREATE TABLE converted AS SELECT id, price * r.rate AS converted
+                 FROM orders AS o LEFT JOIN rates FOR SYSTEM_TIME AS OF o.ts AS r
+                 ON o.currency = r.currency;
+             CREATE TABLE of_rates AS SELECT o.id, rates.rate FROM orders AS o
+                 JOIN rates FOR SYSTEM_TIME AS OF o.ts ON o.currency = rates.currency;
+             -- By itself it is what it says.
+             CREATE TABLE latest WITH ('key' = 'currency') AS SELECT currency, rate FROM rates;"
+        )
+    };
+    let cases = |history: &str| {
+        format!(
+            r#"
+            [[tests]]
+            name = "versions"
+            input.history = [{history}]
+            input.orders = [
+                {{ id = 3, price = 2.0, currency = "CHF", ts = "2024-01-01T08:00:00" }},
+                {{ id = 1, price = 2.0, currency = "CHF", ts = "2024-01-01T09:30:00" }},
+                {{ id = 2, price = 2.0, currency = "CHF", ts = "2024-01-01T10:30:00" }},
+                {{ id = 4, price = 2.0, currency = "USD", ts = "2024-01-01T11:00:00" }},
+            ]
+            expect.converted = [
+                {{ id = 1, converted = 2.0 }}, {{ id = 2, converted = 4.0 }}, {{ id = 3, converted = {{}} }},
+                {{ id = 4, converted = {{}} }},
+            ]
+            expect.of_rates = [{{ id = 1, rate = 1.0 }}, {{ id = 2, rate = 2.0 }}]
+            expect.latest = [{{ currency = "CHF", rate = 2.0 }}]
+            "#
+        )
+    };
+    let rows = r#"{ note = "a", currency = "CHF", cents = 100, ts = "2024-01-01T09:00:00" },
+        { note = "b", currency = "CHF", cents = 200, ts = "2024-01-01T10:00:00" }"#;
+    check_sql(&sql("json"), &cases(rows));
+    let lines = "'a,CHF,100,2024-01-01T09:00:00', 'b,CHF,200,2024-01-01T10:00:00'";
+    check_sql(&sql("csv"), &cases(lines));
+}
