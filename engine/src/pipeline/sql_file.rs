@@ -293,6 +293,8 @@ impl FileReader<'_> {
         let at = cursor.span();
         match cursor.eat_words(&["AS"]) {
             true if self.is_script => {
+                self.tables.pop();
+                self.broken.push(name.text);
                 let help = "CREATE TABLE … AS belongs in a pipeline file, for `millstream run`";
                 let message = "nothing is written here: this asks, by SELECT, WITH or VALUES";
                 Err(Diagnostic::error(message, at).help(help))

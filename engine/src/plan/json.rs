@@ -16,10 +16,16 @@
 //! A path is `$`, then any of `.name`, `["name"]`, `.["name"]` and `[0]`; a negative index counts
 //! from the end. `lax` or `strict` may stand before it, which only says what is empty and what an
 //! error where a query asks for that: [`super::spellings`] sees to it. Text that is no JSON, and a
-//! path that leads nowhere, give NULL (`false` for `json_exists`).
+//! path that leads nowhere, give NULL (`false` for `json_exists`). What comes out as JSON text has
+//! its fields in the order in which they stand there, and no blanks ([`path`]).
 
+mod path;
+
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use self::path::{Found, Step, find, parse_path};
+use crate::formats::json::encode::json_objects;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
 };
@@ -30,9 +36,6 @@ use datafusion_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion_sql::sqlparser::ast::BinaryOperator;
-use serde_json::Value;
-
-use crate::formats::json::encode::json_objects;
 
 /// For any registry that plans or runs our queries.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {
@@ -175,14 +178,13 @@ impl ScalarUDFImpl for Json {
         let same = if constant && rows > 0 { Some(self.path(path, 0)?) } else { None };
         let found = (0..rows).map(|row| {
             let path = match &same {
-                Some(path) => path.clone(),
-                None => self.path(path, row)?,
+                Some(path) => Cow::Borrowed(path),
+                None => Cow::Owned(self.path(path, row)?),
             };
-            let (Some(path), true) = (path, json.is_valid(row)) else { return Ok(None) };
-            let value: Option<Value> = serde_json::from_str(json.value(row)).ok();
-            Ok(value.and_then(|value| follow(value, &path)))
+            let (Some(path), true) = (&*path, json.is_valid(row)) else { return Ok(None) };
+            Ok(find(json.value(row), path))
         });
-        let found: Vec<Option<Value>> = found.collect::<Result<_>>()?;
+        let found: Vec<Option<Found>> = found.collect::<Result<_>>()?;
         Ok(ColumnarValue::Array(self.column(found)))
     }
 }
@@ -208,39 +210,45 @@ impl Json {
         Ok(Some(steps.collect()))
     }
 
-    fn column(&self, found: Vec<Option<Value>>) -> ArrayRef {
+    fn column(&self, found: Vec<Option<Found<'_>>>) -> ArrayRef {
         let found = found.into_iter();
         match self.kind {
             Kind::Exists => Arc::new(BooleanArray::from_iter(found.map(|at| Some(at.is_some())))),
-            Kind::GetBool => {
-                Arc::new(BooleanArray::from_iter(found.map(|at| at.and_then(|at| at.as_bool()))))
-            }
-            Kind::GetInt => {
-                Arc::new(Int64Array::from_iter(found.map(|at| at.and_then(|at| at.as_i64()))))
-            }
-            Kind::GetFloat => {
-                Arc::new(Float64Array::from_iter(found.map(|at| at.and_then(|at| at.as_f64()))))
-            }
-            Kind::Length => Arc::new(Int64Array::from_iter(found.map(|at| match at? {
-                Value::Array(items) => i64::try_from(items.len()).ok(),
-                Value::Object(fields) => i64::try_from(fields.len()).ok(),
+            Kind::GetBool => Arc::new(BooleanArray::from_iter(found.map(|at| match at?.kind {
+                path::Kind::True => Some(true),
+                path::Kind::False => Some(false),
                 _ => None,
             }))),
-            _ => Arc::new(StringArray::from_iter(found.map(|at| self.text(at?)))),
+            Kind::GetInt => {
+                Arc::new(Int64Array::from_iter(found.map(|at| at?.plain()?.parse().ok())))
+            }
+            Kind::GetFloat => {
+                let number =
+                    |at: Found<'_>| at.plain()?.parse().ok().filter(|of: &f64| of.is_finite());
+                Arc::new(Float64Array::from_iter(found.map(|at| number(at?))))
+            }
+            Kind::Length => {
+                let count = |at: Found<'_>| i64::try_from(at.len()?).ok();
+                Arc::new(Int64Array::from_iter(found.map(|at| count(at?))))
+            }
+            _ => Arc::new(found.map(|at| self.text(at?)).collect::<StringArray>()),
         }
     }
 
-    fn text(&self, value: Value) -> Option<String> {
-        match (self.kind, value) {
-            (Kind::Query | Kind::GetJson, value) => Some(value.to_string()),
-            (Kind::Type, Value::Array(_)) => Some("array".to_owned()),
-            (Kind::Type, Value::Object(_)) => Some("object".to_owned()),
-            (Kind::Type, _) => Some("scalar".to_owned()),
-            (_, Value::Null) => None,
-            (_, Value::String(text)) => Some(text),
-            (Kind::GetStr, _) => None,
-            (Kind::Value, Value::Array(_) | Value::Object(_)) => None,
-            (_, value) => Some(value.to_string()),
+    fn text<'j>(&self, found: Found<'j>) -> Option<Cow<'j, str>> {
+        let json = |found: Found<'_>| found.json().map(Cow::Owned);
+        match self.kind {
+            Kind::Query | Kind::GetJson => json(found),
+            // What its strings are is looked at too.
+            Kind::Type => found.json().map(|_| match found.kind {
+                path::Kind::Array => Cow::Borrowed("array"),
+                path::Kind::Object => Cow::Borrowed("object"),
+                _ => Cow::Borrowed("scalar"),
+            }),
+            Kind::GetStr => found.text(),
+            Kind::GetText if !found.is_scalar() => json(found),
+            // NULL of null, of arrays and of objects.
+            _ => found.text().or_else(|| found.plain().map(Cow::Borrowed)),
         }
     }
 }
@@ -288,67 +296,6 @@ impl ScalarUDFImpl for JsonString {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Step {
-    Key(String),
-    Index(i64),
-}
-
-fn follow(value: Value, path: &[Step]) -> Option<Value> {
-    path.iter().try_fold(value, |value, step| match (step, value) {
-        (Step::Key(key), Value::Object(mut fields)) => fields.remove(key),
-        (Step::Index(index), Value::Array(mut items)) => {
-            let place = match usize::try_from(*index) {
-                Ok(place) => place,
-                Err(_) => items.len().checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?,
-            };
-            (place < items.len()).then(|| items.swap_remove(place))
-        }
-        _ => None,
-    })
-}
-
-fn parse_path(path: &str) -> Result<Vec<Step>> {
-    let wrong = || exec_err!("'{path}' is no JSON path: write $.name[0][\"other name\"]");
-    let path = path.trim();
-    let mode = ["lax", "strict"].into_iter().find_map(|mode| {
-        let rest = path.get(..mode.len()).filter(|word| word.eq_ignore_ascii_case(mode));
-        rest.map(|_| path[mode.len()..].trim_start())
-    });
-    let Some(mut rest) = mode.unwrap_or(path).strip_prefix('$') else { return wrong() };
-    let mut steps = Vec::new();
-    while !rest.is_empty() {
-        if let Some(after) = rest.strip_prefix('.').filter(|after| !after.starts_with('[')) {
-            let end = after.find(['.', '[']).unwrap_or(after.len());
-            let (name, next) = after.split_at(end);
-            if name.is_empty() {
-                return wrong();
-            }
-            steps.push(Step::Key(name.to_owned()));
-            rest = next;
-            continue;
-        }
-        rest = rest.strip_prefix('.').unwrap_or(rest);
-        let quoted = ["\"", "'"].into_iter().find_map(|quote| {
-            let inside = rest.strip_prefix('[')?.strip_prefix(quote)?;
-            inside.split_once(&format!("{quote}]"))
-        });
-        if let Some((name, next)) = quoted {
-            steps.push(Step::Key(name.to_owned()));
-            rest = next;
-            continue;
-        }
-        let index = rest.strip_prefix('[').and_then(|inside| inside.split_once(']'));
-        let Some((Ok(index), next)) = index.map(|(index, next)| (index.trim().parse(), next))
-        else {
-            return wrong();
-        };
-        steps.push(Step::Index(index));
-        rest = next;
-    }
-    Ok(steps)
-}
-
 /// `->` and `->>`.
 #[derive(Debug)]
 pub struct JsonOperators;
@@ -367,27 +314,5 @@ impl ExprPlanner for JsonOperators {
         let function = ScalarUDF::from(Json::new(kind));
         let call: Expr = function.call(vec![expr.left, expr.right]);
         Ok(PlannerResult::Planned(call))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_lead_somewhere() {
-        let json: Value = serde_json::from_str(r#"{"a":[{"b c":1},"x"],"n":null}"#).unwrap();
-        let at = |path: &str| follow(json.clone(), &parse_path(path).unwrap());
-        assert_eq!(at("$"), Some(json.clone()));
-        assert_eq!(at("$.a[0][\"b c\"]"), Some(1.into()));
-        assert_eq!(at("$['a'][-1]"), Some("x".into()));
-        assert_eq!(at("lax $.n"), Some(Value::Null));
-        assert_eq!(at("strict$['a'][1]"), Some("x".into()));
-        for nowhere in ["$.b", "$.a.b", "$.a[2]", "$.a[-3]", "$[0]"] {
-            assert_eq!(at(nowhere), None, "{nowhere}");
-        }
-        for wrong in ["a", "$a", "$.", "$[", "$[x]", "$..a", ""] {
-            assert!(parse_path(wrong).is_err(), "{wrong}");
-        }
     }
 }

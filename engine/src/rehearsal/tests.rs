@@ -150,7 +150,7 @@ fn json_is_asked_for_as_in_flink() {
         [[tests]]
         name = "an object"
         input.ev = [{ k = "o", n = 1, j = '{"a": true, "x.y": [0.998], "t": "text"}' }]
-        expect.o = [{ a = "true", b = true, empty = "none", err = "o!", num = 0.998, miss = 2, text_is = 8, q = '{"a":true,"t":"text","x.y":[0.998]}', cond = "[true]", uncond = "[[0.998]]", qempty = "{}", ex = true, strict = true, lax = false }]
+        expect.o = [{ a = "true", b = true, empty = "none", err = "o!", num = 0.998, miss = 2, text_is = 8, q = '{"a":true,"x.y":[0.998],"t":"text"}', cond = "[true]", uncond = "[[0.998]]", qempty = "{}", ex = true, strict = true, lax = false }]
 
         [[tests]]
         name = "no JSON"
