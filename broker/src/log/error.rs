@@ -57,6 +57,16 @@ pub enum LogOpenError {
     Malformed { path: PathBuf, reason: String },
 }
 
+impl LogOpenError {
+    /// Whether the process lacks something, such as descriptors: it would at the next log too.
+    pub fn is_of_process(&self) -> bool {
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        let LogOpenError::Storage(error) = self else { return false };
+        error.source.raw_os_error().is_some_and(|code| [ENFILE, EMFILE].contains(&code))
+    }
+}
+
 /// Why records were not appended. Nothing of them is in the log.
 #[derive(Clone, Debug, Error)]
 pub enum AppendError {

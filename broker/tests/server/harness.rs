@@ -66,10 +66,16 @@ impl TestBroker {
 
     /// What it has is served again, by another with the settings of [`TestBroker::start`].
     pub async fn restarted(self) -> TestBroker {
+        self.restarted_after(|| ()).await
+    }
+
+    /// The same, and something happens to its files in between.
+    pub async fn restarted_after(self, happens: impl FnOnce()) -> TestBroker {
         self.shutdown.cancel();
         self.server.await.unwrap();
         self.broker.shutdown().await.unwrap();
         drop(self.broker);
+        happens();
         TestBroker::over(self.dir, |_, _| {}).await
     }
 
