@@ -61,7 +61,7 @@ pub use append::{AppendOptions, Appended, Origin};
 pub use checkpoint::encode_id;
 pub use compaction::{CompactOptions, Dirt, Pace};
 pub use config::{Cleanup, Compaction, LogConfig};
-pub use error::{AppendError, LogOpenError, ReadError, StorageError};
+pub use error::{AppendError, LogOpenError, ReadError, RefusedRecord, StorageError};
 pub use index::AbortedTransaction;
 pub use open_files::OpenFiles;
 pub use partition::{Partition, PartitionOptions, Subscription, Visible};
