@@ -65,6 +65,33 @@ fn without_ids(text: &str) -> String {
     out
 }
 
+/// An unknown topic ended the deletion of all others' offsets, any name of a subscription or a group
+/// was described as if it were there, and an id beside a name chose among the topics of that name.
+#[test]
+fn what_is_not_there_is_told_beside_what_is() {
+    let shell = Shell::new();
+    shell.run("kafka-topics --create --topic t --partitions 2");
+    shell.run("kafka-topics --create --topic u");
+    shell.run("kafka-consumer-groups --reset-offsets --group g --topic t --to-earliest --execute");
+    shell.run("kafka-configs --alter --client-metrics m --add-config interval.ms=7000");
+    shell.script(
+        &[
+            "kafka-consumer-groups --delete-offsets --group g --topic nope --topic t",
+            "kafka-consumer-groups --delete-offsets --group g --topic nope",
+            "kafka-configs --describe --client-metrics nope",
+            "kafka-configs --describe --entity-type client-metrics",
+            "kafka-configs --describe --group nope",
+            "kafka-configs --describe --group g",
+            "kafka-topics --describe --topic t --topic-id AAAAAAAAAAAAAAAAAAAAAQ",
+        ],
+        expect![[""]],
+    );
+    let described = shell.run("kafka-topics --describe --topic u");
+    let (_, id) = described.split_once("TopicId: ").unwrap();
+    let beside = format!("kafka-topics --describe --topic t --topic-id {}", &id[..22]);
+    assert_eq!(shell.run(&beside), described);
+}
+
 #[test]
 fn topics_are_created_described_altered_and_deleted() {
     let shell = Shell::new();
