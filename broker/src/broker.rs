@@ -8,9 +8,9 @@
 //! ```
 //!
 //! Invariants: changes of topics are made one at a time, in the catalog first. Lookups never wait
-//! for them. A partition that fails to open is offline, rather than served empty, and keeps no other
-//! from being served; only those of the broker's own topics keep it from starting, since groups and
-//! transactions would be forgotten without them.
+//! for them. A partition that fails to open is offline, rather than served empty, and keeps no
+//! other from being served; only those of the broker's own topics keep it from starting, since
+//! groups and transactions would be forgotten without them.
 
 mod changes;
 pub(crate) mod client_metrics;
