@@ -17,6 +17,7 @@ mod script;
 mod single_node;
 mod topics;
 mod transactions;
+mod walks;
 
 use std::net::ToSocketAddrs;
 
@@ -56,6 +57,7 @@ parity! {
     transactional_ids_live_alike = transactions::lives;
     transactions_are_refused_alike = transactions::refusals;
     members_live_alike = groups::membership;
+    classic_groups_walk_alike = walks::classic;
     static_members_live_alike = groups::static_membership;
     offsets_are_kept_alike = groups::offsets;
     groups_are_looked_at_alike = groups::looking;
