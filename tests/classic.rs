@@ -65,6 +65,58 @@ fn without_ids(text: &str) -> String {
     out
 }
 
+/// An unknown topic ended the deletion of all others' offsets, any name of a subscription or a group
+/// was described as if it were there, and an id beside a name chose among the topics of that name.
+#[test]
+fn what_is_not_there_is_told_beside_what_is() {
+    let shell = Shell::new();
+    shell.run("kafka-topics --create --topic t --partitions 2");
+    shell.run("kafka-topics --create --topic u");
+    shell.run("kafka-consumer-groups --reset-offsets --group g --topic t --to-earliest --execute");
+    shell.run("kafka-configs --alter --client-metrics m --add-config interval.ms=7000");
+    shell.script(
+        &[
+            "kafka-consumer-groups --delete-offsets --group g --topic nope --topic t",
+            "kafka-consumer-groups --delete-offsets --group g --topic nope",
+            "kafka-configs --describe --client-metrics nope",
+            "kafka-configs --describe --entity-type client-metrics",
+            "kafka-configs --describe --group nope",
+            "kafka-configs --describe --group g",
+            "kafka-topics --describe --topic t --topic-id AAAAAAAAAAAAAAAAAAAAAQ",
+        ],
+        expect![[r#"
+            $ kafka-consumer-groups --delete-offsets --group g --topic nope --topic t
+            Request succeeded for deleting offsets from group g.
+
+            TOPIC           PARTITION  STATUS         
+            nope            -          Error: org.apache.kafka.common.errors.UnknownTopicOrPartitionException: This server does not host this topic-partition.
+            t               0          Successful     
+            t               1          Successful     
+            $ kafka-consumer-groups --delete-offsets --group g --topic nope
+            Request succeeded for deleting offsets from group g.
+
+            TOPIC           PARTITION  STATUS         
+            nope            -          Error: org.apache.kafka.common.errors.UnknownTopicOrPartitionException: This server does not host this topic-partition.
+            $ kafka-configs --describe --client-metrics nope
+            The client-metric 'nope' doesn't exist and doesn't have dynamic config.
+            $ kafka-configs --describe --entity-type client-metrics
+            Dynamic configs for client-metric m are:
+              interval.ms=7000 sensitive=false synonyms={DYNAMIC_CLIENT_METRICS_CONFIG:interval.ms=7000}
+            $ kafka-configs --describe --group nope
+            The group 'nope' doesn't exist and doesn't have dynamic config.
+            $ kafka-configs --describe --group g
+            Dynamic configs for group g are:
+            $ kafka-topics --describe --topic t --topic-id AAAAAAAAAAAAAAAAAAAAAQ
+            Error while executing topic command : TopicId 'AAAAAAAAAAAAAAAAAAAAAQ' does not exist as expected
+            => 1
+        "#]],
+    );
+    let described = shell.run("kafka-topics --describe --topic u");
+    let (_, id) = described.split_once("TopicId: ").unwrap();
+    let beside = format!("kafka-topics --describe --topic t --topic-id {}", &id[..22]);
+    assert_eq!(shell.run(&beside), described);
+}
+
 #[test]
 fn topics_are_created_described_altered_and_deleted() {
     let shell = Shell::new();

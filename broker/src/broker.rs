@@ -8,8 +8,9 @@
 //! ```
 //!
 //! Invariants: changes of topics are made one at a time, in the catalog first. Lookups never wait
-//! for them. A partition that fails to open keeps the broker from starting, with a reason, rather
-//! than being served empty.
+//! for them. A partition that fails to open is offline, rather than served empty, and keeps no
+//! other from being served; only those of the broker's own topics keep it from starting, since
+//! groups and transactions would be forgotten without them.
 
 mod changes;
 pub(crate) mod client_metrics;
@@ -333,7 +334,7 @@ impl Broker {
         let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
         let share = wanted.len().div_ceil(threads).max(1);
         let open = |(topic, number): &(usize, i32)| {
-            self.open_partition(&records[*topic], &configs[*topic], *number)
+            self.open_or_do_without(&records[*topic], &configs[*topic], *number)
         };
         let opened: Vec<Result<Vec<Arc<Partition>>, LogOpenError>> = std::thread::scope(|scope| {
             let threads: Vec<_> = wanted
@@ -357,13 +358,40 @@ impl Broker {
             .map_err(|source| OpenError::Config { topic: record.name.clone(), source })
     }
 
+    /// Opens a partition that was there before; one that cannot be opened is offline (KIP-112).
+    fn open_or_do_without(
+        &self,
+        record: &TopicRecord,
+        config: &TopicConfig,
+        number: i32,
+    ) -> Result<Arc<Partition>, LogOpenError> {
+        let error = match self.open_partition(record, config, number) {
+            Err(error) if !is_internal(&record.name) && !error.is_of_process() => error,
+            opened => return opened,
+        };
+        let options = self.partition_options(record, config, number);
+        tracing::error!(partition = %options.partition, %error,
+            "cannot open the log: this partition is offline, all others are served. Mend or \
+             restore {} and restart the broker, or delete the topic", options.dir.display());
+        Ok(Partition::unread(options, error))
+    }
+
     fn open_partition(
         &self,
         record: &TopicRecord,
         config: &TopicConfig,
         number: i32,
     ) -> Result<Arc<Partition>, LogOpenError> {
-        Partition::open(PartitionOptions {
+        Partition::open(self.partition_options(record, config, number))
+    }
+
+    fn partition_options(
+        &self,
+        record: &TopicRecord,
+        config: &TopicConfig,
+        number: i32,
+    ) -> PartitionOptions {
+        PartitionOptions {
             partition: TopicPartition::new(record.name.as_str(), number),
             topic_id: record.id,
             dir: self.config.data_dir.join(record.dir_name(number)),
@@ -374,7 +402,7 @@ impl Broker {
             open_files: self.open_files.clone(),
             epoch: LeaderEpoch(self.meta.starts),
             now_ms: now_ms(),
-        })
+        }
     }
 
     /// Ends the jobs, then makes everything durable and marks it so. Appends are refused from

@@ -15,8 +15,6 @@ type Configs = BTreeMap<String, String>;
 #[derive(Debug)]
 pub struct GroupConfigDefinition {
     pub name: &'static str,
-    /// The broker's setting that holds for groups without one of their own.
-    pub synonym: &'static str,
     pub doc: &'static str,
     pub default: fn(&ConsumerConfig) -> i32,
     range: fn(&ConsumerConfig) -> std::ops::RangeInclusive<i32>,
@@ -25,14 +23,12 @@ pub struct GroupConfigDefinition {
 pub const GROUP_CONFIGS: &[GroupConfigDefinition] = &[
     GroupConfigDefinition {
         name: "consumer.heartbeat.interval.ms",
-        synonym: "group.consumer.heartbeat.interval.ms",
         doc: "how often members of the new group protocol are told to be heard of",
         default: |config| config.heartbeat_interval_ms,
         range: |config| config.heartbeat_interval_ms_min..=config.heartbeat_interval_ms_max,
     },
     GroupConfigDefinition {
         name: "consumer.session.timeout.ms",
-        synonym: "group.consumer.session.timeout.ms",
         doc: "how long a member of the new group protocol may be silent before it is gone",
         default: |config| config.session_timeout_ms,
         range: |config| config.session_timeout_ms_min..=config.session_timeout_ms_max,

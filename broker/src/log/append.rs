@@ -14,7 +14,7 @@ use super::producers::{Fit, Misfit, WrittenBatch};
 use super::recovery::Sealed;
 use super::scan::marker_of;
 use super::segment::Segment;
-use super::validate::{Valid, validate};
+use super::validate::{Valid, invalid, validate};
 use super::{index, snapshot};
 use crate::client::Acks;
 use crate::ids::Offset;
@@ -158,14 +158,13 @@ impl Partition {
             // Checked one by one, which holds only if nothing before them changes the state.
             if valid.len() > 1 {
                 let reason = "batches with a producer id come one at a time".to_owned();
-                return Err(AppendError::InvalidRecord { partition: self.id.clone(), reason });
+                return Err(AppendError::NotOneBatch { partition: self.id.clone(), reason });
             }
             let (id, epoch) = (header.producer_id, header.producer_epoch);
             let checked = if header.is_control() {
                 let batch = joined(head, body);
                 let Some(marker) = marker_of(&batch) else {
-                    let reason = "a control batch without marker".to_owned();
-                    return Err(AppendError::InvalidRecord { partition: self.id.clone(), reason });
+                    return Err(invalid(&self.id, "a control batch without marker"));
                 };
                 let coordinator_epoch = marker.coordinator_epoch;
                 let checked = writer.producers.check_marker(id, epoch, coordinator_epoch);

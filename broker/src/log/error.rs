@@ -57,6 +57,24 @@ pub enum LogOpenError {
     Malformed { path: PathBuf, reason: String },
 }
 
+impl LogOpenError {
+    /// Whether the process lacks something, such as descriptors: it would at the next log too.
+    pub fn is_of_process(&self) -> bool {
+        const ENFILE: i32 = 23;
+        const EMFILE: i32 = 24;
+        let LogOpenError::Storage(error) = self else { return false };
+        error.source.raw_os_error().is_some_and(|code| [ENFILE, EMFILE].contains(&code))
+    }
+}
+
+/// A record for which its batch was refused (KIP-467).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedRecord {
+    /// From the batch's first.
+    pub index: i32,
+    pub reason: String,
+}
+
 /// Why records were not appended. Nothing of them is in the log.
 #[derive(Clone, Debug, Error)]
 pub enum AppendError {
@@ -74,10 +92,12 @@ pub enum AppendError {
     TooLarge { partition: TopicPartition, size: usize, max: usize },
     #[error("partition {partition}: {size} bytes of batches exceed segment.bytes = {max}")]
     LargerThanSegment { partition: TopicPartition, size: usize, max: usize },
+    #[error("partition {partition}: {reason}")]
+    NotOneBatch { partition: TopicPartition, reason: String },
     #[error("partition {partition}: invalid records: {reason}")]
-    InvalidRecord { partition: TopicPartition, reason: String },
+    InvalidRecord { partition: TopicPartition, reason: String, records: Vec<RefusedRecord> },
     #[error("partition {partition}: invalid timestamp: {reason}")]
-    InvalidTimestamp { partition: TopicPartition, reason: String },
+    InvalidTimestamp { partition: TopicPartition, reason: String, records: Vec<RefusedRecord> },
     #[error(
         "partition {partition}: producer {producer} sent sequence {sequence} where {expected} was \
          expected"
@@ -124,6 +144,7 @@ impl AppendError {
             | AppendError::UnsupportedCompression { partition, .. }
             | AppendError::TooLarge { partition, .. }
             | AppendError::LargerThanSegment { partition, .. }
+            | AppendError::NotOneBatch { partition, .. }
             | AppendError::InvalidRecord { partition, .. }
             | AppendError::InvalidTimestamp { partition, .. }
             | AppendError::OutOfOrderSequence { partition, .. }
@@ -152,7 +173,7 @@ impl AppendError {
             AppendError::CoordinatorFenced { .. } => 52,
             AppendError::Storage { .. } => 56,
             AppendError::UnsupportedCompression { .. } => 76,
-            AppendError::InvalidRecord { .. } => 87,
+            AppendError::NotOneBatch { .. } | AppendError::InvalidRecord { .. } => 87,
         }
     }
 }

@@ -201,6 +201,9 @@ impl Partition {
     /// reads go on.
     pub fn close(&self) -> Result<(), StorageError> {
         self.writer().closed = true;
+        if self.check_opened().is_err() {
+            return Ok(());
+        }
         self.flush_blocking()?;
         let flushing = locked(&self.flushing);
         let (active, end, snapshot) = {

@@ -48,7 +48,7 @@ impl Partition {
             writer.producers.expire(now_ms, config.producer_expiration_ms);
             (Aged::of(&writer), writer.closed)
         };
-        if closed {
+        if closed || self.check_opened().is_err() {
             return Ok(Retained { log_start: aged.start, ..Retained::default() });
         }
         // The writer goes on while files are looked at.

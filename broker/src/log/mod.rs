@@ -16,7 +16,8 @@
 //! - [`partition`]: a log in use, and its locks; [`append`]: the writer; [`flush`]: fsync and what
 //!   waits for it; [`read`]: offsets and times to bytes, [`open_files`] for it;
 //! - [`maintenance`]: retention and deletion; [`compaction`]: of each key the latest record stays;
-//! - [`recovery`]: from a directory to a log, by way of [`scan`] after an unclean stop;
+//! - [`recovery`]: from a directory to a log, by way of [`scan`] after an unclean stop, and of
+//!   [`repair`] where small files cannot be read;
 //! - [`validate`]: checks before appending; [`producers`]: idempotence and open transactions,
 //!   [`snapshot`] its file;
 //! - [`segment`]: a file and its indexes ([`index`]); [`header`]: a batch's numbers;
@@ -47,6 +48,7 @@ mod partition;
 mod producers;
 mod read;
 mod recovery;
+mod repair;
 mod scan;
 mod segment;
 #[cfg(test)]
@@ -59,7 +61,7 @@ pub use append::{AppendOptions, Appended, Origin};
 pub use checkpoint::encode_id;
 pub use compaction::{CompactOptions, Dirt, Pace};
 pub use config::{Cleanup, Compaction, LogConfig};
-pub use error::{AppendError, LogOpenError, ReadError, StorageError};
+pub use error::{AppendError, LogOpenError, ReadError, RefusedRecord, StorageError};
 pub use index::AbortedTransaction;
 pub use open_files::OpenFiles;
 pub use partition::{Partition, PartitionOptions, Subscription, Visible};

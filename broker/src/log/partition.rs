@@ -24,11 +24,11 @@ use uuid::Uuid;
 use super::checkpoint::{Epochs, create_metadata};
 use super::config::LogConfig;
 use super::disk::Disk;
-use super::error::{LogOpenError, StorageError};
+use super::error::{LogOpenError, ReadError, StorageError};
 use super::open_files::OpenFiles;
 use super::producers::Producers;
 use super::read::PositionCache;
-use super::recovery::{Loaded, Sealed, load};
+use super::recovery::{Loaded, Sealed, load, unread};
 use super::scan::RecoveryReport;
 use super::segment::Segment;
 use super::traffic::Traffic;
@@ -97,6 +97,8 @@ pub struct Partition {
     pub(super) traffic: Traffic,
     pub(super) fsyncs: Option<Histogram>,
     report: Option<RecoveryReport>,
+    /// Why the log could not be opened.
+    unread: Option<StorageError>,
 }
 
 #[derive(Debug, Default)]
@@ -174,13 +176,48 @@ impl Partition {
     /// Opens the log in `options.dir`, which is created if need be; recovers it if it was not
     /// closed in order.
     pub fn open(options: PartitionOptions) -> Result<Arc<Partition>, LogOpenError> {
-        let PartitionOptions { partition, topic_id, dir, config, disk, runtime, fsyncs, .. } =
-            options;
-        let dir: Arc<Path> = dir.into();
-        let loaded = load(&disk, &dir, &config, options.epoch, options.now_ms)?;
-        create_metadata(&*disk, &dir, topic_id)?;
+        let PartitionOptions { topic_id, dir, config, disk, epoch, now_ms, .. } = &options;
+        let dir: Arc<Path> = dir.as_path().into();
+        let loaded = load(disk, &dir, config, *epoch, *now_ms)?;
+        create_metadata(&**disk, &dir, *topic_id)?;
+        let opened = Partition::with(options, dir, loaded, None);
+        opened.publish(&mut locked(&opened.writer));
+        // What a scan has found is in the page cache, perhaps not on disk; a reader must not see
+        // what a power cut could still take back.
+        if opened.report.is_some() {
+            opened.flush_blocking()?;
+        }
+        Ok(opened)
+    }
+
+    /// Stands in for a log that cannot be opened: it takes and shows nothing, and leaves the files
+    /// as they are for the next start.
+    pub fn unread(options: PartitionOptions, error: LogOpenError) -> Arc<Partition> {
+        let dir: Arc<Path> = options.dir.as_path().into();
+        let loaded = unread(&options.disk, &dir, options.epoch);
+        let error = match error {
+            LogOpenError::Storage(error) => error,
+            LogOpenError::Malformed { path, reason } => {
+                let source = io::Error::new(io::ErrorKind::InvalidData, reason);
+                StorageError::new(&path, "make sense of the file", source)
+            }
+        };
+        let partition = Partition::with(options, dir, loaded, Some(error.clone()));
+        partition.writer().offline = Some(error.clone());
+        partition.is_offline.store(true, Ordering::Release);
+        partition.synced.send_modify(|synced| synced.failed = Some(error));
+        partition
+    }
+
+    fn with(
+        options: PartitionOptions,
+        dir: Arc<Path>,
+        loaded: Loaded,
+        unread: Option<StorageError>,
+    ) -> Arc<Partition> {
+        let PartitionOptions { partition, config, disk, runtime, fsyncs, .. } = options;
         let Loaded { segments, sealed, start, end, synced, recovery_point, cleaned, .. } = loaded;
-        let opened = Arc::new(Partition {
+        Arc::new(Partition {
             id: partition,
             dir,
             disk,
@@ -219,14 +256,8 @@ impl Partition {
             traffic: Traffic::default(),
             fsyncs,
             report: loaded.report,
-        });
-        opened.publish(&mut locked(&opened.writer));
-        // What a scan has found is in the page cache, perhaps not on disk; a reader must not see
-        // what a power cut could still take back.
-        if opened.report.is_some() {
-            opened.flush_blocking()?;
-        }
-        Ok(opened)
+            unread,
+        })
     }
 
     pub fn id(&self) -> &TopicPartition {
@@ -303,6 +334,13 @@ impl Partition {
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         locked(&self.writer)
+    }
+
+    /// Whether the log could be opened. One that went offline since can be read as far as it is
+    /// synced; of this one nothing is known.
+    pub fn check_opened(&self) -> Result<(), ReadError> {
+        let failed = |source| ReadError::Storage { partition: self.id.clone(), source };
+        self.unread.clone().map_or(Ok(()), |source| Err(failed(source)))
     }
 
     /// Why the partition takes nothing any more, if that is so.

@@ -81,6 +81,7 @@ impl PositionCache {
 impl Partition {
     /// Reads from `from` on, as far as `options.isolation` sees, within one segment.
     pub fn read(&self, from: Offset, options: ReadOptions) -> Result<LogSlice, ReadError> {
+        self.check_opened()?;
         loop {
             let visible = self.visible();
             let end_offset = match options.isolation {
@@ -184,6 +185,7 @@ impl Partition {
         &self,
         look: impl Fn(&[Arc<Segment>]) -> Result<T, SegmentError>,
     ) -> Result<T, ReadError> {
+        self.check_opened()?;
         loop {
             let segments = self.segments();
             match look(&segments) {

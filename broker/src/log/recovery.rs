@@ -16,6 +16,7 @@ use super::config::LogConfig;
 use super::disk::Disk;
 use super::error::{Doing, LogOpenError, StorageError};
 use super::producers::Producers;
+use super::repair::{SmallFiles, small_files};
 use super::scan::{Cut, RecoveryReport, ScanOptions, scan};
 use super::segment::{Segment, file_name};
 use super::{checksums, compaction, snapshot};
@@ -66,11 +67,11 @@ pub(super) fn load(
         return Ok(loaded);
     }
     compaction::recover(disk, dir)?;
-    let checkpoint = LogCheckpoint::load(&**disk, dir)?.unwrap_or_default();
-    let mut epochs = Epochs::load(&**disk, dir)?;
     let files = Files::list(disk, dir)?;
     files.remove_leftovers(&**disk, dir)?;
     let segments = files.segments(disk, dir)?;
+    let SmallFiles { checkpoint, mut epochs } =
+        small_files(&**disk, dir, &segments, &files.snapshots)?;
     let known = checksums::load(&**disk, dir);
     for segment in &segments {
         segment.expect_indexes(known.get(&segment.base).copied());
@@ -105,6 +106,15 @@ pub(super) fn load(
     }
     loaded.epochs = epochs;
     Ok(loaded)
+}
+
+/// In the place of a log that cannot be loaded; no file is touched.
+pub(super) fn unread(disk: &Arc<dyn Disk>, dir: &Arc<Path>, epoch: LeaderEpoch) -> Loaded {
+    let (disk, dir) = (disk.clone(), dir.clone());
+    let segment = Segment::existing(disk, dir, Offset::ZERO, 0, 0);
+    let mut loaded = around(Arc::new(segment));
+    loaded.epochs.begin(epoch, Offset::ZERO);
+    loaded
 }
 
 /// The names in the directory, by kind.
@@ -192,8 +202,13 @@ fn empty(
     start: Offset,
     now_ms: i64,
 ) -> Result<Loaded, StorageError> {
-    let segment = Arc::new(Segment::create(disk.clone(), dir.clone(), start, now_ms)?);
-    Ok(Loaded {
+    Ok(around(Arc::new(Segment::create(disk.clone(), dir.clone(), start, now_ms)?)))
+}
+
+/// A log of one segment with nothing in it.
+fn around(segment: Arc<Segment>) -> Loaded {
+    let start = segment.base;
+    Loaded {
         segments: vec![segment],
         sealed: Vec::new(),
         start,
@@ -205,7 +220,7 @@ fn empty(
         scanned_epochs: Vec::new(),
         producers: Producers::default(),
         report: None,
-    })
+    }
 }
 
 struct Loader<'a> {

@@ -4,15 +4,18 @@ use bytes::Bytes;
 
 use super::append::Origin;
 use super::config::LogConfig;
-use super::error::AppendError;
+use super::error::{AppendError, RefusedRecord};
 use super::header::BatchHeader;
 
-use crate::ids::TopicPartition;
+use crate::ids::{Offset, TopicPartition};
 use crate::record::batch::{TIMESTAMP_TYPE_BIT, at};
 use crate::record::{
     BatchError, Compression, DECOMPRESSED_BYTES_MAX, HEADER_LEN, LENGTH_PREFIX, RecordBatch,
     TimestampType,
 };
+
+/// More of a batch's records are not told to its producer one by one.
+const REFUSED_TOLD_MAX: usize = 1_000;
 
 /// A batch that may be appended: its header, to be stamped, and its records as they came.
 #[derive(Clone, Debug)]
@@ -47,9 +50,9 @@ pub(super) fn validate(
         valid.push(check.batch(batch)?);
     }
     match valid.len() {
-        0 => Err(invalid(partition, "no record batch")),
+        0 => Err(not_one(partition, "no record batch".to_owned())),
         // Kafka's rule since magic 2, on which clients' sequence numbers rest.
-        count if count > 1 && origin.is_remote() => Err(invalid(
+        count if count > 1 && origin.is_remote() => Err(not_one(
             partition,
             format!("{count} record batches in one request, where exactly one is allowed"),
         )),
@@ -66,6 +69,10 @@ struct Check<'a> {
 
 impl Check<'_> {
     fn batch(&self, batch: RecordBatch) -> Result<Valid, AppendError> {
+        if self.origin.is_remote() && batch.base_offset() != Offset::ZERO {
+            let reason = format!("a batch to be appended begins at 0, not {}", batch.base_offset());
+            return Err(invalid(self.partition, reason));
+        }
         let max = self.config.max_message_bytes;
         if batch.size() > max {
             let (partition, size) = (self.partition.clone(), batch.size());
@@ -115,9 +122,9 @@ impl Check<'_> {
             return invalid("a transactional batch without producer id".into());
         }
         if batch.attributes() & TIMESTAMP_TYPE_BIT != 0 && self.origin.is_remote() {
-            let partition = self.partition.clone();
+            let (partition, records) = (self.partition.clone(), Vec::new());
             let reason = "only the broker sets append times".to_owned();
-            return Err(AppendError::InvalidTimestamp { partition, reason });
+            return Err(AppendError::InvalidTimestamp { partition, reason, records });
         }
         if batch.delete_horizon_ms().is_some() {
             return invalid("a client may not set a delete horizon".into());
@@ -129,24 +136,24 @@ impl Check<'_> {
     fn records(&self, batch: &RecordBatch) -> Result<i64, AppendError> {
         let malformed = |error: BatchError| invalid(self.partition, error.to_string());
         let mut largest_ms = i64::MIN;
+        let mut refused = Refused::default();
         for (index, record) in batch.records().map_err(malformed)?.iter().enumerate() {
             let record = record.map_err(malformed)?;
             if record.offset.since(batch.base_offset()) != index as i64 {
                 return Err(invalid(self.partition, "offsets of records are not consecutive"));
             }
             if self.config.cleanup.compact && record.key.is_none() {
-                return Err(invalid(
-                    self.partition,
-                    "a compacted topic needs a key in each record",
-                ));
+                refused.add(index, "a compacted topic needs a key in each record".to_owned());
+            } else if let Err(reason) = self.check_timestamp(record.timestamp_ms) {
+                refused.has_timestamp = true;
+                refused.add(index, reason);
             }
-            self.check_timestamp(record.timestamp_ms)?;
             largest_ms = largest_ms.max(record.timestamp_ms);
         }
-        Ok(largest_ms)
+        refused.check(self.partition).map(|()| largest_ms)
     }
 
-    fn check_timestamp(&self, timestamp_ms: i64) -> Result<(), AppendError> {
+    fn check_timestamp(&self, timestamp_ms: i64) -> Result<(), String> {
         // −1: the producer gave none.
         let unchecked = !self.origin.is_remote() || timestamp_ms == -1;
         if unchecked || self.config.timestamp_type == TimestampType::LogAppendTime {
@@ -204,13 +211,43 @@ impl Check<'_> {
         Ok(Valid { header, head, body })
     }
 
-    fn timestamp(&self, timestamp_ms: i64, limit: &str, limit_ms: i64) -> AppendError {
-        let reason = format!(
+    fn timestamp(&self, timestamp_ms: i64, limit: &str, limit_ms: i64) -> String {
+        format!(
             "{timestamp_ms} is further than {limit} = {limit_ms} from the broker's clock, {}; the \
              topic may be set to take it",
             self.now_ms
-        );
-        AppendError::InvalidTimestamp { partition: self.partition.clone(), reason }
+        )
+    }
+}
+
+/// The records of a batch that it may not have.
+#[derive(Default)]
+struct Refused {
+    count: usize,
+    /// Then the batch is refused for its times, whatever else there is.
+    has_timestamp: bool,
+    records: Vec<RefusedRecord>,
+}
+
+impl Refused {
+    fn add(&mut self, index: usize, reason: String) {
+        self.count += 1;
+        if self.records.len() < REFUSED_TOLD_MAX {
+            self.records.push(RefusedRecord { index: index as i32, reason });
+        }
+    }
+
+    fn check(self, partition: &TopicPartition) -> Result<(), AppendError> {
+        let Some(RefusedRecord { index, reason }) = self.records.first() else { return Ok(()) };
+        let reason = match self.count {
+            1 => format!("record {index}: {reason}"),
+            count => format!("{count} of them, the first is record {index}: {reason}"),
+        };
+        let (partition, records) = (partition.clone(), self.records);
+        Err(match self.has_timestamp {
+            true => AppendError::InvalidTimestamp { partition, reason, records },
+            false => AppendError::InvalidRecord { partition, reason, records },
+        })
     }
 }
 
@@ -218,6 +255,11 @@ fn corrupt(partition: &TopicPartition, source: BatchError) -> AppendError {
     AppendError::Corrupt { partition: partition.clone(), source }
 }
 
-fn invalid(partition: &TopicPartition, reason: impl Into<String>) -> AppendError {
-    AppendError::InvalidRecord { partition: partition.clone(), reason: reason.into() }
+fn not_one(partition: &TopicPartition, reason: String) -> AppendError {
+    AppendError::NotOneBatch { partition: partition.clone(), reason }
+}
+
+pub(super) fn invalid(partition: &TopicPartition, reason: impl Into<String>) -> AppendError {
+    let (partition, reason) = (partition.clone(), reason.into());
+    AppendError::InvalidRecord { partition, reason, records: Vec::new() }
 }

@@ -57,8 +57,6 @@ pub enum DecodeReason {
     Count { count: usize, remaining: usize },
     #[error("null, which this version does not permit")]
     Null,
-    #[error("not UTF-8")]
-    Utf8,
     #[error("a varint of more than 32 bits")]
     Varint,
     #[error("{value} does not say whether a struct follows (1) or none (-1)")]

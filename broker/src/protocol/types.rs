@@ -145,7 +145,7 @@ impl Nullable for String {
 
     fn read_nullable(input: &mut Reader, form: Form) -> Result<Option<Self>, Fault> {
         let Some(length) = input.string_length(form)? else { return Ok(None) };
-        Ok(Some(input.str(length)?.to_owned()))
+        Ok(Some(input.text(length)?))
     }
 }
 

@@ -142,12 +142,10 @@ impl Reader {
         Ok(self.frame.slice(start..start + length))
     }
 
-    pub(super) fn str(&mut self, length: usize) -> Result<&str, Fault> {
+    /// Text. What is not UTF-8 becomes U+FFFD, as in Kafka: who sends it is answered.
+    pub(super) fn text(&mut self, length: usize) -> Result<String, Fault> {
         let start = self.claim(length)?;
-        match std::str::from_utf8(&self.frame[start..start + length]) {
-            Ok(text) => Ok(text),
-            Err(error) => Err(Fault::new(start + error.valid_up_to(), DecodeReason::Utf8)),
-        }
+        Ok(String::from_utf8_lossy(&self.frame[start..start + length]).into_owned())
     }
 
     /// `count` elements of at least `size_min` bytes each.

@@ -116,29 +116,6 @@ impl Audit {
     }
 }
 
-/// What may be done to each type of resource, as Kafka's `AclEntry` has it.
-fn operations_of(resource_type: ResourceType) -> &'static [Operation] {
-    use Operation::*;
-    match resource_type {
-        ResourceType::Topic => {
-            &[Read, Write, Create, Describe, Delete, Alter, DescribeConfigs, AlterConfigs]
-        }
-        ResourceType::Group => &[Read, Describe, Delete, DescribeConfigs, AlterConfigs],
-        ResourceType::Cluster => &[
-            Create,
-            ClusterAction,
-            DescribeConfigs,
-            AlterConfigs,
-            IdempotentWrite,
-            Alter,
-            Describe,
-        ],
-        ResourceType::TransactionalId => &[Describe, Write, TwoPhaseCommit],
-        ResourceType::DelegationToken => &[Describe],
-        ResourceType::User => &[CreateTokens, DescribeTokens],
-    }
-}
-
 /// Asking what the client of a call may do. Where nobody decides, it may do everything.
 impl Call {
     /// Whether it may; if it may not, the audit hears of it.
@@ -195,7 +172,7 @@ impl Call {
 
     /// What it may do, as Kafka's bit set.
     pub fn operations(&self, resource_type: ResourceType, name: &str) -> i32 {
-        let all = operations_of(resource_type).iter();
+        let all = resource_type.operations().iter();
         let permitted = all.filter(|operation| self.may_quietly(**operation, resource_type, name));
         permitted.fold(0, |set, operation| set | 1 << (*operation as i8))
     }

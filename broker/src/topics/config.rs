@@ -253,7 +253,7 @@ impl ConfigDefinition {
                 let is = |word| value.trim().eq_ignore_ascii_case(word);
                 is("true") || is("false")
             }
-            ConfigKind::OneOf(choices) => choices.contains(&value),
+            ConfigKind::OneOf(choices) => choices.contains(&value.trim()),
             // None at all is a choice, too.
             ConfigKind::List(choices) => {
                 value.trim().is_empty()

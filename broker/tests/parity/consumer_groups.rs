@@ -131,6 +131,7 @@ pub async fn static_members(script: &mut Script) {
         ..joining(group, member, topic)
     };
     beat(script, fixed("one", 0)).await;
+    beat(script, fixed("one", 0)).await;
     beat(script, fixed("two", 0)).await;
     beat(script, fixed("two", 1)).await;
     beat(script, fixed("two", -2)).await;

@@ -8,13 +8,16 @@ mod harness;
 #[path = "../../../tests/kafka/fixture.rs"]
 mod kafka;
 
+mod configs;
 mod consumer_groups;
 mod fetching;
 mod groups;
+mod producing;
 mod script;
 mod single_node;
 mod topics;
 mod transactions;
+mod walks;
 
 use std::net::ToSocketAddrs;
 
@@ -44,6 +47,9 @@ parity! {
     topics_are_created_and_changed_alike = topics::changing;
     topics_are_looked_at_alike = topics::looking;
     records_are_written_and_deleted_alike = topics::records;
+    records_are_refused_alike = producing::refusals;
+    settings_are_told_alike = configs::told;
+    texts_that_are_none_are_answered_alike = topics::texts;
     brokers_are_configured_alike = topics::broker_configs;
     fetches_are_answered_alike = fetching::fetches;
     transactions_of_version_1_go_alike = transactions::version_1;
@@ -51,6 +57,7 @@ parity! {
     transactional_ids_live_alike = transactions::lives;
     transactions_are_refused_alike = transactions::refusals;
     members_live_alike = groups::membership;
+    classic_groups_walk_alike = walks::classic;
     static_members_live_alike = groups::static_membership;
     offsets_are_kept_alike = groups::offsets;
     groups_are_looked_at_alike = groups::looking;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use broker::protocol::Response;
 use broker::protocol::messages::k34_alter_replica_log_dirs::*;
+use broker::protocol::messages::k35_describe_log_dirs;
 use broker::protocol::messages::k43_elect_leaders::*;
 use broker::protocol::messages::k44_incremental_alter_configs as altering;
 use broker::protocol::messages::k45_alter_partition_reassignments::*;
@@ -14,8 +15,8 @@ use broker::protocol::messages::k49_alter_client_quotas::*;
 use broker::protocol::messages::k57_update_features::*;
 use broker::protocol::messages::k64_unregister_broker::*;
 use broker::protocol::messages::k74_list_config_resources::*;
-use broker::protocol::messages::{k32_describe_configs, k35_describe_log_dirs};
 
+use crate::harness::describe_configs;
 use crate::script::Script;
 
 type Part<'a> = (&'a str, Option<&'a str>);
@@ -107,6 +108,9 @@ pub async fn quotas(script: &mut Script) {
         alone(&[("user", user)], &[(bytes, Some(0.0))]),
         alone(&[("user", user)], &[(bytes, Some(-1.0))]),
         alone(&[("user", user)], &[(bytes, Some(1.5))]),
+        alone(&[("user", user)], &[(bytes, Some(1e19))]),
+        // Not NaN, which Kafka takes and nothing can be held to.
+        alone(&[("user", user)], &[(bytes, Some(f64::INFINITY))]),
         alone(&[("user", user)], &[]),
         vec![entry(&[("user", user)], one), entry(&[("user", Some(""))], one)],
         // Taken away, and what is not there.
@@ -269,16 +273,7 @@ pub async fn client_metrics(script: &mut Script) {
         altering::IncrementalAlterConfigsRequest { resources: vec![resource], validate_only: false }
     };
     let described = async |script: &mut Script, name: &str| {
-        let resource = k32_describe_configs::DescribeConfigsResource {
-            resource_type: CLIENT_METRICS,
-            resource_name: name.to_owned(),
-            ..Default::default()
-        };
-        let request = k32_describe_configs::DescribeConfigsRequest {
-            resources: vec![resource],
-            include_synonyms: true,
-            ..Default::default()
-        };
+        let request = describe_configs(CLIENT_METRICS, name, None);
         let asked = format!("{request:?}");
         let response = script.ask_quietly(4, request).await;
         let Response::DescribeConfigs(mut response) = response else { panic!("{response:?}") };

@@ -1,9 +1,9 @@
 //! Topics, their configs and records.
 
-use broker::protocol::Response;
 use broker::protocol::messages::*;
+use broker::protocol::{Request, RequestHeader, Response, encode_request};
 
-use crate::harness::{batch, produce};
+use crate::harness::{batch, describe_configs, produce};
 use crate::script::Script;
 
 pub async fn changing(script: &mut Script) {
@@ -241,16 +241,7 @@ pub async fn broker_configs(script: &mut Script) {
 /// What is said of a setting of all brokers, once it is set or no longer so: Kafka's broker hears
 /// of it from its controller.
 async fn described(script: &mut Script, name: &str, is_set: bool) {
-    use k32_describe_configs::*;
-    let request = DescribeConfigsRequest {
-        resources: vec![DescribeConfigsResource {
-            resource_type: 4,
-            resource_name: String::new(),
-            configuration_keys: Some(vec![name.to_owned()]),
-        }],
-        include_synonyms: true,
-        include_documentation: false,
-    };
+    let request = describe_configs(4, "", Some(name));
     for _ in 0..200 {
         let Response::DescribeConfigs(found) = script.ask_quietly(4, request.clone()).await else {
             panic!()
@@ -474,5 +465,42 @@ pub async fn records(script: &mut Script) {
         let partitions = vec![DeleteRecordsPartition { partition_index, offset }];
         let topics = vec![DeleteRecordsTopic { name: topic.to_owned(), partitions }];
         script.ask(2, DeleteRecordsRequest { topics, timeout_ms: 9_000 }).await;
+    }
+}
+
+/// Names of clients, topics and groups that are not UTF-8.
+pub async fn texts(script: &mut Script) {
+    use bytes::Buf;
+    let client = &mut script.another().await;
+    let group = k15_describe_groups::DescribeGroupsRequest {
+        groups: vec!["xxxx".to_owned()],
+        ..Default::default()
+    };
+    let topic =
+        k03_metadata::MetadataRequestTopic { name: Some("xxxx".to_owned()), ..Default::default() };
+    let topic = k03_metadata::MetadataRequest {
+        topics: Some(vec![topic]),
+        allow_auto_topic_creation: false,
+        ..Default::default()
+    };
+    let of_group = |version| (version, Request::from(group.clone()));
+    let of_topic = |version| (version, Request::from(topic.clone()));
+    for (version, request) in [of_group(0), of_group(5), of_topic(4), of_topic(12)] {
+        for (name, bytes) in [("tesu", b"\xfft\xc3("), ("xxxx", b"x\xe2\x82x"), ("", b"none")] {
+            let header = RequestHeader {
+                api: request.api(),
+                version,
+                correlation_id: 9,
+                client_id: Some("tesu".to_owned()),
+            };
+            let mut frame = encode_request(&header, &request).unwrap();
+            let mut frame = frame.copy_to_bytes(frame.remaining()).to_vec();
+            if let Some(at) = frame.windows(4).position(|part| part == name.as_bytes()) {
+                frame[at..at + 4].copy_from_slice(bytes);
+            }
+            client.send_bytes(&frame).await;
+            let (_, answer) = client.receive(request.api(), version).await;
+            script.note(format!("v{version} {name} {bytes:?} {request:?}"), format!("{answer:?}"));
+        }
     }
 }

@@ -4,10 +4,9 @@ use std::path::Path;
 
 use broker::client::NewTopic;
 use broker::protocol::ErrorCode;
-use broker::protocol::messages::k32_describe_configs::*;
 use broker::protocol::messages::{k33_alter_configs as k33, k44_incremental_alter_configs as k44};
 
-use crate::harness::{Connection, TestBroker, ask, batch, produce, produced};
+use crate::harness::{Connection, TestBroker, ask, batch, describe_configs, produce, produced};
 
 const TOPIC: i8 = 2;
 const BROKER: i8 = 4;
@@ -62,15 +61,7 @@ async fn describe(
     resource: &str,
     name: &str,
 ) -> Option<(String, i8, bool, Vec<(String, String, i8)>)> {
-    let request = DescribeConfigsRequest {
-        resources: vec![DescribeConfigsResource {
-            resource_type,
-            resource_name: resource.to_owned(),
-            configuration_keys: Some(vec![name.to_owned()]),
-        }],
-        include_synonyms: true,
-        include_documentation: false,
-    };
+    let request = describe_configs(resource_type, resource, Some(name));
     let mut response = ask!(client, DescribeConfigs v 4, request);
     let one = response.results.remove(0).configs.pop()?;
     let synonyms = one.synonyms.into_iter().map(|one| (one.name, one.value.unwrap(), one.source));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use broker::broker::{Broker, BrokerConfig};
 use broker::client::NewTopic;
-use broker::protocol::messages::{k00_produce, k01_fetch};
+use broker::protocol::messages::{k00_produce, k01_fetch, k32_describe_configs};
 use broker::protocol::{
     ApiKey, ErrorCode, Request, RequestHeader, Response, decode_response, encode_request,
 };
@@ -66,10 +66,16 @@ impl TestBroker {
 
     /// What it has is served again, by another with the settings of [`TestBroker::start`].
     pub async fn restarted(self) -> TestBroker {
+        self.restarted_after(|| ()).await
+    }
+
+    /// The same, and something happens to its files in between.
+    pub async fn restarted_after(self, happens: impl FnOnce()) -> TestBroker {
         self.shutdown.cancel();
         self.server.await.unwrap();
         self.broker.shutdown().await.unwrap();
         drop(self.broker);
+        happens();
         TestBroker::over(self.dir, |_, _| {}).await
     }
 
@@ -202,6 +208,23 @@ pub fn produce(
             ..Default::default()
         }],
         ..Default::default()
+    }
+}
+
+/// Asks for one setting of a thing that has some, or for all, with what would hold in its place.
+pub fn describe_configs(
+    resource_type: i8,
+    resource: &str,
+    key: Option<&str>,
+) -> k32_describe_configs::DescribeConfigsRequest {
+    k32_describe_configs::DescribeConfigsRequest {
+        resources: vec![k32_describe_configs::DescribeConfigsResource {
+            resource_type,
+            resource_name: resource.to_owned(),
+            configuration_keys: key.map(|key| vec![key.to_owned()]),
+        }],
+        include_synonyms: true,
+        include_documentation: false,
     }
 }
 

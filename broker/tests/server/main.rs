@@ -10,6 +10,7 @@ mod groups;
 mod harness;
 mod hostile;
 mod lifecycle;
+mod offline;
 mod offsets;
 mod oracle;
 mod producing;

@@ -57,6 +57,7 @@ pub async fn run(given: &Given) -> Result<(), Error> {
         &["add", "remove", "list"],
         "Command must include exactly one action: --list, --add, --remove. ",
     )?;
+    check(given)?;
     let pattern = pattern(given)?;
     let rules = if action == "list" { Rules::new() } else { rules(given, pattern)? };
     let connection = super::connect(given).await?;
@@ -68,6 +69,33 @@ pub async fn run(given: &Given) -> Result<(), Error> {
     };
     connection.close().await;
     done
+}
+
+/// What makes no sense together. Whoever denies what a producer needs would deny describing, too.
+fn check(given: &Given) -> Result<(), Error> {
+    let rules = ["producer", "consumer"];
+    for other in [&rules[..], &["allow-host", "allow-principal", "deny-host", "deny-principal"]] {
+        other.iter().try_for_each(|other| given.forbid(other, &["list"]))?;
+    }
+    for other in ["operation", "deny-principal", "deny-host"] {
+        given.forbid(other, &rules)?;
+    }
+    let producer = given.has("producer");
+    let consumer_without = !(given.has("topic") && given.has("group"))
+        || !producer && (given.has("cluster") || given.has("transactional-id"));
+    let refused = if given.has("principal") && !given.has("list") {
+        "The --principal option is only available if --list is set"
+    } else if producer && !given.has("topic") {
+        "With --producer you must specify a --topic"
+    } else if given.has("idempotent") && !producer {
+        "The --idempotent option is only available if --producer is set"
+    } else if given.has("consumer") && consumer_without {
+        "With --consumer you must specify a --topic and a --group and no --cluster or \
+         --transactional-id option should be specified."
+    } else {
+        return Ok(());
+    };
+    Err(Error::usage(refused))
 }
 
 fn pattern(given: &Given) -> Result<PatternFilter, Error> {
@@ -173,8 +201,22 @@ fn rules(given: &Given, pattern: PatternFilter) -> Result<Rules, Error> {
         for kind in ResourceType::ALL {
             add(*kind, &operations)?;
         }
+        for (kind, _) in rules.keys() {
+            check_operations(*kind, &operations)?;
+        }
     }
     Ok(rules)
+}
+
+/// A rule about what cannot be done would never hold.
+fn check_operations(kind: ResourceType, wanted: &[Operation]) -> Result<(), Error> {
+    let all = [kind.operations(), &[Operation::All]].concat();
+    if wanted.iter().all(|operation| all.contains(operation)) {
+        return Ok(());
+    }
+    let names: Vec<&str> = all.iter().map(|operation| operation.name()).collect();
+    let names = names.join(", ");
+    Err(Error::usage(format!("ResourceType {kind} only supports operations [{names}]")))
 }
 
 async fn add(
@@ -343,10 +385,41 @@ mod tests {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         let given = TOOL.parse(&words).unwrap();
         let pattern = pattern(&given).unwrap();
-        rules(&given, pattern).map_err(|error| match error {
+        let rules = check(&given).and_then(|()| rules(&given, pattern));
+        rules.map_err(|error| match error {
             Error::Usage(message) => message,
             other => panic!("{other:?}"),
         })
+    }
+
+    /// All of these were taken, and made rules that deny describing, or that never hold.
+    #[test]
+    fn what_makes_no_sense_is_refused_in_kafkas_words() {
+        let who = ["--allow-principal", "User:a", "--topic", "t"];
+        for (words, expected) in [
+            ("--producer --deny-principal User:b", "Option \"[producer]\" can't be used with"),
+            ("--consumer --deny-host 1.2.3.4", "Option \"[consumer]\" can't be used with"),
+            ("--producer --operation Read", "Option \"[producer]\" can't be used with"),
+            ("--consumer", "With --consumer you must specify a --topic and a --group"),
+            ("--consumer --group g --cluster", "With --consumer you must specify"),
+            ("--idempotent", "The --idempotent option is only available if --producer is set"),
+            ("--principal User:a", "The --principal option is only available if --list is set"),
+            ("--operation IdempotentWrite", "ResourceType TOPIC only supports operations [READ, "),
+            ("--operation Read --transactional-id x", "ResourceType TRANSACTIONAL_ID only"),
+            (
+                "--operation Write --group g",
+                "ResourceType GROUP only supports operations [READ, DESCRIBE, DELETE, \
+                 DESCRIBE_CONFIGS, ALTER_CONFIGS, ALL]",
+            ),
+        ] {
+            let words: Vec<&str> = who.into_iter().chain(words.split(' ')).collect();
+            let refused = of(&words).unwrap_err();
+            assert!(refused.starts_with(expected), "{words:?}: {refused}");
+        }
+        assert!(of(&[&who[..], &["--operation", "All"]].concat()).is_ok());
+        let mut both = who.to_vec();
+        both.extend(["--producer", "--consumer", "--group", "g", "--transactional-id", "x"]);
+        assert!(of(&both).is_ok());
     }
 
     #[test]

@@ -46,6 +46,7 @@ enum Entity {
     AllTopics,
     AllBrokers,
     AllGroups,
+    AllClientMetrics,
     /// What users log in by; `None`: all.
     Users(Option<String>),
 }
@@ -112,6 +113,7 @@ fn entity(given: &Given) -> Result<Entity, Error> {
         ("groups", Some(name)) => one(ConfigResource::Group(name.to_owned())),
         ("groups", None) => Ok(Entity::AllGroups),
         ("broker-loggers", Some(name)) => one(ConfigResource::BrokerLogger(id(name)?)),
+        ("client-metrics", None) => Ok(Entity::AllClientMetrics),
         ("client-metrics", Some(name)) => one(ConfigResource::ClientMetrics(name.to_owned())),
         ("users", _) if given.has("entity-default") => Err(Error::usage(
             "The use of --entity-default or --user-defaults is not allowed with User SCRAM \
@@ -123,7 +125,7 @@ fn entity(given: &Given) -> Result<Entity, Error> {
                 .with_help("Kafka's own kafka-configs.sh sets quotas, which the broker keeps to")
                 .into())
         }
-        ("client-metrics" | "broker-loggers", _) => {
+        ("broker-loggers", _) => {
             Err(Failure::usage(format!("entity type '{kind}' is not served here"))
                 .with_help("topics, brokers, groups and users are")
                 .into())
@@ -236,6 +238,11 @@ async fn describe(admin: &Admin, given: &Given, entity: Entity) -> Result<(), Er
             brokers.chain([ConfigResource::Broker(None)]).collect()
         }
         Entity::Users(_) => Vec::new(),
+        Entity::AllClientMetrics => {
+            let like = ConfigResource::ClientMetrics(String::new());
+            let names = admin.configured(&like).await?.unwrap_or_default();
+            names.into_iter().map(ConfigResource::ClientMetrics).collect()
+        }
         Entity::AllGroups => {
             let groups = admin.groups().await?.into_iter();
             groups.map(|group| ConfigResource::Group(group.id)).collect()
@@ -244,18 +251,39 @@ async fn describe(admin: &Admin, given: &Given, entity: Entity) -> Result<(), Er
     let all = given.has("all");
     let mut text = String::new();
     for resource in &resources {
-        match admin.configs(resource).await {
-            Ok(entries) => text.push_str(&described(resource, &entries, all)),
-            Err(error) if is_absent(&error) => {
-                let (kind, name) = (kind(resource), resource.name());
-                text.push_str(&format!(
-                    "The {kind} '{name}' doesn't exist and doesn't have dynamic config.\n"
-                ));
-            }
+        let found = match exists(admin, resource).await {
+            Ok(true) => admin.configs(resource).await.map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(Some(entries)) => text.push_str(&described(resource, &entries, all)),
+            Ok(None) => text.push_str(&absent(resource)),
+            Err(error) if is_absent(&error) => text.push_str(&absent(resource)),
             Err(error) => return Err(executing(given, &error)),
         }
     }
     Ok(print(&text)?)
+}
+
+/// Whether something was set for it, or it is there without. Brokers describe any group and any
+/// subscription, with what would hold.
+async fn exists(admin: &Admin, resource: &ConfigResource) -> Result<bool, AdminError> {
+    let (ConfigResource::ClientMetrics(name) | ConfigResource::Group(name)) = resource else {
+        return Ok(true);
+    };
+    match admin.configured(resource).await? {
+        Some(names) if names.contains(name) => Ok(true),
+        Some(_) if matches!(resource, ConfigResource::Group(_)) => {
+            Ok(admin.groups().await?.iter().any(|group| group.id == *name))
+        }
+        configured => Ok(configured.is_none()),
+    }
+}
+
+fn absent(resource: &ConfigResource) -> String {
+    let (kind, name) = (kind(resource), resource.name());
+    format!("The {kind} '{name}' doesn't exist and doesn't have dynamic config.\n")
 }
 
 fn is_absent(error: &AdminError) -> bool {

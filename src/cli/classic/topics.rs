@@ -15,6 +15,9 @@ use crate::cli::patterns::Pattern;
 use crate::cli::stdout::print;
 use crate::cli::topics::{exists, joined};
 
+/// What Java writes for no id at all, and takes for none.
+const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
 pub const TOOL: Tool = Tool {
     name: "kafka-topics",
     about: "This tool helps to create, delete, describe, or change a topic.",
@@ -228,15 +231,7 @@ async fn delete(admin: &Admin, given: &Given) -> Result<(), Error> {
 }
 
 async fn describe(admin: &Admin, given: &Given) -> Result<(), Error> {
-    let names = existing(admin, given).await?;
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut topics = admin.describe_topics(&names).await?;
-    if let Some(id) = given.value("topic-id") {
-        topics.retain(|topic| topic.id_text() == id);
-        if topics.is_empty() && !given.has("if-exists") {
-            return Err(told(format!("TopicId '{id}' does not exist as expected")));
-        }
-    }
+    let topics = described(admin, given).await?;
     let filtered = ["under-replicated-partitions", "unavailable-partitions"]
         .into_iter()
         .chain(["under-min-isr-partitions", "at-min-isr-partitions"])
@@ -268,6 +263,24 @@ async fn describe(admin: &Admin, given: &Given) -> Result<(), Error> {
         }
     }
     Ok(print(&text).map_err(|failure: Failure| Error::Failure(failure))?)
+}
+
+/// The topics to be described. An id goes before a name.
+async fn described(admin: &Admin, given: &Given) -> Result<Vec<TopicDescription>, Error> {
+    let all = async |names: Vec<String>| {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        admin.describe_topics(&names).await
+    };
+    let Some(id) = given.value("topic-id").map(str::trim).filter(|id| *id != NO_ID) else {
+        return Ok(all(existing(admin, given).await?).await?);
+    };
+    let names = admin.topic_names().await?.into_iter().map(|(name, _)| name);
+    let mut topics = all(names.collect()).await?;
+    topics.retain(|topic| topic.id_text() == id);
+    if topics.is_empty() && !given.has("if-exists") {
+        return Err(told(format!("TopicId '{id}' does not exist as expected")));
+    }
+    Ok(topics)
 }
 
 fn in_sync_min(configs: &[ConfigEntry]) -> usize {

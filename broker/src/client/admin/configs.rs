@@ -9,6 +9,8 @@ use crate::protocol::messages::k44_incremental_alter_configs::{
     AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
 };
 
+use crate::protocol::messages::k74_list_config_resources::ListConfigResourcesRequest;
+
 /// What has settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConfigResource {
@@ -150,6 +152,26 @@ impl Admin {
             }
             entries.sort_by(|one: &ConfigEntry, other| one.name.cmp(&other.name));
             Ok(entries)
+        })
+        .await
+    }
+
+    /// Names of the things of this one's kind for which something was set; `None` where the cluster
+    /// does not tell (KIP-1142).
+    pub async fn configured(
+        &self,
+        like: &ConfigResource,
+    ) -> Result<Option<Vec<String>>, AdminError> {
+        let request = ListConfigResourcesRequest { resource_types: vec![like.kind()] };
+        let what = like.what();
+        self.again(&what, async || {
+            let answer = match self.ask(To::Any, 1, request.clone()).await {
+                Err(AdminError::NotServed { .. }) => return Ok(None),
+                answer => answer?,
+            };
+            check(answer.error_code, None, &what)?;
+            let found = answer.config_resources.into_iter().map(|one| one.resource_name);
+            Ok(Some(found.collect()))
         })
         .await
     }

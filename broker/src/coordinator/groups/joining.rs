@@ -217,9 +217,9 @@ impl Group {
         if self.members.is_empty() {
             return true;
         }
-        let others = || self.members.iter().filter(|(id, _)| **id != request.member_id);
+        // With itself, too, as it was.
         let mut names = request.protocols.iter().map(|(name, _)| name);
         self.protocol_type == request.protocol_type
-            && names.any(|name| others().all(|(_, other)| other.speaks(name)))
+            && names.any(|name| self.members.values().all(|member| member.speaks(name)))
     }
 }

@@ -20,8 +20,13 @@ impl Group {
                     out.push(Output::Sync(waiter, Err(GroupError::RebalanceInProgress)));
                 }
             }
+            let was_empty = self.state == GroupState::Empty;
             self.enter(GroupState::PreparingRebalance, now);
             self.wait_for_all(now);
+            if was_empty {
+                // Whoever was only given an id may never come, and there is nothing to hand over.
+                return self.begin_generation(now, out);
+            }
         }
         self.try_begin_generation(now, out);
     }
@@ -67,7 +72,7 @@ impl Group {
     pub(super) fn try_begin_generation(&mut self, now: Now, out: &mut Vec<Output>) {
         let all_here = self.members.values().all(|member| member.joining.is_some());
         let waits = self.gathering.is_some() && !self.members.is_empty();
-        let complete = all_here && self.pending.is_empty() && !waits;
+        let complete = all_here && (self.pending.is_empty() || self.members.is_empty()) && !waits;
         if self.state == GroupState::PreparingRebalance && complete {
             self.begin_generation(now, out);
         }
@@ -230,8 +235,8 @@ impl Group {
     pub(super) fn remove(&mut self, id: &MemberId, out: &mut Vec<Output>) {
         let Some(member) = self.members.remove(id) else { return };
         if let Some(waiter) = member.joining {
-            let error = GroupError::UnknownMemberId;
-            out.push(Output::Join(waiter, Err(JoinRefused { error, member_id: id.clone() })));
+            let (error, member_id) = (GroupError::UnknownMemberId, MemberId::default());
+            out.push(Output::Join(waiter, Err(JoinRefused { error, member_id })));
         }
         if let Some(waiter) = member.syncing {
             out.push(Output::Sync(waiter, Err(GroupError::UnknownMemberId)));

@@ -104,6 +104,21 @@ fn claim(joined: &Joined) -> MemberClaim {
     }
 }
 
+/// Who had only been given an id, and may never come, held up whoever came into an empty group, and
+/// the end of one that all others had left.
+#[test]
+fn a_member_to_be_holds_up_no_empty_group() {
+    let mut group = Harness::new();
+    let careful = JoinRequest { requires_known_member: true, ..request(&MemberId::default(), "") };
+    let given = group.join(careful, at(0));
+    assert!(group.joined(given).unwrap().is_err());
+    let came = group.join(request(&MemberId::default(), "a"), at(1));
+    let member_id = group.joined(came).unwrap().unwrap().member_id;
+    let leaving = LeavingMember { member_id, instance_id: None };
+    group.group.leave(&leaving, at(2), &mut group.out).unwrap();
+    assert_eq!(group.group.state(), GroupState::Empty);
+}
+
 #[test]
 fn a_second_member_makes_a_generation_once_the_first_has_come_back() {
     let mut group = Harness::new();
@@ -316,11 +331,13 @@ fn members_leave_by_their_id_or_by_that_of_their_instance() {
     assert_eq!(leave(&mut group, "", Some("one")), Ok(()));
     assert_eq!(group.group.state(), GroupState::Empty);
     assert_eq!(leave(&mut group, &member.member_id.0, None), Err(GroupError::UnknownMemberId));
-    // One that was only promised a place can give it back, and holds up nobody.
+    // One that was only promised a place can give it back, and then holds up nobody.
     let careful = JoinRequest { requires_known_member: true, ..request(&MemberId::default(), "") };
     let waiter = group.join(careful, at(6));
     let promised = group.joined(waiter).unwrap().unwrap_err().member_id;
     let waiter = group.join(request(&MemberId::default(), ""), at(7));
+    let member = group.joined(waiter).unwrap().unwrap();
+    let waiter = group.join(request(&member.member_id, "other"), at(8));
     assert_eq!(group.joined(waiter), None);
     assert_eq!(leave(&mut group, &promised.0, None), Ok(()));
     assert!(group.joined(waiter).unwrap().is_ok());

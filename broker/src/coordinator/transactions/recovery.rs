@@ -32,8 +32,11 @@ impl TransactionService {
                 self.leave_out_marked(&mut transaction);
             }
             slot.transaction = Some(transaction.clone());
-            if decided {
-                self.finish(&id, &mut slot, transaction).await?;
+            if decided && let Err(error) = self.finish(&id, &mut slot, transaction).await {
+                // What was decided stays so, and the next start tries again.
+                tracing::error!(transactional_id = %id, %error,
+                    "a transaction that was decided cannot end in all of its partitions: what it \
+                     wrote to the others is there. Once they are well, restart the broker");
             }
         }
         let mut orphans = Orphans::new();

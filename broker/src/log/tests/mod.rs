@@ -7,6 +7,7 @@ mod epochs;
 mod model;
 mod producers;
 mod reading;
+mod small_files;
 
 use std::path::Path;
 use std::sync::Arc;

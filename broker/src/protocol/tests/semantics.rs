@@ -121,8 +121,6 @@ fn errors_name_message_version_field_and_offset() {
         .assert_eq(&decode_error(&[0, 0, 0], 4));
     expect!["Sample v9 at byte 0: no such version, known are v1..v4"]
         .assert_eq(&decode_error(&[], 9));
-    expect!["Sample v4: nullable at byte 11: not UTF-8"]
-        .assert_eq(&decode_error(&[0, 0, 0, 0, 0, 0, 0, 7, 0, 3, b'x', 0xc0], 4));
     expect!["Sample v4: numbers at byte 12: 9 elements do not fit into the 2 bytes that remain"]
         .assert_eq(&decode_error(&numbered(&[10, 0, 0]), 4));
     expect!["Sample v4: numbers at byte 16: a varint of more than 32 bits"]

@@ -15,7 +15,7 @@ use crate::broker::now_ms;
 use crate::client::Acks;
 use crate::coordinator::transactions::{Admission, ProducerIdentity};
 use crate::ids::{Offset, TopicPartition};
-use crate::log::{AppendError, AppendOptions, Appended, Origin, Partition};
+use crate::log::{AppendError, AppendOptions, Appended, Origin, Partition, RefusedRecord};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k00_produce::*;
 use crate::record::RecordBatch;
@@ -172,10 +172,12 @@ impl Job {
                     AppendError::OutOfOrderSequence { .. }
                         | AppendError::InvalidTransactionState { .. }
                         | AppendError::InvalidTimestamp { .. }
+                        | AppendError::InvalidRecord { .. }
                 );
                 let log_start = begins.then(|| self.partition.visible().log_start.0);
                 let response = PartitionProduceResponse {
                     index,
+                    record_errors: record_errors(&error),
                     error_message,
                     log_start_offset: log_start.unwrap_or(-1),
                     ..refused(ErrorCode(error.code()))
@@ -288,6 +290,20 @@ impl Appends {
         }
         self.response
     }
+}
+
+/// Which records a batch was refused for (KIP-467).
+fn record_errors(error: &AppendError) -> Vec<BatchIndexAndErrorMessage> {
+    let (AppendError::InvalidRecord { records, .. }
+    | AppendError::InvalidTimestamp { records, .. }) = error
+    else {
+        return Vec::new();
+    };
+    let told = records.iter().map(|RefusedRecord { index, reason }| BatchIndexAndErrorMessage {
+        batch_index: *index,
+        batch_index_error_message: Some(reason.clone()),
+    });
+    told.collect()
 }
 
 /// Whether anything was not appended.

@@ -19,7 +19,9 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
 
-use super::{Call, blocking, check_leader_epoch, isolation, permitted_topic, read_error_code};
+use super::{
+    Call, blocking, check_leader_epoch, isolation, opened, permitted_topic, read_error_code,
+};
 use crate::broker::Topic;
 use crate::client::Isolation;
 use crate::ids::Offset;
@@ -384,7 +386,7 @@ fn open(
     from: Position,
 ) -> Result<Open, ErrorCode> {
     let partition = topic.map_err(|error| *error)?.partition(partition).cloned();
-    let partition = partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
+    let partition = opened(partition.ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?)?;
     check_leader_epoch(&partition, from.leader_epoch)?;
     Ok(Open {
         visible: partition.visible(),

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Call, blocking, check_leader_epoch, isolation, permitted_partition, read_error_code};
+use super::{
+    Call, blocking, check_leader_epoch, isolation, opened, permitted_partition, read_error_code,
+};
 use crate::client::Isolation;
 use crate::log::{Partition, ReadError, TimestampOffset};
 use crate::protocol::ErrorCode;
@@ -61,7 +63,7 @@ async fn list(
     isolation: Isolation,
 ) -> Result<ListOffsetsPartitionResponse, ErrorCode> {
     let index = wanted.partition_index;
-    let partition = permitted_partition(call, Operation::Describe, topic, index)?;
+    let partition = opened(permitted_partition(call, Operation::Describe, topic, index)?)?;
     check_leader_epoch(&partition, wanted.current_leader_epoch)?;
     let visible = partition.visible();
     let end = match isolation {

@@ -1,6 +1,6 @@
 //! OffsetForLeaderEpoch.
 
-use super::{Call, check_leader_epoch, partition};
+use super::{Call, check_leader_epoch, opened, partition};
 use crate::ids::LeaderEpoch;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k23_offset_for_leader_epoch::*;
@@ -29,7 +29,7 @@ pub async fn handle(
 }
 
 fn end(call: &Call, topic: &str, wanted: &OffsetForLeaderPartition) -> EpochEndOffset {
-    let found = partition(call, topic, wanted.partition).and_then(|partition| {
+    let found = partition(call, topic, wanted.partition).and_then(opened).and_then(|partition| {
         check_leader_epoch(&partition, wanted.current_leader_epoch)?;
         // An epoch that has not begun is unknown, not ended.
         if wanted.leader_epoch > partition.leader_epoch().0 {

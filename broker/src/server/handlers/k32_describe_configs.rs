@@ -59,7 +59,8 @@ pub async fn handle(call: &Call, request: DescribeConfigsRequest) -> DescribeCon
         let mut result = DescribeConfigsResult {
             resource_type: wanted.resource_type,
             resource_name: wanted.resource_name,
-            error_message: None,
+            // Kafka has nothing to say, but says it.
+            error_message: Some(String::new()),
             ..DescribeConfigsResult::default()
         };
         match described {
@@ -69,8 +70,6 @@ pub async fn handle(call: &Call, request: DescribeConfigsRequest) -> DescribeCon
                     configs.retain(|config| keys.contains(&config.name));
                 }
                 result.configs = configs;
-                // Kafka's answer about these, unlike about others.
-                result.error_message = (wanted.resource_type == CLIENT_METRICS).then(String::new);
             }
             Err((error_code, message)) => {
                 (result.error_code, result.error_message) = (error_code, Some(message));
@@ -113,8 +112,23 @@ pub struct Entry<'a> {
 pub fn of_topic(config: &TopicConfig) -> impl Iterator<Item = Entry<'_>> {
     DEFINITIONS.iter().map(move |definition| {
         let (value, source) = config.get(definition);
-        Entry { definition, value: value.to_owned(), source: number(source), config }
+        let value = shown(type_of(definition.kind), value);
+        Entry { definition, value, source: number(source), config }
     })
+}
+
+/// A value of a topic or a group as Kafka writes back what it has understood, whatever was typed.
+/// What is set for brokers it repeats.
+fn shown(config_type: i8, value: &str) -> String {
+    let value = value.trim();
+    let understood = match config_type {
+        config_type::INT | config_type::LONG => value.parse::<i64>().ok().map(|n| n.to_string()),
+        config_type::DOUBLE => value.parse().ok().map(java_double),
+        config_type::BOOLEAN => Some(value.to_ascii_lowercase()),
+        config_type::LIST => Some(value.split(',').map(str::trim).collect::<Vec<_>>().join(",")),
+        _ => None,
+    };
+    understood.unwrap_or_else(|| value.to_owned())
 }
 
 fn number(source: ConfigSource) -> i8 {
@@ -151,9 +165,10 @@ fn topic(
 /// The value that holds, and those that would if it did not; the broker's under their own names.
 fn synonyms(entry: &Entry<'_>) -> Vec<DescribeConfigsSynonym> {
     let name = entry.definition.name;
+    let config_type = type_of(entry.definition.kind);
     let synonym = |name: &str, value: &str, source| DescribeConfigsSynonym {
         name: name.to_owned(),
-        value: Some(value.to_owned()),
+        value: Some(shown(config_type, value)),
         source,
     };
     let own = entry.config.own().get(name).map(|value| synonym(name, value, source::TOPIC));
@@ -179,22 +194,19 @@ fn group(
         return Err((ErrorCode::INVALID_REQUEST, why));
     }
     let own = call.broker().group_configs(name);
-    let (given, default) = (&call.broker().config().groups.consumer, ConsumerConfig::default());
+    let given = &call.broker().config().groups.consumer;
     let configs = GROUP_CONFIGS.iter().map(|known| {
-        let of_broker = ((known.default)(given), (known.default)(&default));
-        let mut values = Vec::new();
-        values.extend(own.get(known.name).map(|value| (known.name, value.clone(), source::GROUP)));
-        if of_broker.0 != of_broker.1 {
-            values.push((known.synonym, of_broker.0.to_string(), source::STATIC_BROKER));
-        }
-        values.push((known.synonym, of_broker.1.to_string(), source::DEFAULT));
-        let (_, value, config_source) = values[0].clone();
-        let synonym = |(name, value, source): (&str, String, i8)| DescribeConfigsSynonym {
-            name: name.to_owned(),
-            value: Some(value),
-            source,
+        // What the broker has for all groups is a default, wherever that comes from.
+        let (value, config_source) = match own.get(known.name) {
+            Some(value) => (shown(config_type::INT, value), source::GROUP),
+            None => ((known.default)(given).to_string(), source::DEFAULT),
         };
-        let synonyms = values.into_iter().map(synonym).filter(|_| request.include_synonyms);
+        let synonym = DescribeConfigsSynonym {
+            name: known.name.to_owned(),
+            value: Some(value.clone()),
+            source: config_source,
+        };
+        let synonyms = Some(synonym).into_iter().filter(|_| request.include_synonyms);
         DescribeConfigsResourceResult {
             name: known.name.to_owned(),
             value: Some(value),
@@ -395,9 +407,15 @@ fn settings(broker: &BrokerConfig, server: &ServerConfig) -> Vec<Setting> {
     settings
 }
 
-/// As Java writes it, where that matters: all its digits would be 309.
+/// As Java writes it.
 fn java_double(number: f64) -> String {
-    if number == f64::MAX { "1.7976931348623157E308".to_owned() } else { number.to_string() }
+    if number == 0.0 || (1e-3..1e7).contains(&number.abs()) || !number.is_finite() {
+        return format!("{number:?}");
+    }
+    let text = format!("{number:E}");
+    let (digits, exponent) = text.split_once('E').expect("it was written so");
+    let point = if digits.contains('.') { "" } else { ".0" };
+    format!("{digits}{point}E{exponent}")
 }
 
 fn ms(duration: Duration) -> String {

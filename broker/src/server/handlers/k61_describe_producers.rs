@@ -1,6 +1,6 @@
 //! DescribeProducers.
 
-use super::{Call, permitted_partition};
+use super::{Call, opened, permitted_partition};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k61_describe_producers::*;
 use crate::security::acl::Operation;
@@ -16,7 +16,7 @@ pub async fn handle(call: &Call, request: DescribeProducersRequest) -> DescribeP
 
 fn describe(call: &Call, topic: &str, partition_index: i32) -> PartitionResponse {
     let mut response = PartitionResponse { partition_index, ..PartitionResponse::default() };
-    match permitted_partition(call, Operation::Read, topic, partition_index) {
+    match permitted_partition(call, Operation::Read, topic, partition_index).and_then(opened) {
         Ok(partition) => {
             let producers = partition.producers().into_iter().map(|producer| ProducerState {
                 producer_id: producer.producer_id.0,

@@ -235,6 +235,14 @@ fn permitted_partition(
     partition(call, topic, index)
 }
 
+/// The same, if its log could be opened.
+fn opened(partition: Arc<Partition>) -> Result<Arc<Partition>, ErrorCode> {
+    match partition.check_opened() {
+        Ok(()) => Ok(partition),
+        Err(error) => Err(ErrorCode(error.code())),
+    }
+}
+
 /// Compares the leader epoch that a client knows, if it does, with the partition's (KIP-320).
 fn check_leader_epoch(partition: &Partition, known: i32) -> Result<(), ErrorCode> {
     if known < 0 {

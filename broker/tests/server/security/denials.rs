@@ -229,12 +229,7 @@ fn row(api: ApiKey) -> Row {
             filters: vec![Default::default()],
         }, |response| response.filter_results[0].error_code, [on_cluster(Alter)]),
         ApiKey::DescribeConfigs => row!(DescribeConfigs v 4,
-            k32_describe_configs::DescribeConfigsRequest {
-                resources: vec![k32_describe_configs::DescribeConfigsResource {
-                    resource_type: 2, resource_name: t(), ..Default::default()
-                }],
-                ..Default::default()
-            }, |response| response.results[0].error_code, [on_topic(DescribeConfigs)]),
+            describe_configs(2, &t(), None), |response| response.results[0].error_code, [on_topic(DescribeConfigs)]),
         ApiKey::AlterConfigs => row!(AlterConfigs v 2, k33_alter_configs::AlterConfigsRequest {
             resources: vec![k33_alter_configs::AlterConfigsResource {
                 resource_type: 2, resource_name: t(), ..Default::default()

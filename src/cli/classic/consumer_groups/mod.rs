@@ -244,15 +244,18 @@ async fn delete(admin: &Admin, given: &Given) -> Result<(), Error> {
 async fn delete_offsets(admin: &Admin, given: &Given) -> Result<(), Error> {
     let group = given.required("group")?;
     let mut partitions = Vec::new();
+    // Of topics that there are not nothing can be asked, and the others are done all the same.
+    let mut missing = Vec::new();
     for topic in given.values("topic") {
         let (topic, numbers) = topic_scope(topic).map_err(Error::usage)?;
         let of = |number| TopicPartition::new(topic.as_str(), number);
         match numbers {
             Some(numbers) => partitions.extend(numbers.into_iter().map(of)),
-            None => {
-                let described = admin.describe_topic(&topic).await.map_err(executing)?;
-                partitions.extend(described.partitions.iter().map(|at| of(at.number)));
-            }
+            None => match admin.describe_topic(&topic).await {
+                Ok(found) => partitions.extend(found.partitions.iter().map(|at| of(at.number))),
+                Err(error) if error.is_unknown_topic() => missing.push((topic, error)),
+                Err(error) => return Err(executing(error)),
+            },
         }
     }
     partitions.sort();
@@ -273,7 +276,12 @@ async fn delete_offsets(admin: &Admin, given: &Given) -> Result<(), Error> {
             Some(code) => (refusal(group, code, &error), vec![Err(error); partitions.len()]),
         },
     };
-    Ok(print(&format!("{summary}{}", statuses(&partitions, &outcomes)))?)
+    let missing = missing.iter().map(|(topic, error)| (&**topic, None, Some(error)));
+    let told = partitions.iter().zip(&outcomes);
+    let told = told.map(|(of, outcome)| (&*of.topic, Some(of.partition), outcome.as_ref().err()));
+    let mut statuses: Vec<Status<'_>> = missing.chain(told).collect();
+    statuses.sort_by_key(|(topic, partition, _)| (*topic, *partition));
+    Ok(print(&format!("{summary}{}", shown(&statuses)))?)
 }
 
 fn refusal(group: &str, code: ErrorCode, error: &AdminError) -> String {
@@ -286,18 +294,22 @@ fn refusal(group: &str, code: ErrorCode, error: &AdminError) -> String {
     format!("\nError: {reason}\n")
 }
 
-fn statuses(partitions: &[TopicPartition], outcomes: &[Result<(), AdminError>]) -> String {
-    let width = partitions.iter().map(|of| of.topic.len()).max().unwrap_or(0).max(15);
+/// A topic, its partition unless there is no such topic, and what went wrong.
+type Status<'a> = (&'a str, Option<i32>, Option<&'a AdminError>);
+
+fn shown(statuses: &[Status<'_>]) -> String {
+    let width = statuses.iter().map(|(topic, _, _)| topic.len()).max().unwrap_or(0).max(15);
     let line = |topic: &str, partition: &str, status: &str| {
         format!("\n{}", java::padded(&[(topic, width), (partition, 10), (status, 15)]))
     };
     let mut text = line("TOPIC", "PARTITION", "STATUS");
-    for (of, outcome) in partitions.iter().zip(outcomes) {
-        let status = match outcome {
-            Ok(()) => "Successful".to_owned(),
-            Err(error) => format!("Error: {}", java::thrown(error)),
+    for (topic, partition, error) in statuses {
+        let status = match error {
+            None => "Successful".to_owned(),
+            Some(error) => format!("Error: {}", java::thrown(error)),
         };
-        text.push_str(&line(&of.topic, &of.partition.to_string(), &status));
+        let partition = partition.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        text.push_str(&line(topic, &partition, &status));
     }
     text.push('\n');
     text

@@ -169,7 +169,8 @@ impl ConsumerGroup {
                 let reason = format!("Instance id {instance} is unknown.");
                 Err(Refusal::new(GroupError::UnknownMemberId, reason))
             }
-            Some((id, member)) if joins && *id != beat.member_id => {
+            // In its own life too: another process may have its member id, and Kafka says so.
+            Some((id, member)) if joins => {
                 let is_free = member.is_classic() || member.current.epoch == AWAY;
                 is_free.then(|| Comer::InPlaceOf(id.clone())).ok_or_else(|| {
                     let reason = format!(
@@ -179,10 +180,6 @@ impl ConsumerGroup {
                     );
                     Refusal::new(GroupError::UnreleasedInstanceId, reason)
                 })
-            }
-            // In the same life again.
-            Some((_, member)) if joins && member.current.epoch == AWAY => {
-                Ok(Comer::InPlaceOf(beat.member_id.clone()))
             }
             Some((id, _)) if *id != beat.member_id => Err(fenced_instance(beat, instance, id)),
             Some((_, member)) => check_epoch(&member.current, beat).map(|()| Comer::Known),

@@ -139,6 +139,31 @@ fn damaged_indexes_are_rebuilt_for_good() {
     assert!(!log.segments()[0].awaits_indexes(), "what was rebuilt is believed");
 }
 
+/// A checkpoint that could not be read kept the whole broker from starting. Where synced records
+/// end was not known without it, and in a compacted log each gap would have looked like the place.
+#[test]
+fn a_damaged_checkpoint_or_list_of_epochs_changes_no_answer() {
+    let (disk, _) = closed_log();
+    let expected = answers(&open_on(&disk.copy()).unwrap()).unwrap();
+    for name in ["log-checkpoint", "leader-epoch-checkpoint"] {
+        let path = dir().join("t-0").join(name);
+        assert!(!disk.contents(&path).is_empty());
+        for damage in ["", "\0\0\0\0\0\0\0\0", "1\n", "0\nrecovery far\n"] {
+            let disk = disk.copy();
+            disk.damage(&path, damage.into());
+            let log = open_on(&disk).unwrap();
+            assert_eq!(answers(&log).unwrap(), expected, "{name} is {damage:?}");
+            append(&log, numbered(0, 1, ProducerStamp::NONE));
+            drop(log);
+            let log = open_on(&disk.after_kill()).unwrap();
+            assert_eq!(log.recovery_report().unwrap().cuts, [], "{name} was {damage:?}");
+        }
+        let disk = disk.copy();
+        disk.remove_file(&path).unwrap();
+        assert_eq!(answers(&open_on(&disk).unwrap()).unwrap(), expected, "{name} is gone");
+    }
+}
+
 /// Without the producers' state at its beginning, nobody can say which transactions a segment's
 /// markers end.
 #[test]
