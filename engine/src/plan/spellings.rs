@@ -19,6 +19,7 @@
 //! | `regexp(s, p)` | `regexp_like(s, p)` |
 //! | `mod(a, b)`, `locate(x, s)`, `to_base64(s)` | `a % b`, `strpos(s, x)`, `encode(s, 'base64')` |
 //! | `from_base64(s)`, `e()`, `rand_integer(n)` | as text; `exp(1)`; whole numbers below `n` |
+//! | `encode(s, 'UTF-8')`, `decode(b, 'UTF-8')` | `CAST(s AS BYTES)`, `CAST(b AS TEXT)` |
 //! | `unhex(s)`, `sha2(s, 256)` | `decode(s, 'hex')`, … |
 //! | `elt(n, a, b)` | `make_array(a, b)[n]` |
 //! | `is_digit(s)`, `is_alpha(s)`, `is_decimal(s)` | false of NULL |

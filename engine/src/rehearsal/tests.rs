@@ -194,7 +194,8 @@ fn functions_of_texts_that_flink_has() {
             parse_url(u, 'HOST') AS host, parse_url(u, 'QUERY', 'q') AS q,
             str_to_map(t)['k'] AS k, str_to_map(t, '[, ]+', ':') AS pairs,
             regexp_extract_all(t, '(\\d)(\\d)') AS tens, regexp_extract_all(t, '\\d+', 0) AS numbers,
-            hex(n) AS h, hex(t) AS ht, bin(n) AS b
+            hex(n) AS h, hex(t) AS ht, bin(n) AS b,
+            decode(encode(t, 'UTF-8'), 'utf-8') = t AS same, hex(encode('é', 'UTF-8')) AS bytes
         FROM ev"""
         sink = { topic = "o" }
 

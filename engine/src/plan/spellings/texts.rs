@@ -1,7 +1,8 @@
 //! Functions of texts, as Flink spells them.
 
 use datafusion_sql::sqlparser::ast::{
-    BinaryOperator, DataType, ExactNumberInfo, Expr, FunctionArgumentList, Value, ValueWithSpan,
+    BinaryOperator, DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgumentList, Value,
+    ValueWithSpan,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -21,6 +22,9 @@ pub fn of_texts(name: &str, list: &mut FunctionArgumentList, span: Span) -> Opti
             let bytes = call("decode", vec![taken(list, 0)?, text("base64", span)]);
             Some(cast(bytes, DataType::Text))
         }
+        // Flink's second argument is a charset, and texts are in UTF-8 here.
+        ("encode", 2) if is_utf8(&list.args[1]) => Some(cast(taken(list, 0)?, DataType::Bytea)),
+        ("decode", 2) if is_utf8(&list.args[1]) => Some(cast(taken(list, 0)?, DataType::Text)),
         ("unhex", 1) => Some(call("decode", vec![taken(list, 0)?, text("hex", span)])),
         ("sha2", 2) => {
             let bits = list.args[1].to_string();
@@ -54,6 +58,11 @@ pub fn of_texts(name: &str, list: &mut FunctionArgumentList, span: Span) -> Opti
         }
         _ => None,
     }
+}
+
+fn is_utf8(charset: &FunctionArg) -> bool {
+    let named = charset.to_string().to_uppercase();
+    matches!(named.trim_matches('\''), "UTF-8" | "UTF8" | "US-ASCII")
 }
 
 fn hex(of: Expr, span: Span) -> Expr {
