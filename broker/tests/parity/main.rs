@@ -57,7 +57,6 @@ parity! {
     transactional_ids_live_alike = transactions::lives;
     transactions_are_refused_alike = transactions::refusals;
     members_live_alike = groups::membership;
-    classic_groups_walk_alike = walks::classic;
     static_members_live_alike = groups::static_membership;
     offsets_are_kept_alike = groups::offsets;
     groups_are_looked_at_alike = groups::looking;
@@ -68,6 +67,22 @@ parity! {
     consumer_members_live_alike = consumer_groups::members;
     static_consumer_members_live_alike = consumer_groups::static_members;
     groups_go_over_alike = consumer_groups::migration;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn classic_groups_walk_alike() {
+    for seed in 0..walks::seeds() {
+        for (at, patience) in walks::PATIENCE.into_iter().enumerate() {
+            let Some((ours, mut theirs)) = both().await else { return };
+            let mut script = Script::at(ours.address).await;
+            walks::classic(&mut script, seed, patience).await;
+            walks::classic(&mut theirs, seed, patience).await;
+            if script::differences(&script, &theirs).is_empty() || at + 1 == walks::PATIENCE.len() {
+                script::compare(&script, &theirs);
+                break;
+            }
+        }
+    }
 }
 
 /// The constant that the README's table is made of.

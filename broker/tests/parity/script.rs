@@ -172,6 +172,13 @@ fn differing<'a>(one: &'a str, other: &'a str) -> (&'a str, &'a str) {
 
 /// Where both answer, they must answer the same.
 pub fn compare(ours: &Script, theirs: &Script) {
+    let differences = differences(ours, theirs);
+    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
+    assert_eq!(ours.entries.len(), theirs.entries.len());
+}
+
+/// What was answered otherwise, and to what.
+pub fn differences(ours: &Script, theirs: &Script) -> Vec<String> {
     let mut differences = Vec::new();
     for (at, (our, their)) in ours.entries.iter().zip(&theirs.entries).enumerate() {
         if our.answer != their.answer {
@@ -180,8 +187,7 @@ pub fn compare(ours: &Script, theirs: &Script) {
             differences.push(format!("{at}: asked {request}\n ours  {our}\n Kafka {their}\n"));
         }
     }
-    assert!(differences.is_empty(), "{} differ:\n{}", differences.len(), differences.join("\n"));
-    assert_eq!(ours.entries.len(), theirs.entries.len());
+    differences
 }
 
 /// Waits until Kafka's coordinators have loaded.

@@ -21,8 +21,9 @@ use crate::script::Script;
 const SEEDS: u64 = 4;
 const STEPS: usize = 45;
 const MEMBERS: usize = 4;
-/// How long after a request those who wait for it are answered. Kafka has no event for that.
-const SETTLED: Duration = Duration::from_millis(250);
+/// How long after a request those who wait for it are answered: there is no event for that. Where
+/// the two differ they walk once more with more of it, for a machine that has much to do.
+pub const PATIENCE: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(1500)];
 
 /// A small generator of our own, so that a seed means the same forever.
 struct Random(u64);
@@ -82,6 +83,7 @@ struct Walk<'a> {
     free: Vec<Connection>,
     /// Member ids by when they came.
     named: Vec<String>,
+    patience: Duration,
 }
 
 /// What a consumer says to its leader: that it reads topic `t`, and its own number. At anything
@@ -90,26 +92,28 @@ fn subscription(number: u8) -> Bytes {
     Bytes::copy_from_slice(&[0, 0, 0, 0, 0, 1, 0, 1, b't', 0, 0, 0, 1, number])
 }
 
-pub async fn classic(script: &mut Script) {
+pub fn seeds() -> u64 {
     let given = std::env::var("MILLSTREAM_SEEDS").ok();
-    let seeds = given.map_or(SEEDS, |seeds| seeds.parse().expect("a number of seeds"));
+    given.map_or(SEEDS, |seeds| seeds.parse().expect("a number of seeds"))
+}
+
+pub async fn classic(script: &mut Script, seed: u64, patience: Duration) {
     let topic = script.topic("walked", 1).await;
-    for seed in 0..seeds {
-        let instance = |at: usize| (at >= 2).then(|| format!("i{at}"));
-        let member = |at| Member { instance: instance(at), generation: -1, ..Default::default() };
-        let mut walk = Walk {
-            group: script.named(&format!("walk{seed}")),
-            random: Random(seed),
-            members: (0..MEMBERS).map(member).collect(),
-            waiting: Vec::new(),
-            free: Vec::new(),
-            named: Vec::new(),
-            script,
-        };
-        walk.begin(&topic).await;
-        for step in 0..STEPS {
-            walk.step(seed, step).await;
-        }
+    let instance = |at: usize| (at >= 2).then(|| format!("i{at}"));
+    let member = |at| Member { instance: instance(at), generation: -1, ..Default::default() };
+    let mut walk = Walk {
+        group: script.named(&format!("walk{seed}")),
+        random: Random(seed),
+        members: (0..MEMBERS).map(member).collect(),
+        waiting: Vec::new(),
+        free: Vec::new(),
+        named: Vec::new(),
+        script,
+        patience,
+    };
+    walk.begin(&topic).await;
+    for step in 0..STEPS {
+        walk.step(seed, step).await;
     }
 }
 
@@ -160,7 +164,7 @@ impl Walk<'_> {
         for (at, mut one) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
             let mut first = [0];
             let peeked = one.client.stream.peek(&mut first);
-            let patience = if at == 0 { SETTLED } else { SETTLED / 10 };
+            let patience = if at == 0 { self.patience } else { self.patience / 10 };
             if tokio::time::timeout(patience, peeked).await.is_err() {
                 heard.push((one, None));
                 continue;
