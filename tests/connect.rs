@@ -618,6 +618,39 @@ fn workers_share_the_tasks_of_a_sink_on_kafka() {
     share_sink_tasks(&kafka.address, "sinks");
 }
 
+/// A worker that is alone was killed: its sink's partitions stayed with it for the 45 s that Kafka's
+/// consumers have, whatever the connector's file said, and another worker waited.
+#[test]
+fn a_sinks_partitions_are_free_when_its_file_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, address) = Running::broker(dir.path());
+    let worker = |number: usize| {
+        let sink = format!(
+            "name=out\nconnector.class=file-sink\ntopics=t\nfile=out-{number}.txt\n\
+             consumer.override.session.timeout.ms=6000\n"
+        );
+        let file = format!("{number}.properties");
+        fs::write(dir.path().join(&file), sink).unwrap();
+        let at = ["--bootstrap-server", &address, "--rest-listen", "127.0.0.1:0"];
+        Running::start(dir.path(), &[&["connect", &file], &at[..]].concat())
+    };
+    let produce = |line: &str| {
+        let words = ["produce", "t", "--bootstrap-server", &address];
+        succeed_with(dir.path(), &words, line);
+    };
+    let first = worker(1);
+    produce("one\n");
+    until("the first writes", || lines(&dir.path().join("out-1.txt")) == 1);
+    first.kill();
+    let second = worker(2);
+    produce("two\n");
+    until_within(Duration::from_secs(30), "the second does", || {
+        lines(&dir.path().join("out-2.txt")) == 1
+    });
+    assert_eq!(second.interrupt().0, Some(0));
+    assert_eq!(broker.interrupt().0, Some(0));
+}
+
 /// Two machines where the REST API is served at 127.0.0.1: both workers have one name.
 #[test]
 fn workers_of_one_name_are_told_and_work() {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
 use crate::config::{
-    ConfigKey, ConfigProblem, ConnectorConfig, KeyFamily, KeyType, Presence, Settings,
+    ConfigKey, ConfigProblem, ConnectorConfig, KeyFamily, KeyType, Presence, Settings, clients,
 };
 use crate::errors;
 use crate::file;
@@ -124,13 +124,13 @@ impl Plugin {
 
     /// Every key that a connector of this kind may have.
     pub fn keys(&self) -> impl Iterator<Item = &'static ConfigKey> + use<> {
-        let of_kind = match self.kind() {
-            ConnectorKind::Source => SOURCE_KEYS,
-            ConnectorKind::Sink => SINK_KEYS,
+        let (of_kind, of_client) = match self.kind() {
+            ConnectorKind::Source => (SOURCE_KEYS, clients::WRITER_KEYS),
+            ConnectorKind::Sink => (SINK_KEYS, clients::READER_KEYS),
         };
         let common = COMMON_KEYS.iter().chain(settings::LIST_KEYS).chain(errors::KEYS);
         let common = common.chain(restart::KEYS);
-        common.chain(of_kind).chain(self.own_keys)
+        common.chain(of_kind).chain(of_client).chain(self.own_keys)
     }
 
     /// The class that Kafka Connect's users know it by, with its package; else our name.

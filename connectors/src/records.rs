@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use broker::client::partition_for_key;
 use broker::ids::TopicPartition;
-use broker::record::BatchBuilder;
+use broker::record::{BatchBuilder, Compression};
 
 use crate::chain::{Chain, JsonConverters, WrittenRecord};
 use crate::data::{ConnectRecord, Schema, SchemaAndValue, Text, Value};
@@ -43,6 +43,7 @@ pub struct SourceRecords {
     sticky: HashMap<Arc<str>, i32>,
     offsets: BTreeMap<SourcePartition, SourceOffset>,
     batch_records_max: Option<usize>,
+    compression: Compression,
     gathered_bytes: usize,
     input_bytes: u64,
     skipped: u64,
@@ -69,6 +70,10 @@ struct Waiting {
 impl SourceRecords {
     pub(crate) fn new(chain: Chain, errors: ErrorPolicy) -> SourceRecords {
         SourceRecords { chain, errors, ..SourceRecords::default() }
+    }
+
+    pub(crate) fn compressed(self, compression: Compression) -> SourceRecords {
+        SourceRecords { compression, ..self }
     }
 
     /// Bounds the records in a batch, beside its bytes.
@@ -337,7 +342,8 @@ impl SourceRecords {
 
     fn seal(&mut self, at: usize) {
         let (to, batch) = &mut self.open[at];
-        self.full.push((to.clone(), std::mem::take(batch)));
+        let sealed = std::mem::replace(batch, BatchBuilder::new(self.compression));
+        self.full.push((to.clone(), sealed));
     }
 
     fn position(&mut self, topic: &Topic, partition: i32) -> usize {
@@ -349,7 +355,7 @@ impl SourceRecords {
         }
         let to = TopicPartition { topic: topic.name.clone(), partition };
         *self.index.entry(to).or_insert_with_key(|to| {
-            self.open.push((to.clone(), BatchBuilder::default()));
+            self.open.push((to.clone(), BatchBuilder::new(self.compression)));
             self.open.len() - 1
         })
     }

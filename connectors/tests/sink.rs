@@ -52,6 +52,28 @@ fn all_that_is_there_is_written_and_committed_when_asked_to_finish() {
     });
 }
 
+/// `consumer.override.*` was named as without a meaning, and passed over.
+#[test]
+fn a_sink_reads_as_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    process(dir.path(), async |client| {
+        produce(&*client, "t", 0, &numbered(0, 10)).await;
+        let sink = "connector.class=file-sink\nfile=out/lines.txt\ntopics=t\n\
+                    consumer.override.group.id=mine\nconsumer.override.auto.offset.reset=latest";
+        let worker =
+            Worker::start(client.clone(), vec![connector(dir.path(), "out", sink)], options(false));
+        reaches(&worker, "out", ConnectorState::CaughtUp).await;
+        produce(&*client, "t", 0, &numbered(10, 5)).await;
+        worker.finish_sinks_at_end().await.unwrap();
+        worker.shutdown().await.unwrap();
+        assert_eq!(lines(dir.path()), numbered(10, 5));
+        let partition = [TopicPartition::new("t", 0)];
+        let committed = client.committed_offsets("mine", &partition).await.unwrap();
+        assert_eq!(committed[0].as_ref().unwrap().offset.0, 15);
+        assert_eq!(client.committed_offsets("connect-out", &partition).await.unwrap(), [None]);
+    });
+}
+
 #[test]
 fn a_topic_that_does_not_exist_is_created_and_an_empty_one_is_finished() {
     let dir = tempfile::tempdir().unwrap();

@@ -7,6 +7,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use broker::client::{ReaderEvent, ReaderOptions};
+use broker::ids::{Offset, TopicPartition};
+use broker::record::Compression;
 use connectors::{ConnectorConfig, ConnectorState, Worker};
 use support::{append, connector, numbered, options, process, reaches, read, values};
 
@@ -45,6 +48,24 @@ fn a_file_is_read_to_its_end_once() {
         worker.sources_finished().await.unwrap();
         assert_eq!(worker.shutdown().await.unwrap().connectors[0].records, 0);
         assert_eq!(values(&*client, "t").await.len(), 20_000);
+    });
+}
+
+/// `producer.override.*` was named as without a meaning, and passed over.
+#[test]
+fn batches_are_compressed_if_that_is_said() {
+    let dir = tempfile::tempdir().unwrap();
+    append(&dir.path().join("in.txt"), &numbered(0, 100));
+    process(dir.path(), async |client| {
+        let source = file_source(dir.path(), "producer.override.compression.type=zstd");
+        let worker = Worker::start(client.clone(), vec![source], options(true));
+        worker.sources_finished().await.unwrap();
+        worker.shutdown().await.unwrap();
+        assert_eq!(values(&*client, "t").await, numbered(0, 100));
+        let from = vec![(TopicPartition::new("t", 0), Offset::ZERO)];
+        let mut reader = client.reader(ReaderOptions::partitions(from)).await.unwrap();
+        let ReaderEvent::Batches(fetched) = reader.next().await.unwrap() else { unreachable!() };
+        assert_eq!(fetched.batches[0].compression().unwrap(), Compression::Zstd);
     });
 }
 

@@ -152,7 +152,8 @@ impl BrokerChoice {
     fn secured(&self) -> Result<Secured, Failure> {
         match &self.command_config {
             Some(path) if self.client_config.is_empty() => secured::read(path),
-            _ => secured::of(&self.client_config, Path::new(".")).map_err(Failure::usage),
+            _ => secured::of(&self.client_config, Path::new("."))
+                .map_err(|problem| Failure::usage(problem.in_words())),
         }
     }
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use broker::client::secured::Secured;
 use broker::security::SecurityProtocol;
+use connectors::ConfigProblem;
 use connectors::config::providers::in_place;
 
 use super::Failure;
@@ -19,7 +20,9 @@ use super::properties::{self, Properties};
 
 /// What a file says of coming to a broker.
 pub fn read(path: &Path) -> Result<Secured, Failure> {
-    let failed = |reason| Failure::usage(format!("{}: {reason}", path.display()));
+    let failed = |problem: ConfigProblem| {
+        Failure::usage(format!("{}: {}", path.display(), problem.in_words()))
+    };
     let properties = properties::read(path)?;
     of(&properties, path.parent().unwrap_or(Path::new("."))).map_err(failed)
 }
@@ -42,8 +45,8 @@ fn is_rests(properties: &Properties) -> bool {
     !uses_tls && rest_settings::serves_tls(properties)
 }
 
-/// What properties say of it. The error is a reason to be read by people.
-pub fn of(properties: &Properties, base_dir: &Path) -> Result<Secured, String> {
+/// What properties say of it.
+pub fn of(properties: &Properties, base_dir: &Path) -> Result<Secured, ConfigProblem> {
     let is_rests = is_rests(properties);
     let is_needed = |key: &str| {
         let is_about_rest = is_rests && key.starts_with("ssl.");
@@ -51,8 +54,11 @@ pub fn of(properties: &Properties, base_dir: &Path) -> Result<Secured, String> {
     };
     let needed = properties.iter().filter(|(key, _)| is_needed(key));
     let needed = needed.map(|(key, value)| (key.clone(), value.clone())).collect();
-    let properties = in_place(&needed, base_dir).map_err(|problem| problem.in_words())?;
-    Secured::of_properties(&properties)
+    Secured::of_properties(&in_place(&needed, base_dir)?).map_err(|message| {
+        let key = properties.keys().find(|key| is_security(key));
+        let key = key.map_or("security.protocol", String::as_str).to_owned();
+        ConfigProblem { key, value: None, message, help: None }
+    })
 }
 
 #[cfg(test)]
@@ -75,7 +81,7 @@ mod tests {
         let shown = format!("{secured:?}");
         assert!(shown.contains("SCRAM-SHA-512 as \"alice\"") && !shown.contains("al1ce"));
         let missing = of(&parse(&text("${env:NO_SUCH_PASSWORD}")), dir.path()).unwrap_err();
-        assert!(missing.contains("'NO_SUCH_PASSWORD' is not set"), "{missing}");
+        assert!(missing.message.contains("'NO_SUCH_PASSWORD' is not set"), "{missing:?}");
         let path = dir.path().join("client.properties");
         std::fs::write(&path, "sasl.mechanism=PLAIN").unwrap();
         let told = read(&path).err().map(|failure| format!("{failure:?}")).unwrap();

@@ -63,7 +63,6 @@ const KEYS: &[(&str, Elsewhere)] = &[
     ("database.query.timeout.ms", Elsewhere::NoMeaning),
     ("schema.history.internal*", Elsewhere::NoMeaning),
     ("slot.stream.params", Elsewhere::NotYet("parameters of the stream")),
-    ("snapshot.select.statement.overrides*", Elsewhere::NotYet("statements for a snapshot's rows")),
     ("snapshot.include.collection.list", Elsewhere::NotYet("a snapshot of some tables")),
     ("signal.file", Elsewhere::NotYet("signals in a file")),
     ("signal.kafka.*", Elsewhere::NoMeaning),
@@ -221,6 +220,7 @@ const DEBEZIUM_1: &[(&str, &str)] = &[
     ("schema.whitelist", "schema.include.list"),
     ("table.blacklist", "table.exclude.list"),
     ("table.whitelist", "table.include.list"),
+    ("toasted.value.placeholder", "unavailable.value.placeholder"),
 ];
 
 /// What a key of an earlier Debezium is called now.

@@ -5,10 +5,12 @@
 //! mistake at once and starts nothing.
 //!
 //! - [`keys`]: the table's types and how one value is checked; [`settings`]: the checked values;
-//!   [`topics`]: topics that are read; [`creation`]: those that are made;
+//!   [`topics`]: topics that are read; [`creation`]: those that are made; [`clients`]: how both
+//!   are done;
 //!   [`providers`]: values that stand elsewhere; [`elsewhere`]: keys of Connect that have no
 //!   meaning here, or none yet.
 
+pub mod clients;
 pub mod creation;
 pub mod elsewhere;
 pub mod keys;
@@ -28,6 +30,7 @@ pub use settings::Settings;
 use crate::convert::{self, ConverterSettings, Part};
 use crate::plugin::{self, ConnectorKind, Plugin};
 use crate::transforms::{self, Step};
+use clients::{Reading, Writing};
 use creation::TopicCreation;
 use elsewhere::Elsewhere;
 use providers::Providers;
@@ -105,7 +108,7 @@ pub fn validate_with(
         problems.push(problem);
         Providers::default()
     });
-    let given = with_worker_converters(properties, worker);
+    let given = clients::with_workers(with_worker_converters(properties, worker), worker);
     let resolved = providers.resolve(&given, base_dir, &mut problems);
     let checked = check_all(name, &resolved.properties, base_dir, &mut problems);
     problems.iter_mut().for_each(|problem| resolved.hide(problem));
@@ -123,7 +126,7 @@ pub fn validate_with(
 }
 
 /// What is wrong with a worker's properties as far as connectors use them: where values stand that
-/// are elsewhere, and what converters there are.
+/// are elsewhere, what converters there are, and how records are read and written.
 pub fn validate_worker(worker: &BTreeMap<String, String>, base_dir: &Path) -> Vec<ConfigProblem> {
     let mut problems = Vec::new();
     let providers = Providers::new(worker).unwrap_or_else(|problem| {
@@ -142,6 +145,7 @@ pub fn validate_worker(worker: &BTreeMap<String, String>, base_dir: &Path) -> Ve
         convert::settings::choose(part, default, &resolved.properties, &mut ignored, &mut problems);
     }
     problems.iter_mut().for_each(|problem| resolved.hide(problem));
+    clients::check_workers(worker, &mut problems);
     problems
 }
 
@@ -349,6 +353,16 @@ impl ConnectorConfig {
             || self.creation.names(topic)
     }
 
+    /// How a sink reads them.
+    pub(crate) fn reading(&self) -> Reading {
+        Reading::new(&self.name, &self.settings)
+    }
+
+    /// How a source writes.
+    pub(crate) fn writing(&self) -> Writing {
+        Writing::new(&self.settings)
+    }
+
     /// Which topics a sink reads; a source reads none.
     pub fn topics(&self) -> &TopicChoice {
         &self.topics
@@ -507,7 +521,7 @@ fn check_unknown(
             Some((found, Some(what))) => problems.push(ConfigProblem {
                 key: name.clone(),
                 value: (!name.contains("password")).then(|| text.clone()),
-                message: format!("`{name}`: {what} are not part of this version"),
+                message: format!("`{name}` asks for {what}, which this version does not have"),
                 help: Some(match found {
                     Elsewhere::Only(values, _) => {
                         format!("take the key out, or write `{name} = {}`", values[0])

@@ -1,5 +1,9 @@
 //! What people get to read about their properties.
 
+use std::time::Duration;
+
+use broker::client::{ReadFrom, WithoutOffset};
+use broker::record::Compression;
 use expect_test::{Expect, expect};
 
 use super::*;
@@ -155,6 +159,43 @@ fn keys_without_a_meaning_here_are_named_in_one_warning() {
         )
     "#]]
     .assert_debug_eq(&config.warning());
+}
+
+/// A sink whose worker was killed kept its partitions for 45 s, and no setting said otherwise.
+#[test]
+fn what_is_said_of_clients_counts_with_the_workers_behind_it() {
+    let worker = properties(
+        "consumer.session.timeout.ms=8000
+         consumer.auto.offset.reset=latest
+         consumer.group.id=g
+         consumer.isolation.level=dirty
+         producer.compression.type=zstd",
+    );
+    let sink = properties(
+        "connector.class=file-sink
+         topics=t
+         file=f
+         consumer.override.auto.offset.reset=earliest
+         consumer.override.max.poll.records=10",
+    );
+    let config = validate_with("c", &sink, Path::new("."), &worker).unwrap();
+    let options = config.reading().options(vec!["t".to_owned()], Duration::from_secs(45));
+    let ReadFrom::Group(group) = options.from else { panic!("it reads as a group") };
+    assert_eq!((&*group.group, group.session_timeout), ("connect-c", Duration::from_secs(8)));
+    assert_eq!(group.without_offset, WithoutOffset::Earliest);
+    let ignored = "connector 'c': key 'consumer.override.max.poll.records' has no meaning here";
+    assert_eq!(config.warning().unwrap(), ignored);
+    let source = properties("connector.class=file-source\ntopic=t\nfile=f");
+    let config = validate_with("c", &source, Path::new("."), &worker).unwrap();
+    assert_eq!((config.writing().compression, config.warning()), (Compression::Zstd, None));
+    let wrong: Vec<String> =
+        validate_worker(&worker, Path::new(".")).iter().map(ConfigProblem::in_words).collect();
+    expect![[r#"
+        [
+            "`consumer.isolation.level` must be `read_committed` or `read_uncommitted`, not 'dirty'; for example `consumer.isolation.level = read_uncommitted`",
+        ]
+    "#]]
+    .assert_debug_eq(&wrong);
 }
 
 #[test]

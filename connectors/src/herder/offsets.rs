@@ -99,7 +99,7 @@ async fn sink_offsets(
     config: &ConnectorConfig,
 ) -> Result<Vec<PartOffset>, HerderError> {
     let partitions = partitions(client, config).await?;
-    let committed = client.committed_offsets(&group(config.name()), &partitions).await;
+    let committed = client.committed_offsets(&config.reading().group, &partitions).await;
     let committed = committed.map_err(failed)?;
     let parts = partitions.iter().zip(committed).filter_map(|(partition, committed)| {
         let offset = committed?.offset.0;
@@ -215,13 +215,8 @@ async fn change_sink(
         let offset = offset.or(start).unwrap_or(Offset::ZERO);
         (partition, CommittedOffset { offset, metadata: String::new() })
     });
-    let (group, offsets) = (group(config.name()), offsets.collect());
+    let (group, offsets) = (config.reading().group, offsets.collect());
     held.write(Vec::new(), Some(TransactionOffsets { group, membership: None, offsets })).await
-}
-
-/// The group that a sink reads as.
-fn group(name: &str) -> String {
-    format!("connect-{name}")
 }
 
 fn failed(error: impl std::fmt::Display) -> HerderError {

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use super::keys;
 use super::notifications::NotificationConfig;
+use super::snapshot::is_select;
 use super::types::mask::{ALGORITHMS, Hash};
 use super::types::{
     Binary, Decimals, Hstore, Intervals, Mask, TimePrecision, TypeOptions, Unknown,
@@ -26,6 +27,8 @@ pub enum ConfigError {
     KeyColumns { key: &'static str, text: String },
     #[error("`{key}`: {problem}")]
     Mask { key: String, problem: String },
+    #[error("`{key}`: {problem}")]
+    Select { key: String, problem: &'static str },
     #[error("`slot.name`: '{0}' may have lower-case letters, digits and `_` only, at most 63")]
     SlotName(String),
     #[error("`signal.enabled.channels`: signals come by `source` and `kafka`, not by '{0}'")]
@@ -97,6 +100,8 @@ pub enum Autocreate {
 pub struct SnapshotConfig {
     pub mode: SnapshotMode,
     pub threads: usize,
+    /// By `schema.table`, the SELECT whose rows are read in place of the table's.
+    pub selects: BTreeMap<String, String>,
 }
 
 /// `snapshot.mode`
@@ -202,7 +207,7 @@ impl PostgresConfig {
                 },
                 via_root: flag("publish.via.partition.root"),
             },
-            snapshot: snapshot(config),
+            snapshot: snapshot(config)?,
             tables: Selection {
                 schemas: filter(config.settings(), "schema.include.list", "schema.exclude.list")?,
                 names: filter(config.settings(), "table.include.list", "table.exclude.list")?,
@@ -267,16 +272,42 @@ fn target(config: &ConnectorConfig) -> Target {
     }
 }
 
-fn snapshot(config: &ConnectorConfig) -> SnapshotConfig {
-    SnapshotConfig {
+fn snapshot(config: &ConnectorConfig) -> Result<SnapshotConfig, ConfigError> {
+    Ok(SnapshotConfig {
         mode: match config.text("snapshot.mode") {
             "initial_only" => SnapshotMode::InitialOnly,
-            "no_data" | "never" => SnapshotMode::NoData,
+            "no_data" | "never" | "schema_only" => SnapshotMode::NoData,
             "when_needed" => SnapshotMode::WhenNeeded,
             "always" => SnapshotMode::Always,
             _ => SnapshotMode::Initial,
         },
         threads: config.integer("snapshot.max.threads") as usize,
+        selects: selects(config.settings())?,
+    })
+}
+
+/// What a snapshot reads in place of whole tables.
+fn selects(settings: &Settings) -> Result<BTreeMap<String, String>, ConfigError> {
+    let wrong = |table: &str, problem| {
+        let key = keys::SELECT.replace('*', table);
+        Err(ConfigError::Select { key, problem })
+    };
+    let mut selects = BTreeMap::new();
+    for (table, value) in settings.each(keys::SELECT) {
+        let Value::Text(text) = value else { continue };
+        let select = text.trim_end_matches(|end: char| end == ';' || end.is_whitespace());
+        if !settings.list(keys::SELECT_TABLES).iter().any(|named| named == table) {
+            return wrong(table, "`snapshot.select.statement.overrides` does not name this table");
+        }
+        if !is_select(select) {
+            return wrong(table, "it must be a SELECT, such as select * from public.t where …");
+        }
+        selects.insert(table.replace('"', ""), select.to_owned());
+    }
+    let missing = |table: &&String| !selects.contains_key(&table.replace('"', ""));
+    match settings.list(keys::SELECT_TABLES).iter().find(missing) {
+        Some(table) => wrong(table, "the SELECT of this table is missing"),
+        None => Ok(selects),
     }
 }
 
@@ -502,6 +533,7 @@ pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
     };
     let checked = [
         masks(settings).map(drop),
+        selects(settings).map(drop),
         signals(settings).map(drop),
         notifications(settings).map(drop),
         skipped(settings).map(drop),
@@ -521,7 +553,7 @@ impl ConfigError {
     fn key(&self) -> String {
         match self {
             ConfigError::Pattern { key, .. } | ConfigError::KeyColumns { key, .. } => key,
-            ConfigError::Mask { key, .. } => key.as_str(),
+            ConfigError::Mask { key, .. } | ConfigError::Select { key, .. } => key.as_str(),
             ConfigError::SlotName(_) => "slot.name",
             ConfigError::Channel(_) => "signal.enabled.channels",
             ConfigError::NotificationChannel(_) => "notification.enabled.channels",

@@ -20,6 +20,11 @@ pub enum SourceError {
     Row(#[from] RowError),
     #[error("in the snapshot of {table}: a row that is no row of a COPY")]
     Copy { table: String },
+    #[error(
+        "`snapshot.select.statement.overrides.{table}`: {error}; it has to be a SELECT that gives \
+         all columns of the table, but for those that `column.exclude.list` leaves out"
+    )]
+    Select { table: String, error: PgError },
     #[error("PostgreSQL {found} is too old: logical replication by pgoutput came with version 10")]
     TooOld { found: String },
     #[error(

@@ -6,10 +6,12 @@ use crate::config::{ConfigKey, KeyType, Presence, key};
 pub(super) const MASK_LENGTH: &str = "column.mask.with.*.chars";
 pub(super) const MASK_HASH: &str = "column.mask.hash.*";
 pub(super) const TRUNCATE: &str = "column.truncate.to.*.chars";
+pub(super) const SELECT_TABLES: &str = "snapshot.select.statement.overrides";
+pub(super) const SELECT: &str = "snapshot.select.statement.overrides.*";
 
 const FLAG: KeyType = KeyType::OneOf(&["true", "false"]);
 const MILLIS: KeyType = KeyType::Integer { min: 0, max: 86_400_000 };
-use KeyType::{AnyText, Input, Integer, OneOf, Text};
+use KeyType::{AnyList, AnyText, Input, Integer, OneOf, Text};
 use Presence::{Default, Optional, Required};
 
 #[rustfmt::skip]
@@ -32,8 +34,10 @@ pub(super) const KEYS: &[ConfigKey] = &[
     key("publication.name", Text, Default("millstream_publication"), "The publication, created if it does not exist; `dbz_publication` with Debezium's class", "inventory"),
     key("publication.autocreate.mode", OneOf(&["filtered", "all_tables", "disabled", "no_tables"]), Default("filtered"), "Which tables a publication that is created has", "filtered"),
     key("publish.via.partition.root", FLAG, Default("false"), "Whether changes of partitions show as changes of their partitioned table", "true"),
-    key("snapshot.mode", OneOf(&["initial", "initial_only", "no_data", "never", "when_needed", "always"]), Default("initial"), "Whether the rows that are there are read before the changes", "initial"),
+    key("snapshot.mode", OneOf(&["initial", "initial_only", "no_data", "never", "schema_only", "when_needed", "always", "exported"]), Default("initial"), "Whether the rows that are there are read before the changes; `never` and `schema_only` are former names of `no_data`, and `exported` is `initial`", "initial"),
     key("snapshot.max.threads", Integer { min: 1, max: 64 }, Default("1"), "Connections that read tables at the same time", "4"),
+    key(SELECT_TABLES, AnyList, Default(""), "Tables of which the snapshot reads what a SELECT gives, as schema.table", "public.orders"),
+    key(SELECT, Text, Optional, "The SELECT of one of these tables, which gives all columns that are read", "select * from public.orders where not deleted"),
     key("schema.include.list", Text, Optional, "Patterns of the schemas to read, separated by commas", "public"),
     key("schema.exclude.list", Text, Optional, "Patterns of the schemas not to read", "audit"),
     key("table.include.list", Text, Optional, "Patterns of the tables to read, as schema.table", r"public\.orders"),

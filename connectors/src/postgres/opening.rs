@@ -1,5 +1,6 @@
 //! From nothing to a snapshot or a stream: what is there is looked at, and what is missing made.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tracing::{info, warn};
@@ -9,6 +10,7 @@ use super::config::{PostgresConfig, SnapshotMode};
 use super::error::SourceError;
 use super::events::EventSchemas;
 use super::incremental::window::Visibility;
+use super::keys;
 use super::lsn::Lsn;
 use super::offset::{Identity, StoredPosition};
 use super::preflight;
@@ -49,6 +51,7 @@ pub async fn open(
     stored: &mut StoredPosition,
     wanted: Wanted,
     schemas: &EventSchemas,
+    said: &mut Said,
 ) -> Result<Opened, SourceError> {
     let mut replication = Session::connect(&config.target, Purpose::Replication).await?;
     let system = server::identify(&mut replication).await?;
@@ -56,7 +59,7 @@ pub async fn open(
     let mut control = Session::connect(&config.target, Purpose::Queries).await?;
     let types = TypeCatalog::load(&mut control).await?;
     let chosen = publication::chosen(&mut control, config).await?;
-    mention_what_lacks(config, &chosen);
+    mention_what_lacks(config, &chosen, said);
     let slot_name = &config.slot.name;
     let streams = config.snapshot.mode != SnapshotMode::InitialOnly;
     let mut new_slot = None;
@@ -108,33 +111,48 @@ pub async fn open(
     };
     let found = read_in(&mut control, &point, &chosen.tables, config, &types, schemas).await?;
     let progress = stored.snapshot.get_or_insert_default();
-    let (tables, point) = found;
+    let (mut tables, point) = found;
+    select(&mut control, config, &mut tables).await?;
     info!("connector '{}': snapshot of {} tables at {}", config.prefix, tables.len(), point.lsn);
     let threads = config.snapshot.threads;
     let snapshot = Snapshot::start(&config.target, threads, tables, progress, point, holder);
     Ok(Opened { phase: Phase::Snapshot(Box::new(snapshot)), types, system, control })
 }
 
+/// Warnings that were given since the start: a snapshot and the stream after it, and each new
+/// connection, would say them again.
+#[derive(Debug, Default)]
+pub struct Said(BTreeSet<String>);
+
+impl Said {
+    fn warn(&mut self, message: String) {
+        if !self.0.contains(&message) {
+            warn!("{message}");
+            self.0.insert(message);
+        }
+    }
+}
+
 /// Says which tables cannot be written as before once they are published.
-fn mention_unidentified(config: &PostgresConfig, tables: &[TableInfo]) {
+fn mention_unidentified(config: &PostgresConfig, tables: &[TableInfo], said: &mut Said) {
     let unidentified = tables.iter().filter(|table| !table.identifies_rows());
     let names: Vec<String> = unidentified.map(TableInfo::full_name).collect();
     if !names.is_empty() && config.snapshot.mode != SnapshotMode::InitialOnly {
-        warn!(
+        said.warn(format!(
             "connector '{}': tables that nothing identifies the rows of: {}; as they are published, \
              PostgreSQL refuses updates and deletions in them: add a primary key, or alter table … \
              replica identity full, or leave them out by `table.exclude.list`",
             config.prefix,
             preflight::named(&names)
-        );
+        ));
     }
 }
 
 /// Says what will not be told of what is chosen, and what cannot be written there any more.
-fn mention_what_lacks(config: &PostgresConfig, chosen: &Chosen) {
-    mention_unidentified(config, &chosen.tables);
+fn mention_what_lacks(config: &PostgresConfig, chosen: &Chosen, said: &mut Said) {
+    mention_unidentified(config, &chosen.tables, said);
     for gap in chosen.gaps(config) {
-        warn!("connector '{}': {}: {}", config.prefix, gap.what, gap.help);
+        said.warn(format!("connector '{}': {}: {}", config.prefix, gap.what, gap.help));
     }
 }
 
@@ -177,6 +195,36 @@ pub async fn exported(config: &PostgresConfig) -> Result<(Session, Point), PgErr
         seen: Visibility::parse(field("seen")).unwrap_or_default(),
     };
     Ok((holder, point))
+}
+
+/// Puts the SELECTs that the configuration has in place of their tables, and tries what they are:
+/// in the midst of the snapshot it would be said after hours, and of a statement that nobody wrote.
+async fn select(
+    control: &mut Session,
+    config: &PostgresConfig,
+    tables: &mut [SnapshotTable],
+) -> Result<(), SourceError> {
+    for (name, select) in &config.snapshot.selects {
+        let table = tables.iter_mut().find(|table| table.table.info.full_name() == *name);
+        let Some(table) = table else {
+            warn!(
+                "connector '{}': `{}` names {name}, which is none of the tables that are read",
+                config.prefix,
+                keys::SELECT_TABLES
+            );
+            continue;
+        };
+        table.filter = Some(select.clone());
+        // Its rows need not be the table's, and are read in one go.
+        table.by_place = false;
+        let columns = table.columns_sql();
+        let tried = format!("select {columns} from ({select}\n) as selected limit 0");
+        control.query(&tried).await.map_err(|error| match error.is_transient() {
+            true => SourceError::Postgres(error),
+            false => SourceError::Select { table: name.clone(), error },
+        })?;
+    }
+    Ok(())
 }
 
 /// Looks at the tables as they are in the snapshot.

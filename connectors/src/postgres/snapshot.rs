@@ -358,14 +358,15 @@ impl SnapshotTable {
         }
     }
 
-    fn chunk(&self, table: usize, from: RowPlace, to: RowPlace) -> Chunk {
-        let columns: Vec<String> = self.table.column_names().map(quote_identifier).collect();
+    /// Where a row is, and its columns.
+    pub fn columns_sql(&self) -> String {
         let place = if self.by_place { "ctid" } else { "null" };
-        let mut columns_sql = place.to_owned();
-        for column in &columns {
-            columns_sql.push_str(", ");
-            columns_sql.push_str(column);
-        }
+        let columns = self.table.column_names().map(quote_identifier);
+        std::iter::once(place.to_owned()).chain(columns).collect::<Vec<_>>().join(", ")
+    }
+
+    fn chunk(&self, table: usize, from: RowPlace, to: RowPlace) -> Chunk {
+        let columns_sql = self.columns_sql();
         let only = if self.table.info.partitioned { "" } else { "only " };
         let mut conditions = Vec::new();
         let name = match self.filter.as_deref().map(str::trim) {

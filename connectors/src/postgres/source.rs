@@ -31,7 +31,7 @@ use super::json_events::{Events, Json, JsonEvents};
 use super::lsn::Lsn;
 use super::notifications::{About, Notifier};
 use super::offset::{self, StoredPosition};
-use super::opening::{self, Opened, Wanted};
+use super::opening::{self, Opened, Said, Wanted};
 use super::pgoutput::Relation;
 use super::snapshot::Snapshot;
 use super::statement::Statement;
@@ -88,6 +88,8 @@ struct Running {
     records: Vec<ConnectRecord>,
     json: JsonEvents,
     notes: Notifier,
+    /// What was warned of when the server was looked at.
+    said: Said,
     /// Whether it was told what becomes of the first snapshot.
     snapshot_told: bool,
     /// Where the last poll began.
@@ -163,6 +165,7 @@ impl SourceTask for PostgresSource {
             records: Vec::new(),
             json: JsonEvents::new(schemas.clone()),
             notes: Notifier::new(config.notifications.clone(), &config.prefix),
+            said: Said::default(),
             snapshot_told: false,
             polled: None,
             schemas,
@@ -273,7 +276,9 @@ impl Running {
     async fn open(&mut self) -> Result<(), SourceError> {
         let begins = self.stored.snapshot.is_none();
         let wanted = Wanted { snapshot: self.snapshot_wanted, new_slot: self.slot_wanted };
-        let opened = opening::open(&self.config, &mut self.stored, wanted, &self.schemas).await?;
+        let opened =
+            opening::open(&self.config, &mut self.stored, wanted, &self.schemas, &mut self.said)
+                .await?;
         self.slot_wanted = false;
         let Opened { phase, types, system, control } = opened;
         self.attempts = 0;

@@ -1,6 +1,6 @@
 //! Drives a sink task: read, put, flush, commit.
 //!
-//! The task reads as a member of the group `connect-NAME`. Offsets are committed after the task
+//! The task reads as a member of its connector's group. Offsets are committed after the task
 //! has made their records durable, so nothing is lost; a task that keeps offsets with its output
 //! says where it is, and gets nothing twice. Where a pattern says which topics to read, it looks
 //! for others now and then, and reads them from then on.
@@ -9,8 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use broker::client::{
-    Client, ClientError, FetchedBatches, Isolation, OffsetSpec, ReadFrom, Reader, ReaderEvent,
-    ReaderOptions,
+    Client, ClientError, FetchedBatches, Isolation, OffsetSpec, Reader, ReaderEvent, WithoutOffset,
 };
 use broker::ids::{Offset, TopicPartition};
 use tokio::time::Instant;
@@ -19,6 +18,7 @@ use tracing::warn;
 
 use super::{Ended, TaskSetup};
 use crate::chain::{Chain, ChainError, FailedRecord};
+use crate::config::clients::Reading;
 use crate::config::topics::TopicChoice;
 use crate::data::{ConnectRecord, Text};
 use crate::errors::{DeadLetters, ErrorPolicy, Retriable};
@@ -34,11 +34,11 @@ pub(super) async fn run(
     mut task: Box<dyn SinkTask>,
     finish: CancellationToken,
 ) -> Result<Ended, TaskError> {
-    let group = format!("connect-{}", setup.config.name());
+    let reading = setup.config.reading();
     let start = async {
         let trouble = Trouble::new(setup.reporter.clone());
         task.start(&SinkContext { stop: setup.stop.clone(), trouble }).await?;
-        Ok::<_, TaskError>(Topics::open(&setup, &group).await?)
+        Ok::<_, TaskError>(Topics::open(&setup, &reading).await?)
     };
     let topics = tokio::select! {
         () = setup.stop.cancelled() => return Ok(Ended::Stopped),
@@ -52,7 +52,7 @@ pub(super) async fn run(
         setup,
         task,
         topics,
-        group,
+        reading,
         partitions: BTreeMap::new(),
         assigned: false,
         commit_at: None,
@@ -103,10 +103,10 @@ struct Topics {
 }
 
 impl Topics {
-    async fn open(setup: &TaskSetup, group: &str) -> Result<Topics, ClientError> {
+    async fn open(setup: &TaskSetup, reading: &Reading) -> Result<Topics, ClientError> {
         let found = chosen(setup).await?;
         let mut topics = Topics { names: Vec::new(), reader: None, look_at: None };
-        topics.read(setup, group, found).await?;
+        topics.read(setup, reading, found).await?;
         topics.look_later(setup);
         Ok(topics)
     }
@@ -132,15 +132,12 @@ impl Topics {
     async fn read(
         &mut self,
         setup: &TaskSetup,
-        group: &str,
+        reading: &Reading,
         names: Vec<String>,
     ) -> Result<(), ClientError> {
         self.reader = None;
         if !names.is_empty() {
-            let mut options = ReaderOptions::group(group, names.clone());
-            if let ReadFrom::Group(group) = &mut options.from {
-                group.session_timeout = setup.options.session_timeout;
-            }
+            let options = reading.options(names.clone(), setup.options.session_timeout);
             self.reader = Some(setup.client.reader(options).await?);
         }
         self.names = names;
@@ -171,7 +168,7 @@ struct Runner {
     setup: TaskSetup,
     task: Box<dyn SinkTask>,
     topics: Topics,
-    group: String,
+    reading: Reading,
     partitions: BTreeMap<TopicPartition, Progress>,
     /// Whether the group has said what is ours.
     assigned: bool,
@@ -246,7 +243,7 @@ impl Runner {
             self.revoke(&partitions).await?;
         }
         self.assigned = false;
-        Ok(self.topics.read(&self.setup, &self.group, found).await?)
+        Ok(self.topics.read(&self.setup, &self.reading, found).await?)
     }
 
     async fn put(&mut self, fetched: FetchedBatches) -> Result<(), TaskError> {
@@ -408,7 +405,7 @@ impl Runner {
         let in_output: BTreeMap<_, _> = self.task.open(&opened).await?.into_iter().collect();
         let client = self.setup.client.clone();
         let (committed, starts, ends) = futures::try_join!(
-            client.committed_offsets(&self.group, &partitions),
+            client.committed_offsets(&self.reading.group, &partitions),
             client.list_offsets(&partitions, OffsetSpec::Earliest),
             client.list_offsets(&partitions, OffsetSpec::Latest(Isolation::ReadUncommitted)),
         )?;
@@ -427,8 +424,13 @@ impl Runner {
             }
             // As the reader does: what is committed may be gone, or of a topic deleted since.
             let committed = committed.map(|committed| committed.offset);
-            let position = committed.filter(|at| (start..=end).contains(at)).unwrap_or(start);
-            let from = from.max(position);
+            let committed = committed.filter(|at| (start..=end).contains(at));
+            let position = committed.unwrap_or(match self.reading.without_offset {
+                WithoutOffset::Earliest => start,
+                WithoutOffset::Latest => end,
+            });
+            // The reader saw its end by itself, perhaps before this one.
+            let from = from.max(committed.unwrap_or(start));
             let progress = Progress { from, position, end, goal: None, began: position };
             self.partitions.insert(partition, progress);
         }

@@ -15,7 +15,7 @@
 //! made durable; one commit is under way at a time, and what comes meanwhile goes together into
 //! the next. Any other task is polled only when all it gave is durable.
 
-use broker::client::{ClientError, Committing, NewTopic, PipelinedProducer, ProducerOptions};
+use broker::client::{ClientError, Committing, NewTopic, PipelinedProducer};
 use futures::FutureExt as _;
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -58,7 +58,8 @@ async fn turns(
 ) -> Result<Ended, TaskError> {
     let errors = ErrorPolicy::new(&setup.config, setup.task);
     let mut attempts = errors.attempts();
-    let mut records = SourceRecords::new(Chain::new(&setup.config), errors);
+    let mut records = SourceRecords::new(Chain::new(&setup.config), errors)
+        .compressed(setup.config.writing().compression);
     loop {
         commits.see(setup, task).await?;
         setup.activity.begin();
@@ -172,8 +173,8 @@ async fn start(setup: &TaskSetup, task: &mut dyn SourceTask) -> Result<Commits, 
     if let Some(gate) = &setup.gate {
         gate.fence_earlier().await?;
     }
-    let transactional_id = Some(setup.options.transactional_id(connector, setup.task));
-    let options = ProducerOptions { transactional_id, ..ProducerOptions::default() };
+    let transactional_id = setup.options.transactional_id(connector, setup.task);
+    let options = setup.config.writing().options(transactional_id);
     let producer = setup.client.producer(options).await?;
     if let Some(gate) = &setup.gate {
         gate.check().await?;

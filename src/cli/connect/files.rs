@@ -245,7 +245,10 @@ impl Files {
         match WorkerSettings::new(&self.worker, base_dir) {
             Ok(settings) => (Some(WorkerSettings { path, ..settings }), problems),
             Err(wrong) => {
-                problems.extend(wrong);
+                // Where values stand that are elsewhere, both of them look.
+                let more = wrong.into_iter().filter(|one| !problems.contains(one));
+                let more: Vec<ConfigProblem> = more.collect();
+                problems.extend(more);
                 (None, problems)
             }
         }

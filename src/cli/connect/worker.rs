@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use connectors::ConfigProblem;
+use connectors::config::clients;
 use connectors::config::keys::nearest;
 use connectors::herder::distributed::settings::{GroupSettings, KEYS};
 
@@ -154,11 +155,9 @@ impl WorkerSettings {
             path: None,
             warning: None,
         };
-        if let Err(reason) = secured::of(properties, base_dir) {
-            let key = properties.keys().find(|key| is_security(key));
-            let key = key.map_or("security.protocol", String::as_str);
-            let help = "how the broker is reached is said as for Kafka's own clients";
-            problems.push(problem(key, properties, reason, help));
+        if let Err(problem) = secured::of(properties, base_dir) {
+            let help = || "how the broker is reached is said as for Kafka's own clients".to_owned();
+            problems.push(ConfigProblem { help: problem.help.or_else(|| Some(help())), ..problem });
         }
         let mut ignored = Vec::new();
         for (key, value) in properties {
@@ -190,6 +189,7 @@ impl WorkerSettings {
             }
             key if KEYS.iter().any(|known| known.name == key) => return Ok(self.group.is_some()),
             key if ELSEWHERE.iter().any(|known| is_of(key, known)) || is_security(key) => {}
+            key if clients::is_workers(key) => {}
             key if rest_settings::KEYS.iter().any(|known| is_of(key, known)) => {}
             key => {
                 let of_client = ["producer.", "consumer.", "admin."]
