@@ -1,12 +1,15 @@
 //! HTTP for those who watch the broker: `/metrics` for Prometheus, `/health` for whoever keeps it
 //! running; and for whoever else has something to serve, such as the REST API of connectors.
 //!
-//! A client that sends its request slowly, or none, is cut off; more clients than a few wait. None
-//! of them touches what serves Kafka clients. Who may ask, a [`Guard`] decides, before anything.
+//! A client that sends its request slowly, or none, is cut off; where all [`Places`] are taken, the
+//! one that has asked nothing for longest is. None of them touches what serves Kafka clients. Who may
+//! ask, a [`Guard`] decides, before anything.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -22,19 +25,19 @@ use broker::security::tls::{Tls, TlsConfig};
 use connectors::http::closing::linger;
 use connectors::http::connection::Connection;
 use connectors::http::guard::{Asked, Guard, Instead};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::query_metrics;
 
 /// Clients that are served at once.
-const CONNECTIONS_MAX: usize = 32;
+const CONNECTIONS_MAX: usize = 128;
 /// How long the head of a request may take, or a client say nothing.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a whole connection may last: a scraper comes back by a new one.
@@ -93,18 +96,20 @@ impl HttpServer {
     }
 
     async fn accept(&self, router: Router, guard: Arc<Guard>, stop: CancellationToken) {
-        let free = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Places::new());
         loop {
-            let slot = free.clone().acquire_owned().await.expect("never closed");
             match self.listener.accept().await {
                 Ok((stream, peer)) => {
+                    let place = places.clone().take(&stop).await;
                     let (router, guard) = (router.clone(), guard.clone());
-                    let (tls, stop) = (self.tls.clone(), stop.clone());
+                    let is_asking = place.is_asking.clone();
+                    let (tls, routed) =
+                        (self.tls.clone(), Routed { router, guard, peer, is_asking });
                     tokio::spawn(async move {
-                        let served = serve(stream, tls, Routed { router, guard, peer });
+                        let served = serve(stream, tls, routed);
                         let served = tokio::time::timeout(CONNECTION_TIMEOUT, served);
-                        let _ = stop.run_until_cancelled(served).await;
-                        drop(slot);
+                        let _ = place.until.run_until_cancelled(served).await;
+                        drop(place);
                     });
                 }
                 Err(error) => {
@@ -113,6 +118,76 @@ impl HttpServer {
                 }
             }
         }
+    }
+}
+
+/// With each request: to be told once all of its body is there, that its client keeps its place.
+#[derive(Clone)]
+pub struct Asking(Arc<AtomicBool>);
+
+impl Asking {
+    pub fn has_asked(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Who is served: so many at once. Where there is no place left, whoever has kept one for longest
+/// without asking for anything makes room, so that nobody who only connects keeps others out.
+struct Places {
+    free: Arc<Semaphore>,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Default)]
+struct Taken {
+    count: u64,
+    by_age: BTreeMap<u64, (Arc<AtomicBool>, CancellationToken)>,
+}
+
+struct Place {
+    number: u64,
+    /// Whether a request of somebody who may ask is being answered.
+    is_asking: Arc<AtomicBool>,
+    until: CancellationToken,
+    of: Arc<Places>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Places {
+    fn new() -> Places {
+        Places { free: Arc::new(Semaphore::new(CONNECTIONS_MAX)), taken: Mutex::default() }
+    }
+
+    fn taken(&self) -> MutexGuard<'_, Taken> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn take(self: Arc<Places>, stop: &CancellationToken) -> Place {
+        if self.free.available_permits() == 0 {
+            let taken = self.taken();
+            let idle = taken.by_age.values().find(|(is_asking, until)| {
+                !is_asking.load(Ordering::Relaxed) && !until.is_cancelled()
+            });
+            if let Some((_, until)) = idle {
+                until.cancel();
+            }
+        }
+        let permit = self.free.clone().acquire_owned().await.expect("never closed");
+        let (is_asking, until) = (Arc::<AtomicBool>::default(), stop.child_token());
+        let number = {
+            let mut taken = self.taken();
+            taken.count += 1;
+            let number = taken.count;
+            taken.by_age.insert(number, (is_asking.clone(), until.clone()));
+            number
+        };
+        Place { number, is_asking, until, of: self, _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.of.taken().by_age.remove(&self.number);
     }
 }
 
@@ -131,14 +206,24 @@ struct Routed {
     router: Router,
     guard: Arc<Guard>,
     peer: SocketAddr,
+    is_asking: Arc<AtomicBool>,
 }
 
 impl Routed {
-    async fn answer(self, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+    async fn answer(self, mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
         let (method, uri, headers) = (request.method(), request.uri(), request.headers());
         let judged = self.guard.judge(Asked { method, uri, headers, peer: self.peer.ip() }).await;
         let mut response = match &judged.instead {
-            None => TowerToHyperService::new(self.router).call(request).await?,
+            None => {
+                let asking = Asking(self.is_asking.clone());
+                if request.is_end_stream() {
+                    asking.has_asked();
+                }
+                request.extensions_mut().insert(asking);
+                let response = TowerToHyperService::new(self.router).call(request).await;
+                self.is_asking.store(false, Ordering::Relaxed);
+                response?
+            }
             Some(Instead { status, reason }) => refusal(*status, reason.as_deref()),
         };
         judged.finish(&self.guard, response.headers_mut());

@@ -4,6 +4,8 @@
 mod fixture;
 
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Instant;
@@ -179,6 +181,30 @@ fn listeners_differ_and_clients_may_need_certificates() {
 
 /// A page in a browser on this machine reaches what listens here alone. It could create a
 /// connector, and with it run any program.
+/// 32 connections that asked for nothing, or sent half of a body, had every place.
+#[test]
+fn those_who_ask_for_nothing_keep_nobody_out() {
+    let dir = tempdir().unwrap();
+    let (worker, urls) = worker(dir.path(), "listeners=http://127.0.0.1:0\n");
+    let address = urls[0].trim_start_matches("http://");
+    let open: Vec<TcpStream> = (0..400)
+        .map(|at| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            if at % 2 == 0 {
+                let head = format!(
+                    "POST /connectors HTTP/1.1\r\nHost: {address}\r\nContent-Length: 1000\r\n\
+                     Content-Type: application/json\r\n\r\n{{"
+                );
+                stream.write_all(head.as_bytes()).unwrap();
+            }
+            stream
+        })
+        .collect();
+    let (status, body) = curl(dir.path(), &[&format!("{}/connectors", urls[0])]);
+    assert_eq!((status, &*body), (200, "[]"));
+    drop((open, worker));
+}
+
 #[test]
 fn pages_of_other_sites_reach_nothing() {
     let dir = tempdir().unwrap();

@@ -73,6 +73,29 @@ async fn joined(client: &mut Connection, version: i16, group: &str) -> JoinGroup
     response
 }
 
+/// A join that had to wait did not move the group's timer: the others had until the end of their
+/// session to come back, whatever they had said, and a first join waited for its own.
+#[tokio::test]
+async fn nobody_waits_longer_than_members_have_said() {
+    let broker = TestBroker::with(|broker, _| broker.groups.initial_rebalance_delay_ms = 100).await;
+    let patient = |group: &str| JoinGroupRequest {
+        session_timeout_ms: 600_000,
+        rebalance_timeout_ms: 200,
+        ..join(group, "")
+    };
+    let long = std::time::Duration::from_secs(60);
+    let (mut here, mut silent) = (broker.connect().await, broker.connect().await);
+    let first = async { ask!(silent, JoinGroup v 3, patient("g")) };
+    let first =
+        tokio::time::timeout(long, first).await.expect("the delay of a first join is 100 ms");
+    assert_eq!((first.error_code, first.generation_id), (ErrorCode::NONE, 1));
+    // The first one does not come back.
+    let second = async { ask!(here, JoinGroup v 3, patient("g")) };
+    let second =
+        tokio::time::timeout(long, second).await.expect("the first one has 200 ms to come back");
+    assert_eq!((second.error_code, second.members.len()), (ErrorCode::NONE, 1));
+}
+
 #[tokio::test]
 async fn a_member_lives_through_its_life_in_every_version() {
     let broker = TestBroker::start().await;

@@ -540,3 +540,55 @@ fn a_publication_made_by_hand_says_what_comes_of_which_tables() {
         assert!(reason.contains("has none of the chosen tables, which are public.u"), "{reason}");
     });
 }
+
+/// `snapshot.select.statement.overrides` was refused.
+#[test]
+fn a_snapshot_reads_what_its_statements_give() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server
+            .sql(
+                "create table t (id int primary key, n int, \"Done\" bool); \
+                 insert into t select i, i, i % 3 = 0 from generate_series(1, 30) i; \
+                 create table whole (id int primary key); insert into whole values (1)",
+            )
+            .await;
+        let with = |name: &str, select: &str| {
+            let more = format!(
+                "{PLAIN}\nslot.name={name}\nsnapshot.select.statement.overrides=public.t\n\
+                 snapshot.select.statement.overrides.public.t={select}"
+            );
+            let properties = server.properties(&more);
+            let properties = properties.replace("topic.prefix=pg", &format!("topic.prefix={name}"));
+            connector(directory.path(), name, &properties)
+        };
+        let select = "select n * 10 as n, id, \"Done\" from public.t where not \"Done\";";
+        let worker = Worker::start(client.clone(), vec![with("some", select)], options(false));
+        at_least(&*client, &worker, "some.public.whole", 1).await;
+        at_least(&*client, &worker, "some.public.t", 20).await;
+        // Changes are told whatever the statement leaves out.
+        server.sql("update t set n = -1 where id = 3").await;
+        let records = at_least(&*client, &worker, "some.public.t", 21).await;
+        let row = |record: &Record| {
+            let after = &value(record)["after"];
+            (after["id"].as_i64().unwrap(), after["n"].as_i64().unwrap())
+        };
+        let mut rows: Vec<(i64, i64)> = records.iter().map(row).collect();
+        assert_eq!(rows.pop(), Some((3, -1)));
+        rows.sort_unstable();
+        let left: Vec<(i64, i64)> =
+            (1..=30).filter(|id| id % 3 > 0).map(|id| (id, id * 10)).collect();
+        assert_eq!(rows, left);
+        worker.shutdown().await.unwrap();
+
+        let lacking = with("lacking", "select id from public.t");
+        let worker = Worker::start(client.clone(), vec![lacking], options(false));
+        let reason = worker.failed().await.failures.remove(0).reason;
+        assert!(
+            reason.contains("`snapshot.select.statement.overrides.public.t`")
+                && reason.contains("has to be a SELECT that gives all columns"),
+            "{reason}"
+        );
+    });
+}

@@ -78,6 +78,38 @@ fn rows_are_put_and_deleted_by_key_in_a_table_that_grows() {
     assert_eq!(offset.single(), Some("5"));
 }
 
+/// The tombstone that follows a deletion names no table by what a change says, and failed the sink.
+#[test]
+fn tables_are_named_by_changes_and_tombstones_passed_over() {
+    let (server, dir) = (Postgres::start(), tempfile::tempdir().unwrap());
+    process(dir.path(), async |client| {
+        let change = |op: &str, before: &str, after: &str| {
+            format!(
+                "{{\"before\":{before},\"after\":{after},\"source\":{{\"table\":\"c\"}},\
+                 \"op\":\"{op}\",\"ts_ms\":1}}"
+            )
+        };
+        let (one, two) = (r#"{"id":1,"n":5}"#, r#"{"id":2,"n":6}"#);
+        let changes =
+            [change("c", "null", one), change("c", "null", two), change("d", one, "null")];
+        let records = [
+            (Some(r#"{"id":1}"#), Some(&*changes[0])),
+            (Some(r#"{"id":2}"#), Some(&*changes[1])),
+            (Some(r#"{"id":1}"#), Some(&*changes[2])),
+            (Some(r#"{"id":1}"#), None),
+        ];
+        produce(&*client, "t", &records).await;
+        let config = sink(
+            dir.path(),
+            &server,
+            &format!("{UPSERT}\ntable.name.format=${{source.table}}_copy"),
+        );
+        to_the_end(client, config).await;
+        let left = server.sql("select id, n from c_copy").await;
+        assert_eq!(left.rows, [[Some("2".to_owned()), Some("6".to_owned())]]);
+    });
+}
+
 #[test]
 fn rows_that_the_server_refuses_take_no_others_with_them() {
     let (server, dir) = (Postgres::start(), tempfile::tempdir().unwrap());

@@ -1,6 +1,7 @@
 //! The REST API over HTTP.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -9,6 +10,11 @@ use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::response::Response;
 use connectors::Herder;
 use connectors::rest::{self, About, Answer, BODY_BYTES_MAX, RequestTarget, Served};
+
+use crate::http::Asking;
+
+/// How long the body of a request may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 struct Api {
@@ -25,8 +31,11 @@ pub fn router(herder: Arc<dyn Herder>, about: Arc<About>, served: Served) -> Rou
 async fn handle(State(api): State<Api>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let target = RequestTarget::new(head.uri.path(), head.uri.query().unwrap_or_default());
-    let answer = match to_bytes(body, BODY_BYTES_MAX).await {
-        Ok(body) => {
+    let answer = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await {
+        Ok(Ok(body)) => {
+            if let Some(asking) = head.extensions.get::<Asking>() {
+                asking.has_asked();
+            }
             let content_type = head.headers.get(CONTENT_TYPE);
             let content_type = content_type.map(|kind| kind.to_str().unwrap_or_default());
             let (method, served) = (head.method.as_str(), api.served);
@@ -34,6 +43,10 @@ async fn handle(State(api): State<Api>, request: Request) -> Response {
             rest::answer(&*api.herder, &api.about, request).await
         }
         Err(_) => {
+            let seconds = BODY_TIMEOUT.as_secs();
+            Answer::error(408, format!("a request's body comes within {seconds} s"))
+        }
+        Ok(Err(_)) => {
             Answer::error(413, format!("a request's body has at most {BODY_BYTES_MAX} bytes"))
         }
     };

@@ -30,7 +30,10 @@ impl GroupService {
     ) {
         let mut kept: Vec<Kept> = Vec::new();
         let mut changes: Vec<Change> = Vec::new();
-        let only_beats = out.iter().all(|output| matches!(output, Output::Beat(..)));
+        // Where there is no answer yet, somebody waits for others: that is a rebalance, and has a
+        // deadline.
+        let is_of_beats = |output: &Output| matches!(output, Output::Beat(..));
+        let only_beats = !out.is_empty() && out.iter().all(is_of_beats);
         for output in out {
             let told = match output {
                 Output::Persist(snapshot) => vec![Change::Classic(Some(snapshot))],
@@ -49,7 +52,7 @@ impl GroupService {
             changes.extend(told);
         }
         self.run_timer(slot, &mut cell);
-        // Nothing that members wait for has come of it, and deadlines have only become later.
+        // Nothing that members wait for has come of beats, and deadlines have only become later.
         if !only_beats {
             slot.changed.notify_one();
             slot.rebalances.send_modify(|count| *count += 1);
