@@ -3,7 +3,8 @@
 //! | call | gives |
 //! |---|---|
 //! | `json_value(j, '$.a[0].b')` | the scalar there as text; NULL for an object or array |
-//! | `json_query(j, '$.a')` | what is there as JSON text |
+//! | `json_query(j, '$.a')` | the object or array there as JSON text; NULL for a scalar |
+//! | `json_at(j, '$.a')` | whatever is there as JSON text |
 //! | `json_exists(j, '$.a')` | whether something is there, `null` included |
 //! | `json_length(j [, path])` | elements of the array or fields of the object there |
 //! | `json_get_str(j, 'a', 0)`, `…_int`, `…_float`, `…_bool`, `…_json` | that, if it is such |
@@ -43,7 +44,7 @@ pub fn functions() -> Vec<Arc<ScalarUDF>> {
     found.chain([Arc::new(ScalarUDF::from(JsonString::new()))]).collect()
 }
 
-const KINDS: [Kind; 12] = [
+const KINDS: [Kind; 13] = [
     Kind::Value,
     Kind::Query,
     Kind::Exists,
@@ -54,6 +55,7 @@ const KINDS: [Kind; 12] = [
     Kind::GetBool,
     Kind::GetJson,
     Kind::GetText,
+    Kind::At,
     Kind::Type,
     Kind::Refused,
 ];
@@ -71,6 +73,7 @@ enum Kind {
     GetJson,
     /// `->>`.
     GetText,
+    At,
     Type,
     Refused,
 }
@@ -88,6 +91,7 @@ impl Kind {
             Kind::GetBool => "json_get_bool",
             Kind::GetJson => "json_get_json",
             Kind::GetText => "json_get_text",
+            Kind::At => "json_at",
             Kind::Type => "json_type",
             Kind::Refused => "json_refused",
         }
@@ -95,7 +99,7 @@ impl Kind {
 
     /// Whether it takes one path, rather than a key or index for each level.
     fn takes_path(self) -> bool {
-        matches!(self, Kind::Value | Kind::Query | Kind::Exists | Kind::Length)
+        matches!(self, Kind::Value | Kind::Query | Kind::At | Kind::Exists | Kind::Length)
     }
 
     fn result(self) -> DataType {
@@ -238,7 +242,8 @@ impl Json {
     fn text<'j>(&self, found: Found<'j>) -> Option<Cow<'j, str>> {
         let json = |found: Found<'_>| found.json().map(Cow::Owned);
         match self.kind {
-            Kind::Query | Kind::GetJson => json(found),
+            Kind::Query if found.is_scalar() => None,
+            Kind::Query | Kind::At | Kind::GetJson => json(found),
             // What its strings are is looked at too.
             Kind::Type => found.json().map(|_| match found.kind {
                 path::Kind::Array => Cow::Borrowed("array"),

@@ -14,17 +14,18 @@
 //! | `json_value(j, p DEFAULT 0 ON EMPTY)` | `CASE WHEN … END`; `json_query`, `json_exists` too |
 //! | `j IS JSON OBJECT` | `json_type(j) = 'object'` |
 //! | `x LIKE p ESCAPE '!'` | the pattern with backslashes |
+//! | `x SIMILAR TO 'a%|b'` | `regexp_like(x, '^(?s:a.*|b)$')` |
 //! | `timestampdiff(HOUR, a, b)` | `timestampdiff('hour', a, b)` |
 //! | `unix_timestamp(t)` | seconds since 1970 |
 //! | `regexp(s, p)` | `regexp_like(s, p)` |
-//! | `mod(a, b)`, `locate(x, s)`, `to_base64(s)` | `a % b`, `strpos(s, x)`, `encode(s, 'base64')` |
+//! | `mod(a, b)`, `locate(x, s)`, `to_base64(s)` | `a % b`, `strpos(s, x)`, `encode(s, 'base64pad')` |
 //! | `from_base64(s)`, `e()`, `rand_integer(n)` | as text; `exp(1)`; whole numbers below `n` |
 //! | `encode(s, 'UTF-8')`, `decode(b, 'UTF-8')` | `CAST(s AS BYTES)`, `CAST(b AS TEXT)` |
 //! | `unhex(s)`, `sha2(s, 256)` | `decode(s, 'hex')`, … |
 //! | `elt(n, a, b)` | `make_array(a, b)[n]` |
 //! | `is_digit(s)`, `is_alpha(s)`, `is_decimal(s)` | false of NULL |
 //! | `truncate`, `sign`, `ceiling`, `startswith`, `endswith`, `split` | [`NAMES`] |
-//! | `split_index(s, ',', 0)` | `nullif(split_part(s, ',', 1), '')` |
+//! | `split_index(s, ',', 0)` | `(string_to_array(s, ','))[1]` |
 //! | `timestampadd(HOUR, 2, t)` | `t + INTERVAL '2 hour'`; of a column a function of ours |
 //! | `regexp_extract(s, p, 1)`, `regexp_substr(s, p)` | `(regexp_match(s, p))[1]` |
 //! | `from_unixtime(n, 'yyyy-MM-dd')` | `to_char(from_unixtime(n), '%Y-%m-%d')` |
@@ -49,8 +50,8 @@ use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, DateTimeField, Expr,
     Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, Query, SelectItem, SetExpr, Spanned, Subscript, TableFactor, TimezoneInfo, Value,
-    VisitMut, VisitorMut,
+    ObjectName, Query, SelectItem, SetExpr, Spanned, Subscript, TableFactor, TimezoneInfo,
+    UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -214,6 +215,31 @@ impl VisitorMut for Spellings<'_> {
             Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
                 texts::escape_by_backslash(pattern, escape_char);
             }
+            Expr::SimilarTo { negated, expr: of, pattern, escape_char } => {
+                let (pattern, span) = match pattern.as_ref() {
+                    Expr::Value(value) => match &value.value {
+                        Value::SingleQuotedString(pattern) => (pattern.clone(), value.span),
+                        _ => return ControlFlow::Continue(()),
+                    },
+                    other => {
+                        let message = "the pattern of SIMILAR TO must be a text by itself";
+                        let mistake = Diagnostic::error(message, self.place.at(other.span()));
+                        let help = "regexp_like(text, pattern) takes any regular expression";
+                        self.mistakes.push(mistake.help(help));
+                        return ControlFlow::Continue(());
+                    }
+                };
+                let escape = match escape_char.as_ref().map(|escape| &escape.value) {
+                    Some(Value::SingleQuotedString(escape)) => escape.chars().next(),
+                    _ => None,
+                };
+                let regex = text(&texts::similar_to(&pattern, escape), span);
+                let matches = call("regexp_like", vec![mem::replace(of, nothing()), regex]);
+                *expr = match *negated {
+                    true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) },
+                    false => matches,
+                };
+            }
             Expr::IsNormalized { expr: of, form, negated } => {
                 let (of, form) = (mem::replace(of.as_mut(), nothing()), *form);
                 *expr = json::is_json(of, form, *negated);
@@ -252,6 +278,9 @@ impl Spellings<'_> {
             &*name
         {
             self.pattern(list.args.get_mut(1)?, name != "to_char");
+            if name.starts_with("to_timestamp") {
+                times::complete(list);
+            }
             return None;
         }
         let count = list.args.len();

@@ -113,7 +113,7 @@ fn functions_of_flink_are_known_by_their_names() {
         [[tests]]
         name = "a row"
         input.ev = [{ id = 2, at = "2024-05-06T07:08:09Z", till = "2024-05-06T08:09:08Z", t = "abbz", l = [{ e = 1, F = "x" }, { e = 5 }], s = { q = { r = [7] }, c = 9 } }]
-        expect.o = [{ words = "many", y = 2024, wd = 2, h = 7, hour = "2024-05-06T07:00:00Z", minutes = 60, u = 1714979289, az = true, bs = "bb", said = "2024-05-06 07:08", read = "2024-02-03T04:05:06", e = 5, F = "x", r = 7, c = 9, m = 3, b = "b", none = {}, place = 2, base = "YWJieg", earlier = "2024-05-06T05:08:09Z", later = "2024-07-06T07:08:09Z", years = 0, tokyo = "2024-05-06T16:08:09" }]
+        expect.o = [{ words = "many", y = 2024, wd = 2, h = 7, hour = "2024-05-06T07:00:00Z", minutes = 60, u = 1714979289, az = true, bs = "bb", said = "2024-05-06 07:08", read = "2024-02-03T04:05:06", e = 5, F = "x", r = 7, c = 9, m = 3, b = "b", none = {}, place = 2, base = "YWJieg==", earlier = "2024-05-06T05:08:09Z", later = "2024-07-06T07:08:09Z", years = 0, tokyo = "2024-05-06T16:08:09" }]
         expect.list = [{ all = "abbz" }]
         "#,
     );
@@ -126,18 +126,20 @@ fn json_is_asked_for_as_in_flink() {
         r#"CREATE TABLE ev (j STRING, k STRING, n INT);
         CREATE TABLE o (a STRING, b BOOLEAN, empty STRING, err STRING, num DOUBLE, miss INT,
             text_is INT, q STRING, cond STRING, uncond STRING, qempty STRING, ex BOOLEAN,
-            strict BOOLEAN, lax BOOLEAN);
+            strict BOOLEAN, lax BOOLEAN, scalar STRING, made STRING, whole STRING, less STRING);
         INSERT INTO o SELECT JSON_VALUE(j, '$.a'), JSON_VALUE(j, '$.a' RETURNING BOOLEAN),
             JSON_VALUE(j, 'lax $.b' DEFAULT 'none' ON EMPTY),
             JSON_VALUE(j, 'strict $.b' NULL ON EMPTY DEFAULT k || '!' ON ERROR),
             JSON_VALUE(j, '$.["x.y"][0]' RETURNING DOUBLE),
-            JSON_VALUE(j, '$.b' RETURNING INT DEFAULT (1 + n) ON EMPTY DEFAULT -1 ON ERROR),
+            JSON_VALUE(j, 'lax $.b' RETURNING INT DEFAULT (1 + n) ON EMPTY DEFAULT -1 ON ERROR),
             JSON_VALUE(j, '$.t' RETURNING INT DEFAULT 7 ON EMPTY DEFAULT 8 ON ERROR),
             JSON_QUERY(j, '$'), JSON_QUERY(j, '$.a' WITH CONDITIONAL ARRAY WRAPPER),
             JSON_QUERY(j, '$["x.y"]' WITH WRAPPER),
-            JSON_QUERY(j, '$.b' WITHOUT ARRAY WRAPPER EMPTY OBJECT ON EMPTY EMPTY ARRAY ON ERROR),
+            JSON_QUERY(j, 'lax $.b' WITHOUT ARRAY WRAPPER EMPTY OBJECT ON EMPTY EMPTY ARRAY ON ERROR),
             JSON_EXISTS(j, '$.a'), JSON_EXISTS(j, 'strict $.b' TRUE ON ERROR),
-            JSON_EXISTS(j, '$.b' UNKNOWN ON ERROR)
+            JSON_EXISTS(j, '$.b' UNKNOWN ON ERROR), JSON_QUERY(j, '$.t'),
+            JSON_ARRAY(n, CAST(NULL AS INT), 2), JSON_ARRAY(n, CAST(NULL AS INT) NULL ON NULL),
+            JSON_OBJECT('a' VALUE CAST(NULL AS INT), 'b' VALUE n ABSENT ON NULL)
         FROM ev;
         CREATE TABLE kinds (k STRING, v BOOLEAN, s BOOLEAN, o BOOLEAN, a BOOLEAN, isnt BOOLEAN);
         INSERT INTO kinds SELECT k, j IS JSON AND n = 1, j IS JSON SCALAR, j IS JSON OBJECT,
@@ -150,12 +152,12 @@ fn json_is_asked_for_as_in_flink() {
         [[tests]]
         name = "an object"
         input.ev = [{ k = "o", n = 1, j = '{"a": true, "x.y": [0.998], "t": "text"}' }]
-        expect.o = [{ a = "true", b = true, empty = "none", err = "o!", num = 0.998, miss = 2, text_is = 8, q = '{"a":true,"x.y":[0.998],"t":"text"}', cond = "[true]", uncond = "[[0.998]]", qempty = "{}", ex = true, strict = true, lax = false }]
+        expect.o = [{ a = "true", b = true, empty = "none", err = "o!", num = 0.998, miss = 2, text_is = 8, q = '{"a":true,"x.y":[0.998],"t":"text"}', cond = "[true]", uncond = "[[0.998]]", qempty = "{}", ex = true, strict = true, lax = {}, scalar = {}, made = "[1,2]", whole = "[1,null]", less = '{"b":1}' }]
 
         [[tests]]
         name = "no JSON"
         input.ev = [{ k = "n", n = 1, j = "{" }]
-        expect.o = [{ err = "n!", miss = -1, text_is = 8, qempty = "[]", strict = true, ex = false }]
+        expect.o = [{ err = "n!", miss = 2, text_is = 8, qempty = "{}", strict = true, ex = false }]
 
         [[tests]]
         name = "kinds"
@@ -176,6 +178,37 @@ fn json_is_asked_for_as_in_flink() {
         name = "gathered"
         input.ev = [{ k = "a", n = 1, j = "x" }, { k = "a", j = "y" }, { k = "a", n = 3, j = "x" }]
         expect.gathered = [{ k = "a", l = "[1,3]", ln = "[1,null,3]", fields = '{"a":3}', none = "{}" }]
+        "#,
+    );
+}
+
+/// SIMILAR TO searched for a regular expression, an hour without minutes was dropped when a time was
+/// read, an empty part of a text was NULL, and a quarter could not be rounded up.
+#[test]
+fn patterns_and_times_mean_what_they_do_in_flink() {
+    check(
+        r#"
+        [sources.ev]
+        columns = { t = "text", at = "timestamp", d = "date" }
+
+        [[queries]]
+        name = "one"
+        sql = """
+        SELECT 'abc' SIMILAR TO 'a' AS part, 'abc' SIMILAR TO '%(b|d)%' AS one, t SIMILAR TO 'a.b' AS dot,
+            t SIMILAR TO 'a_b' AS any, t NOT SIMILAR TO '[a-c]{3}' AS kinds,
+            'a%' SIMILAR TO 'a!%' ESCAPE '!' AS escaped,
+            split_index('a,,b', ',', 1) AS empty, split_index('a', ',', 1) AS none,
+            split_index('a', ',', -2) AS before,
+            to_timestamp('2020-01-01 10', 'yyyy-MM-dd HH') AS hour, to_timestamp('2020-03', 'yyyy-MM') AS month,
+            to_timestamp('2020', 'yyyy') AS year, ceil(at TO QUARTER) AS quarter,
+            timestampadd(HOUR, 1, d) AS later
+        FROM ev"""
+        sink = { topic = "o" }
+
+        [[tests]]
+        name = "a row"
+        input.ev = [{ t = "axb", at = "2024-02-03T00:00:00", d = "2020-02-28" }]
+        expect.o = [{ part = false, one = true, dot = false, any = true, kinds = true, escaped = true, empty = "", none = {}, before = {}, hour = "2020-01-01T10:00:00", month = "2020-03-01T00:00:00", year = "2020-01-01T00:00:00", quarter = "2024-04-01T00:00:00", later = "2020-02-28T01:00:00" }]
         "#,
     );
 }

@@ -18,11 +18,13 @@ use crate::pipeline::json_words::ERROR;
 pub fn made(function: &Function) -> Option<Expr> {
     let name = function.name.to_string().to_lowercase();
     let FunctionArguments::List(list) = &function.args else { return None };
-    let is_sparse = |clause: &FunctionArgumentClause| {
-        matches!(clause, FunctionArgumentClause::JsonNullClause(JsonNullClause::AbsentOnNull))
-    };
-    if list.clauses.iter().any(is_sparse) {
-        return None;
+    let said = list.clauses.iter().find_map(|clause| match clause {
+        FunctionArgumentClause::JsonNullClause(said) => Some(*said == JsonNullClause::AbsentOnNull),
+        _ => None,
+    });
+    // What is NULL is left out of lists unless it is asked for, and in objects unless it is not.
+    if said.unwrap_or(name == "json_array") {
+        return sparse(&name, list);
     }
     let (open, close, entries) = match &*name {
         "json_object" => ("{", "}", fields(&list.args)?),
@@ -41,8 +43,40 @@ pub fn made(function: &Function) -> Option<Expr> {
     Some(call("concat", parts))
 }
 
+/// The same without what is NULL.
+fn sparse(name: &str, list: &FunctionArgumentList) -> Option<Expr> {
+    let constant = |of: &str| text(of, Span::empty());
+    let value = |value: &Expr| match value {
+        Expr::Function(function) if made(function).is_some() => value.clone(),
+        value => call("json_string", vec![value.clone()]),
+    };
+    let (open, close, entries) = match name {
+        "json_object" => {
+            let fields = named_values(&list.args)?.into_iter().map(|(name, of)| {
+                let name = call("json_string", vec![name]);
+                let begin = binary(name, BinaryOperator::StringConcat, constant(":"));
+                binary(begin, BinaryOperator::StringConcat, value(&of))
+            });
+            ("{", "}", fields.collect::<Vec<_>>())
+        }
+        "json_array" => {
+            let items = list.args.iter().map(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(of)) => Some(value(of)),
+                _ => None,
+            });
+            ("[", "]", items.collect::<Option<Vec<_>>>()?)
+        }
+        _ => return None,
+    };
+    if entries.is_empty() {
+        return Some(constant(&format!("{open}{close}")));
+    }
+    let joined = call("array_to_string", vec![call("make_array", entries), constant(",")]);
+    Some(call("concat", vec![constant(open), joined, constant(close)]))
+}
+
 /// `'a' VALUE x`, `'a': x`, or names and values in turn.
-fn fields(args: &[FunctionArg]) -> Option<Vec<Vec<Expr>>> {
+fn named_values(args: &[FunctionArg]) -> Option<Vec<(Expr, Expr)>> {
     let mut fields = Vec::new();
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -59,10 +93,17 @@ fn fields(args: &[FunctionArg]) -> Option<Vec<Vec<Expr>>> {
             },
             _ => return None,
         };
-        let colon = text(":", Span::empty());
-        fields.push(vec![call("json_string", vec![name]), colon, written(value)]);
+        fields.push((name, value.clone()));
     }
     Some(fields)
+}
+
+/// What each field is put together of.
+fn fields(args: &[FunctionArg]) -> Option<Vec<Vec<Expr>>> {
+    let field = |(name, value): (Expr, Expr)| {
+        vec![call("json_string", vec![name]), text(":", Span::empty()), written(&value)]
+    };
+    Some(named_values(args)?.into_iter().map(field).collect())
 }
 
 /// The parser takes a text before VALUE for a name in quotes.
@@ -216,8 +257,9 @@ impl Clauses {
     }
 }
 
-/// `JSON_VALUE`, `JSON_QUERY` and `JSON_EXISTS` with what SQL lets follow their paths. As a path is
-/// lax unless it says otherwise, what is not there is empty, and text that is no JSON an error.
+/// `JSON_VALUE`, `JSON_QUERY` and `JSON_EXISTS` with what SQL lets follow their paths. As in Flink a
+/// path is strict unless it says `lax`: then whatever is not there, or no such value, is empty; else
+/// that is an error, and only a null empty.
 pub fn with_clauses(name: &str, function: &mut Function) -> Option<Expr> {
     let FunctionArguments::List(list) = &mut function.args else { return None };
     let Clauses { returning, wrapper, on_empty, on_error } = Clauses::taken_from(list);
@@ -227,10 +269,8 @@ pub fn with_clauses(name: &str, function: &mut Function) -> Option<Expr> {
     }
     let (json, path) = (taken(list, 0)?, taken(list, 1)?);
     let found = call(name, vec![json.clone(), path.clone()]);
-    let kind = call("json_type", vec![json.clone()]);
-    let is_json = Expr::IsNotNull(Box::new(kind));
-    let is_strict = matches!(&path, Expr::Value(path) if matches!(&path.value,
-        Value::SingleQuotedString(path) if path.trim().to_lowercase().starts_with("strict")));
+    let is_lax = matches!(&path, Expr::Value(path) if matches!(&path.value,
+        Value::SingleQuotedString(path) if path.trim().to_lowercase().starts_with("lax")));
     let instead = |said: Option<Expr>, what: &str| match said {
         Some(Expr::Identifier(word)) if word.value == ERROR => {
             let path = path.to_string();
@@ -244,14 +284,15 @@ pub fn with_clauses(name: &str, function: &mut Function) -> Option<Expr> {
     let on_error = instead(on_error, "the text is no JSON, or what is there is no such value");
     let is_null = (Expr::IsNull(Box::new(json.clone())), null());
     if name == "json_exists" {
-        let is_fine = if is_strict { found.clone() } else { is_json };
-        return Some(case(vec![is_null, (is_fine, found)], on_error));
+        let otherwise = if is_lax { found.clone() } else { on_error };
+        return Some(case(vec![is_null, (found.clone(), found)], otherwise));
     }
+    let there = call("json_at", vec![json, path]);
     let value = match (&*wrapper.unwrap_or_default(), &returning) {
-        ("always", _) => wrapped(found.clone()),
+        ("always", _) => wrapped(there.clone()),
         ("unless an array", _) => {
-            let is_array = call("starts_with", vec![found.clone(), text("[", Span::empty())]);
-            case(vec![(is_array, found.clone())], wrapped(found.clone()))
+            let is_array = call("starts_with", vec![there.clone(), text("[", Span::empty())]);
+            case(vec![(is_array, there.clone())], wrapped(there.clone()))
         }
         (_, Some(data_type)) => try_cast(found.clone(), data_type.clone()),
         _ => found.clone(),
@@ -260,13 +301,9 @@ pub fn with_clauses(name: &str, function: &mut Function) -> Option<Expr> {
         return Some(value);
     }
     let of_type = |expr: Expr| cast(expr, returning.clone().unwrap_or(DataType::Text));
-    let is_empty = match is_strict {
-        // Only a null that is there is nothing; a way that does not lead there is an error.
-        true => {
-            let there = call("json_query", vec![json, path]);
-            binary(there, BinaryOperator::Eq, text("null", Span::empty()))
-        }
-        false => nested(binary(is_json, BinaryOperator::And, Expr::IsNull(Box::new(found)))),
+    let is_empty = match is_lax {
+        true => Expr::IsNull(Box::new(found)),
+        false => binary(there, BinaryOperator::Eq, text("null", Span::empty())),
     };
     let is_there = Expr::IsNotNull(Box::new(value.clone()));
     let ways = vec![(is_there, value), is_null, (is_empty, of_type(on_empty))];

@@ -13,11 +13,12 @@ pub fn of_texts(name: &str, list: &mut FunctionArgumentList, span: Span) -> Opti
         // Flink counts from 0, and a place that is not there is NULL.
         ("split_index", 3) => {
             let at = binary(taken(list, 2)?, BinaryOperator::Plus, number(1));
-            let part = call("split_part", vec![taken(list, 0)?, taken(list, 1)?, at]);
-            Some(call("nullif", vec![part, text("", span)]))
+            let at = call("greatest", vec![at, number(0)]);
+            let parts = call("string_to_array", vec![taken(list, 0)?, taken(list, 1)?]);
+            Some(call("array_element", vec![parts, at]))
         }
         ("locate", 2) => Some(call("strpos", vec![taken(list, 1)?, taken(list, 0)?])),
-        ("to_base64", 1) => Some(call("encode", vec![taken(list, 0)?, text("base64", span)])),
+        ("to_base64", 1) => Some(call("encode", vec![taken(list, 0)?, text("base64pad", span)])),
         ("from_base64", 1) => {
             let bytes = call("decode", vec![taken(list, 0)?, text("base64", span)]);
             Some(cast(bytes, DataType::Text))
@@ -73,6 +74,36 @@ fn hex(of: Expr, span: Span) -> Expr {
 fn is_all_of(pattern: &str, of: Expr, span: Span) -> Expr {
     let matches = call("regexp_like", vec![of, text(pattern, span)]);
     Expr::Nested(Box::new(Expr::IsTrue(Box::new(matches))))
+}
+
+/// The regular expression that a pattern of SIMILAR TO (ISO/IEC 9075-2, 8.6) is.
+pub fn similar_to(pattern: &str, escape: Option<char>) -> String {
+    let escape = escape.unwrap_or('\\');
+    let mut regex = "^(?s:".to_owned();
+    let mut signs = pattern.chars();
+    let mut within_brackets = false;
+    while let Some(sign) = signs.next() {
+        match sign {
+            sign if sign == escape => {
+                regex.extend(signs.next().map(|sign| regex::escape(&sign.to_string())));
+            }
+            '[' if !within_brackets => {
+                within_brackets = true;
+                regex.push('[');
+            }
+            ']' => {
+                within_brackets = false;
+                regex.push(']');
+            }
+            '^' | '-' if within_brackets => regex.push(sign),
+            '%' if !within_brackets => regex.push_str(".*"),
+            '_' if !within_brackets => regex.push('.'),
+            '|' | '*' | '+' | '?' | '{' | '}' | '(' | ')' if !within_brackets => regex.push(sign),
+            sign => regex.push_str(&regex::escape(&sign.to_string())),
+        }
+    }
+    regex.push_str(")$");
+    regex
 }
 
 /// The planner knows no other sign than the backslash.

@@ -41,7 +41,9 @@ pub fn of_times(name: &str, list: &mut FunctionArgumentList, span: Span) -> Opti
             let unit = unit(&list.args[0])?;
             // Intervals that differ from row to row are none of the planner's.
             let count = list.args[1].to_string().replace(' ', "").parse::<i64>().ok();
-            let Some(count) = count.filter(|_| unit != "quarter") else {
+            // A date has no hours that could be added to.
+            let of_days = ["year", "month", "week", "day"].contains(&&*unit);
+            let Some(count) = count.filter(|_| of_days) else {
                 let unit = text(&unit, span);
                 return Some(call("timestampadd", vec![unit, taken(list, 1)?, taken(list, 2)?]));
             };
@@ -50,6 +52,35 @@ pub fn of_times(name: &str, list: &mut FunctionArgumentList, span: Span) -> Opti
         }
         _ => None,
     }
+}
+
+/// Of a time that is read without its minutes, or its day, the beginning: chrono reads none that
+/// lacks one of them, or drops its hour.
+pub fn complete(list: &mut FunctionArgumentList) -> Option<()> {
+    let [said, FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] =
+        list.args.as_mut_slice()
+    else {
+        return None;
+    };
+    let FunctionArg::Unnamed(FunctionArgExpr::Expr(said)) = said else { return None };
+    let Value::SingleQuotedString(signs) = &mut value.value else { return None };
+    let has = |sign: &str| signs.contains(sign);
+    let (more_signs, more) = match () {
+        () if ["%s", "%T", "%R", "%c", "%+", "%j", "%D", "%x", "%F %H:"]
+            .iter()
+            .any(|of| has(of)) =>
+        {
+            return None;
+        }
+        () if has("%H") && !has("%M") => (" :%M", " :00"),
+        () if has("%Y") && !has("%m") && !has("%b") && !has("%B") => (" %m-%d", " 01-01"),
+        () if has("%Y") && has("%m") && !has("%d") && !has("%e") => (" %d", " 01"),
+        () => return None,
+    };
+    signs.push_str(more_signs);
+    let whole = std::mem::replace(said, super::nothing());
+    *said = binary(whole, BinaryOperator::StringConcat, text(more, value.span));
+    Some(())
 }
 
 /// A unit that stands as a name.
@@ -82,7 +113,10 @@ pub fn ceil(time: Expr, unit: &DateTimeField, span: Span) -> Expr {
         else_result: Some(Box::new(binary(
             whole,
             BinaryOperator::Plus,
-            length(&format!("1 {unit}").to_lowercase(), span),
+            match unit {
+                DateTimeField::Quarter => length("3 month", span),
+                unit => length(&format!("1 {unit}").to_lowercase(), span),
+            },
         ))),
     }
 }
