@@ -130,7 +130,7 @@ impl Plugin {
         };
         let common = COMMON_KEYS.iter().chain(settings::LIST_KEYS).chain(errors::KEYS);
         let common = common.chain(restart::KEYS);
-        common.chain(of_kind).chain(of_client).chain(self.own_keys)
+        common.chain(of_kind).chain(self.own_keys).chain(of_client)
     }
 
     /// The class that Kafka Connect's users know it by, with its package; else our name.

@@ -172,7 +172,9 @@ pub fn check(config: &ConnectorConfig, at: &Value, offset: &Value) -> Result<(),
     }
     let keys = ["lsn", "lsn_proc", "lsn_commit"];
     let said: Vec<&str> = keys.into_iter().filter(|key| offset.get(key).is_some()).collect();
-    if said.is_empty() && snapshot(offset).is_none() {
+    // Before the server was reached, it has what was asked for alone.
+    let asks = offset.get("signals").is_some();
+    if said.is_empty() && snapshot(offset).is_none() && !asks {
         return Err(format!(
             "offset {offset} says neither by `lsn_commit`, `lsn_proc` or `lsn` where in the log to \
              go on, nor by `snapshot` that tables are still to be read"
@@ -236,6 +238,12 @@ impl StoredPosition {
 
     pub fn to_offset(&self) -> SourceOffset {
         let mut object = Map::new();
+        // Before the server was reached, there is no place in its log to be told of.
+        let is_unplaced = self.identity.system.is_empty() && self.position == Position::default();
+        if is_unplaced && self.snapshot.is_none() {
+            object.extend(self.requests());
+            return SourceOffset(Value::Object(object));
+        }
         object.insert("lsn".into(), json!(self.position.done.0));
         object.insert("lsn_proc".into(), json!(self.position.done.0));
         if let Some(end) = self.position.last_commit_end {
@@ -255,13 +263,16 @@ impl StoredPosition {
             object.insert("snapshot".into(), json!("initial"));
             object.extend(progress.to_json());
         }
-        if let Some(progress) = &self.incremental {
-            object.insert("incremental".into(), progress.to_json());
-        }
-        if let Some(next) = self.signals {
-            object.insert("signals".into(), json!(next.0));
-        }
+        object.extend(self.requests());
         SourceOffset(Value::Object(object))
+    }
+
+    /// What was asked for, and how far that was read.
+    fn requests(&self) -> Map<String, Value> {
+        let incremental = self.incremental.as_ref().map(|one| ("incremental", one.to_json()));
+        let signals = self.signals.map(|next| ("signals", json!(next.0)));
+        let requests = incremental.into_iter().chain(signals);
+        requests.map(|(key, value)| (key.to_owned(), value)).collect()
     }
 
     /// Reads what [`to_offset`](StoredPosition::to_offset) wrote; of an offset of Debezium's, what
@@ -335,6 +346,14 @@ mod tests {
             StoredPosition::from_offset(&SourceOffset(json!([1]))),
             StoredPosition::default()
         );
+    }
+
+    /// Of a source that had not reached its server, a position was told that there was none of.
+    #[test]
+    fn what_has_not_begun_has_no_place_in_the_log() {
+        let stored = StoredPosition { signals: Some(Offset(3)), ..StoredPosition::default() };
+        assert_eq!(stored.to_offset().0, json!({ "signals": 3 }));
+        assert_eq!(StoredPosition::from_offset(&stored.to_offset()), stored);
     }
 
     #[test]

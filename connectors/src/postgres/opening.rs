@@ -15,7 +15,7 @@ use super::lsn::Lsn;
 use super::offset::{Identity, StoredPosition};
 use super::preflight;
 use super::publication::{self, Chosen};
-use super::server::{self, System};
+use super::server::{self, NewSlot, System};
 use super::snapshot::{Snapshot, SnapshotPoint, SnapshotTable};
 use super::table::Table;
 use super::types::TypeCatalog;
@@ -60,41 +60,13 @@ pub async fn open(
     let types = TypeCatalog::load(&mut control).await?;
     let chosen = publication::chosen(&mut control, config).await?;
     mention_what_lacks(config, &chosen, said);
-    let slot_name = &config.slot.name;
-    let streams = config.snapshot.mode != SnapshotMode::InitialOnly;
-    let mut new_slot = None;
-    if streams {
-        let done = stored.position.done;
-        publication::ensure(&mut control, config, &chosen, done).await?;
-        let mut slot = server::slot(&mut control, slot_name).await?;
-        if let Some(known) = &slot
-            && wanted.new_slot
-            && done == Lsn::NONE
-            && server::is_ours(known, config)
-        {
-            server::drop_slot(&mut control, slot_name).await?;
-            slot = None;
-        }
-        match slot {
-            Some(slot) => {
-                server::usable(&slot, stored.position.done, config)?;
-                if stored.position.done == Lsn::NONE {
-                    stored.position.done = slot.confirmed;
-                }
-            }
-            None if stored.position.done != Lsn::NONE => {
-                let (slot, done) = (slot_name.clone(), stored.position.done);
-                return Err(SourceError::SlotMissing { slot, done });
-            }
-            None => {
-                let created = server::create_slot(&mut replication, slot_name).await?;
-                stored.position.done = created.consistent_point;
-                new_slot = Some(created);
-            }
-        }
-    }
+    let new_slot = match config.snapshot.mode {
+        SnapshotMode::InitialOnly => None,
+        _ => slot(config, stored, wanted, &chosen, &mut control, &mut replication).await?,
+    };
+    let slot_name = config.slot.name.clone();
     stored.identity =
-        Identity { system: system.id.clone(), timeline: system.timeline, slot: slot_name.clone() };
+        Identity { system: system.id.clone(), timeline: system.timeline, slot: slot_name };
     if !wanted.snapshot {
         let command = server::start_command(&replication, config, stored.position.done);
         let stream = replication.replicate(&command).await?;
@@ -109,14 +81,54 @@ pub async fn open(
         }
         None => exported(config).await?,
     };
-    let found = read_in(&mut control, &point, &chosen.tables, config, &types, schemas).await?;
+    let (mut tables, point) =
+        read_in(&mut control, &point, &chosen.tables, config, &types, schemas).await?;
     let progress = stored.snapshot.get_or_insert_default();
-    let (mut tables, point) = found;
     select(&mut control, config, &mut tables).await?;
     info!("connector '{}': snapshot of {} tables at {}", config.prefix, tables.len(), point.lsn);
     let threads = config.snapshot.threads;
     let snapshot = Snapshot::start(&config.target, threads, tables, progress, point, holder);
     Ok(Opened { phase: Phase::Snapshot(Box::new(snapshot)), types, system, control })
+}
+
+/// Sees that publication and slot are there, and that the slot has what comes after the position;
+/// returns it if it was made now.
+async fn slot(
+    config: &PostgresConfig,
+    stored: &mut StoredPosition,
+    wanted: Wanted,
+    chosen: &Chosen,
+    control: &mut Session,
+    replication: &mut Session,
+) -> Result<Option<NewSlot>, SourceError> {
+    let (slot_name, done) = (&config.slot.name, stored.position.done);
+    publication::ensure(control, config, chosen, done).await?;
+    let mut slot = server::slot(control, slot_name).await?;
+    if let Some(known) = &slot
+        && wanted.new_slot
+        && done == Lsn::NONE
+        && server::is_ours(known, config)
+    {
+        server::drop_slot(control, slot_name).await?;
+        slot = None;
+    }
+    match slot {
+        Some(slot) => {
+            server::usable(&slot, done, config)?;
+            if done == Lsn::NONE {
+                stored.position.done = slot.confirmed;
+            }
+            Ok(None)
+        }
+        None if done != Lsn::NONE => {
+            Err(SourceError::SlotMissing { slot: slot_name.clone(), done })
+        }
+        None => {
+            let created = server::create_slot(replication, slot_name).await?;
+            stored.position.done = created.consistent_point;
+            Ok(Some(created))
+        }
+    }
 }
 
 /// Warnings that were given since the start: a snapshot and the stream after it, and each new

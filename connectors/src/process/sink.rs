@@ -17,6 +17,7 @@ use super::command::Call;
 use super::message::{self, FromSink, RefusedRecord};
 use super::restarts::Restarts;
 use crate::config::ConnectorConfig;
+use crate::convert::Converter;
 use crate::data::{ConnectRecord, Value};
 use crate::http::record::{RecordView, quoted};
 use crate::json_text;
@@ -35,6 +36,8 @@ struct Running {
     call: Call,
     line_bytes_max: usize,
     is_text: bool,
+    /// Whether the topic has JSON, in which a text is one of its values.
+    reads_json: bool,
     /// Whether the first record that has no message is the last one handed over.
     ends_at_refusal: bool,
     flush_timeout: Duration,
@@ -68,6 +71,7 @@ impl SinkTask for ProcessSink {
             call: Call::new(&self.config)?,
             line_bytes_max: settings.integer("process.line.bytes.max") as usize,
             is_text: settings.text("process.values") == "text",
+            reads_json: matches!(self.config.converters().value, Converter::Json(_)),
             ends_at_refusal: settings.text("errors.tolerance") == "none",
             flush_timeout: ms("process.flush.timeout.ms"),
             stop_timeout: ms("process.stop.timeout.ms"),
@@ -138,7 +142,7 @@ impl Running {
         let mut put = Put::default();
         let mut text = BytesMut::new();
         for record in records.values() {
-            match line(record, self.is_text) {
+            match line(record, self.is_text, self.reads_json) {
                 Ok(line) => {
                     put.records += 1;
                     text.extend_from_slice(line.as_bytes());
@@ -295,7 +299,7 @@ fn offset(record: &ConnectRecord) -> Offset {
 }
 
 /// A record's message.
-fn line(record: &ConnectRecord, is_text: bool) -> Result<String, String> {
+fn line(record: &ConnectRecord, is_text: bool, reads_json: bool) -> Result<String, String> {
     let view = RecordView::new(record);
     let text = |bytes: Option<Bytes>, what: &str| match bytes {
         None => Ok("null".to_owned()),
@@ -305,7 +309,8 @@ fn line(record: &ConnectRecord, is_text: bool) -> Result<String, String> {
         },
     };
     // A text within JSON is one of its values; what a topic has as text is JSON itself.
-    let is_value = matches!(record.value.value, Value::String(_)) && record.value.schema.is_none();
+    let within_json = reads_json || record.value.schema.is_none();
+    let is_value = matches!(record.value.value, Value::String(_)) && within_json;
     let value = match (view.value(), is_text || is_value) {
         (Some(value), false) => match json_text::check(&value) {
             // A message is one line.
@@ -339,22 +344,28 @@ mod tests {
     use super::*;
     use crate::data::{Schema, SchemaAndValue};
 
-    /// The text "5" of a record in JSON came as the number.
+    /// The text "5" of a record in JSON came as the number; then that of one with its schema beside
+    /// it did.
     #[test]
     fn a_text_stays_one() {
-        let value_of = |data: SchemaAndValue| {
+        let value = |data: SchemaAndValue, reads_json: bool| {
             let mut record = ConnectRecord::new(&"t".into(), SchemaAndValue::NULL, data);
             record.kafka_offset = Some(Offset(0));
-            let line = line(&record, false)?;
+            let line = line(&record, false, reads_json)?;
             let message: serde_json::Value = serde_json::from_str(&line).unwrap();
             Ok::<_, String>(message["value"].clone())
         };
         let of = |schema, text: &str| SchemaAndValue { schema, value: Value::String(text.into()) };
         let of_json = |text| of(None, text);
-        let as_it_stands = |text| of(Some(Schema::optional_string()), text);
-        assert_eq!(value_of(of_json("5")).unwrap(), "5");
-        assert_eq!(value_of(of_json("str")).unwrap(), "str");
-        assert_eq!(value_of(as_it_stands("5")).unwrap(), 5);
-        assert!(value_of(as_it_stands("str")).is_err());
+        let with_schema = |text| of(Some(Schema::optional_string()), text);
+        for reads_json in [false, true] {
+            assert_eq!(value(of_json("5"), reads_json).unwrap(), "5");
+            assert_eq!(value(of_json("str"), reads_json).unwrap(), "str");
+        }
+        assert_eq!(value(with_schema("5"), true).unwrap(), "5");
+        assert_eq!(value(with_schema("str"), true).unwrap(), "str");
+        // As it stands in a topic of texts.
+        assert_eq!(value(with_schema("5"), false).unwrap(), 5);
+        assert!(value(with_schema("str"), false).is_err());
     }
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::crashes::{config, records, settles, state, table};
 use crate::incremental::{
-    SIGNALS, ask, assert_nothing_goes_back, event, send, streams, until, writer,
+    ask, assert_nothing_goes_back, event, make_tables, send, streams, until, writer,
 };
 use crate::server::Postgres;
 use crate::support::{connector, options, process, read};
@@ -45,11 +45,7 @@ fn a_table_that_is_written_to_is_read_whole_between_its_changes() {
     let server = Postgres::start();
     let directory = tempfile::tempdir().unwrap();
     process(directory.path(), async |client| {
-        server.sql(SIGNALS).await;
-        server.sql("create table t (id bigint primary key, n bigint not null)").await;
-        server
-            .sql("create sequence s; insert into t select i, 0 from generate_series(0, 3999) i")
-            .await;
+        make_tables(&server).await;
         let config = config(directory.path(), &server, BY_TABLE);
         let worker = Worker::start(client.clone(), vec![config], options(false));
         streams(&server).await;

@@ -7,8 +7,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use broker::client::Client;
 use connectors::Worker;
 use serde_json::Value;
 
@@ -282,6 +284,28 @@ fn of_table(records: Vec<(String, Record)>) -> Vec<(Value, Value)> {
     of_table
 }
 
+/// Both follow the database, and have come to its changes.
+async fn both_stream(
+    client: &Arc<dyn Client>,
+    server: &Postgres,
+    directory: &Path,
+    asked: &str,
+) -> (Worker, Debezium) {
+    let json = "org.apache.kafka.connect.json.JsonConverter";
+    let ours = format!("key.converter={json}\nvalue.converter={json}\n{asked}\n{OURS}");
+    let config = connector(directory, "ours", &server.properties(&ours));
+    let worker = Worker::start(client.clone(), vec![config], options(false));
+    let debezium = Debezium::start(server, directory, asked);
+    for slot in ["debezium", "millstream"] {
+        let streams = format!("select active from pg_replication_slots where slot_name = '{slot}'");
+        while server.sql(&streams).await.single() != Some("t") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    (worker, debezium)
+}
+
 #[test]
 #[ignore = "needs Debezium: connectors/tests/debezium/fetch.sh"]
 fn debezium_and_we_read_a_table_again_alike() {
@@ -296,21 +320,10 @@ fn debezium_and_we_read_a_table_again_alike() {
                  insert into small select i, 'n' || i from generate_series(1, 30) i",
             )
             .await;
-        let json = "org.apache.kafka.connect.json.JsonConverter";
         let asked = "snapshot.mode=no_data\nsignal.data.collection=public.signals
              incremental.snapshot.chunk.size=10";
-        let ours = format!("key.converter={json}\nvalue.converter={json}\n{asked}\n{OURS}");
-        let config = connector(directory.path(), "ours", &server.properties(&ours));
-        let worker = Worker::start(client.clone(), vec![config], options(false));
-        let debezium = debezium.insert(Debezium::start(&server, directory.path(), asked));
-        for slot in ["debezium", "millstream"] {
-            let streams =
-                format!("select active from pg_replication_slots where slot_name = '{slot}'");
-            while server.sql(&streams).await.single() != Some("t") {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (worker, started) = both_stream(&client, &server, directory.path(), asked).await;
+        let debezium = debezium.insert(started);
         server.sql("update small set note = 'x' where id = 5").await;
         server
             .sql(
@@ -388,22 +401,11 @@ fn debezium_and_we_read_tables_in_one_go_and_tell_of_it_alike() {
                  insert into other values (1, 2), (3, 4); create table bare (id int primary key)",
             )
             .await;
-        let json = "org.apache.kafka.connect.json.JsonConverter";
         let asked = "snapshot.mode=no_data\nsignal.data.collection=public.signals
              incremental.snapshot.chunk.size=2\nnotification.enabled.channels=sink,log
              notification.sink.topic.name=notes";
-        let ours = format!("key.converter={json}\nvalue.converter={json}\n{asked}\n{OURS}");
-        let config = connector(directory.path(), "ours", &server.properties(&ours));
-        let worker = Worker::start(client.clone(), vec![config], options(false));
-        let debezium = debezium.insert(Debezium::start(&server, directory.path(), asked));
-        for slot in ["debezium", "millstream"] {
-            let streams =
-                format!("select active from pg_replication_slots where slot_name = '{slot}'");
-            while server.sql(&streams).await.single() != Some("t") {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (worker, started) = both_stream(&client, &server, directory.path(), asked).await;
+        let debezium = debezium.insert(started);
         // It knows a table once it has changed.
         server.sql("update small set note = 'x' where id = 5; insert into bare values (1)").await;
         server.sql("delete from bare").await;

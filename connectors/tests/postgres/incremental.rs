@@ -47,6 +47,15 @@ pub async fn streams(server: &Postgres) {
     until("an open stream", async || !server.sql(active).await.rows.is_empty()).await;
 }
 
+/// A table of 4,000 rows, and one to ask by.
+pub async fn make_tables(server: &Postgres) {
+    server.sql(SIGNALS).await;
+    server.sql("create table t (id bigint primary key, n bigint not null)").await;
+    server
+        .sql("create sequence s; insert into t select i, 0 from generate_series(0, 3999) i")
+        .await;
+}
+
 /// Asks by the table.
 pub async fn ask(server: &Postgres, id: &str, kind: &str, data: Value) {
     let data = data.to_string().replace('\'', "''");
@@ -159,11 +168,7 @@ fn a_table_that_is_written_to_is_read_again_and_no_row_goes_back() {
     let server = Postgres::start();
     let directory = tempfile::tempdir().unwrap();
     process(directory.path(), async |client| {
-        server.sql(SIGNALS).await;
-        server.sql("create table t (id bigint primary key, n bigint not null)").await;
-        server
-            .sql("create sequence s; insert into t select i, 0 from generate_series(0, 3999) i")
-            .await;
+        make_tables(&server).await;
         let config =
             config(directory.path(), &server, &format!("{BY_TABLE}\nsnapshot.mode=no_data"));
         let worker = Worker::start(client.clone(), vec![config], options(false));

@@ -14,6 +14,7 @@ mod sink;
 #[path = "../support/mod.rs"]
 mod support;
 mod types;
+mod warnings;
 
 use broker::client::Client;
 use connectors::{ConnectorState, Worker};

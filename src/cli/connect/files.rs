@@ -374,6 +374,19 @@ mod tests {
         assert!(told.contains("DIR/empty.properties: there is nothing in it"), "{told}");
     }
 
+    /// One that is none was told by who looks for converters, and by who looks for passwords.
+    #[test]
+    fn a_config_provider_that_is_none_is_told_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let text =
+            "bootstrap.servers=h:1\nconfig.providers=v\nconfig.providers.v.class=org.Vault\n";
+        let worker = file(dir.path(), "w.properties", text);
+        let Err(Failure::Pipeline(told)) = read(&[worker]).unwrap().check() else {
+            panic!("it was taken")
+        };
+        assert_eq!(told.0.len(), 1, "{told:?}");
+    }
+
     #[test]
     fn mistakes_of_the_workers_file_are_shown_there_with_all_others() {
         let dir = tempfile::tempdir().unwrap();

@@ -65,7 +65,11 @@ impl Unavailable {
 pub fn of_record(record: &ConnectRecord, config: &SinkConfig) -> Result<Change, String> {
     let value = unwrapped(&record.value);
     if value.value.is_null() {
-        return delete(record, config, None);
+        // Of which table it is, nothing says; the deletion before it has said that it is one.
+        return match config.names_tables_by_source() {
+            true => Ok(Change::Nothing),
+            false => delete(record, config, None),
+        };
     }
     if let Some(operation) = operation(&value) {
         let before = part(&value, "before");

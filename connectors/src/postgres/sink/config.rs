@@ -181,6 +181,11 @@ impl SinkConfig {
         }
     }
 
+    /// Whether it takes a change event to know the table, as `${source.table}` does.
+    pub fn names_tables_by_source(&self) -> bool {
+        self.table_format.contains(OF_SOURCE)
+    }
+
     /// `table`, `schema.table` or `database.schema.table`.
     fn qualified(&self, name: &str) -> Result<(String, String), String> {
         let parts: Vec<&str> = name.split('.').collect();
@@ -211,12 +216,14 @@ impl SinkConfig {
     }
 }
 
+/// How what a change event says of its source begins in a format.
+const OF_SOURCE: &str = "${source.";
+
 /// The format with what a change event says of its source in place of `${source.table}` and alike.
 fn of_source(format: &str, value: &SchemaAndValue) -> Result<String, String> {
-    const BEGIN: &str = "${source.";
     let (mut out, mut rest) = (String::new(), format);
-    while let Some((before, after)) = rest.split_once(BEGIN) {
-        let unclosed = || format!("'{format}': `{BEGIN}` without a `}}`");
+    while let Some((before, after)) = rest.split_once(OF_SOURCE) {
+        let unclosed = || format!("'{format}': `{OF_SOURCE}` without a `}}`");
         let (field, after) = after.split_once('}').ok_or_else(unclosed)?;
         let source = change::part(value, "source");
         let found = source.and_then(|source| change::part(&source, field));
@@ -354,17 +361,18 @@ mod tests {
         }
     }
 
-    fn table(class: &str, database: &str, format: &str, topic: &str) -> String {
+    fn config(class: &str, database: &str, topic: &str, more: &[(&str, &str)]) -> SinkConfig {
         let url = format!("postgresql:///{database}?host=/run/pg&user=u");
-        let properties = [
-            ("connector.class", class),
-            ("connection.url", &url),
-            ("topics", topic),
-            ("table.name.format", format),
-        ];
-        let properties = properties.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let properties = [("connector.class", class), ("connection.url", &url), ("topics", topic)];
+        let properties = properties.iter().chain(more);
+        let properties = properties.map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let properties = properties.collect();
         let config = crate::validate("c", &properties, std::path::Path::new(".")).unwrap();
-        let config = SinkConfig::new(&config).unwrap();
+        SinkConfig::new(&config).unwrap()
+    }
+
+    fn table(class: &str, database: &str, format: &str, topic: &str) -> String {
+        let config = config(class, database, topic, &[("table.name.format", format)]);
         let source = Value::map([(Value::string("table"), Value::string("customers"))].into());
         let value = Value::map([(Value::string("source"), source)].into());
         let value = SchemaAndValue::schemaless(value);
@@ -373,6 +381,26 @@ mod tests {
             Ok((schema, name)) => format!("{schema}|{name}"),
             Err(reason) => reason,
         }
+    }
+
+    /// A tombstone says nothing of its source: it failed the sink, right behind the deletion that
+    /// had done all there was to do.
+    #[test]
+    fn a_tombstone_asks_for_nothing_where_its_source_would_name_the_table() {
+        let of = |format: &str| {
+            let more = [
+                ("table.name.format", format),
+                ("delete.enabled", "true"),
+                ("pk.mode", "record_key"),
+                ("pk.fields", "id"),
+            ];
+            let config = config("postgres-sink", "d", "t", &more);
+            let key = SchemaAndValue::text("k".to_owned());
+            let record = ConnectRecord::new(&"t".into(), key, SchemaAndValue::NULL);
+            change::of_record(&record, &config).unwrap()
+        };
+        assert_eq!(of("x_${source.table}"), change::Change::Nothing);
+        assert!(matches!(of("${topic}"), change::Change::Delete(_)));
     }
 
     /// A topic of Debezium's became a table with dots in its name.
