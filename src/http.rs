@@ -2,8 +2,8 @@
 //! running; and for whoever else has something to serve, such as the REST API of connectors.
 //!
 //! A client that sends its request slowly, or none, is cut off; where all [`Places`] are taken, the
-//! one that has asked nothing for longest is. None of them touches what serves Kafka clients. Who may
-//! ask, a [`Guard`] decides, before anything.
+//! one that has asked nothing for longest is. None of them touches what serves Kafka clients. Who
+//! may ask, a [`Guard`] decides, before anything.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;

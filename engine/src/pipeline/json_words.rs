@@ -7,7 +7,7 @@
 //! | `JSON_QUERY(j, p EMPTY ARRAY ON EMPTY)` | `JSON_QUERY(j, p, on_empty => '[]')` |
 //! | `JSON_QUERY(j, p WITH WRAPPER)` | `JSON_QUERY(j, p, wrapper => 'always')` |
 //! | `JSON_EXISTS(j, p TRUE ON ERROR)` | `JSON_EXISTS(j, p, on_error => TRUE)` |
-//! | `JSON_OBJECT(KEY 'a' VALUE x)`, `JSON_OBJECTAGG` too | without the word that says nothing |
+//! | `JSON_OBJECT(KEY 'a' VALUE x)`, `JSON_OBJECTAGG` too | `JSON_OBJECT('a', x)` |
 //! | `j IS JSON`, `… JSON SCALAR`, `OBJECT`, `ARRAY` | `j IS NORMALIZED`, `NFC`, `NFD`, `NFKC` |
 //!
 //! What they mean is written by [`crate::plan`]'s spellings. Texts are asked for being JSON in the
@@ -36,30 +36,36 @@ pub(super) fn rewrite(tokens: &mut Vec<TokenWithSpan>) {
     }
 }
 
-/// `JSON_OBJECT(KEY 'a' VALUE x)` without the word that says nothing.
+/// `JSON_OBJECT(KEY 'a' VALUE x)` with commas alone: the parser takes `VALUE` after names only, and
+/// `KEY` nowhere.
 fn drop_keys(tokens: &mut Vec<TokenWithSpan>) {
-    let mut depths: Vec<bool> = Vec::new();
+    // Of each bracket that is open: whether names and values stand in it, and a value comes next.
+    let mut open: Vec<Option<bool>> = Vec::new();
     let mut at = 0;
     while at < tokens.len() {
-        match &tokens[at].token {
-            Token::LParen => {
+        let begins = at > 0 && matches!(tokens[at - 1].token, Token::LParen | Token::Comma);
+        let ends = tokens.get(at + 1).is_none_or(|token| {
+            matches!(token.token, Token::Comma | Token::RParen | Token::Colon | Token::Period)
+                || is_word(token, "VALUE")
+        });
+        match (&tokens[at].token, open.last_mut()) {
+            (Token::LParen, _) => {
                 let makes = ["JSON_OBJECT", "JSON_OBJECTAGG"];
                 let named = at > 0 && makes.iter().any(|name| is_word(&tokens[at - 1], name));
-                depths.push(named);
+                open.push(named.then_some(false));
             }
-            Token::RParen => {
-                depths.pop();
+            (Token::LBracket | Token::LBrace, _) => open.push(None),
+            (Token::RParen | Token::RBracket | Token::RBrace, _) => drop(open.pop()),
+            (Token::Comma | Token::Colon, Some(Some(value_next))) => *value_next = !*value_next,
+            (_, Some(Some(value_next @ false))) if !begins && is_word(&tokens[at], "VALUE") => {
+                tokens[at].token = Token::Comma;
+                *value_next = true;
+            }
+            (_, Some(Some(false))) if begins && !ends && is_word(&tokens[at], "KEY") => {
+                tokens.remove(at);
+                continue;
             }
             _ => {}
-        }
-        let begins = matches!(tokens[at].token, Token::LParen | Token::Comma);
-        let key = tokens.get(at + 1).is_some_and(|token| is_word(token, "KEY"));
-        let more = tokens.get(at + 2).is_some_and(|token| {
-            !matches!(token.token, Token::Comma | Token::RParen | Token::Colon | Token::Period)
-                && !is_word(token, "VALUE")
-        });
-        if begins && key && more && depths.last() == Some(&true) {
-            tokens.remove(at + 1);
         }
         at += 1;
     }

@@ -9,7 +9,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::DataFusionError;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
-use datafusion_sql::sqlparser::ast::{self, visit_relations};
+use datafusion_sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, Visit, Visitor};
 
 use super::context::{Catalog, SourceTable};
 use super::optimize::{analyze, optimize};
@@ -195,16 +195,43 @@ fn reads_any(query: &ast::Query, names: &BTreeSet<String>) -> bool {
     !names.is_empty() && !names.is_disjoint(&names_read(query))
 }
 
-/// What a query names in FROM.
+/// What a query names in FROM, and in the windows there.
 pub(crate) fn names_read(query: &ast::Query) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    let _ = visit_relations(query, |name| {
-        let parts = name.0.iter().filter_map(|part| part.as_ident());
-        let parts: Vec<&str> = parts.map(|part| part.value.as_str()).collect();
-        names.insert(parts.join("."));
-        ControlFlow::<()>::Continue(())
-    });
-    names
+    struct Names(BTreeSet<String>);
+    impl Visitor for Names {
+        type Break = ();
+
+        fn pre_visit_relation(&mut self, name: &ast::ObjectName) -> ControlFlow<()> {
+            let parts = name.0.iter().filter_map(|part| part.as_ident());
+            let parts: Vec<&str> = parts.map(|part| part.value.as_str()).collect();
+            self.0.insert(parts.join("."));
+            ControlFlow::Continue(())
+        }
+
+        fn pre_visit_table_factor(&mut self, relation: &ast::TableFactor) -> ControlFlow<()> {
+            if let ast::TableFactor::Table { args: Some(list), .. } = relation {
+                let named = list.args.iter().find_map(|arg| match arg {
+                    FunctionArg::Named { name, arg, .. }
+                        if name.value.eq_ignore_ascii_case("data") =>
+                    {
+                        Some(arg)
+                    }
+                    _ => None,
+                });
+                let first = list.args.first().and_then(|arg| match arg {
+                    FunctionArg::Unnamed(arg) => Some(arg),
+                    _ => None,
+                });
+                if let Some(FunctionArgExpr::Expr(ast::Expr::Identifier(table))) = named.or(first) {
+                    self.0.insert(table.value.clone());
+                }
+            }
+            ControlFlow::Continue(())
+        }
+    }
+    let mut names = Names(BTreeSet::new());
+    let _ = query.visit(&mut names);
+    names.0
 }
 
 /// Loads what the queries may call beside the functions that are built in.
@@ -355,6 +382,10 @@ fn finish(
     let before = mistakes.len();
     let plan = inserted::as_listed(plan, &draft, mistakes)?;
     let plan = as_declared(plan, &draft, mistakes)?;
+    if let Some(mistake) = called_alike(&plan, &draft) {
+        mistakes.push(mistake);
+        return None;
+    }
     let plan = match optimize(plan) {
         Ok(plan) => plan,
         Err(error) => {
@@ -393,6 +424,17 @@ fn finish(
         said.warnings.extend(key_of_several(&query, &draft.sink));
     }
     Some((query, topology.updating))
+}
+
+/// Of columns with one name, such as `a.id` and `b.id`, a record could hold one alone.
+fn called_alike(plan: &LogicalPlan, draft: &DraftQuery) -> Option<Diagnostic> {
+    let fields = plan.schema().fields();
+    let twice = fields.iter().enumerate().find_map(|(at, field)| {
+        fields[..at].iter().any(|other| other.name() == field.name()).then(|| field.name())
+    })?;
+    let message = format!("two columns that are written are called '{twice}'");
+    let help = format!("give each a name of its own: … AS other_{twice}");
+    Some(Diagnostic::error(message, draft.name.span.clone()).help(help))
 }
 
 /// A sink whose key is that of several rows, of which the last one that changed is left.

@@ -18,7 +18,8 @@
 //! | `timestampdiff(HOUR, a, b)` | `timestampdiff('hour', a, b)` |
 //! | `unix_timestamp(t)` | seconds since 1970 |
 //! | `regexp(s, p)` | `regexp_like(s, p)` |
-//! | `mod(a, b)`, `locate(x, s)`, `to_base64(s)` | `a % b`, `strpos(s, x)`, `encode(s, 'base64pad')` |
+//! | `mod(a, b)`, `locate(x, s)` | `a % b`, `strpos(s, x)` |
+//! | `to_base64(s)` | `encode(s, 'base64pad')` |
 //! | `from_base64(s)`, `e()`, `rand_integer(n)` | as text; `exp(1)`; whole numbers below `n` |
 //! | `encode(s, 'UTF-8')`, `decode(b, 'UTF-8')` | `CAST(s AS BYTES)`, `CAST(b AS TEXT)` |
 //! | `unhex(s)`, `sha2(s, 256)` | `decode(s, 'hex')`, … |
@@ -215,31 +216,7 @@ impl VisitorMut for Spellings<'_> {
             Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
                 texts::escape_by_backslash(pattern, escape_char);
             }
-            Expr::SimilarTo { negated, expr: of, pattern, escape_char } => {
-                let (pattern, span) = match pattern.as_ref() {
-                    Expr::Value(value) => match &value.value {
-                        Value::SingleQuotedString(pattern) => (pattern.clone(), value.span),
-                        _ => return ControlFlow::Continue(()),
-                    },
-                    other => {
-                        let message = "the pattern of SIMILAR TO must be a text by itself";
-                        let mistake = Diagnostic::error(message, self.place.at(other.span()));
-                        let help = "regexp_like(text, pattern) takes any regular expression";
-                        self.mistakes.push(mistake.help(help));
-                        return ControlFlow::Continue(());
-                    }
-                };
-                let escape = match escape_char.as_ref().map(|escape| &escape.value) {
-                    Some(Value::SingleQuotedString(escape)) => escape.chars().next(),
-                    _ => None,
-                };
-                let regex = text(&texts::similar_to(&pattern, escape), span);
-                let matches = call("regexp_like", vec![mem::replace(of, nothing()), regex]);
-                *expr = match *negated {
-                    true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) },
-                    false => matches,
-                };
-            }
+            Expr::SimilarTo { .. } => self.similar(expr),
             Expr::IsNormalized { expr: of, form, negated } => {
                 let (of, form) = (mem::replace(of.as_mut(), nothing()), *form);
                 *expr = json::is_json(of, form, *negated);
@@ -256,6 +233,34 @@ impl VisitorMut for Spellings<'_> {
 }
 
 impl Spellings<'_> {
+    /// `x SIMILAR TO p` by the regular expression that the pattern is.
+    fn similar(&mut self, expr: &mut Expr) {
+        let Expr::SimilarTo { negated, expr: of, pattern, escape_char } = expr else { return };
+        let (pattern, span) = match pattern.as_ref() {
+            Expr::Value(value) => match &value.value {
+                Value::SingleQuotedString(pattern) => (pattern.clone(), value.span),
+                _ => return,
+            },
+            other => {
+                let message = "the pattern of SIMILAR TO must be a text by itself";
+                let mistake = Diagnostic::error(message, self.place.at(other.span()));
+                let help = "regexp_like(text, pattern) takes any regular expression";
+                self.mistakes.push(mistake.help(help));
+                return;
+            }
+        };
+        let escape = match escape_char.as_ref().map(|escape| &escape.value) {
+            Some(Value::SingleQuotedString(escape)) => escape.chars().next(),
+            _ => None,
+        };
+        let regex = text(&texts::similar_to(&pattern, escape), span);
+        let matches = call("regexp_like", vec![mem::replace(of, nothing()), regex]);
+        *expr = match *negated {
+            true => Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) },
+            false => matches,
+        };
+    }
+
     fn instead(&mut self, function: &mut Function) -> Option<Expr> {
         let name = function.name.to_string().to_lowercase();
         if function.over.is_some() || self.catalog.function(&name).is_some() {

@@ -146,6 +146,9 @@ fn json_is_asked_for_as_in_flink() {
             j IS JSON ARRAY, j IS NOT JSON VALUE FROM ev;
         CREATE TABLE gathered AS SELECT k, JSON_ARRAYAGG(n) AS l, JSON_ARRAYAGG(n NULL ON NULL) AS ln,
             JSON_OBJECTAGG(KEY k VALUE n) AS fields,
+            JSON_OBJECTAGG(KEY CAST(COALESCE(n, 0) AS STRING) VALUE JSON_ARRAY(n, k)) AS by_n,
+            JSON_ARRAYAGG(JSON_OBJECT('l' VALUE ARRAY[1, 2], KEY 'k' VALUE k)) AS objects,
+            JSON_OBJECT('all' VALUE JSON_ARRAYAGG(n)) AS within,
             JSON_OBJECTAGG(j VALUE n ABSENT ON NULL) FILTER (WHERE n IS NULL) AS none
         FROM ev GROUP BY k;"#,
         r#"
@@ -177,7 +180,7 @@ fn json_is_asked_for_as_in_flink() {
         [[tests]]
         name = "gathered"
         input.ev = [{ k = "a", n = 1, j = "x" }, { k = "a", j = "y" }, { k = "a", n = 3, j = "x" }]
-        expect.gathered = [{ k = "a", l = "[1,3]", ln = "[1,null,3]", fields = '{"a":3}', none = "{}" }]
+        expect.gathered = [{ k = "a", l = "[1,3]", ln = "[1,null,3]", fields = '{"a":3}', by_n = '{"1":[1,"a"],"0":["a"],"3":[3,"a"]}', objects = '[{"l":[1,2],"k":"a"},{"l":[1,2],"k":"a"},{"l":[1,2],"k":"a"}]', within = '{"all":[1,3]}', none = "{}" }]
         "#,
     );
 }
@@ -535,6 +538,12 @@ fn tables_made_by_queries_are_read_by_others() {
              SELECT window_start, COUNT(*) AS n, MIN(id) AS first FROM TABLE(
                  TUMBLE(TABLE dear, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
              GROUP BY window_start, window_end;
+         -- Read by nothing but a window.
+         CREATE TABLE dearer (WATERMARK FOR ts AS ts) AS
+             SELECT id, ts FROM dear WHERE price > 15;
+         CREATE TABLE per_hour AS SELECT COUNT(*) AS n FROM TABLE(
+                 TUMBLE(DATA => TABLE dearer, TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '1' HOUR))
+             GROUP BY window_start, window_end;
          CREATE TABLE seen; INSERT INTO seen SELECT customer, twice FROM big;",
         r#"
         [[tests]]
@@ -552,6 +561,7 @@ fn tables_made_by_queries_are_read_by_others() {
         ]
         expect.big = [{ customer = "a", n = 2, total = 35.0 }]
         expect.seen = [{ customer = "a", twice = 70.0 }]
+        expect.per_hour = [{ n = 2 }]
         "#,
     );
 }

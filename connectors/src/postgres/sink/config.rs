@@ -157,11 +157,6 @@ impl SinkConfig {
         })
     }
 
-    /// Whether a record without a value names no table. Such a one follows the deletion of a row.
-    pub fn is_named_by_value(&self) -> bool {
-        self.table_format.contains("${source.")
-    }
-
     /// Schema and name of the table of a record. An error says why it has none.
     pub fn table_of(&self, record: &ConnectRecord) -> Result<(String, String), String> {
         let topic = match self.naming {

@@ -11,7 +11,7 @@ use super::change::{self, Change};
 use super::config::SinkConfig;
 use super::literal::{quoted, quoted_name};
 use super::table::Tables;
-use crate::data::{ConnectRecord, Value};
+use crate::data::ConnectRecord;
 use crate::postgres::wire::session::Purpose;
 use crate::postgres::wire::{PgError, Session};
 use crate::task::{Put, Refused, SinkPartition};
@@ -305,12 +305,6 @@ impl Writer {
             Change::Nothing => return Ok(Ok(false)),
             Change::Truncate => return self.truncate(record, batch).await,
             Change::Put(cells) => (cells, false),
-            // The deletion that it follows has said of which table.
-            Change::Delete(_)
-                if matches!(record.value.value, Value::Null) && self.config.is_named_by_value() =>
-            {
-                return Ok(Ok(false));
-            }
             Change::Delete(key) => (key, true),
         };
         let id = match self.config.table_of(record) {

@@ -46,22 +46,18 @@ pub fn made(function: &Function) -> Option<Expr> {
 /// The same without what is NULL.
 fn sparse(name: &str, list: &FunctionArgumentList) -> Option<Expr> {
     let constant = |of: &str| text(of, Span::empty());
-    let value = |value: &Expr| match value {
-        Expr::Function(function) if made(function).is_some() => value.clone(),
-        value => call("json_string", vec![value.clone()]),
-    };
     let (open, close, entries) = match name {
         "json_object" => {
             let fields = named_values(&list.args)?.into_iter().map(|(name, of)| {
                 let name = call("json_string", vec![name]);
                 let begin = binary(name, BinaryOperator::StringConcat, constant(":"));
-                binary(begin, BinaryOperator::StringConcat, value(&of))
+                binary(begin, BinaryOperator::StringConcat, unless_null(&of))
             });
             ("{", "}", fields.collect::<Vec<_>>())
         }
         "json_array" => {
             let items = list.args.iter().map(|arg| match arg {
-                FunctionArg::Unnamed(FunctionArgExpr::Expr(of)) => Some(value(of)),
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(of)) => Some(unless_null(of)),
                 _ => None,
             });
             ("[", "]", items.collect::<Option<Vec<_>>>()?)
@@ -121,15 +117,28 @@ fn item(arg: &FunctionArg) -> Option<Vec<Expr>> {
     }
 }
 
+/// Whether it is put together here: it is JSON then, and not made text of again.
+fn is_json_made(value: &Expr) -> bool {
+    match value {
+        Expr::Function(function) => made(function).or_else(|| gathered(function)).is_some(),
+        Expr::Nested(inner) => is_json_made(inner),
+        _ => false,
+    }
+}
+
+/// A value as JSON text; NULL is none.
+fn unless_null(value: &Expr) -> Expr {
+    match is_json_made(value) {
+        true => value.clone(),
+        false => call("json_string", vec![value.clone()]),
+    }
+}
+
 /// A value as JSON text, NULL too.
 fn written(value: &Expr) -> Expr {
-    let is_json = matches!(value, Expr::Function(function) if made(function).is_some());
-    match is_json {
+    match is_json_made(value) {
         true => value.clone(),
-        false => {
-            let written = call("json_string", vec![value.clone()]);
-            call("coalesce", vec![written, text("null", Span::empty())])
-        }
+        false => call("coalesce", vec![unless_null(value), text("null", Span::empty())]),
     }
 }
 
@@ -151,7 +160,7 @@ pub fn gathered(function: &Function) -> Option<Expr> {
             // What is NULL is no text, and left out of it.
             let entry = match says(JsonNullClause::NullOnNull) {
                 true => written(value),
-                false => call("json_string", vec![value.clone()]),
+                false => unless_null(value),
             };
             ("[", "]", entry, None)
         }
@@ -257,9 +266,9 @@ impl Clauses {
     }
 }
 
-/// `JSON_VALUE`, `JSON_QUERY` and `JSON_EXISTS` with what SQL lets follow their paths. As in Flink a
-/// path is strict unless it says `lax`: then whatever is not there, or no such value, is empty; else
-/// that is an error, and only a null empty.
+/// `JSON_VALUE`, `JSON_QUERY` and `JSON_EXISTS` with what SQL lets follow their paths. As in Flink
+/// a path is strict unless it says `lax`: then whatever is not there, or no such value, is empty;
+/// else that is an error, and only a null empty.
 pub fn with_clauses(name: &str, function: &mut Function) -> Option<Expr> {
     let FunctionArguments::List(list) = &mut function.args else { return None };
     let Clauses { returning, wrapper, on_empty, on_error } = Clauses::taken_from(list);

@@ -81,6 +81,7 @@ fn tables_that_others_are_like_or_that_queries_make() {
         "CREATE TABLE x (a INT) PARTITIONED BY (a) WITH ('topic' = 'x');
          CREATE TABLE y (WATERMARK FOR ts AS ts) WITH ('topic' = 'y') LIKE o;
          CREATE TABLE z (id BIGINT, note STRING) LIKE o (INCLUDING OPTIONS EXCLUDING WATERMARKS);
+         CREATE TABLE u AS SELECT o.id, c.id FROM o JOIN c ON o.id = c.id;
          CREATE TABLE v LIKE unknown;
          CREATE TABLE w LIKE o (INCLUDING EVERYTHING);
          CREATE TABLE d1 AS SELECT id FROM d2;
@@ -93,7 +94,8 @@ fn tables_that_others_are_like_or_that_queries_make() {
             [PARTITIONED] a topic is partitioned by the key of its records | leave this out; of a table that a query writes 'key' = 'a, b' in WITH, or its PRIMARY KEY, says what the key is, and 'partitions' = '6' how many there are
             [o] both tables have a watermark | LIKE o (EXCLUDING WATERMARKS) leaves that out
             [id] column 'id' is declared twice | -
-            [unknown] no table 'unknown' is declared before this one | there is 'c', 'o', 'y' and 'z'
+            [u] two columns that are written are called 'id' | give each a name of its own: … AS other_id
+            [unknown] no table 'unknown' is declared before this one | there is 'c', 'o', 'u', 'y' and 'z'
             [EVERYTHING] expected ALL, CONSTRAINTS, GENERATED, METADATA, OPTIONS, WATERMARKS, found 'EVERYTHING' | -
             [d1] the columns of 'd1' depend on what is read from it | declare its columns and their types
             [x] there is no column 'x' here | there is 'id', 'j', 'name', 'r', 'tags' and 'ts'
