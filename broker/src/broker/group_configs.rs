@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::{Broker, DynamicConfigError, TopicError};
 use crate::coordinator::groups::consumer::ConsumerConfig;
 use crate::coordinator::groups::consumer::topics::{TopicFacts, Topics};
-use crate::coordinator::groups::{GroupSettings, Host};
+use crate::coordinator::groups::{GroupConfig, GroupSettings, Host};
 
 type Configs = BTreeMap<String, String>;
 
@@ -16,30 +16,56 @@ type Configs = BTreeMap<String, String>;
 pub struct GroupConfigDefinition {
     pub name: &'static str,
     pub doc: &'static str,
-    pub default: fn(&ConsumerConfig) -> i32,
+    /// The settings of the groups that it is for.
+    of: fn(&GroupConfig) -> &ConsumerConfig,
+    default: fn(&ConsumerConfig) -> i32,
     range: fn(&ConsumerConfig) -> std::ops::RangeInclusive<i32>,
 }
 
+/// Of each kind of groups the interval of heartbeats, and after it the longer timeout of sessions.
 pub const GROUP_CONFIGS: &[GroupConfigDefinition] = &[
     GroupConfigDefinition {
         name: "consumer.heartbeat.interval.ms",
         doc: "how often members of the new group protocol are told to be heard of",
+        of: |groups| &groups.consumer,
         default: |config| config.heartbeat_interval_ms,
         range: |config| config.heartbeat_interval_ms_min..=config.heartbeat_interval_ms_max,
     },
     GroupConfigDefinition {
         name: "consumer.session.timeout.ms",
         doc: "how long a member of the new group protocol may be silent before it is gone",
+        of: |groups| &groups.consumer,
+        default: |config| config.session_timeout_ms,
+        range: |config| config.session_timeout_ms_min..=config.session_timeout_ms_max,
+    },
+    GroupConfigDefinition {
+        name: "share.heartbeat.interval.ms",
+        doc: "how often members of a share group are told to be heard of",
+        of: |groups| &groups.share,
+        default: |config| config.heartbeat_interval_ms,
+        range: |config| config.heartbeat_interval_ms_min..=config.heartbeat_interval_ms_max,
+    },
+    GroupConfigDefinition {
+        name: "share.session.timeout.ms",
+        doc: "how long a member of a share group may be silent before it is gone",
+        of: |groups| &groups.share,
         default: |config| config.session_timeout_ms,
         range: |config| config.session_timeout_ms_min..=config.session_timeout_ms_max,
     },
 ];
 
-fn check(configs: &Configs, config: &ConsumerConfig) -> Result<(), DynamicConfigError> {
+impl GroupConfigDefinition {
+    /// What holds for groups that have no value of their own.
+    pub fn given(&self, groups: &GroupConfig) -> i32 {
+        (self.default)((self.of)(groups))
+    }
+}
+
+fn check(configs: &Configs, groups: &GroupConfig) -> Result<(), DynamicConfigError> {
     for (name, value) in configs {
         let known = GROUP_CONFIGS.iter().find(|known| known.name == name);
         let known = known.ok_or_else(|| DynamicConfigError::UnknownOfGroup(name.clone()))?;
-        let range = (known.range)(config);
+        let range = (known.range)((known.of)(groups));
         if !value.trim().parse().is_ok_and(|number| range.contains(&number)) {
             let (first, last) = range.into_inner();
             return Err(DynamicConfigError::Invalid {
@@ -49,15 +75,17 @@ fn check(configs: &Configs, config: &ConsumerConfig) -> Result<(), DynamicConfig
             });
         }
     }
-    let number = |index: usize| {
-        let known = &GROUP_CONFIGS[index];
+    let number = |known: &GroupConfigDefinition| {
         let set = configs.get(known.name).and_then(|value| value.trim().parse().ok());
-        set.unwrap_or((known.default)(config))
+        set.unwrap_or(known.given(groups))
     };
-    if number(0) >= number(1) {
-        let name = GROUP_CONFIGS[0].name.to_owned();
-        let expected = format!("expected less than {}", GROUP_CONFIGS[1].name);
-        return Err(DynamicConfigError::Invalid { name, value: number(0).to_string(), expected });
+    for pair in GROUP_CONFIGS.chunks(2) {
+        let [less, more] = pair else { continue };
+        if number(less) >= number(more) {
+            let (name, value) = (less.name.to_owned(), number(less).to_string());
+            let expected = format!("expected less than {}", more.name);
+            return Err(DynamicConfigError::Invalid { name, value, expected });
+        }
     }
     Ok(())
 }
@@ -71,7 +99,7 @@ impl Broker {
 
     /// Checks what [`Broker::set_group_configs`] would refuse, and does nothing.
     pub fn check_group_configs(&self, configs: &Configs) -> Result<(), DynamicConfigError> {
-        check(configs, &self.config.groups.consumer)
+        check(configs, &self.config.groups)
     }
 
     /// Replaces what is set for one group. It is durable, and holds, when this returns.
@@ -135,6 +163,8 @@ impl Host for GroupHost {
         GroupSettings {
             heartbeat_interval_ms: number(GROUP_CONFIGS[0].name),
             session_timeout_ms: number(GROUP_CONFIGS[1].name),
+            share_heartbeat_interval_ms: number(GROUP_CONFIGS[2].name),
+            share_session_timeout_ms: number(GROUP_CONFIGS[3].name),
         }
     }
 }

@@ -96,6 +96,10 @@ macro_rules! with_apis {
                 ListConfigResourcesRequest ListConfigResourcesResponse;
             75 DescribeTopicPartitions k75_describe_topic_partitions
                 DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
+            76 ShareGroupHeartbeat k76_share_group_heartbeat
+                ShareGroupHeartbeatRequest ShareGroupHeartbeatResponse;
+            77 ShareGroupDescribe k77_share_group_describe
+                ShareGroupDescribeRequest ShareGroupDescribeResponse;
         }
     };
 }

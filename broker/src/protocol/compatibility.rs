@@ -25,7 +25,10 @@ fn note(api: ApiKey) -> &'static str {
         ApiKey::Produce => "served from v3 on; older ones are named for librdkafka's sake",
         ApiKey::Fetch => "with sessions; followers do not fetch, there is one broker",
         ApiKey::ListOffsets => "all is local, no tiered storage",
-        ApiKey::FindCoordinator => "of groups and transactional ids, not of share groups",
+        ApiKey::FindCoordinator => {
+            "of groups, share groups among them, and transactional ids; there is no persister to be \
+             found"
+        }
         ApiKey::JoinGroup | ApiKey::SyncGroup | ApiKey::Heartbeat | ApiKey::LeaveGroup => {
             "classic groups, with static members; members of the old protocol in groups of the new"
         }
@@ -45,6 +48,9 @@ fn note(api: ApiKey) -> &'static str {
         ApiKey::ConsumerGroupHeartbeat => {
             "groups of KIP-848: `uniform` and `range`, topics by name or expression, upgrade and \
              downgrade online"
+        }
+        ApiKey::ShareGroupHeartbeat => {
+            "members of share groups, and what they read; no records are given out yet"
         }
         ApiKey::DescribeConfigs => {
             "of topics, groups, brokers and client metrics; loggers have none here"

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 const ONE_BROKER: &str = "there is one broker, which leads every partition";
 const NO_TOKENS: &str =
     "there are no delegation tokens; SCRAM and OAUTHBEARER serve in their place";
-const NO_SHARE_GROUPS: &str = "there are no share groups (KIP-932)";
+const NO_SHARE_GROUPS: &str = "share groups (KIP-932) have members here, but no records yet";
 const NO_CLASSES: &str = "there are no Java classes here";
 
 /// Name, and why it is not needed or not there.

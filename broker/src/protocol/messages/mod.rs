@@ -54,6 +54,8 @@ pub mod k68_consumer_group_heartbeat;
 pub mod k69_consumer_group_describe;
 pub mod k74_list_config_resources;
 pub mod k75_describe_topic_partitions;
+pub mod k76_share_group_heartbeat;
+pub mod k77_share_group_describe;
 
 pub mod consumer_offsets;
 pub mod consumer_protocol;

@@ -194,12 +194,12 @@ fn group(
         return Err((ErrorCode::INVALID_REQUEST, why));
     }
     let own = call.broker().group_configs(name);
-    let given = &call.broker().config().groups.consumer;
+    let given = &call.broker().config().groups;
     let configs = GROUP_CONFIGS.iter().map(|known| {
         // What the broker has for all groups is a default, wherever that comes from.
         let (value, config_source) = match own.get(known.name) {
             Some(value) => (shown(config_type::INT, value), source::GROUP),
-            None => ((known.default)(given).to_string(), source::DEFAULT),
+            None => (known.given(given).to_string(), source::DEFAULT),
         };
         let synonym = DescribeConfigsSynonym {
             name: known.name.to_owned(),
@@ -524,6 +524,7 @@ fn of_groups(broker: &BrokerConfig) -> Vec<Setting> {
     let minutes = groups.offsets_retention_ms / 60_000;
     use config_type::*;
     let mut settings = of_consumer_groups(&groups.consumer);
+    settings.extend(of_share_groups(&groups.share));
     settings.extend([
         (
             "group.initial.rebalance.delay.ms",
@@ -625,6 +626,48 @@ fn of_consumer_groups(config: &ConsumerConfig) -> Vec<Setting> {
             "group.consumer.session.timeout.ms",
             config.session_timeout_ms,
             "how long a member of the new group protocol may be silent before it is gone",
+        ),
+    ]
+}
+
+fn of_share_groups(config: &ConsumerConfig) -> Vec<Setting> {
+    let number = |name, value: i32, doc| (name, config_type::INT, value.to_string(), doc);
+    vec![
+        number(
+            "group.share.heartbeat.interval.ms",
+            config.heartbeat_interval_ms,
+            "how often members of share groups are told to be heard of",
+        ),
+        number(
+            "group.share.max.heartbeat.interval.ms",
+            config.heartbeat_interval_ms_max,
+            "the longest interval of heartbeats that a share group can be set to",
+        ),
+        number(
+            "group.share.max.session.timeout.ms",
+            config.session_timeout_ms_max,
+            "the longest session timeout that a share group can be set to",
+        ),
+        (
+            "group.share.max.size",
+            config_type::INT,
+            config.members_max.to_string(),
+            "the most members of a share group",
+        ),
+        number(
+            "group.share.min.heartbeat.interval.ms",
+            config.heartbeat_interval_ms_min,
+            "the shortest interval of heartbeats that a share group can be set to",
+        ),
+        number(
+            "group.share.min.session.timeout.ms",
+            config.session_timeout_ms_min,
+            "the shortest session timeout that a share group can be set to",
+        ),
+        number(
+            "group.share.session.timeout.ms",
+            config.session_timeout_ms,
+            "how long a member of a share group may be silent before it is gone",
         ),
     ]
 }

@@ -65,6 +65,8 @@ mod k68_consumer_group_heartbeat;
 mod k69_consumer_group_describe;
 mod k74_list_config_resources;
 mod k75_describe_topic_partitions;
+mod k76_share_group_heartbeat;
+mod k77_share_group_describe;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -184,6 +186,8 @@ handlers! {
     ConsumerGroupDescribe k69_consumer_group_describe;
     ListConfigResources k74_list_config_resources;
     DescribeTopicPartitions k75_describe_topic_partitions;
+    ShareGroupHeartbeat k76_share_group_heartbeat;
+    ShareGroupDescribe k77_share_group_describe;
 }
 
 /// The topic that a request names, by id if its version has ids.

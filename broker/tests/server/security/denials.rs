@@ -335,6 +335,16 @@ fn row(api: ApiKey) -> Row {
             k69_consumer_group_describe::ConsumerGroupDescribeRequest {
                 group_ids: vec![g()], ..Default::default()
             }, |response| response.groups[0].error_code, [on_group(Describe)]),
+        ApiKey::ShareGroupHeartbeat => row!(ShareGroupHeartbeat v 1,
+            k76_share_group_heartbeat::ShareGroupHeartbeatRequest {
+                group_id: g(),
+                subscribed_topic_names: Some(vec![t()]),
+                ..Default::default()
+            }, |response| response.error_code, [on_group(Read), on_topic(Describe)]),
+        ApiKey::ShareGroupDescribe => row!(ShareGroupDescribe v 1,
+            k77_share_group_describe::ShareGroupDescribeRequest {
+                group_ids: vec![g()], ..Default::default()
+            }, |response| response.groups[0].error_code, [on_group(Describe)]),
         ApiKey::DescribeTopicPartitions => row!(DescribeTopicPartitions v 0,
             k75_describe_topic_partitions::DescribeTopicPartitionsRequest {
                 topics: vec![k75_describe_topic_partitions::TopicRequest { name: t() }],
