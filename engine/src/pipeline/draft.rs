@@ -49,6 +49,8 @@ pub(crate) struct Draft {
 
 pub(crate) struct DraftView {
     pub name: Named,
+    /// What its columns are called, instead of as in the query.
+    pub columns: Option<Vec<Named>>,
     pub query: Box<ast::Query>,
 }
 

@@ -566,6 +566,52 @@ fn tables_made_by_queries_are_read_by_others() {
     );
 }
 
+/// The columns of a view could not be named, nor could it have a comment. A table that is written
+/// without its key in the value was read as if it stood there: its key was NULL. Of rows with one
+/// time the one with the smaller columns was the latest. What GROUP BY told had the time of the
+/// clock on the wall, so that a join as of event time never found it.
+#[test]
+fn views_name_their_columns_and_keys_are_read_where_they_are_written() {
+    check_sql(
+        "CREATE TABLE ev (k STRING, n INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+             WITH ('format' = 'json');
+         CREATE TEMPORARY VIEW IF NOT EXISTS vw (a COMMENT 'the key', b, twice) COMMENT 'x' AS
+             SELECT k, n, n FROM ev;
+         CREATE TABLE named; INSERT INTO named SELECT a, b, twice FROM vw WHERE b > 5;
+         CREATE TABLE c (k STRING, n INT, t TIMESTAMP(3) METADATA FROM 'timestamp' VIRTUAL,
+             PRIMARY KEY (k) NOT ENFORCED) WITH ('connector' = 'upsert-kafka', 'key.format' = 'json', 'value.format' = 'json',
+             'value.fields-include' = 'EXCEPT_KEY') AS
+             SELECT k, MAX(n) AS n FROM ev GROUP BY k;
+         CREATE TABLE o; INSERT INTO o SELECT k, n, t FROM c;
+         CREATE TABLE given (a INT, b INT, n INT) WITH ('key.fields' = 'a;b',
+             'key.format' = 'json', 'value.fields-include' = 'EXCEPT_KEY');
+         CREATE TABLE taken; INSERT INTO taken SELECT * FROM given;
+         CREATE TABLE latest WITH ('key' = 'k') AS SELECT k, n FROM (
+             SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS r FROM ev)
+             WHERE r = 1;",
+        r#"
+        [[tests]]
+        name = "all"
+        input.ev = [
+            { k = "a", n = 2, ts = "2024-01-01T00:00:10Z" },
+            { k = "a", n = 9, ts = "2024-01-01T00:00:09Z" },
+            { k = "a", n = 5, ts = "2024-01-01T00:00:10Z" },
+            { k = "a", n = 4, ts = "2024-01-01T00:00:10Z" },
+            { k = "b", n = 3, ts = "2024-01-01T00:00:11Z" },
+            { k = "b", n = 7, ts = "2024-01-01T00:00:11Z" },
+        ]
+        input.given = [{ key = { a = 1, b = 2 }, value = { n = 3, a = 9 } }]
+        expect.named = [{ a = "a", b = 9, twice = 9 }, { a = "b", b = 7, twice = 7 }]
+        expect.o = [
+            { k = "a", n = 9, t = "2024-01-01T00:00:11" },
+            { k = "b", n = 7, t = "2024-01-01T00:00:11" },
+        ]
+        expect.taken = [{ a = 1, b = 2, n = 3 }]
+        expect.latest = [{ k = "a", n = 4 }, { k = "b", n = 7 }]
+        "#,
+    );
+}
+
 #[test]
 fn a_table_is_like_another_and_joined_as_it_stands() {
     check_sql(
