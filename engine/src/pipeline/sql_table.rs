@@ -389,6 +389,9 @@ fn take_written_columns(sink: &mut DraftSink, columns: &[DraftColumn]) {
             ColumnFrom::Change(_) | ColumnFrom::Computed(_) => continue,
         }
         sink.columns.push((column.name.clone(), column.data_type.clone()));
+        if !column.nullable {
+            sink.not_null.push(column.name.clone());
+        }
     }
 }
 
@@ -524,6 +527,7 @@ impl Options<'_> {
             print: self.boolean("print", mistakes).unwrap_or(false),
             state_ttl: self.state_ttl(mistakes),
             columns: Vec::new(),
+            not_null: Vec::new(),
         }
     }
 

@@ -518,6 +518,7 @@ pub(crate) fn shown_sink() -> Sink {
         value_without_timestamp: false,
         headers: Vec::new(),
         timestamp: None,
+        not_null: Vec::new(),
         print: true,
     }
 }
@@ -764,6 +765,8 @@ fn sink(draft: &DraftSink, plan: &LogicalPlan, mistakes: &mut Vec<Diagnostic>) -
     let headers: Vec<(String, usize)> = headers
         .filter_map(|(name, column)| Some((name.clone(), output_column(column, plan, mistakes)?)))
         .collect();
+    let not_null = draft.not_null.iter();
+    let not_null = not_null.filter_map(|name| output_column(name, plan, mistakes)).collect();
     let timestamp = draft.timestamp.as_ref().and_then(|name| {
         let index = output_column(name, plan, mistakes)?;
         let data_type = plan.schema().field(index).data_type();
@@ -790,6 +793,7 @@ fn sink(draft: &DraftSink, plan: &LogicalPlan, mistakes: &mut Vec<Diagnostic>) -
         headers,
         timestamp,
         value_without_timestamp: draft.value_without_timestamp,
+        not_null,
         print: draft.print,
     };
     if let Err(error) = RowEncoder::for_sink(&sink, plan.schema().inner()) {

@@ -204,14 +204,21 @@ fn patterns_and_times_mean_what_they_do_in_flink() {
             split_index('a', ',', -2) AS before,
             to_timestamp('2020-01-01 10', 'yyyy-MM-dd HH') AS hour, to_timestamp('2020-03', 'yyyy-MM') AS month,
             to_timestamp('2020', 'yyyy') AS year, ceil(at TO QUARTER) AS quarter,
-            timestampadd(HOUR, 1, d) AS later
+            timestampadd(HOUR, 1, d) AS later, UNIX_TIMESTAMP('1970-01-01 01', 'yyyy-MM-dd HH') AS secs
         FROM ev"""
         sink = { topic = "o" }
 
+        [[queries]]
+        name = "all"
+        sql = """
+        SELECT t, PERCENTILE(id, 0.5) FILTER (WHERE id < 9) AS p, VARIANCE(id) AS v, GROUPING_ID(t) AS g
+        FROM (SELECT t, EXTRACT(DAY FROM d) - 20 AS id FROM ev UNION ALL SELECT t, 2 FROM ev) GROUP BY t"""
+
         [[tests]]
         name = "a row"
+        expect.all = [{ t = "axb", p = 5.0, v = 18.0, g = 0 }]
         input.ev = [{ t = "axb", at = "2024-02-03T00:00:00", d = "2020-02-28" }]
-        expect.o = [{ part = false, one = true, dot = false, any = true, kinds = true, escaped = true, empty = "", none = {}, before = {}, hour = "2020-01-01T10:00:00", month = "2020-03-01T00:00:00", year = "2020-01-01T00:00:00", quarter = "2024-04-01T00:00:00", later = "2020-02-28T01:00:00" }]
+        expect.o = [{ part = false, one = true, dot = false, any = true, kinds = true, escaped = true, empty = "", none = {}, before = {}, hour = "2020-01-01T10:00:00", month = "2020-03-01T00:00:00", year = "2020-01-01T00:00:00", quarter = "2024-04-01T00:00:00", later = "2020-02-28T01:00:00", secs = 3600 }]
         "#,
     );
 }
