@@ -485,6 +485,11 @@ fn share_connectors(address: &str, group: &str) {
     let state = |rest: &str| get(rest, &pause("status"))["tasks"][0]["state"].clone();
     until("it is paused", || state(&second_rest) == "PAUSED");
     assert_eq!(request(&second_rest, "PUT", &pause("resume"), "").0, 202);
+    // So is one to all of them.
+    let logger = "/admin/loggers/connectors::generator";
+    let everywhere = format!("{logger}?scope=cluster");
+    assert_eq!(request(&second_rest, "PUT", &everywhere, r#"{"level":"debug"}"#).0, 204);
+    until("all log more", || three.iter().all(|rest| get(rest, logger)["level"] == "DEBUG"));
 
     second.kill();
     let two = [&first_rest, &third_rest];

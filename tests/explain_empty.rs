@@ -137,7 +137,7 @@ steps = [{ join = "customers", on = "customer = customers.id", columns = { name 
 [[queries]]
 name = "paid"
 from = "orders"
-steps = [{ join = "payments", on = "id = payments.order_id AND payments.at BETWEEN at AND at + INTERVAL '1 hour'" }]
+steps = [{ join = "payments", on = "id = payments.order_id AND payments.at BETWEEN at AND at + INTERVAL '1 hour'", columns = { paid = "payments.at" } }]
 "#,
         &ROWS,
     );

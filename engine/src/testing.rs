@@ -135,6 +135,7 @@ pub fn sink(topic: &str) -> Sink {
         value_without_timestamp: false,
         headers: Vec::new(),
         timestamp: None,
+        not_null: Vec::new(),
         print: true,
     }
 }

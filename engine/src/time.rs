@@ -262,6 +262,15 @@ pub fn progress(clocks: &[SourceClock], exchanges: &[ExchangeClock], now: WallTi
     }
 }
 
+/// The latest event time that inputs have come to; `None` if there was none. Of an exchange that is
+/// what its writers were at, less what they wait for.
+pub fn reached(clocks: &[SourceClock], exchanges: &[ExchangeClock]) -> Option<i64> {
+    let of_sources = clocks.iter().flat_map(SourceClock::latest).map(|(_, latest_ms)| latest_ms);
+    let told = exchanges.iter().flat_map(|exchange| exchange.told().iter().flatten());
+    let told = told.filter(|watermark| **watermark != Watermark::MIN).map(|watermark| watermark.0);
+    of_sources.chain(told).max()
+}
+
 /// When to ask again although nothing was read.
 pub fn idle_at(clocks: &[SourceClock], now: WallTime) -> Option<WallTime> {
     clocks.iter().filter_map(|clock| clock.idle_at(now)).min()

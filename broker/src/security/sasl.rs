@@ -241,6 +241,9 @@ async fn authenticate_plain(
     host: &str,
 ) -> Result<Step, Refused> {
     let message = plain::parse(message).map_err(Refused::because)?;
+    if !message.identity.is_empty() && message.identity != message.user {
+        return Err(Refused::of(message.user, "the client asks to be somebody else"));
+    }
     if !authority.has_password(host, message.user, message.password).await {
         let reason = "there is no such user, or the password is wrong";
         return Err(Refused::of(message.user, reason));

@@ -26,7 +26,7 @@ use crate::security::sasl::{Exchange, Mechanism, Refused, Step};
 /// Why a client did not become known. Words for the log: the client hears other ones.
 #[derive(Debug, Error)]
 pub enum NotAuthenticated {
-    #[error("authentication by {mechanism} of {user:?} failed: {reason}")]
+    #[error("authentication by {mechanism} of {user} failed: {reason}")]
     Refused { mechanism: Mechanism, user: String, reason: String },
     #[error("the mechanism {0:?} is not enabled")]
     Mechanism(String),
@@ -70,6 +70,11 @@ impl Authentication {
     /// Whether only what leads to authentication may be asked for.
     pub fn is_unknown(&self) -> bool {
         self.session.is_none()
+    }
+
+    /// Whether who the client is was said for good: nothing ends that (KIP-368).
+    pub fn is_settled(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.ends.is_none())
     }
 
     /// Whether the next frame is a message of the mechanism and nothing else.
@@ -134,7 +139,7 @@ impl Authentication {
             Err(Refused { user: None, reason })
         });
         match step.map_err(|Refused { user, reason }| {
-            let user = user.unwrap_or_default();
+            let user = user.map_or("nobody that is named".to_owned(), |user| format!("{user:?}"));
             NotAuthenticated::Refused { mechanism, user, reason }
         })? {
             Step::Challenge(bytes) => Ok(Answer { bytes, known: None }),

@@ -428,6 +428,9 @@ impl Connection {
     async fn authenticate(&mut self, header: &RequestHeader, request: Request) -> Option<Request> {
         let (shared, arrived, until) = (self.shared.clone(), Instant::now(), self.known_until());
         let Some(authentication) = &mut self.authentication else { return Some(request) };
+        if authentication.is_settled() {
+            return Some(request);
+        }
         let host = &self.identity.host;
         let (response, known): (Response, _) = match request {
             Request::SaslHandshake(request) => {

@@ -111,6 +111,7 @@ pub async fn quotas(script: &mut Script) {
         alone(&[("user", user)], &[(bytes, Some(1e19))]),
         // Not NaN, which Kafka takes and nothing can be held to.
         alone(&[("user", user)], &[(bytes, Some(f64::INFINITY))]),
+        alone(&[("user", user)], &[(bytes, Some(2e12)), (bytes, Some(1e12))]),
         alone(&[("user", user)], &[]),
         vec![entry(&[("user", user)], one), entry(&[("user", Some(""))], one)],
         // Taken away, and what is not there.

@@ -28,6 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use broker::client::Client;
+use broker::ids::Offset;
 use thiserror::Error;
 
 use crate::config::{ConfigProblem, ConnectorConfig};
@@ -103,6 +104,18 @@ pub trait Herder: Send + Sync + Debug {
 
     /// Keeps a stopped connector as it is while its offsets are changed.
     async fn hold(&self, name: &str) -> Result<Held<'_>, HerderError>;
+
+    /// Has all workers log so much of something. False: there is this one alone.
+    async fn order_level(&self, _logger: &str, _level: &str) -> Result<bool, HerderError> {
+        Ok(false)
+    }
+
+    /// Waits until levels have been ordered for all workers, and gives those from a place on, with
+    /// the place where those begin that come later; `None` is the place of now. Where a worker is
+    /// alone, none come.
+    async fn next_levels(&self, _from: Option<Offset>) -> (Offset, Vec<(String, String)>) {
+        std::future::pending().await
+    }
 
     /// Ends in order what runs here.
     async fn shutdown(&self);

@@ -5,6 +5,7 @@
 //! modules that do the same here.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::{Answer, Answered, RequestTarget, body};
 use crate::clock;
+use crate::herder::Herder;
 
 const ROOT: &str = "root";
 /// What has a level of its own always.
@@ -197,13 +199,32 @@ struct LevelBody {
     level: Option<String>,
 }
 
-/// Sets a level in this worker. `is_alone`: there are no others.
-pub fn put(
+/// Follows what is ordered for all workers, by whichever of them was asked.
+pub async fn follow(herder: &dyn Herder, loggers: &Loggers) -> Infallible {
+    let mut from = None;
+    loop {
+        let (next, levels) = herder.next_levels(from).await;
+        from = Some(next);
+        for (name, level) in levels {
+            // Another worker's version may know others.
+            let known = module(&name).zip(word(&level));
+            if let Some((name, word)) = known
+                && let Err(refused) = loggers.set(&name, word)
+            {
+                let why = refused.body.unwrap_or_default();
+                tracing::warn!("logger {name} stays as it is: {}", why["message"]);
+            }
+        }
+    }
+}
+
+/// Sets a level, in this worker or, with `scope=cluster` (KIP-976), in all of them.
+pub async fn put(
+    herder: &dyn Herder,
     loggers: &Loggers,
     name: &str,
     target: &RequestTarget,
     bytes: &[u8],
-    is_alone: bool,
 ) -> Answered {
     let of_cluster = target.all("scope").any(|scope| scope.eq_ignore_ascii_case("cluster"));
     let LevelBody { level } = body(bytes)?;
@@ -216,9 +237,8 @@ pub fn put(
         return Err(Answer::error(404, message));
     };
     let name = named(name)?;
-    if of_cluster && !is_alone {
-        let message = "levels are of one worker: ask each of them, without `scope=cluster`";
-        return Err(Answer::error(400, message));
+    if of_cluster && herder.order_level(&name, word).await? {
+        return Ok(Answer::empty(204));
     }
     loggers.set(&name, word)?;
     match of_cluster {

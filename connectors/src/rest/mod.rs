@@ -148,8 +148,6 @@ pub struct About {
     /// Of the broker.
     pub cluster_id: String,
     pub loggers: Loggers,
-    /// Whether the worker is none of several.
-    pub is_alone: bool,
 }
 
 /// Does what is asked.
@@ -186,8 +184,7 @@ pub async fn answer(herder: &dyn Herder, about: &About, request: Request<'_>) ->
         (["admin", "loggers"], "GET") => loggers::list(&about.loggers),
         (["admin", "loggers", name], "GET") => loggers::get(&about.loggers, name),
         (["admin", "loggers", name], "PUT") => {
-            let (target, is_alone) = (&request.target, about.is_alone);
-            loggers::put(&about.loggers, name, target, request.body, is_alone)
+            loggers::put(herder, &about.loggers, name, &request.target, request.body).await
         }
         (
             []

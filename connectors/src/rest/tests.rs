@@ -38,7 +38,7 @@ impl Api {
             }
         };
         let loggers = Loggers::new("warn,broker=info", follow);
-        let about = About { cluster_id: "cluster".to_owned(), loggers, is_alone: true };
+        let about = About { cluster_id: "cluster".to_owned(), loggers };
         Api(Standalone::new(Arc::new(EmbeddedClient::new(broker)), options), about, followed)
     }
 

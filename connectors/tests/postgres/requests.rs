@@ -332,7 +332,7 @@ fn a_signal_for_a_connector_that_never_ran_waits_for_it() {
         };
         let herder = Standalone::new(client.clone(), options);
         let loggers = Loggers::new("warn", |_| Ok(()));
-        let about = About { cluster_id: "cluster".to_owned(), loggers, is_alone: true };
+        let about = About { cluster_id: "cluster".to_owned(), loggers };
         let order = async |method: &str, path: &str, body: Value| {
             let (target, body) = (RequestTarget::new(path, ""), body.to_string());
             let (content_type, body) = (Some("application/json"), body.as_bytes());

@@ -265,17 +265,19 @@ fn rows_that_are_not_there_stay_so_where_only_updates_are_wanted() {
     });
 }
 
-/// From a table to a topic as Debezium tells it, and into another table, with types and schemas.
+/// From a table to a topic as Debezium tells it, and into another table, with types and schemas. A
+/// row that came again within a batch was gone, where the columns of the key are in another order
+/// than those of the table.
 #[test]
 fn a_table_is_copied_by_its_changes() {
     let (server, dir) = (Postgres::start(), tempfile::tempdir().unwrap());
     process(dir.path(), async |client| {
         server
             .sql(
-                "create table a (id bigint primary key, t timestamp, tz timestamptz, d date, \
+                "create table a (id bigint, t timestamp, tz timestamptz, d date, \
                  n numeric(10,2), j jsonb, u uuid, b bytea, x text[], f boolean, vn numeric, \
                  vs numeric[], di date, ti timestamp, tzi timestamptz, bi bit(5), b1 bit, vb varbit, \
-                 pt point)",
+                 pt point, k text default 'k', primary key (k, id))",
             )
             .await;
         server
@@ -306,6 +308,9 @@ fn a_table_is_copied_by_its_changes() {
         server.sql("update a set id = 1000 where id = 1").await;
         let kept = "create table kept as table a; truncate a; insert into a table kept";
         server.sql(kept).await;
+        let again = "insert into a (id) values (2000); delete from a where id in (7, 2000); \
+                     insert into a select * from kept where id = 7";
+        server.sql(again).await;
         let copier =
             Worker::start(client, vec![connector(dir.path(), "copy", &copy)], options(false));
         let rows = "select array_agg(r::text order by id)::text from (select * from TABLE) r";
@@ -314,7 +319,7 @@ fn a_table_is_copied_by_its_changes() {
             assert_eq!(failure(&copier), None);
             if server.sql("select to_regclass('public.copy')").await.single().is_some() {
                 let columns = "id, t, tz, d, n, j, u, b, x, f, vn, vs, di, ti, tzi, bi, \
-                               b1::int::bit, vb, pt";
+                               b1::int::bit, vb, pt, k";
                 let copied = rows.replace("*", columns).replace("TABLE", "copy");
                 if server.sql(&copied).await == wanted {
                     break;

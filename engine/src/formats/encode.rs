@@ -33,6 +33,7 @@ pub struct RowEncoder {
     key: PartEncoder,
     key_columns: Vec<usize>,
     headers: Vec<(String, usize)>,
+    not_null: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -154,7 +155,9 @@ impl RowEncoder {
     /// An encoder of what a sink's topic holds.
     pub fn for_sink(sink: &Sink, schema: &Schema) -> Result<RowEncoder, FormatError> {
         let key = (&sink.key_format, &sink.key[..]);
-        RowEncoder::build(&sink.format, schema, key, &sink.headers, &sink.left_out())
+        let encoder =
+            RowEncoder::build(&sink.format, schema, key, &sink.headers, &sink.left_out())?;
+        Ok(RowEncoder { not_null: sink.not_null.clone(), ..encoder })
     }
 
     fn build(
@@ -187,6 +190,7 @@ impl RowEncoder {
             key: key_encoder,
             key_columns: key.to_vec(),
             headers: headers.to_vec(),
+            not_null: Vec::new(),
         })
     }
 
@@ -206,6 +210,13 @@ impl RowEncoder {
         rows: &RecordBatch,
         retracts: Option<&BooleanArray>,
     ) -> Result<EncodedRows, ArrowError> {
+        if let Some(&column) =
+            self.not_null.iter().find(|&&column| rows.column(column).logical_null_count() > 0)
+        {
+            let reason =
+                format!("'{}' is NULL, and declared NOT NULL", rows.schema().field(column).name());
+            return Err(ArrowError::InvalidArgumentError(reason));
+        }
         let keys = match self.key_columns[..] {
             [] => Parts::default(),
             _ => self.key.encode(&rows.project(&self.key_columns)?)?,

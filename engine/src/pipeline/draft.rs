@@ -49,6 +49,8 @@ pub(crate) struct Draft {
 
 pub(crate) struct DraftView {
     pub name: Named,
+    /// What its columns are called, instead of as in the query.
+    pub columns: Option<Vec<Named>>,
     pub query: Box<ast::Query>,
 }
 
@@ -117,6 +119,8 @@ pub(crate) struct DraftSink {
     pub state_ttl: Option<(Duration, Span)>,
     /// If declared, what the query's columns must be, in order.
     pub columns: Vec<(Named, DataType)>,
+    /// Those of them that a row must have.
+    pub not_null: Vec<Named>,
 }
 
 /// A source or table before its parts are checked against each other.

@@ -130,7 +130,7 @@ pub(super) fn clause(mistake: Diagnostic, before: &str, rest: &str) -> Diagnosti
             "FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR)) GROUP BY \
              window_start, window_end, …; HOP(…) and SESSION(…) too"
         }
-        (_, "WITHIN", _) => {
+        (_, "WITHIN", _) | (_, _, "WITHIN") => {
             "how near in time rows must be stands in ON: … AND a.ts BETWEEN b.ts - INTERVAL '1' \
              HOUR AND b.ts + INTERVAL '1' HOUR"
         }

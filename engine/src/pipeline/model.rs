@@ -361,6 +361,8 @@ pub struct Sink {
     pub timestamp: Option<usize>,
     /// That column is left out of the value.
     pub value_without_timestamp: bool,
+    /// Columns that are declared NOT NULL: a row without one of them cannot be written.
+    pub not_null: Vec<usize>,
     /// Also show the rows to the person who runs the pipeline.
     pub print: bool,
 }

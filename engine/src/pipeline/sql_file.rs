@@ -33,7 +33,7 @@ use super::model::{
 };
 use super::names::{check_pipeline, name_of_file};
 use super::size::parse_state_memory;
-use super::sql_table::{Finished, TableStatement, read_options, read_table};
+use super::sql_table::{Finished, TableStatement, eat_comment, read_options, read_table};
 use super::tokens::{Offsets, Text, check_length, file_span, lex};
 use super::toml_file::BATCH_ROWS_LIMIT;
 use crate::plan::lower::names_read;
@@ -249,7 +249,7 @@ impl FileReader<'_> {
             let name = cursor.name("the view's name")?;
             self.check_new(&name);
             match read_view(cursor) {
-                Ok(query) => self.views.push(DraftView { name, query }),
+                Ok((columns, query)) => self.views.push(DraftView { name, columns, query }),
                 Err(mistake) => {
                     self.broken.push(name.text);
                     return Err(mistake);
@@ -617,16 +617,30 @@ fn unknown_statement(cursor: &Cursor<'_>, before: &str) -> Diagnostic {
     diagnostic.did_you_mean(&given.to_uppercase(), STATEMENTS)
 }
 
-fn read_view(cursor: &mut Cursor<'_>) -> Result<Box<ast::Query>, Diagnostic> {
+/// Names for its columns, if there are any, and the query.
+type ReadQuery = (Option<Vec<Named>>, Box<ast::Query>);
+
+fn read_view(cursor: &mut Cursor<'_>) -> Result<ReadQuery, Diagnostic> {
+    let mut columns = None;
+    if cursor.peek().is_some_and(|token| token.token == Token::LParen) {
+        let mut list = cursor.parenthesised("columns")?;
+        let names = columns.insert(Vec::new());
+        loop {
+            names.push(list.name("a column")?);
+            eat_comment(&mut list)?;
+            if !list.eat(&Token::Comma) {
+                break;
+            }
+        }
+        list.expect_end()?;
+    }
+    eat_comment(cursor)?;
     cursor.expect_words(&["AS"])?;
-    cursor.parse_to(cursor.token_count(), |parser| parser.parse_query())
+    Ok((columns, cursor.parse_to(cursor.token_count(), |parser| parser.parse_query())?))
 }
 
 /// A list of columns, if there is one, and the query.
-fn read_inserted(
-    cursor: &mut Cursor<'_>,
-    emit: Option<usize>,
-) -> Result<(Option<Vec<Named>>, Box<ast::Query>), Diagnostic> {
+fn read_inserted(cursor: &mut Cursor<'_>, emit: Option<usize>) -> Result<ReadQuery, Diagnostic> {
     let opens = cursor.peek().is_some_and(|token| token.token == Token::LParen);
     let is_query = ["SELECT", "WITH", "VALUES"].iter().any(|word| cursor.nth_is_word(1, word));
     let mut columns = None;

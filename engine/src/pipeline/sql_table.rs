@@ -278,6 +278,9 @@ impl TableStatement {
         let format = options.format(&["format", "value.format"], Format::Json, mistakes);
         let key_format = options.format(&["key.format"], Format::Raw, mistakes);
         self.take_key_fields(&mut options, mistakes);
+        if options.boolean("value.without_key", mistakes) == Some(true) {
+            self.take_key_from_key(&mut options);
+        }
         let mut sink = None;
         if is_sink {
             sink = Some(options.sink(&topic, &format, &key_format, mistakes));
@@ -321,6 +324,20 @@ impl TableStatement {
         }
     }
 
+    /// Where the value is without the key, its columns are read from the key.
+    fn take_key_from_key(&mut self, options: &mut Options<'_>) {
+        let mut key = options.names("key");
+        if key.is_empty() {
+            key = self.key.clone().unwrap_or_default();
+        }
+        let is_key = |column: &DraftColumn| key.iter().any(|name| name.text == column.name.text);
+        for column in self.columns.iter_mut().filter(|column| is_key(column)) {
+            if column.computed.is_none() && column.from == ColumnFrom::Value {
+                column.from = ColumnFrom::Key;
+            }
+        }
+    }
+
     /// Flink's `key.fields`: these columns are read from the key.
     fn take_key_fields(&mut self, options: &mut Options<'_>, mistakes: &mut Vec<Diagnostic>) {
         let Some(fields) = options.get("key.fields") else { return };
@@ -343,7 +360,7 @@ impl TableStatement {
 }
 
 /// What is said to people.
-fn eat_comment(cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {
+pub(crate) fn eat_comment(cursor: &mut Cursor<'_>) -> Result<(), Diagnostic> {
     if cursor.eat_words(&["COMMENT"]) {
         cursor.value("a comment")?;
     }
@@ -372,6 +389,9 @@ fn take_written_columns(sink: &mut DraftSink, columns: &[DraftColumn]) {
             ColumnFrom::Change(_) | ColumnFrom::Computed(_) => continue,
         }
         sink.columns.push((column.name.clone(), column.data_type.clone()));
+        if !column.nullable {
+            sink.not_null.push(column.name.clone());
+        }
     }
 }
 
@@ -507,6 +527,7 @@ impl Options<'_> {
             print: self.boolean("print", mistakes).unwrap_or(false),
             state_ttl: self.state_ttl(mistakes),
             columns: Vec::new(),
+            not_null: Vec::new(),
         }
     }
 

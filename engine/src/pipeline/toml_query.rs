@@ -163,6 +163,7 @@ fn default_sink(topic: Named) -> DraftSink {
         print: false,
         state_ttl: None,
         columns: Vec::new(),
+        not_null: Vec::new(),
     }
 }
 

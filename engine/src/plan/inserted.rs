@@ -50,6 +50,24 @@ fn what_it_is(expr: &ast::Expr) -> String {
     }
 }
 
+/// `CREATE VIEW v (a, b) AS …`: the query's columns under these names, in order.
+pub(crate) fn under_names(
+    plan: LogicalPlan,
+    names: &[Named],
+    mistakes: &mut Vec<Diagnostic>,
+) -> Option<LogicalPlan> {
+    let given = plan.schema().columns();
+    if given.len() != names.len() {
+        let (gives, names_count) = (given.len(), names.len());
+        let message = format!("the query gives {gives} columns, and the list names {names_count}");
+        mistakes.push(Diagnostic::error(message, names.first()?.span.clone()));
+        return None;
+    }
+    let exprs = given.into_iter().zip(names);
+    let exprs = exprs.map(|(column, name)| Expr::Column(column).alias(name.text.clone()));
+    LogicalPlanBuilder::from(plan).project(exprs).and_then(LogicalPlanBuilder::build).ok()
+}
+
 /// As it is, if there is no list; `None` after a mistake.
 pub(crate) fn as_listed(
     plan: LogicalPlan,

@@ -144,12 +144,23 @@ impl Lowering<'_> {
         planned
     }
 
-    fn view(&mut self, view: DraftView) {
-        match self.plan(&view.name, &view.query) {
+    fn view(&mut self, mut view: DraftView) {
+        if view.columns.is_some() {
+            inserted::name_columns(&mut view.query.body);
+        }
+        let plan = self.plan(&view.name, &view.query).and_then(|plan| match &view.columns {
+            Some(names) => {
+                let named = inserted::under_names(plan, names, self.said.mistakes);
+                self.failed |= named.is_none();
+                named
+            }
+            None => Some(plan),
+        });
+        match plan {
             Some(plan) => {
                 self.catalog.add_view(&view.name.text, plan);
                 let source = versioned::source_of(&view.name.text, &view.query, &self.catalog);
-                if let Some(source) = source {
+                if let Some(source) = source.filter(|_| view.columns.is_none()) {
                     self.catalog.add_versioned(&view.name.text, source);
                 }
             }
@@ -382,7 +393,7 @@ fn finish(
     let before = mistakes.len();
     let plan = inserted::as_listed(plan, &draft, mistakes)?;
     let plan = as_declared(plan, &draft, mistakes)?;
-    if let Some(mistake) = called_alike(&plan, &draft) {
+    if let Some(mistake) = called_alike(&plan, &draft, place) {
         mistakes.push(mistake);
         return None;
     }
@@ -427,13 +438,18 @@ fn finish(
 }
 
 /// Of columns with one name, such as `a.id` and `b.id`, a record could hold one alone.
-fn called_alike(plan: &LogicalPlan, draft: &DraftQuery) -> Option<Diagnostic> {
+fn called_alike(plan: &LogicalPlan, draft: &DraftQuery, place: &Place<'_>) -> Option<Diagnostic> {
     let fields = plan.schema().fields();
     let twice = fields.iter().enumerate().find_map(|(at, field)| {
         fields[..at].iter().any(|other| other.name() == field.name()).then(|| field.name())
     })?;
     let message = format!("two columns that are written are called '{twice}'");
-    let help = format!("give each a name of its own: … AS other_{twice}");
+    let mut help = format!("give each a name of its own: … AS other_{twice}");
+    if place.file.path.extension().is_some_and(|extension| extension == "toml") {
+        help.push_str(&format!(
+            ", or in a join's step columns = {{ other_{twice} = \"t.{twice}\" }}"
+        ));
+    }
     Some(Diagnostic::error(message, draft.name.span.clone()).help(help))
 }
 
@@ -502,6 +518,7 @@ pub(crate) fn shown_sink() -> Sink {
         value_without_timestamp: false,
         headers: Vec::new(),
         timestamp: None,
+        not_null: Vec::new(),
         print: true,
     }
 }
@@ -748,6 +765,8 @@ fn sink(draft: &DraftSink, plan: &LogicalPlan, mistakes: &mut Vec<Diagnostic>) -
     let headers: Vec<(String, usize)> = headers
         .filter_map(|(name, column)| Some((name.clone(), output_column(column, plan, mistakes)?)))
         .collect();
+    let not_null = draft.not_null.iter();
+    let not_null = not_null.filter_map(|name| output_column(name, plan, mistakes)).collect();
     let timestamp = draft.timestamp.as_ref().and_then(|name| {
         let index = output_column(name, plan, mistakes)?;
         let data_type = plan.schema().field(index).data_type();
@@ -774,6 +793,7 @@ fn sink(draft: &DraftSink, plan: &LogicalPlan, mistakes: &mut Vec<Diagnostic>) -
         headers,
         timestamp,
         value_without_timestamp: draft.value_without_timestamp,
+        not_null,
         print: draft.print,
     };
     if let Err(error) = RowEncoder::for_sink(&sink, plan.schema().inner()) {

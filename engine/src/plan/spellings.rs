@@ -16,13 +16,14 @@
 //! | `x LIKE p ESCAPE '!'` | the pattern with backslashes |
 //! | `x SIMILAR TO 'a%|b'` | `regexp_like(x, '^(?s:a.*|b)$')` |
 //! | `timestampdiff(HOUR, a, b)` | `timestampdiff('hour', a, b)` |
-//! | `unix_timestamp(t)` | seconds since 1970 |
+//! | `unix_timestamp(t)`, `unix_timestamp(s, 'yyyy-MM-dd')` | seconds since 1970 |
 //! | `regexp(s, p)` | `regexp_like(s, p)` |
 //! | `mod(a, b)`, `locate(x, s)` | `a % b`, `strpos(s, x)` |
 //! | `to_base64(s)` | `encode(s, 'base64pad')` |
 //! | `from_base64(s)`, `e()`, `rand_integer(n)` | as text; `exp(1)`; whole numbers below `n` |
 //! | `encode(s, 'UTF-8')`, `decode(b, 'UTF-8')` | `CAST(s AS BYTES)`, `CAST(b AS TEXT)` |
 //! | `unhex(s)`, `sha2(s, 256)` | `decode(s, 'hex')`, … |
+//! | `percentile(x, 0.9)` | `percentile_cont(0.9) WITHIN GROUP (ORDER BY x)` |
 //! | `elt(n, a, b)` | `make_array(a, b)[n]` |
 //! | `is_digit(s)`, `is_alpha(s)`, `is_decimal(s)` | false of NULL |
 //! | `truncate`, `sign`, `ceiling`, `startswith`, `endswith`, `split` | [`NAMES`] |
@@ -51,8 +52,8 @@ use datafusion_sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion_sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CaseWhen, CastKind, CeilFloorKind, DataType, DateTimeField, Expr,
     Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, Query, SelectItem, SetExpr, Spanned, Subscript, TableFactor, TimezoneInfo,
-    UnaryOperator, Value, VisitMut, VisitorMut,
+    ObjectName, OrderByExpr, OrderByOptions, Query, SelectItem, SetExpr, Spanned, Subscript,
+    TableFactor, TimezoneInfo, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -62,7 +63,7 @@ use super::types;
 use crate::pipeline::{Diagnostic, lambdas};
 
 /// Functions that only have another name.
-const NAMES: [(&str, &str); 10] = [
+const NAMES: [(&str, &str); 12] = [
     ("ceiling", "ceil"),
     ("truncate", "trunc"),
     ("sign", "signum"),
@@ -73,10 +74,12 @@ const NAMES: [(&str, &str); 10] = [
     ("ucase", "upper"),
     ("lcase", "lower"),
     ("len", "character_length"),
+    ("variance", "var_samp"),
+    ("grouping_id", "grouping"),
 ];
 
 /// How functions are called that only the rewriting knows.
-const FORMS: [(&str, &str); 24] = [
+const FORMS: [(&str, &str); 25] = [
     ("if", "IF(condition, a, b)"),
     ("mod", "MOD(a, b)"),
     ("e", "E()"),
@@ -92,13 +95,14 @@ const FORMS: [(&str, &str); 24] = [
     ("dayofmonth", "DAYOFMONTH(time)"),
     ("dayofweek", "DAYOFWEEK(time)"),
     ("convert_tz", "CONVERT_TZ('2020-01-01 00:00:00', 'UTC', 'Europe/Berlin')"),
-    ("unix_timestamp", "UNIX_TIMESTAMP(time)"),
+    ("unix_timestamp", "UNIX_TIMESTAMP(time), or UNIX_TIMESTAMP(text, 'yyyy-MM-dd')"),
     ("regexp", "REGEXP(text, 'pattern')"),
     ("regexp_extract", "REGEXP_EXTRACT(text, 'pattern', 1)"),
     ("split_index", "SPLIT_INDEX(text, ',', 0)"),
     ("listagg", "LISTAGG(text, ',')"),
     ("locate", "LOCATE(part, text)"),
     ("elt", "ELT(n, a, b)"),
+    ("percentile", "PERCENTILE(x, 0.9)"),
     ("unhex", "UNHEX(text)"),
     ("sha2", "SHA2(text, 256); also 224, 384, 512"),
 ];
@@ -274,11 +278,20 @@ impl Spellings<'_> {
             function.name = ObjectName::from(vec![Ident::with_span(span, *ours)]);
             return None;
         }
+        if name == "percentile" {
+            return of_percentile(function);
+        }
         let is_aggregate = name == "listagg";
         if function.filter.is_some() && !is_aggregate {
             return None;
         }
         let FunctionArguments::List(list) = &mut function.args else { return None };
+        if let ("unix_timestamp", 2) = (&*name, list.args.len()) {
+            self.pattern(list.args.get_mut(1)?, true);
+            times::complete(list);
+            let (said, pattern) = (taken(list, 0)?, taken(list, 1)?);
+            return Some(times::seconds(call("to_timestamp", vec![said, pattern])));
+        }
         if let "date_format" | "to_timestamp" | "to_timestamp_millis" | "to_date" | "to_char" =
             &*name
         {
@@ -491,6 +504,21 @@ fn try_cast(expr: Expr, data_type: DataType) -> Expr {
 
 fn cast_by(kind: CastKind, expr: Expr, data_type: DataType) -> Expr {
     Expr::Cast { kind, expr: Box::new(expr), data_type, array: false, format: None }
+}
+
+/// `PERCENTILE(x, 0.9)` as SQL has it: `PERCENTILE_CONT(0.9) WITHIN GROUP (ORDER BY x)`.
+fn of_percentile(function: &mut Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &mut function.args else { return None };
+    if list.args.len() != 2 {
+        return None;
+    }
+    let of = taken(list, 0)?;
+    list.args.remove(0);
+    let options = OrderByOptions { asc: None, nulls_first: None };
+    function.within_group = vec![OrderByExpr { expr: of, options, with_fill: None }];
+    function.name =
+        ObjectName::from(vec![Ident::with_span(function.name.span(), "percentile_cont")]);
+    None
 }
 
 pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {

@@ -13,7 +13,7 @@ use crate::operators::{Operator, Prepared, reason};
 use crate::pipeline::OnError;
 use crate::rows::Rows;
 use crate::tally::StageTally;
-use crate::time::{Progress, WallTime, Watermark, progress};
+use crate::time::{self, Progress, WallTime, Watermark, progress};
 use crate::topology::Port;
 
 /// Rows for which nothing can fail any more on their way to a port.
@@ -297,7 +297,9 @@ impl Task {
         }
         self.dirty = true;
         // All of them are encoded before one is written.
-        let Err(error) = self.output.write(rows, now) else {
+        // What changes whenever rows come is as of the latest of these (KIP-258).
+        let untimed_ms = time::reached(&self.clocks, &self.exchange_clocks).unwrap_or(now.0);
+        let Err(error) = self.output.write(rows, now, untimed_ms) else {
             self.counts.rows_out += count as u64;
             return self.leave_out_too_long();
         };

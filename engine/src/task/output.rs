@@ -246,10 +246,10 @@ impl Output {
         Ok(())
     }
 
-    /// Takes rows. One without a time of its own gets `now`.
-    pub fn write(&mut self, rows: &Rows, now: WallTime) -> Evaluates<()> {
+    /// Takes rows. In a topic one without a time of its own has `untimed_ms`.
+    pub fn write(&mut self, rows: &Rows, now: WallTime, untimed_ms: i64) -> Evaluates<()> {
         match &mut self.target {
-            Target::Sink(sink) => Ok(sink.write(rows, now, &mut self.batches)?),
+            Target::Sink(sink) => Ok(sink.write(rows, untimed_ms, &mut self.batches)?),
             Target::Shown(shown) => {
                 self.batches.ready_bytes += rows.batch.get_array_memory_size();
                 shown.push(rows.clone());

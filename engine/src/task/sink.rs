@@ -13,7 +13,6 @@ use super::output::Batches;
 use crate::formats::decode::times_ms;
 use crate::formats::{FormatError, RowEncoder, Rows};
 use crate::pipeline::Sink;
-use crate::time::WallTime;
 
 /// Encodes rows, and finds the partition of each.
 pub struct SinkWriter {
@@ -155,11 +154,11 @@ impl SinkWriter {
         })
     }
 
-    /// A row without a time of its own gets `now`.
+    /// A row without a time of its own gets `untimed_ms`.
     pub fn write(
         &mut self,
         rows: &Rows,
-        now: WallTime,
+        untimed_ms: i64,
         batches: &mut Batches,
     ) -> Result<(), ArrowError> {
         let encoded = self.encoder.encode_changes(&rows.batch, rows.retracts.as_ref())?;
@@ -169,7 +168,7 @@ impl SinkWriter {
         let partitions = batches.partitions();
         for row in (0..encoded.len()).filter(|row| !encoded.is_absent(*row)) {
             let (key, value) = (encoded.key(row), encoded.value(row));
-            let time_ms = if times.is_null(row) { now.0 } else { times.value(row) };
+            let time_ms = if times.is_null(row) { untimed_ms } else { times.value(row) };
             if let Some(upserts) = &mut self.upserts {
                 let key = key.unwrap_or(&self.null_key);
                 batches.ready_bytes += upserts.add(key, value, time_ms, rows.is_retraction(row));

@@ -122,7 +122,7 @@ impl Lowering<'_> {
     }
 
     /// Whether rows come in the order of this column, as far as the watermark says.
-    fn is_event_time(&self, column: &PlanColumn, plan: &LogicalPlan) -> bool {
+    pub(super) fn is_event_time(&self, column: &PlanColumn, plan: &LogicalPlan) -> bool {
         let Some(index) = plan.schema().maybe_index_of_column(column) else { return false };
         let below = |input: &LogicalPlan| {
             let column = input.schema().columns().into_iter().nth(index);

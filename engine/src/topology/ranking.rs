@@ -271,6 +271,7 @@ impl Lowering<'_> {
             limit: ranking.limit,
             numbered: ranking.numbered,
             retracting: flow.updating,
+            keeps_latest: self.keeps_latest(ranking),
             schema: ranking.schema.clone(),
         };
         let window = partition_window(ranking.input, ranking.partition);
@@ -288,6 +289,16 @@ impl Lowering<'_> {
         };
         let flow = self.built.node(vec![flow], spec, Changes::Updating);
         Ok(Flow { of_windows, ..flow })
+    }
+
+    fn keeps_latest(&self, ranking: &Ranking<'_>) -> bool {
+        match ranking.order {
+            [SortExpr { expr: Expr::Column(column), asc: false, .. }] => {
+                let one = ranking.rank == Rank::RowNumber && ranking.limit == 1;
+                one && self.is_event_time(column, ranking.input)
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn ordering(

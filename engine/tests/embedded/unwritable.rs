@@ -13,13 +13,13 @@ async fn rows_that_the_sinks_schema_does_not_hold_fail_by_themselves() {
     let dir = tempfile::tempdir().unwrap();
     let schema = dir.path().join("order.avsc");
     std::fs::write(&schema, SCHEMA).unwrap();
-    let pipeline = |on_error: &str, select: &str| {
+    let avro = format!("WITH (format = 'avro', 'avro.schema_file' = '{}')", schema.display());
+    let pipeline = |on_error: &str, select: &str, sink: &str| {
         let sql = format!(
             "CREATE TABLE a (id BIGINT, size TEXT, note TEXT)
                  WITH (topic = 'a', format = 'json', {on_error});
-             CREATE TABLE o WITH (format = 'avro', 'avro.schema_file' = '{}');
-             INSERT INTO o {select};",
-            schema.display()
+             CREATE TABLE o {sink};
+             INSERT INTO o {select};"
         );
         let loaded = load_text(PathBuf::from("test.sql"), sql);
         loaded.unwrap_or_else(|problems| panic!("{problems:?}")).0
@@ -37,7 +37,7 @@ async fn rows_that_the_sinks_schema_does_not_hold_fail_by_themselves() {
         let world = World::new().await;
         world.create("a", 1).await;
         world.produce("a", 0, &rows).await;
-        world.run_to_end(&[&pipeline(on_error, select)]).await.unwrap();
+        world.run_to_end(&[&pipeline(on_error, select, &avro)]).await.unwrap();
         let end = TopicPartition::new("o", 0);
         let latest = OffsetSpec::Latest(Isolation::ReadCommitted);
         let end = world.client.list_offsets(std::slice::from_ref(&end), latest).await.unwrap();
@@ -53,8 +53,23 @@ async fn rows_that_the_sinks_schema_does_not_hold_fail_by_themselves() {
     let world = World::new().await;
     world.create("a", 1).await;
     world.produce("a", 0, &rows).await;
-    let error = world.run_to_end(&[&pipeline("on_error = 'fail'", select)]).await.unwrap_err();
+    let error =
+        world.run_to_end(&[&pipeline("on_error = 'fail'", select, &avro)]).await.unwrap_err();
     let said = error.to_string();
     assert!(said.contains("topic 'a'") && said.contains("XL"), "{said}");
     assert!(said.contains("the enum has no symbol \"XL\""), "{said}");
+
+    // A column that the table declares NOT NULL took NULL, which whoever read it then refused.
+    let declared = "(id BIGINT, size TEXT, note TEXT NOT NULL) WITH ('format' = 'json')";
+    let world = World::new().await;
+    world.create("a", 1).await;
+    world.produce("a", 0, &rows).await;
+    world.run_to_end(&[&pipeline("on_error = 'skip'", select, declared)]).await.unwrap();
+    assert_eq!(world.read("o").await.len(), 990);
+    let strict = pipeline("on_error = 'fail'", select, declared);
+    let world = World::new().await;
+    world.create("a", 1).await;
+    world.produce("a", 0, &rows).await;
+    let said = world.run_to_end(&[&strict]).await.unwrap_err().to_string();
+    assert!(said.contains("'note' is NULL, and declared NOT NULL"), "{said}");
 }

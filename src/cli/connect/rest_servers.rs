@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use broker::security::tls::TlsConfig;
 use connectors::Herder;
-use connectors::rest::{About, Served};
+use connectors::rest::{About, Served, loggers};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +85,13 @@ impl Http {
             ),
         };
         let mut running = JoinSet::new();
+        let follow = {
+            let (herder, about, stop) = (herder.clone(), about.clone(), stop.clone());
+            async move {
+                stop.run_until_cancelled(loggers::follow(&*herder, &about.loggers)).await;
+            }
+        };
+        running.spawn(follow);
         for (servers, served) in [(self.servers, main), (self.admin, admin)] {
             for server in servers {
                 let router = rest::router(herder.clone(), about.clone(), served);

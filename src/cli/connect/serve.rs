@@ -124,11 +124,8 @@ async fn run(
     announce(connection, &asked.broker, &http, metrics.as_deref());
     http.warn(&settings.rest);
     let client = connection.client.clone();
-    let about = About {
-        cluster_id: connection.cluster_id(&asked.broker).await,
-        loggers: logs::loggers(),
-        is_alone: settings.group.is_none(),
-    };
+    let about =
+        About { cluster_id: connection.cluster_id(&asked.broker).await, loggers: logs::loggers() };
     let herder: Arc<dyn Herder> = match settings.group.clone() {
         None => Arc::new(alone(client, options, connectors).await?),
         Some(group) => Arc::new(together(client, options, group, connectors).await?),

@@ -1,5 +1,5 @@
-//! SaslHandshake, where nobody has to say who it is: connections of other listeners take it before
-//! it comes here.
+//! SaslHandshake, where nobody has to say who it is, or not again: connections take it before it
+//! comes here otherwise.
 
 use super::Call;
 use crate::protocol::ErrorCode;

@@ -1,5 +1,5 @@
-//! SaslAuthenticate, where nobody has to say who it is: connections of other listeners take it
-//! before it comes here.
+//! SaslAuthenticate, where nobody has to say who it is, or not again: connections take it before
+//! it comes here otherwise.
 
 use super::Call;
 use crate::protocol::ErrorCode;
@@ -8,7 +8,7 @@ use crate::protocol::messages::k36_sasl_authenticate::*;
 pub async fn handle(_: &Call, _: SaslAuthenticateRequest) -> SaslAuthenticateResponse {
     SaslAuthenticateResponse {
         error_code: ErrorCode::ILLEGAL_SASL_STATE,
-        error_message: Some("this listener asks nobody who it is".to_owned()),
+        error_message: Some("nobody is asked who it is by now".to_owned()),
         ..SaslAuthenticateResponse::default()
     }
 }

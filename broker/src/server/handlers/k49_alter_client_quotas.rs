@@ -1,5 +1,7 @@
 //! AlterClientQuotas: each entity as a whole, all that are well-formed together.
 
+use std::collections::{HashMap, HashSet};
+
 use super::Call;
 use crate::broker::client_quotas::RULES_MAX;
 use crate::protocol::ErrorCode;
@@ -46,10 +48,14 @@ pub async fn handle(call: &Call, request: AlterClientQuotasRequest) -> AlterClie
 /// An entity as it was understood: of each type one part.
 fn told(parts: Vec<AlterClientQuotasEntity>) -> Vec<AlterClientQuotasResultEntity> {
     let mut told: Vec<AlterClientQuotasResultEntity> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
     for AlterClientQuotasEntity { entity_type, entity_name } in parts {
-        match told.iter_mut().find(|one| one.entity_type == entity_type) {
-            Some(before) => before.entity_name = entity_name,
-            None => told.push(AlterClientQuotasResultEntity { entity_type, entity_name }),
+        match places.get(&entity_type) {
+            Some(&place) => told[place].entity_name = entity_name,
+            None => {
+                places.insert(entity_type.clone(), told.len());
+                told.push(AlterClientQuotasResultEntity { entity_type, entity_name });
+            }
         }
     }
     told
@@ -103,5 +109,9 @@ fn changes(entity: &Entity, ops: &[AlterClientQuotasOp]) -> Result<Vec<Change>, 
         quota.check(op.value).map_err(invalid)?;
         Ok(Some((entity.clone(), quota, Some(op.value))))
     };
+    let mut keys = HashSet::new();
+    if let Some(op) = ops.iter().find(|op| !keys.insert(&op.key)) {
+        return Err(invalid(format!("Duplicate quota key {}", op.key)));
+    }
     ops.iter().filter_map(|op| change(op).transpose()).collect()
 }

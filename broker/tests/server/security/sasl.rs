@@ -275,6 +275,24 @@ async fn each_listener_has_mechanisms_of_its_own() {
     }
 }
 
+/// Where no session ends, nobody is asked again: passwords could be tried there for as long as a
+/// connection is open, each beside the one that was right.
+#[tokio::test]
+async fn who_is_known_for_good_says_nothing_again() {
+    let (broker, office) = start(SaslConfig::default()).await;
+    office.set_password("alice", ScramMechanism::Sha256, "secret").await;
+    let mut client = broker.connect().await;
+    assert_eq!(log_in(&mut client, "alice", "secret").await.error_code, ErrorCode::NONE);
+    for _ in 0..2 {
+        let refused = handshake(&mut client, "PLAIN").await.error_code;
+        assert_eq!(refused, ErrorCode::ILLEGAL_SASL_STATE);
+        let refused = authenticate(&mut client, "\0alice\0secret").await.error_code;
+        assert_eq!(refused, ErrorCode::ILLEGAL_SASL_STATE);
+        asks(&mut client).await;
+    }
+    office.close().await;
+}
+
 /// A session ends, unless the client says in time again who it is: the same (KIP-368).
 #[tokio::test]
 async fn sessions_end_and_are_renewed() {

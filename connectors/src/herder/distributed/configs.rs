@@ -8,6 +8,7 @@
 //! tasks-count-record-NAME   {"task-count": 3}    tasks of earlier configurations are fenced
 //! restart-connector-NAME    {"only-failed": true, "include-tasks": true}   once, not at a start
 //! restart-task-NAME-N       {}                                             of our own
+//! logger-cluster-NAME       {"level": "DEBUG"}                             once, not at a start
 //! ```
 //!
 //! These are Kafka Connect's own records, so its topic can be taken over. What it writes beside
@@ -84,6 +85,7 @@ pub(super) struct Configs {
     counted: BTreeMap<String, Counted>,
     fenced: BTreeMap<String, Fenced>,
     restarts: BTreeMap<String, (Offset, Restart)>,
+    levels: BTreeMap<String, (Offset, String)>,
 }
 
 impl Configs {
@@ -123,6 +125,12 @@ impl Configs {
         later
     }
 
+    /// The levels of loggers that were ordered from an offset on.
+    pub fn levels_from(&self, from: Offset) -> Vec<(String, String)> {
+        let later = self.levels.iter().filter(|(_, (at, _))| *at >= from);
+        later.map(|(logger, (_, level))| (logger.clone(), level.clone())).collect()
+    }
+
     /// How many tasks there may have been since some were fenced.
     pub fn fenced_tasks(&self, name: &str) -> usize {
         self.fenced.get(name).map_or(0, |fenced| fenced.tasks)
@@ -157,6 +165,12 @@ impl Apply for Configs {
             match fenced {
                 Some(fenced) => drop(self.fenced.insert(name.to_owned(), fenced)),
                 None => drop(self.fenced.remove(name)),
+            }
+        } else if let Some(logger) = key.strip_prefix("logger-cluster-") {
+            let level = value.and_then(|value| Some(value["level"].as_str()?.to_owned()));
+            match level {
+                Some(level) => drop(self.levels.insert(logger.to_owned(), (offset, level))),
+                None => drop(self.levels.remove(logger)),
             }
         } else if let Some(restart) = value.and_then(|value| restart(key, &value)) {
             self.restarts.insert(key.to_owned(), (offset, restart));
@@ -220,6 +234,10 @@ impl Change {
 
     pub fn fenced(name: &str, tasks: usize) -> Change {
         Change(format!("tasks-count-record-{name}"), Some(json!({ "task-count": tasks })))
+    }
+
+    pub fn level(logger: &str, level: &str) -> Change {
+        Change(format!("logger-cluster-{logger}"), Some(json!({ "level": level })))
     }
 
     pub fn restart(restart: &Restart) -> Change {
@@ -458,6 +476,7 @@ mod tests {
             Change::target("a-1", Target::Paused),
             Change::fenced("a-1", 4),
             Change::restart(&task),
+            Change::level("connectors::file", "DEBUG"),
         ];
         let apply = |configs: &mut Configs, changes: Vec<Change>| {
             for (offset, Change(key, value)) in changes.into_iter().enumerate() {
@@ -470,6 +489,9 @@ mod tests {
         assert_eq!(configs.target("a-1"), Target::Paused);
         assert_eq!((configs.to_fence("a-1"), configs.fenced_tasks("a-1")), (None, 4));
         assert_eq!(configs.restarts_from(Offset::ZERO), [(Offset(3), task)]);
+        let level = ("connectors::file".to_owned(), "DEBUG".to_owned());
+        assert_eq!(configs.levels_from(Offset(4)), [level]);
+        assert_eq!(configs.levels_from(Offset(5)), []);
         apply(&mut configs, Change::deleted("a-1"));
         assert_eq!((configs.get("a-1"), configs.target("a-1")), (None, Target::Running));
     }

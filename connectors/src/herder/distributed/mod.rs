@@ -423,6 +423,23 @@ impl Herder for Distributed {
         Ok(Held::new(config, producer, alone))
     }
 
+    async fn order_level(&self, logger: &str, level: &str) -> Result<bool, HerderError> {
+        let decide = |_: &configs::Configs| Ok(vec![Change::level(logger, level)]);
+        self.group.configs.change(decide).await.map(|()| true)
+    }
+
+    async fn next_levels(&self, from: Option<Offset>) -> (Offset, Vec<(String, String)>) {
+        let mut seen = self.group.configs.watch();
+        let Some(from) = from else { return (seen.borrow().position(), Vec::new()) };
+        let ordered = seen.wait_for(|seen| !seen.state.levels_from(from).is_empty()).await;
+        let ordered = ordered.ok().map(|seen| (seen.position(), seen.state.levels_from(from)));
+        match ordered {
+            Some(ordered) => ordered,
+            // Reading goes on for as long as this is there.
+            None => std::future::pending().await,
+        }
+    }
+
     async fn shutdown(&self) {
         self.stop.cancel();
         let running = self.running.lock().await.take();

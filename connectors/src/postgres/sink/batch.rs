@@ -84,11 +84,8 @@ impl Batch {
         }
         let found =
             format!("{} WHERE {}", equal(table, &others, ", ")?, equal(table, &key, " AND ")?);
-        let (mut id, mut values) = (String::new(), String::new());
-        for cell in &key {
-            literal::append(cell, &table.types[&cell.column], &mut id)?;
-            id.push(',');
-        }
+        let id = id_of(table, &key)?;
+        let mut values = String::new();
         for (index, cell) in known.iter().enumerate() {
             if index > 0 {
                 values.push(',');
@@ -132,11 +129,7 @@ impl Batch {
         }
         let row =
             format!("{} WHERE {}", equal(table, &others, ", ")?, equal(table, &key, " AND ")?);
-        let mut id = String::new();
-        for cell in key {
-            literal::append(cell, &table.types[&cell.column], &mut id)?;
-            id.push(',');
-        }
+        let id = id_of(table, &key)?;
         self.insert(shape, id, row);
         Ok(())
     }
@@ -164,24 +157,20 @@ impl Batch {
         if cells.is_empty() {
             return Err(format!("no field is a column of table {}", table.name));
         }
-        let (mut row, mut key) = (String::from("("), String::new());
+        let mut row = String::from("(");
         for (index, cell) in cells.iter().enumerate() {
             if index > 0 {
                 row.push(',');
             }
-            let from = row.len();
             literal::append(cell, &table.types[&cell.column], &mut row)?;
-            if cell.in_key {
-                key.push_str(&row[from..]);
-                key.push(',');
-            }
         }
         row.push(')');
         let names = |cells: &[&Cell]| cells.iter().map(|cell| cell.column.clone()).collect();
         let in_key: Vec<&Cell> = cells.iter().copied().filter(|cell| cell.in_key).collect();
         let shape =
             Shape { table: table.name.clone(), act, columns: names(&cells), key: names(&in_key) };
-        self.insert(shape, key, row);
+        let id = id_of(table, &in_key)?;
+        self.insert(shape, id, row);
         Ok(())
     }
 
@@ -254,6 +243,19 @@ impl Batch {
 fn known<'a>(table: &Table, cells: &'a [Cell]) -> Vec<&'a Cell> {
     let is_known = |cell: &&Cell| table.types.contains_key(&cell.column) && !cell.unavailable;
     cells.iter().filter(is_known).collect()
+}
+
+/// What tells rows of a table apart, in whatever order the columns of the key come: a deletion has
+/// them as the record's key does, a row as it is.
+fn id_of(table: &Table, key: &[&Cell]) -> Result<String, String> {
+    let mut key = key.to_vec();
+    key.sort_by(|one, other| one.column.cmp(&other.column));
+    let mut id = String::new();
+    for cell in key {
+        literal::append(cell, &table.types[&cell.column], &mut id)?;
+        id.push(',');
+    }
+    Ok(id)
 }
 
 /// `"a" = '1'`, each.
@@ -358,6 +360,30 @@ mod tests {
             DELETE FROM "t" WHERE ("id") IN (('1'),('4'))
             INSERT INTO "t" ("id", "a") VALUES ('1','4') ON CONFLICT ("id") DO UPDATE SET "a" = EXCLUDED."a"
             INSERT INTO "t" ("id") VALUES ('9') ON CONFLICT ("id") DO NOTHING"#]]
+        .assert_eq(&batch.statements().join("\n"));
+    }
+
+    /// A row that was put and deleted in one batch stayed, and one that came again was gone, where
+    /// the record's key had its columns in another order than the row.
+    #[test]
+    fn a_row_is_known_whatever_the_order_of_its_keys_columns() {
+        let table = table();
+        let keyed = |columns: &[(&str, i64)]| {
+            let of_key = |cell: Cell| Cell { in_key: *cell.column != *"b", ..cell };
+            cells(columns).into_iter().map(of_key).collect::<Vec<_>>()
+        };
+        let mut batch = Batch::new(true);
+        batch.put(&table, &keyed(&[("id", 1), ("a", 2), ("b", 3)])).unwrap();
+        batch.put(&table, &keyed(&[("a", 1), ("b", 4), ("id", 2)])).unwrap();
+        batch.delete(&table, &keyed(&[("a", 2), ("id", 1)])).unwrap();
+        batch.put(&table, &keyed(&[("id", 1), ("a", 2), ("b", 5)])).unwrap();
+        batch.put(&table, &keyed(&[("a", 1), ("id", 2), ("b", UNKNOWN)])).unwrap();
+        expect![[r#"
+            INSERT INTO "t" ("id", "a", "b") VALUES ('1','2','3') ON CONFLICT ("id", "a") DO UPDATE SET "b" = EXCLUDED."b"
+            INSERT INTO "t" ("a", "b", "id") VALUES ('1','4','2') ON CONFLICT ("a", "id") DO UPDATE SET "b" = EXCLUDED."b"
+            DELETE FROM "t" WHERE ("a", "id") IN (('2','1'))
+            INSERT INTO "t" ("id", "a", "b") VALUES ('1','2','5') ON CONFLICT ("id", "a") DO UPDATE SET "b" = EXCLUDED."b"
+            INSERT INTO "t" ("a", "id") VALUES ('1','2') ON CONFLICT ("a", "id") DO NOTHING"#]]
         .assert_eq(&batch.statements().join("\n"));
     }
 

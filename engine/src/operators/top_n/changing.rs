@@ -74,9 +74,15 @@ impl Changing {
     fn add(&mut self, top: &Top, row: &EncodedRow<'_>, time_ms: Option<i64>) {
         if self.count >= top.limit
             && let Some((last, _)) = self.now.last()
-            && top.is_beyond(row, last)
         {
-            return;
+            if top.keeps_latest && row.order == last.order() {
+                self.count = 1;
+                self.now = vec![(row.place(), Entry { time_ms, count: 1, given: false })];
+                return;
+            }
+            if top.is_beyond(row, last) {
+                return;
+            }
         }
         self.count += 1;
         let ours = (row.order, row.row);

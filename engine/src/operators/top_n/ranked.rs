@@ -55,6 +55,9 @@ pub struct Top {
     pub numbered: bool,
     /// Rows that come in may be taken back: then those beyond the limit may still move up.
     pub retracting: bool,
+    /// There is one row of each partition, the last one by event time: of several with that time
+    /// the one that came last, as in Flink's deduplication.
+    pub keeps_latest: bool,
     /// Of the rows that come out.
     pub schema: SchemaRef,
 }

@@ -168,7 +168,7 @@ columns = { id = "array<int>" }
             1:38 expected ,, found '>'
             1:64 the format is given twice, by format and value.format
             2:27 table 'a' has no column 'idd' | help: did you mean 'id'?
-            2:34 unknown option 'avro.schema' of table 'a' | help: there is 'dead_letter.topic', 'format', 'key.fields', 'key.format', 'late.topic', 'on_error', 'start', 'topic', 'value.format', 'watermark.delay', 'watermark.future_bound', 'watermark.idle_timeout', 'watermark.late' and 'watermark.lateness'
+            2:34 unknown option 'avro.schema' of table 'a' | help: there is 'dead_letter.topic', 'format', 'key.fields', 'key.format', 'late.topic', 'on_error', 'start', 'topic', 'value.format', 'value.without_key', 'watermark.delay', 'watermark.future_bound', 'watermark.idle_timeout', 'watermark.late' and 'watermark.lateness'
             3:52 format 'protobuf' needs 'descriptor_file' | help: protoc --include_imports --descriptor_set_out=FILE makes one from .proto files
             3:64 unknown option 'protobuf.descriptor' of table 'b' | help: did you mean 'protobuf.descriptor_file'?
             4:23 topic 'o': the Avro schema has no field 'nam' | help: did you mean 'name'?"#]],

@@ -60,6 +60,11 @@ impl TableStatement {
             let mistake = Diagnostic::error(message, name.span).label("no such table");
             return Err(mistake.did_you_mean(&name.text, names));
         };
+        if base.lacks_columns() {
+            let message = format!("the columns of '{}' are those of its query", name.text);
+            let help = "declare the columns here; or make this one by a query as well: AS SELECT …";
+            return Err(Diagnostic::error(message, name.span).help(help));
+        }
         self.take_from(base, &rules, &name.span, mistakes);
         Ok(())
     }

@@ -31,7 +31,7 @@ pub fn of_times(name: &str, list: &mut FunctionArgumentList, span: Span) -> Opti
             let time = call("from_unixtime", vec![taken(list, 0)?]);
             Some(call("to_char", vec![time, text(&signs, span)]))
         }
-        ("unix_timestamp", 1) => Some(whole(epoch(taken(list, 0)?))),
+        ("unix_timestamp", 1) => Some(seconds(taken(list, 0)?)),
         ("timestampdiff", 3) => {
             let unit = unit(&list.args[0])?;
             let unit = text(&unit, span);
@@ -81,6 +81,11 @@ pub fn complete(list: &mut FunctionArgumentList) -> Option<()> {
     let whole = std::mem::replace(said, super::nothing());
     *said = binary(whole, BinaryOperator::StringConcat, text(more, value.span));
     Some(())
+}
+
+/// Whole seconds since 1970.
+pub fn seconds(time: Expr) -> Expr {
+    whole(epoch(time))
 }
 
 /// A unit that stands as a name.

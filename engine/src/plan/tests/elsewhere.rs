@@ -44,12 +44,14 @@ fn clauses_of_ksqldb_say_what_is_written_here() {
         "CREATE TABLE x AS SELECT name, COUNT(*) AS n FROM o
              WINDOW TUMBLING (SIZE 1 HOUR) GROUP BY name EMIT CHANGES;
          CREATE TABLE y AS SELECT o.id FROM o JOIN c WITHIN 1 HOUR ON o.id = c.id;
+         CREATE TABLE y2 AS SELECT x.id FROM o AS x JOIN c AS y WITHIN 1 HOUR ON x.id = y.id;
          CREATE TABLE z AS SELECT id FROM o PARTITION BY id EMIT CHANGES;
          CREATE STREAM s AS SELECT id FROM o;
          CREATE TABLE t (id BIGINT KEY, n INT) WITH (kafka_topic = 't', VALUE_FORMAT = 'JSON');",
         expect![[r#"
             [(] expected AS, found '(' | FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR)) GROUP BY window_start, window_end, …; HOP(…) and SESSION(…) too
             [1] expected the end, found '1' | how near in time rows must be stands in ON: … AND a.ts BETWEEN b.ts - INTERVAL '1' HOUR AND b.ts + INTERVAL '1' HOUR
+            [WITHIN] expected the end, found 'WITHIN' | how near in time rows must be stands in ON: … AND a.ts BETWEEN b.ts - INTERVAL '1' HOUR AND b.ts + INTERVAL '1' HOUR
             [BY] expected (, found 'BY' | the key of what is written is of its table: CREATE TABLE o … WITH ('key' = 'id')
             [STREAM] there is no CREATE STREAM | write CREATE TABLE; without a PRIMARY KEY it is a stream, and columns of the record's key are METADATA FROM 'key'
             [KEY] this is how ksqlDB says where a column is | write METADATA FROM 'key', or METADATA FROM 'headers'
@@ -82,6 +84,7 @@ fn tables_that_others_are_like_or_that_queries_make() {
          CREATE TABLE y (WATERMARK FOR ts AS ts) WITH ('topic' = 'y') LIKE o;
          CREATE TABLE z (id BIGINT, note STRING) LIKE o (INCLUDING OPTIONS EXCLUDING WATERMARKS);
          CREATE TABLE u AS SELECT o.id, c.id FROM o JOIN c ON o.id = c.id;
+         CREATE TABLE t LIKE u;
          CREATE TABLE v LIKE unknown;
          CREATE TABLE w LIKE o (INCLUDING EVERYTHING);
          CREATE TABLE d1 AS SELECT id FROM d2;
@@ -95,6 +98,7 @@ fn tables_that_others_are_like_or_that_queries_make() {
             [o] both tables have a watermark | LIKE o (EXCLUDING WATERMARKS) leaves that out
             [id] column 'id' is declared twice | -
             [u] two columns that are written are called 'id' | give each a name of its own: … AS other_id
+            [u] the columns of 'u' are those of its query | declare the columns here; or make this one by a query as well: AS SELECT …
             [unknown] no table 'unknown' is declared before this one | there is 'c', 'o', 'u', 'y' and 'z'
             [EVERYTHING] expected ALL, CONSTRAINTS, GENERATED, METADATA, OPTIONS, WATERMARKS, found 'EVERYTHING' | -
             [d1] the columns of 'd1' depend on what is read from it | declare its columns and their types
