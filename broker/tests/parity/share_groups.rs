@@ -146,7 +146,10 @@ async fn look(script: &mut Script, group: &str) {
     let Response::ShareGroupDescribe(mut described) = described else { panic!() };
     for group in &mut described.groups {
         group.members.sort_by(|one, other| one.member_id.cmp(&other.member_id));
-        group.members.iter_mut().for_each(|one| one.assignment.topic_partitions.clear());
+        for member in &mut group.members {
+            member.assignment.topic_partitions.clear();
+            member.subscribed_topic_names.sort_unstable();
+        }
     }
     script.note("describe".to_owned(), format!("{described:?}"));
     let of_consumers = ConsumerGroupDescribeRequest {
