@@ -138,6 +138,37 @@ async fn consumer_groups_go_as_at_kafka() {
     }
 }
 
+fn share_consumers() -> Expect {
+    expect![[r#"
+    "#]]
+}
+
+/// With the times that tests/kafka/start-kafka.sh gives Kafka.
+#[tokio::test(flavor = "multi_thread")]
+async fn share_groups_go_as_at_kafka() {
+    let broker = TestBroker::with(|broker, _| {
+        let config = &mut broker.groups.share;
+        (config.session_timeout_ms, config.session_timeout_ms_min) = (6_000, 6_000);
+        (config.heartbeat_interval_ms, config.heartbeat_interval_ms_min) = (1_000, 1_000);
+        broker.shares.lock_ms_min = 1_000;
+    });
+    let broker = broker.await;
+    let address = broker.address.to_string();
+    let printed = spawn_blocking(move || java("ShareConsumers.java", &address, ""));
+    if let Some(printed) = printed.await.unwrap() {
+        share_consumers().assert_eq(&printed);
+    }
+}
+
+#[test]
+#[ignore = "asks Apache Kafka whether what we expect is right"]
+fn share_groups_at_kafka_itself() {
+    let Some(kafka) = kafka::kafka() else { return };
+    if let Some(printed) = java("ShareConsumers.java", &kafka.address, "") {
+        share_consumers().assert_eq(&printed);
+    }
+}
+
 fn quotas() -> Expect {
     expect![[r#"
         free: writes false, reads false

@@ -81,6 +81,7 @@ group.share.min.session.timeout.ms=6000
 group.share.session.timeout.ms=6000
 group.share.min.heartbeat.interval.ms=1000
 group.share.heartbeat.interval.ms=1000
+group.share.min.record.lock.duration.ms=1000
 share.coordinator.state.topic.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1

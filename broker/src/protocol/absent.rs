@@ -25,8 +25,6 @@ pub const ABSENT_APIS: &[(i16, &str, &str)] = &[
     (71, "GetTelemetrySubscriptions", NO_TELEMETRY),
     (72, "PushTelemetry", NO_TELEMETRY),
     (73, "AssignReplicasToDirs", BETWEEN_BROKERS),
-    (78, "ShareFetch", SHARE_GROUPS),
-    (79, "ShareAcknowledge", SHARE_GROUPS),
     (80, "AddRaftVoter", ONE_BROKER),
     (81, "RemoveRaftVoter", ONE_BROKER),
     (82, "UpdateRaftVoter", BETWEEN_BROKERS),
@@ -37,9 +35,6 @@ pub const ABSENT_APIS: &[(i16, &str, &str)] = &[
     (87, "ReadShareGroupStateSummary", PERSISTER),
     (88, "StreamsGroupHeartbeat", "the streams runtime is our own and uses ordinary groups"),
     (89, "StreamsGroupDescribe", "the streams runtime is our own and uses ordinary groups"),
-    (90, "DescribeShareGroupOffsets", SHARE_GROUPS),
-    (91, "AlterShareGroupOffsets", SHARE_GROUPS),
-    (92, "DeleteShareGroupOffsets", SHARE_GROUPS),
 ];
 
 /// Those of them that clients call at Kafka, by key and name.
@@ -55,7 +50,6 @@ const NO_TOKENS: &str =
     "delegation tokens are not given; SCRAM or OAUTHBEARER serve in their place";
 const ONE_BROKER: &str = "there is one broker, which is leader and controller of all";
 const PERSISTER: &str = "between brokers and the persister of share groups (KIP-932) only";
-const SHARE_GROUPS: &str = "share groups (KIP-932) have members, but no records are given out yet";
 
 #[cfg(test)]
 mod tests {

@@ -33,7 +33,8 @@ fn note(api: ApiKey) -> &'static str {
             "classic groups, with static members; members of the old protocol in groups of the new"
         }
         ApiKey::ApiVersions => {
-            "with the features `group.version` at 1 and `transaction.version` at 2"
+            "with the features `group.version` at 1, `share.version` at 1 and \
+             `transaction.version` at 2"
         }
         ApiKey::InitProducerId | ApiKey::EndTxn | ApiKey::TxnOffsetCommit => {
             "transactions v1 and v2 (KIP-890)"
@@ -49,8 +50,10 @@ fn note(api: ApiKey) -> &'static str {
             "groups of KIP-848: `uniform` and `range`, topics by name or expression, upgrade and \
              downgrade online"
         }
-        ApiKey::ShareGroupHeartbeat => {
-            "members of share groups, and what they read; no records are given out yet"
+        ApiKey::ShareGroupHeartbeat => "members of share groups (KIP-932)",
+        ApiKey::ShareFetch => {
+            "a member that dies is noticed by its connection, too; where a group begins in a \
+             partition is durable with the first fetch"
         }
         ApiKey::DescribeConfigs => {
             "of topics, groups, brokers and client metrics; loggers have none here"

@@ -71,6 +71,9 @@ parity! {
     share_groups_are_refused_alike = share_groups::refusals;
     members_of_share_groups_live_alike = share_groups::members;
     partitions_of_share_groups_are_given_out_alike = share_groups::partitions;
+    records_are_shared_alike = share_groups::records;
+    share_sessions_go_alike = share_groups::sessions;
+    offsets_of_share_groups_are_kept_alike = share_groups::offsets;
 }
 
 #[tokio::test(flavor = "multi_thread")]

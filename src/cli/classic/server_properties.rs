@@ -355,6 +355,14 @@ fn coordinators(properties: &Properties, broker: &mut BrokerConfig) -> Result<()
     if let Some(ms) = number::<u64>(properties, "offsets.retention.check.interval.ms")? {
         groups.retention_check_interval = Duration::from_millis(ms.max(1));
     }
+    let shares = &mut broker.shares;
+    let limits = &mut shares.limits;
+    set(properties, "group.share.partition.max.record.locks", &mut limits.locks_max)?;
+    set(properties, "group.share.delivery.count.limit", &mut limits.deliveries_max)?;
+    set(properties, "group.share.record.lock.duration.ms", &mut shares.lock_ms)?;
+    set(properties, "group.share.min.record.lock.duration.ms", &mut shares.lock_ms_min)?;
+    set(properties, "group.share.max.record.lock.duration.ms", &mut shares.lock_ms_max)?;
+    set(properties, "group.share.max.share.sessions", &mut shares.sessions_max)?;
     let transactions = &mut broker.transactions;
     set(properties, "transaction.max.timeout.ms", &mut transactions.timeout_ms_max)?;
     set(properties, "transactional.id.expiration.ms", &mut transactions.id_expiration_ms)?;

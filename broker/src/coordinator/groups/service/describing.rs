@@ -96,6 +96,12 @@ impl GroupDescription {
 }
 
 impl GroupService {
+    /// Whether there is such a group, and members share partitions in it.
+    pub fn is_share_group(&self, group: &str) -> bool {
+        let of_share = |slot: Arc<Slot>| matches!(locked(&slot.cell).group.kind(), Kind::Share(_));
+        self.existing(group).is_some_and(of_share)
+    }
+
     pub fn list(&self) -> Vec<GroupDescription> {
         let mut groups: Vec<GroupDescription> =
             self.all().iter().filter_map(|slot| self.look(slot, &locked(&slot.cell))).collect();
