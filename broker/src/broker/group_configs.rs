@@ -10,6 +10,7 @@ use crate::client::Isolation;
 use crate::coordinator::groups::consumer::ConsumerConfig;
 use crate::coordinator::groups::consumer::topics::{TopicFacts, Topics};
 use crate::coordinator::groups::{GroupConfig, GroupSettings, Host};
+use crate::durations;
 
 type Configs = BTreeMap<String, String>;
 
@@ -125,36 +126,11 @@ impl Start {
             "earliest" => Some(Start::Earliest),
             value => {
                 let ago = value.strip_prefix("by_duration:")?;
-                Some(Start::Ago { ms: iso_duration_ms(ago)? })
+                let ms = durations::iso_ms(ago).filter(|ms| *ms >= 0)?;
+                Some(Start::Ago { ms })
             }
         }
     }
-}
-
-/// `PnDTnHnMn.nS`, as Java reads it, in ms.
-fn iso_duration_ms(text: &str) -> Option<i64> {
-    let text = text.to_ascii_uppercase();
-    let rest = text.strip_prefix('P')?;
-    let (days, times) = rest.split_once('T').map_or((rest, None), |(d, t)| (d, Some(t)));
-    if times == Some("") {
-        return None;
-    }
-    let days = if days.is_empty() { None } else { Some(days.strip_suffix('D')?) };
-    let mut ms = days.map_or(Some(0), |days| days.parse::<i64>().ok()?.checked_mul(86_400_000))?;
-    let mut has_any = days.is_some();
-    let mut rest = times.unwrap_or_default();
-    for (unit, unit_ms) in [('H', 3_600_000), ('M', 60_000), ('S', 1_000)] {
-        let Some((number, after)) = rest.split_once(unit) else { continue };
-        let (whole, part) = match number.split_once('.') {
-            Some((whole, part)) if unit == 'S' => (whole, format!("{part:0<3.3}")),
-            _ => (number, String::new()),
-        };
-        let part = if part.is_empty() { 0 } else { part.parse::<u16>().ok()?.into() };
-        let whole = whole.parse::<i64>().ok()?.checked_mul(unit_ms)?;
-        ms = ms.checked_add(whole)?.checked_add(part)?;
-        (rest, has_any) = (after, true);
-    }
-    (rest.is_empty() && has_any && ms >= 0).then_some(ms)
 }
 
 fn isolation(value: &str) -> Option<Isolation> {
@@ -332,37 +308,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_java_does() {
-        let good = [
-            ("P1D", 86_400_000),
-            ("PT1H", 3_600_000),
-            ("PT1M30S", 90_000),
-            ("PT0.5S", 500),
-            ("PT1.2345S", 1_234),
-            ("p2dt3h4m5.006s", 2 * 86_400_000 + 3 * 3_600_000 + 4 * 60_000 + 5_006),
-            ("PT0S", 0),
-        ];
-        for (text, ms) in good {
-            assert_eq!(iso_duration_ms(text), Some(ms), "{text}");
-        }
-        let bad = [
-            "",
-            "P",
-            "PT",
-            "1D",
-            "P1DT",
-            "PT1",
-            "PT1S1M",
-            "PT1.5H",
-            "P1H",
-            "PT-1S",
-            "P99999999999D",
-        ];
-        for text in bad {
-            assert_eq!(iso_duration_ms(text), None, "{text}");
-        }
+    fn a_group_begins_at_an_end_or_so_long_ago() {
+        assert_eq!(Start::parse("latest"), Some(Start::Latest));
+        assert_eq!(Start::parse("earliest"), Some(Start::Earliest));
         assert_eq!(Start::parse("by_duration:PT1S"), Some(Start::Ago { ms: 1_000 }));
-        assert_eq!(Start::parse("by_duration:"), None);
-        assert_eq!(Start::parse("none"), None);
+        for wrong in ["by_duration:", "by_duration:-PT1S", "by_duration", "none", ""] {
+            assert_eq!(Start::parse(wrong), None, "{wrong}");
+        }
     }
 }
