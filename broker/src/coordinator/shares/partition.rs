@@ -50,6 +50,10 @@ impl State {
         matches!(self, State::Accepted | State::Archived)
     }
 
+    fn has_ended(&self, now_ms: u64) -> bool {
+        matches!(self, State::Acquired(lock) if lock.until_ms <= now_ms)
+    }
+
     fn is_of(&self, member: &str) -> bool {
         matches!(self, State::Acquired(lock) if &*lock.member == member)
     }
@@ -390,7 +394,7 @@ impl SharePartition {
     /// Ends the locks whose time is over.
     pub fn expire(&mut self, now_ms: u64) -> bool {
         let deliveries_max = self.limits.deliveries_max;
-        let is_over = |range: &Range| matches!(&range.state, State::Acquired(lock) if lock.until_ms <= now_ms);
+        let is_over = |range: &Range| range.state.has_ended(now_ms);
         self.give_back(is_over, |range| {
             range.state = available_again(range.deliveries, deliveries_max);
         })

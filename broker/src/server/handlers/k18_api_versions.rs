@@ -1,9 +1,9 @@
 //! ApiVersions: the table of APIs, and the features.
 //!
-//! Of the features that Kafka 4.1 names, clients go by three: producers take transactions of version
-//! 2 where `transaction.version` is finalized at 2 (KIP-890), and `group.version` at 1 says that
-//! groups rebalance by the new protocol, too (KIP-848), as `share.version` at 1 that there are
-//! share groups (KIP-932). The others are left out, since each would promise what is not here:
+//! Of the features that Kafka 4.1 names, clients go by three: producers take transactions of
+//! version 2 where `transaction.version` is finalized at 2 (KIP-890), `group.version` at 1 says
+//! that groups rebalance by the new protocol, too (KIP-848), and `share.version` at 1 that there
+//! are share groups (KIP-932). The others are left out, since each would promise what is not here:
 //! `metadata.version` and `kraft.version` a quorum of controllers whose log has that form,
 //! `streams.version` a still newer group protocol (clients look for its APIs, too),
 //! `eligible.leader.replicas.version` replicas. A feature that is not named counts as level 0.
