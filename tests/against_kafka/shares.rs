@@ -68,7 +68,10 @@ const LOOKS: &[&str] = &[
 /// Wrong flags: the first line on stderr counts.
 const MISTAKES: &[&str] = &[
     "kafka-share-groups",
-    "kafka-share-groups --list --describe",
+    "kafka-share-groups --describe",
+    "kafka-share-groups --describe --group g --topic t",
+    "kafka-share-groups --describe --group g --all-groups",
+    "kafka-share-groups --reset-offsets --group g --execute --dry-run --to-latest",
     "kafka-share-groups --describe --group g --state Empty",
     "kafka-share-groups --delete --group g --topic t",
     "kafka-share-groups --list --group g",

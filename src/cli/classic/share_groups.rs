@@ -93,7 +93,9 @@ fn check(given: &Given, action: &str) -> Result<(), Error> {
             }
         }
         "delete" if !grouped => takes("the options [group] or [all-groups]")?,
-        "delete" => given.forbid("delete", &["topic"])?,
+        "delete" if given.has("topic") => {
+            return Err(Error::usage("Option [delete] does not take the option: [topic]"));
+        }
         "delete-offsets" if !(given.has("group") && given.has("topic")) => {
             takes("the following options: [topic], [group]")?;
         }
@@ -108,8 +110,10 @@ fn check(given: &Given, action: &str) -> Result<(), Error> {
         },
         _ => {}
     }
-    given.forbid("group", &["all-groups", "list"])?;
-    given.forbid("topic", &["all-topics", "list", "describe"])
+    given.forbid("all-groups", &["group"])?;
+    given.forbid("all-topics", &["topic"])?;
+    given.forbid("list", &["group", "topic"])?;
+    given.forbid("describe", &["topic"])
 }
 
 fn scenario(given: &Given) -> Result<ResetTo, Error> {
