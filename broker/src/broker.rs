@@ -42,6 +42,8 @@ use crate::coordinator::groups::GroupService;
 pub use crate::coordinator::groups::consumer::{
     ConsumerConfig, MigrationPolicy, assignor::Assignor,
 };
+use crate::coordinator::shares::service::ShareService;
+pub use crate::coordinator::shares::{partition::Limits as ShareLimits, service::ShareConfig};
 pub use crate::coordinator::transactions::TransactionConfig;
 use crate::coordinator::transactions::TransactionService;
 use crate::data_dir::{self, DataDirError, DataDirLock, Meta, load_meta};
@@ -88,6 +90,7 @@ pub struct BrokerConfig {
     /// key. Less memory means more passes.
     pub cleaner_dedupe_bytes: usize,
     pub groups: GroupConfig,
+    pub shares: ShareConfig,
     pub transactions: TransactionConfig,
 }
 
@@ -106,6 +109,7 @@ impl BrokerConfig {
             producer_id_expiration_ms: 24 * 60 * 60 * 1000,
             cleaner_dedupe_bytes: 128 << 20,
             groups: GroupConfig::default(),
+            shares: ShareConfig::default(),
             transactions: TransactionConfig::default(),
         }
     }
@@ -263,7 +267,7 @@ impl Broker {
         let runtime = Handle::current();
         let open = move || Broker::open_blocking(disk, config, runtime);
         let broker = tokio::task::spawn_blocking(open).await.expect("opening does not panic")?;
-        broker.coordinators().recover().await?;
+        broker.coordinators().recover(&broker).await?;
         broker.start_jobs();
         Ok(broker)
     }
@@ -467,6 +471,11 @@ impl Broker {
     /// The coordinator of consumer groups.
     pub(crate) fn groups(&self) -> &Arc<GroupService> {
         &self.coordinators().groups
+    }
+
+    /// What share groups have read.
+    pub(crate) fn shares(&self) -> &Arc<ShareService> {
+        &self.coordinators().shares
     }
 
     /// The coordinator of transactions.

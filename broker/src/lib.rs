@@ -15,7 +15,8 @@
 //! - [`protocol`]: every message declared once; [`server`]: sockets, and a handler for each API;
 //!   [`security`]: who a client is, and what it may do; [`quotas`]: and how much;
 //! - [`metrics`]: what it tells about itself;
-//! - [`client`]: the one door for all others; [`dump`]: for those who look into log files.
+//! - [`client`]: the one door for all others; [`dump`]: for those who look into log files;
+//!   [`durations`]: how both read spans of time.
 //!
 //! Invariants: what was acknowledged with acks=all survives a power cut. A batch is never
 //! re-encoded between socket and disk. Nothing that a socket says is believed before it is
@@ -25,6 +26,7 @@ pub mod broker;
 pub mod client;
 mod coordinator;
 pub mod data_dir;
+pub mod durations;
 pub mod ids;
 mod log;
 pub mod metrics;

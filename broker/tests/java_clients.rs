@@ -138,6 +138,60 @@ async fn consumer_groups_go_as_at_kafka() {
     }
 }
 
+fn share_consumers() -> Expect {
+    expect![[r#"
+        all read: true, twice: 0, more than one member read: true
+        partitions 3
+        group Empty, members 0
+        deliveries {v0=[1], v1=[1], v2=[1, 2, 3], v3=[1], v4=[1, 2, 3, 4, 5], v5=[1]} [[ok]]
+        then nothing: true
+        one has [l0x1, l1x1, l2x1, l3x1]
+        two has none: true
+        two has [l0x2, l1x2, l2x2, l3x2]
+          [ok]
+        two has [l0x3, l1x3, l2x3, l3x3]
+        three has 4
+        committed [t0, t1, t2, t6, t7, t8, t12, t13, t14]
+        then nothing: true
+        uncommitted [t0, t1, t2, t3, t4, t5, t6, t7, t8, t9, t10, t11, t12, t13, t14, t15, t16, t17]
+        then nothing: true
+        with members: done GroupNotEmptyException GroupNotEmptyException
+        altered: done
+        no such topic: UnknownTopicOrPartitionException UnknownTopicOrPartitionException
+        deleted: done {}
+        together deleted: done
+        none deleted: GroupIdNotFoundException
+        listed [committed, leaving, uncommitted, verdicts]
+        share.version FinalizedVersionRange[min_version_level:1, max_version_level:1]
+    "#]]
+}
+
+/// With the times that tests/kafka/start-kafka.sh gives Kafka.
+#[tokio::test(flavor = "multi_thread")]
+async fn share_groups_go_as_at_kafka() {
+    let broker = TestBroker::with(|broker, _| {
+        let config = &mut broker.groups.share;
+        (config.session_timeout_ms, config.session_timeout_ms_min) = (6_000, 6_000);
+        (config.heartbeat_interval_ms, config.heartbeat_interval_ms_min) = (1_000, 1_000);
+        broker.shares.lock_ms_min = 1_000;
+    });
+    let broker = broker.await;
+    let address = broker.address.to_string();
+    let printed = spawn_blocking(move || java("ShareConsumers.java", &address, ""));
+    if let Some(printed) = printed.await.unwrap() {
+        share_consumers().assert_eq(&printed);
+    }
+}
+
+#[test]
+#[ignore = "asks Apache Kafka whether what we expect is right"]
+fn share_groups_at_kafka_itself() {
+    let Some(kafka) = kafka::kafka() else { return };
+    if let Some(printed) = java("ShareConsumers.java", &kafka.address, "") {
+        share_consumers().assert_eq(&printed);
+    }
+}
+
 fn quotas() -> Expect {
     expect![[r#"
         free: writes false, reads false

@@ -13,11 +13,12 @@ use crate::fixture::{ROOT, run_with};
 /// Longer than a command may take, and fetching Kafka before the first.
 const ANSWER_TIME: Duration = Duration::from_secs(300);
 
-const CLASSES: [(&str, &str); 17] = [
+const CLASSES: [(&str, &str); 18] = [
     ("kafka-topics", "org.apache.kafka.tools.TopicCommand"),
     ("kafka-console-producer", "org.apache.kafka.tools.ConsoleProducer"),
     ("kafka-console-consumer", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
     ("kafka-consumer-groups", "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"),
+    ("kafka-share-groups", "org.apache.kafka.tools.consumer.group.ShareGroupCommand"),
     ("kafka-groups", "org.apache.kafka.tools.GroupsCommand"),
     ("kafka-configs", "kafka.admin.ConfigCommand"),
     ("kafka-get-offsets", "org.apache.kafka.tools.GetOffsetShell"),

@@ -1,9 +1,10 @@
 //! Kafka's commands against themselves: the same script by Kafka's own programs and by ours has to
 //! print the same, on our broker and on Apache Kafka.
 //!
-//! - [`java`]: Kafka's programs; [`live`]: groups with members at work; [`transactions`]: open and
-//!   hanging ones; [`segments`]: log files; [`performance`]: figures; [`programs`]: what Kafka tests
-//!   itself with, and [`streams`], on our broker; here: all that needs no such company.
+//! - [`java`]: Kafka's programs; [`live`]: groups with members at work, [`shares`]: and such as
+//!   share; [`transactions`]: open and hanging ones; [`segments`]: log files; [`performance`]:
+//!   figures; [`programs`]: what Kafka tests itself with, and [`streams`], on our broker; here: all
+//!   that needs no such company.
 
 #[path = "../fixture/mod.rs"]
 mod fixture;
@@ -14,6 +15,7 @@ mod live;
 mod performance;
 mod programs;
 mod segments;
+mod shares;
 mod streams;
 mod transactions;
 

@@ -77,10 +77,18 @@ group.consumer.min.session.timeout.ms=6000
 group.consumer.session.timeout.ms=6000
 group.consumer.min.heartbeat.interval.ms=1000
 group.consumer.heartbeat.interval.ms=1000
+group.share.min.session.timeout.ms=6000
+group.share.session.timeout.ms=6000
+group.share.min.heartbeat.interval.ms=1000
+group.share.heartbeat.interval.ms=1000
+group.share.min.record.lock.duration.ms=1000
+share.coordinator.state.topic.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
 PROPERTIES
     [ -f "$dir/data/meta.properties" ] && return
     (java_class kafka.tools.StorageTool format -t "$(cluster_id)" \
-        -c "$dir/server.properties") > "$dir/format.log" 2>&1 \
+        -c "$dir/server.properties" --feature share.version=1) > "$dir/format.log" 2>&1 \
         || { cat "$dir/format.log" >&2; exit 1; }
 }
 

@@ -61,9 +61,14 @@ impl Broker {
 
     /// Deletes a topic and its records. It is gone for good when this returns.
     pub async fn delete_topic(self: &Arc<Self>, name: &str) -> Result<(), TopicError> {
+        let topic_id = self.topic(name).map(|topic| topic.id);
         self.remove_topic(name.to_owned()).await?;
         if let Err(error) = self.groups().topic_deleted(name).await {
             tracing::warn!(topic = name, %error, "groups keep offsets of a deleted topic");
+        }
+        let is_other = |_: &str, (of, _): (Uuid, i32)| Some(of) != topic_id;
+        if let Err(error) = self.shares().retain(is_other).await {
+            tracing::warn!(topic = name, %error, "share groups keep state of a deleted topic");
         }
         Ok(())
     }

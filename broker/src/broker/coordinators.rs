@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::group_configs::GroupHost;
 use super::state_log::TopicStateLog;
 use super::{Broker, OpenError, now_ms};
 use crate::coordinator::groups::{GroupService, LeavingMember};
+use crate::coordinator::shares::service::ShareService;
+use crate::coordinator::state_log::StateLogError;
 use crate::coordinator::transactions::{EndedTransaction, TransactionService};
 
 /// Where group members in the broker's own process say they are; over sockets it is an address.
@@ -16,6 +19,7 @@ pub(crate) const EMBEDDED_HOST: &str = "embedded";
 #[derive(Debug)]
 pub(super) struct Coordinators {
     pub groups: Arc<GroupService>,
+    pub shares: Arc<ShareService>,
     pub transactions: Arc<TransactionService>,
     /// Counts transactions that have ended and whose offsets are decided.
     pub ended: Arc<watch::Sender<u64>>,
@@ -26,6 +30,7 @@ impl Coordinators {
         let log = Arc::new(TopicStateLog::new(broker));
         let host = Arc::new(GroupHost::new(broker));
         let groups = GroupService::new(log.clone(), host, broker.config().groups.clone());
+        let shares = ShareService::new(log.clone(), broker.config().shares);
         let ended = Arc::new(watch::Sender::new(0));
         let on_ended = {
             let (groups, ended) = (groups.clone(), ended.clone());
@@ -37,22 +42,27 @@ impl Coordinators {
         };
         let config = broker.config().transactions.clone();
         let transactions = TransactionService::new(log, config, Arc::new(now_ms), on_ended);
-        Coordinators { groups, transactions, ended }
+        Coordinators { groups, shares, transactions, ended }
     }
 
     /// Groups first: transactions that were decided before a crash end now, and groups hear of it.
-    pub async fn recover(&self) -> Result<(), OpenError> {
-        let groups = self.groups.clone();
+    pub async fn recover(&self, broker: &Broker) -> Result<(), OpenError> {
+        let (groups, shares) = (self.groups.clone(), self.shares.clone());
         let replay = tokio::task::spawn_blocking({
             // Groups start timers, which need the runtime.
             let runtime = tokio::runtime::Handle::current();
             move || {
                 let _in_runtime = runtime.enter();
-                groups.recover()
+                groups.recover()?;
+                shares.recover()
             }
         });
-        let replayed = replay.await.expect("replay does not panic");
-        replayed.map_err(|error| OpenError::Coordinator(error.to_string()))?;
+        let failed = |error: StateLogError| OpenError::Coordinator(error.to_string());
+        replay.await.expect("replay does not panic").map_err(failed)?;
+        let exists = |group: &str, (topic_id, _): (Uuid, i32)| {
+            self.groups.is_share_group(group) && broker.topic_by_id(topic_id).is_some()
+        };
+        self.shares.retain(exists).await.map_err(failed)?;
         self.part_with_embedded_members();
         let recovered = self.transactions.recover().await;
         recovered.map_err(|error| OpenError::Coordinator(error.to_string()))

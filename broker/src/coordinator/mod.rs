@@ -9,6 +9,7 @@
 //!               ▼                                        │ rest on is durable
 //!            machine (pure) ── records to keep ──▶ StateLog ──▶ __consumer_offsets
 //!                                                               __transaction_state
+//!                                                               __share_group_state
 //! ```
 //!
 //! The machines know no clock, socket, lock or file: time comes in as [`Now`], and what must be
@@ -17,7 +18,8 @@
 //!
 //! - [`groups`]: the classic group protocol, the new one (KIP-848), and committed offsets;
 //! - [`transactions`]: producer ids, epochs, and two-phase commit over partitions;
-//! - [`state_log`]: the seam to the two internal topics, which are ordinary compacted topics in
+//! - [`shares`]: what share groups have read (KIP-932);
+//! - [`state_log`]: the seam to the three internal topics, which are ordinary compacted topics in
 //!   Kafka's record formats.
 //!
 //! Invariants: nothing is answered as done before it is durable. Order in the log is the order in
@@ -26,6 +28,7 @@
 //! lookup of its name.
 
 pub mod groups;
+pub mod shares;
 pub mod state_log;
 pub mod transactions;
 

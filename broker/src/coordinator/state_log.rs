@@ -1,4 +1,4 @@
-//! The seam between coordinators and the log: two internal topics and the markers of
+//! The seam between coordinators and the log: three internal topics and the markers of
 //! transactions. The broker's topics implement it; simulations keep it in memory.
 
 use futures::future::BoxFuture;
@@ -11,6 +11,8 @@ use crate::record::{ControlType, RecordBatch};
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// Kafka's name for the topic that keeps transactions.
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+/// Kafka's name for the topic that keeps what share groups have read.
+pub const SHARE_STATE_TOPIC: &str = "__share_group_state";
 
 /// Why a coordinator's records did not reach the log.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

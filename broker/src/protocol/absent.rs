@@ -25,23 +25,16 @@ pub const ABSENT_APIS: &[(i16, &str, &str)] = &[
     (71, "GetTelemetrySubscriptions", NO_TELEMETRY),
     (72, "PushTelemetry", NO_TELEMETRY),
     (73, "AssignReplicasToDirs", BETWEEN_BROKERS),
-    (76, "ShareGroupHeartbeat", SHARE_GROUPS),
-    (77, "ShareGroupDescribe", SHARE_GROUPS),
-    (78, "ShareFetch", SHARE_GROUPS),
-    (79, "ShareAcknowledge", SHARE_GROUPS),
     (80, "AddRaftVoter", ONE_BROKER),
     (81, "RemoveRaftVoter", ONE_BROKER),
     (82, "UpdateRaftVoter", BETWEEN_BROKERS),
-    (83, "InitializeShareGroupState", SHARE_GROUPS),
-    (84, "ReadShareGroupState", SHARE_GROUPS),
-    (85, "WriteShareGroupState", SHARE_GROUPS),
-    (86, "DeleteShareGroupState", SHARE_GROUPS),
-    (87, "ReadShareGroupStateSummary", SHARE_GROUPS),
+    (83, "InitializeShareGroupState", PERSISTER),
+    (84, "ReadShareGroupState", PERSISTER),
+    (85, "WriteShareGroupState", PERSISTER),
+    (86, "DeleteShareGroupState", PERSISTER),
+    (87, "ReadShareGroupStateSummary", PERSISTER),
     (88, "StreamsGroupHeartbeat", "the streams runtime is our own and uses ordinary groups"),
     (89, "StreamsGroupDescribe", "the streams runtime is our own and uses ordinary groups"),
-    (90, "DescribeShareGroupOffsets", SHARE_GROUPS),
-    (91, "AlterShareGroupOffsets", SHARE_GROUPS),
-    (92, "DeleteShareGroupOffsets", SHARE_GROUPS),
 ];
 
 /// Those of them that clients call at Kafka, by key and name.
@@ -56,7 +49,7 @@ const NO_TELEMETRY: &str = "client metrics are not collected";
 const NO_TOKENS: &str =
     "delegation tokens are not given; SCRAM or OAUTHBEARER serve in their place";
 const ONE_BROKER: &str = "there is one broker, which is leader and controller of all";
-const SHARE_GROUPS: &str = "share groups (KIP-932) are not supported";
+const PERSISTER: &str = "between brokers and the persister of share groups (KIP-932) only";
 
 #[cfg(test)]
 mod tests {

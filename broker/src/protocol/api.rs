@@ -96,6 +96,19 @@ macro_rules! with_apis {
                 ListConfigResourcesRequest ListConfigResourcesResponse;
             75 DescribeTopicPartitions k75_describe_topic_partitions
                 DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
+            76 ShareGroupHeartbeat k76_share_group_heartbeat
+                ShareGroupHeartbeatRequest ShareGroupHeartbeatResponse;
+            77 ShareGroupDescribe k77_share_group_describe
+                ShareGroupDescribeRequest ShareGroupDescribeResponse;
+            78 ShareFetch k78_share_fetch ShareFetchRequest ShareFetchResponse;
+            79 ShareAcknowledge k79_share_acknowledge
+                ShareAcknowledgeRequest ShareAcknowledgeResponse;
+            90 DescribeShareGroupOffsets k90_describe_share_group_offsets
+                DescribeShareGroupOffsetsRequest DescribeShareGroupOffsetsResponse;
+            91 AlterShareGroupOffsets k91_alter_share_group_offsets
+                AlterShareGroupOffsetsRequest AlterShareGroupOffsetsResponse;
+            92 DeleteShareGroupOffsets k92_delete_share_group_offsets
+                DeleteShareGroupOffsetsRequest DeleteShareGroupOffsetsResponse;
         }
     };
 }

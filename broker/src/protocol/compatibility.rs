@@ -25,12 +25,16 @@ fn note(api: ApiKey) -> &'static str {
         ApiKey::Produce => "served from v3 on; older ones are named for librdkafka's sake",
         ApiKey::Fetch => "with sessions; followers do not fetch, there is one broker",
         ApiKey::ListOffsets => "all is local, no tiered storage",
-        ApiKey::FindCoordinator => "of groups and transactional ids, not of share groups",
+        ApiKey::FindCoordinator => {
+            "of groups, share groups among them, and transactional ids; there is no persister to be \
+             found"
+        }
         ApiKey::JoinGroup | ApiKey::SyncGroup | ApiKey::Heartbeat | ApiKey::LeaveGroup => {
             "classic groups, with static members; members of the old protocol in groups of the new"
         }
         ApiKey::ApiVersions => {
-            "with the features `group.version` at 1 and `transaction.version` at 2"
+            "with the features `group.version` at 1, `share.version` at 1 and \
+             `transaction.version` at 2"
         }
         ApiKey::InitProducerId | ApiKey::EndTxn | ApiKey::TxnOffsetCommit => {
             "transactions v1 and v2 (KIP-890)"
@@ -45,6 +49,11 @@ fn note(api: ApiKey) -> &'static str {
         ApiKey::ConsumerGroupHeartbeat => {
             "groups of KIP-848: `uniform` and `range`, topics by name or expression, upgrade and \
              downgrade online"
+        }
+        ApiKey::ShareGroupHeartbeat => "members of share groups (KIP-932)",
+        ApiKey::ShareFetch => {
+            "a member that dies is noticed by its connection, too; where a group begins in a \
+             partition is durable with the first fetch"
         }
         ApiKey::DescribeConfigs => {
             "of topics, groups, brokers and client metrics; loggers have none here"

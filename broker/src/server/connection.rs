@@ -13,7 +13,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Buf;
@@ -105,6 +105,7 @@ pub(super) async fn serve(
     let opened = shutdown.run_until_cancelled(Connection::open(stream, peer, &listener, &shared));
     let ended = match opened.await {
         Some(Ok(mut connection)) => {
+            connection.number = counted.number;
             let ended = connection.run().await;
             listener::close(connection.output).await;
             ended
@@ -129,18 +130,24 @@ pub(super) async fn serve(
 }
 
 /// A connection among those that are open, however it ends.
-struct Counted<'a>(&'a Broker);
+struct Counted<'a> {
+    broker: &'a Broker,
+    /// No other connection of this process has the same.
+    number: u64,
+}
 
 impl Counted<'_> {
     fn new(broker: &Broker) -> Counted<'_> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         broker.metrics().connections.inc();
-        Counted(broker)
+        Counted { broker, number: NEXT.fetch_add(1, Ordering::Relaxed) }
     }
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.0.metrics().connections.dec();
+        self.broker.metrics().connections.dec();
+        self.broker.shares().disconnected(self.number);
     }
 }
 
@@ -167,6 +174,7 @@ impl Reply {
 }
 
 struct Connection {
+    number: u64,
     shared: Arc<Shared>,
     advertised: Arc<HostPort>,
     identity: Arc<Identity>,
@@ -214,6 +222,7 @@ impl Connection {
         }
         let host = peer.ip().to_canonical().to_string();
         Ok(Connection {
+            number: 0,
             frames,
             shared: shared.clone(),
             advertised: Arc::new(advertised),
@@ -381,6 +390,7 @@ impl Connection {
         let (api, began) = (request.api(), Instant::now());
         let call = Call {
             shared: self.shared.clone(),
+            connection: self.number,
             advertised: self.advertised.clone(),
             identity: self.identity.clone(),
             api,

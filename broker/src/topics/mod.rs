@@ -20,7 +20,10 @@ pub const CONSUMER_OFFSETS: &str = "__consumer_offsets";
 /// Kafka's name for the topic that keeps transactions.
 pub const TRANSACTION_STATE: &str = "__transaction_state";
 
+/// Kafka's name for the topic that keeps what share groups have read.
+pub const SHARE_GROUP_STATE: &str = "__share_group_state";
+
 /// Whether the broker keeps this topic for itself.
 pub fn is_internal(name: &str) -> bool {
-    name == CONSUMER_OFFSETS || name == TRANSACTION_STATE
+    [CONSUMER_OFFSETS, TRANSACTION_STATE, SHARE_GROUP_STATE].contains(&name)
 }

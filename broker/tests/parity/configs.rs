@@ -90,14 +90,18 @@ pub async fn told(script: &mut Script) {
         describe_soon(script, TOPIC, &topic, key).await;
     }
     let group = script.named("g");
-    let of_group = ["consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"];
-    describe(script, GROUP, &group, &of_group).await;
-    describe(script, GROUP, "", &of_group).await;
-    for value in [" 7000 ", "+8000", "1", "100000", "x"] {
-        set(script, GROUP, &group, of_group[0], value).await;
-        describe_soon(script, GROUP, &group, of_group[0]).await;
+    for of_group in [
+        ["consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"],
+        ["share.session.timeout.ms", "share.heartbeat.interval.ms"],
+    ] {
+        describe(script, GROUP, &group, &of_group).await;
+        describe(script, GROUP, "", &of_group).await;
+        for value in [" 7000 ", "+8000", "1", "100000", "x"] {
+            set(script, GROUP, &group, of_group[0], value).await;
+            describe_soon(script, GROUP, &group, of_group[0]).await;
+        }
+        describe(script, GROUP, &group, &of_group).await;
     }
-    describe(script, GROUP, &group, &of_group).await;
 }
 
 /// Kafka's broker hears of a change from its controller, and there is no event for that.

@@ -14,6 +14,7 @@ mod fetching;
 mod groups;
 mod producing;
 mod script;
+mod share_groups;
 mod single_node;
 mod topics;
 mod transactions;
@@ -67,6 +68,12 @@ parity! {
     consumer_members_live_alike = consumer_groups::members;
     static_consumer_members_live_alike = consumer_groups::static_members;
     groups_go_over_alike = consumer_groups::migration;
+    share_groups_are_refused_alike = share_groups::refusals;
+    members_of_share_groups_live_alike = share_groups::members;
+    partitions_of_share_groups_are_given_out_alike = share_groups::partitions;
+    records_are_shared_alike = share_groups::records;
+    share_sessions_go_alike = share_groups::sessions;
+    offsets_of_share_groups_are_kept_alike = share_groups::offsets;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,9 +113,10 @@ async fn both() -> Option<(TestBroker, Script)> {
     settle(address).await;
     // As tests/kafka/start-kafka.sh has it.
     let ours = TestBroker::with(|broker, _| {
-        let config = &mut broker.groups.consumer;
-        (config.session_timeout_ms, config.session_timeout_ms_min) = (6_000, 6_000);
-        (config.heartbeat_interval_ms, config.heartbeat_interval_ms_min) = (1_000, 1_000);
+        for config in [&mut broker.groups.consumer, &mut broker.groups.share] {
+            (config.session_timeout_ms, config.session_timeout_ms_min) = (6_000, 6_000);
+            (config.heartbeat_interval_ms, config.heartbeat_interval_ms_min) = (1_000, 1_000);
+        }
     });
     Some((ours.await, Script::at(address).await))
 }

@@ -17,6 +17,8 @@ use broker::protocol::messages::{
     k47_offset_delete::*,
     k68_consumer_group_heartbeat::ConsumerGroupHeartbeatRequest,
     k69_consumer_group_describe::{Assignment, ConsumerGroupDescribeRequest},
+    k76_share_group_heartbeat::ShareGroupHeartbeatRequest,
+    k77_share_group_describe::ShareGroupDescribeRequest,
 };
 use broker::protocol::{ApiKey, ErrorCode, Response};
 use bytes::Bytes;
@@ -413,5 +415,70 @@ async fn a_consumer_group_goes_on_where_it_was_after_a_restart() {
     let broker = broker.restarted().await;
     let mut client = broker.connect().await;
     let described = ask!(client, ConsumerGroupDescribe v 1, describe);
+    assert_eq!(described.groups[0].error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+}
+
+fn share_beat(member: &str, epoch: i32) -> ShareGroupHeartbeatRequest {
+    ShareGroupHeartbeatRequest {
+        group_id: "shared".to_owned(),
+        member_id: member.to_owned(),
+        member_epoch: epoch,
+        subscribed_topic_names: (epoch == 0).then(|| vec!["t".to_owned()]),
+        ..Default::default()
+    }
+}
+
+/// Members of a share group have all partitions, all of them at once, and outlive the broker.
+#[tokio::test]
+async fn a_share_group_has_its_members_after_a_restart() {
+    let broker = TestBroker::start().await;
+    broker.topic("t", 3).await;
+    let mut client = broker.connect().await;
+    for (member, epoch) in [("one", 1), ("two", 2)] {
+        let told = ask!(client, ShareGroupHeartbeat v 1, share_beat(member, 0));
+        assert_eq!((told.error_code, told.member_epoch), (ErrorCode::NONE, epoch));
+        assert_eq!(told.assignment.unwrap().topic_partitions[0].partitions, [0, 1, 2]);
+    }
+    let list = |types: &[&str]| ListGroupsRequest {
+        types_filter: types.iter().map(|one| (*one).to_owned()).collect(),
+        ..Default::default()
+    };
+    let listed = ask!(client, ListGroups v 5, list(&["Share"]));
+    let group = &listed.groups[0];
+    assert_eq!((&*group.group_id, &*group.protocol_type), ("shared", "share"));
+    assert_eq!((&*group.group_state, &*group.group_type), ("Stable", "share"));
+    assert!(ask!(client, ListGroups v 5, list(&["consumer"])).groups.is_empty());
+
+    let broker = broker.restarted().await;
+    let mut client = broker.connect().await;
+    let told = ask!(client, ShareGroupHeartbeat v 1, share_beat("one", 1));
+    assert_eq!((told.error_code, told.assignment), (ErrorCode::NONE, None));
+    let describe = ShareGroupDescribeRequest {
+        group_ids: vec!["shared".to_owned(), "none".to_owned()],
+        include_authorized_operations: false,
+    };
+    let described = ask!(client, ShareGroupDescribe v 1, describe.clone());
+    assert_eq!(described.groups[1].error_code, ErrorCode::GROUP_ID_NOT_FOUND);
+    let group = &described.groups[0];
+    assert_eq!((&*group.group_state, &*group.assignor_name), ("Stable", "simple"));
+    assert_eq!(group.members.len(), 2);
+    for member in &group.members {
+        assert_eq!(member.subscribed_topic_names, ["t"]);
+        assert_eq!(member.assignment.topic_partitions[0].topic_name, "t");
+        assert_eq!(member.assignment.topic_partitions[0].partitions, [0, 1, 2]);
+    }
+
+    let delete = DeleteGroupsRequest { groups_names: vec!["shared".to_owned()] };
+    let refused = ask!(client, DeleteGroups v 2, delete.clone());
+    assert_eq!(refused.results[0].error_code, ErrorCode::NON_EMPTY_GROUP);
+    for member in ["one", "two"] {
+        let left = ask!(client, ShareGroupHeartbeat v 1, share_beat(member, -1));
+        assert_eq!((left.error_code, left.member_epoch), (ErrorCode::NONE, -1));
+    }
+    let deleted = ask!(client, DeleteGroups v 2, delete);
+    assert_eq!(deleted.results[0].error_code, ErrorCode::NONE);
+    let broker = broker.restarted().await;
+    let mut client = broker.connect().await;
+    let described = ask!(client, ShareGroupDescribe v 1, describe);
     assert_eq!(described.groups[0].error_code, ErrorCode::GROUP_ID_NOT_FOUND);
 }

@@ -16,4 +16,5 @@ mod oracle;
 mod producing;
 mod quotas;
 mod security;
+mod sharing;
 mod transactions;

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 const ONE_BROKER: &str = "there is one broker, which leads every partition";
 const NO_TOKENS: &str =
     "there are no delegation tokens; SCRAM and OAUTHBEARER serve in their place";
-const NO_SHARE_GROUPS: &str = "there are no share groups (KIP-932)";
+const NO_SHARE_CONSUMER: &str = "share groups (KIP-932) are read by Java's KafkaShareConsumer; \
+    kafka-share-groups shows them";
 const NO_CLASSES: &str = "there are no Java classes here";
 
 /// Name, and why it is not needed or not there.
@@ -17,7 +18,7 @@ const ABSENT: &[(&str, &str)] = &[
         "metrics of clients are not collected; the broker's own are at \
       `millstream broker --metrics-listen HOST:PORT`",
     ),
-    ("kafka-console-share-consumer", NO_SHARE_GROUPS),
+    ("kafka-console-share-consumer", NO_SHARE_CONSUMER),
     ("kafka-delegation-tokens", NO_TOKENS),
     (
         "kafka-features",
@@ -34,8 +35,7 @@ const ABSENT: &[(&str, &str)] = &[
     ("kafka-reassign-partitions", ONE_BROKER),
     ("kafka-replica-verification", ONE_BROKER),
     ("kafka-run-class", NO_CLASSES),
-    ("kafka-share-consumer-perf-test", NO_SHARE_GROUPS),
-    ("kafka-share-groups", NO_SHARE_GROUPS),
+    ("kafka-share-consumer-perf-test", NO_SHARE_CONSUMER),
     (
         "kafka-streams-application-reset",
         "pipelines are not Kafka Streams applications; \

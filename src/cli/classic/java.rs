@@ -1,6 +1,7 @@
 //! Names and tables as Java prints them.
 
 use broker::client::admin::AdminError;
+use broker::ids::TopicPartition;
 use broker::protocol::ErrorCode;
 
 /// The version whose commands these are.
@@ -34,6 +35,22 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
         text.push_str(&line(&mut row.iter().map(String::as_str)));
     }
     text
+}
+
+/// `t:0,1;u:2`
+pub fn assignment(assigned: &[TopicPartition]) -> String {
+    let mut text = String::new();
+    let mut last = None;
+    for of in assigned {
+        match last == Some(&of.topic) {
+            true => text.push(','),
+            false if last.is_none() => text.push_str(&format!("{}:", of.topic)),
+            false => text.push_str(&format!(";{}:", of.topic)),
+        }
+        text.push_str(&of.partition.to_string());
+        last = Some(&of.topic);
+    }
+    if text.is_empty() { "-".to_owned() } else { text }
 }
 
 /// `classic` as `Classic`.

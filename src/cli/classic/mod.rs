@@ -35,6 +35,7 @@ mod scram;
 mod server;
 mod server_properties;
 pub mod server_security;
+mod share_groups;
 mod storage;
 mod topics;
 mod transactions;
@@ -59,6 +60,7 @@ const TOOLS: &[&Tool] = &[
     &console_producer::TOOL,
     &console_consumer::TOOL,
     &consumer_groups::TOOL,
+    &share_groups::TOOL,
     &groups::TOOL,
     &configs::TOOL,
     &acls::TOOL,
@@ -224,6 +226,7 @@ async fn look_after(tool: &'static Tool, given: &Given) -> Result<(), Error> {
     match tool.name {
         "kafka-topics" => topics::run(given).await?,
         "kafka-consumer-groups" => consumer_groups::run(given).await?,
+        "kafka-share-groups" => share_groups::run(given).await?,
         "kafka-groups" => groups::run(given).await?,
         "kafka-configs" => configs::run(given).await?,
         "kafka-acls" => acls::run(given).await?,

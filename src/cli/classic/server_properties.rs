@@ -279,24 +279,35 @@ fn topic_defaults(properties: &Properties, broker: &mut BrokerConfig) -> Result<
     Ok(())
 }
 
+/// Settings that groups of the new protocol and share groups both have.
+fn group_members(
+    properties: &Properties,
+    kind: &str,
+    config: &mut ConsumerConfig,
+) -> Result<(), PropertyError> {
+    let times = [
+        ("session.timeout.ms", &mut config.session_timeout_ms),
+        ("min.session.timeout.ms", &mut config.session_timeout_ms_min),
+        ("max.session.timeout.ms", &mut config.session_timeout_ms_max),
+        ("heartbeat.interval.ms", &mut config.heartbeat_interval_ms),
+        ("min.heartbeat.interval.ms", &mut config.heartbeat_interval_ms_min),
+        ("max.heartbeat.interval.ms", &mut config.heartbeat_interval_ms_max),
+    ];
+    for (name, setting) in times {
+        let name = format!("group.{kind}.{name}");
+        *setting = number(properties, &name)?.unwrap_or(*setting);
+    }
+    let members_max = number(properties, &format!("group.{kind}.max.size"))?;
+    config.members_max = members_max.unwrap_or(config.members_max);
+    Ok(())
+}
+
 /// Settings of groups of the new protocol.
 fn consumer_groups(
     properties: &Properties,
     config: &mut ConsumerConfig,
 ) -> Result<(), PropertyError> {
-    let times = [
-        ("group.consumer.session.timeout.ms", &mut config.session_timeout_ms),
-        ("group.consumer.min.session.timeout.ms", &mut config.session_timeout_ms_min),
-        ("group.consumer.max.session.timeout.ms", &mut config.session_timeout_ms_max),
-        ("group.consumer.heartbeat.interval.ms", &mut config.heartbeat_interval_ms),
-        ("group.consumer.min.heartbeat.interval.ms", &mut config.heartbeat_interval_ms_min),
-        ("group.consumer.max.heartbeat.interval.ms", &mut config.heartbeat_interval_ms_max),
-    ];
-    for (name, setting) in times {
-        *setting = number(properties, name)?.unwrap_or(*setting);
-    }
-    let members_max = number(properties, "group.consumer.max.size")?;
-    config.members_max = members_max.unwrap_or(config.members_max);
+    group_members(properties, "consumer", config)?;
     let policy = "group.consumer.migration.policy";
     if let Some(value) = properties.get(policy) {
         let read = value.trim().to_lowercase().parse();
@@ -332,6 +343,7 @@ fn coordinators(properties: &Properties, broker: &mut BrokerConfig) -> Result<()
     }
     let groups = &mut broker.groups;
     consumer_groups(properties, &mut groups.consumer)?;
+    group_members(properties, "share", &mut groups.share)?;
     set(properties, "group.min.session.timeout.ms", &mut groups.session_timeout_ms_min)?;
     set(properties, "group.max.session.timeout.ms", &mut groups.session_timeout_ms_max)?;
     set(properties, "group.initial.rebalance.delay.ms", &mut groups.initial_rebalance_delay_ms)?;
@@ -343,6 +355,14 @@ fn coordinators(properties: &Properties, broker: &mut BrokerConfig) -> Result<()
     if let Some(ms) = number::<u64>(properties, "offsets.retention.check.interval.ms")? {
         groups.retention_check_interval = Duration::from_millis(ms.max(1));
     }
+    let shares = &mut broker.shares;
+    let limits = &mut shares.limits;
+    set(properties, "group.share.partition.max.record.locks", &mut limits.locks_max)?;
+    set(properties, "group.share.delivery.count.limit", &mut limits.deliveries_max)?;
+    set(properties, "group.share.record.lock.duration.ms", &mut shares.lock_ms)?;
+    set(properties, "group.share.min.record.lock.duration.ms", &mut shares.lock_ms_min)?;
+    set(properties, "group.share.max.record.lock.duration.ms", &mut shares.lock_ms_max)?;
+    set(properties, "group.share.max.share.sessions", &mut shares.sessions_max)?;
     let transactions = &mut broker.transactions;
     set(properties, "transaction.max.timeout.ms", &mut transactions.timeout_ms_max)?;
     set(properties, "transactional.id.expiration.ms", &mut transactions.id_expiration_ms)?;
@@ -435,9 +455,12 @@ mod tests {
         let server = read(
             "group.consumer.session.timeout.ms=6000\ngroup.consumer.max.size=3\n\
              group.consumer.migration.policy=UPGRADE\n\
+             group.share.session.timeout.ms=7000\ngroup.share.max.size=4\n\
              group.consumer.assignors=range, org.apache.kafka.coordinator.group.UniformAssignor\n",
         )
         .unwrap();
+        let share = &server.broker.groups.share;
+        assert_eq!((share.session_timeout_ms, share.members_max), (7_000, 4));
         let config = server.broker.groups.consumer;
         assert_eq!((config.session_timeout_ms, config.members_max), (6_000, 3));
         assert_eq!(config.migration.name(), "upgrade");

@@ -1,4 +1,4 @@
-//! Points in time and spans, as Kafka's commands take them (ISO 8601).
+//! Points in time, as Kafka's commands take them (ISO 8601).
 
 /// `2024-05-01T12:30:00.000`, with `Z`, `+02:00` or nothing (UTC) after it, in ms since 1970. Parts
 /// from the hour on may be left out.
@@ -76,41 +76,6 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     days + in_year - 719_468
 }
 
-/// `P1DT2H30M10.5S`, in ms; negative with a `-` before it.
-pub fn duration_ms(text: &str) -> Option<i64> {
-    let upper = text.to_ascii_uppercase();
-    let (sign, rest) = match upper.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, upper.strip_prefix('+').unwrap_or(&upper)),
-    };
-    let rest = rest.strip_prefix('P')?;
-    let (days, clock) = match rest.split_once('T') {
-        Some((days, clock)) => (days, Some(clock)),
-        None => (rest, None),
-    };
-    let mut total = 0.0;
-    let mut any = false;
-    if !days.is_empty() {
-        total += days.strip_suffix('D')?.parse::<i64>().ok()? as f64 * 86_400_000.0;
-        any = true;
-    }
-    let mut digits = String::new();
-    let mut units = [('H', 3_600_000.0), ('M', 60_000.0), ('S', 1_000.0)].into_iter();
-    for character in clock.unwrap_or_default().chars() {
-        if character.is_ascii_digit() || matches!(character, '.' | '-' | '+') {
-            digits.push(character);
-            continue;
-        }
-        // Each unit once, from the largest down.
-        let (_, unit) = units.find(|(name, _)| *name == character)?;
-        total += digits.parse::<f64>().ok()? * unit;
-        digits.clear();
-        any = true;
-    }
-    let whole = any && digits.is_empty() && total.is_finite() && total.abs() < 9e15;
-    whole.then_some(sign * total as i64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,22 +96,6 @@ mod tests {
         let wrong = ["", "2020", "2021-02-29", "2020-13-01", "2020-01-01T24:00", "2020-01-01T-1"];
         for wrong in wrong.into_iter().chain(["2020-01-01T00:00:00.é", "2020-01-01T00:00+1"]) {
             assert_eq!(datetime_ms(wrong), None, "{wrong}");
-        }
-    }
-
-    #[test]
-    fn spans() {
-        for (text, ms) in [
-            ("PT1H", 3_600_000),
-            ("P1D", 86_400_000),
-            ("P1DT2H30M10.5S", 95_410_500),
-            ("-PT1M", -60_000),
-            ("pt0s", 0),
-        ] {
-            assert_eq!(duration_ms(text), Some(ms), "{text}");
-        }
-        for wrong in ["", "P", "PT", "xx", "PT1S1H", "PT1", "P1H", "1h"] {
-            assert_eq!(duration_ms(wrong), None, "{wrong}");
         }
     }
 }

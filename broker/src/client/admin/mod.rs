@@ -27,6 +27,7 @@ pub mod members;
 pub mod offsets;
 pub(super) mod question;
 mod routing;
+pub mod shares;
 pub mod topics;
 pub mod transactions;
 

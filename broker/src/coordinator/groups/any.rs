@@ -6,11 +6,13 @@
 //!           ◀─────────────────────────────────────────────────────────────────────
 //!            the last member of the new protocol is gone; or all are, and one of the old joins
 //! ```
+//!
+//! A share group is nothing else before and after, and none of the other requests are for it.
 
 use super::consumer::changes::Change;
 use super::consumer::heartbeat::{Beat, Beaten, Refusal, check_regex};
 use super::consumer::member::JOINING;
-use super::consumer::{ConsumerGroup, Surroundings};
+use super::consumer::{ConsumerConfig, ConsumerGroup, Surroundings};
 use super::group::{Group, GroupConfig};
 use super::messages::{
     GroupError, JoinRefused, JoinRequest, LeavingMember, MemberClaim, MemberId, Output, SyncRequest,
@@ -30,6 +32,7 @@ pub struct AnyGroup {
 pub enum Kind {
     Classic(Group),
     Consumer(Box<ConsumerGroup>),
+    Share(Box<ConsumerGroup>),
 }
 
 /// What a machine of either kind is told with each input.
@@ -37,9 +40,15 @@ pub enum Kind {
 pub struct Around<'a> {
     pub classic: &'a GroupConfig,
     pub consumer: Surroundings<'a>,
+    /// The settings of share groups, as they hold for this one.
+    pub share: &'a ConsumerConfig,
 }
 
-impl Around<'_> {
+impl<'a> Around<'a> {
+    fn of_share(&self) -> Surroundings<'a> {
+        Surroundings { config: self.share, ..self.consumer }
+    }
+
     fn now(&self) -> Now {
         self.consumer.now
     }
@@ -88,6 +97,11 @@ impl AnyGroup {
                 self.tell(out);
                 out.push(Output::Join(waiter, answer));
             }
+            Kind::Share(_) => {
+                let error = GroupError::InconsistentGroupProtocol;
+                let refused = JoinRefused { error, member_id: request.member_id };
+                out.push(Output::Join(waiter, Err(refused)));
+            }
         }
         self.pay(out);
     }
@@ -106,6 +120,9 @@ impl AnyGroup {
                 let answer = group.sync(&request, around.consumer.topics, around.now());
                 out.push(Output::Sync(waiter, answer));
             }
+            Kind::Share(_) => {
+                out.push(Output::Sync(waiter, Err(GroupError::UnknownMemberId)));
+            }
         }
         self.pay(out);
     }
@@ -115,6 +132,7 @@ impl AnyGroup {
         match &mut self.kind {
             Kind::Classic(group) => group.heartbeat(claim, now),
             Kind::Consumer(group) => group.classic_heartbeat(claim, now),
+            Kind::Share(_) => Err(GroupError::UnknownMemberId),
         }
     }
 
@@ -134,6 +152,7 @@ impl AnyGroup {
                 self.tell(out);
                 left
             }
+            Kind::Share(_) => Err(GroupError::UnknownMemberId),
         };
         self.pay(out);
         left
@@ -155,11 +174,12 @@ impl AnyGroup {
         out: &mut Vec<Output>,
     ) -> Result<Beaten, Refusal> {
         beat.check(&around.consumer.config.assignors)?;
+        let no_such = |reason: &str| Refusal::new(GroupError::GroupIdNotFound, reason);
         let group = match &mut self.kind {
             Kind::Consumer(group) => return group.heartbeat(beat, around.consumer),
             Kind::Classic(group) => group,
+            Kind::Share(_) => return Err(no_such("The group is not a consumer group.")),
         };
-        let no_such = |reason: &str| Refusal::new(GroupError::GroupIdNotFound, reason);
         if beat.epoch != JOINING {
             return Err(no_such("The group is not a consumer group."));
         }
@@ -177,6 +197,40 @@ impl AnyGroup {
         Ok(answer)
     }
 
+    /// ShareGroupHeartbeat. Only of what has never been a group does a share group come.
+    pub fn beat_shared(
+        &mut self,
+        waiter: Waiter,
+        beat: Beat,
+        has_offsets: bool,
+        around: Around<'_>,
+        out: &mut Vec<Output>,
+    ) {
+        let answer = self.try_beat_shared(beat, has_offsets, around);
+        self.tell(out);
+        out.push(Output::Beat(waiter, answer));
+    }
+
+    fn try_beat_shared(
+        &mut self,
+        beat: Beat,
+        has_offsets: bool,
+        around: Around<'_>,
+    ) -> Result<Beaten, Refusal> {
+        beat.check_shared()?;
+        if let Kind::Share(group) = &mut self.kind {
+            return group.heartbeat(beat, around.of_share());
+        }
+        if beat.epoch != JOINING || has_offsets || !self.is_untouched() {
+            let reason = "The group is not a share group.";
+            return Err(Refusal::new(GroupError::GroupIdNotFound, reason));
+        }
+        let mut group = ConsumerGroup::shared();
+        let answer = group.heartbeat(beat, around.of_share())?;
+        self.kind = Kind::Share(Box::new(group));
+        Ok(answer)
+    }
+
     /// Whether offsets may be committed so. `knows_epochs`: the request can be told
     /// STALE_MEMBER_EPOCH.
     pub fn check_commit(
@@ -189,6 +243,7 @@ impl AnyGroup {
         match &mut self.kind {
             Kind::Classic(group) => group.check_commit(claim, transactional, now),
             Kind::Consumer(group) => group.check_commit(claim, transactional, knows_epochs),
+            Kind::Share(_) => Err(GroupError::GroupIdNotFound),
         }
     }
 
@@ -197,6 +252,7 @@ impl AnyGroup {
         match &self.kind {
             Kind::Classic(_) => Ok(()),
             Kind::Consumer(group) => group.check_fetch(member, epoch),
+            Kind::Share(_) => Err(GroupError::GroupIdNotFound),
         }
     }
 
@@ -210,6 +266,10 @@ impl AnyGroup {
                 self.go_back(around, Some(epoch), out);
                 self.tell(out);
             }
+            Kind::Share(group) => {
+                group.tick(around.of_share());
+                self.tell(out);
+            }
         }
         self.pay(out);
     }
@@ -217,14 +277,14 @@ impl AnyGroup {
     pub fn next_deadline_ms(&self) -> Option<u64> {
         match &self.kind {
             Kind::Classic(group) => group.next_deadline_ms(),
-            Kind::Consumer(group) => group.next_deadline_ms(),
+            Kind::Consumer(group) | Kind::Share(group) => group.next_deadline_ms(),
         }
     }
 
     /// The log has refused these records, or one before them.
     pub fn not_kept(&mut self, changes: &[Change], now: Now, out: &mut Vec<Output>) {
         match &mut self.kind {
-            Kind::Consumer(group) => group.not_kept(changes),
+            Kind::Consumer(group) | Kind::Share(group) => group.not_kept(changes),
             Kind::Classic(group) => {
                 self.owed.extend(changes.iter().filter_map(Change::taken_away));
                 group.not_kept(now, out);
@@ -236,7 +296,7 @@ impl AnyGroup {
     pub fn has_members(&self) -> bool {
         match &self.kind {
             Kind::Classic(group) => group.has_members(),
-            Kind::Consumer(group) => !group.members().is_empty(),
+            Kind::Consumer(group) | Kind::Share(group) => !group.members().is_empty(),
         }
     }
 
@@ -244,6 +304,7 @@ impl AnyGroup {
         match &self.kind {
             Kind::Classic(group) => group.is_of_consumers(),
             Kind::Consumer(_) => true,
+            Kind::Share(_) => false,
         }
     }
 
@@ -251,7 +312,7 @@ impl AnyGroup {
     pub fn may_read(&self, topic: &str) -> bool {
         match &self.kind {
             Kind::Classic(group) => group.may_read(topic),
-            Kind::Consumer(group) => group.reads(topic),
+            Kind::Consumer(group) | Kind::Share(group) => group.reads(topic),
         }
     }
 
@@ -259,7 +320,7 @@ impl AnyGroup {
     pub fn epoch(&self) -> i32 {
         match &self.kind {
             Kind::Classic(group) => group.generation(),
-            Kind::Consumer(group) => group.epoch(),
+            Kind::Consumer(group) | Kind::Share(group) => group.epoch(),
         }
     }
 
@@ -267,7 +328,7 @@ impl AnyGroup {
     pub fn is_untouched(&self) -> bool {
         match &self.kind {
             Kind::Classic(group) => group.is_untouched() && self.owed.is_empty(),
-            Kind::Consumer(_) => false,
+            Kind::Consumer(_) | Kind::Share(_) => false,
         }
     }
 
@@ -276,6 +337,7 @@ impl AnyGroup {
         let own = match &self.kind {
             Kind::Classic(_) => Vec::new(),
             Kind::Consumer(group) => group.removal(),
+            Kind::Share(group) => return group.removal(),
         };
         let owed = self.owed.iter().cloned();
         owed.chain(own).chain([Change::Classic(None)]).collect()
@@ -302,7 +364,7 @@ impl AnyGroup {
 
     /// What has changed is to be kept before anything is answered.
     fn tell(&mut self, out: &mut Vec<Output>) {
-        let Kind::Consumer(group) = &mut self.kind else { return };
+        let (Kind::Consumer(group) | Kind::Share(group)) = &mut self.kind else { return };
         let changes = group.take_changes();
         if !changes.is_empty() {
             out.push(Output::Keep(changes));

@@ -37,6 +37,8 @@ pub struct GroupConfig {
     pub retention_check_interval: Duration,
     /// Of groups of the new protocol.
     pub consumer: ConsumerConfig,
+    /// Of share groups.
+    pub share: ConsumerConfig,
 }
 
 /// The protocol type of consumers, whose metadata we understand.
@@ -54,6 +56,7 @@ impl Default for GroupConfig {
             offsets_retention_ms: 7 * 24 * 60 * 60 * 1_000,
             retention_check_interval: Duration::from_secs(600),
             consumer: ConsumerConfig::default(),
+            share: ConsumerConfig::of_share_groups(),
         }
     }
 }

@@ -10,17 +10,22 @@
 //! 6    target                group                   the epoch that it was computed for
 //! 7    target of a member    group member            partitions by topic id
 //! 8    current of a member   group member            epochs, state, assigned, to be revoked
+//! 10   member of a share group, as 5
+//! 11   share group, as 3     group                   group epoch
+//! 12 13 14                   of share groups, as 6 7 8
 //! ```
 //!
-//! A group is of the kind whose own record, 2 or 3, comes last. An older broker leaves keys above 2
-//! as they are.
+//! A group is of the kind whose own record, 2, 3 or 11, comes last. An older broker leaves keys
+//! above 2 as they are.
 
 mod consumer;
+mod share;
 
 use bytes::{Buf, Bytes};
 use thiserror::Error;
 
 pub use self::consumer::{Part, decode as decode_part};
+pub use self::share::decode as decode_share_part;
 use super::consumer::changes::Change;
 use super::messages::{GroupSnapshot, InstanceId, MemberId, MemberSnapshot};
 use super::offsets::StoredOffset;
@@ -61,6 +66,11 @@ pub enum Key {
         group: String,
         part: Part,
     },
+    /// Of a share group.
+    Share {
+        group: String,
+        part: Part,
+    },
     /// Of a kind that came after ours: left as it is.
     Unknown,
 }
@@ -87,6 +97,10 @@ pub fn decode_key(bytes: &Bytes) -> Result<Key, RecordError> {
             let (group, part) = consumer::decode_key(version, bytes)?;
             Key::Consumer { group, part }
         }
+        10..=14 => {
+            let (group, part) = share::decode_key(version, bytes)?;
+            Key::Share { group, part }
+        }
         _ => Key::Unknown,
     })
 }
@@ -98,6 +112,7 @@ pub fn encode_change(group: &str, change: &Change) -> Result<(Bytes, Option<Byte
             let value = snapshot.as_ref().map(encode_group).transpose()?;
             Ok((encode_group_key(group)?, value))
         }
+        Change::Shared(change) => share::encode(group, change),
         change => consumer::encode(group, change),
     }
 }

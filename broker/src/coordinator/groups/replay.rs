@@ -19,6 +19,8 @@ pub struct Kept {
     pub snapshot: Option<GroupSnapshot>,
     /// Of the new protocol.
     pub consumer: KeptGroup,
+    /// A share group.
+    pub share: KeptGroup,
     pub offsets: Offsets,
 }
 
@@ -31,17 +33,28 @@ impl Kept {
 
     /// Whether there is a group.
     pub fn makes_a_group(&self) -> bool {
-        self.snapshot.is_some() || self.consumer.epoch.is_some() || self.offsets.make_a_group()
+        let epochs = self.consumer.epoch.or(self.share.epoch);
+        self.snapshot.is_some() || epochs.is_some() || self.offsets.make_a_group()
     }
 
     /// The group as it was kept.
-    pub fn group(&mut self, config: &ConsumerConfig, now: Now) -> AnyGroup {
+    pub fn group(
+        &mut self,
+        config: &ConsumerConfig,
+        of_share: &ConsumerConfig,
+        now: Now,
+    ) -> AnyGroup {
+        let share = std::mem::take(&mut self.share);
         let consumer = std::mem::take(&mut self.consumer);
         match self.snapshot.take() {
             Some(snapshot) => AnyGroup::of(Kind::Classic(Group::restore(snapshot, now))),
             None if consumer.epoch.is_some() => {
                 let group = ConsumerGroup::restore(consumer, config, now);
                 AnyGroup::of(Kind::Consumer(Box::new(group)))
+            }
+            None if share.epoch.is_some() => {
+                let group = ConsumerGroup::restore_shared(share, of_share, now);
+                AnyGroup::of(Kind::Share(Box::new(group)))
             }
             None => AnyGroup::new(now),
         }
@@ -102,6 +115,10 @@ impl Replay {
                         _ => {}
                     }
                     kept.consumer.apply(change);
+                }
+                Key::Share { group, part } => {
+                    let change = records::decode_share_part(part, value.as_ref()).map_err(at)?;
+                    self.groups.entry(group).or_default().share.apply(change);
                 }
                 Key::Unknown => {}
             }

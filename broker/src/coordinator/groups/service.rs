@@ -57,6 +57,10 @@ pub struct GroupSettings {
     pub session_timeout_ms: Option<i32>,
     /// `consumer.heartbeat.interval.ms`
     pub heartbeat_interval_ms: Option<i32>,
+    /// `share.session.timeout.ms`
+    pub share_session_timeout_ms: Option<i32>,
+    /// `share.heartbeat.interval.ms`
+    pub share_heartbeat_interval_ms: Option<i32>,
 }
 
 /// The group coordinator.
@@ -147,7 +151,8 @@ impl GroupService {
                 }
                 let slot = self.slot(&name);
                 let mut cell = locked(&slot.cell);
-                cell.group = kept.group(&self.consumer_config(&name), self.now());
+                let of_share = self.share_config(&name);
+                cell.group = kept.group(&self.consumer_config(&name), &of_share, self.now());
                 cell.offsets = kept.offsets;
                 self.run_timer(&slot, &mut cell);
             }
@@ -199,21 +204,21 @@ impl GroupService {
     /// The settings of groups of the new protocol as they hold for this one.
     fn consumer_config(&self, group: &str) -> ConsumerConfig {
         let set = self.host.group_settings(group);
-        let mut config = self.config.consumer.clone();
-        if let Some(ms) = set.session_timeout_ms {
-            config.session_timeout_ms = ms;
-        }
-        if let Some(ms) = set.heartbeat_interval_ms {
-            config.heartbeat_interval_ms = ms;
-        }
-        config
+        self.config.consumer.with(set.session_timeout_ms, set.heartbeat_interval_ms)
+    }
+
+    /// The settings of share groups as they hold for this one.
+    fn share_config(&self, group: &str) -> ConsumerConfig {
+        let set = self.host.group_settings(group);
+        self.config.share.with(set.share_session_timeout_ms, set.share_heartbeat_interval_ms)
     }
 
     /// Hands a group's machine what it has to know.
     fn around<T>(&self, group: &str, work: impl FnOnce(Around<'_>) -> T) -> T {
         let (config, topics) = (self.consumer_config(group), self.host.topics());
         let consumer = Surroundings { config: &config, topics: &topics, now: self.now() };
-        work(Around { classic: &self.config, consumer })
+        let share = &self.share_config(group);
+        work(Around { classic: &self.config, consumer, share })
     }
 
     fn existing(&self, group: &str) -> Option<Arc<Slot>> {
@@ -300,6 +305,32 @@ impl GroupService {
             let (waiter, answer) = cell.wait(|cell| &mut cell.beats);
             let mut out = Vec::new();
             self.around(group, |around| cell.group.beat(waiter, beat, around, &mut out));
+            self.carry_out(slot, cell, out);
+            self.drop_untouched(slot);
+            answer
+        });
+        answer.await.unwrap_or_else(|_| Err(GroupError::CoordinatorNotAvailable.into()))
+    }
+
+    /// ShareGroupHeartbeat.
+    pub async fn beat_shared(self: &Arc<Self>, group: &str, beat: Beat) -> BeatAnswer {
+        if group.is_empty() || group.len() > GROUP_ID_BYTES_MAX {
+            return Err(Refusal::new(GroupError::InvalidRequest, "GroupId can't be empty."));
+        }
+        beat.check_shared()?;
+        if beat.epoch == JOINING {
+            self.ensure_topic().await.map_err(|error| Refusal::from(GroupError::from(error)))?;
+        } else if self.existing(group).is_none() {
+            let reason = format!("Group {group} not found.");
+            return Err(Refusal::new(GroupError::GroupIdNotFound, reason));
+        }
+        let answer = self.enter(group, |slot, mut cell| {
+            let (waiter, answer) = cell.wait(|cell| &mut cell.beats);
+            let has_offsets = cell.offsets.make_a_group();
+            let mut out = Vec::new();
+            self.around(group, |around| {
+                cell.group.beat_shared(waiter, beat, has_offsets, around, &mut out);
+            });
             self.carry_out(slot, cell, out);
             self.drop_untouched(slot);
             answer

@@ -1,6 +1,6 @@
 //! The records of the topic `__consumer_offsets`, keys and values with the version first. The
 //! version of a key tells its kind: 0 and 1 an offset, 2 a group of the classic protocol, 3 to 8
-//! what makes up one of KIP-848's.
+//! what makes up one of KIP-848's, 10 to 14 what makes up a share group.
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -143,5 +143,57 @@ messages! {
         state: i8;
         assigned_partitions: Vec<TopicPartitions>;
         partitions_pending_revocation: Vec<TopicPartitions>;
+    }
+
+    ShareGroupMemberMetadataKey: 10..=10 {
+        group: String;
+        member_id: String;
+    }
+
+    ShareGroupMemberMetadataValue: 0..=0, flexible 0.. {
+        rack_id: Option<String>;
+        client_id: String;
+        client_host: String;
+        subscribed_topic_names: Vec<String>;
+    }
+
+    ShareGroupMetadataKey: 11..=11 {
+        group: String;
+    }
+
+    ShareGroupMetadataValue: 0..=0, flexible 0.. {
+        epoch: i32;
+        /// Of the topics that the members read: 0 where it is not known.
+        metadata_hash: i64;
+    }
+
+    ShareGroupTargetAssignmentMetadataKey: 12..=12 {
+        group: String;
+    }
+
+    ShareGroupTargetAssignmentMetadataValue: 0..=0, flexible 0.. {
+        assignment_epoch: i32;
+    }
+
+    ShareGroupTargetAssignmentMemberKey: 13..=13 {
+        group: String;
+        member_id: String;
+    }
+
+    ShareGroupTargetAssignmentMemberValue: 0..=0, flexible 0.. {
+        topic_partitions: Vec<TopicPartitions>;
+    }
+
+    ShareGroupCurrentMemberAssignmentKey: 14..=14 {
+        group: String;
+        member_id: String;
+    }
+
+    ShareGroupCurrentMemberAssignmentValue: 0..=0, flexible 0.. {
+        member_epoch: i32;
+        previous_member_epoch: i32;
+        /// 0 stable; there is no other.
+        state: i8;
+        assigned_partitions: Vec<TopicPartitions>;
     }
 }

@@ -54,7 +54,15 @@ pub mod k68_consumer_group_heartbeat;
 pub mod k69_consumer_group_describe;
 pub mod k74_list_config_resources;
 pub mod k75_describe_topic_partitions;
+pub mod k76_share_group_heartbeat;
+pub mod k77_share_group_describe;
+pub mod k78_share_fetch;
+pub mod k79_share_acknowledge;
+pub mod k90_describe_share_group_offsets;
+pub mod k91_alter_share_group_offsets;
+pub mod k92_delete_share_group_offsets;
 
 pub mod consumer_offsets;
 pub mod consumer_protocol;
+pub mod share_group_state;
 pub mod transaction_state;

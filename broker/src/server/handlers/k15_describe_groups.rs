@@ -27,7 +27,7 @@ pub async fn handle(call: &Call, request: DescribeGroupsRequest) -> DescribeGrou
                 let described = describe(state, snapshot);
                 return DescribedGroup { group_id, authorized_operations, ..described };
             }
-            Some(Described::Consumer { .. }) => format!("Group {group_id} is not a classic group."),
+            Some(_) => format!("Group {group_id} is not a classic group."),
             None => format!("Group {group_id} not found."),
         };
         // Before v6 absence was a state, not an error.

@@ -1,12 +1,12 @@
 //! ApiVersions: the table of APIs, and the features.
 //!
-//! Of the features that Kafka 4.1 names, clients go by two: producers take transactions of version
-//! 2 where `transaction.version` is finalized at 2 (KIP-890), and `group.version` at 1 says that
-//! groups rebalance by the new protocol, too (KIP-848). The others are left out, since each would
-//! promise what is not here: `metadata.version` and `kraft.version` a quorum of controllers whose
-//! log has that form, `share.version` and `streams.version` still newer group protocols (clients
-//! look for those APIs, too), `eligible.leader.replicas.version` replicas. A feature that is not
-//! named counts as level 0.
+//! Of the features that Kafka 4.1 names, clients go by three: producers take transactions of
+//! version 2 where `transaction.version` is finalized at 2 (KIP-890), `group.version` at 1 says
+//! that groups rebalance by the new protocol, too (KIP-848), and `share.version` at 1 that there
+//! are share groups (KIP-932). The others are left out, since each would promise what is not here:
+//! `metadata.version` and `kraft.version` a quorum of controllers whose log has that form,
+//! `streams.version` a still newer group protocol (clients look for its APIs, too),
+//! `eligible.leader.replicas.version` replicas. A feature that is not named counts as level 0.
 
 use super::Call;
 use crate::coordinator::transactions::Protocol;
@@ -40,8 +40,8 @@ pub async fn handle(call: &Call, request: ApiVersionsRequest) -> ApiVersionsResp
 }
 
 /// Features with their levels, which are the latest.
-pub fn features() -> [(&'static str, i16); 2] {
-    [(GROUPS, GROUPS_LATEST), (TRANSACTIONS, Protocol::V2.version())]
+pub fn features() -> [(&'static str, i16); 3] {
+    [(GROUPS, GROUPS_LATEST), (SHARES, SHARES_LATEST), (TRANSACTIONS, Protocol::V2.version())]
 }
 
 /// The answer to a version that is newer than ours, in the form of version 0 (KIP-511).
@@ -52,6 +52,9 @@ pub fn unsupported() -> ApiVersionsResponse {
 /// The feature that says that there are groups of the new protocol.
 const GROUPS: &str = "group.version";
 const GROUPS_LATEST: i16 = 1;
+/// The feature that says that there are share groups (KIP-932).
+const SHARES: &str = "share.version";
+const SHARES_LATEST: i16 = 1;
 /// The feature by which clients choose transactions of version 2 (KIP-890).
 const TRANSACTIONS: &str = "transaction.version";
 /// The version of the features as a whole: they never change.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Call;
 use crate::broker::client_metrics::CLIENT_METRICS_CONFIGS;
 use crate::broker::group_configs::GROUP_CONFIGS;
-use crate::broker::{BrokerConfig, ConsumerConfig, is_dynamic};
+use crate::broker::{BrokerConfig, ConsumerConfig, ShareConfig, is_dynamic};
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k32_describe_configs::*;
 use crate::security::acl::Operation;
@@ -194,12 +194,13 @@ fn group(
         return Err((ErrorCode::INVALID_REQUEST, why));
     }
     let own = call.broker().group_configs(name);
-    let given = &call.broker().config().groups.consumer;
+    let given = call.broker().config();
     let configs = GROUP_CONFIGS.iter().map(|known| {
+        let config_type = if known.is_number() { config_type::INT } else { config_type::STRING };
         // What the broker has for all groups is a default, wherever that comes from.
         let (value, config_source) = match own.get(known.name) {
-            Some(value) => (shown(config_type::INT, value), source::GROUP),
-            None => ((known.default)(given).to_string(), source::DEFAULT),
+            Some(value) => (shown(config_type, value), source::GROUP),
+            None => (known.given(given), source::DEFAULT),
         };
         let synonym = DescribeConfigsSynonym {
             name: known.name.to_owned(),
@@ -214,7 +215,7 @@ fn group(
             config_source,
             is_sensitive: false,
             synonyms: synonyms.collect(),
-            config_type: config_type::INT,
+            config_type,
             documentation: request.include_documentation.then(|| known.doc.to_owned()),
         }
     });
@@ -524,6 +525,7 @@ fn of_groups(broker: &BrokerConfig) -> Vec<Setting> {
     let minutes = groups.offsets_retention_ms / 60_000;
     use config_type::*;
     let mut settings = of_consumer_groups(&groups.consumer);
+    settings.extend(of_share_groups(&groups.share, &broker.shares));
     settings.extend([
         (
             "group.initial.rebalance.delay.ms",
@@ -625,6 +627,91 @@ fn of_consumer_groups(config: &ConsumerConfig) -> Vec<Setting> {
             "group.consumer.session.timeout.ms",
             config.session_timeout_ms,
             "how long a member of the new group protocol may be silent before it is gone",
+        ),
+    ]
+}
+
+fn of_share_groups(config: &ConsumerConfig, shares: &ShareConfig) -> Vec<Setting> {
+    let number = |name, value: i32, doc| (name, config_type::INT, value.to_string(), doc);
+    let mut settings = of_shared_records(shares);
+    settings.extend([
+        number(
+            "group.share.heartbeat.interval.ms",
+            config.heartbeat_interval_ms,
+            "how often members of share groups are told to be heard of",
+        ),
+        number(
+            "group.share.max.heartbeat.interval.ms",
+            config.heartbeat_interval_ms_max,
+            "the longest interval of heartbeats that a share group can be set to",
+        ),
+        number(
+            "group.share.max.session.timeout.ms",
+            config.session_timeout_ms_max,
+            "the longest session timeout that a share group can be set to",
+        ),
+        (
+            "group.share.max.size",
+            config_type::INT,
+            config.members_max.to_string(),
+            "the most members of a share group",
+        ),
+        number(
+            "group.share.min.heartbeat.interval.ms",
+            config.heartbeat_interval_ms_min,
+            "the shortest interval of heartbeats that a share group can be set to",
+        ),
+        number(
+            "group.share.min.session.timeout.ms",
+            config.session_timeout_ms_min,
+            "the shortest session timeout that a share group can be set to",
+        ),
+        number(
+            "group.share.session.timeout.ms",
+            config.session_timeout_ms,
+            "how long a member of a share group may be silent before it is gone",
+        ),
+    ]);
+    settings
+}
+
+fn of_shared_records(shares: &ShareConfig) -> Vec<Setting> {
+    let number = |name, value: i64, doc| (name, config_type::INT, value.to_string(), doc);
+    vec![
+        number(
+            "group.share.delivery.count.limit",
+            shares.limits.deliveries_max.into(),
+            "how often a record is given out that nobody accepts",
+        ),
+        number(
+            "group.share.max.record.lock.duration.ms",
+            shares.lock_ms_max.into(),
+            "the longest time that a share group can be set to have a record locked",
+        ),
+        number(
+            "group.share.max.share.sessions",
+            shares.sessions_max as i64,
+            "the most members of share groups that fetch",
+        ),
+        number(
+            "group.share.min.record.lock.duration.ms",
+            shares.lock_ms_min.into(),
+            "the shortest time that a share group can be set to have a record locked",
+        ),
+        number(
+            "group.share.partition.max.record.locks",
+            shares.limits.locks_max,
+            "the most records of a partition that a share group has under way",
+        ),
+        number(
+            "group.share.record.lock.duration.ms",
+            shares.lock_ms.into(),
+            "how long a member has a record before that is given to another",
+        ),
+        number(
+            "share.coordinator.state.topic.num.partitions",
+            shares.state_partitions.into(),
+            "partitions of __share_group_state, once it is created",
         ),
     ]
 }

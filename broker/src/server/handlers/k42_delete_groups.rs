@@ -1,6 +1,7 @@
 //! DeleteGroups.
 
 use super::Call;
+use super::sharing::not_kept;
 use crate::protocol::ErrorCode;
 use crate::protocol::messages::k42_delete_groups::*;
 use crate::security::acl::Operation;
@@ -9,12 +10,22 @@ pub async fn handle(call: &Call, request: DeleteGroupsRequest) -> DeleteGroupsRe
     let mut response = DeleteGroupsResponse::default();
     for group_id in request.groups_names {
         let error_code = if call.may_on_group(Operation::Delete, &group_id) {
-            let deleted = call.broker().groups().delete(&group_id).await;
-            deleted.err().map_or(ErrorCode::NONE, ErrorCode::from)
+            match call.broker().groups().delete(&group_id).await {
+                Ok(()) => forget(call, &group_id).await,
+                Err(error) => error.into(),
+            }
         } else {
             ErrorCode::GROUP_AUTHORIZATION_FAILED
         };
         response.results.push(DeletableGroupResult { group_id, error_code });
     }
     response
+}
+
+/// With a share group goes what it has read.
+async fn forget(call: &Call, group: &str) -> ErrorCode {
+    match call.broker().shares().forget(group, |_| true).await {
+        Ok(()) => ErrorCode::NONE,
+        Err(error) => not_kept(group, &error),
+    }
 }

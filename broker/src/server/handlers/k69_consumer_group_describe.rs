@@ -75,7 +75,7 @@ fn describe(call: &Call, group_id: &str, topics: &Topics) -> DescribedGroup {
                 ..DescribedGroup::default()
             }
         }
-        Some(Described::Classic { .. }) => {
+        Some(Described::Classic { .. } | Described::Share { .. }) => {
             not_found(format!("Group {group_id} is not a consumer group."))
         }
         None => not_found(format!("Group {group_id} not found.")),

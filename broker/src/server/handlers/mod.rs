@@ -65,6 +65,14 @@ mod k68_consumer_group_heartbeat;
 mod k69_consumer_group_describe;
 mod k74_list_config_resources;
 mod k75_describe_topic_partitions;
+mod k76_share_group_heartbeat;
+mod k77_share_group_describe;
+mod k78_share_fetch;
+mod k79_share_acknowledge;
+mod k90_describe_share_group_offsets;
+mod k91_alter_share_group_offsets;
+mod k92_delete_share_group_offsets;
+mod sharing;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -84,6 +92,8 @@ use crate::security::acl::Operation;
 #[derive(Debug)]
 pub struct Call {
     pub(super) shared: Arc<Shared>,
+    /// Which of all connections asks.
+    pub(super) connection: u64,
     /// Where this client reaches the broker.
     pub advertised: Arc<HostPort>,
     /// Who asks.
@@ -184,6 +194,13 @@ handlers! {
     ConsumerGroupDescribe k69_consumer_group_describe;
     ListConfigResources k74_list_config_resources;
     DescribeTopicPartitions k75_describe_topic_partitions;
+    ShareGroupHeartbeat k76_share_group_heartbeat;
+    ShareGroupDescribe k77_share_group_describe;
+    ShareFetch k78_share_fetch;
+    ShareAcknowledge k79_share_acknowledge;
+    DescribeShareGroupOffsets k90_describe_share_group_offsets;
+    AlterShareGroupOffsets k91_alter_share_group_offsets;
+    DeleteShareGroupOffsets k92_delete_share_group_offsets;
 }
 
 /// The topic that a request names, by id if its version has ids.

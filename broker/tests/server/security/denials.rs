@@ -335,6 +335,39 @@ fn row(api: ApiKey) -> Row {
             k69_consumer_group_describe::ConsumerGroupDescribeRequest {
                 group_ids: vec![g()], ..Default::default()
             }, |response| response.groups[0].error_code, [on_group(Describe)]),
+        ApiKey::ShareGroupHeartbeat => row!(ShareGroupHeartbeat v 1,
+            k76_share_group_heartbeat::ShareGroupHeartbeatRequest {
+                group_id: g(),
+                subscribed_topic_names: Some(vec![t()]),
+                ..Default::default()
+            }, |response| response.error_code, [on_group(Read), on_topic(Describe)]),
+        ApiKey::ShareGroupDescribe => row!(ShareGroupDescribe v 1,
+            k77_share_group_describe::ShareGroupDescribeRequest {
+                group_ids: vec![g()], ..Default::default()
+            }, |response| response.groups[0].error_code, [on_group(Describe)]),
+        ApiKey::ShareFetch => row!(ShareFetch v 1, k78_share_fetch::ShareFetchRequest {
+            group_id: Some(g()), member_id: Some(x()), ..Default::default()
+        }, |response| response.error_code, [on_group(Read)]),
+        ApiKey::ShareAcknowledge => row!(ShareAcknowledge v 1,
+            k79_share_acknowledge::ShareAcknowledgeRequest {
+                group_id: Some(g()), member_id: Some(x()), ..Default::default()
+            }, |response| response.error_code, [on_group(Read)]),
+        ApiKey::DescribeShareGroupOffsets => row!(DescribeShareGroupOffsets v 0,
+            k90_describe_share_group_offsets::DescribeShareGroupOffsetsRequest {
+                groups: vec![
+                    k90_describe_share_group_offsets::DescribeShareGroupOffsetsRequestGroup {
+                        group_id: g(), topics: None,
+                    },
+                ],
+            }, |response| response.groups[0].error_code, [on_group(Describe)]),
+        ApiKey::AlterShareGroupOffsets => row!(AlterShareGroupOffsets v 0,
+            k91_alter_share_group_offsets::AlterShareGroupOffsetsRequest {
+                group_id: g(), topics: vec![],
+            }, |response| response.error_code, [on_group(Read)]),
+        ApiKey::DeleteShareGroupOffsets => row!(DeleteShareGroupOffsets v 0,
+            k92_delete_share_group_offsets::DeleteShareGroupOffsetsRequest {
+                group_id: g(), topics: vec![],
+            }, |response| response.error_code, [on_group(Delete)]),
         ApiKey::DescribeTopicPartitions => row!(DescribeTopicPartitions v 0,
             k75_describe_topic_partitions::DescribeTopicPartitionsRequest {
                 topics: vec![k75_describe_topic_partitions::TopicRequest { name: t() }],

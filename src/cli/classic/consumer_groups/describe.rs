@@ -2,7 +2,6 @@
 
 use broker::client::admin::Admin;
 use broker::client::admin::groups::{GroupDescription, MemberDescription};
-use broker::ids::TopicPartition;
 
 use super::{chosen, executing};
 use crate::cli::classic::options::Given;
@@ -104,22 +103,6 @@ fn offsets(group: &GroupDescription, rows: &[Progress], verbose: bool) -> String
     text
 }
 
-/// `t:0,1;u:2`
-fn assignment(assigned: &[TopicPartition]) -> String {
-    let mut text = String::new();
-    let mut last = None;
-    for of in assigned {
-        match last == Some(&of.topic) {
-            true => text.push(','),
-            false if last.is_none() => text.push_str(&format!("{}:", of.topic)),
-            false => text.push_str(&format!(";{}:", of.topic)),
-        }
-        text.push_str(&of.partition.to_string());
-        last = Some(&of.topic);
-    }
-    if text.is_empty() { "-".to_owned() } else { text }
-}
-
 fn members(group: &GroupDescription, verbose: bool) -> String {
     let all = &group.members;
     let instances = all.iter().any(|member| member.instance_id.is_some());
@@ -130,9 +113,10 @@ fn members(group: &GroupDescription, verbose: bool) -> String {
         width(all.iter().map(|member| member.host.as_str()), 15),
         width(all.iter().map(|member| member.client_id.as_str()), 15),
     ];
-    let assigned: Vec<String> = all.iter().map(|member| assignment(&member.assigned)).collect();
+    let assigned: Vec<String> =
+        all.iter().map(|member| java::assignment(&member.assigned)).collect();
     let target = |member: &MemberDescription| {
-        member.target.as_ref().map_or("-".to_owned(), |target| assignment(&target.assigned))
+        member.target.as_ref().map_or("-".to_owned(), |target| java::assignment(&target.assigned))
     };
     let targets: Vec<String> = all.iter().map(target).collect();
     let assigned_width = width(assigned.iter().map(String::as_str), 20);

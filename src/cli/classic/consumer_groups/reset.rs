@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use broker::client::admin::Admin;
+use broker::durations::iso_ms;
 use broker::ids::{Offset, TopicPartition};
 
 use super::{chosen, executing, failed, wrong};
@@ -10,7 +11,7 @@ use crate::cli::Failure;
 use crate::cli::classic::options::Given;
 use crate::cli::classic::{Error, java};
 use crate::cli::groups::reset::{self, ResetTo, Scope};
-use crate::cli::groups::time::{datetime_ms, duration_ms};
+use crate::cli::groups::time::datetime_ms;
 use crate::cli::stdout::print;
 
 const TO: [&str; 8] = [
@@ -187,7 +188,7 @@ fn to(given: &Given, scenario: &str) -> Result<To, Error> {
         "by-duration" => {
             let text = given.value(scenario).unwrap_or_default();
             let wrong = || wrong(format!("'{text}' is no duration; expected one such as PT1H30M"));
-            let ago = duration_ms(text).ok_or_else(wrong)?;
+            let ago = iso_ms(text).ok_or_else(wrong)?;
             ResetTo::Time(broker::broker::now_ms().saturating_sub(ago))
         }
         _ => return from_file(given),

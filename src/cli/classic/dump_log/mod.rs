@@ -35,7 +35,7 @@ pub const TOOL: Tool = Tool {
         flag("offsets-decoder", "Show the records of __consumer_offsets"),
         flag("print-data-log", "Show keys and values"),
         flag("remote-log-metadata-decoder", "Refused: there is no tiered storage"),
-        flag("share-group-state-decoder", "Refused: there are no share groups"),
+        flag("share-group-state-decoder", "Refused: there is no state of share groups"),
         flag("skip-record-metadata", "Show of records keys and values alone"),
         flag("transaction-log-decoder", "Show the records of __transaction_state"),
         maybe("value-decoder-class", "CLASS", "As --key-decoder-class, of values"),
@@ -50,7 +50,10 @@ pub const TOOL: Tool = Tool {
 const REFUSED: [(&str, &str); 3] = [
     ("cluster-metadata-decoder", "one broker keeps no log of cluster metadata"),
     ("remote-log-metadata-decoder", "there is no tiered storage, so no log about it"),
-    ("share-group-state-decoder", "there are no share groups (KIP-932), so no log about them"),
+    (
+        "share-group-state-decoder",
+        "there is no state of share groups (KIP-932), so no log about it",
+    ),
 ];
 
 /// How keys and values are read.

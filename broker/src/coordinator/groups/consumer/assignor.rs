@@ -57,6 +57,14 @@ pub struct Reader<'a> {
     pub before: &'a Assignment,
 }
 
+impl Reader<'_> {
+    /// Every partition of what it reads, as each member of a share group has it.
+    pub fn all(&self) -> Assignment {
+        let topics = self.topics.iter();
+        topics.flat_map(|(topic, count)| (0..*count).map(|number| (*topic, number))).collect()
+    }
+}
+
 fn range(readers: &[Reader<'_>]) -> Vec<Assignment> {
     let mut order: Vec<usize> = (0..readers.len()).collect();
     order.sort_by_key(|index| readers[*index].order);
@@ -83,8 +91,7 @@ fn range(readers: &[Reader<'_>]) -> Vec<Assignment> {
 fn uniform(readers: &[Reader<'_>]) -> Vec<Assignment> {
     let mut places: BTreeSet<Place> = BTreeSet::new();
     for reader in readers {
-        let all = reader.topics.iter();
-        places.extend(all.flat_map(|(topic, count)| (0..*count).map(|number| (*topic, number))));
+        places.extend(reader.all().iter());
     }
     let same = readers.windows(2).all(|pair| pair[0].topics == pair[1].topics);
     if same { equally(readers, places) } else { by_subscription(readers, places) }

@@ -21,6 +21,8 @@ pub enum Change {
     TargetEpoch(Option<i32>),
     Target(MemberId, Option<Assignment>),
     Current(MemberId, Option<Current>),
+    /// The same of a share group, whose records are others.
+    Shared(Box<Change>),
 }
 
 impl Change {
@@ -34,6 +36,7 @@ impl Change {
             Change::TargetEpoch(_) => Change::TargetEpoch(None),
             Change::Target(id, _) => Change::Target(id.clone(), None),
             Change::Current(id, _) => Change::Current(id.clone(), None),
+            Change::Shared(change) => Change::Shared(Box::new(change.taken_away()?)),
         })
     }
 }
@@ -75,7 +78,8 @@ impl ConsumerGroup {
             let facts = self.members.get(&id).map(|member| member.facts.clone());
             out.push(Change::Member(id, facts));
         }
-        if changed.subscribed {
+        // Of a share group it is looked at anew after a restart.
+        if changed.subscribed && !self.is_shared {
             out.push(Change::Subscribed(Some(self.subscribed.topics.clone())));
         }
         if changed.epoch {
@@ -92,13 +96,22 @@ impl ConsumerGroup {
             let current = self.members.get(&id).map(|member| member.current.clone());
             out.push(Change::Current(id, current));
         }
-        out
+        self.as_own(out)
+    }
+
+    /// Changes as those of a group of this kind.
+    fn as_own(&self, changes: Vec<Change>) -> Vec<Change> {
+        if !self.is_shared {
+            return changes;
+        }
+        changes.into_iter().map(|change| Change::Shared(Box::new(change))).collect()
     }
 
     /// The log has refused these: they are told again with what changes next.
     pub fn not_kept(&mut self, changes: &[Change]) {
         for change in changes {
             match change {
+                Change::Shared(change) => self.not_kept(std::slice::from_ref(change)),
                 Change::Classic(_) => self.changed.was_classic = true,
                 Change::Epoch(_) => self.changed.epoch = true,
                 Change::Subscribed(_) => self.changed.subscribed = true,
@@ -122,8 +135,10 @@ impl ConsumerGroup {
             out.push(Change::Target(id.clone(), None));
             out.push(Change::Member(id.clone(), None));
         }
-        out.extend([Change::TargetEpoch(None), Change::Subscribed(None), Change::Epoch(None)]);
-        out
+        out.push(Change::TargetEpoch(None));
+        out.extend((!self.is_shared).then_some(Change::Subscribed(None)));
+        out.push(Change::Epoch(None));
+        self.as_own(out)
     }
 }
 
@@ -144,7 +159,7 @@ impl KeptGroup {
         match change {
             // A group that went over to the other protocol leaves nothing behind.
             Change::Classic(Some(_)) => *self = KeptGroup::default(),
-            Change::Classic(None) => {}
+            Change::Classic(None) | Change::Shared(_) => {}
             Change::Epoch(epoch) => self.epoch = epoch,
             Change::Subscribed(topics) => self.subscribed = topics.unwrap_or_default(),
             Change::TargetEpoch(epoch) => self.target_epoch = epoch.unwrap_or_default(),

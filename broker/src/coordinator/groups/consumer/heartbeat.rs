@@ -103,6 +103,19 @@ impl Beat {
         Err(Refusal::new(GroupError::UnsupportedAssignor, reason))
     }
 
+    /// The same of a member of a share group.
+    pub fn check_shared(&self) -> Result<(), Refusal> {
+        let has_topics = self.topics.as_ref().is_some_and(|topics| !topics.is_empty());
+        let reason = match self.epoch {
+            _ if self.member_id.0.is_empty() => "MemberId can't be empty.",
+            _ if self.rack_id.as_ref().is_some_and(String::is_empty) => "RackId can't be empty.",
+            JOINING if !has_topics => "SubscribedTopicNames must be set in first request.",
+            epoch if epoch < LEAVING => "MemberEpoch is invalid.",
+            _ => return Ok(()),
+        };
+        Err(Refusal::new(GroupError::InvalidRequest, reason))
+    }
+
     pub fn leaves(&self) -> bool {
         matches!(self.epoch, LEAVING | AWAY)
     }
@@ -154,7 +167,7 @@ impl ConsumerGroup {
         let joins = beat.epoch == JOINING;
         let Some(instance) = &beat.instance_id else {
             return match self.members.get(&beat.member_id) {
-                Some(member) => check_epoch(&member.current, beat).map(|()| Comer::Known),
+                Some(member) => self.check_heard(&member.current, beat).map(|()| Comer::Known),
                 None if joins => Ok(Comer::New),
                 None => Err(unknown(&beat.member_id)),
             };
@@ -182,14 +195,15 @@ impl ConsumerGroup {
                 })
             }
             Some((id, _)) if *id != beat.member_id => Err(fenced_instance(beat, instance, id)),
-            Some((_, member)) => check_epoch(&member.current, beat).map(|()| Comer::Known),
+            Some((_, member)) => self.check_heard(&member.current, beat).map(|()| Comer::Known),
         }
     }
 
     pub(super) fn check_room(&self, comer: &Comer, members_max: usize) -> Result<(), Refusal> {
         if matches!(comer, Comer::New) && self.members.len() >= members_max {
+            let kind = self.kind();
             let reason = format!(
-                "The consumer group has reached its maximum capacity of {members_max} members."
+                "The {kind} group has reached its maximum capacity of {members_max} members."
             );
             return Err(Refusal::new(GroupError::GroupMaxSizeReached, reason));
         }
@@ -208,6 +222,34 @@ impl ConsumerGroup {
                 self.insert(id.clone(), Member { current, ..older });
             }
         }
+    }
+
+    /// A member may come with the epoch before its own, if the answer that told it of the newer one
+    /// was lost: then it owns nothing that it should not.
+    fn check_heard(&self, current: &Current, beat: &Beat) -> Result<(), Refusal> {
+        let (given, known, kind) = (beat.epoch, current.epoch, self.kind());
+        let than = match given {
+            _ if given == known => return Ok(()),
+            _ if given > known => "greater",
+            _ => {
+                let owned = beat.owned.as_ref();
+                let is_harmless = owned.is_some_and(|owned| owned.is_subset(&current.assigned));
+                if given == current.previous_epoch && (is_harmless || self.is_shared) {
+                    return Ok(());
+                }
+                "smaller"
+            }
+        };
+        let reason = format!(
+            "The {kind} group member has a {than} member epoch ({given}) than the one known by the \
+             group coordinator ({known}). The member must abandon all its partitions and rejoin."
+        );
+        Err(Refusal::new(GroupError::FencedMemberEpoch, reason))
+    }
+
+    /// As messages name it.
+    fn kind(&self) -> &'static str {
+        if self.is_shared { "share" } else { "consumer" }
     }
 
     /// Takes over what a member says of itself; whether it wants to read something else.
@@ -292,30 +334,6 @@ pub fn check_regex(regex: Option<&str>) -> Result<(), Refusal> {
             format!("SubscribedTopicRegex `{text}` is not a valid regular expression: {why}.");
         Refusal::new(GroupError::InvalidRegularExpression, reason)
     })
-}
-
-/// A member may come with the epoch before its own, if the answer that told it of the newer one was
-/// lost: then it owns nothing that it should not.
-fn check_epoch(current: &Current, beat: &Beat) -> Result<(), Refusal> {
-    let (given, known) = (beat.epoch, current.epoch);
-    let than = match given {
-        _ if given == known => return Ok(()),
-        _ if given > known => "greater",
-        _ => {
-            let owned = beat.owned.as_ref();
-            let is_retry = given == current.previous_epoch
-                && owned.is_some_and(|owned| owned.is_subset(&current.assigned));
-            if is_retry {
-                return Ok(());
-            }
-            "smaller"
-        }
-    };
-    let reason = format!(
-        "The consumer group member has a {than} member epoch ({given}) than the one known by the \
-         group coordinator ({known}). The member must abandon all its partitions and rejoin."
-    );
-    Err(Refusal::new(GroupError::FencedMemberEpoch, reason))
 }
 
 fn unknown(id: &MemberId) -> Refusal {

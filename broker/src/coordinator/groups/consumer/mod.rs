@@ -19,6 +19,10 @@
 //!   over from one protocol to the other;
 //! - [`changes`]: what is kept, record by record.
 //!
+//! A share group (KIP-932) is the same machine with less to do: each member has all partitions of
+//! what it reads, at once, since none of them is its own. There are no static members in it, no
+//! expressions, and no choice of an assignor.
+//!
 //! Invariants: a partition is held by one member at most, from when it is given to it until it is
 //! known to have let it go or is out of the group. Epochs only grow. A request that is refused
 //! changes nothing. What an answer rests on is told to the log before it.
@@ -80,6 +84,27 @@ impl Default for ConsumerConfig {
             members_max: 10_000,
             assignors: Assignor::ALL.to_vec(),
             migration: MigrationPolicy::Bidirectional,
+        }
+    }
+}
+
+impl ConsumerConfig {
+    /// Those of share groups, of which some settings mean nothing: `group.share.session.timeout.ms`
+    /// and so on, and for a group `share.session.timeout.ms`, `share.heartbeat.interval.ms`.
+    pub fn of_share_groups() -> ConsumerConfig {
+        ConsumerConfig { members_max: 200, ..ConsumerConfig::default() }
+    }
+
+    /// With what is set for one group.
+    pub fn with(
+        &self,
+        session_timeout_ms: Option<i32>,
+        heartbeat_interval_ms: Option<i32>,
+    ) -> ConsumerConfig {
+        ConsumerConfig {
+            session_timeout_ms: session_timeout_ms.unwrap_or(self.session_timeout_ms),
+            heartbeat_interval_ms: heartbeat_interval_ms.unwrap_or(self.heartbeat_interval_ms),
+            ..self.clone()
         }
     }
 }
@@ -166,12 +191,14 @@ impl ConsumerState {
 /// One group.
 #[derive(Clone, Debug, Default)]
 pub struct ConsumerGroup {
+    /// A share group: its members share all partitions.
+    is_shared: bool,
     epoch: i32,
     target_epoch: i32,
     members: BTreeMap<MemberId, Member>,
     /// Static members by their names.
     instances: BTreeMap<InstanceId, MemberId>,
-    /// Who holds what: [`Current::held`] of all members.
+    /// Who holds what: [`Current::held`] of all members. In a share group nobody holds anything.
     owners: BTreeMap<Place, MemberId>,
     subscribed: Subscribed,
     changed: Changed,
@@ -191,6 +218,12 @@ impl ConsumerGroup {
         ConsumerGroup { epoch, target_epoch: epoch, changed, ..ConsumerGroup::default() }
     }
 
+    /// A share group without members.
+    pub fn shared() -> ConsumerGroup {
+        let changed = Changed { epoch: true, target_epoch: true, ..Changed::default() };
+        ConsumerGroup { is_shared: true, changed, ..ConsumerGroup::default() }
+    }
+
     pub fn epoch(&self) -> i32 {
         self.epoch
     }
@@ -207,6 +240,8 @@ impl ConsumerGroup {
         let at_target = |member: &Member| member.current.is_at(self.target_epoch);
         if self.members.is_empty() {
             ConsumerState::Empty
+        } else if self.is_shared {
+            ConsumerState::Stable
         } else if self.epoch > self.target_epoch {
             ConsumerState::Assigning
         } else if self.members.values().all(at_target) {
@@ -287,6 +322,11 @@ impl ConsumerGroup {
         if let Some(instance) = &member.facts.instance_id {
             self.instances.insert(instance.clone(), id.clone());
         }
+        if self.is_shared {
+            self.changed.all_of(&id);
+            self.members.insert(id, member);
+            return;
+        }
         let taken = |place: &Place| self.owners.contains_key(place);
         for part in [&mut member.current.assigned, &mut member.current.revoking] {
             let (_, free): (Assignment, Assignment) = part.iter().partition(taken);
@@ -303,7 +343,7 @@ impl ConsumerGroup {
         for place in before.held() {
             self.owners.remove(&place);
         }
-        for place in member.current.held() {
+        for place in member.current.held().filter(|_| !self.is_shared) {
             let other = self.owners.insert(place, id.clone());
             debug_assert_eq!(other, None, "{place:?} was given out twice");
         }
@@ -326,7 +366,11 @@ impl ConsumerGroup {
             let order = instance.map_or((true, &*id.0), |instance| (false, &*instance.0));
             Reader { order, topics, before: &member.target }
         });
-        let targets = self.assignor(config).assign(&readers.collect::<Vec<_>>());
+        let readers: Vec<Reader<'_>> = readers.collect();
+        let targets = match self.is_shared {
+            true => readers.iter().map(Reader::all).collect(),
+            false => self.assignor(config).assign(&readers),
+        };
         for ((id, member), target) in self.members.iter_mut().zip(targets) {
             if member.target != target {
                 member.target = target;
@@ -341,6 +385,9 @@ impl ConsumerGroup {
     fn reconcile(&mut self, id: &MemberId, owned: Option<&Assignment>, now: Now) -> bool {
         let Some(member) = self.members.get(id) else { return false };
         let is_free = |place: Place| !self.owners.contains_key(&place);
+        // What is shared need not be let go of first.
+        let nothing = Assignment::default();
+        let owned = if self.is_shared { Some(&nothing) } else { owned };
         let next = member.current.step(self.target_epoch, &member.target, owned, is_free);
         let Some(next) = next else { return false };
         let has_changed = next.assigned != member.current.assigned;
@@ -354,15 +401,34 @@ impl ConsumerGroup {
         has_changed
     }
 
+    /// A share group as it was kept. What topics it read is not: members get what there is now with
+    /// a new epoch.
+    pub fn restore_shared(kept: KeptGroup, config: &ConsumerConfig, now: Now) -> ConsumerGroup {
+        let mut group = ConsumerGroup::restored(ConsumerGroup::shared(), kept, config, now);
+        if !group.members.is_empty() {
+            group.raise_epoch();
+        }
+        group
+    }
+
     /// The group as it was kept; its members have their session's time to be heard of.
     pub fn restore(kept: KeptGroup, config: &ConsumerConfig, now: Now) -> ConsumerGroup {
+        ConsumerGroup::restored(ConsumerGroup::default(), kept, config, now)
+    }
+
+    fn restored(
+        empty: ConsumerGroup,
+        kept: KeptGroup,
+        config: &ConsumerConfig,
+        now: Now,
+    ) -> ConsumerGroup {
         let KeptGroup { epoch, target_epoch, subscribed, members, mut targets, mut currents } =
             kept;
         let mut group = ConsumerGroup {
             epoch: epoch.unwrap_or_default(),
             target_epoch,
             subscribed: Subscribed::restore(subscribed),
-            ..ConsumerGroup::default()
+            ..empty
         };
         for (id, facts) in members {
             let current = currents.remove(&id).unwrap_or_default();
@@ -412,6 +478,8 @@ fn restored_timers(
     }
 }
 
+#[cfg(test)]
+mod share_tests;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -157,7 +157,7 @@ impl World {
     fn act<T>(&mut self, act: impl FnOnce(&mut AnyGroup, Around<'_>, &mut Vec<Output>) -> T) -> T {
         let now = Now { elapsed_ms: self.now_ms, wall_ms: self.now_ms as i64 };
         let consumer = Surroundings { config: &self.config.consumer, topics: &self.topics, now };
-        let around = Around { classic: &self.config, consumer };
+        let around = Around { classic: &self.config, consumer, share: &self.config.share };
         let mut out = Vec::new();
         let done = act(&mut self.group, around, &mut out);
         self.take(out);
@@ -182,6 +182,7 @@ impl World {
             // After that it begins anew.
             Kind::Classic(group) if group.members.is_empty() => self.newest_epoch = 0,
             Kind::Classic(group) => self.newest_epoch = group.generation(),
+            Kind::Share(_) => unreachable!("nobody asks for one"),
         }
     }
 
@@ -557,6 +558,7 @@ impl World {
                     group.check_member(&claim).is_ok()
                         && group.state() != GroupState::CompletingRebalance
                 }
+                Kind::Share(_) => unreachable!("nobody asks for one"),
             };
             // It lets go of everything before it joins again.
             if !consumer.is_member || !may {
@@ -586,6 +588,7 @@ impl World {
         let is_stable = match self.group.kind() {
             Kind::Classic(group) => group.state() == GroupState::Stable,
             Kind::Consumer(group) => group.state() == ConsumerState::Stable,
+            Kind::Share(_) => unreachable!("nobody asks for one"),
         };
         let members = self.consumers.iter().filter(|one| !one.dead && one.is_member);
         assert!(is_stable, "{:?}", self.group);

@@ -63,7 +63,7 @@ impl Harness {
     fn act<T>(&mut self, act: impl FnOnce(&mut AnyGroup, Around<'_>, &mut Vec<Output>) -> T) -> T {
         let now = Now { elapsed_ms: self.now_ms, wall_ms: self.now_ms as i64 };
         let consumer = Surroundings { config: &self.config.consumer, topics: &self.topics, now };
-        let around = Around { classic: &self.config, consumer };
+        let around = Around { classic: &self.config, consumer, share: &self.config.share };
         let done = act(&mut self.group, around, &mut self.out);
         for output in &self.out {
             if let Output::Keep(changes) = output {
@@ -126,6 +126,7 @@ impl Harness {
     pub fn consumer(&self) -> &ConsumerGroup {
         match self.group.kind() {
             Kind::Consumer(group) => group,
+            Kind::Share(_) => panic!("the group is a share group"),
             Kind::Classic(_) => panic!("the group is a classic one"),
         }
     }
@@ -133,7 +134,7 @@ impl Harness {
     fn classic_state(&self) -> GroupState {
         match self.group.kind() {
             Kind::Classic(group) => group.state(),
-            Kind::Consumer(_) => panic!("the group is a new one"),
+            Kind::Consumer(_) | Kind::Share(_) => panic!("the group is a new one"),
         }
     }
 
@@ -542,7 +543,7 @@ fn a_restart_and_a_refused_append_lose_nothing() {
     // Not through the harness, which would keep what comes of it.
     let now = Now { elapsed_ms: 0, wall_ms: 0 };
     let consumer = Surroundings { config: &group.config.consumer, topics: &group.topics, now };
-    let around = Around { classic: &group.config, consumer };
+    let around = Around { classic: &group.config, consumer, share: &group.config.share };
     let mut out = Vec::new();
     group.group.beat(Waiter(0), joining("b", &["t"]), around, &mut out);
     let Some(Output::Keep(lost)) = out.first() else { panic!("{out:?}") };

@@ -132,11 +132,11 @@ fn current(value: ConsumerGroupCurrentMemberAssignmentValue) -> Current {
     }
 }
 
-fn assignment(topics: Vec<TopicPartitions>) -> Assignment {
+pub(super) fn assignment(topics: Vec<TopicPartitions>) -> Assignment {
     Assignment::of_topics(topics.into_iter().map(|topic| (topic.topic_id, topic.partitions)))
 }
 
-fn partitions(assignment: &Assignment) -> Vec<TopicPartitions> {
+pub(super) fn partitions(assignment: &Assignment) -> Vec<TopicPartitions> {
     let topics = assignment.topics().map(|(topic_id, partitions)| TopicPartitions {
         topic_id,
         partitions: partitions.iter().copied().collect(),
@@ -144,13 +144,13 @@ fn partitions(assignment: &Assignment) -> Vec<TopicPartitions> {
     topics.collect()
 }
 
-type Encoded = Result<(Bytes, Option<Bytes>), EncodeError>;
+pub(super) type Encoded = Result<(Bytes, Option<Bytes>), EncodeError>;
 
 /// A change as the key and value of its record.
 pub fn encode(group: &str, change: &Change) -> Encoded {
     let group = group.to_owned();
     match change {
-        Change::Classic(_) => super::encode_change(&group, change),
+        Change::Classic(_) | Change::Shared(_) => super::encode_change(&group, change),
         Change::Epoch(epoch) => {
             let value = epoch.map(|epoch| ConsumerGroupMetadataValue { epoch });
             record(3, ConsumerGroupMetadataKey { group }, value)
@@ -200,7 +200,7 @@ pub fn encode(group: &str, change: &Change) -> Encoded {
     }
 }
 
-fn record<K: Message, V: Message>(version: i16, key: K, value: Option<V>) -> Encoded {
+pub(super) fn record<K: Message, V: Message>(version: i16, key: K, value: Option<V>) -> Encoded {
     let value = value.map(|value| value.encode_versioned(VALUE_VERSION)).transpose()?;
     Ok((key.encode_versioned(version)?, value))
 }

@@ -10,7 +10,7 @@ use super::super::group::GroupState;
 use super::super::messages::{GroupSnapshot, InstanceId, MemberId};
 use super::{Cell, GroupService, Slot, locked};
 
-/// A group as DescribeGroups, ConsumerGroupDescribe and ListGroups show it.
+/// A group as DescribeGroups, ConsumerGroupDescribe, ShareGroupDescribe and ListGroups show it.
 #[derive(Clone, Debug)]
 pub struct GroupDescription {
     pub group: Arc<str>,
@@ -29,6 +29,12 @@ pub enum Described {
         epoch: i32,
         target_epoch: i32,
         assignor: &'static str,
+        members: Vec<DescribedMember>,
+    },
+    Share {
+        state: ConsumerState,
+        epoch: i32,
+        target_epoch: i32,
         members: Vec<DescribedMember>,
     },
 }
@@ -54,7 +60,7 @@ impl GroupDescription {
     pub fn state(&self) -> &'static str {
         match &self.described {
             Described::Classic { state, .. } => state.name(),
-            Described::Consumer { state, .. } => state.name(),
+            Described::Consumer { state, .. } | Described::Share { state, .. } => state.name(),
         }
     }
 
@@ -63,6 +69,7 @@ impl GroupDescription {
         match &self.described {
             Described::Classic { .. } => "classic",
             Described::Consumer { .. } => "consumer",
+            Described::Share { .. } => "share",
         }
     }
 
@@ -70,6 +77,7 @@ impl GroupDescription {
         match &self.described {
             Described::Classic { snapshot, .. } => &snapshot.protocol_type,
             Described::Consumer { .. } => "consumer",
+            Described::Share { .. } => "share",
         }
     }
 
@@ -80,7 +88,7 @@ impl GroupDescription {
                 let members = snapshot.members.iter();
                 members.map(|one| (&one.member_id, one.client_host.as_str())).collect()
             }
-            Described::Consumer { members, .. } => {
+            Described::Consumer { members, .. } | Described::Share { members, .. } => {
                 members.iter().map(|one| (&one.member_id, one.client_host.as_str())).collect()
             }
         }
@@ -88,6 +96,12 @@ impl GroupDescription {
 }
 
 impl GroupService {
+    /// Whether there is such a group, and members share partitions in it.
+    pub fn is_share_group(&self, group: &str) -> bool {
+        let of_share = |slot: Arc<Slot>| matches!(locked(&slot.cell).group.kind(), Kind::Share(_));
+        self.existing(group).is_some_and(of_share)
+    }
+
     pub fn list(&self) -> Vec<GroupDescription> {
         let mut groups: Vec<GroupDescription> =
             self.all().iter().filter_map(|slot| self.look(slot, &locked(&slot.cell))).collect();
@@ -120,6 +134,12 @@ impl GroupService {
                     epoch: group.epoch(),
                     target_epoch: group.target_epoch(),
                     assignor: group.assignor(&self.config.consumer).name(),
+                    members: members(group),
+                },
+                Kind::Share(group) => Described::Share {
+                    state: group.state(),
+                    epoch: group.epoch(),
+                    target_epoch: group.target_epoch(),
                     members: members(group),
                 },
             },

@@ -55,6 +55,9 @@ impl GroupService {
             let slot = self.existing(group).ok_or(GroupError::GroupIdNotFound)?;
             let cell = locked(&slot.cell);
             cell.exists().then_some(()).ok_or(GroupError::GroupIdNotFound)?;
+            if matches!(cell.group.kind(), Kind::Share(_)) {
+                return Err(GroupError::GroupIdNotFound);
+            }
             let has_members = cell.group.has_members();
             if has_members && !cell.group.is_of_consumers() {
                 return Err(GroupError::NonEmptyGroup);
@@ -101,6 +104,8 @@ impl GroupService {
                     && is_decided
                     && cell.in_flight == 0
                     && !cell.group.has_members()
+                    // Only who deletes a share group means what it has not accepted to be gone.
+                    && !matches!(cell.group.kind(), Kind::Share(_))
                     && cell.exists();
                 if offsets.is_empty() && !group {
                     continue;
@@ -202,7 +207,9 @@ impl Cell {
                 }
                 _ => false,
             },
-            Kind::Consumer(group) => committed_ms <= before_ms && !group.reads(&of.topic),
+            Kind::Consumer(group) | Kind::Share(group) => {
+                committed_ms <= before_ms && !group.reads(&of.topic)
+            }
         };
         let offsets = self.offsets.iter();
         offsets
