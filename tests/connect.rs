@@ -658,6 +658,50 @@ fn a_sinks_partitions_are_free_when_its_file_says_so() {
     assert_eq!(broker.interrupt().0, Some(0));
 }
 
+/// It waited without end for its broker to take that its tasks had stopped.
+#[test]
+fn a_worker_of_a_group_ends_though_its_broker_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (broker, address) = Running::broker(dir.path());
+    let properties = worker_of(&address, "left") + "task.shutdown.graceful.timeout.ms=500\n";
+    fs::write(dir.path().join("worker.properties"), properties).unwrap();
+    let (worker, rest) = member(dir.path(), "worker.properties");
+    for (name, config) in [
+        (
+            "made",
+            json!({ "connector.class": "generator-source", "topic": "t", "rate": "100",
+                         "generator.fields": "id:sequence" }),
+        ),
+        ("out", sink("t", "out.txt")),
+    ] {
+        let config = json!({ "name": name, "config": config }).to_string();
+        assert_eq!(request(&rest, "POST", "/connectors", &config).0, 201);
+    }
+    until("records are written", || lines(&dir.path().join("out.txt")) > 100);
+    broker.kill();
+    let (status, _, told) = worker.interrupt();
+    assert_eq!(status, Some(0), "{told:#?}");
+}
+
+/// A sink that begins at the end of what it has not read began at the beginning.
+#[test]
+fn offsets_that_are_deleted_are_those_of_a_new_sink() {
+    let dir = tempfile::tempdir().unwrap();
+    let (worker, rest) = start(dir.path(), &[]);
+    succeed_with(dir.path(), &["produce", "t", "--data-dir", "data"], "1\n2\n3\n");
+    for (reset, offset) in [("latest", 3), ("earliest", 0)] {
+        let mut config = sink("t", &format!("{reset}.txt"));
+        config["consumer.override.auto.offset.reset"] = json!(reset);
+        let config = json!({ "name": reset, "config": config, "initial_state": "STOPPED" });
+        assert_eq!(request(&rest, "POST", "/connectors", &config.to_string()).0, 201);
+        let path = format!("/connectors/{reset}/offsets");
+        until("it is reset", || request(&rest, "DELETE", &path, "").0 == 200);
+        let offsets = get(&rest, &path);
+        assert_eq!(offsets["offsets"][0]["offset"], json!({ "kafka_offset": offset }));
+    }
+    assert_eq!(worker.interrupt().0, Some(0));
+}
+
 /// Two machines where the REST API is served at 127.0.0.1: both workers have one name.
 #[test]
 fn workers_of_one_name_are_told_and_work() {

@@ -7,6 +7,9 @@ use broker::protocol::messages::consumer_offsets::{
 use broker::protocol::messages::consumer_protocol::{
     self, ConsumerProtocolAssignment, ConsumerProtocolSubscription, TopicPartition,
 };
+use broker::protocol::messages::share_group_state::{
+    ShareSnapshotKey, ShareSnapshotValue, StateBatch,
+};
 use broker::protocol::messages::transaction_state::{TransactionLogKey, TransactionLogValue};
 use broker::protocol::{DecodeError, Message};
 use bytes::{Buf, Bytes};
@@ -17,6 +20,7 @@ use serde_json::Value;
 pub enum Internal {
     ConsumerOffsets,
     TransactionState,
+    ShareGroupState,
 }
 
 impl Internal {
@@ -25,6 +29,7 @@ impl Internal {
         match name.rsplit_once('-')?.0 {
             "__consumer_offsets" => Some(Internal::ConsumerOffsets),
             "__transaction_state" => Some(Internal::TransactionState),
+            "__share_group_state" => Some(Internal::ShareGroupState),
             _ => None,
         }
     }
@@ -78,6 +83,15 @@ pub fn decode(of: Internal, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<
             let key = object(&[("transactionalId", text(&key.transactional_id))]);
             (key, value.map(|value| transaction(&value)).transpose()?)
         }
+        (Internal::ShareGroupState, 0) => {
+            let (_, key) = ShareSnapshotKey::decode_versioned(&key)?;
+            let key = object(&[
+                ("groupId", text(&key.group_id)),
+                ("topicId", text(&broker::dump::encode_id(key.topic_id))),
+                ("partition", key.partition.to_string()),
+            ]);
+            (key, value.map(|value| share_snapshot(&value)).transpose()?)
+        }
         _ => return Err(Unknown::Kind(kind)),
     };
     let key = object(&[("type", text(&kind.to_string())), ("data", key)]);
@@ -100,6 +114,28 @@ fn offset(value: &Bytes) -> Result<(i16, String), DecodeError> {
     if !value.topic_id.is_nil() {
         fields.push(("topicId", text(&broker::dump::encode_id(value.topic_id))));
     }
+    Ok((version, object(&fields)))
+}
+
+fn share_snapshot(value: &Bytes) -> Result<(i16, String), DecodeError> {
+    let (version, value) = ShareSnapshotValue::decode_versioned(value)?;
+    let batch = |batch: &StateBatch| {
+        object(&[
+            ("firstOffset", batch.first_offset.to_string()),
+            ("lastOffset", batch.last_offset.to_string()),
+            ("deliveryState", batch.delivery_state.to_string()),
+            ("deliveryCount", batch.delivery_count.to_string()),
+        ])
+    };
+    let fields = [
+        ("snapshotEpoch", value.snapshot_epoch.to_string()),
+        ("stateEpoch", value.state_epoch.to_string()),
+        ("leaderEpoch", value.leader_epoch.to_string()),
+        ("startOffset", value.start_offset.to_string()),
+        ("createTimestamp", value.create_timestamp.to_string()),
+        ("writeTimestamp", value.write_timestamp.to_string()),
+        ("stateBatches", array(value.state_batches.iter().map(batch))),
+    ];
     Ok((version, object(&fields)))
 }
 

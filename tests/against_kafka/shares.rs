@@ -129,6 +129,14 @@ fn compare(java: &mut Java, address: &str) {
         assert!(Instant::now() < deadline, "the member does not leave");
     }
     drop(member);
+    for command in [
+        &["groups", "describe", "shared"][..],
+        &["groups", "reset", "shared", "--to", "latest", "--topic", "st"],
+    ] {
+        let told = ours(dir.path(), &[command, &["--bootstrap-server", address]].concat(), "");
+        assert_eq!(told.status, 1, "{told:?}");
+        assert!(told.stderr.contains("group 'shared' is a share group"), "{told:?}");
+    }
     let would = run(&format!("{reset} --dry-run"), "");
     assert_eq!(would.matches(" 0 ").count(), 3, "{would}");
     assert_eq!(run(&format!("{reset} --execute"), ""), would);
@@ -145,6 +153,12 @@ fn share_groups_are_told_as_kafka_does_on_our_broker() {
     let dir = tempdir().unwrap();
     let (_broker, address) = Running::broker(dir.path());
     compare(&mut java, &address);
+    let log = dir.path().join("data/__share_group_state-0/00000000000000000000.log");
+    let log = log.to_str().unwrap();
+    let words = ["kafka-dump-log", "--files", log, "--share-group-state-decoder"];
+    let (kafkas, done) = (java.run(&words, ""), ours(dir.path(), &words, ""));
+    assert!(done.stdout.contains("\"startOffset\":"), "{done:?}");
+    assert_eq!(kafkas, done);
 }
 
 #[test]

@@ -58,8 +58,8 @@ pub(crate) const WRITER_KEYS: &[ConfigKey] = &[
 pub(crate) struct Reading {
     pub group: String,
     pub without_offset: WithoutOffset,
+    pub isolation: Isolation,
     session_timeout: Option<Duration>,
-    isolation: Isolation,
     event_bytes_max: usize,
 }
 

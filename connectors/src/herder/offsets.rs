@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use broker::client::{
-    Client, ClientError, CommittedOffset, OffsetSpec, Producer, TransactionOffsets,
+    Client, ClientError, CommittedOffset, OffsetSpec, Producer, TransactionOffsets, WithoutOffset,
 };
 use broker::ids::{Offset, TopicPartition};
 use serde_json::{Value, json};
@@ -209,13 +209,18 @@ async fn change_sink(
         altered.map_err(failed)?.map_err(failed)?;
     }
     let partitions: Vec<_> = parts.iter().map(|(partition, _)| partition.clone()).collect();
-    let starts = client.list_offsets(&partitions, OffsetSpec::Earliest).await;
-    let starts = starts.map_err(failed)?;
+    // Where it would begin if it had none.
+    let reading = config.reading();
+    let start = match reading.without_offset {
+        WithoutOffset::Latest => OffsetSpec::Latest(reading.isolation),
+        WithoutOffset::Earliest => OffsetSpec::Earliest,
+    };
+    let starts = client.list_offsets(&partitions, start).await.map_err(failed)?;
     let offsets = parts.into_iter().zip(starts).map(|((partition, offset), start)| {
         let offset = offset.or(start).unwrap_or(Offset::ZERO);
         (partition, CommittedOffset { offset, metadata: String::new() })
     });
-    let (group, offsets) = (config.reading().group, offsets.collect());
+    let (group, offsets) = (reading.group, offsets.collect());
     held.write(Vec::new(), Some(TransactionOffsets { group, membership: None, offsets })).await
 }
 

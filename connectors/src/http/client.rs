@@ -57,6 +57,19 @@ pub struct Reply {
     pub is_cut: bool,
 }
 
+/// What to do for a server to be trusted.
+fn advice(why: &str) -> &'static str {
+    match why.contains("CaUsedAsEndEntity") {
+        // One that signs itself, as `openssl req -x509` makes it unless told otherwise.
+        true => {
+            "it is that of an authority, which may sign others but be no server: give the server \
+             one that it has signed, or one made with `openssl req -x509 -addext \
+             basicConstraints=critical,CA:FALSE`"
+        }
+        false => "name the authority that signed it by http.ssl.truststore.location",
+    }
+}
+
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub enum CallError {
@@ -64,10 +77,7 @@ pub enum CallError {
     Timeout(Duration),
     #[error("cannot connect: {0}")]
     Connect(String),
-    #[error(
-        "its certificate is not trusted: {0}; name the authority that signed it by \
-         http.ssl.truststore.location"
-    )]
+    #[error("its certificate is not trusted: {0}; {advice}", advice = advice(.0))]
     Untrusted(String),
     #[error("the connection broke: {0}")]
     Broken(String),

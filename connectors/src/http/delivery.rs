@@ -125,7 +125,10 @@ enum Answer {
     Accepted,
     Refused {
         reason: String,
-        may_be_one_record: bool,
+        /// By the service, and not for want of an answer: of a batch one record may be at fault.
+        by_service: bool,
+        /// It was tried as often as may be.
+        is_last: bool,
     },
     /// The task is to stop.
     Left,
@@ -139,6 +142,7 @@ enum Attempt {
     Over(Answer),
     Again {
         reason: String,
+        by_service: bool,
         /// What the server wants to be waited.
         asked: Option<Duration>,
     },
@@ -152,9 +156,6 @@ struct Shared<'a> {
     waits: &'a Waits,
     until: Instant,
 }
-
-/// Statuses that say of a batch that something in it is wrong.
-const STATUSES_OF_CONTENT: [u16; 3] = [400, 413, 422];
 
 /// What became of a job.
 #[derive(Default)]
@@ -208,22 +209,23 @@ impl Deliverer {
     async fn deliver(&self, job: &Job, shared: &Shared<'_>) -> Delivered {
         let mut done = Delivered::default();
         let outcomes = &mut done.outcomes;
-        // The last one is the next.
-        let mut ranges = vec![0..job.parts.len()];
-        while let Some(range) = ranges.pop() {
+        // The last one is the next. What the service has refused again and again is not tried as
+        // often in halves: of each it says once what it thinks.
+        let mut ranges = vec![(0..job.parts.len(), false)];
+        while let Some((range, was_last)) = ranges.pop() {
             let body = self.body(job, &range);
             let bytes = body.len() as u64 / range.len().max(1) as u64;
             let first = job.parts[range.start].0;
-            match self.call(job, first, body, shared).await {
+            match self.call(job, first, body, was_last, shared).await {
                 Answer::Accepted => {
                     let delivered = || Outcome::Delivered { bytes };
                     outcomes.extend(job.parts[range].iter().map(|part| (part.0, delivered())));
                 }
                 // One of them may be at fault: the others need not suffer for it.
-                Answer::Refused { may_be_one_record: true, .. } if range.len() > 1 => {
+                Answer::Refused { by_service: true, is_last, .. } if range.len() > 1 => {
                     let middle = range.start + range.len() / 2;
-                    ranges.push(middle..range.end);
-                    ranges.push(range.start..middle);
+                    ranges.push((middle..range.end, is_last));
+                    ranges.push((range.start..middle, is_last));
                 }
                 Answer::Refused { reason, .. } => {
                     let refused = || Outcome::Refused(reason.clone());
@@ -265,8 +267,16 @@ impl Deliverer {
         }
     }
 
-    /// Calls, and tries again what may succeed later.
-    async fn call(&self, job: &Job, first: Offset, body: Bytes, shared: &Shared<'_>) -> Answer {
+    /// Calls, and tries again what may succeed later; what the service itself refuses not, if it
+    /// `was_last` tried as a whole.
+    async fn call(
+        &self,
+        job: &Job,
+        first: Offset,
+        body: Bytes,
+        was_last: bool,
+        shared: &Shared<'_>,
+    ) -> Answer {
         let Target { method, url, headers } = job.target.clone();
         let what = format!("{method} {}", shown(&url));
         let mut call = Call { method, url, headers, body };
@@ -288,24 +298,25 @@ impl Deliverer {
                 attempt = self.attempt(&mut call, tokens, &what) => attempt,
                 () = stopped => return Answer::Left,
             };
-            let (reason, asked) = match attempt {
+            let (reason, by_service, asked) = match attempt {
                 Attempt::Over(answer) => {
                     if !matches!(answer, Answer::Failed(_)) {
                         self.answered(shared, failures);
                     }
                     return answer;
                 }
-                Attempt::Again { reason, asked } => (reason, asked),
+                Attempt::Again { reason, by_service, asked } => (reason, by_service, asked),
             };
             if failures == 0 {
                 shared.failing.fetch_add(1, Ordering::Relaxed);
             }
             failures += 1;
-            let Some(pause) = self.retry.pause(failures, asked, random()) else {
+            let pause = self.retry.pause(failures, asked, random());
+            let Some(pause) = pause.filter(|_| !(was_last && by_service)) else {
                 let times = if failures == 1 { "once" } else { &format!("{failures} times") };
                 let reason = format!("{reason}; tried {times}");
                 shared.failing.fetch_sub(1, Ordering::Relaxed);
-                return Answer::Refused { reason, may_be_one_record: false };
+                return Answer::Refused { reason, by_service, is_last: true };
             };
             self.warnings.say(&format!(
                 "connector '{}': {reason}; next attempt in {pause:.1?}",
@@ -334,7 +345,8 @@ impl Deliverer {
         let reply = match oauth::call(&self.client, call, tokens).await {
             Ok(reply) => reply,
             Err(NoReply { reason, is_transient: true }) => {
-                return Attempt::Again { reason: format!("{what}: {reason}"), asked: None };
+                let reason = format!("{what}: {reason}");
+                return Attempt::Again { reason, by_service: false, asked: None };
             }
             Err(NoReply { reason, .. }) => {
                 return Attempt::Over(Answer::Failed(format!("{what}: {reason}").into()));
@@ -349,12 +361,11 @@ impl Deliverer {
             return Attempt::Over(Answer::Failed(not_of_the_record(&reason)));
         }
         if !self.retry_codes.contains(status) {
-            let may_be_one_record = STATUSES_OF_CONTENT.contains(&status);
-            return Attempt::Over(Answer::Refused { reason, may_be_one_record });
+            return Attempt::Over(Answer::Refused { reason, by_service: true, is_last: false });
         }
         let asked = reply.headers.get(RETRY_AFTER).and_then(|text| text.to_str().ok());
         let asked = asked.and_then(|text| retry_after(text, SystemTime::now()));
-        Attempt::Again { reason, asked }
+        Attempt::Again { reason, by_service: true, asked }
     }
 }
 

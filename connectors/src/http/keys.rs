@@ -12,7 +12,8 @@ const CONDITION: ConfigKey = key(
     "condition",
     Text,
     Optional,
-    "Which records the service is called for: fields compared with values, by and, or, not",
+    "Which records the service is called for: fields compared with values, by and, or, not; a text \
+     is compared with a number or a truth value by what it says",
     "value.status = 'paid' and value.amount >= 100",
 );
 const URL: ConfigKey = key(

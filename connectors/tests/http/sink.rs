@@ -344,10 +344,23 @@ fn a_wrong_password_fails_the_task_and_no_record() {
 
 #[test]
 fn a_batch_is_one_call_and_a_bad_record_in_it_is_found() {
+    find_a_bad_record(400, 4);
+}
+
+/// Of another status than 400, 413 and 422 all of its batch were dead letters.
+#[test]
+fn a_bad_record_is_found_whatever_the_service_calls_it() {
+    find_a_bad_record(409, 4);
+    // Twice more as a whole, and halves once.
+    find_a_bad_record(500, 6);
+}
+
+/// `refused`: calls that the service refuses, of 8, 4, 2 records and the one.
+fn find_a_bad_record(status: u16, refused: usize) {
     let dir = tempfile::tempdir().unwrap();
     process(dir.path(), async |client| {
-        let server = TestServer::start(|request, _| match request.body.contains("\"bad\"") {
-            true => Answer::Status(400),
+        let server = TestServer::start(move |request, _| match request.body.contains("\"bad\"") {
+            true => Answer::Status(status),
             false => Answer::Status(200),
         })
         .await;
@@ -360,10 +373,13 @@ fn a_batch_is_one_call_and_a_bad_record_in_it_is_found() {
         let more = "batching.enabled=true
             batch.format=array
             batch.max.size=8
+            max.retries=2
             errors.tolerance=all
             errors.deadletterqueue.topic.name=dead";
         let status = finish(&client, sink(dir.path(), &server.url("/"), more)).await;
         assert_eq!((status.records, status.skipped), (19, 2));
+        let calls = server.received().len();
+        assert_eq!(calls - server.accepted().len(), refused, "{calls} calls");
         let all: Vec<i64> = server
             .accepted()
             .iter()

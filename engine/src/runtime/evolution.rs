@@ -179,7 +179,15 @@ async fn has_records(client: &dyn Client, partition: &TopicPartition) -> Result<
     let options = ReaderOptions::partitions(vec![(partition.clone(), start)]);
     let mut reader = client.reader(options).await?;
     loop {
-        let ReaderEvent::Batches(fetched) = reader.next().await? else { continue };
+        let fetched = match reader.next().await {
+            Ok(ReaderEvent::Batches(fetched)) => fetched,
+            Ok(_) => continue,
+            // Whoever has read them has deleted them meanwhile.
+            Err(ClientError::OffsetOutOfRange { start: left, .. }) if left > start => {
+                return Ok(true);
+            }
+            Err(error) => return Err(error),
+        };
         if !fetched.batches.is_empty() || fetched.next_offset >= end {
             return Ok(!fetched.batches.is_empty());
         }

@@ -158,7 +158,7 @@ async fn list(admin: &Admin, json: bool) -> Result<(), Failure> {
     print(&table.lines(&rows))
 }
 
-/// A group that exists.
+/// A group that exists and commits offsets.
 pub async fn existing(admin: &Admin, id: &str) -> Result<GroupDescription, Failure> {
     let unknown = || {
         Failure::running(format!("group '{id}' does not exist"))
@@ -167,10 +167,27 @@ pub async fn existing(admin: &Admin, id: &str) -> Result<GroupDescription, Failu
     match admin.group(id).await {
         Ok(group) if group.state == "Dead" => Err(unknown()),
         Err(error) if error.code() == Some(broker::protocol::ErrorCode::GROUP_ID_NOT_FOUND) => {
+            check_no_share_group(admin, id).await?;
             Err(unknown())
         }
         found => Ok(found?),
     }
+}
+
+/// What members of a share group have done is no offset of theirs.
+async fn check_no_share_group(admin: &Admin, id: &str) -> Result<(), Failure> {
+    match is_share_group(admin, id).await {
+        true => Err(Failure::running(format!("group '{id}' is a share group (KIP-932)"))
+            .with_help(format!(
+                "`millstream kafka-share-groups --describe --group {id}` shows it"
+            ))),
+        false => Ok(()),
+    }
+}
+
+/// Brokers before Kafka 4.1 have none.
+async fn is_share_group(admin: &Admin, id: &str) -> bool {
+    admin.share_group(id).await.is_ok()
 }
 
 async fn describe(admin: &Admin, id: &str, json: bool) -> Result<(), Failure> {
@@ -293,7 +310,7 @@ async fn check_without_members(admin: &Admin, group: &str) -> Result<(), Failure
                 .with_help("stop them first: they would go on where they are"))
         }
         // A group that does not exist comes into being with its first offset.
-        _ => Ok(()),
+        _ => check_no_share_group(admin, group).await,
     }
 }
 
@@ -333,7 +350,9 @@ async fn forget(
 
 async fn delete(admin: &Admin, groups: &[String]) -> Result<(), Failure> {
     for group in groups {
-        existing(admin, group).await?;
+        if !is_share_group(admin, group).await {
+            existing(admin, group).await?;
+        }
         admin.delete_group(group).await?;
         eprintln!("deleted group '{group}'");
     }

@@ -61,6 +61,8 @@ enum Wanted {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Why {
     Told,
+    /// The worker itself ends, and does not wait for a broker that may not be there any more.
+    Leaving,
     /// The group has given them to others by now.
     Forgotten,
 }
@@ -73,7 +75,11 @@ pub(super) async fn run(group: Arc<Group>, stop: CancellationToken) {
         let error = match group.member().await {
             Ok(mut member) => {
                 let ended = group.take_part(&mut member, &mut ordered, &stop).await;
-                let why = if ended.is_ok() { Why::Told } else { Why::Forgotten };
+                let why = match stop.is_cancelled() {
+                    true => Why::Leaving,
+                    false if ended.is_ok() => Why::Told,
+                    false => Why::Forgotten,
+                };
                 group.settle(&BTreeSet::new(), why).await;
                 // If the coordinator is not to be reached, the others will notice by themselves.
                 let _ = member.leave().await;
@@ -253,6 +259,12 @@ impl Group {
                 self.publisher.write(forgotten.collect()).await;
             }
             (Why::Told, false) if !tasks.is_empty() => self.publisher.let_go(&tasks).await,
+            (Why::Leaving, false) if !tasks.is_empty() => {
+                let told = self.publisher.let_go(&tasks);
+                if tokio::time::timeout(self.options.graceful, told).await.is_err() {
+                    warn!("connector '{name}': that its tasks have stopped here could not be told");
+                }
+            }
             _ => {}
         }
         gone.iter().any(|number| !share.contains(number))

@@ -35,7 +35,7 @@ pub const TOOL: Tool = Tool {
         flag("offsets-decoder", "Show the records of __consumer_offsets"),
         flag("print-data-log", "Show keys and values"),
         flag("remote-log-metadata-decoder", "Refused: there is no tiered storage"),
-        flag("share-group-state-decoder", "Refused: there is no state of share groups"),
+        flag("share-group-state-decoder", "Show the records of __share_group_state"),
         flag("skip-record-metadata", "Show of records keys and values alone"),
         flag("transaction-log-decoder", "Show the records of __transaction_state"),
         maybe("value-decoder-class", "CLASS", "As --key-decoder-class, of values"),
@@ -47,13 +47,9 @@ pub const TOOL: Tool = Tool {
 };
 
 /// What is left out, and why.
-const REFUSED: [(&str, &str); 3] = [
+const REFUSED: [(&str, &str); 2] = [
     ("cluster-metadata-decoder", "one broker keeps no log of cluster metadata"),
     ("remote-log-metadata-decoder", "there is no tiered storage, so no log about it"),
-    (
-        "share-group-state-decoder",
-        "there is no state of share groups (KIP-932), so no log about it",
-    ),
 ];
 
 /// How keys and values are read.
@@ -124,10 +120,14 @@ pub fn run(given: &Given) -> Result<(), Error> {
 }
 
 fn contents(given: &Given) -> Result<Contents, Error> {
-    let decoder = match (given.has("offsets-decoder"), given.has("transaction-log-decoder")) {
-        (true, _) => Decoder::Internal(Internal::ConsumerOffsets),
-        (_, true) => Decoder::Internal(Internal::TransactionState),
-        _ => Decoder::Plain {
+    let decoders = [
+        ("offsets-decoder", Internal::ConsumerOffsets),
+        ("transaction-log-decoder", Internal::TransactionState),
+        ("share-group-state-decoder", Internal::ShareGroupState),
+    ];
+    let decoder = match decoders.iter().find(|(name, _)| given.has(name)) {
+        Some((_, internal)) => Decoder::Internal(*internal),
+        None => Decoder::Plain {
             key: decoder(given, "key-decoder-class")?,
             value: decoder(given, "value-decoder-class")?,
         },
