@@ -234,8 +234,10 @@ impl ShareService {
     ) -> BoxFuture<'static, Result<(), AcknowledgeError>> {
         let mut cell = locked(&slot.cell);
         let acknowledged = cell.partition.acknowledge(member, acknowledgements);
+        // What is done already may be on its way to the log only.
+        let is_durable = cell.durable.1 == cell.number;
         let kept = match acknowledged {
-            Ok(true) if !cell.gone => self.keep(slot, cell),
+            Ok(has_changed) if !cell.gone && (has_changed || !is_durable) => self.keep(slot, cell),
             Ok(_) => return ready(Ok(())).boxed(),
             Err(refused) => return ready(Err(AcknowledgeError::Refused(refused))).boxed(),
         };
