@@ -67,6 +67,8 @@ pub struct ChangeColumns {
     pub retracts: Vec<bool>,
     /// Deletions that do not say what was deleted.
     pub deletions: Vec<usize>,
+    /// What is wanted of the events of these.
+    pub of_deletions: Vec<ArrayRef>,
 }
 
 #[derive(Default)]
@@ -103,11 +105,14 @@ impl DebeziumDecoder {
         failed: &mut Vec<(usize, DecodeError)>,
     ) -> ChangeColumns {
         let mut changes = ChangeColumns::default();
-        let mut about: Vec<About> = Vec::new();
+        let (mut about, mut of_deletions): (Vec<About>, Vec<About>) = Default::default();
         for (index, value) in values {
             let row = self.rows.rows().len();
             match self.append(*index, value, &mut changes) {
-                Ok(of) if !self.wanted.is_empty() => about.resize(changes.places.len(), of),
+                Ok(of) if !self.wanted.is_empty() => {
+                    of_deletions.resize(changes.deletions.len(), of.clone());
+                    about.resize(changes.places.len(), of);
+                }
                 Ok(_) => {}
                 Err(error) => {
                     self.rows.rows().truncate(row);
@@ -119,6 +124,8 @@ impl DebeziumDecoder {
         }
         changes.columns = self.rows.finish();
         changes.columns.extend(self.wanted.iter().map(|wanted| column(*wanted, &about)));
+        let of_deletions = self.wanted.iter().map(|wanted| column(*wanted, &of_deletions));
+        changes.of_deletions = of_deletions.collect();
         changes
     }
 

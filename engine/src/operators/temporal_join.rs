@@ -10,15 +10,22 @@
 //! Rows of the stream that come after the watermark has passed them are late: left out and counted.
 //! A row of the table that is late counts from then on, unless a later one is there already.
 //! Versions are kept while a row may still come that meets them: those later than the watermark,
-//! and the last one before it. A deletion happens at the timestamp of its record.
+//! and the last one before it.
+//!
+//! A record without a value deletes what its key has brought, as of the record's timestamp. It says
+//! nothing of the table's key, and what it deletes may come after it: so it is kept by the record's
+//! key until the watermark has passed it, and what comes with that key meanwhile learns of it.
+//! Change events come in the order of what they tell: what one of them deletes came before it.
 //!
 //! ```text
 //! key    version     1 u8, table's key (arrow-row), event_time_ms i64 ^ sign
 //!        record key  2 u8, the record's key
 //!        waiting     3 u8, event_time_ms i64 ^ sign, number u64
+//!        deletion    4 u8, length of the key u32, the record's key, event_time_ms i64 ^ sign
 //! value  version     deleted u8, row (arrow-row)
 //!        record key  table's key (arrow-row)
 //!        waiting     length of the key u32, key (arrow-row), row (arrow-row)
+//!        deletion    nothing
 //! ```
 
 use std::fmt;
@@ -47,9 +54,11 @@ use crate::time::Watermark;
 const VERSION: u8 = 1;
 const RECORD_KEY: u8 = 2;
 const WAITING: u8 = 3;
+const DELETION: u8 = 4;
 /// The same for what the changelog does not have.
 const AHEAD: u8 = 0x81;
 const NEXT: u8 = 0x82;
+const DELETIONS_AHEAD: u8 = 0x84;
 
 /// Which rows meet: the stream is the first side, the table the second.
 #[derive(Debug)]
@@ -67,6 +76,8 @@ pub struct TemporalSpec {
     pub key: Vec<String>,
     /// Records of one key are rows of one key.
     pub is_by_record_key: bool,
+    /// A record that deletes may come before what it deletes.
+    pub deletions_wait: bool,
 }
 
 impl fmt::Display for TemporalSpec {
@@ -198,29 +209,85 @@ impl Waiting {
     }
 }
 
-/// What the table was like.
-struct Versions {
-    /// Key and time → the row that was valid from then on, or none.
-    rows: StateMap,
+/// What happened to each of many keys, and when.
+struct Timelines {
+    /// Key and time → what happened.
+    events: StateMap,
     /// Time and place of those that the watermark has not passed.
     ahead: StateMap,
+}
+
+impl Timelines {
+    fn new(id: &StateId, kept: u8, ahead: u8) -> Timelines {
+        Timelines {
+            events: StateMap::new(id.key(&[&[kept]]), true),
+            ahead: StateMap::new(id.key(&[&[ahead]]), false),
+        }
+    }
+
+    /// Takes up what happened at a place, or learns that it has gone.
+    fn restore(&mut self, place: &[u8], value: Option<&[u8]>) -> Result<(), DiskError> {
+        let time = &place[place.len() - size_of::<i64>()..];
+        let ahead = [time, place].concat();
+        self.ahead.restore(&ahead, value.map(|_| &[][..]))?;
+        self.events.restore(place, value)
+    }
+
+    /// Some of the places that the watermark has passed, which are ahead no longer.
+    fn passed(&mut self, watermark: Watermark) -> Result<Vec<Bytes>, DiskError> {
+        let passed = time_key(watermark.0);
+        let due = self.ahead.range(Bound::Unbounded, Bound::Excluded(&passed));
+        let due: Vec<Bytes> =
+            due.take(PAIRS_MAX).map(|entry| Ok(entry?.0)).collect::<Result<_, DiskError>>()?;
+        for at in &due {
+            self.ahead.remove(at)?;
+        }
+        Ok(due.iter().map(|at| at[size_of::<i64>()..].into()).collect())
+    }
+
+    /// Where something happened to a key.
+    fn places(
+        &self,
+        key: &[u8],
+        after: Bound<i64>,
+        before: Bound<i64>,
+    ) -> Result<Vec<Bytes>, DiskError> {
+        let (from, to) = (after.map(|time| place(key, time)), before.map(|time| place(key, time)));
+        let range =
+            self.events.range(from.as_ref().map(|at| &at[..]), to.as_ref().map(|at| &at[..]));
+        range.map(|entry| Ok(entry?.0)).collect()
+    }
+}
+
+/// What the table was like.
+struct Versions {
+    /// By the table's key: the row that was valid from then on, or none.
+    rows: Timelines,
     by_record_key: StateMap,
+    /// By the record's key: that it deleted what it had brought. Only those ahead.
+    deletions: Timelines,
 }
 
 /// What a version says: there is a row, which follows; or there is none.
 const PRESENT: u8 = 0;
 const ABSENT: u8 = 1;
 
+/// A key of one table is never the beginning of another.
 fn place(key: &[u8], time_ms: i64) -> Vec<u8> {
     [key, &time_key(time_ms)].concat()
+}
+
+/// A record's key as a key of [`Timelines`].
+fn delimited(record_key: &[u8]) -> Vec<u8> {
+    [&(record_key.len() as u32).to_be_bytes()[..], record_key].concat()
 }
 
 impl Versions {
     fn new(id: StateId) -> Versions {
         Versions {
-            rows: StateMap::new(id.key(&[&[VERSION]]), true),
-            ahead: StateMap::new(id.key(&[&[AHEAD]]), false),
+            rows: Timelines::new(&id, VERSION, AHEAD),
             by_record_key: StateMap::new(id.key(&[&[RECORD_KEY]]), true),
+            deletions: Timelines::new(&id, DELETION, DELETIONS_AHEAD),
         }
     }
 
@@ -228,9 +295,9 @@ impl Versions {
     fn at(&self, key: &[u8], time_ms: i64) -> Result<Option<Bytes>> {
         // Behind the place itself, and before any other.
         let end = [&place(key, time_ms)[..], &[0]].concat();
-        let Some(last) = self.rows.last_before(&end)? else { return Ok(None) };
+        let Some(last) = self.rows.events.last_before(&end)? else { return Ok(None) };
         let is_of_key = last.strip_prefix(key).is_some_and(|time| time.len() == size_of::<i64>());
-        let value = if is_of_key { self.rows.get(&last)? } else { None };
+        let value = if is_of_key { self.rows.events.get(&last)? } else { None };
         Ok(value.filter(|value| value.first() == Some(&PRESENT)))
     }
 
@@ -242,10 +309,12 @@ impl Versions {
         watermark: Watermark,
     ) -> Result<()> {
         if time_ms < watermark.0 {
-            let from = place(key, time_ms.saturating_add(1));
-            let to = place(key, watermark.0);
-            let mut later = self.rows.range(Bound::Included(&from), Bound::Excluded(&to));
-            if later.next().transpose()?.is_some() {
+            let later = self.rows.places(
+                key,
+                Bound::Included(time_ms.saturating_add(1)),
+                Bound::Excluded(watermark.0),
+            )?;
+            if !later.is_empty() {
                 return Ok(());
             }
         }
@@ -253,9 +322,41 @@ impl Versions {
             Some(row) => [&[PRESENT], row].concat(),
             None => vec![ABSENT],
         };
-        let place = place(key, time_ms);
-        self.restore(&place, Some(&value))?;
+        self.rows.restore(&place(key, time_ms), Some(&value))?;
         Ok(())
+    }
+
+    /// A record's key has brought a row: what that key is known to have deleted later is gone then.
+    fn brought(
+        &mut self,
+        record_key: &[u8],
+        key: &[u8],
+        time_ms: i64,
+        watermark: Watermark,
+    ) -> Result<()> {
+        if self.by_record_key.get(record_key)?.is_none_or(|known| *known != *key) {
+            self.by_record_key.put(record_key, key.into())?;
+        }
+        if self.deletions.events.is_empty() {
+            return Ok(());
+        }
+        let later = (Bound::Excluded(time_ms), Bound::Included(i64::MAX));
+        for deletion in self.deletions.places(&delimited(record_key), later.0, later.1)? {
+            let time = deletion.last_chunk().map_or(&[][..], <[u8; size_of::<i64>()]>::as_slice);
+            let Some((deleted_ms, _)) = split_time(time) else { continue };
+            // What came after the deletion, of its time, counts.
+            if !self.rows.events.contains(&place(key, deleted_ms))? {
+                self.put(key, deleted_ms, None, watermark)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A record's key has deleted what it has brought, and will have brought by then.
+    fn deleted(&mut self, record_key: &[u8], time_ms: i64, watermark: Watermark) -> Result<()> {
+        self.deletions.restore(&place(&delimited(record_key), time_ms), Some(&[]))?;
+        let Some(key) = self.by_record_key.get(record_key)? else { return Ok(()) };
+        self.put(&key, time_ms, None, watermark)
     }
 
     /// The key of what a record's key has brought.
@@ -268,37 +369,45 @@ impl Versions {
     /// Drops what no row of the stream can meet that is not before the watermark.
     fn forget_before(&mut self, watermark: Watermark) -> Result<()> {
         loop {
-            let passed = time_key(watermark.0);
-            let due = self.ahead.range(Bound::Unbounded, Bound::Excluded(&passed));
-            let due: Vec<Bytes> =
-                due.take(PAIRS_MAX).map(|entry| Ok(entry?.0)).collect::<Result<_, DiskError>>()?;
-            if due.is_empty() {
-                return Ok(());
+            let passed = self.rows.passed(watermark)?;
+            if passed.is_empty() {
+                break;
             }
-            for at in due {
-                self.ahead.remove(&at)?;
-                let last = &at[size_of::<i64>()..];
+            for last in passed {
                 let from = place(&last[..last.len() - size_of::<i64>()], i64::MIN);
-                let before = self.rows.range(Bound::Included(&from), Bound::Excluded(last));
+                let rows = &mut self.rows.events;
+                let before = rows.range(Bound::Included(&from), Bound::Excluded(&last));
                 let gone: Vec<Bytes> =
                     before.map(|entry| Ok(entry?.0)).collect::<Result<_, DiskError>>()?;
                 for place in gone {
-                    self.rows.remove(&place)?;
+                    rows.remove(&place)?;
                 }
-                let value = self.rows.get(last)?;
+                let value = rows.get(&last)?;
                 if value.is_some_and(|value| value.first() == Some(&ABSENT)) {
-                    self.rows.remove(last)?;
+                    rows.remove(&last)?;
                 }
             }
         }
+        self.forget_deletions_before(watermark)
     }
 
-    /// Takes up a version, or learns that it has gone.
-    fn restore(&mut self, place: &[u8], value: Option<&[u8]>) -> Result<(), DiskError> {
-        let time = &place[place.len() - size_of::<i64>()..];
-        let ahead = [time, place].concat();
-        self.ahead.restore(&ahead, value.map(|_| &[][..]))?;
-        self.rows.restore(place, value)
+    /// With a deletion goes what is known of its record's key, if nothing came after it.
+    fn forget_deletions_before(&mut self, watermark: Watermark) -> Result<()> {
+        loop {
+            let passed = self.deletions.passed(watermark)?;
+            if passed.is_empty() {
+                return Ok(());
+            }
+            for deletion in passed {
+                self.deletions.events.remove(&deletion)?;
+                let record_key = &deletion[size_of::<u32>()..deletion.len() - size_of::<i64>()];
+                let Some(key) = self.by_record_key.get(record_key)? else { continue };
+                let any = (Bound::Included(i64::MIN), Bound::Included(i64::MAX));
+                if self.rows.places(&key, any.0, any.1)?.is_empty() {
+                    self.by_record_key.remove(record_key)?;
+                }
+            }
+        }
     }
 }
 
@@ -341,19 +450,18 @@ impl TemporalJoin {
                 continue;
             }
             if deletes.value(row) {
-                if let Some(record_key) = record_key
-                    && let Some(key) = versions.forget_record_key(record_key)?
-                {
+                let Some(record_key) = record_key else { continue };
+                if self.spec.deletions_wait {
+                    versions.deleted(record_key, time_ms, watermark)?;
+                } else if let Some(key) = versions.forget_record_key(record_key)? {
                     versions.put(&key, time_ms, None, watermark)?;
                 }
                 continue;
             }
-            if let Some(record_key) = record_key
-                && versions.by_record_key.get(record_key)?.is_none_or(|known| *known != *key)
-            {
-                versions.by_record_key.put(record_key, key.into())?;
-            }
             versions.put(key, time_ms, Some(wanted.row(row)), watermark)?;
+            if let Some(record_key) = record_key {
+                versions.brought(record_key, key, time_ms, watermark)?;
+            }
         }
         Ok(())
     }
@@ -455,7 +563,10 @@ impl TemporalJoin {
     fn restore_entry(&mut self, key: &[u8], value: Option<&[u8]>) -> Option<Result<(), DiskError>> {
         Some(match key.split_first()? {
             (&VERSION, place) if place.len() >= size_of::<i64>() => {
-                self.versions.restore(place, value)
+                self.versions.rows.restore(place, value)
+            }
+            (&DELETION, place) if place.len() >= size_of::<u32>() + size_of::<i64>() => {
+                self.versions.deletions.restore(place, value)
             }
             (&RECORD_KEY, record_key) => self.versions.by_record_key.restore(record_key, value),
             (&WAITING, at) => {
@@ -527,8 +638,16 @@ impl Operator for TemporalJoin {
     }
 
     fn maps(&mut self) -> Vec<&mut StateMap> {
-        let Versions { rows, ahead, by_record_key } = &mut self.versions;
-        vec![rows, ahead, by_record_key, &mut self.waiting, self.numbers.map()]
+        let Versions { rows, by_record_key, deletions } = &mut self.versions;
+        vec![
+            &mut rows.events,
+            &mut rows.ahead,
+            by_record_key,
+            &mut deletions.events,
+            &mut deletions.ahead,
+            &mut self.waiting,
+            self.numbers.map(),
+        ]
     }
 
     fn restores_in_place(&self) -> bool {
@@ -546,6 +665,6 @@ impl Operator for TemporalJoin {
     }
 
     fn kept(&self) -> Kept {
-        Kept { windows: 0, groups: (self.versions.rows.len() + self.waiting.len()) as usize }
+        Kept { windows: 0, groups: (self.versions.rows.events.len() + self.waiting.len()) as usize }
     }
 }

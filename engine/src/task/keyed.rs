@@ -62,14 +62,19 @@ pub fn keyed_rows(
             let times = &decoded.rows.event_times_ms;
             times.is_valid(*row).then(|| times.value(*row))
         }
-        // It has no columns, so no time but its own.
-        Says::Deletes => Some(records[*record].timestamp_ms),
+        Says::Deletes => Some(deleted_at_ms(decoded, *record, records)),
     });
     let times: Int64Array = times.collect();
     let options = RecordBatchOptions::new().with_row_count(Some(said.len()));
     let batch = RecordBatch::try_new_with_options(schema.clone(), columns, &options)?;
     let records = said.into_iter().map(|(record, _)| record).collect();
     Ok(KeyedRows { rows: Rows::new(batch, times), records })
+}
+
+/// When a record that has no columns happened: at its own time, unless it says another.
+fn deleted_at_ms(decoded: &DecodedRows, record: usize, records: &[Record<'_>]) -> i64 {
+    let said = decoded.deleted_at_ms.binary_search_by_key(&record, |(record, _)| *record);
+    said.map_or(records[record].timestamp_ms, |at| decoded.deleted_at_ms[at].1)
 }
 
 /// Which record says what, in their order.

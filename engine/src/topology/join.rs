@@ -213,6 +213,7 @@ impl Lowering<'_> {
             after_ms,
             key: key.iter().map(|&column| source.columns[column].name.clone()).collect(),
             is_by_record_key: is_by_record_key(&source, key),
+            deletions_wait: source.format != Format::DebeziumJson,
         };
         let input = Input { source, projection, stage: records, to: Port::Sink, by_key: true };
         let table = self.built.input(input);

@@ -90,6 +90,8 @@ pub struct DecodedRows {
     /// Records that delete what has their key: those without a value, which are no rows except in
     /// raw, and Debezium's deletions that do not say what was deleted; by index, ascending.
     pub tombstones: Vec<usize>,
+    /// When these happened, where they say so: by the record's index, ascending.
+    pub deleted_at_ms: Vec<(usize, i64)>,
 }
 
 /// A record that is not a row, by its index among those that were given.
@@ -107,6 +109,9 @@ struct ValueRows {
     kept: Option<Vec<usize>>,
     retracts: Option<Vec<bool>>,
     tombstones: Vec<usize>,
+    /// Debezium's deletions that do not say what was deleted, and what is wanted of the events.
+    deletions: Vec<usize>,
+    of_deletions: Vec<ArrayRef>,
 }
 
 impl RowDecoder {
@@ -181,10 +186,25 @@ impl RowDecoder {
         self.compute(&mut parts, &mut failed);
         let rows = self.assemble(&parts);
         let values = parts.values;
+        let deleted_at_ms = self.deleted_at_ms(&values);
         failed.sort_by_key(|(index, _)| *index);
         let failures = failed.into_iter();
         let failures = failures.map(|(index, reason)| RecordFailure { index, reason }).collect();
-        DecodedRows { rows, kept: values.kept, failures, tombstones: values.tombstones }
+        let ValueRows { kept, tombstones, .. } = values;
+        DecodedRows { rows, kept, failures, tombstones, deleted_at_ms }
+    }
+
+    /// When deletions happened, if the event time is what a change event says of itself.
+    fn deleted_at_ms(&self, values: &ValueRows) -> Vec<(usize, i64)> {
+        let RowTime::Column(Origin::Change(at)) = self.event_time else { return Vec::new() };
+        let changes = values.columns.len() - values.of_deletions.len();
+        let Some(times) = at.checked_sub(changes).and_then(|at| values.of_deletions.get(at)) else {
+            return Vec::new();
+        };
+        let times =
+            times_ms(times).expect("the event time is a timestamp: checked with the pipeline");
+        let said = values.deletions.iter().zip(times.iter());
+        said.filter_map(|(&index, time_ms)| Some((index, time_ms?))).collect()
     }
 
     /// The columns of the rows' keys; rows whose key fails are taken out of `values`.
@@ -416,19 +436,21 @@ fn decode_values(
         }
         PartDecoder::Debezium(decoder) => {
             let changes = decoder.decode(&values, failed);
-            tombstones.extend(changes.deletions);
+            tombstones.extend(&changes.deletions);
             tombstones.sort_unstable();
             return ValueRows {
                 columns: changes.columns,
                 kept: Some(changes.places),
                 retracts: Some(changes.retracts),
                 tombstones,
+                deletions: changes.deletions,
+                of_deletions: changes.of_deletions,
             };
         }
         PartDecoder::Raw(_) => Vec::new(),
     };
     let kept = kept(records.len(), [&headers, &tombstones], failed);
-    ValueRows { columns, kept, retracts: None, tombstones }
+    ValueRows { columns, kept, tombstones, ..ValueRows::default() }
 }
 
 /// `wanted` are indices of columns of the value, ascending; `changes` stand behind these.

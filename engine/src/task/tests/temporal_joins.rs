@@ -83,12 +83,26 @@ fn expected(events: &[Event], rates: &[Rate], outer: bool) -> Vec<Value> {
     rows
 }
 
+const DISORDER_MS: i64 = 20_000;
+
+/// Rates may come as much later than others of their time.
+fn disordered_logs() -> impl Strategy<Value = (Vec<Vec<Event>>, Vec<Vec<Rate>>)> {
+    let delays = prop::collection::vec(0..DISORDER_MS, 20);
+    (logs(), delays).prop_map(|((events, rates), delays)| {
+        let each = rates.first().map_or(1, Vec::len);
+        let mut delayed: Vec<(Rate, i64)> = rates.concat().into_iter().zip(delays).collect();
+        delayed.sort_by_key(|(rate, delay)| rate.at + delay);
+        let rates: Vec<Rate> = delayed.into_iter().map(|(rate, _)| rate).collect();
+        (events, rates.chunks(each).map(<[Rate]>::to_vec).collect())
+    })
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
     #[test]
     fn rows_meet_the_table_as_it_was(
-        (events_log, rates_log) in logs(),
+        (events_log, rates_log) in disordered_logs(),
         steps in prop::collection::vec((0..2usize, 1..3usize, fate()), 0..40),
         outer in any::<bool>(),
     ) {
@@ -98,13 +112,15 @@ proptest! {
              {kind} (SELECT * FROM rates WHERE rate > 1) AS r
              ON a.key = r.key AND a.n < r.rate AND system_time_as_of(a.ts, r.key)"
         );
-        let (left, right) = (events("a"), rates());
+        let (left, mut right) = (events("a"), rates());
+        right.watermark.delay = Duration::from_millis(DISORDER_MS as u64);
         block_on(async {
             let mut world = world(&sql, [&left, &right], &events_log, &rates_log).await;
             walk(&mut world, &steps);
             let task = world.run_to_end();
             assert_eq!(task.counts().late, 0);
-            let (events, rates) = (events_log.concat(), rates_log.concat());
+            let (events, mut rates) = (events_log.concat(), rates_log.concat());
+            rates.sort_by_key(|rate| rate.at);
             assert_same(world.out(), &expected(&events, &rates, outer));
         });
     }
@@ -180,4 +196,43 @@ async fn versions_are_kept_as_long_as_they_may_be_met() {
     world.write(task.commit(NOW).unwrap());
     let rows: Vec<String> = world.out().iter().map(Value::to_string).collect();
     assert_eq!(rows, [r#"{"n":25,"rate":2}"#, r#"{"n":30,"rate":3}"#, r#"{"n":60,"rate":3}"#]);
+}
+
+/// The log of a table without disorder says nothing that must be remembered for long.
+#[tokio::test]
+async fn deletions_are_forgotten_with_the_keys_that_they_deleted() {
+    let sql = "SELECT a.n, r.rate FROM a JOIN rates AS r
+               ON a.key = r.key AND system_time_as_of(a.ts, r.key)";
+    let mut world = World::new(topology(sql, &[&events("a"), &rates()]).await.unwrap());
+    let rate = |at, key: &str, rate| Rate { at, key: key.to_owned(), rate };
+    // One is deleted before it is there, another one comes again, the third one is gone for good.
+    let rates = [
+        rate(10, "x", 1),
+        rate(20, "x", 0),
+        rate(12, "y", 0),
+        rate(11, "y", 2),
+        rate(13, "z", 3),
+        rate(14, "z", 0),
+        rate(30, "x", 4),
+        rate(90, "w", 5),
+        rate(91, "v", 0),
+    ];
+    world.inputs.insert(TopicPartition::new("rates", 0), log(&[rates.to_vec()]));
+    let event = |time, key: &str| Event { time, key: Some(key.to_owned()), n: Some(time) }.json();
+    world.produce("a", 0, &[event(11, "y"), event(12, "y"), event(25, "x"), event(31, "x")]);
+    world.produce("a", 0, &[event(90, "z")]);
+    let mut task = world.start();
+    for topic in ["rates", "a", "a"] {
+        let fetched = world.fetch(&task, &TopicPartition::new(topic, 0), 1).unwrap();
+        task.process(&fetched, NOW).unwrap();
+        world.write(task.commit(NOW).unwrap());
+    }
+    let rows: Vec<String> = world.out().iter().map(Value::to_string).collect();
+    assert_eq!(rows, [r#"{"n":11,"rate":2}"#, r#"{"n":31,"rate":4}"#]);
+    let mut restored = Changelog::default();
+    for change in &world.changelog {
+        restored.apply(Some(&change.key), change.value.as_deref());
+    }
+    // x and w with their records' keys, the deletion of v, what waits; and how far it all has come.
+    assert_eq!(restored.keys().count(), 4 + 1 + 1 + 1);
 }
