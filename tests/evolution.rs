@@ -278,6 +278,26 @@ fn what_follows_the_state_may_change() {
     assert_eq!(totals.lines().last().unwrap(), r#"{"total":150}"#, "from the first order");
 }
 
+/// What was told by other keys is not replaced, and compaction never takes it: that is said.
+#[test]
+fn another_key_of_corrected_rows_is_told() {
+    let dir = tempdir().unwrap();
+    let dir = dir.path();
+    let sql = "SELECT customer, amount, count(*) AS n FROM orders GROUP BY customer, amount";
+    let text = file("", &[("sold", sql)]);
+    let said = run(dir, &text, &[], "sold", &[("ada", 10, 1)], 1);
+    assert!(!said.contains("state"), "{said}");
+    let said = run(dir, &text, &[], "sold", &[("ada", 10, 2)], 2);
+    assert!(!said.contains("state"), "{said}");
+    let keyed = text.replace("sold WITH (", "sold WITH (key = 'amount,customer', ");
+    let told = "query 'sold': the key of its rows is (amount, customer) and was (customer, \
+                amount): those that were written before stay in 'sold' as they are";
+    let said = run(dir, &keyed, &[], "sold", &[("ada", 10, 3)], 3);
+    assert!(said.contains(told), "{said}");
+    let said = run(dir, &keyed, &[], "sold", &[("ada", 10, 4)], 4);
+    assert!(!said.contains("state"), "{said}");
+}
+
 /// Brokers forget where a group without members has come to in a week.
 #[test]
 fn a_place_that_was_forgotten_is_not_begun_anew_beside_state() {

@@ -10,7 +10,7 @@ use datafusion_sql::sqlparser::ast::{Query, Select, Spanned, TableFactor, Visit,
 
 use super::context::SourceTable;
 use super::streamable::Place;
-use super::windows::{GroupWindow, trace, window_times};
+use super::windows::{Bound, GroupWindow, trace, window_bound, window_times};
 use crate::describe::Words;
 use crate::pipeline::{Source, Span};
 
@@ -25,6 +25,12 @@ pub(crate) fn check(aggregate: &Aggregate, window: &GroupWindow) -> Option<(Stri
 
 fn check_column(time: &Expr, input: &LogicalPlan) -> Option<(String, String)> {
     let traced = trace(time, input);
+    // What comes out of a window has its end as event time, less 1 ms.
+    if let Some(window) = window_bound(&traced)
+        && matches!(window.bound, Bound::End | Bound::Time)
+    {
+        return window.times.iter().find_map(|time| check_column(&time.expr, time.input));
+    }
     let Expr::Column(column) = &traced.expr else {
         return Some(not_event_time(&Words::new(input).expr(time)));
     };

@@ -245,6 +245,7 @@ impl Check<'_> {
             self.refuse(select.span(), message, "select from a source");
         }
         self.group_by(select);
+        self.conditions(select);
         let foreign = select.top.is_some()
             || select.into.is_some()
             || !select.lateral_views.is_empty()
@@ -278,10 +279,29 @@ impl Check<'_> {
         }
     }
 
+    /// What is computed beside other rows is known when rows have been filtered and grouped.
+    fn conditions(&mut self, select: &Select) {
+        let filters = [("WHERE", &select.selection), ("HAVING", &select.having)];
+        for (clause, filter) in filters {
+            let Some(span) = filter.as_ref().and_then(over_in) else { continue };
+            let message = format!(
+                "OVER (…) cannot stand in {clause}: it is computed of rows that \
+                                   have passed it"
+            );
+            let help = "write the condition after QUALIFY, or filter in a query around this one";
+            self.refuse(span, &message, help);
+        }
+        let GroupByExpr::Expressions(grouped, _) = &select.group_by else { return };
+        if let Some(span) = grouped.iter().find_map(over_in) {
+            let message = "OVER (…) cannot stand in GROUP BY: it is computed of rows as they are";
+            let help = "compute it in a query, and group in one around that";
+            self.refuse(span, message, help);
+        }
+    }
+
     fn expr(&mut self, expr: &Expr) {
-        match expr {
-            Expr::Function(function) => self.function(function),
-            _ => {}
+        if let Expr::Function(function) = expr {
+            self.function(function);
         }
     }
 
@@ -351,6 +371,34 @@ fn subquery_in(syntax: &impl Visit) -> Option<SqlSpan> {
         _ => ControlFlow::Continue(()),
     });
     match found {
+        ControlFlow::Break(span) => Some(span),
+        ControlFlow::Continue(()) => None,
+    }
+}
+
+/// Where the first function over a window of rows stands, queries within the expression aside.
+fn over_in(expr: &Expr) -> Option<SqlSpan> {
+    struct Over(usize);
+    impl Visitor for Over {
+        type Break = SqlSpan;
+        fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<SqlSpan> {
+            self.0 += 1;
+            ControlFlow::Continue(())
+        }
+        fn post_visit_query(&mut self, _: &Query) -> ControlFlow<SqlSpan> {
+            self.0 -= 1;
+            ControlFlow::Continue(())
+        }
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<SqlSpan> {
+            match expr {
+                Expr::Function(function) if self.0 == 0 && function.over.is_some() => {
+                    ControlFlow::Break(function.span())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    match expr.visit(&mut Over(0)) {
         ControlFlow::Break(span) => Some(span),
         ControlFlow::Continue(()) => None,
     }

@@ -1,5 +1,5 @@
 //! `TUMBLE(…)`, `HOP(…)`, `CUMULATE(…)` and `SESSION(…)` in FROM to projections that add
-//! `window_start` and `window_end`.
+//! `window_start`, `window_end` and, unless the table has a column of that name, `window_time`.
 //!
 //! ```text
 //! TUMBLE(t, ts, size [, offset])
@@ -28,7 +28,7 @@ use datafusion_sql::sqlparser::ast::{
 
 use datafusion_sql::sqlparser::tokenizer::Span as SqlSpan;
 
-use super::windows::{Bound, Kind, WindowColumns};
+use super::windows::{Bound, Kind, WindowColumns, window_time};
 
 pub const WINDOW_START: &str = "window_start";
 pub const WINDOW_END: &str = "window_end";
@@ -312,7 +312,10 @@ impl Arguments {
         }
         let [start, end] = window.bounds(element);
         columns.push(start.alias(WINDOW_START));
-        columns.push(end.alias(WINDOW_END));
+        columns.push(end.clone().alias(WINDOW_END));
+        if !schema.has_column_with_unqualified_name(WINDOW_TIME) {
+            columns.push(window_time(end).alias(WINDOW_TIME));
+        }
         plan.project(columns)?.build()
     }
 

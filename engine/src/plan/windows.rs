@@ -34,6 +34,8 @@ pub struct GroupWindow {
     pub start: Option<usize>,
     /// Which is its end.
     pub end: Option<usize>,
+    /// Which is the event time of what comes out of it.
+    pub time_of_rows: Option<usize>,
     pub shape: Shape,
     /// The event-time column that the window is made from, as its scan names it.
     pub time: Column,
@@ -107,6 +109,17 @@ pub(crate) struct WindowColumns {
     kind: Kind,
 }
 
+/// The event time of what comes out of a window that ends then.
+pub(crate) fn window_time(end: Expr) -> Expr {
+    function(Role::Time).call(vec![end])
+}
+
+/// The end of the window whose time this is.
+pub(crate) fn end_of_time(time: &Expr) -> Option<&Expr> {
+    let Expr::ScalarFunction(call) = time else { return None };
+    call.args.first().filter(|_| role(call) == Some(Role::Time))
+}
+
 /// What windows are called by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -171,7 +184,7 @@ impl WindowColumns {
 /// aliases beneath to the event time that it is made from.
 pub fn group_window(aggregate: &Aggregate) -> Result<Option<GroupWindow>, WindowError> {
     let mut found: Option<WindowCall<'_>> = None;
-    let (mut start, mut end) = (None, None);
+    let (mut start, mut end, mut time_of_rows) = (None, None, None);
     let mut others = Vec::new();
     for (index, expr) in aggregate.group_expr.iter().enumerate() {
         let traced = trace(expr, &aggregate.input);
@@ -185,8 +198,8 @@ pub fn group_window(aggregate: &Aggregate) -> Result<Option<GroupWindow>, Window
         match call.bound {
             Bound::Start => _ = start.get_or_insert(index),
             Bound::End => _ = end.get_or_insert(index),
-            // It tells no more than they do, and alone it does not say when windows close.
-            Bound::Time => {}
+            // Alone it does not say when windows close.
+            Bound::Time => _ = time_of_rows.get_or_insert(index),
         }
         match &found {
             Some(first) if !first.same_window(&call) => return Err(WindowError::Several),
@@ -207,7 +220,7 @@ pub fn group_window(aggregate: &Aggregate) -> Result<Option<GroupWindow>, Window
         return Err(WindowError::TimeComputed(time.unwrap_or_default()));
     };
     let (shape, time) = (call.shape, time.clone());
-    Ok(Some(GroupWindow { start, end, shape, time }))
+    Ok(Some(GroupWindow { start, end, time_of_rows, shape, time }))
 }
 
 /// The times that the window is made from, and the plans that their columns belong to.

@@ -15,7 +15,7 @@ use super::planned::{Planned, plan};
 use super::restore::{Note, ReadError, Wanted, bounds, read_changelog};
 use crate::pipeline::Pipeline;
 use crate::state::StateError;
-use crate::state::changelog::{META_KEY, Meta};
+use crate::state::changelog::{META_KEY, Meta, ToldBy};
 use crate::state::layouts::Evolution;
 
 /// How far from its end a changelog is read first; more than a commit marker takes.
@@ -37,6 +37,8 @@ pub enum Changed {
     Computed(Evolution),
     /// This function of users has another module than the one that the state was made with.
     Function(String),
+    /// The answers are told by another key than those before.
+    ToldBy { before: ToldBy, now: ToldBy },
 }
 
 impl fmt::Display for StateChange {
@@ -56,6 +58,20 @@ impl fmt::Display for StateChange {
                     f,
                     ": function '{name}' has another module than the one that its state was made \
                      with; all is kept"
+                );
+            }
+            Changed::ToldBy { before, now } => {
+                let key = |of: &ToldBy| match before.key_format == now.key_format {
+                    true => format!("({})", of.key.join(", ")),
+                    false => format!("({}) in {}", of.key.join(", "), of.key_format),
+                };
+                return write!(
+                    f,
+                    ": the key of its rows is {} and was {}: those that were written before stay \
+                     in '{}' as they are, and are not replaced",
+                    key(now),
+                    key(before),
+                    now.topic
                 );
             }
         };
@@ -228,10 +244,13 @@ async fn changes_of(client: &dyn Client, task: &Planned) -> Result<Vec<Changed>,
     let functions = task.topology.functions.content_hashes().into_iter();
     let others = functions
         .filter(|(name, hash)| meta.functions.get(name).is_some_and(|made_with| made_with != hash));
+    let told_by = meta.told_by.zip(task.topology.told_by());
+    let told_by = told_by.filter(|(before, now)| before.topic == now.topic && before != now);
     Ok(anew
         .into_iter()
         .chain(evolutions)
         .chain(others.map(|(name, _)| Changed::Function(name)))
+        .chain(told_by.map(|(before, now)| Changed::ToldBy { before, now }))
         .collect())
 }
 

@@ -52,9 +52,9 @@ pub enum StateError {
     #[error(
         "its state was kept for another query: {entries} entries would be lost; give the query or \
          the pipeline a new name, undo the change, or drop the state with --reset-state=QUERY\n  \
-         kept for:\n{kept_for}\n  now:\n{now}"
+         what it was kept for (-), and what it would be now (+):\n{difference}"
     )]
-    Changed { entries: usize, kept_for: String, now: String },
+    Changed { entries: usize, difference: String },
     #[error(transparent)]
     Disk(#[from] DiskError),
 }
@@ -130,6 +130,15 @@ impl fmt::Display for KeptFor {
     }
 }
 
+/// Which record of a topic an answer replaces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldBy {
+    pub topic: String,
+    /// The columns of its key, in their order.
+    pub key: Vec<String>,
+    pub key_format: String,
+}
+
 /// What there is to remember beside the operators' entries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
@@ -145,6 +154,9 @@ pub struct Meta {
     /// The SHA-256 of the module of each function of users that it was made with, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub functions: BTreeMap<String, String>,
+    /// What corrected answers are told by, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_by: Option<ToldBy>,
     /// The ids of the topics that were read, where the cluster tells them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub topics: BTreeMap<String, String>,
@@ -169,6 +181,7 @@ impl Meta {
             operators,
             layouts: BTreeMap::new(),
             functions: BTreeMap::new(),
+            told_by: None,
             topics: BTreeMap::new(),
             watermark_ms: watermark.0,
             latest_ms: BTreeMap::new(),
@@ -281,18 +294,17 @@ impl Restored {
             self.check_ids(operators)?;
             return Ok(Some(meta));
         }
-        let indented = |of: &mut dyn Iterator<Item = String>| {
-            let lines = of.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>());
-            lines.map(|line| format!("    {line}")).collect::<Vec<_>>().join("\n")
+        let lines = |texts: Vec<String>| -> Vec<String> {
+            texts.iter().flat_map(|text| text.lines().map(str::to_owned)).collect()
         };
-        let kept_for = indented(&mut gone.iter().map(|id| meta.kept_for(id).to_string()));
+        let kept_for = lines(gone.iter().map(|id| meta.kept_for(id).to_string()).collect());
         let is_new = |id: &String| evolved.get(id).is_none_or(Option::is_none);
         let new = operators.iter().filter(|(id, _)| is_new(id));
         let now = match operators.is_empty() {
-            true => "    nothing: each row is done by itself".to_owned(),
-            false => indented(&mut new.map(|(_, of)| of.to_string())),
+            true => vec!["nothing: each row is done by itself".to_owned()],
+            false => lines(new.map(|(_, of)| of.to_string()).collect()),
         };
-        Err(StateError::Changed { entries, kept_for, now })
+        Err(StateError::Changed { entries, difference: difference(&kept_for, &now) })
     }
 
     /// Whether every entry is of one of these operators.
@@ -320,6 +332,36 @@ impl Restored {
         from.take_while(move |(key, _)| key.starts_with(&prefix))
             .map(|(key, value)| (&key[OPERATOR_KEY_HEADER_LEN..], value.as_slice()))
     }
+}
+
+/// Lines of two texts by what they have in common, the longest that there is; a sign before those
+/// that only one has.
+fn difference(before: &[String], after: &[String]) -> String {
+    // How many lines the rests from there on have in common.
+    let mut common = vec![vec![0; after.len() + 1]; before.len() + 1];
+    for (b, of_before) in before.iter().enumerate().rev() {
+        for (a, of_after) in after.iter().enumerate().rev() {
+            common[b][a] = match of_before == of_after {
+                true => common[b + 1][a + 1] + 1,
+                false => common[b + 1][a].max(common[b][a + 1]),
+            };
+        }
+    }
+    let (mut b, mut a, mut lines) = (0, 0, Vec::new());
+    while b < before.len() || a < after.len() {
+        let (one, other) = (before.get(b), after.get(a));
+        let (sign, line) = match (one, other) {
+            (Some(line), Some(other)) if line == other => (' ', line),
+            (Some(line), None) => ('-', line),
+            (Some(line), Some(_)) if common[b + 1][a] >= common[b][a + 1] => ('-', line),
+            (_, Some(line)) => ('+', line),
+            (None, None) => break,
+        };
+        b += usize::from(sign != '+');
+        a += usize::from(sign != '-');
+        lines.push(format!("  {sign} {line}"));
+    }
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -383,10 +425,17 @@ mod tests {
         ];
         let restored = restored(&changes);
         let error = restored.meta(&operators(&["same", "new"])).unwrap_err();
-        let StateError::Changed { entries, kept_for, now } = &error else { panic!("{error}") };
-        assert_eq!((*entries, kept_for.trim(), now.trim()), (2, "old", "new"));
+        let StateError::Changed { entries, difference } = &error else { panic!("{error}") };
+        assert_eq!((*entries, difference.as_str()), (2, "  - old\n  + new"));
         assert!(error.to_string().contains("--reset-state"), "{error}");
         assert!(restored.meta(&operators(&["same", "old", "new"])).is_ok());
+    }
+
+    #[test]
+    fn what_differs_of_two_texts_is_marked() {
+        let lines = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let said = difference(&lines("sum key of from x"), &lines("sum by key from y x z"));
+        assert_eq!(said, "    sum\n  + by\n    key\n  - of\n    from\n  + y\n    x\n  + z");
     }
 
     /// A query that had nothing left, such as one whose windows have all closed, could not be

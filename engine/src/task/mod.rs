@@ -686,6 +686,7 @@ impl Task {
             meta.layouts.clone_from(&self.layouts);
             meta.functions = self.topology.functions.content_hashes();
             meta.topics.clone_from(&self.topics);
+            meta.told_by = self.topology.told_by();
             changes.push(self.with_places(meta).change());
         }
         let offsets = self.positions.iter().map(|(partition, at)| (partition.clone(), at.next));

@@ -50,7 +50,7 @@ use crate::operators::{Distribution, OperatorSpec, reason};
 use crate::pipeline::{ColumnFrom, Emit, Format, LateRows, Query, Sink, Source, SourceKind};
 use crate::plan::user_functions::Functions;
 use crate::plan::windows::{Shape, WindowError, group_window};
-use crate::state::changelog::{KeptFor, Operators, StateId};
+use crate::state::changelog::{KeptFor, Operators, StateId, ToldBy};
 use crate::state::layouts::Part;
 use crate::time::Watermark;
 
@@ -246,6 +246,19 @@ impl Topology {
             (StateId::of(&node.fingerprint).to_string(), of)
         };
         self.nodes.iter().map(kept_for).collect()
+    }
+
+    /// Which records its answers replace, if they may be corrected.
+    pub fn told_by(&self) -> Option<ToldBy> {
+        if !self.updating || self.writes.is_some() {
+            return None;
+        }
+        let name = |&column: &usize| self.schema.field(column).name().clone();
+        Some(ToldBy {
+            topic: self.sink.topic.clone(),
+            key: self.sink.key.iter().map(name).collect(),
+            key_format: self.sink.key_format.name().to_owned(),
+        })
     }
 
     /// Of the rows that go to the sink.

@@ -16,7 +16,7 @@ use datafusion_functions_aggregate::first_last::{first_value_udaf, last_value_ud
 use datafusion_functions_aggregate::nth_value::nth_value_udaf;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
-use super::ranking::{rank_of, window_function};
+use super::ranking::{partition_window, rank_of, window_function};
 use super::{Changes, Flow, Lowering, TopologyError};
 use crate::operators::OperatorSpec;
 use crate::operators::filter_project::Step;
@@ -26,7 +26,7 @@ use crate::operators::over::calls::OverCall;
 use crate::operators::over::frame::{Frame, Units};
 use crate::operators::top_n::ranked::Rank;
 use crate::plan::one_within::Which;
-use crate::plan::windows::{Shape, fixed_length_ns, group_window};
+use crate::plan::windows::{Shape, end_of_time, fixed_length_ns, group_window};
 
 const BY_EVENT_TIME: &str = "write ORDER BY with the event-time column first, ascending; to keep \
                              the first rows by anything else, number them with ROW_NUMBER() and \
@@ -144,6 +144,7 @@ impl Lowering<'_> {
                     expr = &alias.expr;
                 }
                 let input = &projection.input;
+                let expr = end_of_time(expr).unwrap_or(expr);
                 matches!(expr, Expr::Column(column) if self.is_event_time(column, input))
             }
             LogicalPlan::Union(union) => union.inputs.iter().all(|input| below(input)),
@@ -153,15 +154,18 @@ impl Lowering<'_> {
                 window.is_some_and(|window| {
                     let is_start = window.start == Some(index)
                         && matches!(window.shape, Shape::Tumble { .. } | Shape::Hop { .. });
-                    is_start || window.end == Some(index)
+                    is_start || [window.end, window.time_of_rows].contains(&Some(index))
                 })
             }
             LogicalPlan::Window(window) if index < window.input.schema().fields().len() => {
-                let by_time = window.window_expr.iter().filter_map(window_function).all(|of| {
-                    comes_promptly(of)
-                        && self.sorts_by_event_time(&of.params.order_by, &window.input)
+                let input = &window.input;
+                // Rows of a window come out at its end, and hold the watermark back till then.
+                let in_order = window.window_expr.iter().filter_map(window_function).all(|of| {
+                    partition_window(input, &of.params.partition_by).is_some()
+                        || comes_promptly(of)
+                            && self.sorts_by_event_time(&of.params.order_by, input)
                 });
-                by_time && below(&window.input)
+                in_order && below(input)
             }
             _ => false,
         }

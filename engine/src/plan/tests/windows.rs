@@ -47,7 +47,7 @@ fn all_spellings_of_a_hop_are_one() {
     expect![[r#"
         Projection: window_start, window_end, trips.city, count(Int64(1)) AS count(*) AS n
           Aggregate: groupBy=[[window_start, window_end, trips.city]], aggr=[[count(Int64(1))]]
-            Projection: trips.city, window_start AS window_start, hop_end(window_start, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_end
+            Projection: trips.city, window_start, hop_end(window_start, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_end
               Unnest: lists[window_start|depth=1] structs[]
                 Projection: trips.city, hop_starts(trips.at, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 600000000000 }"), IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_start
                   TableScan: trips projection=[city, at]"#]].assert_eq(&plan);
@@ -302,4 +302,24 @@ fn a_rollup_is_an_aggregate_over_copies() {
               Unnest: lists[__grouping_id|depth=1] structs[]
                 Projection: trips.city, trips.km, tumble_start(trips.at, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_start, tumble_end(trips.at, IntervalMonthDayNano("IntervalMonthDayNano { months: 0, days: 0, nanoseconds: 3600000000000 }")) AS window_end, List([1, 0]) AS __grouping_id
                   TableScan: trips projection=[city, km, at]"#]].assert_eq(&plan);
+}
+
+#[test]
+fn functions_over_other_rows_stand_behind_the_filters() {
+    let last = "lag(km) OVER (PARTITION BY city ORDER BY at)";
+    for (sql, clause) in [
+        (format!("SELECT id FROM trips WHERE km > 1 AND km > {last}"), "WHERE"),
+        (
+            "SELECT city, sum(km) AS km FROM trips GROUP BY city
+             HAVING rank() OVER (ORDER BY sum(km)) < 3"
+                .to_owned(),
+            "HAVING",
+        ),
+        (format!("SELECT count(*) AS n FROM trips GROUP BY {last}"), "GROUP BY"),
+    ] {
+        let said = planned(&sql);
+        assert!(said.contains(&format!("OVER (…) cannot stand in {clause}")), "{said}");
+    }
+    let within = format!("SELECT id FROM trips WHERE km > 1 QUALIFY km > {last}");
+    assert!(planned(&within).contains("WindowAggr"), "{}", planned(&within));
 }

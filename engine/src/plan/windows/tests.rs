@@ -137,6 +137,7 @@ fn a_window_is_found_through_projections_aliases_and_filters() {
     let expected = GroupWindow {
         start: Some(2),
         end: Some(1),
+        time_of_rows: None,
         shape: Shape::Tumble { size_ns: HOUR_NS, offset_ns: 0 },
         time: Column::new(Some("flights"), "ts"),
     };

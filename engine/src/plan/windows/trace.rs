@@ -4,7 +4,9 @@ use datafusion_common::Column;
 use datafusion_expr::expr::Unnest;
 use datafusion_expr::{Expr, JoinType, LogicalPlan, SortExpr, Window};
 
+use super::window_call;
 use crate::topology::over::comes_promptly;
+use crate::topology::ranking::window_function;
 
 /// An expression and the plan that its columns belong to.
 pub(crate) struct Traced<'a> {
@@ -70,13 +72,19 @@ fn definition<'a>(column: &Column, plan: &'a LogicalPlan) -> Option<(Expr, &'a L
         {
             passed_on(&window.input, index)
         }
-        LogicalPlan::Join(join) if matches!(join.join_type, JoinType::Inner | JoinType::Left) => {
-            let left_columns = join.left.schema().fields().len();
-            match index.checked_sub(left_columns) {
-                None => passed_on(&join.left, index),
-                // An outer join's right side may be missing: its columns are not as they were.
-                Some(_) if join.join_type == JoinType::Left => None,
-                Some(index) => passed_on(&join.right, index),
+        // The side that an outer join may lack is not as it was.
+        LogicalPlan::Join(join) => {
+            use JoinType::{Inner, Left, LeftAnti, LeftSemi, Right, RightAnti, RightSemi};
+            let left_columns = match join.join_type {
+                RightSemi | RightAnti => 0,
+                _ => join.left.schema().fields().len(),
+            };
+            match (index.checked_sub(left_columns), join.join_type) {
+                (None, Inner | Left | LeftSemi | LeftAnti) => passed_on(&join.left, index),
+                (Some(index), Inner | Right | RightSemi | RightAnti) => {
+                    passed_on(&join.right, index)
+                }
+                _ => None,
             }
         }
         _ => None,
@@ -84,25 +92,28 @@ fn definition<'a>(column: &Column, plan: &'a LogicalPlan) -> Option<(Expr, &'a L
 }
 
 fn sorted_by(window: &Window, column: &Column) -> bool {
-    let by = |expr: &Expr| match expr {
-        Expr::WindowFunction(function) => {
-            let first = function.params.order_by.first();
-            let is_column =
-                |by: &SortExpr| by.asc && matches!(&by.expr, Expr::Column(by) if by == column);
-            comes_promptly(function) && first.is_some_and(is_column)
-        }
-        _ => false,
-    };
-    window.window_expr.iter().all(by)
+    let mut functions = window.window_expr.iter().map(window_function);
+    functions.all(|function| {
+        let first =
+            function.and_then(|function| Some((function, function.params.order_by.first()?)));
+        first.is_some_and(|(function, SortExpr { expr, asc, .. })| {
+            *asc && comes_promptly(function) && *expr == Expr::Column(column.clone())
+        })
+    })
 }
 
+/// By the column itself, or by the window that it is a bound of.
 fn partitioned_by(window: &Window, column: &Column) -> bool {
-    let by = |expr: &Expr| match expr {
-        Expr::WindowFunction(function) => {
-            let mut partition = function.params.partition_by.iter();
-            partition.any(|key| matches!(key, Expr::Column(key) if key == column))
-        }
-        _ => false,
+    let column = Expr::Column(column.clone());
+    let of_column = window_call(&trace(&column, &window.input)).ok().flatten();
+    let is_of_window = |key: &Expr| {
+        let Some(of_column) = &of_column else { return false };
+        let of_key = window_call(&trace(key, &window.input)).ok().flatten();
+        of_key.is_some_and(|of_key| of_key.same_window(of_column))
     };
-    window.window_expr.iter().all(by)
+    let mut functions = window.window_expr.iter().map(window_function);
+    functions.all(|function| {
+        let mut keys = function.iter().flat_map(|function| &function.params.partition_by);
+        keys.any(|key| *key == column || is_of_window(key))
+    })
 }

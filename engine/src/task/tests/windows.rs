@@ -16,14 +16,22 @@ fn steps() -> impl Strategy<Value = Vec<(usize, usize, Fate)>> {
 
 /// The answers of `sql` here and in a batch, after a walk through crashes.
 async fn compare(sql: &str, logs: &[Vec<Vec<Event>>], steps: &[(usize, usize, Fate)]) {
-    let source = patient(events("a"));
-    let mut world = World::new(topology(sql, &[&source]).await.unwrap());
+    compare_with(&patient(events("a")), sql, logs, steps).await;
+}
+
+async fn compare_with(
+    source: &Source,
+    sql: &str,
+    logs: &[Vec<Vec<Event>>],
+    steps: &[(usize, usize, Fate)],
+) {
+    let mut world = World::new(topology(sql, &[source]).await.unwrap());
     assert!(!world.topology.updating, "{sql}");
     world.fill(logs);
     walk(&mut world, steps);
     world.run_to_end();
     let all: Vec<Event> = logs.iter().flatten().flatten().cloned().collect();
-    assert_same(world.out(), &batch_answer(sql, &source, &all).await);
+    assert_same(world.out(), &batch_answer(sql, source, &all).await);
 }
 
 const CALLS: &str = "count(*) AS rows, sum(n) AS total, median(n) AS middle,
@@ -80,6 +88,62 @@ proptest! {
                 ),
             ] {
                 compare(&sql, &logs, &steps).await;
+            }
+        });
+    }
+}
+
+/// Each partition in the order of time: nothing is late, however far the watermark has come.
+fn in_order(logs: Vec<Vec<Vec<Event>>>) -> Vec<Vec<Vec<Event>>> {
+    let in_order = |batches: Vec<Vec<Event>>| {
+        let each = batches.first().map_or(1, Vec::len).max(1);
+        let mut events = batches.concat();
+        events.sort_by_key(|event| event.time);
+        events.chunks(each).map(<[Event]>::to_vec).collect()
+    };
+    logs.into_iter().map(in_order).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    /// The time of a window is the event time of what comes out of it, for all that goes by it.
+    #[test]
+    fn what_follows_a_window_goes_by_its_time(logs in logs(), steps in steps()) {
+        let counts = "SELECT window_time AS wt, key, count(*) AS c
+                      FROM HOP((SELECT * FROM a), ts, INTERVAL '4 seconds', INTERVAL '10 seconds')
+                      GROUP BY window_start, window_end, window_time, key";
+        let best = "SELECT wt, key, c FROM (SELECT *, row_number() OVER (
+                      PARTITION BY window_start, window_end ORDER BY c, key) AS place
+                      FROM (SELECT window_start, window_end, window_time AS wt, key, count(*) AS c
+                            FROM TUMBLE((SELECT * FROM a), ts, INTERVAL '3 seconds')
+                            GROUP BY window_start, window_end, window_time, key))
+                    WHERE place <= 2";
+        let raw = "SELECT ts AS wt, key, 1 AS c FROM a";
+        let sums = "sum(c) OVER (PARTITION BY key ORDER BY wt
+                      RANGE BETWEEN INTERVAL '8 seconds' PRECEDING AND CURRENT ROW)";
+        let logs = in_order(logs);
+        block_on(async {
+            for sql in [
+                format!("SELECT wt, key, c, lag(c) OVER (PARTITION BY key ORDER BY wt) AS before
+                         FROM ({counts})"),
+                format!("SELECT wt, key, {sums} AS lately FROM ({best})"),
+                format!("SELECT window_start, sum(c) AS c, count(*) AS rows
+                         FROM TUMBLE(({best}), wt, INTERVAL '7 seconds')
+                         GROUP BY window_start, window_end"),
+                format!("SELECT window_start, key, sum(c) AS c
+                         FROM TUMBLE(({counts} UNION ALL {raw}), wt, INTERVAL '7 seconds')
+                         GROUP BY window_start, window_end, key"),
+                format!("SELECT window_start, max(lately) AS lately
+                         FROM TUMBLE((SELECT wt, {sums} AS lately FROM ({counts})), wt,
+                           INTERVAL '7 seconds')
+                         GROUP BY window_start, window_end"),
+                "SELECT window_time, key, n FROM (SELECT *, row_number() OVER (
+                    PARTITION BY window_start, window_end ORDER BY n, key, ts) AS place
+                    FROM TUMBLE((SELECT * FROM a), ts, INTERVAL '3 seconds')) WHERE place <= 2"
+                    .to_owned(),
+            ] {
+                compare_with(&events("a"), &sql, &logs, &steps).await;
             }
         });
     }
