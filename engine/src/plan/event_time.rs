@@ -2,57 +2,65 @@
 //! watermark say when it is complete.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use datafusion_common::Column;
 use datafusion_expr::{Aggregate, Expr, LogicalPlan};
 use datafusion_sql::sqlparser::ast::{Query, Select, Spanned, TableFactor, Visit, Visitor};
 
-use super::context::SourceTable;
+use super::joins::SourceOf;
 use super::streamable::Place;
 use super::windows::{Bound, GroupWindow, trace, window_bound, window_times};
 use crate::describe::Words;
 use crate::pipeline::{Source, Span};
 
 /// Message and help if a source's rows are put into windows by another time than their own.
-pub(crate) fn check(aggregate: &Aggregate, window: &GroupWindow) -> Option<(String, String)> {
+pub(crate) fn check(
+    aggregate: &Aggregate,
+    window: &GroupWindow,
+    source_of: SourceOf<'_>,
+) -> Option<(String, String)> {
     let times = window_times(aggregate, window);
     if times.is_empty() {
         return Some(not_event_time(&window.time.name));
     }
-    times.iter().find_map(|time| check_column(&time.expr, time.input))
+    times.iter().find_map(|time| check_column(&time.expr, time.input, source_of))
 }
 
-fn check_column(time: &Expr, input: &LogicalPlan) -> Option<(String, String)> {
+fn check_column(
+    time: &Expr,
+    input: &LogicalPlan,
+    source_of: SourceOf<'_>,
+) -> Option<(String, String)> {
     let traced = trace(time, input);
     // What comes out of a window has its end as event time, less 1 ms.
     if let Some(window) = window_bound(&traced)
         && matches!(window.bound, Bound::End | Bound::Time)
     {
-        return window.times.iter().find_map(|time| check_column(&time.expr, time.input));
+        let mut times = window.times.iter();
+        return times.find_map(|time| check_column(&time.expr, time.input, source_of));
     }
     let Expr::Column(column) = &traced.expr else {
         return Some(not_event_time(&Words::new(input).expr(time)));
     };
     match traced.input {
         LogicalPlan::TableScan(scan) => {
-            let Some(table) = scan.source.downcast_ref::<SourceTable>() else {
+            let Some(source) = source_of(scan) else {
                 return Some(not_event_time(&column.name));
             };
-            check_source(&table.0, column)
+            check_source(&source, column)
         }
         LogicalPlan::Union(union) => {
             let index = union.schema.maybe_index_of_column(column)?;
             union.inputs.iter().find_map(|input| {
                 let column = input.schema().columns().into_iter().nth(index)?;
-                check_column(&Expr::Column(column), input)
+                check_column(&Expr::Column(column), input, source_of)
             })
         }
         _ => Some(not_event_time(&column.name)),
     }
 }
 
-fn check_source(source: &Arc<Source>, column: &Column) -> Option<(String, String)> {
+fn check_source(source: &Source, column: &Column) -> Option<(String, String)> {
     match source.event_time_column().map(|index| &source.columns[index].name) {
         Some(event_time) if *event_time == column.name => None,
         Some(event_time) => Some((

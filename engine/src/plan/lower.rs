@@ -8,7 +8,7 @@ use std::time::Duration;
 use arrow::datatypes::DataType;
 use datafusion_common::DataFusionError;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableScan};
 use datafusion_sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, Visit, Visitor};
 
 use super::context::{Catalog, SourceTable};
@@ -722,10 +722,12 @@ fn check_aggregates(
         }
         Ok::<_, DataFusionError>(TreeNodeRecursion::Continue)
     });
+    let source_of =
+        |scan: &TableScan| scan.source.downcast_ref::<SourceTable>().map(|table| table.0.clone());
     let mut wrong_before = false;
     for aggregate in &aggregates {
         let mistake = match group_window(aggregate) {
-            Ok(Some(window)) => event_time::check(aggregate, &window),
+            Ok(Some(window)) => event_time::check(aggregate, &window, &source_of),
             Ok(None) => None,
             Err(error) => Some((error.to_string(), help_for(&error).to_owned())),
         };

@@ -41,7 +41,7 @@ pub(crate) mod computed;
 mod constants;
 pub(crate) mod context;
 mod errors;
-mod event_time;
+pub(crate) mod event_time;
 mod greatest;
 pub(crate) mod group_windows;
 mod grouping_sets;

@@ -36,6 +36,7 @@
 //! | `l[1].name` | `l[1]['name']` |
 //! | `SELECT t.row.field` | `SELECT t.row.field AS field` |
 //! | `CAST(t AT TIME ZONE z AS TIMESTAMP)` | the clock of that zone: `to_local_time(…)` |
+//! | `CAST(x AS VARCHAR(3))`, `CHAR(3)` | `left(CAST(x AS TEXT), 3)`, `rpad(…, 3)` |
 //! | `CAST(x AS BYTES)`, `TIMESTAMP_LTZ(3)` and so on | [`types::known`] |
 //!
 //! Patterns are Java's (`DateTimeFormatter`) where there is no `%` in them. A function of the
@@ -63,7 +64,7 @@ use super::types;
 use crate::pipeline::{Diagnostic, lambdas};
 
 /// Functions that only have another name.
-const NAMES: [(&str, &str); 12] = [
+const NAMES: [(&str, &str); 13] = [
     ("ceiling", "ceil"),
     ("truncate", "trunc"),
     ("sign", "signum"),
@@ -76,6 +77,7 @@ const NAMES: [(&str, &str); 12] = [
     ("len", "character_length"),
     ("variance", "var_samp"),
     ("grouping_id", "grouping"),
+    ("approx_count_distinct", "approx_distinct"),
 ];
 
 /// How functions are called that only the rewriting knows.
@@ -189,12 +191,18 @@ impl VisitorMut for Spellings<'_> {
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
-            Expr::Cast { data_type, expr, .. } => {
-                if is_clock(data_type) && is_at_zone(expr) {
-                    let at = mem::replace(expr.as_mut(), nothing());
-                    **expr = call("to_local_time", vec![at]);
+            Expr::Cast { data_type, expr: of, .. } => {
+                if is_clock(data_type) && is_at_zone(of) {
+                    let at = mem::replace(of.as_mut(), nothing());
+                    **of = call("to_local_time", vec![at]);
                 }
-                *data_type = types::known(mem::replace(data_type, DataType::Unspecified));
+                let given = mem::replace(data_type, DataType::Unspecified);
+                let length = types::length_of_text(&given);
+                *data_type = types::known(given);
+                if let Some((function, length)) = length {
+                    let whole = mem::replace(expr, nothing());
+                    *expr = call(function, vec![whole, number(length)]);
+                }
             }
             Expr::Floor { expr: of, field: CeilFloorKind::DateTimeField(unit) }
                 if *unit != DateTimeField::NoDateTime =>

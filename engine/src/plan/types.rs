@@ -159,6 +159,25 @@ fn plain_type(data_type: ast::DataType, span: Span) -> Result<DataType, Diagnost
     }
 }
 
+/// What makes a text one of a type with so many characters: cut, and filled up if it is CHAR.
+pub(crate) fn length_of_text(of: &ast::DataType) -> Option<(&'static str, i64)> {
+    use ast::DataType as Sql;
+    let (function, length) = match of {
+        Sql::Varchar(length)
+        | Sql::Nvarchar(length)
+        | Sql::CharVarying(length)
+        | Sql::CharacterVarying(length) => ("left", length),
+        Sql::Char(length) | Sql::Character(length) => ("rpad", length),
+        _ => return None,
+    };
+    match length {
+        Some(ast::CharacterLength::IntegerLength { length, .. }) => {
+            Some((function, i64::try_from(*length).ok()?))
+        }
+        _ => None,
+    }
+}
+
 /// Flink's names of types in those that the planner knows.
 pub(crate) fn known(data_type: ast::DataType) -> ast::DataType {
     use ast::{DataType, TimezoneInfo};

@@ -238,7 +238,8 @@ fn functions_of_texts_that_flink_has() {
             str_to_map(t)['k'] AS k, str_to_map(t, '[, ]+', ':') AS pairs,
             regexp_extract_all(t, '(\\d)(\\d)') AS tens, regexp_extract_all(t, '\\d+', 0) AS numbers,
             hex(n) AS h, hex(t) AS ht, bin(n) AS b,
-            decode(encode(t, 'UTF-8'), 'utf-8') = t AS same, hex(encode('é', 'UTF-8')) AS bytes
+            decode(encode(t, 'UTF-8'), 'utf-8') = t AS same, hex(encode('é', 'UTF-8')) AS bytes,
+            CAST(t AS VARCHAR(3)) AS cut, TRY_CAST(n AS CHAR(4)) || '|' AS filled
         FROM ev"""
         sink = { topic = "o" }
 
@@ -250,9 +251,9 @@ fn functions_of_texts_that_flink_has() {
             { },
         ]
         expect.o = [
-            { encoded = "k%3D12%2C+x%3A34", decoded = "k=12, x:34", host = "a.org", q = "1", k = "12", pairs = { "k=12" = {}, x = "34" }, tens = ["1", "3"], numbers = ["12", "34"], h = "1A", ht = "6B3D31322C20783A3334", b = "11010" },
-            { encoded = "", decoded = "", host = {}, q = {}, k = {}, tens = [], numbers = [], h = "FFFFFFFFFFFFFFFF", ht = "", b = "1111111111111111111111111111111111111111111111111111111111111111" },
-            { encoded = {}, decoded = {}, host = {}, q = {}, k = {}, pairs = {}, tens = {}, numbers = {}, h = {}, ht = {}, b = {} },
+            { encoded = "k%3D12%2C+x%3A34", decoded = "k=12, x:34", host = "a.org", q = "1", k = "12", pairs = { "k=12" = {}, x = "34" }, tens = ["1", "3"], numbers = ["12", "34"], h = "1A", ht = "6B3D31322C20783A3334", b = "11010", cut = "k=1", filled = "26  |" },
+            { encoded = "", decoded = "", host = {}, q = {}, k = {}, tens = [], numbers = [], h = "FFFFFFFFFFFFFFFF", ht = "", b = "1111111111111111111111111111111111111111111111111111111111111111", cut = "", filled = "-1  |" },
+            { encoded = {}, decoded = {}, host = {}, q = {}, k = {}, pairs = {}, tens = {}, numbers = {}, h = {}, ht = {}, b = {}, cut = {}, filled = {} },
         ]
         "#,
     );

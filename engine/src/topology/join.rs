@@ -546,7 +546,7 @@ fn is_about_keys(join: &Join, (left, right): (bool, bool)) -> bool {
     other_is_table && !join.on.is_empty() && join.filter.is_none()
 }
 
-fn source_of(sources: &[Arc<Source>], scan: &TableScan) -> Option<Arc<Source>> {
+pub(super) fn source_of(sources: &[Arc<Source>], scan: &TableScan) -> Option<Arc<Source>> {
     let name = scan.table_name.table();
     sources.iter().find(|source| source.name == name).cloned()
 }

@@ -23,6 +23,7 @@
 //!   what columns are made of; [`split`]: a topology shared by
 //!   several tasks.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -167,7 +168,7 @@ pub struct TableInput {
 #[derive(Debug, Error)]
 pub enum TopologyError {
     #[error("query '{query}': {what} cannot run as a stream: {reason}; {help}")]
-    Unsupported { query: String, what: String, reason: &'static str, help: &'static str },
+    Unsupported { query: String, what: String, reason: Cow<'static, str>, help: Cow<'static, str> },
     #[error("query '{query}': {message}; {help}")]
     Join { query: String, message: String, help: &'static str },
     #[error("query '{query}': source '{name}' is not declared")]
@@ -568,9 +569,14 @@ impl Lowering<'_> {
         self.unsupported(what, reason, help)
     }
 
-    fn unsupported(&self, what: &str, reason: &'static str, help: &'static str) -> TopologyError {
+    fn unsupported(
+        &self,
+        what: &str,
+        reason: impl Into<Cow<'static, str>>,
+        help: impl Into<Cow<'static, str>>,
+    ) -> TopologyError {
         let (query, what) = (self.query.to_owned(), what.to_owned());
-        TopologyError::Unsupported { query, what, reason, help }
+        TopologyError::Unsupported { query, what, reason: reason.into(), help: help.into() }
     }
 
     fn expression_error(&self, error: DataFusionError) -> TopologyError {

@@ -26,7 +26,7 @@ use crate::operators::over::calls::OverCall;
 use crate::operators::over::frame::{Frame, Units};
 use crate::operators::top_n::ranked::Rank;
 use crate::plan::one_within::Which;
-use crate::plan::windows::{Shape, end_of_time, fixed_length_ns, group_window};
+use crate::plan::windows::{Shape, end_of_time, fixed_length_ns, group_window, partitioned_by};
 
 const BY_EVENT_TIME: &str = "write ORDER BY with the event-time column first, ascending; to keep \
                              the first rows by anything else, number them with ROW_NUMBER() and \
@@ -159,13 +159,15 @@ impl Lowering<'_> {
             }
             LogicalPlan::Window(window) if index < window.input.schema().fields().len() => {
                 let input = &window.input;
-                // Rows of a window come out at its end, and hold the watermark back till then.
-                let in_order = window.window_expr.iter().filter_map(window_function).all(|of| {
-                    partition_window(input, &of.params.partition_by).is_some()
-                        || comes_promptly(of)
-                            && self.sorts_by_event_time(&of.params.order_by, input)
+                let functions = || window.window_expr.iter().filter_map(window_function);
+                let in_order = functions().all(|of| {
+                    comes_promptly(of) && self.sorts_by_event_time(&of.params.order_by, input)
                 });
-                in_order && below(input)
+                // Rows of a window come out at its end, whatever the time of each of them.
+                let in_windows = partitioned_by(window, column)
+                    && functions()
+                        .all(|of| partition_window(input, &of.params.partition_by).is_some());
+                (in_order || in_windows) && below(input)
             }
             _ => false,
         }

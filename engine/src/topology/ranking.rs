@@ -16,18 +16,20 @@ use datafusion_common::{Column, ScalarValue};
 use datafusion_expr::expr::{BinaryExpr, Cast, WindowFunction, WindowFunctionParams};
 use datafusion_expr::utils::{conjunction, split_conjunction};
 use datafusion_expr::{
-    Aggregate, DistinctOn, Expr, Filter, LogicalPlan, Operator, Projection, SortExpr, Window,
-    WindowFunctionDefinition,
+    Aggregate, DistinctOn, Expr, Filter, LogicalPlan, Operator, Projection, SortExpr, TableScan,
+    Window, WindowFunctionDefinition,
 };
 use datafusion_physical_expr::{PhysicalSortExpr, create_physical_sort_expr};
 
+use super::join::source_of;
 use super::{Changes, Flow, Lowering, TopologyError};
 use crate::operators::filter_project::Step;
 use crate::operators::ordered_rows::Ordering;
 use crate::operators::top_n::ranked::{Rank, Top};
 use crate::operators::top_n::updating::TopNSpec;
 use crate::operators::top_n::windowed::{PartitionWindow, WindowTopNSpec};
-use crate::plan::windows::{Shape, group_window};
+use crate::plan::event_time;
+use crate::plan::windows::{GroupWindow, Shape, group_window};
 
 /// A filter by rank, right above the ranks.
 pub(crate) struct RankFilter<'p> {
@@ -278,6 +280,7 @@ impl Lowering<'_> {
         if !flow.updating
             && let Some(window) = window
         {
+            self.check_window(ranking)?;
             let spec = WindowTopNSpec { top, window };
             return Ok(self.built.node(vec![flow], Arc::new(spec), Changes::Final));
         }
@@ -289,6 +292,21 @@ impl Lowering<'_> {
         };
         let flow = self.built.node(vec![flow], spec, Changes::Updating);
         Ok(Flow { of_windows, ..flow })
+    }
+
+    /// By nothing but the event time does the watermark say when a window is complete.
+    fn check_window(&self, ranking: &Ranking<'_>) -> Result<(), TopologyError> {
+        let Some((by_window, window)) = grouped(ranking.input, ranking.partition) else {
+            return Ok(());
+        };
+        let source_of = |scan: &TableScan| source_of(self.sources, scan);
+        match event_time::check(&by_window, &window, &source_of) {
+            Some((reason, help)) => {
+                let what = format!("{} OVER (PARTITION BY a window)", ranking.rank);
+                Err(self.unsupported(&what, reason, help))
+            }
+            None => Ok(()),
+        }
     }
 
     fn keeps_latest(&self, ranking: &Ranking<'_>) -> bool {
@@ -341,12 +359,18 @@ fn without_last(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields[..fields.len() - 1].to_vec()))
 }
 
-/// The window among a partition's expressions.
-pub(crate) fn partition_window(input: &LogicalPlan, partition: &[Expr]) -> Option<PartitionWindow> {
-    const NS_PER_MS: i64 = 1_000_000;
+/// The rows of each partition as a group, and the window among what it is by.
+fn grouped(input: &LogicalPlan, partition: &[Expr]) -> Option<(Aggregate, GroupWindow)> {
     let input = Arc::new(input.clone());
     let grouped = Aggregate::try_new(input, partition.to_vec(), Vec::new()).ok()?;
     let window = group_window(&grouped).ok()??;
+    Some((grouped, window))
+}
+
+/// The window among a partition's expressions.
+pub(crate) fn partition_window(input: &LogicalPlan, partition: &[Expr]) -> Option<PartitionWindow> {
+    const NS_PER_MS: i64 = 1_000_000;
+    let (_, window) = grouped(input, partition)?;
     let (place, is_start) = match (window.start, window.end) {
         (_, Some(end)) => (end, false),
         // Where a session ends is not told by where it begins.

@@ -158,6 +158,43 @@ async fn what_never_ends_is_refused() {
     "#]].assert_eq(&refusals);
 }
 
+/// The first rows of windows by another time were final when the watermark passed that: others that
+/// came later were left out.
+#[tokio::test]
+async fn first_rows_of_windows_go_by_the_event_time() {
+    let best = |table: &str, time: &str, seconds: u8| {
+        format!(
+            "SELECT key, n, ts, later, window_time AS wt FROM (SELECT *, row_number() OVER (
+               PARTITION BY window_start, window_end ORDER BY n) AS place
+             FROM TUMBLE({table}, {time}, INTERVAL '{seconds} seconds')) WHERE place <= 2"
+        )
+    };
+    let columns = [("ts", timestamp()), ("later", timestamp()), ("key", DataType::Utf8)];
+    let columns = [&columns[..], &[("n", DataType::Int64)]].concat();
+    let events = source("a", Format::Json, &columns);
+    let said = async |sql: &str| match topology(sql, &[&events]).await {
+        Ok(_) => "runs".to_owned(),
+        Err(error) => error.to_string(),
+    };
+    let all = "(SELECT * FROM a)";
+    assert_eq!(said(&best(all, "ts", 5)).await, "runs");
+    let by_later = said(&best(all, "later", 5)).await;
+    assert!(by_later.contains("goes by 'later', and the event time of 'a' is 'ts'"), "{by_later}");
+    // What comes out of a window comes at its end: by that it may go on, and by nothing before.
+    let of = format!("({})", best(all, "ts", 5));
+    let then = |time: &str| {
+        format!(
+            "SELECT key, row_number() OVER (PARTITION BY window_start, window_end ORDER BY n) AS p
+             FROM TUMBLE({of}, {time}, INTERVAL '10 seconds') QUALIFY p <= 2"
+        )
+    };
+    assert_eq!(said(&then("wt")).await, "runs");
+    let by_row = said(&then("ts")).await;
+    assert!(by_row.contains("'ts', which is not the event time of a source"), "{by_row}");
+    let over = format!("SELECT lag(n) OVER (PARTITION BY key ORDER BY ts) FROM {of}");
+    assert!(said(&over).await.contains("OVER (… ORDER BY …) cannot run as a stream"));
+}
+
 #[tokio::test]
 async fn the_fingerprint_leaves_out_what_follows_the_state() {
     let events = events("a");

@@ -103,7 +103,7 @@ fn sorted_by(window: &Window, column: &Column) -> bool {
 }
 
 /// By the column itself, or by the window that it is a bound of.
-fn partitioned_by(window: &Window, column: &Column) -> bool {
+pub(crate) fn partitioned_by(window: &Window, column: &Column) -> bool {
     let column = Expr::Column(column.clone());
     let of_column = window_call(&trace(&column, &window.input)).ok().flatten();
     let is_of_window = |key: &Expr| {
