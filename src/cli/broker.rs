@@ -1,6 +1,6 @@
 //! `millstream broker`: the broker alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use broker::broker::BrokerConfig;
 use broker::server::{HostPort, ServerConfig};
@@ -8,7 +8,7 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 
 use super::classic::ServerProperties;
-use super::connection::{self, Connection};
+use super::connection;
 use super::metrics::Metrics;
 use super::{Failure, properties};
 use crate::http::QueryStatus;
@@ -38,57 +38,54 @@ pub struct Listen {
     /// What clients are told to connect to, if not the address by which they have come
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<HostPort>,
-    /// Listeners with TLS and SASL, and the authorizer, as a server.properties has them
+    /// The broker's settings, listeners and security among them, as a server.properties has them
     #[arg(long, value_name = "FILE", conflicts_with_all = ["listen", "advertise"])]
     pub broker_config: Option<PathBuf>,
     #[command(flatten)]
     pub metrics: Metrics,
 }
 
-impl Listen {
-    /// How the broker's server is set up.
-    pub fn server(&self) -> Result<ServerConfig, Failure> {
-        if let Some(file) = &self.broker_config {
-            let properties = properties::read(file)?;
-            // Where the data is has been said otherwise.
-            let read = ServerProperties::new(&properties, Some(PathBuf::new()));
-            let mut read = read.map_err(|error| error.in_file(Some(file)))?;
-            read.listen_by_default(&properties, &self.listen);
-            read.tell(Some(file));
-            return Ok(read.server);
-        }
-        let mut server = ServerConfig::new(&self.listen);
-        server.listeners[0].advertised = self.advertise.clone();
-        Ok(server)
-    }
+/// A broker that is to be served here, unless one is named or serves its directory.
+#[derive(Debug)]
+pub struct Setup {
+    pub broker: BrokerConfig,
+    pub server: ServerConfig,
+    pub metrics: Metrics,
+}
 
-    /// Serves metrics if that is asked for; what the checklist says of it.
-    pub async fn serve_metrics(
-        &self,
-        connection: &Connection,
-        queries: QueryStatus,
-    ) -> Result<Option<String>, Failure> {
-        connection.serve_metrics(&self.metrics, queries).await
+impl Listen {
+    /// The broker of that directory, as the command line and its file say.
+    pub fn setup(&self, data_dir: &Path) -> Result<Setup, Failure> {
+        let Some(file) = &self.broker_config else {
+            let mut server = ServerConfig::new(&self.listen);
+            server.listeners[0].advertised = self.advertise.clone();
+            let broker = BrokerConfig::new(data_dir);
+            return Ok(Setup { broker, server, metrics: self.metrics.clone() });
+        };
+        let properties = properties::read(file)?;
+        let read = ServerProperties::new(&properties, Some(data_dir.to_owned()));
+        let mut read = read.map_err(|error| error.in_file(Some(file)))?;
+        read.listen_by_default(&properties, &self.listen);
+        read.tell(Some(file));
+        let metrics = if self.metrics.listen.is_some() { &self.metrics } else { &read.metrics };
+        Ok(Setup { broker: read.broker, metrics: metrics.clone(), server: read.server })
     }
 }
 
 pub async fn broker(args: BrokerArgs, stop: CancellationToken) -> Result<(), Failure> {
-    let server = args.listen.server()?;
-    let metrics = &args.listen.metrics;
-    serve(BrokerConfig::new(&args.data_dir), server, metrics, || {}, stop).await
+    serve(args.listen.setup(&args.data_dir)?, || {}, stop).await
 }
 
 /// Runs a broker until it is told to stop; `started` is called when clients may come.
 pub async fn serve(
-    broker: BrokerConfig,
-    server: ServerConfig,
-    metrics: &Metrics,
+    setup: Setup,
     started: impl FnOnce(),
     stop: CancellationToken,
 ) -> Result<(), Failure> {
+    let Setup { broker, server, metrics } = setup;
     let dir = broker.data_dir.clone();
     let (connection, address, listeners) = connection::serve_alone(broker, server).await?;
-    let metrics = match connection.serve_metrics(metrics, QueryStatus::default()).await {
+    let metrics = match connection.serve_metrics(&metrics, QueryStatus::default()).await {
         Ok(metrics) => metrics,
         Err(failure) => {
             connection.close().await;

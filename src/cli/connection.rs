@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::broker::Setup;
 use super::metrics::{Metrics, MetricsSettings};
 use super::{BrokerChoice, Failure};
 use crate::http::{self, HttpServer, QueryStatus};
@@ -74,7 +75,7 @@ pub async fn open(choice: &BrokerChoice) -> Result<Connection, Failure> {
         return remote(address, How::Remote(address.clone()), choice).await;
     }
     check_data(choice)?;
-    match open_broker(&choice.data_dir).await? {
+    match open_broker(BrokerConfig::new(&choice.data_dir)).await? {
         Opened::Locked(address) => remote(&address, How::Joined(address.clone()), choice).await,
         Opened::Here(broker) => Ok(Connection {
             client: Arc::new(EmbeddedClient::new(broker.clone())),
@@ -103,7 +104,7 @@ pub async fn open_office(choice: &BrokerChoice) -> Result<AdminConnection, Failu
     if let Some(address) = &choice.bootstrap_server {
         return connect(address).await;
     }
-    match open_broker(&choice.data_dir).await? {
+    match open_broker(BrokerConfig::new(&choice.data_dir)).await? {
         Opened::Locked(address) => connect(&address).await,
         Opened::Here(broker) => serve_admin(broker).await,
     }
@@ -134,13 +135,13 @@ async fn serve_admin(broker: Arc<Broker>) -> Result<AdminConnection, Failure> {
 }
 
 /// For a command that keeps a broker running, unless one is named or serves the directory.
-pub async fn serve(choice: &BrokerChoice, server: ServerConfig) -> Result<Connection, Failure> {
+pub async fn serve(choice: &BrokerChoice, setup: Setup) -> Result<Connection, Failure> {
     if let Some(address) = &choice.bootstrap_server {
         return remote(address, How::Remote(address.clone()), choice).await;
     }
-    match open_broker(&choice.data_dir).await? {
+    match open_broker(setup.broker).await? {
         Opened::Locked(address) => remote(&address, How::Joined(address.clone()), choice).await,
-        Opened::Here(broker) => Ok(serve_broker(broker, server).await?.0),
+        Opened::Here(broker) => Ok(serve_broker(broker, setup.server).await?.0),
     }
 }
 
@@ -238,8 +239,8 @@ enum Opened {
     Locked(String),
 }
 
-async fn open_broker(data_dir: &Path) -> Result<Opened, Failure> {
-    match Broker::open(BrokerConfig::new(data_dir)).await {
+async fn open_broker(config: BrokerConfig) -> Result<Opened, Failure> {
+    match Broker::open(config).await {
         Ok(broker) => Ok(Opened::Here(broker)),
         Err(OpenError::DataDir(DataDirError::Locked { address: Some(address), .. })) => {
             Ok(Opened::Locked(address))

@@ -195,10 +195,12 @@ pub async fn run(args: RunArgs, stop: CancellationToken) -> Result<(), Failure> 
     user_functions::keep_compiled_in(args.broker.data_dir.join("udfs"));
     let loaded = load(&args.files)?;
     args.check_reset(&loaded)?;
-    let connection = connection::serve(&args.broker, args.listen.server()?).await?;
+    let setup = args.listen.setup(&args.broker.data_dir)?;
+    let metrics = setup.metrics.clone();
+    let connection = connection::serve(&args.broker, setup).await?;
     let began = Instant::now();
     let told = QueryStatus::default();
-    let done = match args.listen.serve_metrics(&connection, told.clone()).await {
+    let done = match connection.serve_metrics(&metrics, told.clone()).await {
         Ok(metrics) => match Session::start(&args, &connection, metrics, told, loaded).await {
             Ok(session) => session.run(stop, args.until_end).await,
             Err(failure) => Err(failure),

@@ -249,6 +249,7 @@ impl Laying<'_> {
                 said.push(text.clone());
                 RowStep::Join { table: join.table_name.clone(), text }
             }
+            StageStep::HappensAt(_) => RowStep::Project,
             StageStep::Unnest(unnest) if before.is_some_and(|of| lists_windows(of, unnest)) => {
                 said.push("a row for each window that it lies in".to_owned());
                 RowStep::Windows

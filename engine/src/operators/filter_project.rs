@@ -12,7 +12,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::SchemaRef;
-use datafusion_common::{Result, exec_datafusion_err};
+use datafusion_common::{Result, exec_datafusion_err, internal_datafusion_err};
 use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr::{PhysicalExpr, split_conjunction};
 
@@ -20,6 +20,7 @@ use super::guarded::guarded;
 use super::lookup_join::{LookupJoin, Table};
 use super::unnest::Unnest;
 use crate::formats::Rows;
+use crate::formats::decode::times_ms;
 use crate::tally::{Dropped, StageTally, StepTally};
 
 /// Steps that follow each other without anything kept in between.
@@ -32,9 +33,14 @@ pub struct Stage {
 #[derive(Clone, Debug)]
 pub enum Step {
     Filter(Arc<dyn PhysicalExpr>),
-    Project { exprs: Vec<Arc<dyn PhysicalExpr>>, schema: SchemaRef },
+    Project {
+        exprs: Vec<Arc<dyn PhysicalExpr>>,
+        schema: SchemaRef,
+    },
     Join(Arc<LookupJoin>),
     Unnest(Arc<Unnest>),
+    /// What happens at another time than it did so far: at that of this column.
+    HappensAt(usize),
 }
 
 impl Stage {
@@ -45,7 +51,7 @@ impl Stage {
 
     pub fn push(&mut self, step: Step) {
         match &step {
-            Step::Filter(_) => {}
+            Step::Filter(_) | Step::HappensAt(_) => {}
             Step::Project { schema, .. } => self.schema = schema.clone(),
             Step::Join(join) => self.schema = join.schema.clone(),
             Step::Unnest(unnest) => self.schema = unnest.schema.clone(),
@@ -84,7 +90,7 @@ impl Stage {
     /// Where these columns of rows that come in are in those that come out; `None` if one is not.
     pub fn places_of(&self, columns: Vec<usize>) -> Option<Vec<usize>> {
         self.steps.iter().try_fold(columns, |columns, step| match step {
-            Step::Filter(_) => Some(columns),
+            Step::Filter(_) | Step::HappensAt(_) => Some(columns),
             Step::Project { exprs, .. } => {
                 let is_it = |expr: &Arc<dyn PhysicalExpr>, column: usize| {
                     expr.downcast_ref::<Column>().is_some_and(|of| of.index() == column)
@@ -137,6 +143,11 @@ impl Stage {
                 Step::Unnest(unnest) => {
                     let (elements, dropped) = unnest.apply(&rows)?;
                     (rows, counted.dropped) = (elements, vec![dropped]);
+                }
+                Step::HappensAt(column) => {
+                    let times = times_ms(rows.batch.column(*column));
+                    let is_time = || internal_datafusion_err!("column {column} is no time");
+                    rows.event_times_ms = times.ok_or_else(is_time)?;
                 }
             }
             counted.rows_out = rows.len() as u64;
@@ -213,6 +224,7 @@ impl fmt::Display for Step {
             Step::Filter(predicate) => write!(f, "filter {predicate}"),
             Step::Join(join) => write!(f, "{join}"),
             Step::Unnest(unnest) => write!(f, "{unnest}"),
+            Step::HappensAt(column) => write!(f, "happens at column {column}"),
             Step::Project { exprs, schema } => {
                 let columns: Vec<String> = exprs
                     .iter()

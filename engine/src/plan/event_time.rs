@@ -11,7 +11,7 @@ use super::joins::SourceOf;
 use super::streamable::Place;
 use super::windows::{Bound, GroupWindow, trace, window_bound, window_times};
 use crate::describe::Words;
-use crate::pipeline::{Source, Span};
+use crate::pipeline::{Source, SourceKind, Span};
 
 /// Message and help if a source's rows are put into windows by another time than their own.
 pub(crate) fn check(
@@ -61,6 +61,19 @@ fn check_column(
 }
 
 fn check_source(source: &Source, column: &Column) -> Option<(String, String)> {
+    if let SourceKind::Table { .. } = source.kind {
+        return Some((
+            format!(
+                "the window goes by '{}', a time of the table '{}', whose rows stay and change",
+                column.name, source.name
+            ),
+            format!(
+                "window by the event time of a stream; GROUP BY date_bin(INTERVAL '1 minute', {}) \
+                 counts rows of a table, as an answer that is updated",
+                column.name
+            ),
+        ));
+    }
     match source.event_time_column().map(|index| &source.columns[index].name) {
         Some(event_time) if *event_time == column.name => None,
         Some(event_time) => Some((

@@ -15,17 +15,19 @@
 //! | `j ->> 'a'` | its text: a string without quotes, all else as JSON text; NULL for `null` |
 //!
 //! A path is `$`, then any of `.name`, `["name"]`, `.["name"]` and `[0]`; a negative index counts
-//! from the end. `lax` or `strict` may stand before it, which only says what is empty and what an
-//! error where a query asks for that: [`super::spellings`] sees to it. Text that is no JSON, and a
-//! path that leads nowhere, give NULL (`false` for `json_exists`). What comes out as JSON text has
-//! its fields in the order in which they stand there, and no blanks ([`path`]).
+//! from the end. With `[*]` or `.*`, all items or fields, it leads to an array of what is there: no
+//! scalar for `json_value`, and something for `json_exists` unless it is empty. `lax` or `strict`
+//! may stand before it, which only says what is empty and what an error where a query asks for
+//! that: [`super::spellings`] sees to it. Text that is no JSON, and a path that leads nowhere, give
+//! NULL (`false` for `json_exists`). What comes out as JSON text has its fields in the order in
+//! which they stand there, and no blanks ([`path`]).
 
 mod path;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use self::path::{Found, Step, find, parse_path};
+use self::path::{Found, Step, find, gather, parse_path};
 use crate::formats::json::encode::json_objects;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
@@ -180,15 +182,27 @@ impl ScalarUDFImpl for Json {
             args.args.iter().map(|arg| arg.to_array(rows)).collect::<Result<_>>()?;
         let (json, path) = (arrays[0].as_string::<i32>(), &arrays[1..]);
         let same = if constant && rows > 0 { Some(self.path(path, 0)?) } else { None };
-        let found = (0..rows).map(|row| {
+        // What paths lead to that lead to several things.
+        let mut gathered: Vec<(usize, Option<String>)> = Vec::new();
+        let mut found: Vec<Option<Found>> = Vec::with_capacity(rows);
+        for row in 0..rows {
             let path = match &same {
                 Some(path) => Cow::Borrowed(path),
                 None => Cow::Owned(self.path(path, row)?),
             };
-            let (Some(path), true) = (&*path, json.is_valid(row)) else { return Ok(None) };
-            Ok(find(json.value(row), path))
-        });
-        let found: Vec<Option<Found>> = found.collect::<Result<_>>()?;
+            let (Some(path), true) = (&*path, json.is_valid(row)) else {
+                found.push(None);
+                continue;
+            };
+            found.push(find(json.value(row), path));
+            if path.contains(&Step::All) {
+                let all = gather(json.value(row), path);
+                gathered.push((row, all.filter(|all| self.kind != Kind::Exists || all != "[]")));
+            }
+        }
+        for (row, all) in &gathered {
+            found[*row] = all.as_deref().and_then(|all| find(all, &[]));
+        }
         Ok(ColumnarValue::Array(self.column(found)))
     }
 }

@@ -22,7 +22,7 @@ use crate::describe::Words;
 pub use functions::functions;
 use functions::{Role, WindowFunction, function};
 pub(crate) use functions::{fixed_length_ns, is_list_of_windows, is_window_function, unit_ns};
-pub(crate) use trace::{Traced, partitioned_by, trace};
+pub(crate) use trace::{Traced, partitioned_by, passed_by_join, trace};
 
 #[cfg(test)]
 mod tests;

@@ -152,7 +152,7 @@ impl RowPlan {
                     let origin = |expr| column(expr).and_then(|column| passed[column.index()]);
                     passed = exprs.iter().map(origin).collect();
                 }
-                Step::Join(_) | Step::Unnest(_) => return None,
+                Step::Join(_) | Step::Unnest(_) | Step::HappensAt(_) => return None,
             }
         }
         Some(RowPlan { wanted, stage, passed, computed_with })

@@ -126,7 +126,8 @@ fn json_is_asked_for_as_in_flink() {
         r#"CREATE TABLE ev (j STRING, k STRING, n INT);
         CREATE TABLE o (a STRING, b BOOLEAN, empty STRING, err STRING, num DOUBLE, miss INT,
             text_is INT, q STRING, cond STRING, uncond STRING, qempty STRING, ex BOOLEAN,
-            strict BOOLEAN, lax BOOLEAN, scalar STRING, made STRING, whole STRING, less STRING);
+            strict BOOLEAN, lax BOOLEAN, scalar STRING, made STRING, whole STRING, less STRING,
+            every STRING, some BOOLEAN, only STRING);
         INSERT INTO o SELECT JSON_VALUE(j, '$.a'), JSON_VALUE(j, '$.a' RETURNING BOOLEAN),
             JSON_VALUE(j, 'lax $.b' DEFAULT 'none' ON EMPTY),
             JSON_VALUE(j, 'strict $.b' NULL ON EMPTY DEFAULT k || '!' ON ERROR),
@@ -139,7 +140,8 @@ fn json_is_asked_for_as_in_flink() {
             JSON_EXISTS(j, '$.a'), JSON_EXISTS(j, 'strict $.b' TRUE ON ERROR),
             JSON_EXISTS(j, '$.b' UNKNOWN ON ERROR), JSON_QUERY(j, '$.t'),
             JSON_ARRAY(n, CAST(NULL AS INT), 2), JSON_ARRAY(n, CAST(NULL AS INT) NULL ON NULL),
-            JSON_OBJECT('a' VALUE CAST(NULL AS INT), 'b' VALUE n ABSENT ON NULL)
+            JSON_OBJECT('a' VALUE CAST(NULL AS INT), 'b' VALUE n ABSENT ON NULL),
+            JSON_QUERY(j, 'lax $.c[*].d'), JSON_EXISTS(j, '$.c[*].e'), JSON_VALUE(j, '$.c[*].d')
         FROM ev;
         CREATE TABLE kinds (k STRING, v BOOLEAN, s BOOLEAN, o BOOLEAN, a BOOLEAN, isnt BOOLEAN);
         INSERT INTO kinds SELECT k, j IS JSON AND n = 1, j IS JSON SCALAR, j IS JSON OBJECT,
@@ -154,8 +156,8 @@ fn json_is_asked_for_as_in_flink() {
         r#"
         [[tests]]
         name = "an object"
-        input.ev = [{ k = "o", n = 1, j = '{"a": true, "x.y": [0.998], "t": "text"}' }]
-        expect.o = [{ a = "true", b = true, empty = "none", err = "o!", num = 0.998, miss = 2, text_is = 8, q = '{"a":true,"x.y":[0.998],"t":"text"}', cond = "[true]", uncond = "[[0.998]]", qempty = "{}", ex = true, strict = true, lax = {}, scalar = {}, made = "[1,2]", whole = "[1,null]", less = '{"b":1}' }]
+        input.ev = [{ k = "o", n = 1, j = '{"a": true, "x.y": [0.998], "t": "text", "c": [{"d": 1}, {}, {"d": [2]}]}' }]
+        expect.o = [{ a = "true", b = true, empty = "none", err = "o!", num = 0.998, miss = 2, text_is = 8, q = '{"a":true,"x.y":[0.998],"t":"text","c":[{"d":1},{},{"d":[2]}]}', every = "[1,[2]]", some = false, only = {}, cond = "[true]", uncond = "[[0.998]]", qempty = "{}", ex = true, strict = true, lax = {}, scalar = {}, made = "[1,2]", whole = "[1,null]", less = '{"b":1}' }]
 
         [[tests]]
         name = "no JSON"
@@ -371,6 +373,9 @@ fn what_would_be_ignored_is_refused() {
             "CREATE TABLE ev (id BIGINT, k STRING, ts TIMESTAMP_LTZ(3), WATERMARK FOR ts AS ts);
              CREATE TABLE ch (id BIGINT, ts TIMESTAMP_LTZ(3), WATERMARK FOR ts AS ts) \
              WITH ('format' = 'debezium-json');
+             CREATE TABLE kinds (k STRING PRIMARY KEY NOT ENFORCED, since TIMESTAMP_LTZ(3), \
+             WATERMARK FOR since AS since);
+             CREATE VIEW met AS SELECT ev.k, since FROM ev JOIN kinds ON ev.k = kinds.k;
              CREATE TABLE o; INSERT INTO o {select};"
         ))
     };
@@ -380,12 +385,17 @@ fn what_would_be_ignored_is_refused() {
         "SELECT id FROM ch",
         "SELECT window_start, count(*) AS n FROM TABLE(TUMBLE(TABLE ch, DESCRIPTOR(ts), \
          INTERVAL '1' MINUTE)) GROUP BY window_start, window_end",
+        "SELECT window_start, count(*) AS n FROM TABLE(TUMBLE(TABLE met, DESCRIPTOR(since), \
+         INTERVAL '1' MINUTE)) GROUP BY window_start, window_end",
+        "SELECT k, count(*) OVER (PARTITION BY k ORDER BY since) AS n FROM met",
     ];
     expect_test::expect![[r#"
         Error: TABLESAMPLE of ev: samples are not taken | filter by something of the rows, such as id % 10 = 0
         Error: 'yyyy-QQ' is no pattern of a time: 'QQ' in it | such as 'yyyy-MM-dd HH:mm:ss' or '%Y-%m-%d %H:%M:%S'
         Error: rows of this answer are replaced, and nothing says by which key | give the sink a key: the columns that tell its rows apart
         Error: a window over rows that are taken back cannot run as a stream: it is not there yet | GROUP BY date_bin(INTERVAL '1 minute', ts) counts them too, as an answer that is updated; events that only insert can be read as JSON: after ROW<…>, op STRING
+        Error: the window goes by 'since', a time of the table 'kinds', whose rows stay and change | window by the event time of a stream; GROUP BY date_bin(INTERVAL '1 minute', since) counts rows of a table, as an answer that is updated
+        Error: OVER (… ORDER BY …) cannot run as a stream: rows can only be put beside those before them in the order in which they become known, which is that of the event time | write ORDER BY with the event-time column first, ascending; to keep the first rows by anything else, number them with ROW_NUMBER() and filter: WHERE rn <= 10
     "#]].assert_eq(&said.map(of).concat());
 }
 

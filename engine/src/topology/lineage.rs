@@ -65,6 +65,9 @@ impl Lineage {
                 Step::Project { exprs, .. } => {
                     self.columns = exprs.iter().map(|expr| self.inlined(expr)).collect();
                 }
+                Step::HappensAt(column) => {
+                    self.from = format!("{}\n  at {}", self.from, self.columns[*column]);
+                }
                 Step::Join(join) => self = self.joined(join, &tables[join.table]),
                 Step::Unnest(unnest) => {
                     // All that comes in comes out several times.

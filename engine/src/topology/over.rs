@@ -9,14 +9,14 @@ use datafusion_expr::expr::{
     AggregateFunction, NullTreatment, WindowFunction, WindowFunctionParams,
 };
 use datafusion_expr::{
-    AggregateUDF, Expr, LogicalPlan, Operator, SortExpr, Window, WindowFrame, WindowFrameBound,
-    WindowFrameUnits, WindowFunctionDefinition,
+    Aggregate, AggregateUDF, Expr, LogicalPlan, Operator, SortExpr, Window, WindowFrame,
+    WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
 };
 use datafusion_functions_aggregate::first_last::{first_value_udaf, last_value_udaf};
 use datafusion_functions_aggregate::nth_value::nth_value_udaf;
 use datafusion_physical_expr::expressions::{BinaryExpr, Column, Literal};
 
-use super::ranking::{partition_window, rank_of, window_function};
+use super::ranking::{Ranking, partition_window, rank_of, window_function};
 use super::{Changes, Flow, Lowering, TopologyError};
 use crate::operators::OperatorSpec;
 use crate::operators::filter_project::Step;
@@ -24,13 +24,29 @@ use crate::operators::ordered_rows::Ordering;
 use crate::operators::over::OverSpec;
 use crate::operators::over::calls::OverCall;
 use crate::operators::over::frame::{Frame, Units};
-use crate::operators::top_n::ranked::Rank;
+use crate::pipeline::SourceKind;
 use crate::plan::one_within::Which;
-use crate::plan::windows::{Shape, end_of_time, fixed_length_ns, group_window, partitioned_by};
+use crate::plan::windows::{
+    Bound, Shape, Traced, end_of_time, fixed_length_ns, group_window, partitioned_by,
+    passed_by_join, trace, window_bound,
+};
 
 const BY_EVENT_TIME: &str = "write ORDER BY with the event-time column first, ascending; to keep \
                              the first rows by anything else, number them with ROW_NUMBER() and \
                              filter: WHERE rn <= 10";
+
+/// What a column says of when rows come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum EventTime {
+    /// It is their event time, or the end of the window that they come out of.
+    OfRows,
+    /// The start of that window: rows come in its order, but later.
+    WindowStart,
+    /// The watermark says when it is complete, though the time of the rows is another: a join has
+    /// given them the later one of two (and the watermark behind it lags by as much as that may
+    /// be), or it is the end of the window that they lie in.
+    OfColumn,
+}
 
 /// So many values of each key are kept at most for NTH_VALUE.
 const NTH_MAX: u64 = 1_000;
@@ -72,6 +88,7 @@ impl Lowering<'_> {
             ));
         }
         let ordering = self.ordering(&window.input, partition_by, order_by)?;
+        let flow = self.in_time(flow, order_by, &window.input);
         let spec = OverSpec::new(ordering, calls, None, window.schema.inner().clone());
         let spec = self.forgetting_over(spec);
         Ok(self.built.node(vec![flow], spec, Changes::Final))
@@ -115,26 +132,45 @@ impl Lowering<'_> {
 
     /// Whether rows are sorted by the event time, the earliest first.
     pub(super) fn sorts_by_event_time(&self, order: &[SortExpr], input: &LogicalPlan) -> bool {
-        order.first().is_some_and(|first| match &first.expr {
-            Expr::Column(column) => first.asc && self.is_event_time(column, input),
-            _ => false,
-        })
+        self.sorts_by(order, input).is_some()
     }
 
-    /// Whether rows come in the order of this column, as far as the watermark says.
-    pub(super) fn is_event_time(&self, column: &PlanColumn, plan: &LogicalPlan) -> bool {
-        let Some(index) = plan.schema().maybe_index_of_column(column) else { return false };
-        let below = |input: &LogicalPlan| {
-            let column = input.schema().columns().into_iter().nth(index);
-            column.is_some_and(|column| self.is_event_time(&column, input))
+    fn sorts_by(&self, order: &[SortExpr], input: &LogicalPlan) -> Option<EventTime> {
+        match order.first()? {
+            SortExpr { expr: Expr::Column(column), asc: true, .. } => {
+                self.event_time(column, input)
+            }
+            _ => None,
+        }
+    }
+
+    /// Rows that happen at the time by which they are sorted.
+    fn in_time(&mut self, flow: Flow, order: &[SortExpr], input: &LogicalPlan) -> Flow {
+        let by_column = self.sorts_by(order, input) == Some(EventTime::OfColumn);
+        let column = order.first().and_then(|first| first.expr.try_as_col());
+        let column = column.and_then(|column| input.schema().maybe_index_of_column(column));
+        match column.filter(|_| by_column) {
+            Some(column) => self.built.push(flow, Step::HappensAt(column)),
+            None => flow,
+        }
+    }
+
+    /// What this column says of when rows come, as far as the watermark says that.
+    pub(super) fn event_time(&self, column: &PlanColumn, plan: &LogicalPlan) -> Option<EventTime> {
+        let index = plan.schema().maybe_index_of_column(column)?;
+        let at = |input: &LogicalPlan, index: usize| {
+            let column = input.schema().columns().into_iter().nth(index)?;
+            self.event_time(&column, input)
         };
+        let below = |input: &LogicalPlan| at(input, index);
         match plan {
             LogicalPlan::TableScan(scan) => {
                 let name = scan.table_name.table();
                 let source = self.sources.iter().find(|source| source.name == name);
-                let event_time = source
-                    .and_then(|source| Some(&source.columns[source.event_time_column()?].name));
-                event_time == Some(&column.name)
+                // Rows of a table are met whenever that may be.
+                let source = source.filter(|source| source.kind == SourceKind::Stream)?;
+                let event_time = &source.columns[source.event_time_column()?].name;
+                (*event_time == column.name).then_some(EventTime::OfRows)
             }
             LogicalPlan::SubqueryAlias(alias) => below(&alias.input),
             LogicalPlan::Filter(filter) => below(&filter.input),
@@ -144,18 +180,25 @@ impl Lowering<'_> {
                     expr = &alias.expr;
                 }
                 let input = &projection.input;
-                let expr = end_of_time(expr).unwrap_or(expr);
-                matches!(expr, Expr::Column(column) if self.is_event_time(column, input))
+                match end_of_time(expr).unwrap_or(expr) {
+                    Expr::Column(column) => self.event_time(column, input),
+                    bound => self.end_of_window(bound, input),
+                }
             }
-            LogicalPlan::Union(union) => union.inputs.iter().all(|input| below(input)),
-            // The bounds of a window are in the order in which windows close.
-            LogicalPlan::Aggregate(aggregate) => {
-                let window = group_window(aggregate).ok().flatten();
-                window.is_some_and(|window| {
-                    let is_start = window.start == Some(index)
-                        && matches!(window.shape, Shape::Tumble { .. } | Shape::Hop { .. });
-                    is_start || [window.end, window.time_of_rows].contains(&Some(index))
-                })
+            LogicalPlan::Unnest(unnest) => {
+                let from = *unnest.dependency_indices.get(index)?;
+                let is_list = unnest.list_type_columns.iter().any(|(list, _)| *list == from);
+                let is_made = is_list || unnest.struct_type_columns.contains(&from);
+                if is_made { None } else { at(&unnest.input, from) }
+            }
+            LogicalPlan::Union(union) => of_all(union.inputs.iter().map(|input| below(input))),
+            LogicalPlan::Aggregate(aggregate) => of_window(aggregate, index),
+            LogicalPlan::Join(join) => {
+                let (side, index) = passed_by_join(join, index)?;
+                match at(side, index)? {
+                    EventTime::WindowStart => None,
+                    EventTime::OfRows | EventTime::OfColumn => Some(EventTime::OfColumn),
+                }
             }
             LogicalPlan::Window(window) if index < window.input.schema().fields().len() => {
                 let input = &window.input;
@@ -167,10 +210,25 @@ impl Lowering<'_> {
                 let in_windows = partitioned_by(window, column)
                     && functions()
                         .all(|of| partition_window(input, &of.params.partition_by).is_some());
-                (in_order || in_windows) && below(input)
+                if in_order || in_windows { below(input) } else { None }
             }
-            _ => false,
+            _ => None,
         }
+    }
+
+    /// The end of the window that a row lies in, which is never before the row's own time.
+    fn end_of_window(&self, expr: &Expr, input: &LogicalPlan) -> Option<EventTime> {
+        let window = window_bound(&trace(expr, input))?;
+        let goes_by = |time: &Traced<'_>| match &time.expr {
+            Expr::Column(column) => self.event_time(column, time.input),
+            _ => None,
+        };
+        let is_end = matches!(window.bound, Bound::End | Bound::Time);
+        let by_rows = window
+            .times
+            .iter()
+            .all(|time| matches!(goes_by(time), Some(EventTime::OfRows | EventTime::OfColumn)));
+        (is_end && by_rows && !window.times.is_empty()).then_some(EventTime::OfColumn)
     }
 
     fn forgetting_over(&self, spec: OverSpec) -> Arc<dyn OperatorSpec> {
@@ -185,9 +243,10 @@ impl Lowering<'_> {
         &mut self,
         flow: Flow,
         ordering: Ordering,
-        rank: Rank,
-        limit: u64,
+        ranking: &Ranking<'_>,
     ) -> Flow {
+        let Ranking { input, order, rank, limit, .. } = *ranking;
+        let flow = self.in_time(flow, order, input);
         let columns = ordering.schema.fields().len();
         let name = rank.to_string();
         let ranked = Field::new(&name, DataType::UInt64, false);
@@ -397,6 +456,27 @@ impl Lowering<'_> {
             Units::Time => fixed_length_ns(value, "frame").map_err(|reason| self.wrong(reason))?,
         };
         Ok(Some(distance.saturating_mul(sign)))
+    }
+}
+
+/// Rows of several inputs are in one order only if each of them is in it.
+fn of_all(mut each: impl Iterator<Item = Option<EventTime>>) -> Option<EventTime> {
+    let first = each.next()??;
+    each.try_fold(first, |one, other| match (one, other?) {
+        (one, other) if one == other => Some(one),
+        (EventTime::WindowStart, _) | (_, EventTime::WindowStart) => None,
+        _ => Some(EventTime::OfColumn),
+    })
+}
+
+/// The bounds of a window are in the order in which windows close.
+fn of_window(aggregate: &Aggregate, index: usize) -> Option<EventTime> {
+    let window = group_window(aggregate).ok().flatten()?;
+    let by_start = matches!(window.shape, Shape::Tumble { .. } | Shape::Hop { .. });
+    if [window.end, window.time_of_rows].contains(&index) {
+        Some(EventTime::OfRows)
+    } else {
+        (index == window.start && by_start).then_some(EventTime::WindowStart)
     }
 }
 

@@ -22,6 +22,7 @@ use datafusion_expr::{
 use datafusion_physical_expr::{PhysicalSortExpr, create_physical_sort_expr};
 
 use super::join::source_of;
+use super::over::EventTime;
 use super::{Changes, Flow, Lowering, TopologyError};
 use crate::operators::filter_project::Step;
 use crate::operators::ordered_rows::Ordering;
@@ -159,14 +160,14 @@ pub(crate) fn rank_of(expr: &Expr) -> Option<Rank> {
 }
 
 /// What is ranked, and how.
-struct Ranking<'p> {
-    input: &'p LogicalPlan,
-    partition: &'p [Expr],
-    order: &'p [SortExpr],
-    rank: Rank,
-    limit: u64,
-    numbered: bool,
-    schema: SchemaRef,
+pub(super) struct Ranking<'p> {
+    pub input: &'p LogicalPlan,
+    pub partition: &'p [Expr],
+    pub order: &'p [SortExpr],
+    pub rank: Rank,
+    pub limit: u64,
+    pub numbered: bool,
+    pub schema: SchemaRef,
 }
 
 impl Lowering<'_> {
@@ -265,7 +266,7 @@ impl Lowering<'_> {
         let flow = self.lower(ranking.input)?;
         let ordering = self.ordering(ranking.input, ranking.partition, ranking.order)?;
         if !flow.updating && self.sorts_by_event_time(ranking.order, ranking.input) {
-            return Ok(self.first_by_time(flow, ordering, ranking.rank, ranking.limit));
+            return Ok(self.first_by_time(flow, ordering, ranking));
         }
         let top = Top {
             ordering: Arc::new(ordering),
@@ -313,7 +314,8 @@ impl Lowering<'_> {
         match ranking.order {
             [SortExpr { expr: Expr::Column(column), asc: false, .. }] => {
                 let one = ranking.rank == Rank::RowNumber && ranking.limit == 1;
-                one && self.is_event_time(column, ranking.input)
+                let time = self.event_time(column, ranking.input);
+                one && matches!(time, Some(EventTime::OfRows | EventTime::WindowStart))
             }
             _ => false,
         }

@@ -3,6 +3,7 @@
 
 use broker::client::admin::configs::ConfigChange;
 use broker::client::admin::{Admin, AdminError};
+use broker::protocol::ErrorCode;
 use broker::security::scram::{ITERATIONS_MIN, ScramMechanism};
 
 use super::Error;
@@ -57,7 +58,12 @@ pub async fn alter(
 }
 
 pub async fn describe(admin: &Admin, user: Option<&str>) -> Result<(), AdminError> {
-    for user in admin.users(user).await? {
+    // Of who has no password nothing is told, and no failure: so does Kafka.
+    let users = match admin.users(user).await {
+        Err(error) if error.code() == Some(ErrorCode::RESOURCE_NOT_FOUND) => Vec::new(),
+        users => users?,
+    };
+    for user in users {
         let each = user.mechanisms.iter();
         let each = each.map(|(mechanism, count)| format!("{mechanism}=iterations={count}"));
         let text = each.collect::<Vec<String>>().join(", ");

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Error;
 use super::options::{Given, Tool, flag, value};
 use super::server_properties::ServerProperties;
-use crate::cli::broker::serve;
+use crate::cli::broker::{Setup, serve};
 use crate::cli::properties::{self, Properties};
 use crate::cli::{Failure, connection};
 
@@ -74,7 +74,8 @@ pub async fn start(given: &Given, stop: CancellationToken) -> Result<(), Error> 
     }
     // Those who wait for a broker of Kafka's look for these words.
     let started = || println!("Kafka Server started (Millstream {})", env!("CARGO_PKG_VERSION"));
-    Ok(serve(server.broker, server.server, &server.metrics, started, stop).await?)
+    let ServerProperties { broker, server, metrics, .. } = server;
+    Ok(serve(Setup { broker, server, metrics }, started, stop).await?)
 }
 
 /// The file that was named, if one was, and its properties with those that override them.

@@ -147,7 +147,17 @@ impl ServerProperties {
         data_dir: Option<PathBuf>,
     ) -> Result<ServerProperties, PropertyError> {
         let mut notes = Vec::new();
-        let data_dir = data_dir.unwrap_or_else(|| log_dir(properties, &mut notes));
+        let data_dir = match data_dir {
+            None => log_dir(properties, &mut notes),
+            Some(dir) => {
+                let said = properties.get("log.dirs").or_else(|| properties.get("log.dir"));
+                if let Some(said) = said.filter(|said| Path::new(said.trim()) != dir) {
+                    let dir = dir.display();
+                    notes.push(format!("log.dirs = {said} is not followed: --data-dir is {dir}"));
+                }
+                dir
+            }
+        };
         let mut broker = BrokerConfig::new(data_dir);
         for name in ["broker.id", "node.id"] {
             broker.node_id = number(properties, name)?.unwrap_or(broker.node_id);
@@ -279,6 +289,17 @@ fn topic_defaults(properties: &Properties, broker: &mut BrokerConfig) -> Result<
     Ok(())
 }
 
+/// That a setting of groups is positive and within what they may set it to, by which Kafka's broker
+/// does not start either.
+fn within(name: &str, value: i32, (min, max): (i32, i32)) -> Result<(), PropertyError> {
+    if min > 0 && (min..=max).contains(&value) {
+        return Ok(());
+    }
+    let reason =
+        format!("expected {min} to {max}, by its own `min` and `max`, which are at least 1");
+    Err(wrong(name, &value.to_string(), reason))
+}
+
 /// Settings that groups of the new protocol and share groups both have.
 fn group_members(
     properties: &Properties,
@@ -299,7 +320,10 @@ fn group_members(
     }
     let members_max = number(properties, &format!("group.{kind}.max.size"))?;
     config.members_max = members_max.unwrap_or(config.members_max);
-    Ok(())
+    let session = (config.session_timeout_ms_min, config.session_timeout_ms_max);
+    within(&format!("group.{kind}.session.timeout.ms"), config.session_timeout_ms, session)?;
+    let heartbeat = (config.heartbeat_interval_ms_min, config.heartbeat_interval_ms_max);
+    within(&format!("group.{kind}.heartbeat.interval.ms"), config.heartbeat_interval_ms, heartbeat)
 }
 
 /// Settings of groups of the new protocol.
@@ -362,6 +386,8 @@ fn coordinators(properties: &Properties, broker: &mut BrokerConfig) -> Result<()
     set(properties, "group.share.record.lock.duration.ms", &mut shares.lock_ms)?;
     set(properties, "group.share.min.record.lock.duration.ms", &mut shares.lock_ms_min)?;
     set(properties, "group.share.max.record.lock.duration.ms", &mut shares.lock_ms_max)?;
+    let lock = (shares.lock_ms_min, shares.lock_ms_max);
+    within("group.share.record.lock.duration.ms", shares.lock_ms, lock)?;
     set(properties, "group.share.max.share.sessions", &mut shares.sessions_max)?;
     let transactions = &mut broker.transactions;
     set(properties, "transaction.max.timeout.ms", &mut transactions.timeout_ms_max)?;
@@ -454,19 +480,28 @@ mod tests {
     fn groups_of_the_new_protocol_are_set() {
         let server = read(
             "group.consumer.session.timeout.ms=6000\ngroup.consumer.max.size=3\n\
-             group.consumer.migration.policy=UPGRADE\n\
-             group.share.session.timeout.ms=7000\ngroup.share.max.size=4\n\
+             group.consumer.min.session.timeout.ms=6000\ngroup.consumer.migration.policy=UPGRADE\n\
+             group.share.session.timeout.ms=46000\ngroup.share.max.size=4\n\
              group.consumer.assignors=range, org.apache.kafka.coordinator.group.UniformAssignor\n",
         )
         .unwrap();
         let share = &server.broker.groups.share;
-        assert_eq!((share.session_timeout_ms, share.members_max), (7_000, 4));
+        assert_eq!((share.session_timeout_ms, share.members_max), (46_000, 4));
         let config = server.broker.groups.consumer;
         assert_eq!((config.session_timeout_ms, config.members_max), (6_000, 3));
         assert_eq!(config.migration.name(), "upgrade");
         assert_eq!(config.assignors, [Assignor::Range, Assignor::Uniform]);
         assert!(read("group.consumer.assignors=best").is_err());
         assert!(read("group.consumer.migration.policy=maybe").is_err());
+        // As Kafka's broker, which does not start.
+        for refused in [
+            "group.consumer.session.timeout.ms=6000",
+            "group.share.heartbeat.interval.ms=0\ngroup.share.min.heartbeat.interval.ms=0",
+            "group.share.record.lock.duration.ms=999999999",
+        ] {
+            let error = read(refused).unwrap_err();
+            assert!(error.contains("by its own `min` and `max`"), "{error}");
+        }
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::client::Client;
-use broker::server::ServerConfig;
 use connectors::herder::Target;
 use connectors::herder::distributed::settings::GroupSettings;
 use connectors::rest::About;
@@ -18,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::files::{self, Checked};
 use super::rest_servers::Http;
 use super::worker::WorkerSettings;
-use crate::cli::broker::Listen;
+use crate::cli::broker::{Listen, Setup};
 use crate::cli::connection::{self, Connection, How};
+use crate::cli::metrics::Metrics;
 use crate::cli::run::connector_in_words;
 use crate::cli::{BrokerChoice, Failure, logs};
 use crate::http::{HttpServer, QueryStatus};
@@ -50,11 +50,12 @@ pub async fn serve(
     if let Some(warning) = &settings.warning {
         tracing::warn!("{warning}");
     }
-    let (choice, server) = broker(&asked, &settings).await?;
+    let (choice, setup) = broker(&asked, &settings).await?;
+    let metrics = setup.metrics.clone();
     let http = Http::bind(&settings.rest).await.map_err(Failure::running)?;
-    let connection = connection::serve(&choice, server).await?;
+    let connection = connection::serve(&choice, setup).await?;
     let worker = Worker { settings, properties, connectors };
-    let done = run(worker, &asked, &connection, http, stop).await;
+    let done = run(worker, &asked, &metrics, &connection, http, stop).await;
     connection.close().await;
     done?;
     eprintln!("stopped in order");
@@ -65,9 +66,9 @@ pub async fn serve(
 async fn broker(
     asked: &Asked,
     settings: &WorkerSettings,
-) -> Result<(BrokerChoice, ServerConfig), Failure> {
+) -> Result<(BrokerChoice, Setup), Failure> {
     let mut choice = asked.broker.clone();
-    let mut server = asked.listen.server()?;
+    let mut setup = asked.listen.setup(&choice.data_dir)?;
     if settings.is_secured && choice.command_config.is_none() {
         // What it says of reaching the broker stands as in the files of Kafka's own clients.
         choice.command_config.clone_from(&settings.path);
@@ -78,12 +79,12 @@ async fn broker(
         match local(address) {
             Some(listen) if !settings.is_secured && !is_served(&listen).await => {
                 // With what else was said of the one listener, such as what clients are told.
-                server.listeners[0].listen = listen;
+                setup.server.listeners[0].listen = listen;
             }
             _ => choice.bootstrap_server = Some(address.clone()),
         }
     }
-    Ok((choice, server))
+    Ok((choice, setup))
 }
 
 /// The address if it is one of this machine alone.
@@ -108,11 +109,12 @@ struct Worker {
 async fn run(
     worker: Worker,
     asked: &Asked,
+    metrics: &Metrics,
     connection: &Connection,
     http: Http,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let metrics = asked.listen.serve_metrics(connection, QueryStatus::default()).await?;
+    let metrics = connection.serve_metrics(metrics, QueryStatus::default()).await?;
     let Worker { settings, properties, connectors } = worker;
     let options = HerderOptions {
         worker: properties,

@@ -155,7 +155,7 @@ async fn current(
         wanted.push(match (to, committed.get(of)) {
             (ResetTo::Shift(by), Some(now)) => now.offset.0.saturating_add(*by),
             (ResetTo::Shift(_), None) => {
-                return Err(Failure::running(format!(
+                return Err(Failure::usage(format!(
                     "Cannot shift offset for partition {of} since there is no current committed \
                      offset"
                 )));

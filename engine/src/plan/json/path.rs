@@ -16,6 +16,8 @@ use crate::formats::json::reader::{Quoted, Reader, SyntaxError, unescape};
 pub(super) enum Step {
     Key(String),
     Index(i64),
+    /// All items of an array, or fields of an object.
+    All,
 }
 
 /// A value of JSON, as it stands.
@@ -77,6 +79,57 @@ pub(super) fn find<'j>(json: &'j str, path: &[Step]) -> Option<Found<'j>> {
     found.filter(|_| reader.is_at_end())
 }
 
+/// All that a path with [`Step::All`] leads to, as JSON text of an array; `None` where what stands
+/// before that leads nowhere, and where the text is no JSON.
+pub(super) fn gather(json: &str, path: &[Step]) -> Option<String> {
+    let all = path.iter().position(|step| *step == Step::All)?;
+    let from = find(json, &path[..all])?;
+    let mut found = Vec::new();
+    gather_at(&mut Reader::new(from.raw), &path[all..], &mut found).ok()?;
+    let items: Option<Vec<String>> = found.into_iter().map(Found::json).collect();
+    Some(format!("[{}]", items?.join(",")))
+}
+
+/// What the path leads to within the value that comes next, in its order; past that.
+fn gather_at<'j>(
+    reader: &mut Reader<'j>,
+    path: &[Step],
+    into: &mut Vec<Found<'j>>,
+) -> Result<(), SyntaxError> {
+    let Some((step, rest)) = path.split_first() else {
+        into.push(Found { kind: reader.kind()?, raw: reader.raw()? });
+        return Ok(());
+    };
+    match (step, reader.kind()?) {
+        (Step::All, Kind::Array) => {
+            items(reader, |reader| gather_at(reader, rest, into))?;
+        }
+        (Step::All, Kind::Object) => {
+            let mut places: HashMap<Cow<'j, str>, usize> = HashMap::new();
+            let mut each: Vec<Vec<Found<'j>>> = Vec::new();
+            fields(reader, |name, reader| {
+                let mut of_field = Vec::new();
+                gather_at(reader, rest, &mut of_field)?;
+                match places.get(&name) {
+                    Some(&place) => each[place] = of_field,
+                    None => {
+                        places.insert(name, each.len());
+                        each.push(of_field);
+                    }
+                }
+                Ok(())
+            })?;
+            into.extend(each.into_iter().flatten());
+        }
+        _ => {
+            if let Some(of) = at(reader, &path[..1])? {
+                gather_at(&mut Reader::new(of.raw), rest, into)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// What is at the path within the value that comes next; past that.
 fn at<'j>(reader: &mut Reader<'j>, path: &[Step]) -> Result<Option<Found<'j>>, SyntaxError> {
     let kind = reader.kind()?;
@@ -112,6 +165,7 @@ fn at<'j>(reader: &mut Reader<'j>, path: &[Step]) -> Result<Option<Found<'j>>, S
                 found = last.pop_front().flatten();
             }
         }
+        // Of all, there is no one thing.
         _ => reader.skip()?,
     }
     Ok(found)
@@ -202,7 +256,7 @@ fn compact<'j>(reader: &mut Reader<'j>, json: &mut String) -> Result<(), SyntaxE
 }
 
 pub(super) fn parse_path(path: &str) -> Result<Vec<Step>> {
-    let wrong = || exec_err!("'{path}' is no JSON path: write $.name[0][\"other name\"]");
+    let wrong = || exec_err!("'{path}' is no JSON path: write $.name[0][\"other name\"][*]");
     let path = path.trim();
     let mode = ["lax", "strict"].into_iter().find_map(|mode| {
         let rest = path.get(..mode.len()).filter(|word| word.eq_ignore_ascii_case(mode));
@@ -214,10 +268,11 @@ pub(super) fn parse_path(path: &str) -> Result<Vec<Step>> {
         if let Some(after) = rest.strip_prefix('.').filter(|after| !after.starts_with('[')) {
             let end = after.find(['.', '[']).unwrap_or(after.len());
             let (name, next) = after.split_at(end);
-            if name.is_empty() {
-                return wrong();
-            }
-            steps.push(Step::Key(name.to_owned()));
+            steps.push(match name {
+                "" => return wrong(),
+                "*" => Step::All,
+                name => Step::Key(name.to_owned()),
+            });
             rest = next;
             continue;
         }
@@ -231,12 +286,13 @@ pub(super) fn parse_path(path: &str) -> Result<Vec<Step>> {
             rest = next;
             continue;
         }
-        let index = rest.strip_prefix('[').and_then(|inside| inside.split_once(']'));
-        let Some((Ok(index), next)) = index.map(|(index, next)| (index.trim().parse(), next))
-        else {
-            return wrong();
-        };
-        steps.push(Step::Index(index));
+        let inside = rest.strip_prefix('[').and_then(|inside| inside.split_once(']'));
+        let Some((inside, next)) = inside else { return wrong() };
+        steps.push(match (inside.trim(), inside.trim().parse()) {
+            ("*", _) => Step::All,
+            (_, Ok(index)) => Step::Index(index),
+            _ => return wrong(),
+        });
         rest = next;
     }
     Ok(steps)
@@ -273,7 +329,28 @@ mod tests {
         for nowhere in ["$.b", "$.a.b", "$.a[2]", "$.a[-3]", "$[0]", "$.n.x", "$.n2[0]"] {
             assert_eq!(at(json, nowhere), None, "{nowhere}");
         }
-        for wrong in ["a", "$a", "$.", "$[", "$[x]", "$..a", ""] {
+        for (path, expected) in [
+            ("$.a[*]", Some("[{\"b c\":1},\"x\"]")),
+            ("$.a[*]['b c']", Some("[1]")),
+            (
+                "lax $.*",
+                Some(
+                    "[[{\"b c\":1},\"x\"],null,{\"y\":1.0,\"x\":[]},0,12345678901234567890.10,\"é\\\"\"]",
+                ),
+            ),
+            ("$.*[0]", Some("[{\"b c\":1}]")),
+            ("$.z.x[ * ].y", Some("[]")),
+            ("$.n[*]", Some("[]")),
+            ("$.none[*]", None),
+        ] {
+            let path = parse_path(path).unwrap();
+            assert_eq!(gather(json, &path).as_deref(), expected, "{path:?}");
+            assert!(find(json, &path).is_none(), "{path:?}");
+        }
+        assert_eq!(gather("{\"a\":[1}", &parse_path("$.a[*]").unwrap()), None);
+        let twice = r#"{"a":{"b":1},"c":2,"a":{"b":3}}"#;
+        assert_eq!(gather(twice, &parse_path("$.*.b").unwrap()).as_deref(), Some("[3]"));
+        for wrong in ["a", "$a", "$.", "$[", "$[x]", "$..a", "", "$[*", "$.a[**]"] {
             assert!(parse_path(wrong).is_err(), "{wrong}");
         }
         // The last one of a name; and what is no JSON behind what is found.
@@ -320,6 +397,7 @@ mod tests {
                     };
                     items.get(place)
                 }
+                Step::All => None,
             })
             .cloned()
     }

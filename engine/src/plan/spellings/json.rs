@@ -49,8 +49,7 @@ fn sparse(name: &str, list: &FunctionArgumentList) -> Option<Expr> {
     let (open, close, entries) = match name {
         "json_object" => {
             let fields = named_values(&list.args)?.into_iter().map(|(name, of)| {
-                let name = call("json_string", vec![name]);
-                let begin = binary(name, BinaryOperator::StringConcat, constant(":"));
+                let begin = binary(named_by(name), BinaryOperator::StringConcat, constant(":"));
                 binary(begin, BinaryOperator::StringConcat, unless_null(&of))
             });
             ("{", "}", fields.collect::<Vec<_>>())
@@ -97,9 +96,20 @@ fn named_values(args: &[FunctionArg]) -> Option<Vec<(Expr, Expr)>> {
 /// What each field is put together of.
 fn fields(args: &[FunctionArg]) -> Option<Vec<Vec<Expr>>> {
     let field = |(name, value): (Expr, Expr)| {
-        vec![call("json_string", vec![name]), text(":", Span::empty()), written(&value)]
+        vec![named_by(name), text(":", Span::empty()), written(&value)]
     };
     Some(named_values(args)?.into_iter().map(field).collect())
+}
+
+/// The name of a field as JSON text: one that is NULL is an error.
+fn named_by(name: Expr) -> Expr {
+    let written = call("json_string", vec![name.clone()]);
+    if matches!(name, Expr::Value(_)) {
+        return written;
+    }
+    let said = text("the name of a field of a JSON object is NULL", Span::empty());
+    let refused = call("json_refused", vec![said.clone(), said]);
+    case(vec![(Expr::IsNull(Box::new(name)), refused)], written)
 }
 
 /// The parser takes a text before VALUE for a name in quotes.
@@ -179,17 +189,23 @@ pub fn gathered(function: &Function) -> Option<Expr> {
         _ => return None,
     };
     let constant = |of: &str| text(of, Span::empty());
+    let is_there = left_out.map(|value| Expr::IsNotNull(Box::new(value)));
+    let filter = match (function.filter.as_deref().cloned(), is_there) {
+        (Some(filter), Some(is_there)) => {
+            let filter = Expr::Nested(Box::new(filter));
+            Some(binary(filter, BinaryOperator::And, is_there))
+        }
+        (filter, is_there) => filter.or(is_there),
+    };
+    // Names of fields that are left out may be NULL.
+    let entry = match (&filter, open) {
+        (Some(filter), "{") => case(vec![(filter.clone(), entry)], null()),
+        _ => entry,
+    };
     let Expr::Function(mut gathers) = call("string_agg", vec![entry, constant(",")]) else {
         return None;
     };
-    let is_there = left_out.map(|value| Expr::IsNotNull(Box::new(value)));
-    gathers.filter = match (function.filter.as_deref().cloned(), is_there) {
-        (Some(filter), Some(is_there)) => {
-            let filter = Expr::Nested(Box::new(filter));
-            Some(Box::new(binary(filter, BinaryOperator::And, is_there)))
-        }
-        (filter, is_there) => filter.or(is_there).map(Box::new),
-    };
+    gathers.filter = filter.map(Box::new);
     gathers.over.clone_from(&function.over);
     if let FunctionArguments::List(arguments) = &mut gathers.args {
         arguments.duplicate_treatment = list.duplicate_treatment;

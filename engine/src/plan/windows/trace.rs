@@ -2,7 +2,7 @@
 
 use datafusion_common::Column;
 use datafusion_expr::expr::Unnest;
-use datafusion_expr::{Expr, JoinType, LogicalPlan, SortExpr, Window};
+use datafusion_expr::{Expr, Join, JoinType, LogicalPlan, SortExpr, Window};
 
 use super::window_call;
 use crate::topology::over::comes_promptly;
@@ -72,21 +72,25 @@ fn definition<'a>(column: &Column, plan: &'a LogicalPlan) -> Option<(Expr, &'a L
         {
             passed_on(&window.input, index)
         }
-        // The side that an outer join may lack is not as it was.
         LogicalPlan::Join(join) => {
-            use JoinType::{Inner, Left, LeftAnti, LeftSemi, Right, RightAnti, RightSemi};
-            let left_columns = match join.join_type {
-                RightSemi | RightAnti => 0,
-                _ => join.left.schema().fields().len(),
-            };
-            match (index.checked_sub(left_columns), join.join_type) {
-                (None, Inner | Left | LeftSemi | LeftAnti) => passed_on(&join.left, index),
-                (Some(index), Inner | Right | RightSemi | RightAnti) => {
-                    passed_on(&join.right, index)
-                }
-                _ => None,
-            }
+            let (side, index) = passed_by_join(join, index)?;
+            passed_on(side, index)
         }
+        _ => None,
+    }
+}
+
+/// Which side of a join the column comes from, and where it is there. The side that an outer join
+/// may lack is not as it was.
+pub(crate) fn passed_by_join(join: &Join, index: usize) -> Option<(&LogicalPlan, usize)> {
+    use JoinType::{Inner, Left, LeftAnti, LeftSemi, Right, RightAnti, RightSemi};
+    let left_columns = match join.join_type {
+        RightSemi | RightAnti => 0,
+        _ => join.left.schema().fields().len(),
+    };
+    match (index.checked_sub(left_columns), join.join_type) {
+        (None, Inner | Left | LeftSemi | LeftAnti) => Some((&join.left, index)),
+        (Some(index), Inner | Right | RightSemi | RightAnti) => Some((&join.right, index)),
         _ => None,
     }
 }

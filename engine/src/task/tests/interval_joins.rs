@@ -104,6 +104,64 @@ proptest! {
         check(&format!("SELECT {columns} FROM a {kind} b ON {condition}"), &a, &b, &steps);
     }
 
+    /// Rows of a join are looked at beside each other by the event time of either side, and put into
+    /// windows after that.
+    #[test]
+    fn rows_of_joins_are_looked_at_in_order(
+        a in sorted_logs(),
+        b in sorted_logs(),
+        steps in prop::collection::vec((0..6usize, 1..3usize, fate()), 0..40),
+        form in 0..7usize,
+    ) {
+        let lately = "OVER (PARTITION BY key ORDER BY ts
+                            RANGE BETWEEN INTERVAL '6 seconds' PRECEDING AND CURRENT ROW)";
+        let joined = |kind: &str, time: &str| format!(
+            "SELECT a.key AS key, {time} AS ts, a.n AS an, b.n AS bn
+             FROM a {kind} b ON a.key = b.key AND {NEAR}"
+        );
+        let sums = |of: &str| format!("SELECT key, ts, an, sum(an) {lately} AS s FROM ({of})");
+        let sql = match form {
+            0 => sums(&joined("JOIN", "a.ts")),
+            1 => sums(&joined("LEFT JOIN", "a.ts")),
+            2 => format!("SELECT key, ts, count(an) {lately} AS s
+                          FROM ({})", joined("RIGHT JOIN", "b.ts")),
+            3 => format!("SELECT window_start, max(s) AS most, count(*) AS rows FROM TUMBLE(
+                            ({}), ts, INTERVAL '7 seconds') GROUP BY window_start, window_end",
+                         sums(&joined("JOIN", "b.ts"))),
+            4 => format!("SELECT key, ts, s, count(*) {lately} AS c FROM ({})",
+                         sums(&joined("JOIN", "a.ts"))),
+            5 => format!("SELECT key, ts, an, bn FROM (SELECT *, row_number() OVER (
+                            PARTITION BY key ORDER BY ts, an, bn) AS place FROM ({}))
+                          WHERE place <= 2", joined("JOIN", "b.ts")),
+            _ => sums(&format!(
+                "SELECT key, ts, n AS an FROM a
+                 WHERE EXISTS (SELECT 1 FROM b WHERE a.key = b.key AND {NEAR})"
+            )),
+        };
+        check(&sql, &a, &b, &steps);
+    }
+
+    /// The same by the end of the window that both rows lie in.
+    #[test]
+    fn rows_that_met_in_a_window_are_looked_at_in_order(
+        a in sorted_logs(),
+        b in sorted_logs(),
+        steps in prop::collection::vec((0..6usize, 1..3usize, fate()), 0..40),
+    ) {
+        let windows = |of: &str| {
+            format!("HOP((SELECT * FROM {of}), ts, INTERVAL '4 seconds', INTERVAL '8 seconds')")
+        };
+        let sql = format!(
+            "SELECT key, wt, n, sum(n) OVER (PARTITION BY key ORDER BY wt
+                      RANGE BETWEEN INTERVAL '9 seconds' PRECEDING AND CURRENT ROW) AS s
+             FROM (SELECT l.key AS key, l.window_time AS wt, l.n AS n
+                   FROM {} AS l JOIN {} AS r ON l.key = r.key
+                     AND l.window_start = r.window_start AND l.window_end = r.window_end)",
+            windows("a"), windows("b"),
+        );
+        check(&sql, &a, &b, &steps);
+    }
+
     /// The time to live of the query is how far apart rows may be that meet.
     #[test]
     fn joins_within_the_time_to_live_equal_batch_sql_with_that_bound(

@@ -31,6 +31,9 @@ proptest! {
                ELSE make_array() END) AS u",
             "SELECT key, e, count(*) AS c FROM a CROSS JOIN LATERAL generate_series(1, n % 4) AS g(e)
              WHERE e <> 2 GROUP BY key, e",
+            "SELECT key, e, sum(e) OVER (PARTITION BY key ORDER BY ts
+               RANGE BETWEEN INTERVAL '6 seconds' PRECEDING AND CURRENT ROW) AS s
+             FROM (SELECT key, ts, unnest(range(n % 4)) AS e FROM a)",
         ];
         block_on(async {
             for sql in sqls {

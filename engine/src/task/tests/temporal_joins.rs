@@ -105,13 +105,21 @@ proptest! {
         (events_log, rates_log) in disordered_logs(),
         steps in prop::collection::vec((0..2usize, 1..3usize, fate()), 0..40),
         outer in any::<bool>(),
+        beside in any::<bool>(),
     ) {
         let kind = if outer { "LEFT JOIN" } else { "JOIN" };
-        let sql = format!(
-            "SELECT arrow_cast(a.ts, 'Int64') AS ts_ms, a.n, r.rate FROM a
+        let rows = format!(
+            "SELECT a.ts, a.key, a.n, r.rate FROM a
              {kind} (SELECT * FROM rates WHERE rate > 1) AS r
              ON a.key = r.key AND a.n < r.rate AND system_time_as_of(a.ts, r.key)"
         );
+        let rows = if beside {
+            let count = "count(*) OVER (PARTITION BY key ORDER BY ts) AS so_far";
+            format!("SELECT * FROM (SELECT *, {count} FROM ({rows})) WHERE so_far > 0")
+        } else {
+            rows
+        };
+        let sql = format!("SELECT arrow_cast(ts, 'Int64') AS ts_ms, n, rate FROM ({rows})");
         let (left, mut right) = (events("a"), rates());
         right.watermark.delay = Duration::from_millis(DISORDER_MS as u64);
         block_on(async {

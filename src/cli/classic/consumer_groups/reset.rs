@@ -140,6 +140,7 @@ impl Reset {
         }
         let told = |failure: Failure| match failure {
             Failure::Running { message, .. } => failed(message),
+            Failure::Usage { message, .. } => Error::usage(message),
             failure => Error::Failure(failure),
         };
         let (to, partitions) = match &self.to {
