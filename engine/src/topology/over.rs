@@ -473,10 +473,10 @@ fn of_all(mut each: impl Iterator<Item = Option<EventTime>>) -> Option<EventTime
 fn of_window(aggregate: &Aggregate, index: usize) -> Option<EventTime> {
     let window = group_window(aggregate).ok().flatten()?;
     let by_start = matches!(window.shape, Shape::Tumble { .. } | Shape::Hop { .. });
-    if [window.end, window.time_of_rows].contains(&index) {
-        Some(EventTime::OfRows)
-    } else {
-        (index == window.start && by_start).then_some(EventTime::WindowStart)
+    match Some(index) {
+        index if [window.end, window.time_of_rows].contains(&index) => Some(EventTime::OfRows),
+        index if index == window.start && by_start => Some(EventTime::WindowStart),
+        _ => None,
     }
 }
 
