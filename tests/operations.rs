@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use fixture::{PATIENCE, Running, fail, succeed, succeed_with};
+use fixture::{PATIENCE, Running, fail, stdout, succeed, succeed_with};
 use tempfile::tempdir;
 
 /// A broker with its metrics; where clients and where scrapers reach it.
@@ -152,4 +152,26 @@ fn an_advertised_address_that_nobody_reaches_is_named() {
     let mut running = Running::start(dir.path(), &[&args[..], &[unused.as_str()]].concat());
     let warning = running.wait_stderr("clients are told to connect to");
     assert!(warning.contains(&unused) && warning.contains("--advertise"), "{warning}");
+}
+
+#[test]
+fn every_setting_of_a_broker_config_is_followed() {
+    let dir = tempdir().unwrap();
+    let properties = "listeners=PLAINTEXT://127.0.0.1:0\nlog.dirs=elsewhere\nnum.partitions=3\n\
+                      log.retention.ms=3600000\nmillstream.metrics.listen=127.0.0.1:0\n";
+    std::fs::write(dir.path().join("server.properties"), properties).unwrap();
+    let broker = ["broker", "--broker-config", "server.properties", "--data-dir", "data"];
+    let mut running = Running::start(dir.path(), &broker);
+    running.wait_stderr("log.dirs = elsewhere is not followed: --data-dir is data");
+    let address = running.address();
+    running.wait_stderr("http://127.0.0.1:");
+    let to = ["--bootstrap-server", &address];
+    let run = |words: &[&str]| stdout(&succeed(dir.path(), &[words, &to[..]].concat()));
+    succeed_with(dir.path(), &[&["produce", "t"], &to[..]].concat(), "made by itself\n");
+    let described = run(&["topics", "describe", "t"]);
+    assert!(described.starts_with("t: 3 partitions"), "{described}");
+    let configs = run(&["configs", "describe", "--topic", "t", "--all"]);
+    let retention = configs.lines().find(|line| line.starts_with("retention.ms "));
+    assert!(retention.is_some_and(|line| line.contains("3600000")), "{configs}");
+    assert!(!dir.path().join("elsewhere").exists());
 }

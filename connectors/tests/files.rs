@@ -146,6 +146,29 @@ fn rows_of_csv_are_structs_and_bad_ones_are_counted() {
 }
 
 #[test]
+fn what_is_not_in_utf8_becomes_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let latin = |text: &str| text.chars().map(|c| c as u32 as u8).collect::<Vec<u8>>();
+    fs::write(dir.path().join("in.csv"), latin("größe;\"straße\"\n1;\"Café\"\n")).unwrap();
+    fs::write(dir.path().join("in.jsonl"), latin("{\"é\":\"ü\"}\n")).unwrap();
+    fs::write(dir.path().join("in.txt"), latin("à\n\nplain\n")).unwrap();
+    for (properties, expected) in [
+        ("file=in.csv\nformat=csv\ncsv.delimiter=;", &[r#"{"größe":"1","straße":"Café"}"#][..]),
+        ("file=in.jsonl\nformat=json", &[r#"{"é":"ü"}"#]),
+        ("file=in.txt", &["à", "", "plain"]),
+    ] {
+        let data = tempfile::tempdir().unwrap();
+        process(data.path(), async |client| {
+            let latin = format!("{properties}\nencoding=ISO-8859-1\n");
+            let config = source(dir.path(), &latin);
+            let worker = Worker::start(client.clone(), vec![config], options(true));
+            worker.sources_finished().await.unwrap();
+            assert_eq!(values(&*client, "t").await, expected);
+        });
+    }
+}
+
+#[test]
 fn lines_of_json_are_checked_and_can_be_transformed() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("in.jsonl"), "{\"a\": 1,\"b\":[]}\n\nnot json\n{\"a\":2}\n").unwrap();

@@ -11,6 +11,7 @@
 //!   [`tls_settings`]: the same in Kafka's words;
 //!   [`name`]: the subject of a certificate as text; [`principal`]: who that is;
 //!   [`reloaded`]: what is made of files, and made anew;
+//!   [`trusted`]: what is demanded of the other side's certificate, on both sides;
 //! - [`sasl`]: one exchange of any mechanism; [`scram`]: RFC 5802, and what is kept of a password;
 //!   [`scram_client`]: its other side; `plain` checks against the same;
 //!   [`oauth`]: OAUTHBEARER, by [`jwt`]; [`gate`]: how much of it at a time;
@@ -36,6 +37,7 @@ pub mod scram_client;
 pub mod store;
 pub mod tls;
 pub mod tls_settings;
+pub mod trusted;
 
 #[cfg(test)]
 mod tests;

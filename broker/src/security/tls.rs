@@ -15,16 +15,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::{
-    NoClientAuth, NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier,
+    NoClientAuth, NoServerSessionStorage, danger::ClientCertVerifier,
 };
-use tokio_rustls::rustls::{
-    RootCertStore, ServerConfig, SupportedProtocolVersion, crypto, version,
-};
+use tokio_rustls::rustls::{ServerConfig, SupportedProtocolVersion, crypto, version};
 use tokio_rustls::server::TlsStream;
 
 use super::name;
 use super::principal::{Principal, PrincipalMapping};
 use super::reloaded::{self, LOOK_INTERVAL, Reloaded};
+use super::trusted::{ClientVerifier, Trusted};
 
 /// No file of certificates is larger.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -198,15 +197,8 @@ impl TlsConfig {
                         ssl.truststore.certificates"
                 .to_owned());
         };
-        let mut roots = RootCertStore::empty();
-        let (added, refused) = roots.add_parsable_certificates(authorities.certificates()?);
-        if added == 0 {
-            return Err(format!("{authorities:?}: none of {refused} certificates is usable"));
-        }
-        let builder =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-        let builder = if optional { builder.allow_unauthenticated() } else { builder };
-        builder.build().map_err(|error| error.to_string())
+        let trusted = Trusted::read(authorities)?;
+        Ok(Arc::new(ClientVerifier::new(provider.clone(), trusted, optional)?))
     }
 }
 

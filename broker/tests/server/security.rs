@@ -6,6 +6,7 @@ mod rules;
 mod sasl;
 mod strangers;
 mod tls;
+mod trusted;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,13 +1,23 @@
 //! Rows of CSV as RFC 4180 has them: fields between delimiters, in quotes where they hold a
 //! delimiter, a quote (written twice) or a line end.
 
-use bytes::Bytes;
+use std::borrow::Cow;
 
+use super::encoding::Encoding;
 use crate::data::{Schema, SchemaAndValue, SchemaBuilder, Struct, Text, Value};
 
 const QUOTE: u8 = b'"';
 /// More columns than anyone means.
 const COLUMNS_MAX: usize = 10_000;
+
+/// How a file's rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    pub delimiter: u8,
+    /// Whether the first row names the columns.
+    pub header: bool,
+    pub encoding: Encoding,
+}
 
 /// Finds where rows end.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +89,7 @@ impl Scanner {
 }
 
 /// The fields of a row, without its line end.
-pub fn fields(row: &[u8], delimiter: u8) -> Result<Vec<Text>, String> {
+pub fn fields(row: &[u8], delimiter: u8, encoding: Encoding) -> Result<Vec<Text>, String> {
     let mut fields = Vec::new();
     let mut at = 0;
     loop {
@@ -93,11 +103,11 @@ pub fn fields(row: &[u8], delimiter: u8) -> Result<Vec<Text>, String> {
             }
             _ => {
                 let length = memchr::memchr(delimiter, &row[at..]).unwrap_or(row.len() - at);
-                (Bytes::copy_from_slice(&row[at..at + length]), at + length)
+                (Cow::Borrowed(&row[at..at + length]), at + length)
             }
         };
-        let text = Text::from_utf8(field).map_err(|_| at_field("is not UTF-8", number))?;
-        fields.push(text);
+        let text = encoding.decode(&field).map_err(|what| at_field(&what, number))?;
+        fields.push(Text::from(&*text));
         if next >= row.len() {
             return Ok(fields);
         }
@@ -110,7 +120,7 @@ fn at_field(what: &str, number: usize) -> String {
 }
 
 /// A field whose first quote is before `start`, and where it ends.
-fn quoted(row: &[u8], start: usize, delimiter: u8) -> Result<(Bytes, usize), &'static str> {
+fn quoted(row: &[u8], start: usize, delimiter: u8) -> Result<(Cow<'_, [u8]>, usize), &'static str> {
     let mut field = Vec::new();
     let mut at = start;
     loop {
@@ -135,19 +145,19 @@ fn quoted(row: &[u8], start: usize, delimiter: u8) -> Result<(Bytes, usize), &'s
 /// The columns of one file.
 #[derive(Clone, Debug)]
 pub struct Columns {
-    delimiter: u8,
+    dialect: Dialect,
     schema: Schema,
 }
 
 impl Columns {
     /// By the first row of a file: the names, or, where it is no header, as many as it has.
-    pub fn new(first: &[u8], delimiter: u8, is_header: bool) -> Result<Columns, String> {
+    pub fn new(first: &[u8], dialect: Dialect) -> Result<Columns, String> {
         let first = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first);
-        let names = fields(first, delimiter)?;
+        let names = fields(first, dialect.delimiter, dialect.encoding)?;
         let mut schema = SchemaBuilder::structure();
         let mut seen = std::collections::HashSet::new();
         for (index, name) in names.into_iter().enumerate() {
-            let name = match is_header {
+            let name = match dialect.header {
                 true => Text::from(name.trim()),
                 false => Text::from(format!("column{}", index + 1)),
             };
@@ -159,12 +169,12 @@ impl Columns {
             }
             schema = schema.field(name, Schema::optional_string());
         }
-        Ok(Columns { delimiter, schema: schema.build() })
+        Ok(Columns { dialect, schema: schema.build() })
     }
 
     /// The row as a struct of texts.
     pub fn row(&self, row: &[u8]) -> Result<SchemaAndValue, String> {
-        let fields = fields(row, self.delimiter)?;
+        let fields = fields(row, self.dialect.delimiter, self.dialect.encoding)?;
         let (found, expected) = (fields.len(), self.schema.fields().len());
         if found != expected {
             return Err(format!("{found} fields where the first row has {expected}"));
@@ -195,7 +205,7 @@ mod tests {
     }
 
     fn split(row: &str) -> Result<Vec<String>, String> {
-        let fields = fields(row.as_bytes(), b',')?;
+        let fields = fields(row.as_bytes(), b',', Encoding::UTF_8)?;
         Ok(fields.into_iter().map(|field| field.to_string()).collect())
     }
 
@@ -207,20 +217,28 @@ mod tests {
         assert_eq!(split("\"\",x").unwrap(), ["", "x"]);
         assert_eq!(split("a,\"b").unwrap_err(), "field 2 has a quote that is never closed");
         assert!(split("\"a\"b").unwrap_err().starts_with("field 1 goes on behind"));
-        assert_eq!(fields(b"\xff", b',').unwrap_err(), "field 1 is not UTF-8");
+        assert_eq!(fields(b"\xff", b',', Encoding::UTF_8).unwrap_err(), "field 1 is not UTF-8");
     }
 
     #[test]
     fn a_header_names_columns_and_rows_must_fit_it() {
-        let columns = Columns::new(b"\xef\xbb\xbfid;\"full name\"", b';', true).unwrap();
+        let dialect = Dialect { delimiter: b';', header: true, encoding: Encoding::UTF_8 };
+        let columns = Columns::new(b"\xef\xbb\xbfid;\"full name\"", dialect).unwrap();
         let row = columns.row(b"1;x").unwrap();
         let Value::Struct(row) = row.value else { unreachable!() };
         assert_eq!(row.get("full name"), Some(&Value::string("x")));
         assert_eq!(columns.row(b"1").unwrap_err(), "1 fields where the first row has 2");
-        assert!(Columns::new(b"a;a", b';', true).unwrap_err().contains("two columns 'a'"));
-        assert!(Columns::new(b"a;", b';', true).unwrap_err().contains("column 2 has no name"));
-        let columns = Columns::new(b"1;2", b';', false).unwrap();
+        assert!(Columns::new(b"a;a", dialect).unwrap_err().contains("two columns 'a'"));
+        assert!(Columns::new(b"a;", dialect).unwrap_err().contains("column 2 has no name"));
+        let columns = Columns::new(b"1;2", Dialect { header: false, ..dialect }).unwrap();
         assert_eq!(columns.schema.fields()[1].name, "column2");
+        let latin = Dialect { encoding: Encoding::named("latin1").unwrap(), ..dialect };
+        let columns = Columns::new(b"gr\xf6\xdfe;\"stra\xdfe\"", latin).unwrap();
+        let Value::Struct(row) = columns.row(b"1;\"Caf\xe9 \"\"\xc0\"\"\"").unwrap().value else {
+            unreachable!()
+        };
+        assert_eq!(row.get("straße"), Some(&Value::string("Café \"À\"")));
+        assert_eq!(row.get("größe"), Some(&Value::string("1")));
     }
 
     proptest! {

@@ -4,7 +4,8 @@
 //!   file and [`mod@directory`] all that a [`pattern`] names (their rules stand there), [`whole`]
 //!   takes files as they are, [`stdin`] what comes through a pipe. [`watch`] wakes it; [`share`]
 //!   is what one of several tasks has.
-//! - [`open`]: one open file, cut into pieces; [`mod@csv`]: what a row is; [`compression`]: gzip
+//! - [`open`]: one open file, cut into pieces; [`mod@csv`]: what a row is; [`encoding`]: what text
+//!   its bytes are; [`compression`]: gzip
 //!   and zstd; [`rotation`]: what it does to names; [`position`]: what is stored; [`identity`]:
 //!   which file it is.
 //! - [`sink`]: records into [`rows`]. [`output`] appends them to one file exactly once, with what
@@ -18,6 +19,7 @@ mod blocking;
 mod compression;
 mod csv;
 mod directory;
+mod encoding;
 mod generation;
 mod identity;
 mod input;
@@ -184,6 +186,15 @@ const SOURCE_KEYS: &[ConfigKey] = &[
         presence: Presence::Default("true"),
         doc: "Whether gzip and zstd, known by how they begin, are unpacked",
         example: "false",
+    },
+    ConfigKey {
+        name: "encoding",
+        key_type: KeyType::Text,
+        presence: Presence::Default("UTF-8"),
+        doc: "How lines and rows are encoded, if not in UTF-8: by one byte per character, such as \
+              windows-1252 (which ISO-8859-1 is read as), windows-1250, ISO-8859-15 or KOI8-R; \
+              records are in UTF-8 in any case",
+        example: "windows-1252",
     },
     ConfigKey {
         name: "csv.delimiter",

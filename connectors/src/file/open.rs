@@ -14,7 +14,7 @@ use tokio::sync::mpsc::Receiver;
 use tracing::warn;
 
 use super::compression::{Compression, Unpacked, Unpacker};
-use super::csv::{Columns, Scanner};
+use super::csv::{Columns, Dialect, Scanner};
 use super::identity::{FileId, Fingerprint, HEAD_BYTES, Head, fnv1a};
 use super::position::Position;
 
@@ -42,10 +42,7 @@ pub struct ReadOptions {
 pub enum Framing {
     Lines,
     /// Rows; the first may name the columns.
-    Csv {
-        delimiter: u8,
-        header: bool,
-    },
+    Csv(Dialect),
 }
 
 /// A line without its end, or a row.
@@ -186,7 +183,7 @@ impl Open {
             scanned: 0,
             scanner: match options.framing {
                 Framing::Lines => None,
-                Framing::Csv { delimiter, .. } => Some(Scanner::new(delimiter)),
+                Framing::Csv(dialect) => Some(Scanner::new(dialect.delimiter)),
             },
             columns: None,
             skipping: false,
@@ -370,11 +367,11 @@ impl Open {
         self.sum = Sum { known: at.crc.is_some(), crc: at.crc.unwrap_or_default(), ..Sum::START };
         if at.bytes == 0 {
             self.sum = Sum::START;
-        } else if let Framing::Csv { delimiter, header } = options.framing {
+        } else if let Framing::Csv(dialect) = options.framing {
             let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
-            let first = self.first_row(delimiter, options)?;
+            let first = self.first_row(dialect.delimiter, options)?;
             let first = first.ok_or_else(|| invalid("its first row is gone".to_owned()))?;
-            self.columns = Some(Columns::new(&first, delimiter, header).map_err(invalid)?);
+            self.columns = Some(Columns::new(&first, dialect).map_err(invalid)?);
         }
         Ok(())
     }
@@ -431,8 +428,11 @@ impl Open {
             }
         };
         // Many files have the same header.
-        let lines =
-            if matches!(options.framing, Framing::Csv { header: true, .. }) { 2 } else { 1 };
+        let lines = if matches!(options.framing, Framing::Csv(Dialect { header: true, .. })) {
+            2
+        } else {
+            1
+        };
         let end = memchr::memchr_iter(b'\n', &bytes).nth(lines - 1);
         Ok(Beginning {
             hash: fnv1a(&bytes[..end.unwrap_or(bytes.len())]),
@@ -561,12 +561,12 @@ impl Open {
         take: &mut impl FnMut(Piece<'_>) -> Taken,
     ) -> Result<Taken, String> {
         let bytes = &self.buffer[self.start..self.start + length];
-        let Framing::Csv { delimiter, header } = options.framing else {
+        let Framing::Csv(dialect) = options.framing else {
             return Ok(take(Piece { bytes, columns: None }));
         };
         if self.columns.is_none() {
-            self.columns = Some(Columns::new(bytes, delimiter, header)?);
-            if header {
+            self.columns = Some(Columns::new(bytes, dialect)?);
+            if dialect.header {
                 return Ok(Taken::More);
             }
         }

@@ -27,6 +27,7 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use super::csv;
+use super::encoding::Encoding;
 use super::identity::{FileId, HEAD_BYTES, Head};
 use super::rows::{RowFormat, Rows};
 use super::sidecar::{RecordedOffset, Sidecar};
@@ -261,7 +262,7 @@ impl Output {
         self.file.read_exact_at(&mut first, 0).map_err(io_error(&self.path, "read it"))?;
         if let Some(end) = csv::Scanner::new(delimiter).row_end(&first) {
             let row = first[..end].strip_suffix(b"\r").unwrap_or(&first[..end]);
-            let columns = csv::fields(row, delimiter).map_err(|reason| {
+            let columns = csv::fields(row, delimiter, Encoding::UTF_8).map_err(|reason| {
                 let error = io::Error::new(io::ErrorKind::InvalidData, reason);
                 io_error(&self.path, "read its header")(error)
             })?;

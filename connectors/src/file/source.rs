@@ -11,7 +11,9 @@ use tokio::sync::Notify;
 use tracing::{Span, warn};
 
 use super::blocking::Blocking;
+use super::csv::Dialect;
 use super::delimiter;
+use super::encoding::Encoding;
 use super::input::{Input, Item};
 use super::open::{Framing, Piece, ReadOptions, Taken};
 use super::pattern::Pattern;
@@ -37,7 +39,7 @@ const BATCH_OVERHEAD: usize = 1024;
 enum Format {
     Text,
     Json,
-    Csv { delimiter: u8, header: bool },
+    Csv(Dialect),
     Whole,
 }
 
@@ -50,6 +52,7 @@ struct SourceSettings {
     filename: String,
     path: PathBuf,
     format: Format,
+    encoding: Encoding,
     batch_records_max: usize,
     record_bytes_max: usize,
     skip_bad: bool,
@@ -92,6 +95,7 @@ enum Wake {
 #[derive(Clone, Debug)]
 struct Rows {
     format: Format,
+    encoding: Encoding,
     topic: Topic,
     topic_name: Text,
     json: JsonConverter,
@@ -124,6 +128,11 @@ pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
     if let Err(reason) = Pattern::new(file.as_ref()) {
         problem("file", format!("`file`: {reason}"), "for example `logs/*.log` or `in/**/[a-f]*`");
     }
+    if let Err(reason) = Encoding::named(settings.text("encoding")) {
+        let help = "UTF-8, or one byte per character, such as windows-1252; others `iconv` makes \
+                    UTF-8 of";
+        problem("encoding", format!("`encoding`: {reason}"), help);
+    }
     if file == stdin::NAME && settings.text("format") == "whole" {
         let message = "`format = whole` needs files, and `file = -` is standard input".to_owned();
         problem("format", message, "name a file, a directory or a pattern");
@@ -132,12 +141,14 @@ pub fn check(settings: &Settings, problems: &mut Vec<ConfigProblem>) {
 
 impl FileSource {
     fn new(config: &ConnectorConfig, part: (usize, usize)) -> FileSource {
+        let encoding = Encoding::named(config.text("encoding")).unwrap_or(Encoding::UTF_8);
         let format = match config.text("format") {
             "json" => Format::Json,
-            "csv" => Format::Csv {
+            "csv" => Format::Csv(Dialect {
                 delimiter: delimiter(config.text("csv.delimiter")).unwrap_or(b','),
                 header: config.settings().flag("csv.header"),
-            },
+                encoding,
+            }),
             "whole" => Format::Whole,
             _ => Format::Text,
         };
@@ -148,8 +159,12 @@ impl FileSource {
         let record_bytes_max = config.integer(bytes_max) as usize;
         let partitions = config.integer("topic.creation.default.partitions") as i32;
         let mut topic = NewTopic::new(config.text("topic"), partitions);
-        // What fields are called is written beside each of them.
-        let growth = if matches!(format, Format::Csv { .. }) { 4 } else { 1 };
+        // What fields are called is written beside each of them; UTF-8 has three bytes for a euro.
+        let growth = match format {
+            Format::Csv(_) => 4,
+            _ if encoding == Encoding::UTF_8 => 1,
+            _ => 3,
+        };
         let message_bytes = record_bytes_max.saturating_mul(growth) + BATCH_OVERHEAD;
         if record_bytes_max + BATCH_OVERHEAD > MESSAGE_BYTES_MAX_DEFAULT {
             topic = topic.with_config("max.message.bytes", message_bytes.min(i32::MAX as usize));
@@ -160,6 +175,7 @@ impl FileSource {
             filename: config.text("file").to_owned(),
             path: config.path("file"),
             format,
+            encoding,
             batch_records_max: config.integer("batch.size") as usize,
             record_bytes_max,
             skip_bad: config.text("errors.tolerance") == "all",
@@ -187,7 +203,7 @@ impl SourceSettings {
             start_at_end: self.start_at_end,
             unpack: self.unpack,
             framing: match self.format {
-                Format::Csv { delimiter, header } => Framing::Csv { delimiter, header },
+                Format::Csv(dialect) => Framing::Csv(dialect),
                 _ => Framing::Lines,
             },
         };
@@ -238,6 +254,7 @@ impl SourceTask for FileSource {
         let json = JsonOptions { schemas: false, ..JsonOptions::default() };
         let rows = Rows {
             format: self.settings.format,
+            encoding: self.settings.encoding,
             topic_name: Text::from(&*topic.name),
             topic: topic.clone(),
             json: JsonConverter::new(json),
@@ -274,8 +291,8 @@ impl SourceTask for FileSource {
             let filled = input.fill(|item| {
                 let taken = match item {
                     Item::Piece(Piece { bytes, .. }) if rows.format == Format::Text => {
-                        records.append_value(&topic, now_ms, bytes);
-                        Ok(())
+                        let text = rows.encoding.to_utf8(bytes);
+                        text.map(|text| records.append_value(&topic, now_ms, &text))
                     }
                     Item::Piece(piece) => rows.append(&mut records, now_ms, piece),
                     Item::File(name, content) => {
@@ -347,14 +364,15 @@ impl Rows {
             return Ok(());
         }
         let value = match (self.format, piece.columns) {
-            (Format::Csv { .. }, Some(columns)) => columns.row(piece.bytes)?,
+            (Format::Csv(_), Some(columns)) => columns.row(piece.bytes)?,
             _ if records.passes_bytes() => {
-                is_json(piece.bytes)?;
-                records.append_value(&self.topic, now_ms, piece.bytes);
+                let text = self.encoding.to_utf8(piece.bytes)?;
+                is_json(&text)?;
+                records.append_value(&self.topic, now_ms, &text);
                 return Ok(());
             }
             _ => {
-                let bytes = Bytes::copy_from_slice(piece.bytes);
+                let bytes = Bytes::copy_from_slice(&self.encoding.to_utf8(piece.bytes)?);
                 self.json.read(Some(&bytes)).map_err(|error| error.to_string())?
             }
         };

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use broker::security::trusted;
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -57,19 +58,6 @@ pub struct Reply {
     pub is_cut: bool,
 }
 
-/// What to do for a server to be trusted.
-fn advice(why: &str) -> &'static str {
-    match why.contains("CaUsedAsEndEntity") {
-        // One that signs itself, as `openssl req -x509` makes it unless told otherwise.
-        true => {
-            "it is that of an authority, which may sign others but be no server: give the server \
-             one that it has signed, or one made with `openssl req -x509 -addext \
-             basicConstraints=critical,CA:FALSE`"
-        }
-        false => "name the authority that signed it by http.ssl.truststore.location",
-    }
-}
-
 /// Why there is no answer.
 #[derive(Debug, Error)]
 pub enum CallError {
@@ -77,7 +65,7 @@ pub enum CallError {
     Timeout(Duration),
     #[error("cannot connect: {0}")]
     Connect(String),
-    #[error("its certificate is not trusted: {0}; {advice}", advice = advice(.0))]
+    #[error("its certificate is not trusted: {0}")]
     Untrusted(String),
     #[error("the connection broke: {0}")]
     Broken(String),
@@ -195,8 +183,10 @@ fn failed(error: &(dyn Error + 'static), is_connect: bool) -> CallError {
     let mut words = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        if let Some(error @ rustls::Error::InvalidCertificate(_)) = of_tls(error) {
-            return CallError::Untrusted(error.to_string());
+        if let Some(error) = of_tls(error)
+            && let Some(advice) = trusted::advice(error, "http.ssl.truststore.location")
+        {
+            return CallError::Untrusted(format!("{error}; {advice}"));
         }
         let text = error.to_string();
         // Outer ones only say that it happened, and some repeat what the inner ones say.

@@ -403,7 +403,7 @@ fn tls_checks_what_each_mode_says() {
         assert!(try_with("127.0.0.1", SslMode::VerifyCa, ours).await.unwrap());
         for (host, mode, root, reason) in [
             ("127.0.0.1", SslMode::VerifyFull, ours, "not valid for name"),
-            ("localhost", SslMode::VerifyFull, None, "UnknownIssuer"),
+            ("localhost", SslMode::VerifyFull, None, "vouches for it by database.sslrootcert"),
             ("localhost", SslMode::VerifyCa, None, "UnknownIssuer"),
             ("localhost", SslMode::Disable, None, "no pg_hba.conf entry"),
         ] {

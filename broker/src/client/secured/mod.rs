@@ -1,15 +1,13 @@
 //! How clients reach brokers that want TLS, or to know who asks.
 //!
 //! - [`settings`]: what properties say of it, by Kafka's names and by librdkafka's;
-//! - [`login`]: the client's side of each mechanism of SASL;
-//! - [`verifier`]: what is demanded of a server's certificate.
+//! - [`login`]: the client's side of each mechanism of SASL.
 //!
 //! Invariants: no password, token or key is logged, or shown by an error or by `Debug`. Files of
 //! certificates are read again when they change, for the next connection.
 
 pub mod login;
 mod settings;
-pub mod verifier;
 
 use std::fmt;
 use std::io;
@@ -20,15 +18,13 @@ use tokio::io::{AsyncRead, AsyncWrite, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{
-    AlertDescription, CertificateError, ClientConfig, Error as TlsError, RootCertStore, crypto,
-};
+use tokio_rustls::rustls::{AlertDescription, ClientConfig, Error as TlsError, crypto};
 
 use crate::security::reloaded::{LOOK_INTERVAL, Reloaded};
 use crate::security::tls::Pem;
+use crate::security::trusted::{self, ServerVerifier, Trusted, system_authorities};
 use crate::server::Door;
 pub use login::{Login, Token};
-use verifier::ServerVerifier;
 
 /// Room for what comes encrypted: rustls itself asks the system for 4 KiB at a time.
 const ENCRYPTED_BYTES: usize = 64 << 10;
@@ -68,18 +64,14 @@ impl Default for TlsTrust {
 
 impl TlsTrust {
     fn load(&self) -> Result<ClientConfig, String> {
-        let Some(authorities) = self.authorities.clone().or_else(system_roots) else {
+        let Some(authorities) = self.authorities.clone().or_else(system_authorities) else {
             return Err(
                 "no authorities to trust: name their file by ssl.truststore.location".into()
             );
         };
-        let mut roots = RootCertStore::empty();
-        let (added, refused) = roots.add_parsable_certificates(authorities.certificates()?);
-        if added == 0 {
-            return Err(format!("{authorities:?}: none of {refused} certificates is usable"));
-        }
+        let trusted = Trusted::read(&authorities)?;
         let provider = Arc::new(crypto::ring::default_provider());
-        let verifier = ServerVerifier::new(provider.clone(), Some(roots), self.check_name)?;
+        let verifier = ServerVerifier::new(provider.clone(), Some(trusted), self.check_name)?;
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| error.to_string())?
@@ -97,11 +89,6 @@ impl TlsTrust {
         let own = self.own.iter().flat_map(|(chain, key)| [chain, key]);
         self.authorities.iter().chain(own).filter_map(Pem::file).collect()
     }
-}
-
-/// Where systems keep the authorities that they trust.
-fn system_roots() -> Option<Pem> {
-    verifier::SYSTEM_ROOTS.iter().map(PathBuf::from).find(|path| path.exists()).map(Pem::File)
 }
 
 impl Secured {
@@ -146,25 +133,10 @@ impl Secured {
 /// connection that broke.
 pub(super) fn tls_refusal(error: &io::Error) -> Option<String> {
     let tls = error.get_ref()?.downcast_ref::<TlsError>()?;
+    if let Some(advice) = trusted::advice(tls, "ssl.truststore.location") {
+        return Some(format!("{tls}; {advice}"));
+    }
     let advice = match tls {
-        TlsError::InvalidCertificate(why) => match why {
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                "name the file of whoever vouches for it by ssl.truststore.location"
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "come by a name that the certificate has, or give the broker one for this name"
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "the broker needs a new one, unless the clock of this machine is wrong"
-            }
-            // One that signs itself, as `openssl req -x509` makes it unless told otherwise.
-            CertificateError::Other(other) if other.to_string() == "CaUsedAsEndEntity" => {
-                "the certificate is that of an authority, which may sign others but be no server; \
-                 give the broker one that it has signed, or one made with \
-                 `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`"
-            }
-            _ => "the broker needs another one",
-        },
         TlsError::InvalidMessage(_) => {
             "perhaps this port does not speak TLS: see security.protocol and the port"
         }

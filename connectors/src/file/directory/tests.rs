@@ -4,6 +4,8 @@ use std::fs;
 use std::io::Write as _;
 
 use super::*;
+use crate::file::csv::Dialect;
+use crate::file::encoding::Encoding;
 use crate::file::open::Framing;
 
 const FOLLOW: ReadOptions = ReadOptions {
@@ -293,7 +295,8 @@ fn a_file_that_is_deleted_is_read_to_its_end() {
 #[test]
 fn rows_of_csv_may_span_lines_and_bad_ones_are_skipped_or_an_error() {
     let fixture = Fixture::new();
-    let csv = ReadOptions { framing: Framing::Csv { delimiter: b',', header: true }, ..FOLLOW };
+    let rows = Dialect { delimiter: b',', header: true, encoding: Encoding::UTF_8 };
+    let csv = ReadOptions { framing: Framing::Csv(rows), ..FOLLOW };
     append(&fixture.path("a.csv"), "id,text\r\n1,\"one\nline\"\r\n2\r\n3,three\r\n");
     let rows = |directory: &mut Directory| {
         let mut rows = Vec::new();

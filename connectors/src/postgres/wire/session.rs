@@ -370,7 +370,7 @@ async fn secured(target: &Target, mut tcp: TcpStream) -> Result<Box<dyn Socket>,
     let name = ServerName::try_from(target.host.clone());
     let name = name.map_err(|_| refused(format!("'{}' is no name of a host", target.host)))?;
     let secured = connector.connect(name, tcp).await;
-    Ok(Box::new(secured.map_err(|error| refused(error.to_string()))?))
+    Ok(Box::new(secured.map_err(|error| refused(tls::refusal(&error)))?))
 }
 
 fn column_names(body: Bytes) -> Result<Vec<String>, Malformed> {

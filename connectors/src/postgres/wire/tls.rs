@@ -1,13 +1,15 @@
 //! What each `sslmode` demands of the server's certificate, by rustls.
 
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
-use broker::client::secured::verifier::{SYSTEM_ROOTS, ServerVerifier};
+use broker::security::tls::Pem;
+use broker::security::trusted::{self, ServerVerifier, Trusted, system_authorities};
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_rustls::rustls::{self, ClientConfig, crypto};
 
 use super::target::{Ssl, SslMode};
 
@@ -23,13 +25,13 @@ pub fn connector(ssl: &Ssl) -> Result<TlsConnector, String> {
         SslMode::Require => ssl.root_cert.is_some(),
         SslMode::Disable | SslMode::Allow | SslMode::Prefer => false,
     };
-    let roots = verified.then(|| roots(ssl.root_cert.as_deref())).transpose()?;
-    let verifier = ServerVerifier::new(provider, roots, ssl.mode == SslMode::VerifyFull)?;
+    let trusted = verified.then(|| authorities(ssl.root_cert.as_deref())).transpose()?;
+    let verifier = ServerVerifier::new(provider, trusted, ssl.mode == SslMode::VerifyFull)?;
     let verifier = Arc::new(verifier);
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let config = match (&ssl.cert, &ssl.key) {
         (Some(cert), Some(key)) => builder
-            .with_client_auth_cert(certificates(cert)?, private_key(key)?)
+            .with_client_auth_cert(Pem::File(cert.clone()).certificates()?, private_key(key)?)
             .map_err(|error| format!("'{}' and its key: {error}", cert.display()))?,
         (None, None) => builder.with_no_client_auth(),
         _ => return Err("a client certificate needs both `sslcert` and `sslkey`".to_owned()),
@@ -37,26 +39,21 @@ pub fn connector(ssl: &Ssl) -> Result<TlsConnector, String> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-fn roots(file: Option<&Path>) -> Result<RootCertStore, String> {
-    let system = || SYSTEM_ROOTS.iter().map(PathBuf::from).find(|path| path.exists());
-    let Some(file) = file.map(Path::to_owned).or_else(system) else {
-        return Err("no authorities to trust: name their file by `database.sslrootcert`".into());
-    };
-    let mut roots = RootCertStore::empty();
-    let (added, refused) = roots.add_parsable_certificates(certificates(&file)?);
-    if added == 0 {
-        return Err(format!("'{}': none of {refused} certificates is usable", file.display()));
+/// Why there is no TLS, and what to do.
+pub fn refusal(error: &io::Error) -> String {
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    match tls.and_then(|tls| trusted::advice(tls, "database.sslrootcert")) {
+        Some(advice) => format!("{error}; {advice}"),
+        None => error.to_string(),
     }
-    Ok(roots)
 }
 
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    match read {
-        Ok(found) if found.is_empty() => Err(format!("'{}' has no certificate", file.display())),
-        Ok(found) => Ok(found),
-        Err(error) => Err(format!("cannot read certificates of '{}': {error}", file.display())),
-    }
+fn authorities(file: Option<&Path>) -> Result<Trusted, String> {
+    let named = file.map(|file| Pem::File(file.to_owned()));
+    let authorities = named.or_else(system_authorities).ok_or_else(|| {
+        "no authorities to trust: name their file by `database.sslrootcert`".to_owned()
+    })?;
+    Trusted::read(&authorities)
 }
 
 /// A key as PEM, or as the bare DER that Java's driver takes.
