@@ -23,6 +23,9 @@ pub struct ConnectorStatus {
     pub skipped: u64,
     /// What keeps a task from its work, that tries again by itself.
     pub trouble: Option<String>,
+    /// Whether all input of a source that was there when it began is durable, however much comes
+    /// since.
+    pub is_filled: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +70,7 @@ struct TaskStatus {
     remaining_bytes: Option<u64>,
     skipped: u64,
     trouble: Option<String>,
+    is_filled: bool,
 }
 
 /// Gathers what tasks report.
@@ -87,6 +91,7 @@ impl StatusBoard {
             total_bytes: None,
             skipped: 0,
             trouble: None,
+            is_filled: false,
         });
         let connectors = watch::Sender::new(connectors.collect());
         Arc::new(StatusBoard { tasks: Mutex::default(), connectors })
@@ -108,6 +113,7 @@ impl StatusBoard {
             remaining_bytes: None,
             skipped: 0,
             trouble: None,
+            is_filled: false,
         });
         Reporter { board: self.clone(), task: tasks.len() - 1 }
     }
@@ -146,6 +152,7 @@ impl StatusBoard {
             status.bytes = of_it().map(|task| task.bytes).sum();
             status.skipped = of_it().map(|task| task.skipped).sum();
             status.trouble = of_it().find_map(|task| task.trouble.clone());
+            status.is_filled = of_it().all(|task| task.is_filled);
             let remaining: Option<u64> = of_it().map(|task| task.remaining_bytes).sum();
             status.total_bytes = remaining.map(|remaining| status.bytes + remaining);
         });
@@ -170,6 +177,11 @@ impl Reporter {
         if !self.board.is_in(self.task, trouble.as_deref()) {
             self.board.update(self.task, |task| task.trouble = trouble);
         }
+    }
+
+    /// All input that was there when the task began is durable.
+    pub(crate) fn filled(&self) {
+        self.board.update(self.task, |task| task.is_filled = true);
     }
 
     pub(crate) fn progress(
@@ -226,6 +238,10 @@ mod tests {
         let now = statuses.borrow()[0].clone();
         assert_eq!((now.records, now.bytes, now.skipped), (5, 50, 1));
         assert_eq!((now.state, now.total_bytes), (ConnectorState::Running, Some(105)));
+        one.filled();
+        assert!(!statuses.borrow()[0].is_filled, "one of two");
+        two.filled();
+        assert!(statuses.borrow()[0].is_filled);
         two.state(ConnectorState::Failed("why".to_owned()));
         one.state(ConnectorState::Finished);
         let failures = board.failures(Some(ConnectorKind::Source));

@@ -101,6 +101,12 @@ pub trait SourceTask: Send {
         false
     }
 
+    /// Whether there is more that it knows of, though nothing can be polled for now: rows of a
+    /// snapshot, or changes that were made before it came. Until then it has not caught up.
+    fn is_behind(&self) -> bool {
+        false
+    }
+
     /// What keeps it from its work, as of its last attempt: it is DEGRADED meanwhile, and tries
     /// again by itself.
     fn trouble(&self) -> Option<String> {

@@ -1,5 +1,6 @@
 //! `millstream graph`: a pipeline as a picture.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ use connectors::{ConnectorConfig, ConnectorKind};
 
 use super::Failure;
 use super::explain::{described, only};
-use super::run::{connector_outside, load_each, source_topic};
+use super::run::{connector_outside, filled_topics, load_each, source_topic};
 use super::stdout::print;
 use crate::render::graph::{ConnectorEnds, mermaid, picture, svg};
 
@@ -41,10 +42,13 @@ enum Format {
 }
 
 pub fn graph(args: &GraphArgs) -> Result<(), Failure> {
-    let (mut connectors, mut queries) = (Vec::new(), Vec::new());
-    for (pipeline, configs) in load_each(&args.files)? {
-        connectors.extend(configs.iter().map(ends));
-        queries.extend(described(&pipeline)?);
+    let (pipelines, configs): (Vec<_>, Vec<_>) = load_each(&args.files)?.into_iter().unzip();
+    let filled = filled_topics(&pipelines, configs.iter().flatten());
+    let mut connectors: Vec<_> =
+        configs.iter().flatten().map(|one| ends(one, filled.get(one.name()))).collect();
+    let mut queries = Vec::new();
+    for pipeline in &pipelines {
+        queries.extend(described(pipeline)?);
     }
     if let Some(wanted) = &args.query {
         only(&mut queries, wanted)?;
@@ -67,13 +71,19 @@ pub fn graph(args: &GraphArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::running(format!("cannot write {}: {error}", out.display())))
 }
 
-fn ends(connector: &ConnectorConfig) -> ConnectorEnds {
+/// With what a source fills of the topics that are read.
+fn ends(connector: &ConnectorConfig, filled: Option<&BTreeSet<String>>) -> ConnectorEnds {
     let is_source = connector.plugin().kind() == ConnectorKind::Source;
+    let topic = source_topic(connector).map(str::to_owned);
     ConnectorEnds {
         name: connector.name().to_owned(),
         outside: connector_outside(connector),
         topics: match is_source {
-            true => source_topic(connector).map(str::to_owned).into_iter().collect(),
+            true => {
+                let topics: BTreeSet<String> =
+                    filled.into_iter().flatten().cloned().chain(topic).collect();
+                topics.into_iter().collect()
+            }
             false => connector.topics().labels(),
         },
         is_source,

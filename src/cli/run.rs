@@ -239,21 +239,22 @@ struct Session {
 
 /// Tells queries which topics connectors are still filling: a table is joined when it is there.
 struct Filled {
-    /// The topic of each source connector, by the connector's name.
-    topics: BTreeMap<String, String>,
+    /// Which of the topics that are read each source connector fills, by the connector's name.
+    topics: BTreeMap<String, BTreeSet<String>>,
     filling: watch::Sender<BTreeSet<String>>,
 }
 
 impl Filled {
+    fn new(topics: BTreeMap<String, BTreeSet<String>>) -> Filled {
+        let filling = watch::Sender::new(topics.values().flatten().cloned().collect());
+        Filled { topics, filling }
+    }
+
     fn tell(&self, connectors: &[ConnectorStatus], until_end: bool) {
-        let fills = |one: &&ConnectorStatus| match one.state {
-            ConnectorState::Starting | ConnectorState::Running => true,
-            // More may come while it goes to the end.
-            ConnectorState::CaughtUp => until_end,
-            ConnectorState::Finished | ConnectorState::Failed(_) => false,
-        };
+        // More may come while it goes to the end.
+        let fills = |one: &&ConnectorStatus| !one.state.is_over() && (until_end || !one.is_filled);
         let topics = connectors.iter().filter(fills).filter_map(|one| self.topics.get(&one.name));
-        let topics: BTreeSet<String> = topics.cloned().collect();
+        let topics: BTreeSet<String> = topics.flatten().cloned().collect();
         self.filling.send_if_modified(|filling| {
             let changed = *filling != topics;
             *filling = topics;
@@ -288,17 +289,14 @@ impl Session {
             described_queries.extend(described(pipeline)?);
         }
         let empty = args.explain_empty.then(|| EmptyQueries::new(described_queries.clone()));
-        let sources = configs.iter().flatten().filter(|one| is_source(one));
-        let topics: BTreeSet<String> =
-            sources.filter_map(|one| source_topic(one)).map(str::to_owned).collect();
-        let filling = watch::Sender::new(topics);
+        let filled = Filled::new(filled_topics(&pipelines, configs.iter().flatten()));
         let options = RuntimeOptions {
             // Others may run the same files against a cluster; an own broker has one worker.
             shared: matches!(connection.how, How::Remote(_)) && !args.until_end,
             reset_state: args.reset(),
             standby_replicas: args.standby_replicas,
             until_end: args.until_end,
-            filling: Some(filling.subscribe()),
+            filling: Some(filled.filling.subscribe()),
             inputs,
             state_dir: Some(args.broker.data_dir.join("state")),
         };
@@ -306,10 +304,6 @@ impl Session {
             .map_err(Failure::running)?;
         let options = WorkerOptions { until_end: args.until_end, ..WorkerOptions::default() };
         let configs: Vec<ConnectorConfig> = configs.into_iter().flatten().collect();
-        let topics = configs.iter().filter(|one| is_source(one));
-        let topics =
-            topics.filter_map(|one| Some((one.name().to_owned(), source_topic(one)?.to_owned())));
-        let filled = Filled { topics: topics.collect(), filling };
         // Connectors would make them too, and know less of what they are for.
         for change in runtime.prepared().await {
             status::checked("state", &change.to_string());
@@ -530,6 +524,27 @@ fn inputs(loaded: &[Loaded]) -> BTreeMap<String, NewTopic> {
     made.collect()
 }
 
+/// Which of the topics that queries read each source fills, by the source's name.
+pub fn filled_topics<'a>(
+    pipelines: &[Pipeline],
+    connectors: impl Iterator<Item = &'a ConnectorConfig>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let sources: Vec<_> = connectors.filter(|one| is_source(one)).collect();
+    let written: BTreeSet<&str> =
+        pipelines.iter().flat_map(|one| &one.queries).map(|one| &*one.sink.topic).collect();
+    let read = pipelines.iter().flat_map(|one| &one.sources).map(|one| &*one.topic);
+    let read: BTreeSet<&str> = read.filter(|topic| !written.contains(topic)).collect();
+    // Whose records transforms lead elsewhere fills what nobody else does.
+    let is_left = |topic: &str| !sources.iter().any(|one| one.fills(topic));
+    let fills =
+        |one: &ConnectorConfig, topic: &str| one.fills(topic) || (one.reroutes() && is_left(topic));
+    let topics = sources.iter().map(|one| {
+        let topics = read.iter().filter(|topic| fills(one, topic));
+        (one.name().to_owned(), topics.map(|topic| (*topic).to_owned()).collect())
+    });
+    topics.collect()
+}
+
 fn print(rows: &mut RowWriter, batch: &PrintedRows) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let PrintedRows { query, rows: shown, updating, .. } = batch;
@@ -715,7 +730,10 @@ pub fn connector_in_words(connector: &ConnectorConfig) -> String {
     match connector.plugin().kind() {
         ConnectorKind::Source => match source_topic(connector) {
             Some(topic) => format!("{name}: {outside} → {topic}"),
-            None => format!("{name}: {outside}"),
+            None => match connector.settings().optional_text("topic.prefix") {
+                Some(prefix) => format!("{name}: {outside} → {prefix}.*"),
+                None => format!("{name}: {outside}"),
+            },
         },
         ConnectorKind::Sink => {
             format!("{name}: {} → {outside}", connector.topics())

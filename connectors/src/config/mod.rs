@@ -343,7 +343,7 @@ impl ConnectorConfig {
 
     /// Whether a topic is one that a source writes to, as far as its properties tell: it is named
     /// there, or begins as its topics do, or is one of those that it says how to make. Where
-    /// transforms lead records elsewhere, only the last can tell.
+    /// transforms [lead records elsewhere](ConnectorConfig::reroutes), only the last can tell.
     pub fn fills(&self, topic: &str) -> bool {
         let begins =
             |prefix: &str| topic.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('.'));
@@ -351,6 +351,11 @@ impl ConnectorConfig {
         setting("topic") == Some(topic)
             || setting("topic.prefix").is_some_and(begins)
             || self.creation.names(topic)
+    }
+
+    /// Whether its transforms may lead records to other topics.
+    pub fn reroutes(&self) -> bool {
+        self.steps.iter().any(|step| step.class.ends_with("Router"))
     }
 
     /// How a sink reads them.

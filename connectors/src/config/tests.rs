@@ -315,7 +315,7 @@ fn a_converter_that_is_unknown_or_told_nonsense_is_refused() {
             value.converter.schema.enable = Some("false"): JsonConverter has no key `schema.enable`
                 did you mean `value.converter.schemas.enable`?
             header.converter = Some("io.confluent.connect.avro.AvroConverter"): there is no converter class 'io.confluent.connect.avro.AvroConverter'
-                there are `StringConverter`, `ByteArrayConverter`, `JsonConverter`, `BooleanConverter`, `ShortConverter`, `IntegerConverter`, `LongConverter`, `FloatConverter`, `DoubleConverter`, `SimpleHeaderConverter`
+                there are `StringConverter`, `ByteArrayConverter`, `JsonConverter`, `AnyJsonConverter`, `BooleanConverter`, `ShortConverter`, `IntegerConverter`, `LongConverter`, `FloatConverter`, `DoubleConverter`, `SimpleHeaderConverter`
         "#]],
     );
 }

@@ -60,6 +60,9 @@ pub const STRING: &str = "org.apache.kafka.connect.storage.StringConverter";
 /// The converter of connectors whose records have fields.
 pub const JSON: &str = "org.apache.kafka.connect.json.JsonConverter";
 
+/// The converter of sinks that take what others write, whichever JSON it is.
+pub const ANY_JSON: &str = "io.millstream.connect.AnyJsonConverter";
+
 /// All converters.
 pub fn converters() -> &'static [ConverterPlugin] {
     CONVERTERS
@@ -83,6 +86,12 @@ const CONVERTERS: &[ConverterPlugin] = &[
         doc: "JSON, with the schema beside the value or without",
         keys: JSON_KEYS,
         make: json,
+    },
+    ConverterPlugin {
+        class: ANY_JSON,
+        doc: "JSON, each value with the schema beside it if it has one; what is no JSON is text",
+        keys: ANY_JSON_KEYS,
+        make: any_json,
     },
     ConverterPlugin {
         class: "org.apache.kafka.connect.converters.BooleanConverter",
@@ -136,40 +145,64 @@ const STRING_KEYS: &[ConfigKey] = &[ConfigKey {
     example: "UTF-8",
 }];
 
-const JSON_KEYS: &[ConfigKey] = &[
+const JSON_KEYS: &[ConfigKey] =
+    &[SCHEMAS_ENABLE, SCHEMAS_CACHE_SIZE, DECIMAL_FORMAT, REPLACE_NULL_WITH_DEFAULT];
+
+const ANY_JSON_KEYS: &[ConfigKey] = &[
     ConfigKey {
-        name: "schemas.enable",
-        key_type: KeyType::Boolean,
-        presence: Presence::Default("true"),
-        doc: "Whether the schema stands beside each value",
-        example: "false",
+        presence: Presence::Optional,
+        doc: "Whether the schema stands beside each value; if it is not said, each value says it",
+        ..SCHEMAS_ENABLE
     },
-    ConfigKey {
-        name: "schemas.cache.size",
-        key_type: KeyType::Integer { min: 0, max: 1_000_000 },
-        presence: Presence::Default("1000"),
-        doc: "How many schemas are kept ready",
-        example: "100",
-    },
-    ConfigKey {
-        name: "decimal.format",
-        key_type: KeyType::OneOf(&["BASE64", "NUMERIC"]),
-        presence: Presence::Default("BASE64"),
-        doc: "Whether decimals are written as their bytes or as numbers; both are read",
-        example: "NUMERIC",
-    },
-    ConfigKey {
-        name: "replace.null.with.default",
-        key_type: KeyType::Boolean,
-        presence: Presence::Default("true"),
-        doc: "Whether a field's default takes the place of a null",
-        example: "false",
-    },
+    SCHEMAS_CACHE_SIZE,
+    DECIMAL_FORMAT,
+    REPLACE_NULL_WITH_DEFAULT,
 ];
 
+const SCHEMAS_ENABLE: ConfigKey = ConfigKey {
+    name: "schemas.enable",
+    key_type: KeyType::Boolean,
+    presence: Presence::Default("true"),
+    doc: "Whether the schema stands beside each value",
+    example: "false",
+};
+
+const SCHEMAS_CACHE_SIZE: ConfigKey = ConfigKey {
+    name: "schemas.cache.size",
+    key_type: KeyType::Integer { min: 0, max: 1_000_000 },
+    presence: Presence::Default("1000"),
+    doc: "How many schemas are kept ready",
+    example: "100",
+};
+
+const DECIMAL_FORMAT: ConfigKey = ConfigKey {
+    name: "decimal.format",
+    key_type: KeyType::OneOf(&["BASE64", "NUMERIC"]),
+    presence: Presence::Default("BASE64"),
+    doc: "Whether decimals are written as their bytes or as numbers; both are read",
+    example: "NUMERIC",
+};
+
+const REPLACE_NULL_WITH_DEFAULT: ConfigKey = ConfigKey {
+    name: "replace.null.with.default",
+    key_type: KeyType::Boolean,
+    presence: Presence::Default("true"),
+    doc: "Whether a field's default takes the place of a null",
+    example: "false",
+};
+
 fn json(settings: &Settings) -> Converter {
+    json_by(settings, false)
+}
+
+fn any_json(settings: &Settings) -> Converter {
+    json_by(settings, settings.get("schemas.enable").is_none())
+}
+
+fn json_by(settings: &Settings, any: bool) -> Converter {
     let options = JsonOptions {
-        schemas: settings.flag("schemas.enable"),
+        schemas: !any && settings.flag("schemas.enable"),
+        any,
         schemas_cache_size: settings.integer("schemas.cache.size") as usize,
         decimals: match settings.text("decimal.format") {
             "NUMERIC" => DecimalFormat::Numeric,

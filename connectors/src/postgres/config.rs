@@ -50,6 +50,8 @@ pub enum ConfigError {
 #[derive(Clone, Debug)]
 pub struct PostgresConfig {
     pub target: Target,
+    /// What the connector is called.
+    pub connector: Text,
     /// What topics and schemas are named after.
     pub prefix: Text,
     pub slot: SlotConfig,
@@ -195,6 +197,7 @@ impl PostgresConfig {
         let flag = |key: &str| config.text(key) == "true";
         Ok(PostgresConfig {
             target: target(config),
+            connector: Text::from(config.name()),
             prefix: Text::from(config.text("topic.prefix")),
             slot: SlotConfig { name: slot_name(config.settings())? },
             publication: PublicationConfig {

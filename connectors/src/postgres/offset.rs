@@ -188,22 +188,22 @@ pub fn check(config: &ConnectorConfig, at: &Value, offset: &Value) -> Result<(),
 
 impl StoredPosition {
     /// Takes in what is asked for.
-    pub fn take_signal(&mut self, signal: Signal, prefix: &str, notes: &mut Notifier) {
+    pub fn take_signal(&mut self, signal: Signal, connector: &str, notes: &mut Notifier) {
         match &signal {
-            Signal::Log(message) => info!("connector '{prefix}': {message} (asked for)"),
+            Signal::Log(message) => info!("connector '{connector}': {message} (asked for)"),
             Signal::Execute(Request { id, tables, blocking, .. }) => {
                 let (tables, kind) = (tables.join(", "), kind_of(*blocking));
-                info!("connector '{prefix}': signal '{id}': {kind} snapshot of {tables}");
+                info!("connector '{connector}': signal '{id}': {kind} snapshot of {tables}");
             }
             Signal::Stop(tables) if tables.is_empty() => {
-                info!("connector '{prefix}': incremental snapshots are stopped");
+                info!("connector '{connector}': incremental snapshots are stopped");
             }
             Signal::Stop(tables) => {
                 let tables = tables.join(", ");
-                info!("connector '{prefix}': incremental snapshot of {tables} is stopped");
+                info!("connector '{connector}': incremental snapshot of {tables} is stopped");
             }
-            Signal::Pause => info!("connector '{prefix}': incremental snapshots are paused"),
-            Signal::Resume => info!("connector '{prefix}': incremental snapshots go on"),
+            Signal::Pause => info!("connector '{connector}': incremental snapshots are paused"),
+            Signal::Resume => info!("connector '{connector}': incremental snapshots go on"),
         }
         let full = matches!(signal, Signal::Execute(_));
         let kind = match &signal {
@@ -216,7 +216,7 @@ impl StoredPosition {
         let before = progress.incremental();
         let applied = progress.apply(signal);
         if !applied && full {
-            warn!("connector '{prefix}': too much is asked for already; this is left out");
+            warn!("connector '{connector}': too much is asked for already; this is left out");
         }
         if let (Some(kind), true) = (kind, applied) {
             let after = progress.incremental();

@@ -70,7 +70,7 @@ pub async fn open(
     if !wanted.snapshot {
         let command = server::start_command(&replication, config, stored.position.done);
         let stream = replication.replicate(&command).await?;
-        info!("connector '{}': streaming from {}", config.prefix, stored.position.done);
+        info!("connector '{}': streaming from {}", config.connector, stored.position.done);
         let phase = Phase::Stream(stream);
         return Ok(Opened { phase, types, system, control });
     }
@@ -85,7 +85,7 @@ pub async fn open(
         read_in(&mut control, &point, &chosen.tables, config, &types, schemas).await?;
     let progress = stored.snapshot.get_or_insert_default();
     select(&mut control, config, &mut tables).await?;
-    info!("connector '{}': snapshot of {} tables at {}", config.prefix, tables.len(), point.lsn);
+    info!("connector '{}': snapshot of {} tables at {}", config.connector, tables.len(), point.lsn);
     let threads = config.snapshot.threads;
     let snapshot = Snapshot::start(&config.target, threads, tables, progress, point, holder);
     Ok(Opened { phase: Phase::Snapshot(Box::new(snapshot)), types, system, control })
@@ -154,7 +154,7 @@ fn mention_unidentified(config: &PostgresConfig, tables: &[TableInfo], said: &mu
             "connector '{}': tables that nothing identifies the rows of: {}; as they are published, \
              PostgreSQL refuses updates and deletions in them: add a primary key, or alter table … \
              replica identity full, or leave them out by `table.exclude.list`",
-            config.prefix,
+            config.connector,
             preflight::named(&names)
         ));
     }
@@ -164,7 +164,7 @@ fn mention_unidentified(config: &PostgresConfig, tables: &[TableInfo], said: &mu
 fn mention_what_lacks(config: &PostgresConfig, chosen: &Chosen, said: &mut Said) {
     mention_unidentified(config, &chosen.tables, said);
     for gap in chosen.gaps(config) {
-        said.warn(format!("connector '{}': {}: {}", config.prefix, gap.what, gap.help));
+        said.warn(format!("connector '{}': {}: {}", config.connector, gap.what, gap.help));
     }
 }
 
@@ -221,7 +221,7 @@ async fn select(
         let Some(table) = table else {
             warn!(
                 "connector '{}': `{}` names {name}, which is none of the tables that are read",
-                config.prefix,
+                config.connector,
                 keys::SELECT_TABLES
             );
             continue;

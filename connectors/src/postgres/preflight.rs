@@ -186,7 +186,7 @@ async fn tables(
         return Ok(());
     }
     findings.extend(gaps.map(|gap| warning(gap.what, gap.help)));
-    findings.push(fine(format!("{} tables are chosen", tables.len())));
+    findings.push(fine(format!("tables that are chosen: {}", tables.len())));
     let mut unreadable = Vec::new();
     for table in &tables {
         let sql = format!(
@@ -227,8 +227,8 @@ async fn tables(
     let brief = names(&|table| table.identity == ReplicaIdentity::Default && table.has_key());
     if !brief.is_empty() {
         findings.push(fine(format!(
-            "{} tables tell of a row before its change the key alone; replica identity full has \
-             all of it",
+            "tables that tell of a row before its change the key alone: {}; replica identity full \
+             has all of it",
             brief.len()
         )));
     }

@@ -75,6 +75,8 @@ struct Running {
     trouble: Option<String>,
     /// The end of the log at the start, where only that is wanted.
     until: Option<Lsn>,
+    /// Where the server's log ended when the connection was opened.
+    log_end: Lsn,
     until_end: bool,
     heartbeat_due: Option<Instant>,
     /// What each heartbeat runs.
@@ -141,36 +143,36 @@ impl SourceTask for PostgresSource {
                 stored.signals,
             )
         });
-        self.running = Some(Running {
-            channel,
-            types: TypeCatalog::default(),
-            durable: stored.position.done,
-            offered: stored.clone(),
-            offered_at: now,
-            stored,
-            control: None,
-            phase: if done { Phase::Ended } else { Phase::Away { until: now } },
-            attempts: 0,
-            trouble: None,
-            until: None,
-            until_end: context.until_end(),
-            heartbeat_due: config.heartbeat.interval.map(|_| now),
-            statement: config
-                .heartbeat
-                .query
-                .clone()
-                .map(|sql| Statement::new(sql, config.target.clone(), config.prefix.clone())),
-            snapshot_wanted,
-            slot_wanted: false,
-            records: Vec::new(),
-            json: JsonEvents::new(schemas.clone()),
-            notes: Notifier::new(config.notifications.clone(), &config.prefix),
-            said: Said::default(),
-            snapshot_told: false,
-            polled: None,
-            schemas,
-            config,
-        });
+        self.running =
+            Some(Running {
+                channel,
+                types: TypeCatalog::default(),
+                durable: stored.position.done,
+                offered: stored.clone(),
+                offered_at: now,
+                stored,
+                control: None,
+                phase: if done { Phase::Ended } else { Phase::Away { until: now } },
+                attempts: 0,
+                trouble: None,
+                until: None,
+                log_end: Lsn::NONE,
+                until_end: context.until_end(),
+                heartbeat_due: config.heartbeat.interval.map(|_| now),
+                statement: config.heartbeat.query.clone().map(|sql| {
+                    Statement::new(sql, config.target.clone(), config.connector.clone())
+                }),
+                snapshot_wanted,
+                slot_wanted: false,
+                records: Vec::new(),
+                json: JsonEvents::new(schemas.clone()),
+                notes: Notifier::new(config.notifications.clone(), &config.prefix),
+                said: Said::default(),
+                snapshot_told: false,
+                polled: None,
+                schemas,
+                config,
+            });
         Ok(())
     }
 
@@ -229,6 +231,14 @@ impl SourceTask for PostgresSource {
         self.running.as_ref().is_some_and(|running| matches!(running.phase, Phase::Away { .. }))
     }
 
+    fn is_behind(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| match running.phase {
+            Phase::Snapshot(_) => true,
+            Phase::Streaming(_) => running.stored.position.done < running.log_end,
+            Phase::Away { .. } | Phase::Ended => false,
+        })
+    }
+
     fn trouble(&self) -> Option<String> {
         self.running.as_ref()?.trouble.clone()
     }
@@ -285,6 +295,7 @@ impl Running {
         self.trouble = None;
         self.types = types;
         self.control = Some(control);
+        self.log_end = system.end;
         if self.until_end {
             self.until.get_or_insert(system.end);
         }
@@ -325,7 +336,7 @@ impl Running {
                 None => return Ok(Polled::Drained),
                 Some(false) => {
                     self.notes.tell(About::Initial, "COMPLETED", &[]);
-                    info!("connector '{}': snapshot done", self.config.prefix);
+                    info!("connector '{}': snapshot done", self.config.connector);
                     self.stored.snapshot = None;
                     self.snapshot_wanted = false;
                     self.phase = match self.config.snapshot.mode {
@@ -401,7 +412,7 @@ impl Running {
             warn!(
                 "connector '{}': incremental snapshots are paused: {} requests and tables are left \
                  for when `resume-snapshot` is asked for",
-                self.config.prefix,
+                self.config.connector,
                 left.work.len()
             );
         }
@@ -415,10 +426,10 @@ impl Running {
         for [id, kind, data] in streaming.changes.watch.signals.drain(..) {
             match signal::parse(&id, &kind, &data) {
                 Ok(Some(signal)) => {
-                    self.stored.take_signal(signal, &self.config.prefix, &mut self.notes);
+                    self.stored.take_signal(signal, &self.config.connector, &mut self.notes);
                 }
                 Ok(None) => {}
-                Err(error) => warn!("connector '{}': {error}", self.config.prefix),
+                Err(error) => warn!("connector '{}': {error}", self.config.connector),
             }
         }
     }
@@ -428,7 +439,7 @@ impl Running {
         while let Some(Told { next, signals }) = self.channel.as_mut().and_then(Channel::told_now) {
             self.stored.signals = Some(next);
             for signal in signals {
-                self.stored.take_signal(signal, &self.config.prefix, &mut self.notes);
+                self.stored.take_signal(signal, &self.config.connector, &mut self.notes);
             }
         }
     }
@@ -520,8 +531,8 @@ impl Running {
         }
         match reach::nudge(control).await {
             Err(error) if !error.is_transient() => {
-                let prefix = &self.config.prefix;
-                warn!("connector '{prefix}': {error}; going on as with `read.only = true`");
+                let connector = &self.config.connector;
+                warn!("connector '{connector}': {error}; going on as with `read.only = true`");
                 streaming.incremental.must_not_write();
                 Ok(())
             }
@@ -600,7 +611,7 @@ impl Running {
     fn lost(&mut self, error: SourceError) -> Result<(), TaskError> {
         let retry = self.config.retry;
         if error.needs_snapshot() && self.config.snapshot.mode == SnapshotMode::WhenNeeded {
-            warn!("connector '{}': {error}; reading all tables anew", self.config.prefix);
+            warn!("connector '{}': {error}; reading all tables anew", self.config.connector);
             // What was asked for stays asked for.
             let StoredPosition { incremental, signals, .. } = std::mem::take(&mut self.stored);
             self.stored = StoredPosition { incremental, signals, ..StoredPosition::default() };
@@ -616,7 +627,7 @@ impl Running {
         }
         let doubled = retry.delay_min * 2_u32.saturating_pow(self.attempts.min(16) as u32 - 1);
         let delay = doubled.min(retry.delay_max);
-        warn!("connector '{}': {error}; trying again in {delay:?}", self.config.prefix);
+        warn!("connector '{}': {error}; trying again in {delay:?}", self.config.connector);
         self.trouble = Some(error.to_string());
         self.control = None;
         self.records.clear();

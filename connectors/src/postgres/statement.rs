@@ -23,9 +23,9 @@ pub struct Statement {
 }
 
 impl Statement {
-    pub fn new(sql: String, target: Target, prefix: Text) -> Statement {
+    pub fn new(sql: String, target: Target, connector: Text) -> Statement {
         let (runs, wanted) = mpsc::channel(1);
-        let complaint = Complaint { prefix, last: None, failures: 0 };
+        let complaint = Complaint { connector, last: None, failures: 0 };
         Statement { runs, runner: tokio::spawn(run(sql, target, wanted, complaint)) }
     }
 
@@ -70,7 +70,7 @@ async fn run_once(sql: &str, target: &Target, kept: &mut Option<Session>) -> Res
 
 /// What was said of failures.
 struct Complaint {
-    prefix: Text,
+    connector: Text,
     last: Option<Instant>,
     failures: u64,
 }
@@ -82,9 +82,9 @@ impl Complaint {
             return;
         }
         self.last = Some(Instant::now());
-        let (prefix, failures) = (&self.prefix, self.failures);
+        let (connector, failures) = (&self.connector, self.failures);
         warn!(
-            "connector '{prefix}': `heartbeat.action.query` failed ({failures} in a row): {error}; \
+            "connector '{connector}': `heartbeat.action.query` failed ({failures} in a row): {error}; \
              changes stream on, and it is tried again at the next heartbeat"
         );
     }
@@ -92,7 +92,7 @@ impl Complaint {
     fn well(&mut self) {
         if std::mem::take(&mut self.failures) > 0 {
             self.last = None;
-            info!("connector '{}': `heartbeat.action.query` works again", self.prefix);
+            info!("connector '{}': `heartbeat.action.query` works again", self.connector);
         }
     }
 }

@@ -99,6 +99,7 @@ async fn turns(
         if !task.out_of_reach() && commits.is_settled() {
             setup.activity.end();
         }
+        commits.looked(setup, task, polled);
         let (state, left) = (commits.state(task, polled), task.remaining_bytes());
         setup.reporter.trouble(task.trouble());
         setup.reporter.progress(state, moved, bytes, skipped, left);
@@ -190,7 +191,7 @@ async fn start(setup: &TaskSetup, task: &mut dyn SourceTask) -> Result<Commits, 
     task.start(&SourceContext { client, stored, until_end, alone, creation }).await?;
     setup.reporter.state(ConnectorState::Running);
     let producer = PipelinedProducer::new(producer, QUEUED_BYTES_MAX);
-    Ok(Commits { producer, offsets, open: None, under_way: None })
+    Ok(Commits { producer, offsets, open: None, under_way: None, first: First::Reading })
 }
 
 /// What comes after what was gathered.
@@ -210,6 +211,18 @@ struct Commits {
     offsets: OffsetsTopic,
     open: Option<OpenTransaction>,
     under_way: Option<UnderWay>,
+    first: First,
+}
+
+/// What has become of the input that was there when the task began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum First {
+    Reading,
+    /// All of it was polled; so many commits are needed for it to be durable.
+    Polled {
+        commits: u8,
+    },
+    Durable,
 }
 
 struct OpenTransaction {
@@ -313,9 +326,29 @@ impl Commits {
         // What follows is another thing to be at.
         setup.activity.end();
         setup.activity.begin();
+        if let First::Polled { commits } = self.first {
+            self.lead(setup, commits - 1);
+        }
         match self.under_way.take() {
             Some(under_way) => task.committed(&under_way.offsets).await,
             None => Ok(()),
+        }
+    }
+
+    /// Takes note of where the input ends for the first time.
+    fn looked(&mut self, setup: &TaskSetup, task: &dyn SourceTask, polled: Polled) {
+        if self.first == First::Reading && polled != Polled::More && !waits(task) {
+            self.lead(setup, u8::from(self.open.is_some()) + u8::from(self.under_way.is_some()));
+        }
+    }
+
+    fn lead(&mut self, setup: &TaskSetup, commits: u8) {
+        self.first = match commits {
+            0 => First::Durable,
+            _ => First::Polled { commits },
+        };
+        if self.first == First::Durable {
+            setup.reporter.filled();
         }
     }
 
@@ -347,10 +380,15 @@ impl Commits {
 
     fn state(&self, task: &dyn SourceTask, polled: Polled) -> ConnectorState {
         match polled {
-            Polled::Drained | Polled::End if self.is_settled() && !task.out_of_reach() => {
+            Polled::Drained | Polled::End if self.is_settled() && !waits(task) => {
                 ConnectorState::CaughtUp
             }
             _ => ConnectorState::Running,
         }
     }
+}
+
+/// Whether a task has more to read, though nothing can be polled.
+fn waits(task: &dyn SourceTask) -> bool {
+    task.out_of_reach() || task.is_behind()
 }

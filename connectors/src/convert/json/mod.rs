@@ -35,6 +35,8 @@ pub enum DecimalFormat {
 #[derive(Clone, Copy, Debug)]
 pub struct JsonOptions {
     pub schemas: bool,
+    /// Whether, beside plain JSON, JSON with schemas is read, and what is no JSON as text.
+    pub any: bool,
     /// How many schemas are kept, in each direction.
     pub schemas_cache_size: usize,
     pub decimals: DecimalFormat,
@@ -45,6 +47,7 @@ impl Default for JsonOptions {
     fn default() -> JsonOptions {
         JsonOptions {
             schemas: true,
+            any: false,
             schemas_cache_size: 1000,
             decimals: DecimalFormat::Base64,
             replace_null_with_default: true,
@@ -130,11 +133,23 @@ impl JsonConverter {
     /// The value that the text stands for; of nothing, nothing.
     pub fn read(&mut self, bytes: Option<&Bytes>) -> Result<SchemaAndValue, DataError> {
         let Some(bytes) = bytes else { return Ok(SchemaAndValue::NULL) };
-        if !self.options.schemas {
-            let Some(json) = parse::parse(bytes)? else { return Ok(SchemaAndValue::NULL) };
-            return Ok(SchemaAndValue::schemaless(self.reader.value(None, &json)?));
-        }
-        let Some((schema, payload)) = parse::parse_envelope(bytes, &self.last_read.0)? else {
+        let text = || std::str::from_utf8(bytes).ok().filter(|_| self.options.any);
+        let envelope = match (self.options.schemas, self.options.any) {
+            (false, false) => None,
+            _ => match (parse::parse_envelope(bytes, &self.last_read.0), text()) {
+                (Err(_), Some(text)) => return Ok(SchemaAndValue::text(text)),
+                (envelope, _) => envelope?,
+            },
+        };
+        let Some((schema, payload)) = envelope else {
+            if !self.options.schemas {
+                let json = match (parse::parse(bytes), text()) {
+                    (Err(_), Some(text)) => return Ok(SchemaAndValue::text(text)),
+                    (json, _) => json?,
+                };
+                let Some(json) = json else { return Ok(SchemaAndValue::NULL) };
+                return Ok(SchemaAndValue::schemaless(self.reader.value(None, &json)?));
+            }
             return Err(DataError::new(
                 "JSON with schemas is an object with the fields \"schema\" and \"payload\" and \
                  no others; for plain JSON set schemas.enable=false for this converter",

@@ -159,6 +159,24 @@ fn mistakes_are_told_with_their_place() {
 }
 
 #[test]
+fn any_json_is_read_as_what_it_is_and_other_text_as_text() {
+    let any = JsonOptions { schemas: false, any: true, ..JsonOptions::default() };
+    let mut any = JsonConverter::new(any);
+    let with = r#"{"schema":{"type":"int32","optional":false},"payload":5}"#;
+    assert_eq!(read(&mut any, with), read(&mut with_schemas(), with));
+    for json in [r#"{"a":1}"#, r#"{"schema":1,"payload":2,"c":3}"#, r#"{"payload":2}"#, "5", "[]"] {
+        assert_eq!(read(&mut any, json), read(&mut plain(), json), "{json}");
+    }
+    for text in ["abc", "12-b", "{\"a\":", "{\"schema\":null,\"payload\""] {
+        assert_eq!(read(&mut any, text), Ok(SchemaAndValue::text(text)));
+    }
+    // A schema that is none is no text.
+    let wrong = r#"{"schema":{"type":"no"},"payload":5}"#;
+    assert_eq!(read(&mut any, wrong), read(&mut with_schemas(), wrong));
+    assert!(any.read(Some(&Bytes::from_static(b"\xff"))).is_err());
+}
+
+#[test]
 fn few_schemas_are_kept_however_many_there_are() {
     let options = JsonOptions { schemas_cache_size: 3, ..JsonOptions::default() };
     let mut converter = JsonConverter::new(options);

@@ -150,14 +150,14 @@ pub async fn advance(
                 match read(snapshot, place) {
                     Ok(false) => return Ok(()),
                     Ok(true) => {
-                        let prefix = &place.config.prefix;
-                        info!("connector '{prefix}': blocking snapshot done; changes go on");
+                        let connector = &place.config.connector;
+                        info!("connector '{connector}': blocking snapshot done; changes go on");
                         end(place, "COMPLETED");
                     }
                     Err(error) if error.is_transient() => return Err(error),
                     Err(error) => {
-                        let prefix = &place.config.prefix;
-                        warn!("connector '{prefix}': blocking snapshot given up: {error}");
+                        let connector = &place.config.connector;
+                        warn!("connector '{connector}': blocking snapshot given up: {error}");
                         end(place, "ABORTED");
                     }
                 }
@@ -178,11 +178,11 @@ fn end(place: &mut Place<'_>, how: &'static str) {
 /// A snapshot of now, of the tables that the request means. `None`: there are none.
 async fn taken(request: &Request, place: &mut Place<'_>) -> Result<Option<Taken>, SourceError> {
     let chosen = place.chosen().await?;
-    let prefix = &place.config.prefix;
+    let connector = &place.config.connector;
     let (found, unknown) = request.find(&chosen);
     for pattern in &unknown {
         warn!(
-            "connector '{prefix}': blocking snapshot of '{pattern}': no table of that name is \
+            "connector '{connector}': blocking snapshot of '{pattern}': no table of that name is \
              among those that the connector reads, as schema.table"
         );
     }
@@ -209,7 +209,7 @@ async fn taken(request: &Request, place: &mut Place<'_>) -> Result<Option<Taken>
         table.filter = filter.map(str::to_owned);
     }
     info!(
-        "connector '{prefix}': blocking snapshot of {} tables at {}: changes wait once they are \
+        "connector '{connector}': blocking snapshot of {} tables at {}: changes wait once they are \
          there",
         tables.len(),
         point.lsn

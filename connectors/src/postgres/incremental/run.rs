@@ -217,7 +217,7 @@ impl Incremental {
 
     fn take(&mut self, (session, done): Job, place: &mut Place<'_>) -> Result<(), SourceError> {
         self.session = session;
-        let prefix = &place.config.prefix;
+        let connector = &place.config.connector;
         let Some(of) = place.progress.as_mut().and_then(Progress::current) else { return Ok(()) };
         match done? {
             Done::Looked(looked) => {
@@ -228,16 +228,16 @@ impl Incremental {
                 let (name, rows) = (of.full_name(), looked.rows);
                 match (&of.up_to, &of.after) {
                     (None, _) => {
-                        info!("connector '{prefix}': incremental snapshot of {name}: no rows");
+                        info!("connector '{connector}': incremental snapshot of {name}: no rows");
                         self.next_table(place, EMPTY);
                         return Ok(());
                     }
                     (_, None) => info!(
-                        "connector '{prefix}': incremental snapshot of {name} begins: about \
+                        "connector '{connector}': incremental snapshot of {name} begins: about \
                          {rows} rows"
                     ),
                     (_, Some(after)) => info!(
-                        "connector '{prefix}': incremental snapshot of {name} goes on after \
+                        "connector '{connector}': incremental snapshot of {name} goes on after \
                          {after:?}, {} of about {rows} rows",
                         of.rows
                     ),
@@ -257,12 +257,12 @@ impl Incremental {
             }
             Done::Refused(reason) => {
                 let name = of.full_name();
-                warn!("connector '{prefix}': incremental snapshot of {name} given up: {reason}");
+                warn!("connector '{connector}': incremental snapshot of {name} given up: {reason}");
                 self.next_table(place, REFUSED);
             }
             Done::NoKey(reason) => {
                 let name = of.full_name();
-                warn!("connector '{prefix}': incremental snapshot of {name} given up: {reason}");
+                warn!("connector '{connector}': incremental snapshot of {name} given up: {reason}");
                 self.next_table(place, NO_KEY);
             }
         }
@@ -286,7 +286,7 @@ impl Incremental {
         let (Some(chunk), Some(looked)) = (chunk, &self.looked) else { return };
         let Chunk { rows, last, end, time_us, .. } = *chunk;
         let rows: Vec<Row> = rows.into_iter().flatten().map(|(_, row)| row).collect();
-        let prefix = &place.config.prefix;
+        let connector = &place.config.connector;
         let table = self.table.take().unwrap_or_else(|| {
             let (types, config) = (&*place.types, place.config);
             Arc::new(Table::from_catalog(&looked.info, types, config, place.schemas))
@@ -294,7 +294,7 @@ impl Incremental {
         let (about, table, values) = match values(table, &rows, place) {
             Ok((table, values)) => (looked.rows, table, values),
             Err(error) => {
-                warn!("connector '{prefix}': incremental snapshot given up: {error}");
+                warn!("connector '{connector}': incremental snapshot given up: {error}");
                 self.next_table(place, REFUSED);
                 return;
             }
@@ -322,13 +322,13 @@ impl Incremental {
         let (name, done) = (of.full_name(), of.rows);
         place.tell_progress();
         if end {
-            info!("connector '{prefix}': incremental snapshot of {name} done: {done} rows");
+            info!("connector '{connector}': incremental snapshot of {name} done: {done} rows");
             self.next_table(place, SUCCEEDED);
         } else if self.logged.elapsed() >= LOG_INTERVAL {
             self.logged = Instant::now();
             let about = about.max(done);
             info!(
-                "connector '{prefix}': incremental snapshot of {name}: {done} of about {about} rows"
+                "connector '{connector}': incremental snapshot of {name}: {done} of about {about} rows"
             );
         }
     }
@@ -428,13 +428,13 @@ async fn resolve(place: &mut Place<'_>) -> Result<(), SourceError> {
     let chosen = place.chosen().await?;
     let Some(progress) = place.progress else { return Ok(()) };
     let Some((id, unknown)) = progress.resolve(&chosen) else { return Ok(()) };
-    let (found, prefix) = (progress.tables_of(&id), &place.config.prefix);
+    let (found, connector) = (progress.tables_of(&id), &place.config.connector);
     let about = About::Incremental(&id);
     let all: Vec<String> = found.iter().chain(&unknown).cloned().collect();
     place.notes.tell(about, "STARTED", &[("data_collections", all.join(","))]);
     for pattern in &unknown {
         warn!(
-            "connector '{prefix}': incremental snapshot of '{pattern}': no table of that name is \
+            "connector '{connector}': incremental snapshot of '{pattern}': no table of that name is \
              among those that the connector reads, as schema.table"
         );
         place.notes.scanned(about, pattern, &all, (0, UNKNOWN));

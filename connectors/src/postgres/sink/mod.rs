@@ -45,7 +45,7 @@ pub const PLUGIN: Plugin = Plugin {
     ],
     doc: "Writes records and change events as rows of PostgreSQL, each once",
     tasks: Tasks::Sink(task::tasks),
-    converter: convert::settings::JSON,
+    converter: convert::settings::ANY_JSON,
     // A server that is away comes back.
     defaults: |_| &[("errors.retry.timeout", "-1")],
     check: config::check,
