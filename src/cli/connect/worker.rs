@@ -167,10 +167,12 @@ impl WorkerSettings {
                 Err((message, help)) => problems.push(problem(key, properties, message, &help)),
             }
         }
-        if !ignored.is_empty() {
-            let list = ignored.join("', '");
-            settings.warning = Some(format!("worker: '{list}' have no meaning here"));
-        }
+        let list = ignored.join("', '");
+        settings.warning = match ignored.len() {
+            0 => None,
+            1 => Some(format!("worker: key '{list}' has no meaning here")),
+            _ => Some(format!("worker: keys '{list}' have no meaning here")),
+        };
         if problems.is_empty() { Ok(settings) } else { Err(problems) }
     }
 
@@ -266,7 +268,7 @@ mod tests {
         assert_eq!(settings.advertised_port, Some(9000));
         assert_eq!(
             settings.warning.unwrap(),
-            "worker: 'config.storage.replication.factor', 'offset.flush.interval.ms', \
+            "worker: keys 'config.storage.replication.factor', 'offset.flush.interval.ms', \
              'offset.storage.replication.factor', 'status.storage.replication.factor' have no \
              meaning here"
         );
@@ -289,7 +291,7 @@ mod tests {
         assert_eq!(settings.graceful, Duration::from_millis(100));
         assert_eq!(
             settings.warning.unwrap(),
-            "worker: 'offset.flush.interval.ms', 'offset.storage.file.filename' have no meaning \
+            "worker: keys 'offset.flush.interval.ms', 'offset.storage.file.filename' have no meaning \
              here"
         );
         assert!(settings.group.is_none());
