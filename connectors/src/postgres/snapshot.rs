@@ -139,7 +139,8 @@ impl Snapshot {
         holder: Session,
     ) -> Snapshot {
         let (queue, chunks_left) = chunks(&tables, progress);
-        let blocks_left = queue.iter().map(blocks).sum();
+        let blocks_left =
+            queue.iter().map(|chunk| tables[chunk.table].blocks_of(chunk.from, chunk.to)).sum();
         let queue = Arc::new(Mutex::new(queue));
         let (sender, batches) = mpsc::channel(threads * BATCHES_WAITING);
         let mut readers = JoinSet::new();
@@ -202,12 +203,17 @@ impl Snapshot {
             self.held = Some((table, Row(row)));
         }
         if let Some(Span { from, last_row, to }) = batch.span {
-            self.blocks_left = self.blocks_left.saturating_sub(blocks_between(from, to));
+            self.blocks_left =
+                self.blocks_left.saturating_sub(self.tables[table].blocks_of(from, to));
             // All but the row that is held back is out.
             self.note(Done::Span(table, from, last_row), progress);
             self.done_after_held.push(Done::Span(table, last_row, to));
         }
         if batch.end_of_chunk {
+            if !self.tables[table].by_place {
+                let blocks = u64::from(self.tables[table].blocks);
+                self.blocks_left = self.blocks_left.saturating_sub(blocks);
+            }
             self.done_after_held.push(Done::Chunk(table));
         }
         if self.held.is_none() {
@@ -342,6 +348,12 @@ fn chunks(
 }
 
 impl SnapshotTable {
+    /// Blocks from one place to another, of those that it had when it was looked at.
+    fn blocks_of(&self, from: RowPlace, to: RowPlace) -> u64 {
+        let end = if to == END { u64::from(self.blocks) } else { to.0 >> 16 };
+        end.saturating_sub(from.0 >> 16)
+    }
+
     fn add_chunks(&self, index: usize, done: &Spans, queue: &mut VecDeque<Chunk>) {
         let mut block = 0;
         loop {
@@ -397,14 +409,6 @@ impl SnapshotTable {
 pub fn is_select(filter: &str) -> bool {
     let word = filter.split_whitespace().next().unwrap_or_default();
     word.eq_ignore_ascii_case("select") || word.eq_ignore_ascii_case("with")
-}
-
-fn blocks(chunk: &Chunk) -> u64 {
-    blocks_between(chunk.from, chunk.to)
-}
-
-fn blocks_between(from: RowPlace, to: RowPlace) -> u64 {
-    if to == END { 0 } else { (to.0 >> 16).saturating_sub(from.0 >> 16) }
 }
 
 /// A reader: takes chunk after chunk until there are none.

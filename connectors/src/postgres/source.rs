@@ -177,9 +177,14 @@ impl SourceTask for PostgresSource {
     }
 
     async fn poll(&mut self, out: &mut SourceRecords) -> Result<Polled, TaskError> {
+        let left = self.remaining_bytes();
         let running = self.running()?;
         running.polled = Some(discriminant(&running.phase));
         let polled = running.poll(out).await;
+        if let (Some(left), Ok(_)) = (left, &polled) {
+            // Of a snapshot that is done nothing is left.
+            out.count_input(left.saturating_sub(running.remaining_bytes().unwrap_or(0)), 0);
+        }
         if let (Err(error), Phase::Snapshot(_)) = (&polled, &running.phase)
             && !error.is_transient()
         {
@@ -244,19 +249,23 @@ impl SourceTask for PostgresSource {
     }
 
     fn remaining_bytes(&self) -> Option<u64> {
-        let running = self.running.as_ref()?;
-        match &running.phase {
-            Phase::Snapshot(snapshot) => Some(snapshot.remaining_bytes()),
-            Phase::Streaming(streaming) => match &streaming.blocking {
-                Some(blocking) => blocking.remaining_bytes(),
-                None => streaming.incremental.remaining_bytes(running.stored.incremental.as_ref()),
-            },
-            _ => None,
-        }
+        self.running.as_ref()?.remaining_bytes()
     }
 }
 
 impl Running {
+    /// Of rows that are read beside the changes, or before them.
+    fn remaining_bytes(&self) -> Option<u64> {
+        match &self.phase {
+            Phase::Snapshot(snapshot) => Some(snapshot.remaining_bytes()),
+            Phase::Streaming(streaming) => match &streaming.blocking {
+                Some(blocking) => blocking.remaining_bytes(),
+                None => streaming.incremental.remaining_bytes(self.stored.incremental.as_ref()),
+            },
+            _ => None,
+        }
+    }
+
     async fn poll(&mut self, out: &mut SourceRecords) -> Result<Polled, SourceError> {
         self.take_signals();
         self.heartbeat(out);

@@ -65,6 +65,37 @@ fn tables_columns_and_keys_are_chosen_by_patterns() {
 }
 
 #[test]
+fn how_far_a_snapshot_is_is_told() {
+    let server = Postgres::start();
+    let directory = tempfile::tempdir().unwrap();
+    process(directory.path(), async |client| {
+        server.sql("create table t (id int primary key, filler text)").await;
+        server
+            .sql("insert into t select g, repeat('x', 300) from generate_series(1, 20000) g")
+            .await;
+        let size = server.sql("select pg_relation_size('t')").await;
+        let size: u64 = size.single().unwrap().parse().unwrap();
+        let properties = server.properties(PLAIN);
+        let config = connector(directory.path(), "pg", &properties);
+        let worker = Worker::start(client.clone(), vec![config], options(false));
+        let mut statuses = worker.statuses();
+        loop {
+            statuses.changed().await.unwrap();
+            let now = statuses.borrow_and_update()[0].clone();
+            assert_eq!(failure(&worker), None);
+            if let Some(total) = now.total_bytes.filter(|_| now.bytes > 0) {
+                assert_eq!(total, size, "of which {} are read", now.bytes);
+            }
+            if now.is_filled {
+                assert_eq!(now.bytes, size);
+                break;
+            }
+        }
+        worker.shutdown().await.unwrap();
+    });
+}
+
+#[test]
 fn snapshots_are_taken_as_their_mode_says() {
     let server = Postgres::start();
     let directory = tempfile::tempdir().unwrap();
