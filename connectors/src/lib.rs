@@ -49,6 +49,7 @@ pub mod offsets;
 pub mod plugin;
 pub mod postgres;
 pub mod process;
+mod random;
 pub mod records;
 pub mod rest;
 pub mod status;

@@ -28,8 +28,9 @@ use tracing::warn;
 
 use super::client::{Call, HttpClient, Reply, shown};
 use super::oauth::{self, NoReply, Tokens};
-use super::retry::{RetryPolicy, StatusCodes, random, retry_after};
+use super::retry::{RetryPolicy, StatusCodes, retry_after};
 use super::service::{Batching, Target};
+use crate::random::random;
 use crate::status::Trouble;
 use crate::task::TaskError;
 

@@ -99,6 +99,12 @@ pub trait OperatorSpec: fmt::Debug + fmt::Display + Send + Sync {
         None
     }
 
+    /// Whether rows of that side say what was valid when: they should be there when those that
+    /// look it up come.
+    fn is_looked_up(&self, _side: usize) -> bool {
+        false
+    }
+
     /// What tasks may do with rows of that side before they send them to where they meet.
     fn before_meeting(&self, _side: usize) -> BeforeMeeting {
         BeforeMeeting::Nothing

@@ -109,6 +109,10 @@ impl OperatorSpec for TemporalSpec {
         (self.is_by_record_key && side == 1).then(|| deletes_by_record_key(at))
     }
 
+    fn is_looked_up(&self, side: usize) -> bool {
+        side == 1
+    }
+
     fn describe(&self, words: &Words) -> Described {
         let mut details = self.sides.details(words);
         details.push("the table's row as it was at the stream's event time".to_owned());

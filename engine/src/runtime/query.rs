@@ -283,11 +283,19 @@ impl QueryRun {
     async fn load_tables(&self, task: &mut Task) -> Result<Option<TableReader>, RunError> {
         let topics: BTreeSet<String> =
             self.planned.topology.tables.iter().map(|table| table.source.topic.clone()).collect();
+        let looked_up = self.planned.topology.looked_up();
+        if !looked_up.is_empty() {
+            self.set_phase(Phase::LoadingTables);
+            self.filled(&looked_up).await;
+        }
         if topics.is_empty() {
             return Ok(None);
         }
         self.set_phase(Phase::LoadingTables);
-        self.tables_filled(&topics).await;
+        self.filled(&topics).await;
+        if self.until_end {
+            all_done(&self.upstream.tables).await;
+        }
         let partitions = |topic: &String| self.partitions.get(topic).copied().unwrap_or(1);
         let tables: Vec<(String, i32)> =
             topics.into_iter().map(|topic| (topic.clone(), partitions(&topic))).collect();
@@ -302,13 +310,11 @@ impl QueryRun {
         Ok(Some(reader))
     }
 
-    async fn tables_filled(&self, topics: &BTreeSet<String>) {
+    /// Waits until no connector of the file is still filling one of them.
+    async fn filled(&self, topics: &BTreeSet<String>) {
         if let Some(mut filling) = self.filling.clone() {
             // Whoever would say more is gone.
             let _ = filling.wait_for(|filling| filling.is_disjoint(topics)).await;
-        }
-        if self.until_end {
-            all_done(&self.upstream.tables).await;
         }
     }
 

@@ -24,6 +24,7 @@
 //!   several tasks.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -109,6 +110,17 @@ pub struct Input {
 pub struct ExchangeInput {
     pub exchange: Arc<Exchange>,
     pub to: Port,
+}
+
+impl Topology {
+    /// The topics of tables that rows are joined with as they were at a time.
+    pub fn looked_up(&self) -> BTreeSet<String> {
+        let is_looked_up = |input: &&Input| match input.to {
+            Port::Node { node, side } => self.nodes[node].operator.is_looked_up(side),
+            Port::Sink => false,
+        };
+        self.inputs.iter().filter(is_looked_up).map(|input| input.source.topic.clone()).collect()
+    }
 }
 
 /// An operator, and what its rows go through afterwards.

@@ -38,10 +38,13 @@ use tokio::sync::watch;
 use super::followed::{Apply, Followed, Seen};
 use crate::clock;
 use crate::herder::{HerderError, Target};
+use crate::random::random;
 use crate::topics;
 
 /// How often a change is begun anew because others make one.
 pub(in crate::herder) const ATTEMPTS_MAX: usize = 50;
+/// Within that time somebody else's change is most likely done.
+const GIVE_WAY_MAX: Duration = Duration::from_millis(100);
 /// Who has counted tasks.
 const BY: &str = "millstream";
 /// How long a change that somebody else has begun is waited for. It takes some milliseconds.
@@ -410,10 +413,20 @@ impl<'a> Changing<'a> {
         }
         match self.topic.write(&mut *self.producer, changes).await {
             Ok(()) => self.topic.read_to_end().await.map(|()| true),
-            Err(ClientError::Fenced { .. }) => Ok(false),
+            Err(ClientError::Fenced { .. }) => {
+                drop(self);
+                give_way().await;
+                Ok(false)
+            }
             Err(error) => Err(self.topic.failed(error)),
         }
     }
+}
+
+/// Waits for a time of chance: those who begin again at once could overtake each other for ever.
+async fn give_way() {
+    let share = random() as f64 / u64::MAX as f64;
+    tokio::time::sleep(GIVE_WAY_MAX.mul_f64(share)).await;
 }
 
 #[cfg(test)]
